@@ -128,18 +128,23 @@ class Session:
         if self._script.between:
             self._microphone.open(self._transport.now_ns() + self._script.phase_ns)
 
+    @property
+    def now_ns(self) -> int:
+        """The time by the clock that its instants are of."""
+        return self._transport.now_ns()
+
     def perform(self, step: PreparedStep) -> bool:
         """Play one step. A turn is said, and not waited for: the next step does that, unless it expects something.
 
         False where the session is over, or the run is ending.
         """
         if not step.within_turn:
-            self._await_quiet(settled=step.plays_turn)
+            self.await_quiet(settled=step.plays_turn)
         if not self._timeline.over:
             HANDLERS[type(step)](self, step)
         return not self._timeline.over
 
-    def _await_quiet(self, *, settled: bool) -> None:
+    def await_quiet(self, *, settled: bool) -> None:
         """Wait until the turn under way is over and heard; `settled`: and whatever the service still does for it."""
         self._finish_turn()
         self._hear_out()
@@ -218,7 +223,7 @@ class Session:
     def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
         if turn.interrupts is not None and not self._await_cue("speech", turn.interrupts):
-            self._await_quiet(settled=True)  # the reply was over before
+            self.await_quiet(settled=True)  # the reply was over before
         if self._timeline.over:
             return
         self._turn = turn

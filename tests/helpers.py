@@ -555,7 +555,8 @@ def build_observation(**changes: Any) -> TurnObservation:
 
 def build_session(**changes: Any) -> SessionObservation:
     """A good session of one turn, two seconds from the upgrade to its end."""
-    instants = {"called": at(-4), "connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
+    instants = {"called": at(-4), "heard_before": at(-39), "connect_start": AT_NS,
+                "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "upgrade_done": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
                 "history_begun": at(61), "history_taken": at(71), "first_reply": at(461), "first_audible": at(561),
                 "idle_due": at(1_900), "idle_prompted": at(1_910), "ended": at(2_020)}  # fmt: skip

@@ -91,11 +91,11 @@ REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700
 class Simulator:
     """A `LivePeer`: the behaviour of one simulated session. What it does is in `heard` and `said`."""
 
-    def __init__(self, dialect: Dialect, profile: Profile, seed: int) -> None:
+    def __init__(self, dialect: Dialect, profile: Profile, seed: int, at_ns: int = START_NS) -> None:
         wire = AZURE_GA if dialect is GA else AZURE_PREVIEW
         rng = np.random.default_rng(seed)
         self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, REPLIES, rng, Ids("a" * 12))
-        self.behaviour.open(START_NS)
+        self.behaviour.open(at_ns)
         self.heard: list[tuple[int, dict[str, Any]]] = []
         self.said: list[Outgoing] = []
 

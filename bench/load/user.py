@@ -45,7 +45,17 @@ from bench.units import NS_PER_S
 __all__ = ["RealtimeUser", "script"]
 
 IDLE_S = 0.1
-SETTINGS = ("session", "limits", "variables", "background", "tools", "jitter_buffer_ms", "history", "pipelined")
+SETTINGS = (
+    "session",
+    "limits",
+    "variables",
+    "background",
+    "tools",
+    "jitter_buffer_ms",
+    "history",
+    "pipelined",
+    "renew_after",
+)
 
 
 class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
@@ -67,7 +77,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     """A YAML script that is played, instead of the tasks that the class inherits."""
 
     session: ClassVar[Mapping[str, Any] | None] = None
-    """These eight are for tasks that are methods: what stands under the same keys of a script's file."""
+    """These nine are for tasks that are methods: what stands under the same keys of a script's file."""
     limits: ClassVar[Mapping[str, float] | None] = None
     variables: ClassVar[str | Path | None] = None
     background: ClassVar[Mapping[str, Any] | None] = None
@@ -75,6 +85,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     jitter_buffer_ms: ClassVar[float | None] = None
     history: ClassVar[str | Path | None] = None
     pipelined: ClassVar[bool | None] = None
+    renew_after: ClassVar[float | None] = None
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""

@@ -104,6 +104,19 @@ class HistoryBegun(Input, frozen=True, tag="history"):
     messages: int
 
 
+class Renews(Input, frozen=True, tag="renews"):
+    """The session takes the place of one that was as old as one may be; the first thing that it is told.
+
+    `heard_ns`: when the caller had heard the last reply in that one to its end; None where none was heard.
+    """
+
+    heard_ns: int | None = None
+
+
+class Renewed(Input, frozen=True, tag="renewed"):
+    """Another session takes this one's place: it plays what is left of the script."""
+
+
 class Transmitted(Input, frozen=True, tag="transmitted"):
     """The kernel said when the message with this ticket left, or when the peer's TCP acknowledged it.
 
@@ -208,6 +221,8 @@ AnyInput = (
     | Begun
     | Sent
     | HistoryBegun
+    | Renews
+    | Renewed
     | Transmitted
     | Expected
     | InterruptionAwaited

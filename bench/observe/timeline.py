@@ -39,6 +39,8 @@ from bench.observe.inputs import (
     Interrupted,
     InterruptionAwaited,
     NetworkMeasured,
+    Renewed,
+    Renews,
     Sent,
     Taken,
     Transmitted,
@@ -74,7 +76,6 @@ ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 CANCEL_ID, TRUNCATE_ID = "-cancel", "-truncate"
 STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID)
 """How ids of messages end that stop a turn's reply."""
-FIRST_TURN = 1
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
 TEXT_SESSION = "the session is one of text"
@@ -95,11 +96,11 @@ class Timeline:
 
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
-        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_idle_prompts", "_instants",
-        "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners", "_received_audio",
-        "_received_wire", "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns",
-        "_stray_usage", "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns",
-        "awaits_network", "history_left", "limits",
+        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_first", "_good", "_headers", "_idle_prompts",
+        "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners",
+        "_received_audio", "_received_wire", "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id",
+        "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns",
+        "_wanted", "_widths_ns", "awaits_network", "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -127,7 +128,7 @@ class Timeline:
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
-        self._idle_prompts = 0
+        self._idle_prompts = self._first = 0
         self._arrived_ns = start_ns
         self._wake_ns = NOT_KNOWN
         self._begun = self._ended = self._good = 0
@@ -167,6 +168,7 @@ class Timeline:
         if before is not None:  # the caller speaks while its reply is played
             self._last.interrupts = before.interruption
         self._turns.append(self._last)
+        self._first = self._first or plan.number
         self._begun += 1
         self._most_events = self._events + MOST_EVENTS
         self._last_error = None
@@ -203,6 +205,13 @@ class Timeline:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
             self._owners.committed(turn)
+
+    def _renews(self, renews: Renews) -> None:
+        if renews.heard_ns is not None:
+            self._instants["heard_before"] = renews.heard_ns
+
+    def _renewed(self, _: Renewed) -> None:
+        self._wanted = self._begun
 
     def _history_begun(self, begun: HistoryBegun) -> None:
         self._instants["history_begun"], self.history_left = begun.at_ns, begun.messages
@@ -559,6 +568,26 @@ class Timeline:
         return bool(self._outcome)
 
     @property
+    def expired(self) -> bool:
+        """Whether the service ended the session because it was as old as one may be."""
+        return self._outcome == "expired"
+
+    @property
+    def heard_ns(self) -> int | None:
+        """The instant at which the player has played what came of the last turn's reply; None where nothing did."""
+        return self._last.reply.playback_ends_ns or None if self._last is not None else None
+
+    @property
+    def start_ns(self) -> int:
+        """When connecting began, or the wait for a token before it."""
+        return self._start_ns
+
+    @property
+    def turns_begun(self) -> int:
+        """How many turns were begun."""
+        return self._begun
+
+    @property
     def turn_over(self) -> bool:
         """Whether no turn is open."""
         return self._current() is None and (self._interrupted is None or self._interrupted.state is State.OVER)
@@ -674,7 +703,7 @@ class Timeline:
             self._good += turn.outcome in GOOD
             observation = turn.observation(tasks_done.get(turn.plan.number))
             self._taken.append(observation)
-            if observation.turn == FIRST_TURN:
+            if observation.turn == self._first:
                 self._note_first_reply(observation)
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
@@ -687,8 +716,9 @@ class Timeline:
         if (audible_ns := turn.instants.get("first_audible")) is not None:
             self._instants["first_audible"] = audible_ns
             self._errors_ns["first_audible"] = turn.errors_ns.get("first_audible", 0)
-        waited_ns = turn.instants[turn.origin] - self._instants["session_updated"]
-        self._caller_time_ns = max(0, waited_ns)  # a pipelined turn may be asked for before the session is ready
+        ready_ns = max(self._instants["session_updated"], self._instants.get("history_taken", 0))
+        caller_ns = turn.instants[turn.origin] - ready_ns
+        self._caller_time_ns = max(0, caller_ns)  # a pipelined turn may be asked for before the session is ready
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
@@ -729,6 +759,8 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Begun: Timeline._begin,
     Sent: Timeline._sent,
     HistoryBegun: Timeline._history_begun,
+    Renews: Timeline._renews,
+    Renewed: Timeline._renewed,
     Transmitted: Timeline._transmitted,
     Expected: Timeline._expect,
     InterruptionAwaited: Timeline._await_interruption,

@@ -579,6 +579,7 @@ SETTING_FIELDS: dict[str, Field[Any]] = {
     "jitter_buffer_ms": Field(Number(0, 2_000), "Audio that the simulated player gathers first.", default=50.0),
     "history": Field(HISTORY, "A .jsonl file of messages that were said before the first turn."),
     "pipelined": Field(Flag(), "Send the settings and the first turn before the service greets.", default=False),
+    "renew_after": Field(SECONDS, "The age at which a session goes on in a new one, or when the service ends it."),
 }
 SETTINGS = Table(SETTING_FIELDS, lambda **settings: settings)
 SCRIPT = Table(

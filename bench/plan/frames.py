@@ -84,7 +84,7 @@ class PreparedTurn:
     tells its turn. `vad`: the service finds the end of speech; without a `request` it also starts the response.
     `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
-    `out_of_band`: its response stands beside the conversation.
+    `out_of_band`: its response stands beside the conversation. `said`: the caller's words, of a turn in text.
     `response`: what its responses are to be. `calls`: the function calls that are expected; None where any will do.
     `interrupts`: when it interrupts the reply to the turn before; None where that is heard out.
     """
@@ -111,6 +111,7 @@ class PreparedTurn:
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedCall, ...] | None = None
     interrupts: Cue | None = None
+    said: Message | None = None
 
     @property
     def within_turn(self) -> bool:
@@ -134,12 +135,16 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message, which nothing is waited for of; `within_turn`: also while a turn is under way."""
+    """A step that sends one message, which nothing is waited for of; `within_turn`: also while a turn is under way.
+
+    `said`: what it adds to the conversation.
+    """
 
     plays_turn: ClassVar[Literal[False]] = False
 
     within_turn: bool
     message: OutgoingMessage
+    said: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,8 @@ class PreparedScript:
     """What one session says, in the words of one dialect.
 
     `set_up`: what opens it, in this order: messages that are sent, and events that are waited for, none where the
-    start is `pipelined`. `history`: the messages that were said before the first turn. `between`: what an open
+    start is `pipelined`. `history`: the messages that were said before the first turn, which `said_before` are encoded.
+    `renew_after_ns`: as `Script.renew_after_s`. `between`: what an open
     microphone records before the first turn. `phase_ns`: so long after the session is ready it begins, for the chunks
     of sessions that start together would else all be due in one instant. `variables_row`: from 1, None without
     variables.
@@ -185,6 +191,13 @@ class PreparedScript:
     functions: Mapping[str, Function] = field(default_factory=dict)
     choices: Choices = field(default_factory=lambda: Choices(0, 0))
     """What differs from other sessions and is drawn while it goes on: how long functions take."""
+    said_before: tuple[Message, ...] = ()
+    renew_after_ns: int | None = None
+
+    def after(self, messages: Sequence[Message]) -> PreparedScript:
+        """The same for a session in which these messages were said before."""
+        history = tuple(OutgoingMessage(*self.dialect.message(message, MESSAGE_ID)) for message in messages)
+        return replace(self, history=history, said_before=tuple(messages))
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
@@ -234,8 +247,8 @@ class Repertoire:
         if step.plays_turn:
             return self.turn(step, number, choices.recording(), row)
         if isinstance(step, AddMessage):
-            message = self.dialect.message(self._filled_message(step.message, row), MESSAGE_ID)
-            return PreparedEvent(step.within_turn, OutgoingMessage(*message))
+            said = self._filled_message(step.message, row)
+            return PreparedEvent(step.within_turn, OutgoingMessage(*self.dialect.message(said, MESSAGE_ID)), said)
         if isinstance(step, SendEvent):
             event_id = str(step.event.get("event_id") or f"script-{number}-{step.event['type']}")
             return PreparedEvent(
@@ -269,7 +282,8 @@ class Repertoire:
             return self._spoken(prepared, turn, choice % len(turn.audio))
         if isinstance(turn, TextTurn):
             said = Message(role="user", text=self._filled(turn.text, row), image=turn.image)
-            return replace(prepared, inputs=(OutgoingMessage(*self.dialect.message(said, f"{prefix}item")),))
+            item = OutgoingMessage(*self.dialect.message(said, f"{prefix}item"))
+            return replace(prepared, inputs=(item,), said=said)
         return prepared
 
     def _session(self, number: int, choices: Choices) -> PreparedScript:
@@ -293,6 +307,8 @@ class Repertoire:
             choices=choices,
             history=self._history,
             pipelined=script.pipelined,
+            said_before=script.history.messages if script.history else (),
+            renew_after_ns=None if script.renew_after_s is None else round(script.renew_after_s * NS_PER_S),
         )
 
     def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:

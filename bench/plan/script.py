@@ -288,7 +288,7 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
         digest=_digest(text, parts),
         **{
             "limits": Limits(),
-            **parts,
+            **{("renew_after_s" if key == "renew_after" else key): part for key, part in parts.items()},
             "session": session,
             "tools": functions,
             "steps": _with_few_labels(parts["steps"]),

@@ -221,6 +221,8 @@ class Script:
     """What was said before the first turn."""
     pipelined: bool = False
     """Whether the settings and the first turn are sent before the service has greeted the session."""
+    renew_after_s: float | None = None
+    """The age from which on another session takes the place of one, or when the service ends it; None: none does."""
     written: Value | None = field(default=None, repr=False, compare=False)
     """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
 

@@ -74,6 +74,7 @@ TURN_INSTANTS = (
 )
 SESSION_INSTANTS = (
     "called",
+    "heard_before",
     "intended_start",
     "connect_start",
     "dns_done",

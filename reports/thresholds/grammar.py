@@ -27,7 +27,7 @@ Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target", "variant")
 SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
-SIGNED = frozenset({"transcript_lead", "idle_prompt"})
+SIGNED = frozenset({"transcript_lead", "idle_prompt", "renewal_gap"})
 """Measures whose values may lie on either side of nought."""
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _QUANTILE = re.compile(r"p\(\s*(\d+(?:\.\d+)?|\.\d+)\s*\)")

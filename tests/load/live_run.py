@@ -103,6 +103,7 @@ class Stand:
         *labels: str,
         does: Any = None,
         text: str = TALK,
+        settings: Mapping[str, Any] = {},
         dialers: Mapping[str, FakeDialer] | None = None,
         sessions: int | None = None,
         warmup_s: float = 0.0,
@@ -117,7 +118,7 @@ class Stand:
     ) -> None:
         (folder / "talk.yaml").write_text(text)
         self.folder = files.create(folder, "talk", utc_ns())
-        self.user = actor("Talker", does if does is not None else script(folder / "talk.yaml"))
+        self.user = actor("Talker", does if does is not None else script(folder / "talk.yaml"), **settings)
         self.task: SessionTask = self.user.declared_tasks[0]
         self.targets: list[Target] = [
             replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)

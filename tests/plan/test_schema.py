@@ -103,6 +103,7 @@ FULL: dict[str, Any] = {
     "background": {"noise": "room.wav", "snr_db": 15},
     "jitter_buffer_ms": 50,
     "pipelined": True,
+    "renew_after": 3_300,
     "steps": [
         {"say": "Hello", "label": "hello", "output": "text", "instructions": "x", "max_output_tokens": 1},
         {"expect": {"event": "text_delta", "within": 5}},

@@ -149,6 +149,9 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.take(now_ns)),
     st.just(lambda timeline, now_ns: timeline.take(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.GaveUp())),
+    st.sampled_from([inputs.Renews(AT_NS), inputs.Renews(), inputs.Renewed()]).map(
+        lambda told: lambda timeline, now_ns: timeline.tell(told)
+    ),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryBegun(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
         lambda told: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, told[1], told[0]))
@@ -431,6 +434,8 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.Begun(AT_NS + MS, build_turn()),
         inputs.Sent("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True, aside="script-event"),
         inputs.HistoryBegun(AT_NS + MS, 2),
+        inputs.Renews(AT_NS),
+        inputs.Renewed(),
         inputs.Transmitted(3, AT_NS + MS, True),
         inputs.Expected("response_done", AT_NS + MS),
         inputs.InterruptionAwaited("speech"),

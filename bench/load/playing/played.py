@@ -48,9 +48,9 @@ class RunListener:
         self._progress, self._watcher = progress, watcher
         self._hide, self._fire = hide, fire
         self.received, self.received_deltas, self.sent = record.received, record.received_deltas, record.sent
-        self.turn_began = record.turn_began
-        self.hear_turn: Callable[[TurnObservation], None] = _pass_over
-        """Hears of each turn, where the session's task in Python may ask after it."""
+        self.turn_began, self.connected = record.turn_began, record.connected
+        self.hear_turn: Callable[[TurnObservation], None] | None = None
+        """Hears of each turn first: the call that the session is a part of."""
         self._opened = False
 
     def note_opened(self) -> None:
@@ -64,7 +64,8 @@ class RunListener:
     def turn_ended(self, turn: TurnObservation) -> None:
         """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line, and what may end the run."""
         self.note_opened()  # of a pipelined start it was not known before
-        self.hear_turn(turn)
+        if self.hear_turn is not None:
+            self.hear_turn(turn)
         labels = self._record.labels
         self._record.turn_ended(turn)
         self._arm.turn_ended(turn)
@@ -81,7 +82,3 @@ class RunListener:
         self._progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = self._watcher.session_ended(self._arm, session)
         dashboard.show_connect(self._fire, self._arm.label, session, problem)
-
-
-def _pass_over(turn: TurnObservation) -> None:
-    """Hear of a turn that nobody asks after."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.load.planning.plays import Play
 from bench.load.planning.stage import OnStage, act
 from bench.load.playing import dashboard
 from bench.load.playing.arm import Arm
+from bench.load.playing.call import Call, Leg
 from bench.load.playing.patience import PatientSession
 from bench.load.playing.played import RunListener, Watcher
 from bench.load.playing.progress import Progress
@@ -72,58 +73,77 @@ class Sessions:
         self._log_broke = False
 
     def play(self, assignment: Assignment) -> Exception | None:
-        """Play a session to its end. Returns what its task has to say to Locust, or a fault."""
-        arm, script, labels = assignment.arm, assignment.script, assignment.labels
-        log = self._event_log(labels)
-        labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
-        record = self._recorder.session(labels)
-        timeline = self._timeline(assignment, log)
-        played = RunListener(record, timeline, arm, self._progress, self._watcher, hide=self._hide, fire=self._fire)
+        """Play a call to its end. Returns what its task has to say to Locust, or a fault."""
+        call = Call(assignment.script, _Line(self, assignment))
         self.active.add(gevent.getcurrent())
         try:
-            transport = connected(arm.dialer, script.limits, timeline, record.connected)
-            if transport is None:
-                return None
-            transport = LoggedTransport(transport, log) if log else transport
-            ending = lambda: self._watcher.ending or assignment.leaving()  # noqa: E731
-            session = PatientSession(script, transport, timeline, played, ending)
-            return self._perform(assignment, session, timeline, played)
+            return self._perform(assignment, call) if call.connect() else None
         except Cut:
             return None
         except Exception as error:  # it is recorded; whoever runs the session tells Locust
             return error
         finally:
             self.active.remove(gevent.getcurrent())
-            played.session_ended()
-            self._close_log(log)
+            call.end()
+            call.hear_turn = None
 
-    def _perform(
-        self, assignment: Assignment, session: Session, timeline: Timeline, played: RunListener
-    ) -> Exception | None:
-        """Play a session that is connected, from its opening to its close."""
+    def _perform(self, assignment: Assignment, call: Call) -> Exception | None:
+        """Play a call that is connected, from its opening to its close."""
         try:
-            session.open()
-            played.note_opened()
-            word = None if timeline.over else self._play_steps(assignment, session, played)
-            session.close()
+            word = self._play_steps(assignment, call) if call.open() else None
+            call.close()
         except gevent.GreenletExit:
-            session.abandon("abandoned", "the run ended")
+            call.abandon("abandoned", "the run ended")
             raise
         except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
-            session.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
+            call.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
             raise
         return word
 
-    def _play_steps(self, assignment: Assignment, session: Session, played: RunListener) -> Exception | None:
-        """Play the steps of a session that is open. Returns what its task has to say to Locust."""
+    def _play_steps(self, assignment: Assignment, call: Call) -> Exception | None:
+        """Play the steps of a call that is open. Returns what its task has to say to Locust."""
         play, script = assignment.play, assignment.script
         if play.improvised is None:
-            perform_all(session, script.steps)
+            perform_all(call, script.steps)
             return None
         choices = Choices(self._options.seed, assignment.number)
-        performance = StepPlayer(session, play.repertoire, script, play.improvised.recordings, choices)
-        played.hear_turn = performance.turn_ended
+        performance = StepPlayer(call, play.repertoire, script, play.improvised.recordings, choices)
+        call.hear_turn = performance.turn_ended
         return act(assignment.actor, play.improvised.method, performance)
+
+    # The sessions of a call.
+
+    def leg(self, assignment: Assignment, number: int, turns_begun: int) -> Leg:
+        """Begin the record of a session. `number`: in its call, from 1; `turns_begun`: in those before it."""
+        labels, script = assignment.labels, assignment.script
+        if number > 1:
+            labels = replace(labels, session_id=f"{labels.session_id}.{number}")
+        log = self._event_log(labels)
+        labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
+        record = self._recorder.session(labels)
+        planned = {"intended_ns": assignment.intended_ns, "called_ns": assignment.called_ns} if number == 1 else {}
+        timeline = self._timeline(script, labels, log, max(0, (assignment.play.turns or 0) - turns_begun), planned)
+        played = RunListener(
+            record, timeline, assignment.arm, self._progress, self._watcher, hide=self._hide, fire=self._fire
+        )
+        return Leg(timeline, played, log)
+
+    def connect(self, assignment: Assignment, leg: Leg, script: PreparedScript) -> Session | None:
+        """Connect a session; None where that fails."""
+        transport = connected(assignment.arm.dialer, script.limits, leg.timeline, leg.played.connected)
+        if transport is None:
+            return None
+        transport = LoggedTransport(transport, leg.log) if leg.log else transport
+        return PatientSession(script, transport, leg.timeline, leg.played, lambda: self.ending(assignment))
+
+    def ending(self, assignment: Assignment) -> bool:
+        """Whether a call is to end."""
+        return self._watcher.ending or assignment.leaving()
+
+    def end(self, leg: Leg) -> None:
+        """Write down what came of a session that is over."""
+        leg.played.session_ended()
+        self._close_log(leg.log)
 
     # Event logs.
 
@@ -134,21 +154,43 @@ class Sessions:
         path = self._spool.events / f"{labels.session_id}.jsonl"
         return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
 
-    def _timeline(self, assignment: Assignment, log: EventLog | None) -> Timeline:
-        script, labels = assignment.script, assignment.labels
-        start_ns, wanted, limits = monotonic_ns(), assignment.play.turns or 0, script.limits
-        planned: dict[str, Any] = {
-            "service_responds": script.service_responds,
-            "intended_ns": assignment.intended_ns,
-            "called_ns": assignment.called_ns,
-        }
+    def _timeline(
+        self,
+        script: PreparedScript,
+        labels: Labels,
+        log: EventLog | None,
+        wanted: int,
+        planned: Mapping[str, int | None],
+    ) -> Timeline:
+        """The timeline of a session. `wanted`: how many turns it has; `planned`: when it was meant to start."""
+        start_ns, limits = monotonic_ns(), script.limits
+        given: dict[str, Any] = {"service_responds": script.service_responds, **planned}
         if log is None:
-            return Timeline(start_ns, wanted, limits, script.dialect, **planned)
+            return Timeline(start_ns, wanted, limits, script.dialect, **given)
         facts = about(self._spool.run_id, labels, script)
-        return LoggedTimeline(start_ns, wanted, limits, script.dialect, **planned, log=log, about=facts)
+        return LoggedTimeline(start_ns, wanted, limits, script.dialect, **given, log=log, about=facts)
 
     def _close_log(self, log: EventLog | None) -> None:
         """After a log that could not be written, which has said so, there are no others."""
         if log is not None:
             log.close()
             self._log_broke = self._log_broke or log.problem is not None
+
+
+class _Line:
+    """A `bench.load.playing.call.Exchange` for the call of one assignment."""
+
+    def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
+        self._sessions, self._assignment = sessions, assignment
+
+    def leg(self, number: int, turns_begun: int) -> Leg:
+        return self._sessions.leg(self._assignment, number, turns_begun)
+
+    def connect(self, leg: Leg, script: PreparedScript) -> Session | None:
+        return self._sessions.connect(self._assignment, leg, script)
+
+    def end(self, leg: Leg) -> None:
+        self._sessions.end(leg)
+
+    def ending(self) -> bool:
+        return self._sessions.ending(self._assignment)

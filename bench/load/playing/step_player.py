@@ -6,6 +6,7 @@ What the rehearsal of a task has not seen is prepared on the spot.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from bench.load.planning.stage import Recordings, SessionOver, Stage
@@ -14,7 +15,16 @@ from bench.observe.observation import TurnObservation
 from bench.plan.choices import Choices
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
 from bench.plan.turns import Step
-from bench.session import Session
+
+
+class Performer(Protocol):
+    """Plays prepared steps: a session, or a call."""
+
+    def perform(self, step: PreparedStep) -> bool:
+        """Play a step; False where no further one can be played."""
+
+    def await_turn(self) -> None:
+        """Wait until the last turn is over and awaits nothing more."""
 
 
 class StepPlayer(Stage):
@@ -22,21 +32,21 @@ class StepPlayer(Stage):
 
     def __init__(
         self,
-        session: Session,
+        call: Performer,
         repertoire: Repertoire,
         script: PreparedScript,
         recordings: Recordings,
         choices: Choices,
     ) -> None:
         super().__init__(recordings, repertoire.script.session)
-        self._session, self._repertoire, self._choices = session, repertoire, choices
+        self._call, self._repertoire, self._choices = call, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._asked: WeakValueDictionary[int, TakenTurn] = WeakValueDictionary()
         """The turns that the task may ask after, by their numbers; of others nothing is kept."""
 
     def perform(self, step: Step) -> None:
-        if not self._session.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
+        if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
             raise SessionOver
 
     def taken_turn(self) -> TakenTurn:
@@ -52,13 +62,13 @@ class StepPlayer(Stage):
 
     def _await_turn(self) -> None:
         """Wait until every turn is over and awaits nothing more. Raises SessionOver where the run ends before."""
-        self._session.await_turn()
+        self._call.await_turn()
         if self._asked:
             raise SessionOver
 
 
-def perform_all(session: Session, steps: Iterable[PreparedStep]) -> None:
+def perform_all(call: Performer, steps: Iterable[PreparedStep]) -> None:
     """Play steps that are known, until one finds the session over."""
     for step in steps:  # in a generator all of a session would lie on one more C stack, which a greenlet keeps
-        if not session.perform(step):
+        if not call.perform(step):
             return

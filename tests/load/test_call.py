@@ -1,0 +1,294 @@
+"""Calls that outlive their session: on one virtual clock, with the simulator's own behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.load.playing.call import Call, Leg
+from bench.load.playing.step_player import perform_all
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.frames import PreparedScript
+from bench.plan.turns import AddMessage, Pause, Step
+from bench.protocol.openai_ga import GA
+from bench.session import Session
+from bench.simulator.profile import default_profile
+from bench.transport.base import Closure
+from bench.transport.memory import PeerAnswer, VirtualClock
+from tests.helpers import MS, Listening, S, build_message, error, respond, say
+from tests.load.live_run import Stand
+from tests.test_talking import (
+    EDGES,
+    SPEECH,
+    START_NS,
+    VAD,
+    PatientTransport,
+    Simulator,
+    Talked,
+    Truth,
+    build_script,
+    speak,
+)
+
+NEVER = 1 << 62
+LIMIT = "Your session hit the maximum duration of 60 minutes."
+
+
+class Capped(Simulator):
+    """Ends its session when that is so old."""
+
+    def __init__(self, seed: int, at_ns: int, cap_ns: int) -> None:
+        super().__init__(GA, replace(default_profile(), speed=2.0), seed, at_ns)
+        self._ends_ns = at_ns + cap_ns
+
+    def next_due_ns(self) -> int | None:
+        return min(self._ends_ns, due_ns) if (due_ns := super().next_due_ns()) is not None else self._ends_ns
+
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
+        if now_ns < self._ends_ns:
+            yield from super().say(now_ns)
+        elif self._ends_ns < NEVER:
+            ends_ns, self._ends_ns = self._ends_ns, NEVER
+            yield ends_ns, error("session_expired", words=LIMIT)
+            yield ends_ns, Closure(1001, LIMIT, 0)
+
+
+class Heard(Listening):
+    """What is heard of one session of a call."""
+
+    opened = ended = 0
+
+    def note_opened(self) -> None:
+        self.opened += 1
+
+    def session_ended(self) -> None:
+        self.ended += 1
+
+
+class Exchange:
+    """Connects each session of a call to a simulated service of its own, `cap_ns` after which that ends it."""
+
+    def __init__(self, script: PreparedScript, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1) -> None:
+        self.script, self._cap_ns, self._ends_ns, self._seed = script, cap_ns, ends_ns, seed
+        self.clock = VirtualClock(START_NS)
+        self.legs: list[Leg] = []
+        self.services: list[Simulator] = []
+        self.histories: list[int] = []
+
+    def leg(self, number: int, turns_begun: int) -> Leg:
+        assert number == len(self.legs) + 1
+        script, wanted = self.script, len(self.script.turns) - turns_begun
+        timeline = Timeline(self.clock.now_ns, wanted, script.limits, script.dialect,
+                            service_responds=script.service_responds)  # fmt: skip
+        self.legs.append(Leg(timeline, cast(Any, Heard()), None))
+        return self.legs[-1]
+
+    def connect(self, leg: Leg, script: PreparedScript) -> Session:
+        self.services.append(Capped(self._seed + len(self.legs), self.clock.now_ns, self._cap_ns))
+        self.histories.append(len(script.history))
+        transport = PatientTransport(self.services[-1], self.clock)
+        return Session(script, transport, leg.timeline, leg.played, self.ending)
+
+    def end(self, leg: Leg) -> None:
+        leg.played.session_ended()
+
+    def ending(self) -> bool:
+        return self.clock.now_ns > START_NS + self._ends_ns
+
+    # What came of it.
+
+    @property
+    def sessions(self) -> list[SessionObservation]:
+        return [leg.timeline.session() for leg in self.legs]
+
+    @property
+    def turns_of_legs(self) -> list[list[TurnObservation]]:
+        return [sorted(cast(Any, leg.played).turns, key=lambda turn: turn.turn) for leg in self.legs]
+
+    @property
+    def turns(self) -> list[TurnObservation]:
+        return [turn for leg in self.turns_of_legs for turn in leg]
+
+    def told(self, leg: int) -> list[tuple[str, str]]:
+        """(role, words) of the messages that the service of a leg was told before its first turn."""
+        events = [event for _, event in self.services[leg].heard]
+        items = [event["item"] for event in events if event["event_id"] == "session-message"]
+        return [(item["role"], item["content"][0]["text"]) for item in items[: self.histories[leg]]]
+
+
+def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
+         **session: Any) -> Exchange:  # fmt: skip
+    script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S))
+    exchange = Exchange(script, cap_ns, ends_ns, seed)
+    made = Call(script, exchange)
+    if made.connect():
+        if made.open():
+            perform_all(made, script.steps)
+        made.close()
+    made.end()
+    return exchange
+
+
+def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
+    exchange = call(say(), say(), say(), after_s=0.001)
+
+    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_legs] == [[1], [2], [3]]
+    assert [session.outcome for session in exchange.sessions] == ["ok"] * 3
+    assert {turn.outcome for turn in exchange.turns} == {"ok"}
+    assert sum(session.lost_turns for session in exchange.sessions) == 0
+    assert all(heard.opened == heard.ended == 1 for heard in (cast(Any, leg.played) for leg in exchange.legs))
+
+
+def test_the_new_session_is_told_what_was_said_so_far() -> None:
+    by_the_way = AddMessage(build_message("By the way.", "system"))
+    exchange = call(
+        speak(*SPEECH), by_the_way, respond(conversation="none"), say(), after_s=4, history=1, turn_detection=VAD
+    )
+
+    spoken, *_ = exchange.turns
+    assert exchange.told(1) == [
+        ("user", "Word 0"),
+        ("user", spoken.input_text),
+        ("assistant", spoken.reply_text),
+        ("system", "By the way."),
+    ]
+
+
+def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
+    script = build_script(say(), say())
+    exchange = Exchange(script, cap_ns=1_500 * MS)
+    made = Call(script, exchange)
+    assert made.connect()
+    assert made.open()
+    perform_all(made, script.steps)
+    made.close()
+    made.end()
+
+    assert [session.outcome for session in exchange.sessions] == ["expired"]
+
+
+def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> None:
+    exchange = call(say(), say(), say(), after_s=3_600, cap_ns=1_000 * MS)
+
+    assert {session.outcome for session in exchange.sessions[:-1]} == {"expired"}
+    assert [turn.turn for turn in exchange.turns] == [1, 2, 3]
+    assert "expired" in {turn.outcome for turn in exchange.turns}
+    assert sum(session.lost_turns for session in exchange.sessions) == 0
+
+
+def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -> None:
+    exchange = call(say(), Pause(60 * S), say(), after_s=3_600, cap_ns=20 * S)
+
+    first, second = exchange.sessions
+    assert (first.outcome, second.outcome) == ("expired", "ok")
+    assert [turn.outcome for turn in exchange.turns] == ["ok", "ok"]
+    assert second.start_ns == START_NS + 20 * S
+
+
+@pytest.mark.parametrize("speed_of_turns", [(speak(*SPEECH), speak(*SPEECH)), (say(), say())], ids=["spoken", "typed"])
+def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_the_callers_own_time(
+    speed_of_turns: tuple[Step, ...],
+) -> None:
+    exchange = call(speed_of_turns[0], Pause(S), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
+
+    before, after = exchange.sessions
+    heard = Listening()
+    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_legs[0], before, heard)
+    ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
+    (turn,) = exchange.turns_of_legs[1]
+    measures = after.measures_ns()
+    assert abs(after.instants["heard_before"] - ends_ns) < 2
+    wait_ns = turn.instants["first_audible"] - turn.instants[turn.origin or ""]
+    parts_ns = measures["session_ready"] + measures["session_update"] + measures["history"] + wait_ns
+    begun_ns = after.instants["connect_start"] - after.instants["heard_before"]
+    between_ns = measures["renewal_gap"] - begun_ns - parts_ns
+    assert 0 <= between_ns < MS, "nothing passes between the parts"
+
+
+def test_a_run_that_ends_renews_no_session() -> None:
+    exchange = call(say(), Pause(30 * S), say(), after_s=0.001, ends_ns=2 * S)
+
+    assert exchange.sessions[-1].outcome == "abandoned"
+    assert len(exchange.turns) == 1
+
+
+def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_the_run() -> None:
+    exchange = call(*[say()] * 200, after_s=3_600, cap_ns=1_000 * MS, ends_ns=900 * MS)
+
+    assert exchange.sessions[-1].outcome in ("expired", "abandoned")
+    assert len(exchange.legs) == 1
+    assert len(exchange.turns) < 3
+
+
+STEPS: dict[str, Step] = {
+    "speak": speak(*SPEECH),
+    "say": say(),
+    "ask for text": say(output="text"),
+    "ask out of band": respond(conversation="none"),
+    "pause": Pause(2 * S),
+    "tell": AddMessage(build_message("Be brief.", "system")),
+}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.lists(st.sampled_from([*STEPS]), min_size=1, max_size=6),
+    after_s=st.sampled_from([0.001, 1.0, 4.0, 60.0]),
+    cap_ms=st.integers(1_500, 9_000),
+    detection=st.sampled_from([None, VAD]),
+    seed=st.integers(0, 99),
+)
+def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was_said(
+    steps: list[str], after_s: float, cap_ms: int, detection: Any, seed: int
+) -> None:
+    played = [STEPS[name] for name in steps]
+    exchange = call(*played, after_s=after_s, cap_ns=cap_ms * MS, turn_detection=detection, seed=seed)
+
+    assert [turn.turn for turn in exchange.turns] == list(range(1, len(exchange.script.turns) + 1))
+    assert {turn.outcome for turn in exchange.turns} <= {"ok", "expired", "cancelled:turn_detected"}
+    assert {session.outcome for session in exchange.sessions} <= {"ok", "expired"}
+    assert sum(session.lost_turns for session in exchange.sessions) == 0
+    for earlier, later in pairwise(range(len(exchange.legs))):
+        assert exchange.told(later)[: len(exchange.told(earlier))] == exchange.told(earlier)
+
+
+# In a run.
+
+
+def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, text="renew_after: 0.001\nsteps:\n  - say: One\n  - say: Two\n", record_events=1)
+    stand.play(2)
+
+    sessions = stand.rows("sessions")
+    assert [(row["session_id"], row["pair"], row["outcome"]) for row in sessions] == [
+        ("w0-000000", 0, "ok"), ("w0-000000.2", 0, "ok"), ("w0-000001", 1, "ok"), ("w0-000001.2", 1, "ok"),
+    ]  # fmt: skip
+    assert sorted((row["session_id"], row["turn"]) for row in stand.rows("turns")) == [
+        ("w0-000000", 1), ("w0-000000.2", 2), ("w0-000001", 1), ("w0-000001.2", 2),
+    ]  # fmt: skip
+    assert [row["intended_start_at_ns"] is None for row in sessions] == [False, True] * 2
+    assert not any(row["lost_turns"] for row in sessions)
+    assert len([*(stand.folder / "spool").rglob("*.jsonl"), *(stand.folder / "events").rglob("*.jsonl")]) == 4
+
+
+def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def task(actor: Any) -> None:
+        turns = [actor.on.say(text, "", {}) for text in ("One", "Two")]
+        told.extend(turn.outcome for turn in turns)
+
+    stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001})
+    told.clear()  # of the rehearsal
+    stand.play()
+
+    assert told == ["ok", "ok"]
+    assert len(stand.rows("sessions")) == 2
