@@ -34,8 +34,12 @@ PCM = GA_FORMATS["pcm16"]["type"]
 FORMAT_OF: dict[str, AudioFormatName] = {ga["type"]: name for name, ga in GA_FORMATS.items()}  # GA type → preview name
 
 
-def token_cap(value: Any, path: str) -> Any:
-    return value if value == "inf" else number(1, 4096)(value, path)
+def token_cap(most: int) -> Check:
+    """At most so many tokens, or as many as there are."""
+    return lambda value, path: value if value == "inf" else number(1, most)(value, path)
+
+
+PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # that of gpt-realtime-2; other models of GA take 4096
 
 
 def tools(value: Any, path: str) -> list[Json]:
@@ -154,7 +158,7 @@ PREVIEW_SESSION: CheckTable = {
     "tools": tools,
     "tool_choice": tool_choice,
     "temperature": number(0.6, 1.2),
-    "max_response_output_tokens": token_cap,
+    "max_response_output_tokens": PREVIEW_CAP,
     "tracing": Nullable(anything),
 }
 
@@ -171,7 +175,7 @@ GA_SESSION: CheckTable = {
         },
         "output": {"format": ga_format, "voice": voice_name, "speed": number(0.25, 1.5)},
     },
-    "max_output_tokens": token_cap,
+    "max_output_tokens": GA_CAP,
     "truncation": Nullable(truncation),
     "tools": tools,
     "tool_choice": tool_choice,
@@ -189,7 +193,6 @@ _RESPONSE: CheckTable = {
     "conversation": choice("auto", "none"),
     "metadata": Nullable(strings_by_name),
     "input": objects,
-    "max_output_tokens": token_cap,
 }
 PREVIEW_RESPONSE: CheckTable = {
     **_RESPONSE,
@@ -197,12 +200,14 @@ PREVIEW_RESPONSE: CheckTable = {
     "voice": PREVIEW_VOICE,
     "output_audio_format": choice(*GA_FORMATS),
     "temperature": number(0.6, 1.2),
-    "max_response_output_tokens": token_cap,
+    "max_output_tokens": PREVIEW_CAP,
+    "max_response_output_tokens": PREVIEW_CAP,
 }
 GA_RESPONSE: CheckTable = {
     **_RESPONSE,
     "output_modalities": ga_modalities,
     "audio": {"output": {"format": ga_format, "voice": voice_name}},
+    "max_output_tokens": GA_CAP,
     "prompt": Nullable(anything),
     "parallel_tool_calls": flag,
     "reasoning": Nullable(reasoning),

@@ -141,3 +141,11 @@ def test_a_cap_with_room_for_nothing_still_gives_one_done() -> None:
 
 def test_the_same_cap_cuts_the_same_way() -> None:
     assert answered(AZURE_GA, asked(40)) == answered(AZURE_GA, asked(40))
+
+
+@pytest.mark.parametrize(("dialect", "most"), [(AZURE_GA, 32_000), (AZURE_PREVIEW, 4096)])
+def test_no_cap_is_larger_than_what_a_model_can_say(dialect: WireDialect, most: int) -> None:
+    largest, beyond = (answered(dialect, asked(cap, dialect=dialect)) for cap in (most, most + 1))
+
+    assert response_done(largest)["status"] == "completed"
+    assert one(beyond, "error")["error"]["param"] == "response.max_output_tokens"
