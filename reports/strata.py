@@ -47,8 +47,9 @@ class Stratum(NamedTuple):
 
     @property
     def turns(self) -> str:
-        """VAD turns, with function calls: which turns, whatever is measured of them."""
-        return _joined(STARTED_BY.get(self.origin, "turns" if self.variant else f"{PLAIN} turns"), self.variant_words)
+        """VAD turns with function calls: which turns, whatever is measured of them."""
+        started = STARTED_BY.get(self.origin, "turns" if self.variant else f"{PLAIN} turns")
+        return started + (f"{',' if ' with ' in started else ''} {self.variant_words}" if self.variant else "")
 
     @property
     def variant_words(self) -> str:

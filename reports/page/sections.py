@@ -152,7 +152,7 @@ def rates(summary: Summary) -> Section | None:
         else ""
     )
     blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of turns of all kinds.{few}")]
-    return Section("rates", "Rates", "How often was it so?", blocks)
+    return Section("rates", "Rates", "How often did this happen?", blocks)
 
 
 def outcomes(summary: Summary) -> Section | None:

@@ -49,12 +49,16 @@ def against(summary: Summary) -> list[str]:
         return [
             f"{one.measure} p{one.p * 100:g} against {one.targets[0]}: {', '.join(_apart(one))}" for one in found[:1]
         ]
-    measures = list(dict.fromkeys(one.measure for one in found))
-    told = [
-        f"{measure} "
-        + ", ".join(f"p{one.p * 100:g} {change(one.ratios[1])}" for one in found if one.measure == measure)
-        for measure in measures
-    ]
+    kinds = list(dict.fromkeys((one.measure, one.stratum) for one in found))
+    told = []
+    for measure, stratum in kinds:
+        several = sum(measure == other for other, _ in kinds) > 1
+        parts = [
+            f"p{one.p * 100:g} {change(one.ratios[1])}"
+            for one in found
+            if (one.measure, one.stratum) == (measure, stratum)
+        ]
+        told.append(f"{measure}{f' of {stratum.turns}' if several else ''} {', '.join(parts)}")
     return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bench.measures import CATALOGUE
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
+from reports.question import TRIALS
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, Stratum
 from reports.summary.by_load import Level
@@ -25,6 +26,7 @@ CAUSES = {
     "send_lag": ("audio chunks were sent late", "the load generator could not keep up"),
     "start_lag": ("sessions started late", "the load was not the one that was asked for"),
 }
+SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main measure waits for."""
 COMPARABLE = (
@@ -229,10 +231,10 @@ def stalled(counts: Counts) -> str:
 
 
 def rate_cell(rate: TurnRate) -> Cell:
-    """`92.5 %` over `79.6 to 98.4 %`; 3 of 4 where there are too few turns for a share."""
+    """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     share = rate.share
     if not rate.published:
-        return Cell(f"{count(share.count)} of {count(share.of)}", "")
+        return Cell("n/a", f"needs {TRIALS} turns")
     return Cell(
         percent(share.value, 1), f"{percent(share.low, 1).removesuffix(f'{NBSP}%')} to {percent(share.high, 1)}"
     )
@@ -243,17 +245,19 @@ def rates(summary: Summary) -> list[str]:
     told = []
     for rate in summary.rates:
         figure, interval = rate_cell(rate)
-        beside = f" ({interval}; {count(rate.share.count)} of {count(rate.share.of)})" if interval else ""
-        told.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {figure}{beside}")
+        counted = f"{count(rate.share.count)} of {count(rate.share.of)}"
+        shown = f"{figure} ({interval}; {counted})" if rate.published else counted
+        told.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
     return told
 
 
 def slopes(summary: Summary) -> list[str]:
-    """latency_slope p50 12 ms/1k tokens (9.1 – 15) on direct: those whose median may be published."""
-    told = [f for f in summary.slopes if f.at(0.5).published]
+    """latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15): by all input tokens, those that may be published."""
+    told = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).published]
+    several = len({f.stratum for f in told}) > 1
     return [
-        f"{f.measure} p50 {three(f.at(0.5).value)}{NBSP}{f.unit} ({interval(f.at(0.5))})"
-        f"{f' on {f.label}' if f.label != f.target or len(summary.targets) > 1 else ''}"
+        f"{f.measure} p50{f' on {f.label if several else f.target}' if len(told) > 1 else ''} "
+        f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({interval(f.at(0.5))})"
         for f in told
     ]
 

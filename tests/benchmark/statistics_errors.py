@@ -2,7 +2,7 @@
 
 In memory and seeded: a table of false alarms between arms alike, and one of how a gate ends by what became of the
 candidate. Resamples are 1,000 here, 10,000 in a comparison. Then one run by itself (`tails`), and arms that drift
-by themselves (`own_drift`), and what is said of a run whose load changes (`by_load`).
+by themselves (`own_drift`), what is said of a run whose load changes (`by_load`), and of waits that grow (`slopes`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reports.statistics.differences import Difference, Margin, quantile_differen
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import PerCluster, rate_difference
 from reports.statistics.verdicts import floor_reason, verdicts
-from tests.benchmark import by_load, on_the_margin, own_drift, tails
+from tests.benchmark import by_load, on_the_margin, own_drift, slopes, tails
 
 SEEDS = (20261101, 20261102, 20261103)
 PAIRS, SESSIONS, MOST = 1000, 100, 0.065
@@ -78,7 +78,8 @@ POINT = Margin(points=0.01)
 def main() -> None:
     rows = on_the_margin.of_single_tests()
     on_the_margin.print_rows(rows)
-    met = false_alarms() & ends() & all(kept for *_, kept in rows) & tails.main() & own_drift.main() & by_load.main()
+    met = false_alarms() & ends() & all(kept for *_, kept in rows)
+    met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
     print("met" if met else "NOT met")
 
 

@@ -111,7 +111,7 @@ def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
 
     assert "of turns with function calls" in page
     assert "ttfa from the end of speech, with function calls" in text.replace("\u00a0", " ")
-    assert "with function calls" in headline(summary)
+    assert "With function calls it is" in headline(summary)
     assert "with function calls" in markdown(summary)
     answers = as_data(summary)["answers"]
     assert [(a["target"], a["variant"]) for a in answers] == [

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from reports.question import Question, margin_of
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import sides_of
+from reports.sides.side import sample_of, sides_of
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
-from tests.reports.compare.build import PAIRED, RUN, run, two
+from tests.reports.compare.build import PAIRED, RUN, edit, quick, run, two
 from tests.reports.synthetic import Plan
 
 REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")
@@ -129,3 +129,82 @@ def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> Non
     asked = default_questions(two(tmp_path, Plan(sessions=0)))
 
     assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure rate"]
+
+
+PLAIN, CALLS = Stratum(), Stratum(variant="calls")
+
+
+def with_variant(folder: Path, *, variant: str = "calls", turn: int = 3) -> None:
+    edit(folder, "turns", lambda _, row: row | ({"variant": variant} if row["turn"] == turn else {}))
+
+
+def test_variants_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
+    sides = two(tmp_path)
+    for name in ("one", "other"):
+        with_variant(tmp_path / name)
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    asked = default_questions(sides)
+
+    assert [(q.measure, q.stratum, q.gated) for q in asked if q.measure == "ttfa" and q.p == 0.5] == [
+        ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
+    ]  # fmt: skip
+    assert {q.stratum for q in asked if q.measure in ("voice_to_voice", "audio_speed")} == {PLAIN, CALLS}
+    assert {q.stratum for q in asked if q.measure in ("failures", "connect_total", "stalled")} == {None}
+
+
+def test_a_variant_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: Path) -> None:
+    two(tmp_path)
+    with_variant(tmp_path / "one")
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
+
+    assert [one.stratum for one in by_stratum(replace(wait, gated=True), sides)] == [PLAIN, CALLS]
+    assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
+    gated = [one.stratum for one in default_questions(sides) if one.gated and one.p == 0.95]
+    assert gated == [PLAIN, CALLS]
+    words = {f.question.stratum: f.verdict.word for f in quick(sides).gated if f.question.p == 0.95}
+    assert words[CALLS] == "inconclusive"
+
+
+def test_a_variant_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
+    two(tmp_path)
+    with_variant(tmp_path / "other")
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+
+    assert {one.stratum for one in default_questions(sides) if one.measure == "ttfa"} == {PLAIN}
+
+
+def test_sides_with_no_variant_in_common_are_never_pooled(tmp_path: Path) -> None:
+    two(tmp_path)
+    for turn in range(1, 6):
+        with_variant(tmp_path / "one", turn=turn)
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    heard = Question("voice_to_voice", "quantile", margin_of(0.5), 0.5, gated=True)
+
+    assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
+    assert not sample_of(sides[1], replace(heard, stratum=CALLS)).n
+
+
+def test_a_question_of_a_variant_is_asked_of_each_origin(tmp_path: Path) -> None:
+    run(tmp_path, MIXED)
+    edit(tmp_path, "turns", lambda _, row: row | ({"variant": "calls"} if row["turn"] < 3 else {}))
+    sides = sides_of([tmp_path])
+    asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, stratum=CALLS)
+
+    assert [one.stratum for one in by_stratum(asked, sides)] == [
+        Stratum("requested", "calls"), Stratum("speech_end", "calls"),
+    ]  # fmt: skip
+    assert by_stratum(replace(asked, stratum=Stratum("requested", "calls")), sides)[0].stratum == Stratum(
+        "requested", "calls"
+    )
+
+
+def test_a_step_of_two_variants_is_asked_for_by_its_label(tmp_path: Path) -> None:
+    run(tmp_path, PAIRED)
+    edit(tmp_path, "turns", lambda i, row: row | ({"variant": "calls"} if row["turn"] == 3 and i // 10 % 2 else {}))
+    side = sides_of([tmp_path])[0]
+    step = Question("ttfa", "quantile", margin_of(0.5), 0.5, step="order_status")
+
+    apart = by_stratum(step, [side])
+    assert {one.stratum for one in apart} == {PLAIN, CALLS}
+    assert sum(sample_of(side, one).n for one in apart) == sample_of(side, step).n == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from reports.thresholds.gated import GATED
 from reports.thresholds.grammar import SIGNED, parse, read
 
@@ -210,3 +212,24 @@ def test_the_comments_of_the_example_are_thresholds_too(tmp_path: Path) -> None:
     hidden = [line[2:] for line in lines if line.startswith(("# ttfa{", "# voice", "#   - ", "# fail", "# audio"))]
 
     assert len(read(written(tmp_path, "\n".join(hidden)))) == 5
+
+
+def test_a_threshold_may_be_of_one_variant() -> None:
+    plain, both = parse("ttfa{variant:plain}", "p(95)<800"), parse("ttfa{variant:filler+calls}", "p(95)<800")
+
+    assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(variant="calls+filler"))
+    assert both.written == "ttfa{variant:calls+filler}: p(95)<800"
+    assert parse("failures{variant:calls}", "rate<1%").about.stratum == Stratum(variant="calls")
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ("ttfa{variant:tools}", "is no variant of turns; allowed: plain, calls"),
+        ("ttfa{variant:plain+calls}", "is no variant of turns"),
+        ("connect_total{variant:calls}", "which have no variant"),
+    ],
+)
+def test_what_is_no_variant_is_refused(measure: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse(measure, "p(95)<800")
