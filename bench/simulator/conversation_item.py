@@ -36,7 +36,7 @@ NO_TOKENS = TokenCounts()
 class ConversationItem:
     """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item.
 
-    `audio_end_ms`: where a client has truncated it. `left_out`: the model's context has no room for it any more.
+    `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it. `left_out`: the model's context has no room for it any more.
     """
 
     id: str
@@ -45,6 +45,7 @@ class ConversationItem:
     spoken: list[AudioBlock] | None = None
     audio_end_ms: int | None = None
     left_out: bool = False
+    response_id: str = ""
 
     @property
     def spoken_ms(self) -> int:

@@ -36,7 +36,7 @@ class FunctionCallItem(OutputItem):
             "call_id": self._call_id,
             "arguments": "",
         }
-        return ConversationItem(self.id, body)
+        return ConversationItem(self.id, body, response_id=self._writer.response_id)
 
     def _deltas(self) -> Iterator[OutboxStep]:
         for due_ns, _, _ in self.schedule.deltas:

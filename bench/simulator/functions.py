@@ -79,15 +79,15 @@ def _calls(choice: str, read: Sequence[ConversationItem], habits: FunctionCalls,
 
 def _rounds(read: Sequence[ConversationItem]) -> int | None:
     """How many responses have called since the caller spoke; None where nobody spoke, or was answered."""
-    rounds, following = 0, None
+    calling, following = set[str](), None
     for item in reversed(read):
         kind, role = item.body["type"], item.body.get("role")
         if role == "user":
-            return rounds
+            return len(calling)
         if role == "assistant" and following != "function_call":  # else it is the preamble of a call
             return None
-        if kind == "function_call" and following != "function_call":  # the last of those of a response
-            rounds += 1
+        if kind == "function_call":
+            calling.add(item.response_id)
         following = kind
     return None
 

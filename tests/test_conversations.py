@@ -1,0 +1,277 @@
+"""Function calls, answers in parts and interruptions, with the simulator's own behaviour on a virtual clock.
+
+What really happened is what the simulator said and heard, and when; every figure is held against that, to the
+nanosecond.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.interruptions import Cue
+from bench.observe.observation import TurnObservation
+from bench.plan.functions import Function
+from bench.plan.turns import Interrupt, Sound, Step
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import FunctionTool
+from bench.simulator.profile import AnswerParts, FunctionCalls, LogNormal, Profile, SpeechDetection, default_profile
+from tests.helpers import MS, say
+from tests.test_talking import (
+    SPEECH,
+    VAD,
+    Simulator,
+    Talked,
+    build_script,
+    converse,
+    decoded,
+    recording,
+    sound,
+    speak,
+    talked,
+)
+
+ORDER = FunctionTool(
+    name="find_parcel",
+    parameters={"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]},
+)
+
+
+def with_functions(*steps: Step, profile: Profile, delay_s: float = 0.0, seed: int = 1, **session: Any) -> Talked:
+    """A conversation in which the service may find parcels; each takes so long."""
+    function = Function(ORDER, [{"place": "out for delivery"}], delay=delay_s)
+    script = build_script(*steps, tools=(ORDER,), **session)
+    script = replace(script, functions={"find_parcel": function})
+    return talked(script, Simulator(GA, profile, seed))
+
+
+def said_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
+    """When the simulator said what of these types in a response."""
+    return [
+        (sent.due_ns, decoded(sent.body))
+        for sent in talk.simulator.said
+        if sent.response_id == response_id and sent.type in types
+    ]
+
+
+def heard(talk: Talked, type_: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    return ((at_ns, event) for at_ns, event in talk.simulator.heard if event["type"] == type_)
+
+
+def responses(talk: Talked) -> list[str]:
+    return [sent.response_id for sent in talk.simulator.said if sent.type == "response.created" and sent.response_id]
+
+
+def calls_of(talk: Talked, response_id: str) -> list[int]:
+    """When the arguments of each call of a response were whole."""
+    return [at_ns for at_ns, _ in said_in(talk, response_id, "response.function_call_arguments.done")]
+
+
+def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]:
+    """Item → when how many bytes of its audio came, in the order of the items."""
+    items: dict[str, list[tuple[int, int]]] = {}
+    for at_ns, event in said_in(talk, response_id, "response.output_audio.delta"):
+        items.setdefault(event["item_id"], []).append((at_ns, len(base64.b64decode(event["delta"]))))
+    return items
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    functions=st.builds(
+        FunctionCalls,
+        parallel=st.sampled_from([(1, 1), (2, 3)]),
+        rounds=st.integers(1, 3),
+        preamble=st.sampled_from([0.0, 1.0]),
+    ),
+    parts=st.builds(AnswerParts, share=st.sampled_from([0.0, 1.0]), phases=st.booleans()),
+    delay_s=st.sampled_from([0.0, 0.3]),
+    spoken=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
+    functions: FunctionCalls, parts: AnswerParts, delay_s: float, spoken: bool, seed: int
+) -> None:
+    profile = replace(default_profile(), functions=functions, parts=parts)
+    step, session = (speak(*SPEECH), {"turn_detection": VAD}) if spoken else (say(), {})
+    talk = with_functions(step, profile=profile, delay_s=delay_s, seed=seed, **session)
+
+    (turn,) = talk.turns
+    made = responses(talk)
+    calling, last = made[:-1], made[-1]
+    done_ns = [max(calls_of(talk, response_id)) for response_id in calling]
+    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in heard(talk, "conversation.item.create")
+               if event["item"]["type"] == "function_call_output"]  # fmt: skip
+    asked = [at_ns for at_ns, _ in heard(talk, "response.create")][-len(calling) :]
+    assert (turn.outcome, turn.variant, len(calling)) == ("ok", "calls", functions.rounds)
+    assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
+    assert (turn.response_id, turn.answer_response_id) == (made[0], last)
+    assert turn.instants["call_done"] == done_ns[0]
+    named = said_in(talk, made[0], "response.output_item.added")
+    assert turn.instants["call_named"] == min(at for at, event in named if event["item"]["type"] == "function_call")
+    assert turn.instants["answer_requested"] == asked[-1]
+    own_ns = [
+        max(at for at, _ in outputs if at < next_ns + 1) - done for done, next_ns in zip(done_ns, asked, strict=True)
+    ]
+    assert turn.function_time_ns == sum(own_ns)
+    assert all(own >= delay_s * 1000 * MS for own in own_ns)
+
+    answer = list(audio_of(talk, last).values())[-1]
+    first = next(audio for response_id in made for audio in audio_of(talk, response_id).values())
+    assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (first[0][0], answer[0][0])
+    assert turn.preamble is (first is not answer and first != answer)
+    assert turn.instants["function_audible"] == turn.instants["answer_audible"] >= turn.instants["answer_audio"]
+    assert turn.instants["ended"] == said_in(talk, last, "response.done")[0][0]
+    total = sum(size for response_id in made for audio in audio_of(talk, response_id).values() for _, size in audio)
+    assert turn.audio_bytes_received == total
+    assert (turn.dead_air_ns or 0) > 0
+
+
+@pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])
+def test_a_call_of_what_nobody_declared_or_without_its_arguments_is_answered_and_is_wrong(wrong: str) -> None:
+    profile = replace(default_profile(), functions=FunctionCalls(**{wrong: 1.0}))
+    talk = with_functions(say(), say(), profile=profile)
+
+    assert {turn.outcome for turn in talk.turns} == {"wrong_call"}
+    assert (talk.session.outcome, talk.session.service_errors) == ("ok", 0)
+    outputs = [
+        event["item"]["output"] for _, event in heard(talk, "conversation.item.create") if "output" in event["item"]
+    ]
+    assert len(outputs) == 2
+    assert all("error" in output for output in outputs)
+
+
+def test_a_function_of_python_gets_the_arguments() -> None:
+    asked: list[str] = []
+    function = Function(ORDER, compute=lambda order: asked.append(order) or {"order": order})  # type: ignore[func-returns-value]
+    script = replace(build_script(say(), tools=(ORDER,)), functions={"find_parcel": function})
+    talk = talked(script, Simulator(GA, default_profile(), 1))
+
+    assert talk.turns[0].outcome == "ok"
+    assert len(asked) == 1
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(phases=st.booleans(), pause_ms=st.sampled_from([5.0, 400.0, 6_000.0]), seed=st.integers(0, 99))
+def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms: float, seed: int) -> None:
+    profile = replace(default_profile(), parts=AnswerParts(share=1.0, phases=phases))
+    profile = replace(profile, delays=replace(profile.delays, answer_pause=LogNormal(pause_ms, pause_ms)))
+    talk = converse(speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
+
+    (turn,) = talk.turns
+    said, answer = audio_of(talk, responses(talk)[0]).values()
+    assert (turn.outcome, turn.preamble, turn.variant) == ("ok", True, None)
+    assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (said[0][0], answer[0][0])
+    assert (turn.stalls, len(turn.gaps_ns)) == (0, len(said) + len(answer) - 2)
+
+
+# Interruptions.
+
+
+def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) -> int:
+    """How much of an item a player has played that is stopped: it waits for what is late, and goes on at once."""
+    played_ns, free_ns = 0, audio[0][0] + jitter_ns
+    for at_ns, size in audio:
+        length_ns = FORMATS["pcm16"].duration_ns(size)
+        begins_ns, free_ns = max(at_ns, free_ns), max(at_ns, free_ns) + length_ns
+        played_ns += min(length_ns, max(0, stopped_ns - begins_ns)) if at_ns <= stopped_ns else 0
+    return played_ns
+
+
+def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
+    """What a turn says of its interruption is what was said, heard and played. Returns what was played, in ns."""
+    said, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
+    cuts = {event["item_id"]: event["audio_end_ms"] for _, event in heard(talk, "conversation.item.truncate")
+            if event["event_id"].startswith(f"turn-{turn.turn}-")}  # fmt: skip
+    received_ns = sum(length(size) for audio in said.values() for _, size in audio)
+    late = sum(size for audio in said.values() for at_ns, size in audio if at_ns > stopped_ns)
+    assert turn.late_audio_ns == length(late)
+    assert turn.wasted_audio_ns is not None
+    played_ns = received_ns - turn.wasted_audio_ns
+    assert played_ns == played_ns_of(next(iter(said.values())), talk.script.jitter_buffer_ns, stopped_ns)
+    assert cuts == ({next(iter(said)): played_ns // MS} if turn.wasted_audio_ns else {})
+    assert talk.session.service_errors == 0, "never more than was received"
+    last_ns = max(at_ns for audio in said.values() for at_ns, _ in audio)
+    assert turn.instants.get("quiet") == (last_ns if last_ns > turn.instants["barge_in"] else None)
+    return played_ns
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
+def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: int, speed: float, seed: int) -> None:
+    interrupting = replace(speak(*SPEECH), interrupts=Cue(after_ns=after_ms * MS))
+    profile = replace(default_profile(), speed=speed)
+    talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
+
+    first, second, _ = talk.turns
+    started = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.speech_started"]
+    if first.outcome == "ok":  # it was over before anybody heard that
+        assert first.yielded is None
+        return
+    assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok", "ok"]
+    assert [turn.variant for turn in talk.turns] == [None, "after_interruption", None]
+    assert first.instants["barge_in"] == second.instants["speech_begin"]
+    assert first.instants["barge_in_heard"] == first.instants["silent"] == started[1]
+    assert first.yielded is True
+    assert first.overlap_ns is not None
+    assert 0 <= first.overlap_ns <= started[1] - first.instants["barge_in"]
+    interrupted(first, talk, started[1])
+    assert len({turn.response_id for turn in talk.turns}) == 3
+    assert second.cut_off is False
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
+def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
+    after_ms: int, speed: float, seed: int
+) -> None:
+    profile = replace(default_profile(), speed=speed)
+    talk = converse(say(), Interrupt(Cue(after_ns=after_ms * MS)), say(), profile=profile, seed=seed)
+
+    first, second = talk.turns
+    if first.outcome == "ok":
+        return
+    assert (first.outcome, second.outcome) == ("interrupted", "ok")
+    cancels = [at_ns for at_ns, _ in heard(talk, "response.cancel")]
+    assert cancels in ([], [first.instants["barge_in"]])
+    assert interrupted(first, talk, first.instants["barge_in"]) >= after_ms * MS
+
+
+@pytest.mark.parametrize(("least_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
+def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_speech_ms: int, outcome: str) -> None:
+    profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=least_speech_ms), speed=20.0)
+    cough = Sound("noise", recording(sound(20, 300, 20)), 100, Cue(after_ns=300 * MS))
+    patient = speak(30, 1_500)
+    talk = converse(patient, cough, patient, profile=profile, turn_detection=VAD)
+
+    first, second = talk.turns
+    assert (first.outcome, first.interruption, first.yielded) == (outcome, "noise", None)
+    assert first.false_yield is (outcome != "ok")
+    assert (second.outcome, second.variant) == ("ok", None)
+    assert talk.session.stray_commits == (outcome != "ok")
+
+
+def test_a_word_of_the_transcript_is_a_cue() -> None:
+    talk = converse(say(), Interrupt(Cue(word="O")), say())
+
+    first, _ = talk.turns
+    came = [at_ns for at_ns, event in said_in(talk, first.response_id, "response.output_audio_transcript.delta")
+            if "o" in event["delta"].casefold()]  # fmt: skip
+    assert first.outcome == "interrupted"
+    assert first.instants["barge_in"] == came[0]
+
+
+def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
+    late = replace(speak(*SPEECH), interrupts=Cue(after_ns=60_000 * MS))
+    talk = converse(speak(*SPEECH), late, turn_detection=VAD)
+
+    first, second = talk.turns
+    assert (first.outcome, first.interruption, first.yielded) == ("ok", "speech", None)
+    assert (second.outcome, second.variant) == ("ok", None)
+    assert second.start_ns >= first.instants["ended"]
