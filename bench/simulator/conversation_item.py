@@ -36,7 +36,8 @@ NO_TOKENS = TokenCounts()
 class ConversationItem:
     """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item.
 
-    `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it. `left_out`: the model's context has no room for it any more.
+    `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it.
+    `left_out`: the model's context has no room for it any more.
     """
 
     id: str
