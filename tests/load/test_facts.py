@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.load.planning.facts import script_facts, script_notices, target_facts
 from bench.load.planning.plays import Play, loaded_parts, prepared_plays
 from bench.load.planning.tasks import script
@@ -50,6 +52,20 @@ def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
         f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
         for name in ("name", "price")
     ]
+
+
+@pytest.mark.parametrize(
+    ("session", "notices"),
+    [
+        ("{}", ["talk: `words` are held against nothing, for session.input_transcription is not set"]),
+        ("{input_transcription: whisper-1}", []),
+    ],
+)
+def test_words_that_nothing_is_held_against_are_told(session: str, notices: list[str], tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{play: a.wav, words: Hello}}\n")
+
+    assert script_notices(plays_of(actor("One", script(path)))) == notices
 
 
 def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:

@@ -7,19 +7,26 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.load.planning.plays import Play, Plays
-from bench.plan.script import unfilled_names
+from bench.plan.script import WavTurn, unfilled_names
 from bench.target.target import Auth, Entra, Target
 from bench.units import NS_PER_MS
 
 
 def script_notices(plays: Iterable[Play]) -> list[str]:
     """What to know of the scripts before the figures are read."""
-    scripts = {play.script.name: play.script for play in plays}
-    return [
+    scripts = {play.script.name: play.script for play in plays}.values()
+    unfilled = (
         f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
-        for script in scripts.values()
+        for script in scripts
         for name in unfilled_names(script)
-    ]
+    )
+    unheard = (
+        f"{script.name}: `words` are held against nothing, for session.input_transcription is not set"
+        for script in scripts
+        if script.session.input_transcription is None
+        and any(isinstance(turn, WavTurn) and turn.words for turn in script.turns)
+    )
+    return [*unfilled, *unheard]
 
 
 def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
