@@ -19,6 +19,7 @@ Kind = Literal["quantile", "mean", "rate", "centre"]
 class RateMeasure:
     """A share of turns. `column`: of turns, where it is true of those that are counted and null of all others.
 
+    `words`: the column that counts the words of turns, where it is a share of words, and `column` counts its events.
     `label`: how its figure is called.
     """
 
@@ -27,11 +28,17 @@ class RateMeasure:
     better: Direction = "lower"
     column: str = ""
     label: str = ""
+    words: str = ""
 
     @property
     def title(self) -> str:
         """Failure rate, yield_rate."""
         return self.label or self.name
+
+    @property
+    def trials(self) -> Literal["turns", "words"]:
+        """What it is a share of: turns, or words."""
+        return "words" if self.words else "turns"
 
 
 RATES = {
@@ -84,12 +91,24 @@ RATES = {
             "higher",
             "task_done",
         ),
+        RateMeasure(
+            "input_wer",
+            "Word errors of the service's transcription of the caller's speech, of the words that are said in it.",
+            column="input_word_errors",
+            words="input_words",
+        ),
+        RateMeasure(
+            "reply_wer",
+            "Word errors of replies, by their transcripts or texts, of the words that they should say.",
+            column="reply_word_errors",
+            words="reply_words",
+        ),
     )
 }
 """Shares of turns, by name; the other names are those of `bench.measures`."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 TRIALS = 10
-"""Of fewer turns a rate is no figure, but two counts."""
+"""Of fewer turns, or words, a rate is no figure, but two counts."""
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """Accepted by default, by quantile; another quantile takes that of the next higher one here."""

@@ -69,7 +69,7 @@ REPORTED = (
     *(f"{name}_at_ns" for name in ("speech_begin", *VAD_SEGMENTS)),
     *("start_ns", "ended_at_ns", "audio_bytes_received"),
     *("inexact_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
-    *(rate.column for rate in OF_COLUMNS),
+    *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
     *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
     *("tokens_text_out", "tokens_audio_out", "tokens_image_in", "tokens_cached_image_in"),
 )

@@ -185,7 +185,8 @@ def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
     if finding.difference is None or finding.verdict.word != "inconclusive":
         return None, None
     if question.kind == "rate" and RATES[question.measure].column:
-        base, candidate = (Lack("turns", turns, TRIALS) if turns < TRIALS else None for turns in finding.turns)
+        trials = RATES[question.measure].trials
+        base, candidate = (Lack(trials, there, TRIALS) if there < TRIALS else None for there in finding.turns)
         return base, candidate
     if (p := question.p) is None:
         return None, None

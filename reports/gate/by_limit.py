@@ -54,8 +54,10 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
     )  # fmt: skip
     if question.kind == "rate" and RATES[question.measure].column and 0 < figure.turns < TRIALS:
-        few = f"too few turns to decide: {figure.failed} of {figure.turns}, and a rate needs {TRIALS}"
-        return replace(item, value=None, low=None, high=None, needs=TRIALS, too_few=figure.turns, reason=few)
+        trials = RATES[question.measure].trials
+        few = f"too few {trials} to decide: {figure.failed} of {figure.turns}, and a rate needs {TRIALS}"
+        item = replace(item, value=None, low=None, high=None, reason=few)
+        return replace(item, needs=TRIALS, too_few=figure.turns, lacks=trials)
     if word == "inconclusive" and figure.sessions < figure.needs:
         return replace(
             item, value=None, low=None, high=None, among_failures=False, low_endless=False, provisional=False,

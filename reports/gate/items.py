@@ -75,7 +75,7 @@ class Item:
     """turns that each arm needs for the figure to be told at all, where one has fewer; then there are no figures"""
     too_few: int | None = None
     """turns of the arm that has the fewest, where those are too few"""
-    lacks: Literal["turns", "sessions"] = "turns"
+    lacks: Literal["turns", "sessions", "words"] = "turns"
     """what `needs` and `too_few` count: of a tail sessions"""
 
     @property

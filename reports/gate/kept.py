@@ -86,7 +86,8 @@ def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:
     if better != "lower":
         low = min(low, rate.lower(TAIL))
     few, events = _few_sessions(rate.clusters), int(arm[0].sum())
-    return Figure(rate.value, max(0.0, low), min(1.0, high), int(rate.turns), rate.clusters, events, few)
+    high = high if rate.value > 1 else min(1.0, high)  # of words there may be more errors than words
+    return Figure(rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few)
 
 
 def of_mean(arm: PerCluster) -> Figure:

@@ -32,7 +32,7 @@ def few_text(item: Item) -> str:
 
 def _without_figure(item: Item) -> bool:
     """Whether it is the target itself that has too few of them, and not its baseline."""
-    return (item.turns if item.lacks == "turns" else item.sessions) < (item.needs or 0)
+    return (item.sessions if item.lacks == "sessions" else item.turns) < (item.needs or 0)
 
 
 def interval_text(item: Item) -> str:

@@ -143,7 +143,7 @@ def rates(summary: Summary) -> Section | None:
     for rate in summary.rates:
         figure, interval = words.rate_cell(rate)
         target = of_target(summary, summary.targets.index(rate.target))
-        counted = f"{count(rate.share.count)} of {count(rate.share.of)}"
+        counted = words.rate_counts(rate)
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.name].better]
         rows.append([Term(rate.name), target, Cell(figure, interval), counted, count(rate.sessions), better])
     few = (

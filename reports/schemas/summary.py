@@ -442,12 +442,13 @@ class Incident(Record):
 
 
 class TurnRate(Record):
-    """A share of one target's turns, with its 95 % interval over sessions; null where there are too few turns."""
+    """A share of one target's turns, or words, with its 95 % interval over sessions; null where there are too few."""
 
     rate: str
     target: str
     events: Count
-    turns: Count
+    of: Count
+    trials: Literal["turns", "words"]
     sessions: Count
     value: Figure
     low: Figure

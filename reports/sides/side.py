@@ -242,7 +242,7 @@ def _of_sessions(side: Side, name: str) -> Sample:
 
 
 def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
-    """Of a rate in each cluster: (turns of which it is so, turns of which it is a share)."""
+    """Of a rate in each cluster: (turns of which it is so, turns of which it is a share), or words of such turns."""
     turns, steps = side.turns, side.steps(question)
     mine = side.here & steps[turns.step] if turns.rows.size else side.here
     if question.measure == "throttled":
@@ -255,8 +255,11 @@ def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
         played = mine & (turns.kind == GOOD) & ~np.isnan(stalls)
         return _per_cluster(side, played & (stalls > 0)), _per_cluster(side, played)
     if column := RATES[question.measure].column:
-        values = turns.column(column)
-        return _per_cluster(side, mine & (values > 0)), _per_cluster(side, mine & ~np.isnan(values))
+        values, words = turns.column(column), RATES[question.measure].words
+        counted = mine & ~np.isnan(values)
+        if words:
+            return _sums(side, counted, values), _sums(side, counted, turns.column(words))
+        return _per_cluster(side, mine & (values > 0)), _per_cluster(side, counted)
     lost = _lost(side, steps)
     failed, ended = mine & (turns.kind == FAILED), mine & (turns.kind != CENSORED)
     return _per_cluster(side, failed) + lost, _per_cluster(side, ended) + lost
@@ -276,6 +279,12 @@ def as_floats(by_cluster: tuple[Floats | Integers, Integers]) -> tuple[Floats, F
 def _per_cluster(side: Side, turns: Flags) -> Integers:
     clusters = side.clusters.of_code[side.turns.session[turns]]
     return np.bincount(clusters, minlength=side.clusters.count)
+
+
+def _sums(side: Side, turns: Flags, numbers: Floats) -> Integers:
+    """The sum of whole numbers of these turns in each cluster."""
+    clusters = side.clusters.of_code[side.turns.session[turns]]
+    return np.bincount(clusters, numbers[turns], minlength=side.clusters.count).astype(np.int64)
 
 
 def _lost(side: Side, steps: Flags) -> Integers:

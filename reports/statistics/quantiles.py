@@ -190,7 +190,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
 class Lack(NamedTuple):
     """What a quantile has too few of to be printed, how many of them there are, and how many it needs."""
 
-    of: Literal["sessions", "turns"]
+    of: Literal["sessions", "turns", "words"]
     there: int
     needs: int
 

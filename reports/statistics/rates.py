@@ -28,6 +28,7 @@ from reports.statistics.differences import (
     LEVEL,
     POWER,
     Better,
+    Bounds,
     Difference,
     Margin,
     beyond,
@@ -65,10 +66,18 @@ class Ratio:
 
     def upper(self, level: float) -> float:
         """Of a rate: the bound of what it may truly be, for where events are few."""
+        if self.value > 1:
+            return self._student(level).high
         return shares.upper(self.value, self.variance, self.clusters, level)
 
     def lower(self, level: float) -> float:
+        if self.value > 1:
+            return self._student(level).low
         return shares.lower(self.value, self.variance, self.clusters, level)
+
+    def _student(self, level: float) -> Bounds:
+        """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
+        return student(self.value, math.sqrt(self.variance), float(self.clusters - 1), level)
 
     def grown(self, more: int, of: int) -> Ratio:
         """The same with so many more sessions for each `of` of them."""

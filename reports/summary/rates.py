@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from reports.question import OF_COLUMNS, TRIALS
 from reports.statistics.counting import distinct, packed
-from reports.statistics.quantiles import LEVEL
+from reports.statistics.quantiles import LEVEL, Floats
 from reports.statistics.rates import ratio_of
 from reports.turns import Flags, Turns
 
@@ -38,7 +38,7 @@ class TurnRate:
 
     @property
     def published(self) -> bool:
-        """Whether there are turns enough for more than two counts."""
+        """Whether there are turns, or words, enough for more than two counts."""
         return self.share.of >= TRIALS
 
 
@@ -47,18 +47,25 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
     for rate in OF_COLUMNS:
         values = turns.column(rate.column)
         counted = ~np.isnan(values)
+        events, of = (values, turns.column(rate.words)) if rate.words else (values > 0, np.ones(values.size))
         for place, target in enumerate(turns.targets):
             mine = np.flatnonzero(counted & (turns.target == place))
             if mine.size:
                 sessions = turns.session[mine]
-                yield TurnRate(rate.name, target, distinct(sessions).size, rate_of(values[mine] > 0, sessions, LEVEL))
+                share = ratio_in(events[mine], of[mine], sessions, LEVEL)
+                yield TurnRate(rate.name, target, distinct(sessions).size, share)
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:
     """How many turns, or sessions, are events, with the interval that their sessions give it at this level."""
+    return ratio_in(events, np.ones(events.size), sessions, level)
+
+
+def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], level: float) -> Rate:
+    """The same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
         return Rate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = packed(sessions)
-    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes).astype(np.float64)))
+    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
     tail = (1 - level) / 2
-    return Rate(int(events.sum()), events.size, ratio.value, ratio.lower(tail), ratio.upper(tail))
+    return Rate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))

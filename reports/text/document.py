@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.measures import DEFINITIONS_VERSION
+from reports.question import RATES
 from reports.schemas.document import Values, data_of, text_of
 from reports.schemas.summary import SUMMARY_VERSION, SummaryDocument
 from reports.statistics.quantiles import Estimate, quantile
@@ -147,7 +148,8 @@ def _part(estimate: Estimate, *, told: bool) -> Values:
 
 def _rate(rate: TurnRate) -> Values:
     hidden = {} if rate.published else dict.fromkeys(("value", "low", "high"), math.nan)
-    return Values(rate, rate.share, rate=rate.name, events=rate.share.count, turns=rate.share.of, **hidden)
+    trials = RATES[rate.name].trials
+    return Values(rate, rate.share, rate=rate.name, events=rate.share.count, trials=trials, **hidden)
 
 
 def _outcomes(summary: Summary, place: int) -> Values:

@@ -13,6 +13,7 @@ from reports.statistics.verdicts import Verdict
 NOUNS = {
     "failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply", "cut_off_rate": "turn cut off",
     "false_yield_rate": "false yield", "false_response_rate": "false response",
+    "input_wer": "word error", "reply_wer": "word error",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bench.measures import CATALOGUE
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
-from reports.question import TRIALS
+from reports.question import RATES, TRIALS
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, Stratum
 from reports.summary.by_load import Level
@@ -230,11 +230,17 @@ def stalled(counts: Counts) -> str:
     return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
 
 
+def rate_counts(rate: TurnRate) -> str:
+    """3 of 40, where it is of turns; 12 of 400 words."""
+    words = f"{NBSP}words" if RATES[rate.name].words else ""
+    return f"{count(rate.share.count)} of {count(rate.share.of)}{words}"
+
+
 def rate_cell(rate: TurnRate) -> Cell:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     share = rate.share
     if not rate.published:
-        return Cell("n/a", f"needs {TRIALS} turns")
+        return Cell("n/a", f"needs {TRIALS} {RATES[rate.name].trials}")
     return Cell(
         percent(share.value, 1), f"{percent(share.low, 1).removesuffix(f'{NBSP}%')} to {percent(share.high, 1)}"
     )
@@ -245,8 +251,7 @@ def rates(summary: Summary) -> list[str]:
     told = []
     for rate in summary.rates:
         figure, interval = rate_cell(rate)
-        counted = f"{count(rate.share.count)} of {count(rate.share.of)}"
-        shown = f"{figure} ({interval}; {counted})" if rate.published else counted
+        shown = f"{figure} ({interval}; {rate_counts(rate)})" if rate.published else rate_counts(rate)
         told.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
     return told
 

@@ -50,8 +50,8 @@ def write(folder: Path, share: float = 0.9, plan: Plan = PLAN) -> str:
     return name
 
 
-def test_every_rate_of_a_column_has_one_of_flags() -> None:
-    assert all(str(TURNS.field(rate.column).type) == "bool" for rate in OF_COLUMNS)
+def test_every_rate_of_a_column_has_one_of_flags_or_of_errors() -> None:
+    assert all(str(TURNS.field(rate.column).type) == ("int64" if rate.words else "bool") for rate in OF_COLUMNS)
     assert all(rate.sentence.endswith(".") for rate in RATES.values())
 
 
@@ -71,7 +71,7 @@ def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
         ("yield_rate", "west", 80), ("yield_rate", "east", 80),
     ]  # fmt: skip
     data = as_data(summary)["rates"]
-    assert [row["turns"] for row in data] == [80, 80]
+    assert [(row["of"], row["trials"]) for row in data] == [(80, "turns")] * 2
     assert all(row["low"] < row["value"] < row["high"] for row in data)
     for text in (html(summary), terminal(summary), markdown(summary).replace("\\", "")):
         assert "yield_rate" in text
@@ -82,7 +82,7 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     few = rewrite(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
     (row,) = as_data(few)["rates"]
-    assert (row["events"], row["turns"], row["value"]) == (1, 9, None)
+    assert (row["events"], row["of"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in terminal(few).replace("\u00a0", " ")
 
 

@@ -1,0 +1,104 @@
+"""Word error rates: errors of the corpus by its words, with intervals by sessions, in reports, compare and check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports.gate.by_limit import items_of
+from reports.page.page import html
+from reports.question import Question
+from reports.sides.side import counts_of, sides_of
+from reports.statistics.differences import Margin
+from reports.statistics.rates import rate_difference, ratio_of
+from reports.text.document import as_data
+from reports.text.markdown import markdown
+from reports.text.terminal import terminal
+from reports.thresholds.grammar import parse
+from tests.reports import synthetic
+from tests.reports.compare.build import edit, quick, run
+from tests.reports.synthetic import Plan
+from tests.reports.test_summary import rewrite
+
+NBSP = "\u00a0"
+PLAN = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
+WER = Question("input_wer", "rate", Margin(points=0.01))
+
+
+def misheard(index: int, row: dict[str, Any]) -> dict[str, Any]:
+    """A turn of two words and one of forty in each session; `east` mishears three times as many of the forty."""
+    words = {2: 2, 4: 40}.get(row["turn"])
+    if words is None:
+        return row
+    errors = 1 if words == 2 else (6 if row["target"] == "east" else 2) + row["pair"] % 2
+    return row | {"input_words": words, "input_word_errors": errors}
+
+
+@pytest.fixture(scope="module")
+def name(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("misheard")
+    name = run(folder, PLAN)
+    edit(folder, "turns", misheard)
+    return name
+
+
+def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
+    west, _ = sides_of([name])
+    errors, words = counts_of(west, WER)
+
+    assert words.tolist() == [42] * 40
+    assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # and not the mean of 1/2 and 1/16
+
+
+def test_reports_say_how_many_of_how_many_words(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PLAN)
+    summary = rewrite(tmp_path, misheard)
+    west, east = as_data(summary)["rates"]
+
+    assert (west["rate"], west["of"], west["trials"]) == ("input_wer", 40 * 42, "words")
+    assert west["low"] < west["value"] < west["high"] < east["low"]
+    assert f"of 1,680{NBSP}words" in html(summary)
+    assert "of 1,680 words" in " ".join(terminal(summary).replace(NBSP, " ").split())
+    assert "input_wer" in markdown(summary).replace("\\", "")
+
+
+def test_a_model_that_mishears_more_is_a_regression(name: str) -> None:
+    comparison = quick(sides_of([name]))
+    finding = next(finding for finding in comparison.findings if finding.question.measure == "input_wer")
+
+    assert finding.verdict.word == "regressed"
+    assert finding.difference is not None
+    assert finding.difference.d == pytest.approx(4 / 42)
+    assert finding.turns == (1_680, 1_680)
+
+
+@pytest.mark.parametrize(("limit", "words"), [("12%", ["kept", "broken"]), ("30%", ["kept", "kept"])])
+def test_a_limit_is_held_against_the_rate_of_words(name: str, limit: str, words: list[str]) -> None:
+    threshold = parse("input_wer", f"rate<{limit}")
+
+    assert [item.word for side in sides_of([name]) for item in items_of(threshold, side)] == words
+
+
+def test_too_few_words_decide_nothing(tmp_path: Path) -> None:
+    name = run(tmp_path, PLAN)
+    few = {"reply_words": 3, "reply_word_errors": 0}
+    edit(tmp_path, "turns", lambda i, row: row | (few if (i, row["target"]) in ((0, "west"), (5, "west")) else {}))
+    (item,) = items_of(parse("reply_wer", "rate<50%"), sides_of([name])[0])
+
+    assert (item.word, item.needs, item.lacks) == ("inconclusive", 10, "words")
+    assert "words to decide: 0 of" in item.reason
+
+
+def test_more_errors_than_words_have_an_interval_too() -> None:
+    rng = np.random.default_rng(4)
+    words = rng.integers(5, 40, 60).astype(float)
+    base, cand = (rng.poisson(words * rate).astype(float) for rate in (1.1, 1.3))
+    rate = ratio_of((cand, words))
+    difference = rate_difference((base, words), (cand, words), Margin(points=0.01), paired=False)
+
+    assert rate.lower(0.05) < rate.value < rate.upper(0.05)
+    assert difference.low < difference.d < difference.high
+    assert difference.d == pytest.approx(0.2, abs=0.1)
