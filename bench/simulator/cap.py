@@ -29,7 +29,7 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
 
 
 def _tokens(part: PlannedPart, delta: Delta) -> int:
-    """What a delta adds to the usage: a word one, a block its audio, the first one other text besides."""
+    """Count what a delta adds to the usage: a word one, a block its audio, the first block other text besides."""
     if not delta.audio:
         return 1
     assert isinstance(part, PlannedMessage)

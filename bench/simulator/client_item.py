@@ -37,8 +37,8 @@ def _client_call(item_id: str, wanted: Json, kind: str) -> ConversationItem:
     calls = kind == "function_call"
     keys = ("call_id", "name", "arguments") if calls else ("call_id", "output")
     nameless = calls and wanted.get("call_id") is None
-    told = wanted | {"call_id": f"call_of_{item_id}"} if nameless else wanted
-    values = {key: text(told.get(key), f"item.{key}") for key in keys}
+    described = wanted | {"call_id": f"call_of_{item_id}"} if nameless else wanted
+    values = {key: text(described.get(key), f"item.{key}") for key in keys}
     body = {"id": item_id, "object": "realtime.item", "type": kind, "status": "completed", **values}
     return ConversationItem(item_id, body, TokenCounts(sum(map(text_tokens, values.values()))))
 

@@ -29,6 +29,8 @@ from bench.simulator.wire import Ids, Json, WireNames
 
 
 class Composer:
+    """Composes the responses of one session."""
+
     def __init__(
         self,
         session: EffectiveSession,

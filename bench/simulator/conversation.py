@@ -1,4 +1,4 @@
-"""Holds the conversation: its items in their order. Ids that are not there raise RejectedError."""
+"""Holds the conversation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
 
 
 class Conversation:
-    """Items by their place. Raises RejectedError for ids that are not there."""
+    """Holds items in their order. Raises RejectedError for ids that are not there."""
 
     def __init__(self, ids: Ids, names: WireNames) -> None:
         self._ids, self._names = ids, names

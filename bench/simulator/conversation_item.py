@@ -18,7 +18,7 @@ LETTERS_PER_TEXT_TOKEN = 4
 
 
 class TokenCounts(NamedTuple):
-    """Counts of tokens by their kind."""
+    """Counts tokens by their kind."""
 
     text: int = 0
     audio: int = 0
@@ -34,7 +34,7 @@ NO_TOKENS = TokenCounts()
 
 @dataclass
 class ConversationItem:
-    """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item.
+    """Holds an item. `spoken` are the blocks of an assistant's audio that were sent; None for every other item.
 
     `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it.
     `left_out`: the model's context has no room for it any more.

@@ -14,6 +14,8 @@ FAMILY = "response.function_call_arguments"
 
 
 class FunctionCallItem(OutputItem):
+    """Makes a function call. What was written of its arguments so far grows with each delta that is sent."""
+
     def __init__(
         self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
     ) -> None:

@@ -20,7 +20,7 @@ from bench.simulator.wire import Json, RejectedError
 
 
 class ModelCall(NamedTuple):
-    """A function call to be: `tokens` join to its arguments, which are JSON."""
+    """Holds the content of a function call: `tokens` join to its arguments, which are JSON."""
 
     name: str
     tokens: tuple[str, ...]
@@ -28,7 +28,7 @@ class ModelCall(NamedTuple):
 
 @dataclass(frozen=True)
 class ResponseTools:
-    """The functions that a response may call. `choice`: auto, none, required, or the name of the one that it must."""
+    """Holds the functions that a response may call. `choice`: auto, none, or required."""
 
     functions: Sequence[Json]
     choice: str
@@ -41,7 +41,7 @@ class ResponseTools:
 
 
 def tools_of(settings: Json) -> ResponseTools:
-    """What a session's settings, and those of a response, say of tools. Raises RejectedError for an unknown choice."""
+    """The tools of a response with these settings. Raises RejectedError where it must call one that is unknown."""
     functions = [tool for tool in settings["tools"] if tool["type"] == "function"]
     choice = settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)

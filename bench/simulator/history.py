@@ -1,4 +1,4 @@
-"""Counts what a response reads: instructions, tools, and the whole conversation, again each time; and what is cached.
+"""Counts what a response reads, instructions, tools, and again the whole conversation, and what of that is cached.
 
 The service finds in its cache how what is read begins, as far as the last response has read the same, in whole blocks.
 So an item that a client has truncated, deleted or put in between is the end of what is found. Where the conversation is
@@ -19,7 +19,7 @@ from bench.simulator.wire import Json
 
 
 class Context(NamedTuple):
-    """What a response reads; `cached` is a part of it."""
+    """Counts what a response reads; `cached` is a part of it."""
 
     tokens: TokenCounts
     cached: TokenCounts
@@ -29,7 +29,7 @@ NOTHING = Context(NO_TOKENS, NO_TOKENS)
 
 
 class Preface(NamedTuple):
-    """What a response reads ahead of the items: instructions, and tools as JSON, or nothing."""
+    """Holds what a response reads ahead of the items: instructions, and tools as JSON, or nothing."""
 
     instructions: str
     tools: bytes
@@ -41,7 +41,7 @@ class Preface(NamedTuple):
 
 @dataclass(frozen=True)
 class HistoryTruncation:
-    """What becomes of a conversation that is too long: it is cut to this share of the limit, or responses fail.
+    """Says what becomes of a conversation that is too long: it is cut to this share of the limit, or responses fail.
 
     `limit_tokens` counts behind the preface, and is the client's: the model has one of its own.
     """
@@ -60,7 +60,7 @@ def truncation_of(setting: str | Json | None) -> HistoryTruncation:
 
 
 class ContextExceededError(Exception):
-    """A conversation is longer than the context, and the client does not want it truncated."""
+    """Tells of a conversation that is longer than the context where the client does not want it truncated."""
 
     def __init__(self, tokens: int, limit_tokens: int) -> None:
         message = f"The conversation has {tokens} tokens, and the model's context has room for {limit_tokens}."
@@ -71,7 +71,7 @@ ReadPart = tuple[object, TokenCounts]  # which it is, and its tokens, in the ord
 
 
 class ModelHistory:
-    """The conversation as responses read it. `limit_tokens`: of the model, instructions included."""
+    """Reads the conversation for responses. `limit_tokens`: what the model has room for, instructions included."""
 
     def __init__(self, conversation: Conversation, cache: TokenCache, limit_tokens: int | None) -> None:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
@@ -95,7 +95,7 @@ class ModelHistory:
     def read(self, parts: Sequence[ReadPart]) -> Context:
         """What it costs to read these now."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
-        return Context(_sum(tokens for _, tokens in parts), self._found([part[1] for part, _ in same]))
+        return Context(_sum(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
         """These were read: the next response finds them in the cache."""
@@ -106,18 +106,18 @@ class ModelHistory:
         client = [] if truncation.limit_tokens is None else [truncation.limit_tokens]
         return min(model + client, default=None)
 
-    def _found(self, parts: Sequence[TokenCounts]) -> TokenCounts:
+    def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
         """What the cache has of tokens that were read before: whole blocks, from the first token on."""
         count = _sum(parts).sum
         count = count - count % self._cache.block_tokens if count >= self._cache.least_tokens else 0
-        found = NO_TOKENS
+        cached = NO_TOKENS
         for part in parts:
-            room = count - found.sum
+            room = count - cached.sum
             text = min(part.text, room)
             audio = min(part.audio, room - text)
             image = min(part.image, room - text - audio)
-            found = TokenCounts(found.text + text, found.audio + audio, found.image + image)
-        return found
+            cached = TokenCounts(cached.text + text, cached.audio + audio, cached.image + image)
+        return cached
 
 
 def read_parts(preface: Preface, items: Sequence[ConversationItem]) -> list[ReadPart]:

@@ -15,13 +15,15 @@ from bench.simulator.wire import DeltaTemplate, Json, Outgoing, json_string
 
 
 class MessageItem(OutputItem):
+    """Makes a message. What was said of it so far grows with each delta that is sent."""
+
     def __init__(
         self, item_id: str, output_index: int, planned: PlannedMessage, output: OutputSettings, writer: ResponseWriter
     ) -> None:
         super().__init__(item_id, output_index, planned.schedule, writer)
         self._phase, self._tokens, self._with_audio = planned.phase, planned.reply.tokens, output.audio
         self._blocks = planned.reply.blocks[output.format]
-        self._said: list[str] = []
+        self._words: list[str] = []
         self._spoken: list[AudioBlock] = []
         names = writer.names
         words = names.transcript if output.audio else names.text
@@ -32,7 +34,7 @@ class MessageItem(OutputItem):
     def tokens(self) -> TokenCounts:
         """What was said so far costs these: 20 audio tokens a second."""
         overhead = AUDIO_ANSWER_TEXT_TOKENS if self._spoken else 0
-        return TokenCounts(len(self._said) + overhead, self.spoken_ms // TOKEN_MS)
+        return TokenCounts(len(self._words) + overhead, self.spoken_ms // TOKEN_MS)
 
     @property
     def spoken_ms(self) -> int:
@@ -66,8 +68,8 @@ class MessageItem(OutputItem):
         return self._part_event(due_ns, "response.content_part.added", {"part": self._part("")})
 
     def _word(self, due_ns: int) -> Outgoing:
-        token, writer = self._tokens[len(self._said)], self._writer
-        self._said.append(token)
+        token, writer = self._tokens[len(self._words)], self._writer
+        self._words.append(token)
         body = self._word_template.render(writer.ids.event(), json_string(token), writer.obfuscation())
         return Outgoing(due_ns, self._word_template.type, body, writer.response_id, item_id=self.id)
 
@@ -89,14 +91,14 @@ class MessageItem(OutputItem):
         return self._part_event(due_ns, f"{self._writer.names.audio}.done", {})
 
     def _transcript_done(self, due_ns: int) -> Outgoing:
-        return self._part_event(due_ns, f"{self._writer.names.transcript}.done", {"transcript": "".join(self._said)})
+        return self._part_event(due_ns, f"{self._writer.names.transcript}.done", {"transcript": "".join(self._words)})
 
     def _text_done(self, due_ns: int) -> Outgoing:
-        return self._part_event(due_ns, f"{self._writer.names.text}.done", {"text": "".join(self._said)})
+        return self._part_event(due_ns, f"{self._writer.names.text}.done", {"text": "".join(self._words)})
 
     def _part_done(self, due_ns: int) -> Outgoing:
         assert self.item is not None
-        words, names = "".join(self._said), self._writer.names
+        words, names = "".join(self._words), self._writer.names
         kind, key = (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
         self.item.hold({"type": kind, key: words}, self.tokens)
         return self._part_event(due_ns, "response.content_part.done", {"part": self._part(words)})

@@ -38,7 +38,7 @@ class ResponseWriter:
 
 
 class OutputItem(ABC):
-    """An item while it is made. `item` is what the conversation holds of it, once it was announced."""
+    """Makes an item. `item` is what the conversation holds of it, once it was announced."""
 
     item: ConversationItem | None = None
     closed = False

@@ -1,4 +1,4 @@
-"""Plans of what a response is made, and when: messages and function calls, one after the other.
+"""Plans what a response is made of, and when: messages and function calls, one after the other.
 
     an answer                     [answer]
     an answer in parts            [commentary, answer]       a pause between them
@@ -27,7 +27,7 @@ COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
 class Asked(NamedTuple):
-    """When a response was asked for, before when nothing of it may be due; what reading and reasoning take."""
+    """Says when a response was asked for, before when nothing of it may be due, what reading and reasoning take."""
 
     at_ns: int
     earliest_ns: int
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
 
 
 class ResponseContent(NamedTuple):
-    """What a response says: in audio or in text, a commentary or nothing ahead, then the calls or the answer."""
+    """Says what a response consists of: in audio or in text, perhaps a commentary, then the calls or the answer."""
 
     audio: bool
     commentary: RecordedReply | None
@@ -46,7 +46,7 @@ class ResponseContent(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """`phase` is told where the profile says so."""
+    """Holds a message to be. `phase` is None where messages do not tell theirs."""
 
     reply: RecordedReply
     schedule: Schedule
@@ -55,6 +55,8 @@ class PlannedMessage:
 
 @dataclass(frozen=True)
 class PlannedCall:
+    """Holds a function call to be."""
+
     call: ModelCall
     schedule: Schedule
 
@@ -64,7 +66,7 @@ PlannedPart = PlannedMessage | PlannedCall
 
 @dataclass(frozen=True)
 class ResponsePlan:
-    """Due instants of a response, none before the one above it. `cut`: in its last part, by the cap (`cap.py`)."""
+    """Holds a response to be, its instants in order. `cut`: whether the cap ends it in its last part (`cap.py`)."""
 
     created_ns: int
     parts: Sequence[PlannedPart]
@@ -73,7 +75,7 @@ class ResponsePlan:
 
 
 class Planner:
-    """Draws plans from a profile."""
+    """Makes plans, with delays that are drawn from the profile."""
 
     def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
         self._profile, self._delays, self._rng = profile, profile.delays, rng
@@ -127,7 +129,7 @@ class Planner:
         return PlannedMessage(reply, due, phase if self._profile.parts.tell_phases else None)
 
     def _calls(self, calls: Sequence[ModelCall], named_ns: int) -> list[PlannedCall]:
-        """Calls one after the other; the name of each takes as long as a token."""
+        """Plan calls one after the other; the name of each takes as long as a token."""
         planned = []
         for call in calls:
             planned.append(PlannedCall(call, call_schedule(self._profile, call.tokens, named_ns)))
