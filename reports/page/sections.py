@@ -39,7 +39,7 @@ from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
-OF_CALLS = ("session_length", "service_time", "response_time", *SLOPES)
+OF_CALLS = ("session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 

@@ -21,7 +21,7 @@ from bench.limits import Limits
 from bench.load.playing.pairs import ORDERS
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
-from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedTurn, Repertoire
+from bench.plan.frames import OutgoingMessage, PreparedEvent, PreparedScript, PreparedTurn, Repertoire
 from bench.plan.rows import Rows
 from bench.plan.script import load_script
 from bench.plan.speech import Speech
@@ -36,6 +36,7 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import parsed_yaml
 from tests.examples import thorough
+from tests.helpers import png
 
 PLAIN = ResponseSettings()
 VAD = TurnDetection()
@@ -314,12 +315,17 @@ def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
     [
         ("temperature", "3:2", PREVIEW, GA, {"temperature": 0.8}),
         ("idle_timeout_ms", "2:19", GA, PREVIEW, {"turn_detection": TurnDetection(idle_timeout_ms=6_000)}),
+        ("reasoning", "4:2", GA, PREVIEW, {"reasoning": {"effort": "low"}}),
+        ("truncation", "5:2", GA, PREVIEW, {"truncation": "disabled"}),
     ],
 )
 def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
     setting: str, place: str, spoken_by: Dialect, refused_by: Dialect, session: dict[str, Any]
 ) -> None:
-    written = "session:\n turn_detection: {idle_timeout_ms: 6000}\n temperature: 0.8\n"
+    written = (
+        "session:\n turn_detection: {idle_timeout_ms: 6000}\n temperature: 0.8\n"
+        " reasoning: {effort: low}\n truncation: disabled\n"
+    )
     script = build_script(AskTurn("a", PLAIN), written=written, **session)
 
     assert setting in update_of(prepared(script, spoken_by)).data.decode()
@@ -358,6 +364,40 @@ def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
 
     with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature is a setting of the preview dialect"):
         Repertoire(script, GA)
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "words"),
+    [
+        ("- say: hi\n  image: a.png", "1:1", "step 1"),
+        ("- say: hi\n- message: {role: user, text: x, image: a.png}", "1:1", "step 2"),
+        ("- respond: {input: [{role: user, text: x, image: a.png}]}", "1:1", "step 1"),
+        ("- say: hi\nhistory: h.jsonl", "3:1", "history"),
+    ],
+)
+def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
+    steps: str, place: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(png(1, 1))
+    (tmp_path / "h.jsonl").write_text('{"role": "user", "text": "x", "image": "a.png"}')
+    path = tmp_path / "talk.yaml"
+    path.write_text(f"steps:\n{steps}\n")
+    script = load_script(path)
+
+    assert b"input_image" in b"".join(message.data for message in messages_of(Repertoire(script, GA).session(0, 0)))
+    with pytest.raises(ScriptError) as refused:
+        Repertoire(script, PREVIEW)
+    assert str(refused.value) == (
+        f"{path}:{place}: {words} has an image, which messages have in the GA dialect only: "
+        "remove it, or use --dialect ga"
+    )
+
+
+def messages_of(script: PreparedScript) -> list[OutgoingMessage]:
+    """What a session says, in its order, up to what it may wait for."""
+    of_steps = [[step.message] if isinstance(step, PreparedEvent) else [*step.inputs, step.request]
+                for step in script.steps if isinstance(step, PreparedEvent | PreparedTurn)]  # fmt: skip
+    return [message for part in [script.history, *of_steps] for message in part if message is not None]
 
 
 # What differs from session to session.
