@@ -203,6 +203,22 @@ def test_so_many_rounds_call_before_one_answers() -> None:
     assert [item["type"] for item in done(events)["output"]] == ["message"]
 
 
+def test_an_output_that_comes_between_two_calls_begins_no_further_round() -> None:
+    behaviour, events = with_tools(rounds=2, parallel=(2, 2)), []
+    for message in (user_text(), CREATE):
+        behaviour.receive(message, AT_NS)
+    now_ns = AT_NS
+    while not all_of(events, "arguments.done"):
+        now_ns = behaviour.next_due_ns() or 0
+        events += drain(behaviour, now_ns)
+
+    behaviour.receive(output(one(events, "arguments.done")["call_id"]), now_ns)
+    events += drain(behaviour)
+    second = answers(behaviour, output(calls(events)[1]["call_id"]), CREATE)
+
+    assert len(calls(second)) == 2
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_preamble_is_spoken_and_closed_before_the_call(dialect: WireDialect) -> None:
     behaviour = with_tools(dialect=dialect, preamble=1.0, rounds=2)
