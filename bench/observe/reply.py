@@ -57,6 +57,9 @@ class Reply:
     """How much earlier each instant may really have been."""
     deltas: Counter[Kind] = field(default_factory=Counter)
     text: str = ""
+    answer_text: str = ""
+    """The words of the last item that is no commentary, which has the id `answer_id`."""
+    answer_id: str = ""
     items: dict[str, ItemAudio] = field(default_factory=dict)
     """The items with audio by their ids, in the order of their first audio."""
     item: ItemAudio | None = None
@@ -112,9 +115,12 @@ class Reply:
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 
-    def add_text(self, text: str) -> None:
+    def add_text(self, text: str, item_id: str) -> None:
         """Add a part of the reply's words, of text or of a transcript."""
-        self.text = f"{self.text} {text}".strip()[:LONGEST_TEXT]
+        self.text = _joined(self.text, text)
+        if self.phases.get(item_id) != COMMENTARY:
+            self.answer_text = _joined(self.answer_text if item_id == self.answer_id else "", text)
+            self.answer_id = item_id
 
     def _audio(
         self, event: Event, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int
@@ -280,3 +286,7 @@ def _first_audible(players: Iterable[Player]) -> tuple[int, int] | None:
     """(when the first audible sample is played, how much earlier that may have been); None where nothing is heard."""
     heard = ((player.first_audible_ns, player.audible_error_ns) for player in players)
     return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)
+
+
+def _joined(words: str, more: str) -> str:
+    return f"{words} {more}".strip()[:LONGEST_TEXT]

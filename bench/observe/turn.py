@@ -313,7 +313,7 @@ class Turn:
         elif kind is Kind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
-            self.reply.add_text(event.text)
+            self.reply.add_text(event.text, event.item_id)
         return self._ending(event, arrival) if kind is Kind.RESPONSE_DONE else None
 
     def _ending(self, event: Event, arrival: Arrival) -> Ending | None:
@@ -541,7 +541,7 @@ class Turn:
         reference = self.plan.reference
         if reference == NO_REFERENCE:
             return UNJUDGED
-        return quality(reference, self.outcome, self.hearing.words, self.reply.text)
+        return quality(reference, self.outcome, self.hearing.words, self.reply.answer_text)
 
     def observation(self, task_done: bool | None = None) -> TurnObservation:
         """What is known of it. `task_done`: whether it has done its task, where a Python program has judged that."""

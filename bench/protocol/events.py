@@ -87,7 +87,7 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def input(self) -> int:
         """All tokens that were read, the cached ones among them."""
-        return self.text_in + self.audio_in
+        return self.text_in + self.audio_in + self.image_in
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))

@@ -154,6 +154,38 @@ def test_a_session_judges_each_turn_by_its_own_words() -> None:
     assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False), UNJUDGED]
 
 
+def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[bytes]:
+    """An item of a reply that says this."""
+    item = {"id": item_id, "type": "message"} | ({"phase": phase} if phase else {})
+    ids = {"response_id": response_id, "item_id": item_id}
+    return [
+        message("response.output_item.added", response_id=response_id, item=item),
+        message("response.output_audio.delta", **ids, delta="AAAA"),
+        message("response.output_audio_transcript.done", **ids, transcript=words),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "errors"),
+    [
+        (("Let me see.", "commentary"), ("Good morning", "final_answer"), 0),
+        (("Let me see.", ""), ("Good morning", ""), 0),
+        (("Good morning", ""), ("Let me see.", "commentary"), 0),
+        (("Good morning", "commentary"), ("Let me see.", "final_answer"), 3),
+    ],
+)
+def test_a_reply_in_parts_is_judged_by_its_answer(first: tuple[str, str], second: tuple[str, str], errors: int) -> None:
+    def answer(response_id: str) -> list[tuple[int, bytes]]:
+        parts = [*part(response_id, "i1", *first), *part(response_id, "i2", *second)]
+        return spoken([created(response_id), *parts, done(response_id)])
+
+    asked = replace(say(), reference=Reference(reply="good morning", contains=("morning",)))
+    turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
+
+    assert turn.quality == Quality(reply_words=2, reply_word_errors=errors, task_done=not errors)
+    assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
+
+
 def test_a_transcription_that_comes_after_the_reply_counts_and_one_that_does_not_come_is_no_error() -> None:
     script = build_script(spoken_turn("Hello"), input_transcription="whisper-1")
     late = Played(script, Service(transcript_ns=2_000 * MS))

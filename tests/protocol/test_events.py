@@ -161,6 +161,7 @@ def test_tokens_of_images_are_told_apart_cached_ones_too() -> None:
     untold = tokens(read)
 
     assert told == Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)
+    assert told.input == 115
     assert untold == Usage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)
 
 
