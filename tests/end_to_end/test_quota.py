@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -115,6 +116,26 @@ def test_processes_spend_one_budget_together(tmp_path: Path, simulator: Ready) -
     assert ended.returncode in (0, 4), ended.stderr
     assert files.read_document(folder)["stopped"].startswith("the budget of 0.02 USD is spent: ")
     assert set(rows(folder, "turns")["outcome"]) == {"ok"}
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_minutes_spend_a_budget_while_nobody_speaks(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    """A dollar a second: the silence after the first turn is too dear, and no turn ends in it."""
+    (tmp_path / "prices.yaml").write_text("as_of: 2026-01-01\nmodels:\n  gpt-realtime: {usd_per_minute: 60}\n")
+    script = "session: {output: text}\nsteps:\n  - say: Hello\n  - pause: 600\n  - say: Bye\n"
+    load = ("-t", "10m", "--budget", "1.5", "--prices", str(tmp_path / "prices.yaml"), "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, script=script), tmp_path / "runs", *load, *processes)
+
+    folder = only_run(tmp_path / "runs")
+    sessions, money = rows(folder, "sessions"), json.loads((folder / "summary.json").read_text())["money"]
+    seconds = float((sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).sum()) / 1e9
+    assert ended.returncode in (0, 4), ended.stderr
+    assert files.read_document(folder)["stopped"].startswith("the budget of 1.50 USD is spent: ")
+    assert set(rows(folder, "turns")["turn"]) == {1}
+    assert money["usd"] == pytest.approx(seconds, rel=1e-4)
+    assert money["usd"] >= 1.5
 
 
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
