@@ -220,3 +220,40 @@ def test_a_run_that_was_given_a_name_is_called_so_and_keeps_its_labels(tmp_path:
     assert (named.scenario, document["scenario"]) == ("checkout", "checkout")
     assert document["labels"] == {"commit": "1a2b3c"}
     assert plan(tmp_path, "--url", HERE).opening_document("id", 1, {}, 1)["labels"] == {}
+
+
+HISTORY = '{"role": "user", "text": "Hello"}\n{"role": "assistant", "text": "%s"}\n'
+
+
+def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its_scripts(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(HISTORY % "own")
+    (tmp_path / "given.jsonl").write_text(HISTORY % "given")
+    text, option = "history: own.jsonl\nsteps:\n  - say: Hello\n", ("--history", str(tmp_path / "given.jsonl"))
+    plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
+    both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
+
+    told = [play.repertoire.session(0, 0).history for run in (plain, own, both, given) for play in run.every_play]
+    assert [len(history) for history in told] == [0, 2, 2, 2]
+    assert [b"given" in history[-1].data for history in told[1:]] == [False, True, True]
+    assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
+
+
+def test_what_a_history_costs_is_in_the_estimate(tmp_path: Path) -> None:
+    (tmp_path / "long.jsonl").write_text(HISTORY % ("x" * 40_000))
+    plain, deep = (
+        plan(tmp_path, "--url", THERE, *more).quotes[0].usd
+        for more in ((), ("--history", str(tmp_path / "long.jsonl")))
+    )
+
+    assert plain is not None
+    assert deep is not None
+    assert deep[0] - plain[0] == pytest.approx(10_000 * 4 / 1e6, rel=0.01)  # at the price of text that is not cached
+
+
+def test_a_history_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"role": "user", "text": "Hello"}\nHello\n')
+
+    with pytest.raises(UsageError, match=r"bad\.jsonl:2: must be JSON"):
+        plan(tmp_path, "--url", HERE, "--history", str(tmp_path / "bad.jsonl"))
+    with pytest.raises(UsageError, match=r"none\.jsonl: no such file"):
+        plan(tmp_path, "--url", HERE, "--history", str(tmp_path / "none.jsonl"))

@@ -69,6 +69,13 @@ def test_given_keys_of_extra_replace_and_the_others_stay(tmp_path: Path) -> None
     assert variant(script_of(tmp_path, own + SAY), voice="verse").session.extra["tool_choice"] == "none"
 
 
+def test_effort_and_truncation_are_what_variants_differ_in(tmp_path: Path) -> None:
+    own = "session: {reasoning: {effort: low}, truncation: auto}\n"
+    changed = variant(script_of(tmp_path, own + SAY), reasoning={"effort": "high"}).session
+
+    assert (changed.reasoning, changed.truncation) == ({"effort": "high"}, "auto")
+
+
 def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
     assert variant(script_of(tmp_path, VAD + PLAY), turn_detection="none").session.turn_detection is None
 
