@@ -70,6 +70,9 @@ class Walkie:
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
         return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")
 
+    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return ""
+
     lacks_images = "has an image, and this is a radio"
 
     def message(self, message: Message, event_id: str) -> ClientMessage:

@@ -250,6 +250,8 @@ class Repertoire:
             said = self._filled_message(step.message, row)
             return PreparedEvent(step.within_turn, OutgoingMessage(*self.dialect.message(said, MESSAGE_ID)), said)
         if isinstance(step, SendEvent):
+            if problem := self.dialect.refuses_event(step.event, self.script.session):
+                raise UsageError(f"send {problem}")
             event_id = str(step.event.get("event_id") or f"script-{number}-{step.event['type']}")
             return PreparedEvent(
                 step.within_turn, OutgoingMessage(*self.dialect.raw(step.event, event_id), aside=event_id)
@@ -441,13 +443,17 @@ def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Raise ScriptError for settings, and for images, that the dialect does not have."""
+    """Raise ScriptError for settings and images that the dialect does not have, and for events that undo settings."""
     refused = dialect.refuses(script.session)
     if refused is not None:
         raise _at(script, ("session", *refused.setting), refused.problem)
     if dialect.lacks_images:
         for key, name in _places_of_images(script):
             raise _at(script, (key,), f"{name} {dialect.lacks_images}")
+    for number, step in enumerate(script.steps, 1):
+        problem = dialect.refuses_event(step.event, script.session) if isinstance(step, SendEvent) else ""
+        if problem:
+            raise _at(script, ("steps",), f"send of step {number} {problem}")
 
 
 def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:

@@ -105,6 +105,9 @@ class Dialect(Protocol):
         The last one is an event of `Kind.SESSION_UPDATED`, from which on the session is ready.
         """
 
+    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        """How an event that a script writes would undo what this tool goes by, with a remedy; "" where it would not."""
+
     @property
     def lacks_images(self) -> str:
         """Why a message cannot have an image, with what to do; "" where it can."""

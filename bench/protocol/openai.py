@@ -275,6 +275,19 @@ class OpenAI(ABC):
             ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}"
         )
 
+    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        """An update of the session may repeat what the first one said, and set what this tool does not go by."""
+        session = event.get("session")
+        if self.acts.get(event["type"]) is not Act.SET_UP or not isinstance(session, Mapping):
+            return ""
+        said = self.session(settings)
+        others = {key: value for key, value in session.items() if said.get(key) != value}
+        conflicting = conflict(said, others, self.kept)
+        if conflicting is None:
+            return ""
+        path, remedy = conflicting
+        return f"must not set {'.'.join(path)}, which this tool goes by: {remedy}"
+
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
         """The service greets, is told the settings, and has taken them."""
         return (

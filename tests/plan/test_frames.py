@@ -16,17 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from bench.errors import ScriptError
+from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.load.playing.pairs import ORDERS
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
+from bench.plan.choices import Choices
 from bench.plan.frames import OutgoingMessage, PreparedEvent, PreparedScript, PreparedTurn, Repertoire
 from bench.plan.rows import Rows
 from bench.plan.script import load_script
 from bench.plan.speech import Speech
 from bench.plan.think_times import LogNormalTimes, RecordedTimes, ThinkTime
-from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, Step, TextTurn, WavTurn
+from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, SendEvent, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -391,6 +392,36 @@ def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
         f"{path}:{place}: {words} has an image, which messages have in the GA dialect only: "
         "remove it, or use --dialect ga"
     )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "session", "words"),
+    [
+        (GA, {"type": "realtime", "audio": {"output": {"speed": 1.2}}}, ""),
+        (GA, {"type": "realtime", "output_modalities": ["audio"]}, ""),
+        (GA, {"type": "transcription"}, "type, which this tool goes by: only realtime sessions are played"),
+        (
+            GA,
+            {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
+            "audio.input.turn_detection, which this",
+        ),
+        (PREVIEW, {"modalities": ["text"]}, "modalities, which this tool goes by: use `output`"),
+        (PREVIEW, {"voice": "verse"}, ""),
+    ],
+)
+def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
+    dialect: Dialect, session: dict[str, Any], words: str
+) -> None:
+    step = SendEvent({"type": "session.update", "session": session})
+    if not words:
+        assert Repertoire(build_script(AskTurn("a", PLAIN), step), dialect)
+        return
+
+    with pytest.raises(ScriptError) as refused:
+        Repertoire(build_script(AskTurn("a", PLAIN), step, written="steps:\n- send: {}\n"), dialect)
+    assert str(refused.value).startswith(f"talk.yaml:1:1: send of step 2 must not set {words}")
+    with pytest.raises(UsageError, match=r"^send must not set "):
+        Repertoire(build_script(AskTurn("a", PLAIN)), dialect).step(step, 1, Choices(0, 0))
 
 
 def messages_of(script: PreparedScript) -> list[OutgoingMessage]:
