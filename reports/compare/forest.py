@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from bench.measures import SLOPE
 from reports.compare.forest_rows import HIGHER, LINEAR, Axis, ForestPanel, ForestRow
 from reports.numbers import NBSP, shortened, three
 from reports.page.svg import WIDE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
@@ -16,6 +17,8 @@ FARTHEST = math.log(5)
 """The axis of ratios goes no farther: what lies beyond is cut and ends in an arrow."""
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
+NAMED = 30
+"""Pixels beside "same" from which on its side is named."""
 LONGEST = 52
 """Letters of a reason that fit below a verdict."""
 
@@ -78,8 +81,15 @@ def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
         plot.text(x(value), plot.y0 + 17, text, "tick", "middle")
     plot.text(x(0), plot.y0 + 17, "same", "tick", "middle")
     sides = ("← worse", "better →") if axis in HIGHER else ("← better", "worse →")
-    plot.text(x(0) - 8, plot.y1 - 10, sides[0], "lab", "end")
-    plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
+    if x(0) - plot.x0 > NAMED:
+        plot.text(x(0) - 8, plot.y1 - 10, sides[0], "lab", "end")
+    if plot.x1 - x(0) > NAMED:
+        plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
+
+
+def _measured(row: ForestRow) -> str:
+    """Both figures; the unit of slopes stands above their axis."""
+    return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
 def _heads(plot: Plot, panel: ForestPanel) -> None:
@@ -135,7 +145,7 @@ def _texts(plot: Plot, row: ForestRow, middle: float) -> None:
     cls = f"dl w-{row.word.replace(' ', '-')}"
     _named(plot, 0, middle + (-2 if row.beside else 4), shortened(row.name, 27), row.definition)
     plot.text(0, middle + 13, row.beside, "tiny")
-    plot.text(LEFT - 22, middle + 4, row.measured, "num", "end")
+    plot.text(LEFT - 22, middle + 4, _measured(row), "num", "end")
     lift = -2 if row.why else 4
     plot.text(plot.x1 + 22, middle + lift, row.short, "num")
     plot.text(plot.w, middle + lift, row.verdict, cls, "end")

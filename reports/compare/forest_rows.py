@@ -14,7 +14,7 @@ from bench.measures import CATALOGUE, SLOPE
 from reports.compare.comparison import Comparison
 from reports.compare.phrases import is_lower
 from reports.finding import Finding
-from reports.numbers import NBSP, NONE, count, plural, three
+from reports.numbers import NBSP, NONE, count, plural, shortened, three
 from reports.question import RATES, TRIALS, Question
 from reports.statistics.differences import LEVEL, Difference, Scale
 from reports.statistics.quantiles import Lack, lack
@@ -23,6 +23,8 @@ from reports.strata import PLAIN
 from reports.wording import differences
 from reports.wording.differences import NOTHING, TIMEOUT, as_share, scale_of
 
+ROOM = 33
+"""Letters that fit below the name of a figure."""
 NOT_JUDGED = "– not judged"
 """In the place of a verdict, where figures may not be used."""
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
@@ -84,8 +86,8 @@ class ForestRow:
 
     @property
     def short(self) -> str:
-        """The same beside an axis that says the unit of points."""
-        return self.told.replace(f"{NBSP}points", "")
+        """The same beside an axis that says the unit of points, or of slopes."""
+        return self.told.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
 
     @property
     def measured(self) -> str:
@@ -215,7 +217,8 @@ def definition(measure: str) -> str:
 
 def _beside(question: Question) -> str:
     told = "" if question.stratum is None else question.stratum.since or PLAIN
-    return ", ".join(filter(None, (told, "" if question.gated else "not gated")))
+    beside = ", ".join(filter(None, (told, "" if question.gated else "not gated")))
+    return beside if len(beside) <= ROOM else shortened(told, ROOM)
 
 
 def _values(finding: Finding) -> tuple[str, str]:

@@ -179,9 +179,9 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
 
 def _since(comparison: Comparison, question: Question) -> str:
     """What the measure counts from, of which variant, and which step it is of."""
-    strata = {stratum for side in comparison.sides for stratum in side.turns.strata}
-    stratum = question.stratum or (strata.pop() if len(strata) == 1 else None)
-    counted = since(question.measure, stratum) if stratum else ""
+    every = {stratum for side in comparison.sides for stratum in side.turns.strata}
+    mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
+    counted = since(question.measure, mine[0]) if len(mine) == 1 else ""
     return f"{counted}, {question.step}" if question.step else counted
 
 

@@ -81,7 +81,8 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
 
     Gated are p50 and p95 of the main measure, by the commonest stratum that all sides have, and the failures; and by
     strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
-    its place: it has one definition whatever starts the reply.
+    its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
+    that one's variant.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
@@ -104,7 +105,12 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
         *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
         *(Question(main, "quantile", margin_of(p), p, stratum=first) for p in (0.9, 0.99)),
         *(Question(name, "quantile", margin_of(p), p, stratum=at) for at, name in others for p in (0.5, 0.95)),
-        *(asked for question in beside for asked in by_stratum(question, sides)),
+        *(
+            asked
+            for question in beside
+            for asked in by_stratum(question, sides)
+            if question.measure == HEARD or not (asked.stratum and first) or asked.stratum.variant == first.variant
+        ),
     ]
     return [
         *(asked for question in gated for asked in by_stratum(question, sides)),

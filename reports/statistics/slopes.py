@@ -30,7 +30,7 @@ from reports.statistics.quantiles import Floats, Integers, Sample, quantile
 
 POINTS = 4
 """A session of fewer has no slope."""
-CELLS = 2_000_000
+CELLS = 200_000
 """So many pairs of points are looked at together."""
 K = 1_000.0
 """Of slopes in ms per 1,000 tokens; far more than they differ by."""

@@ -208,7 +208,7 @@ def counted(measure: str, stratum: Stratum) -> str:
 
 def since(measure: str, stratum: Stratum) -> str:
     """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
-    return f" {stratum.since}" if CATALOGUE[measure].begin == "origin" else ""
+    return f" {stratum.since}" if CATALOGUE[measure].begin == "origin" and stratum.since else ""
 
 
 def named(figures: Figures) -> str:

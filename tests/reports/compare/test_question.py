@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from reports.compare.page import html
 from reports.question import Question, margin_of
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import sample_of, sides_of
@@ -208,3 +209,12 @@ def test_a_step_of_two_variants_is_asked_for_by_its_label(tmp_path: Path) -> Non
     apart = by_stratum(step, [side])
     assert {one.stratum for one in apart} == {PLAIN, CALLS}
     assert sum(sample_of(side, one).n for one in apart) == sample_of(side, step).n == 40
+
+
+def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> None:
+    run(tmp_path, PAIRED)
+    with_variant(tmp_path)
+    shown = html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
+
+    assert " from the end of speech. Shaded" in shown
+    assert "with function calls, not gated" in shown

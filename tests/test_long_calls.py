@@ -1,0 +1,62 @@
+"""Conversations that outgrow what the service has room for: their tokens and truncations, as the service counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.plan.turns import TextTurn
+from bench.protocol.settings import ResponseSettings
+from bench.simulator import history
+from bench.simulator.profile import TokenCache, default_profile
+from tests.test_talking import Talked, converse, decoded
+
+ROOM = 900
+"""Tokens; a letter of the caller's is a quarter of one."""
+
+
+def talk(lengths: list[int], kept: float) -> Talked:
+    """Turns of so many tokens each; where there is no room, so much of it is kept."""
+    profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
+    turns = [TextTurn(f"t{at}", "x" * 4 * tokens, ResponseSettings()) for at, tokens in enumerate(lengths)]
+    truncation = {"type": "retention_ratio", "retention_ratio": kept} if kept < 1 else "auto"
+    return converse(*turns, profile=profile, output="text", input_transcription=None, truncation=truncation)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(5, 400), min_size=2, max_size=10), st.sampled_from([0.5, 0.8, 1.0]))
+def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_invented(
+    monkeypatch: pytest.MonkeyPatch, lengths: list[int], kept: float
+) -> None:
+    left_out: list[int] = []
+    read = history.ModelHistory.items
+
+    def items(self: history.ModelHistory, *how: object) -> object:
+        before = sum(item.left_out for item in self._conversation.items)
+        found = read(self, *how)  # type: ignore[arg-type]
+        left_out.append(sum(item.left_out for item in self._conversation.items) - before)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history.ModelHistory, "items", items)
+        talked = talk(lengths, kept)
+
+    said = [decoded(sent.body) for sent in talked.simulator.said]
+    done = [event["response"]["usage"] for event in said if event["type"] == "response.done"]
+    assert [turn.outcome for turn in talked.turns] == ["ok"] * len(lengths)
+    assert [turn.context_tokens for turn in talked.turns] == [usage["input_tokens"] for usage in done]
+    cached = [usage["input_token_details"]["cached_tokens"] for usage in done]
+    assert [turn.context_cached_tokens for turn in talked.turns] == cached
+    for at, turn in enumerate(talked.turns):
+        shorter = bool(at) and done[at]["input_tokens"] < done[at - 1]["input_tokens"]
+        assert turn.variant == ("after_truncation" if shorter else None)
+        assert left_out[at] or turn.variant is None
+
+
+def test_a_service_that_keeps_half_is_found_out() -> None:
+    talked = talk([300, 300, 300, 300, 30], kept=0.5)
+
+    assert [turn.variant for turn in talked.turns].count("after_truncation") >= 1
