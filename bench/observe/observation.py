@@ -171,6 +171,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     token_wait_ns: int = 0
     caller_time_ns: int | None = None
     """How long the caller took, for whom nobody waited: from `session_updated` to the first turn's origin."""
+    renewed: bool = False
+    """Whether another session took its place, to play what was left of the script."""
     turns_wanted: int = 0
     turns_begun: int = 0
     turns_ended: int = 0

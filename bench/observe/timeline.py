@@ -98,9 +98,9 @@ class Timeline:
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
         "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_first", "_good", "_headers", "_idle_prompts",
         "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners",
-        "_received_audio", "_received_wire", "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id",
-        "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns",
-        "_wanted", "_widths_ns", "awaits_network", "history_left", "limits",
+        "_received_audio", "_received_wire", "_renewed", "_retransmits", "_sent_audio", "_sent_wire",
+        "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns",
+        "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -129,6 +129,7 @@ class Timeline:
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
         self._idle_prompts = self._first = 0
+        self._renewed = False
         self._arrived_ns = start_ns
         self._wake_ns = NOT_KNOWN
         self._begun = self._ended = self._good = 0
@@ -210,8 +211,8 @@ class Timeline:
         if renews.heard_ns is not None:
             self._instants["heard_before"] = renews.heard_ns
 
-    def _renewed(self, _: Renewed) -> None:
-        self._wanted = self._begun
+    def _note_renewed(self, _: Renewed) -> None:
+        self._wanted, self._renewed = self._begun, True
 
     def _history_begun(self, begun: HistoryBegun) -> None:
         self._instants["history_begun"], self.history_left = begun.at_ns, begun.messages
@@ -730,6 +731,7 @@ class Timeline:
             errors_ns=self._errors_ns,
             widths_ns=self._widths_ns,
             service_session_id=self._service_session_id,
+            renewed=self._renewed,
             turns_wanted=max(self._wanted, self._begun),
             turns_begun=self._begun,
             turns_ended=self._ended,
@@ -760,7 +762,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Sent: Timeline._sent,
     HistoryBegun: Timeline._history_begun,
     Renews: Timeline._renews,
-    Renewed: Timeline._renewed,
+    Renewed: Timeline._note_renewed,
     Transmitted: Timeline._transmitted,
     Expected: Timeline._expect,
     InterruptionAwaited: Timeline._await_interruption,

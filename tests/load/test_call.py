@@ -143,6 +143,7 @@ def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
     assert [[turn.turn for turn in turns] for turns in exchange.turns_of_legs] == [[1], [2], [3]]
     assert [session.outcome for session in exchange.sessions] == ["ok"] * 3
     assert {turn.outcome for turn in exchange.turns} == {"ok"}
+    assert [session.renewed for session in exchange.sessions] == [True, True, False]
     assert sum(session.lost_turns for session in exchange.sessions) == 0
     assert all(heard.opened == heard.ended == 1 for heard in (cast(Any, leg.played) for leg in exchange.legs))
 
@@ -276,6 +277,8 @@ def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path
     ]  # fmt: skip
     assert [row["intended_start_at_ns"] is None for row in sessions] == [False, True] * 2
     assert not any(row["lost_turns"] for row in sessions)
+    standing = stand.live.standing()
+    assert (standing.sessions_done, standing.sessions_over, standing.sessions_open) == (4, 2, 0)
     assert len([*(stand.folder / "spool").rglob("*.jsonl"), *(stand.folder / "events").rglob("*.jsonl")]) == 4
 
 

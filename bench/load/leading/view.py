@@ -132,7 +132,7 @@ def _parts(tally: ProgressSum, moment: Moment) -> Iterator[LinePart]:
 
 def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
     open_ = f"{total.sessions_open}" if wanted is None else f"{total.sessions_open}/{wanted}"
-    yield LinePart(8, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
+    yield LinePart(8, (f"{open_} open {total.sessions_over} done", f"{open_} open"))
     if total.calls_blocked:
         yield LinePart(
             3, (f"{total.calls_blocked} of {total.calls} calls blocked", f"{total.calls_blocked} blocked"), "bad"

@@ -69,7 +69,7 @@ class Watch:
         """Whether the run was to go on: by its run time, or by its sessions where it has no run time."""
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - LAST_S
-        return self._sessions is not None and self._tally.total.sessions_done < self._sessions
+        return self._sessions is not None and self._tally.total.sessions_over < self._sessions
 
     def show(self, ending: str = "") -> None:
         """Draw the line where it is due. `ending`: see `view.phase`."""
@@ -81,7 +81,7 @@ class Watch:
         return Moment(
             phase(total, ending, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
-            None if ending else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_done),
+            None if ending else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
             self._wanted() * len(self._planned.targets),
             self._planned.options.budget_usd,
             self._looks.standing if self._looks is not None else None,

@@ -59,6 +59,8 @@ class ProgressReport:
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
+    sessions_renewed: int = 0
+    """Those of the done whose place another session of their call took."""
     sessions_refused: int = 0
     """Those that failed before they were open and were not throttled; a part of the done."""
     pairs_done: int = 0
@@ -79,9 +81,15 @@ class ProgressReport:
     failures: Failures = field(default_factory=dict)
     times_us: Times = field(default_factory=dict)
 
+    @property
+    def sessions_over(self) -> int:
+        """Sessions that are done, those of one call counted as one."""
+        return self.sessions_done - self.sessions_renewed
 
-COUNTS = ("calls", "calls_blocked", "sessions_open", "tokenless", "sessions_done", "sessions_refused", "pairs_done",
-          "turns_good", "turns_failed", "throttled", "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
+
+COUNTS = ("calls", "calls_blocked", "sessions_open", "tokenless", "sessions_done", "sessions_renewed",
+          "sessions_refused", "pairs_done", "turns_good", "turns_failed", "throttled", "turns_stamped",
+          "turns_user_stamped", "unpriced")  # fmt: skip
 
 
 class Progress:
@@ -107,6 +115,7 @@ class Progress:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
         self._spending.add_stray(arm, session.model, session.stray_usage)
         self._counts["sessions_done"] += 1
+        self._counts["sessions_renewed"] += session.renewed
         if opened:
             self._counts["sessions_open"] -= 1
             self._spending.close(arm, session.model, session.instants["upgrade_done"], session.instants["ended"])
