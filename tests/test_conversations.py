@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.interruptions import Cue
+from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
 from bench.plan.functions import Function
 from bench.plan.turns import Interrupt, Sound, Step
@@ -255,6 +256,16 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_
     assert first.false_yield is (outcome != "ok")
     assert (second.outcome, second.variant) == ("ok", None)
     assert talk.session.stray_commits == (outcome != "ok")
+
+
+def test_who_waits_between_turns_for_the_service_s_limits_interrupts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.test_talking.Session", PatientSession)
+    interrupting = replace(speak(*SPEECH), interrupts=Cue(after_ns=300 * MS))
+    talk = converse(speak(*SPEECH), interrupting, turn_detection=VAD)
+
+    assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok"]
 
 
 def test_a_word_of_the_transcript_is_a_cue() -> None:

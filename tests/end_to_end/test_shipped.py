@@ -19,7 +19,10 @@ from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
 from tests.simulator_process import ROOT, Ready
 
-SCENARIOS = {"text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1}
+SCENARIOS = {
+    "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
+    "tools": 1,
+}  # fmt: skip
 """After how many turns each is asked to stop, for recordings and replies take their time."""
 PARSE = """
 import shlex, sys

@@ -331,6 +331,8 @@ SHIPPED = {
     "mixed": ["text_turns", "voice_turns"],
     "python_turns": ["PythonCaller"],
     "long_call": ["long_call"],
+    "barge_in": ["barge_in"],
+    "tools": ["tools"],
 }
 
 

@@ -23,7 +23,8 @@ class PatientSession(Session):
             self._until_ns = max(self._until_ns, turn.instants["ended"] + asked_ns)
 
     def perform(self, step: PreparedStep) -> bool:
-        return (not step.plays_turn or self._rest()) and super().perform(step)
+        rests = step.plays_turn and not step.within_turn  # who interrupts does not wait for the end
+        return (not rests or self._rest()) and super().perform(step)
 
     def _rest(self) -> bool:
         """Let the last turn end, for it may be asked to wait then; and wait. False where the session is over."""

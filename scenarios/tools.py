@@ -1,0 +1,12 @@
+"""Callers of an agent that looks things up: the service calls a function, which takes its time, before it answers.
+
+Run it with `locust -f scenarios/tools.py --headless -u 10 -t 1m`.
+"""
+
+from rtbench import RealtimeUser
+
+
+class AgentCaller(RealtimeUser):
+    """A caller who asks for what the service has to look up."""
+
+    script = "scripts/tools.yaml"
