@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from bench.cli.app import app
+from bench.outcomes import GOOD
 from bench.run import folder as files
 from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
@@ -62,7 +63,7 @@ def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(simulat
         assert "Traceback" not in output + errors, name
         assert Path(output.splitlines()[-1]) == folder / "report.html", name
         assert len(turns) == totals["turns_begun"] >= SCENARIOS[name], name
-        assert {turn["outcome"] for turn in turns} == {"ok"}, name
+        assert {turn["outcome"] for turn in turns} <= GOOD, name
         assert set(totals["sessions"]) <= {"ok", "abandoned"}, name
 
 
