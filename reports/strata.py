@@ -54,7 +54,7 @@ class Stratum(NamedTuple):
     @property
     def variant_words(self) -> str:
         """With function calls, after an interruption; empty for plain turns."""
-        return ", ".join(VARIANTS.get(name, name) for name in self.variant.split("+"))
+        return variant_words(self.variant)
 
     def covers(self, other: Stratum) -> bool:
         """Whether turns of the other stratum are of this one."""
@@ -66,6 +66,11 @@ class Stratum(NamedTuple):
             origins.get(self.origin, "") if len({other.origin for other in others}) > 1 else "",
             (self.variant_words or PLAIN) if len({other.variant for other in others}) > 1 else "",
         )
+
+
+def variant_words(variant: str) -> str:
+    """With function calls, after an interruption; empty for plain turns."""
+    return ", ".join(VARIANTS.get(name, name) for name in variant.split("+"))
 
 
 NO_STRATUM = Stratum()

@@ -127,6 +127,7 @@ class Breakdown(Record):
 
     target: str
     step: str
+    variant: Variant
     turns: Count
     total_ns: int
     mean_ms: Figure
@@ -139,6 +140,7 @@ class Band(Record):
     p: float
     target: str
     step: str
+    variant: Variant
     turns: Count
     total_ns: int
     mean_ms: Figure

@@ -18,6 +18,7 @@ import numpy as np
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
 from reports.statistics.quantiles import Integers, quantile
+from reports.strata import variant_words
 from reports.summary.events import ALL
 from reports.turns import Turns
 
@@ -47,12 +48,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The segments of the good turns of one target and step (or `all`) in which the same instants happened."""
+    """The segments of the good turns of one target, variant and step (or `all`) in which the same instants happened."""
 
     target: int
     step: str
     turns: int
     segments: tuple[Segment, ...]
+    variant: str = ""
     around: float = math.nan
     """the percentile of voice_to_voice that its turns lie around; NaN where they are all there are"""
 
@@ -73,7 +75,8 @@ class Breakdown:
         step = "all steps" if self.step == ALL else self.step
         if not math.isnan(self.around):
             step = f"{'typical' if self.around == 0.5 else 'slow'} (p{self.around * 100:g})"
-        return f"{step}, {self.kind}{' (incomplete)' if incomplete else ''}"
+        kind = f"{step}, {self.kind}{' (incomplete)' if incomplete else ''}"
+        return f"{kind}, {variant_words(self.variant)}" if self.variant else kind
 
     def mean_ms(self, segment: Segment | None = None) -> float:
         """The mean of a segment; without one of the whole."""
@@ -93,15 +96,15 @@ def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
 def around(turns: Turns) -> tuple[Breakdown, ...]:
     """The good turns around p50 (p45 to p55) and p95 (p93.5 to p96.5) of voice_to_voice, of each target.
 
-    Those in which other instants happened stand apart, as in `breakdowns`. Empty where there are too few.
+    Variants stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
     """
-    groups: dict[tuple[int, tuple[tuple[str, str], ...]], list[tuple[int, int, Integers]]] = {}
+    groups: dict[tuple[int, str, tuple[tuple[str, str], ...]], list[tuple[int, int, int, Integers]]] = {}
     for target, step, pattern, places in _pieces(turns):
-        chain = _chain(_breakdown(turns, target, step, pattern, places))
-        groups.setdefault((target, chain), []).append((step, pattern, places))
+        piece = _breakdown(turns, target, step, pattern, places)
+        groups.setdefault((target, piece.variant, _chain(piece)), []).append((target, step, pattern, places))
     found = []
-    for (target, _), pieces in groups.items():
-        places, (step, pattern, _) = np.concatenate([piece[2] for piece in pieces]), pieces[0]
+    for pieces in groups.values():
+        places, (target, step, pattern, _) = np.concatenate([piece[3] for piece in pieces]), pieces[0]
         waited_ns = turns.instant("first_audible")[places] - turns.instant("speech_end")[places]
         ascending = np.sort(waited_ns)
         for p, half, least in BANDS:
@@ -130,20 +133,21 @@ def _breakdown(turns: Turns, target: int, step: int, pattern: int, places: Integ
     happened = [name for place, name in enumerate(VAD_SEGMENTS) if pattern >> place & 1]
     sums = {name: int(turns.instant(name)[places].astype(np.int64).sum()) for name in happened}
     parts = tuple(Segment(*segment) for segment in segments(sums))
-    return Breakdown(target, turns.steps[step], int(places.size), parts)
+    variant = turns.strata[turns.stratum[step]].variant
+    return Breakdown(target, turns.steps[step], int(places.size), parts, variant)
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """The same instants of all steps, added up."""
-    chains = dict.fromkeys(_chain(piece) for piece in pieces)
-    for chain in chains:
-        mine = [piece for piece in pieces if _chain(piece) == chain]
+    """The same instants of all steps of a variant, added up."""
+    kinds = dict.fromkeys((piece.variant, _chain(piece)) for piece in pieces)
+    for variant, chain in kinds:
+        mine = [piece for piece in pieces if (piece.variant, _chain(piece)) == (variant, chain)]
         sums: Counter[tuple[str, str]] = Counter()
         for piece in mine:
             for segment in piece.segments:
                 sums[segment.begin, segment.end] += segment.total_ns
         parts = tuple(Segment(begin, end, sums[begin, end]) for begin, end in chain)
-        yield Breakdown(mine[0].target, ALL, sum(piece.turns for piece in mine), parts)
+        yield Breakdown(mine[0].target, ALL, sum(piece.turns for piece in mine), parts, variant)
 
 
 def _chain(piece: Breakdown) -> tuple[tuple[str, str], ...]:

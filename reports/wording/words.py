@@ -9,7 +9,7 @@ from bench.measures import CATALOGUE
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
 from reports.statistics.quantiles import Estimate
-from reports.strata import ORIGINS, Stratum
+from reports.strata import ORIGINS, Stratum, variant_words
 from reports.summary.by_load import Level
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
@@ -310,4 +310,5 @@ def breakdown(row: Breakdown, summary: Summary) -> str:
     """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
     parts = " + ".join(f"{segment.name} {three(row.mean_ms(segment))}" for segment in row.segments)
     where = f" on {summary.targets[row.target]}" if len(summary.targets) > 1 else ""
-    return f"{parts} = {three(row.mean_ms())}{NBSP}ms (mean of {plural(row.turns, 'turn')}{where})"
+    of = f" {variant_words(row.variant)}" if row.variant else ""
+    return f"{parts} = {three(row.mean_ms())}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

@@ -29,6 +29,7 @@ from bench.capacity.slo import slo_of
 from reports.runs import load
 from reports.sides.clusters import Clusters
 from reports.sides.side import Side
+from tests.reports.compare.build import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
 LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failed<1%"), slo_of("connect_total med<50")
@@ -90,6 +91,14 @@ def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> 
     assert (events.sum(), counted.sum(), counted.size) == (late.sum(), len(turns), 40)
     assert failures.sum() == (turns["outcome_class"] == "failed").sum()
     assert missed(whole, CONNECT)[1].tolist() == [1.0] * 40
+
+
+def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: Path) -> None:
+    write(tmp_path, Plan(sessions=20, turns=5))
+    edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
+    events, counted = missed(side_of(tmp_path), slo_of("yield_rate>90%"))
+
+    assert (events.sum(), counted.sum()) == (10, 20)
 
 
 def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run.folder import TURNS
 from reports.gate.by_limit import items_of
+from reports.looks.gates import rate_seen
 from reports.page.page import html
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.sides.questions import default_questions
@@ -120,6 +121,16 @@ def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> Non
     assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
     assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)
     assert (found.worse_low, found.worse_high, found.p_worse) == (left.worse_low, left.worse_high, left.p_worse)
+
+
+def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:
+    rng = np.random.default_rng(5)
+    base, cand = (((rng.random(80) < share).astype(float), np.ones(80)) for share in (0.9, 0.8))
+    found = rate_seen(base, cand, POINT, "yield_rate", "higher")
+    left = rate_seen(complement(base), complement(cand), POINT)
+
+    assert (found.d, found.better) == (-left.d, -1)
+    assert (found.excess, found.z, found.upper(1.64)) == (left.excess, left.z, left.upper(1.64))
 
 
 def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> None:

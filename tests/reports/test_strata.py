@@ -127,6 +127,15 @@ def test_plain_runs_have_nothing_of_it() -> None:
         assert "function calls" not in text
 
 
+def test_segments_are_told_apart(summary: Summary) -> None:
+    together = [row for row in summary.breakdowns if row.step == "all" and row.target == 0]
+
+    assert [(row.variant, row.turns) for row in together] == [("", 90), ("calls", 10)]
+    assert together[1].title == "all steps, VAD turns, with function calls"
+    slow = {row.variant: row.mean_ms() for row in summary.bands if (row.target, row.around) == (0, 0.5)}
+    assert slow["calls"] > slow[""] + 900
+
+
 def test_quantiles_in_python_are_told_apart(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PLAN)
     rewrite(tmp_path, with_calls)
