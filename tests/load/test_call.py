@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -295,3 +296,20 @@ def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_pat
 
     assert told == ["ok", "ok"]
     assert len(stand.rows("sessions")) == 2
+
+
+@pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
+def test_a_call_leaves_nothing_to_the_garbage_collector(text: str, tmp_path: Path) -> None:
+    stand = Stand(tmp_path, text=f"{text}steps:\n  - say: One\n  - say: Two\n")
+    stand.play()
+    gc.collect()
+    gc.disable()
+    try:
+        stand.play(2)
+        left = [
+            type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, Call | Leg | Session | Timeline)
+        ]
+    finally:
+        gc.enable()
+
+    assert left == []

@@ -74,7 +74,7 @@ class Sessions:
 
     def play(self, assignment: Assignment) -> Exception | None:
         """Play a call to its end. Returns what its task has to say to Locust, or a fault."""
-        call = Call(assignment.script, _Line(self, assignment))
+        call = Call(assignment.script, _AssignedExchange(self, assignment))
         self.active.add(gevent.getcurrent())
         try:
             return self._perform(assignment, call) if call.connect() else None
@@ -177,7 +177,7 @@ class Sessions:
             self._log_broke = self._log_broke or log.problem is not None
 
 
-class _Line:
+class _AssignedExchange:
     """A `bench.load.playing.call.Exchange` for the call of one assignment."""
 
     def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
