@@ -85,4 +85,6 @@ def in_order(variants: Collection[str]) -> tuple[str, ...]:
     """Variants in the order in which reports show them, plain turns first."""
     place = {name: at for at, name in enumerate(("", *measures.VARIANTS))}
     last = len(place)
-    return tuple(sorted(variants, key=lambda told: ([place.get(name, last) for name in told.split("+")], told)))
+    return tuple(
+        sorted(variants, key=lambda variant: ([place.get(name, last) for name in variant.split("+")], variant))
+    )

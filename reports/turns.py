@@ -306,5 +306,7 @@ def _steps(
     step_of = np.full(max(1, first.size), -1, dtype=np.int32)
     step_of[[code * len(strata) + at for code, at in order]] = np.arange(len(order))
     apart = [strata[at].among(of_label[code], SINCE) for code, at in order]
-    named = [f"{labels[code]}, {said}" if said else labels[code] for (code, _), said in zip(order, apart, strict=True)]
-    return [(name, labels[code], at) for name, (code, at) in zip(named, order, strict=True)], step_of[whole]
+    names = [
+        f"{labels[code]}, {words}" if words else labels[code] for (code, _), words in zip(order, apart, strict=True)
+    ]
+    return [(name, labels[code], at) for name, (code, at) in zip(names, order, strict=True)], step_of[whole]

@@ -118,9 +118,9 @@ class ForestPanel:
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """The panels that have rows."""
     candidates = {side.label: place for place, side in enumerate(comparison.sides)}
-    found = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
+    findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
-    rows = [row_of(finding, comparison, candidates.get(finding.candidate, 1)) for finding in found]
+    rows = [row_of(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
     by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
     return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
 
@@ -143,10 +143,10 @@ def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestR
 def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> ForestRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
     question, few = finding.question, too_few(finding)
-    found = None if few else finding.difference
+    difference = None if few else finding.difference
     unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
     scale = 100.0 if question.kind == "rate" else 1.0
-    ends = (found.d * scale, found.low * scale, found.high * scale) if found else (math.nan,) * 3
+    ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
     holm = " (Holm)" if is_after_holm(finding) else ""
     word = finding.verdict.word if usable else "inconclusive"
     return ForestRow(
@@ -157,13 +157,13 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         colour=colour,
         values=_values(finding),
         unit=unit if finding.difference else "",
-        change=differences.difference(found),
-        interval=few or differences.interval_of(found),
+        change=differences.difference(difference),
+        interval=few or differences.interval_of(difference),
         margin_text=differences.margin(question.margin, question.measure),
         d=ends[0],
         low=ends[1],
         high=ends[2],
-        margin=_place(question, found),
+        margin=_place(question, difference),
         word=word,
         verdict=f"{GLYPHS[word]} {word}{holm}" if usable else NOT_JUDGED,
         within=_within(finding) if usable else "",
@@ -197,16 +197,16 @@ def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
 
 
 def _within(finding: Finding) -> str:
-    found, question = finding.difference, finding.question
-    value = as_share(found.d, found.scale) if found else None
+    difference, question = finding.difference, finding.question
+    value = as_share(difference.d, difference.scale) if difference else None
     accepted = differences.margin(question.margin, question.measure)
     return differences.within(finding.verdict.word, value, differences.scale_of(question), accepted)
 
 
 def is_after_holm(finding: Finding) -> bool:
     """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
-    found, verdict = finding.difference, finding.verdict
-    return bool(found and found.worse_low > 0 and verdict.word == "inconclusive" and "Holm" in verdict.reason)
+    difference, verdict = finding.difference, finding.verdict
+    return bool(difference and difference.worse_low > 0 and verdict.word == "inconclusive" and "Holm" in verdict.reason)
 
 
 def definition(measure: str) -> str:
@@ -216,18 +216,18 @@ def definition(measure: str) -> str:
 
 
 def _beside(question: Question) -> str:
-    told = "" if question.stratum is None else question.stratum.since or PLAIN
-    beside = ", ".join(filter(None, (told, "" if question.gated else "not gated")))
-    return beside if len(beside) <= ROOM else shortened(told, ROOM)
+    which = "" if question.stratum is None else question.stratum.since or PLAIN
+    beside = ", ".join(filter(None, (which, "" if question.gated else "not gated")))
+    return beside if len(beside) <= ROOM else shortened(which, ROOM)
 
 
 def _values(finding: Finding) -> tuple[str, str]:
     """Both figures; n/a for that of an arm that has too few turns or sessions."""
-    found, question = finding.difference, finding.question
-    if found is None:
+    difference, question = finding.difference, finding.question
+    if difference is None:
         return NONE, NONE
     write = differences.share if question.kind == "rate" else _figure
-    arms = zip((found.baseline, found.candidate), _lacks(finding), strict=True)
+    arms = zip((difference.baseline, difference.candidate), _lacks(finding), strict=True)
     base, candidate = (
         _counts(value, few) if few and question.kind == "rate" else NOTHING if few else write(value)
         for value, few in arms
@@ -249,14 +249,14 @@ def with_unit(value: str, unit: str) -> str:
     return value if "timeout" in value or value == NOTHING else f"{value}{NBSP}{unit}".rstrip()
 
 
-def _place(question: Question, found: Difference | None) -> float:
+def _place(question: Question, difference: Difference | None) -> float:
     """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
     margin = question.margin
     if question.kind == "rate":
         return 100 * margin.points
     if scale_of(question) == "slope":
         return margin.plus
-    plus = margin.plus / found.baseline if found and 0 < found.baseline < math.inf else 0.0
+    plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
     return math.log1p(max(margin.ratio, plus))
 
 

@@ -10,6 +10,7 @@ from bench.measures import CATALOGUE
 from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, margin_of
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
+from reports.statistics.verdicts import floor
 from reports.strata import Stratum
 
 HEARD = "voice_to_voice"
@@ -25,7 +26,7 @@ BESIDE = (
 SLOPE_MS = 10.0
 """So much steeper a wait may become with 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
-TOLD_APART = {"origin": (True,), "speech_end": (True, False)}
+ORIGINS_APART = {"origin": (True,), "speech_end": (True, False)}
 """Whether origins are told apart, by what a measure begins with; then whether, where sides have nothing in common."""
 
 
@@ -42,27 +43,27 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
         return [question]
     begun: list[Counter[Stratum]] = []
     common: list[Stratum] = []
-    for origins in TOLD_APART.get(CATALOGUE[question.measure].begin, (False,)):
-        begun = _told_apart([side.begun_of(question) for side in sides], origins=origins)
+    for origins in ORIGINS_APART.get(CATALOGUE[question.measure].begin, (False,)):
+        begun = _counted([side.begun_of(question) for side in sides], origins=origins)
         common = _common(begun)
         if len({stratum for of in begun for stratum in of}) < 2:
             return [question]
         if common:
             break
-    lacked = [stratum for stratum in begun[0] if stratum not in common] if question.gated else []
+    lacked = _lacked(begun[0], common) if question.gated else []
     known = next(of for of in begun if of)
     return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
 
 
-def _told_apart(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
+def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
     """How many turns each side has of each stratum, without origins where they are all one, or not told apart."""
     several = origins and len({stratum.origin for of in begun for stratum, n in of.items() if n}) > 1
-    apart = [Counter[Stratum]() for _ in begun]
-    for of, told in zip(begun, apart, strict=True):
-        for stratum, n in of.items():
+    merged = [Counter[Stratum]() for _ in begun]
+    for turns, sums in zip(begun, merged, strict=True):
+        for stratum, n in turns.items():
             if n:
-                told[stratum if several else stratum._replace(origin="")] += n
-    return apart
+                sums[stratum if several else stratum._replace(origin="")] += n
+    return merged
 
 
 def common_strata(sides: Sequence[Side]) -> list[Stratum]:
@@ -76,6 +77,15 @@ def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
     return sorted(common, key=lambda stratum: -sum(of[stratum] for of in known))
 
 
+def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
+    """What the baseline has and another side lacks; not a variant of so few turns that its median never decided."""
+    return [
+        stratum
+        for stratum, n in baseline.items()
+        if n and stratum not in common and (n >= floor(0.5) or not stratum.variant)
+    ]
+
+
 def default_questions(sides: Sequence[Side]) -> list[Question]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
@@ -86,7 +96,7 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
-    lacked = [stratum for stratum, n in sides[0].begun.items() if n and stratum not in strata] if strata else []
+    lacked = _lacked(sides[0].begun, strata) if strata else []
     main = _main(sides, strata[0]) if strata else HEARD if begun else MAIN
     first = _asked(strata[0], begun) if strata else None
     mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
@@ -115,7 +125,7 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     return [
         *(asked for question in gated for asked in by_stratum(question, sides)),
         failures,
-        *(question for question in rest if _told(question, sides)),
+        *(question for question in rest if _known(question, sides)),
     ]
 
 
@@ -132,7 +142,7 @@ def _main(sides: Sequence[Side], stratum: Stratum) -> str:
     return max(named, key=named.count)
 
 
-def _told(question: Question, sides: Sequence[Side]) -> bool:
+def _known(question: Question, sides: Sequence[Side]) -> bool:
     """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
     if question.measure == "throttled":
         return any(side.events(question) for side in sides)

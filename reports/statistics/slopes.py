@@ -53,9 +53,9 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
             with np.errstate(divide="ignore", invalid="ignore"):
                 between = (y[places[:, other]] - y[places[:, one]]) / (x[places[:, other]] - x[places[:, one]])
             slopes[part] = np.nanmedian(np.where(np.isfinite(between), between, np.nan), axis=1)
-    told = np.flatnonzero(~np.isnan(slopes))
-    told = told[np.argsort(slopes[told], kind="stable")]
-    return Sample(slopes[told], names[told])
+    known = np.flatnonzero(~np.isnan(slopes))
+    known = known[np.argsort(slopes[known], kind="stable")]
+    return Sample(slopes[known], names[known])
 
 
 def slope_differences(
@@ -67,16 +67,16 @@ def slope_differences(
     """
     grown = [replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (base, cand)]
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
-    found = waits_by_order(grown[0], grown[1], by_ratio, **how)
+    differences = waits_by_order(grown[0], grown[1], by_ratio, **how)
     return [
-        _in_units(one, quantile(base.values, p), quantile(cand.values, p))
-        for one, (p, _) in zip(found, asked, strict=True)
+        _in_units(difference, quantile(base.values, p), quantile(cand.values, p))
+        for difference, (p, _) in zip(differences, asked, strict=True)
     ]
 
 
-def _in_units(found: Difference, baseline: float, candidate: float) -> Difference:
+def _in_units(difference: Difference, baseline: float, candidate: float) -> Difference:
     scaled = {
-        name: K * getattr(found, name)
+        name: K * getattr(difference, name)
         for name in ("d", "low", "high", "se", "worse_low", "worse_high", "better_low", "better_high")
     }
-    return replace(found, scale="slope", baseline=baseline, candidate=candidate, **scaled)
+    return replace(difference, scale="slope", baseline=baseline, candidate=candidate, **scaled)

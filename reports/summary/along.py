@@ -63,8 +63,8 @@ class SessionCourse:
     @property
     def tails(self) -> tuple[Stop, ...]:
         """Those of them that have a p95; one alone is no line."""
-        found = tuple(stop for stop in self.told if not np.isnan(stop.tail))
-        return found if len(found) > 1 else ()
+        tails = tuple(stop for stop in self.told if not np.isnan(stop.tail))
+        return tails if len(tails) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ def _stops(one: Sampled, pool: Pool, place: Integers) -> Iterable[Stop]:
             here = order[begin:end]
             values = ascending[here]
             failed = int(np.isinf(values).sum())
-            told = estimates(Sample(values, one.turns.session[index[here]], failed), (0.5, 0.95))
-            yield Stop(int(at[begin]), values.size, failed, *told)
+            quantiles = estimates(Sample(values, one.turns.session[index[here]], failed), (0.5, 0.95))
+            yield Stop(int(at[begin]), values.size, failed, *quantiles)
 
 
 def _runs(ascending: Integers) -> Iterable[tuple[int, int]]:

@@ -248,22 +248,22 @@ def rate_cell(rate: TurnRate) -> Cell:
 
 def rates(summary: Summary) -> list[str]:
     """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several."""
-    told = []
+    lines = []
     for rate in summary.rates:
         figure, interval = rate_cell(rate)
         shown = f"{figure} ({interval}; {rate_counts(rate)})" if rate.published else rate_counts(rate)
-        told.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
-    return told
+        lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
+    return lines
 
 
 def slopes(summary: Summary) -> list[str]:
     """latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15): by all input tokens, those that may be published."""
-    told = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).published]
-    several = len({f.stratum for f in told}) > 1
+    slopes = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).published]
+    several = len({f.stratum for f in slopes}) > 1
     return [
-        f"{f.measure} p50{f' on {f.label if several else f.target}' if len(told) > 1 else ''} "
+        f"{f.measure} p50{f' on {f.label if several else f.target}' if len(slopes) > 1 else ''} "
         f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({interval(f.at(0.5))})"
-        for f in told
+        for f in slopes
     ]
 
 
@@ -273,30 +273,32 @@ def replies(number: int) -> str:
 
 def detection(counts: Counts) -> list[str]:
     """What the service's turn detection got wrong, in numbers; nothing where it did not."""
-    said = []
+    faults = []
     if counts.split:
         commits = "commit" if counts.splits == 1 else "commits"
         beside = f" ({count(counts.splits)} {commits} too many)" if counts.splits else ""
-        said.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
+        faults.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
     if counts.early:
-        said.append(f"end of speech noticed too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
-    return said
+        faults.append(f"end of speech noticed too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
+    return faults
 
 
 def worst_step(summary: Summary, stratum: Stratum) -> str:
     """Slowest step by p50: order_status on direct (785 ms)."""
-    found = []
+    slowest = []
     for label in summary.targets:
         rows = [f for f in steps_of(summary, stratum) if f.target == label]
-        told = [f for f in rows if f.at(0.5).published]
-        if len(told) > 1:
-            top = max(told, key=lambda f: f.at(0.5).value)
+        published = [f for f in rows if f.at(0.5).published]
+        if len(published) > 1:
+            top = max(published, key=lambda f: f.at(0.5).value)
             where = f" on {label}" if len(summary.targets) > 1 else ""
-            found.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
-    if len(found) > 3:
+            slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
+    if len(slowest) > 3:
         return "Steps in the order of the script."
     return (
-        f"Slowest step by p50: {listed(found)}." if found else "Too few turns of a step to rank steps by their median."
+        f"Slowest step by p50: {listed(slowest)}."
+        if slowest
+        else "Too few turns of a step to rank steps by their median."
     )
 
 

@@ -167,6 +167,14 @@ def test_a_variant_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path
     assert words[CALLS] == "inconclusive"
 
 
+def test_a_variant_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
+    two(tmp_path)
+    edit(tmp_path / "one", "turns", lambda i, row: row | ({"variant": "after_truncation"} if i < 39 else {}))
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+
+    assert {one.stratum for one in default_questions(sides) if one.gated and one.kind == "quantile"} == {PLAIN}
+
+
 def test_a_variant_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
     two(tmp_path)
     with_variant(tmp_path / "other")
