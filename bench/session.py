@@ -410,12 +410,14 @@ class Session:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting; True where the session must look at it."""
-        speaking, sent = self._microphone.speaking, False
+        speaking, sent, begun = self._microphone.speaking, False, self._begun
         while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
             if self._transport.closed is not None:
                 return True
             self._offer(*self._microphone.take())
             if self._offered is not None or self._asks_late or self._microphone.speaking is not speaking:
+                return True
+            if self._begun is not begun:  # no reply is listened to in passing any more
                 return True
             sent = True
         return sent and self._timeline.wake_ns < self._wakes_ns

@@ -112,7 +112,7 @@ class Turn:
     item_id: str = ""
     answer_requested_width_ns: int | None = None
     between_items: bool = False
-    """Whether an item of the reply is whole, or was announced, and no delta of another one came."""
+    """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech, which do not count."""
     words: str = ""
@@ -272,7 +272,7 @@ class Turn:
         if self.expected:
             self.expected.pop(kind, None)
         if kind in ITEM_EDGES:
-            self.between_items = kind is not Kind.CALL_ADDED
+            self.between_items = True
         if self.state is not State.ANSWERING:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
         return ending

@@ -16,6 +16,7 @@ PARTS = {
     "hosts": "tests.benchmark.hosts",
     "master": "tests.benchmark.master",
     "exact": "tests.benchmark.exact",
+    "conversations": "tests.benchmark.conversations",
     "keyless": "tests.benchmark.keyless",
     "frameworks": "tests.benchmark.frameworks",
     "peers": "tests.benchmark.peers.benchmark",

@@ -1,0 +1,158 @@
+"""Interruptions and function calls through sockets: each measure beside the simulator's truth, at 50 sessions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.calibrate.machine import cores_of, on
+from bench.calibrate.truth import Truth, instants, read
+from bench.cores import allowed_cores
+from bench.measures import CATALOGUE
+from bench.plan.audio import load_pcm
+from bench.run import folder as files
+from bench.run.evidence import exactness, quantile
+from bench.simulator.truth import read_truth
+from tests.benchmark.harness import run_locust
+from tests.end_to_end.locust_process import write_scenario
+from tests.simulator_process import ROOT, running_simulator
+
+AUDIO = ROOT / "scenarios" / "audio"
+VAD = "session: {turn_detection: {type: server_vad, silence_duration_ms: 500}}\n"
+TALK_OVER = f"""\
+{VAD}steps:
+  - {{play: {AUDIO}/opening_hours.wav, label: said}}
+  - interrupt: {{after: 0.5, play: {AUDIO}/not_today.wav}}
+    label: over
+  - {{play: {AUDIO}/late_parcel.wav, label: again}}
+  - interrupt: {{after: 1}}
+"""
+LOOK_UP = f"""\
+{VAD}tools:
+  find_parcel:
+    parameters: {{type: object, properties: {{order: {{type: string}}}}, required: [order]}}
+    returns: {{place: depot}}
+    delay: {{median: 0.2, sigma: 0.5}}
+steps:
+  - {{play: {AUDIO}/order_number.wav, label: spoken, calls: find_parcel}}
+  - {{say: And today?, label: typed, calls: find_parcel}}
+"""
+PARTS = "functions: {preamble: 0.5, parallel: [1, 2]}\nparts: {share: 0.5}\n"
+CALLERS, LASTS_S = 50, 60
+
+
+def main() -> None:
+    for name, script, profile in (("talked over", TALK_OVER, "{}\n"), ("functions", LOOK_UP, PARTS)):
+        with tempfile.TemporaryDirectory() as scratch:
+            measure(name, script, profile, Path(scratch))
+
+
+def measure(name: str, script: str, profile: str, scratch: Path) -> None:
+    """Play it, and say of each measure how wrong it is."""
+    cores, log = cores_of(allowed_cores()), scratch / "truth.jsonl"
+    (scratch / "profile.yaml").write_text(profile)
+    scenario = write_scenario(scratch, script=script)
+    with on(cores.simulator):
+        simulator = running_simulator("--truth", str(log), "--profile", str(scratch / "profile.yaml"))
+        with simulator as ready, on(cores.harness):
+            load = ("-u", str(CALLERS), "-r", "10", "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
+            folder, _, output = run_locust(scenario, scratch / "runs", *load)
+    turns = files.read_table(folder, "turns").to_pandas()
+    verdict = files.read_document(folder)["verdict"]["valid"]
+    outcomes = dict(turns["outcome"].value_counts())
+    print(f"{name}: {CALLERS} callers, {len(turns)} turns, valid: {verdict}; {outcomes}", flush=True)
+    bound = {one.measure: one.bound_p99 for one in exactness(folder)}
+    for measure_name, errors_ms in sorted(errors_of(turns, log).items()):
+        error = np.abs(errors_ms)
+        p50, p99 = quantile(error, 0.5), quantile(error, 0.99)
+        print(f"  {measure_name:<32} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · "
+              f"max {error.max():.3f} ms  bound p99 {bound.get(measure_name) or 0:.3f}", flush=True)  # fmt: skip
+    if verdict is None:
+        print(output)
+
+
+def errors_of(turns: pd.DataFrame, log: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """How far each figure is from the truth, by measure: ms."""
+    truth, lines = read(log), lines_of(log)
+    rows: list[dict[str, Any]] = turns.to_dict("records")
+    after = {(row["session_id"], row["turn"]): row for row in rows}
+    errors: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        true = truth_of(row, after.get((row["session_id"], row["turn"] + 1)), truth, lines)
+        for name, measure in CATALOGUE.items():
+            if measure.scope != "turn" or measure.column or measure.less or name in ("voice_to_voice", "request_ack"):
+                continue
+            begin = next((one for one in measure.begins if not pd.isna(row[f"{one}_at_ns"])), None)
+            if begin in true and measure.end in true and not pd.isna(row[f"{measure.end}_at_ns"]):
+                figure_ns = row[f"{measure.end}_at_ns"] - row[f"{begin}_at_ns"]
+                errors[name].append((figure_ns - (true[measure.end] - true[begin])) / 1e6)
+    return {name: np.array(values) for name, values in errors.items()}
+
+
+Lines = Mapping[str, list[Mapping[str, Any]]]
+
+
+def lines_of(log: Path) -> Lines:
+    """The lines of a truth log by response, and by session."""
+    by: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in read_truth(log):
+        for key in {line.get("r"), line.get("s")} - {None}:
+            by[key].append(line)
+    return by
+
+
+def truth_of(row: Mapping[str, Any], following: Mapping[str, Any] | None, truth: Truth, lines: Lines) -> dict[str, int]:
+    """The true instants of a turn, as far as they are known: those of events that left an idle socket."""
+    speech = load_pcm(AUDIO / row["audio"]).speech if isinstance(row["audio"], str) else None
+    true = instants(truth, row, speech)
+    said = list(sent(lines[row["response_id"]]))
+    named = [at for at, line in said if line["t"].endswith("output_item.added") and line.get("c")]
+    whole = [at for at, line in said if line["t"].endswith("function_call_arguments.done")]
+    if row["function_calls"] and named and whole:
+        true |= {"call_named": named[0], "call_done": whole[-1]}
+    answer = lines[row["answer_response_id"]]
+    last = truth.replies.get(row["answer_response_id"], {})
+    true |= {name: at for name in ("response_done", "transcript_done") if (at := last.get(name)) is not None}
+    asked = [line["at"] for line in answer if line["d"] == "in" and line["t"] == "response.create"]
+    if row["answer_response_id"] != row["response_id"] and asked:
+        true["answer_requested"] = asked[0]
+    deltas = [(at, line) for at, line in sent(answer) if line["n"]]
+    if deltas:
+        item = deltas[-1][1]["i"]
+        true["answer_audio"] = next(at for at, line in deltas if line["i"] == item)
+    return true | _of_interruption(row, following, truth, lines, true)
+
+
+def _of_interruption(
+    row: Mapping[str, Any], following: Mapping[str, Any] | None, truth: Truth, lines: Lines, true: Mapping[str, int]
+) -> dict[str, int]:
+    if row["outcome"] != "interrupted" or row["interruption"] != "speech" or following is None:
+        return {}
+    began_ns = instants(truth, following, load_pcm(AUDIO / following["audio"]).speech).get("speech_begin")
+    if began_ns is None:
+        return {}
+    session = lines[row["service_session_id"]]
+    started = [at for at, line in sent(session) if line["t"].endswith("speech_started") and at > began_ns]
+    cut = [
+        line["at"]
+        for line in session
+        if line["t"].endswith("item.truncate") and line["e"].startswith(f"turn-{row['turn']}-")
+    ]
+    items = {line.get("i") for line in lines[row["response_id"]]}
+    cut_done = [at for at, line in sent(session) if line["t"].endswith("item.truncated") and line.get("i") in items]
+    audio = [at for at, line in sent(lines[row["response_id"]]) if line["n"]]
+    found = {"barge_in": began_ns, "barge_in_heard": next(iter(started), None), "silent": next(iter(started), None),
+             "truncate_sent": next(iter(cut), None), "truncated": next(iter(cut_done), None),
+             "quiet": audio[-1] if audio else None, "cancelled": true.get("response_done")}  # fmt: skip
+    return {name: at for name, at in found.items() if at is not None}
+
+
+def sent(lines: list[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(when, what) of the events whose instant is known."""
+    return ((line["handed"], line) for line in lines if line["d"] == "out" and line["empty"])
