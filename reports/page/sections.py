@@ -138,7 +138,7 @@ def rates(summary: Summary) -> Section | None:
     """The rates that columns of turns tell; None where no turn counts for any."""
     if not summary.rates:
         return None
-    heads = ("rate", Column("target", left=True), "share", "turns", "sessions", Column("better", left=True))
+    heads = ("rate", Column("target", left=True), "share", "counted", "sessions", Column("better", left=True))
     rows: list[Row | Line] = []
     for rate in summary.rates:
         figure, interval = words.rate_cell(rate)
@@ -151,7 +151,10 @@ def rates(summary: Summary) -> Section | None:
         if not all(r.published for r in summary.rates)
         else ""
     )
-    blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of turns of all kinds.{few}")]
+    of = "turns of all kinds"
+    if any(RATES[rate.name].words for rate in summary.rates):
+        of += "; a word error rate is of words, and can be over 100 %"
+    blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
     return Section("rates", "Rates", "How often did this happen?", blocks)
 
 
