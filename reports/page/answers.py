@@ -71,16 +71,16 @@ def _table(summary: Summary, group: list[CallerWait]) -> Table:
     measure = Term(group[0].figures.measure)
     caption = (f"{words.caption(group, summary)}, ", measure, ", in ms (95 % interval below)")
     style = "struck" if summary.verdict.valid is False else ""
-    rows = [_row(summary, answer, ends) for answer in group]
+    rows = [_row(summary, answer, words.row_name(answer, group), ends) for answer in group]
     return table(heads, rows, style, stacked=True, caption=caption, answers=True)
 
 
-def _row(summary: Summary, answer: CallerWait, ends: tuple[float, float] | None) -> Line:
+def _row(summary: Summary, answer: CallerWait, name: str, ends: tuple[float, float] | None) -> Line:
     target, failed = summary.targets.index(answer.target), words.failures(answer)
     counted = f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
     shown = [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)]
     return [
-        Cell(words.whose(answer.figures), counted, target, marked=True),
+        Cell(name, counted, target, marked=True),
         *(Cell(cell.figure, cell.below, style="na" if cell.figure == "n/a" else "") for cell in shown),
         Cell(three(answer.figures.high), "good turns"),
         Cell(failed.figure, f"{failed.below} wanted"),

@@ -53,14 +53,14 @@ def answers(summary: Summary) -> Grid:
     """Targets in rows under the measure that they are of."""
     rows = [row_of(list(HEADS), "soft")]
     for group in words.tables(summary):
-        rows.append(row_of([Cell(f"{words.named(group[0].figures)}, ms", style="soft")]))
-        rows += [Row(tuple(_cells(answer, summary))) for answer in group]
+        rows.append(row_of([Cell(f"{words.about(group)}, ms", style="soft")]))
+        rows += [Row(tuple(_cells(answer, words.row_name(answer, group), summary))) for answer in group]
     return Grid(rows, (NAME,), LAYOUTS, indent="  ", most=MARK + NAME_MOST)
 
 
-def _cells(answer: CallerWait, summary: Summary) -> Iterable[Cell]:
+def _cells(answer: CallerWait, name: str, summary: Summary) -> Iterable[Cell]:
     target = summary.targets.index(answer.target)
-    yield Cell(words.whose(answer.figures).ljust(NAME_LEAST), target=target, marked=True)
+    yield Cell(name.ljust(NAME_LEAST), target=target, marked=True)
     p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
     failures = words.failures(answer)
     figures = (count(answer.turns), _interval(answer, 0.5), p50, _interval(answer, 0.95), p95, p99)

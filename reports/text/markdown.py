@@ -65,8 +65,8 @@ def _answers(summary: Summary, group: list[CallerWait]) -> Table:
         figures = [words.inline(answer.figures, p) for p in (0.5, 0.95, 0.99)] + [three(answer.figures.high)]
         cells = [Cell(figure, style=style) for figure in figures]
         share, numbers = words.failures(answer)
-        rows.append([words.whose(answer.figures), count(answer.turns), *cells, f"{numbers} ({share})"])
-    measure = words.named(group[0].figures)
+        rows.append([words.row_name(answer, group), count(answer.turns), *cells, f"{numbers} ({share})"])
+    measure = words.about(group)
     return table((f"{measure}, ms", "turns", "p50 (95 %)", "p95 (95 %)", "p99 (95 %)", "slowest", "failed"), rows)
 
 

@@ -47,8 +47,10 @@ def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -
     told = [answer for answer in part if answer.figures.at(0.5).published]
     if not (stratum.variant and told and any(answer.figures.at(0.5).published for answer in plain)):
         return ""
-    words_of_variant = stratum.variant_words
-    return f"{words_of_variant[:1].upper()}{words_of_variant[1:]} it is {_medians(told, len(summary.targets) > 1)}."
+    which = (
+        f"{stratum.variant_words[:1].upper()}{stratum.variant_words[1:]}{',' if ',' in stratum.variant_words else ''}"
+    )
+    return f"{which} it is {_medians(told, len(summary.targets) > 1)}."
 
 
 def _without_median(begun: list[CallerWait]) -> list[str]:

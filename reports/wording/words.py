@@ -181,19 +181,38 @@ def caption(answers: list[CallerWait], summary: Summary) -> str:
     if measure == HEARD:
         return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
     first = "the first words of the reply’s transcript" if measure == READ else f"the first {KINDS[measure]} delta"
-    stratum = answers[0].stratum
+    stratum = _stratum_of(answers)
     of_variant = f", of turns {stratum.variant_words}" if stratum.variant else ""
     return f"Time from {ORIGINS[stratum.origin]} to {first}{of_variant}"
 
 
 def tables(summary: Summary) -> list[list[CallerWait]]:
-    """The answers, those of one stratum together: first deltas, transcripts; what callers hear is last."""
+    """The answers, those of one origin together, plain turns first: first deltas, transcripts; then what is heard."""
+    strata = summary.turns.strata
     every = [
-        [answer for answer in told if answer.stratum == stratum]
-        for stratum in summary.turns.strata
-        for told in (summary.answers, summary.read)
+        [answer for stratum in strata if stratum.origin == origin for answer in waits if answer.stratum == stratum]
+        for origin in dict.fromkeys(stratum.origin for stratum in strata)
+        for waits in (summary.answers, summary.read)
     ]
     return [group for group in (*every, list(summary.heard)) if group]
+
+
+def about(answers: list[CallerWait]) -> str:
+    """ttfa from the end of speech: what a table of answers is of."""
+    return counted(answers[0].figures.measure, _stratum_of(answers))
+
+
+def row_name(answer: CallerWait, answers: list[CallerWait]) -> str:
+    """The row's target in a table of answers; with its variant, where the table has several."""
+    by_origin = since(answer.figures.measure, answer.stratum)
+    apart = answer.stratum.among({other.stratum for other in answers}, {}) if by_origin else ""
+    return f"{whose(answer.figures)} · {apart}" if apart else whose(answer.figures)
+
+
+def _stratum_of(answers: list[CallerWait]) -> Stratum:
+    """The stratum of all answers; without its variant, where they have several."""
+    variants = {answer.stratum.variant for answer in answers}
+    return answers[0].stratum if len(variants) == 1 else answers[0].stratum._replace(variant="")
 
 
 def sentence(text: str) -> str:

@@ -109,8 +109,9 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
 def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
     page, text = html(summary), terminal(summary, 140)
 
-    assert "of turns with function calls" in page
-    assert "ttfa from the end of speech, with function calls" in text.replace("\u00a0", " ")
+    assert "west · with function calls" in page
+    assert "west · with function calls" in text
+    assert "ttfa from the end of speech, with function calls" in page.replace("\u00a0", " ")
     assert "With function calls it is" in headline(summary)
     assert "with function calls" in markdown(summary)
     answers = as_data(summary)["answers"]
