@@ -174,6 +174,8 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 def _timeline(played: Sequence[Talk]) -> Figure:
     """A few turns as they were heard."""
     said = "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays."
+    if any(talk.asked_on_s > talk.called_s for talk in played):
+        said += " Dark amber: our own functions run."
     if any(talk.stall_s for talk in played):
         said += " Hatched red: the player ran dry and the caller heard a gap"
         if any(talk.stall_s and not talk.heard for talk in played):

@@ -64,6 +64,11 @@ def read(talk: Talk) -> list[str]:
     said += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(talk, field))]
     said += [f"reply heard from {_s(talk.wait_s)}"]
     said += [f"to {_s(talk.end_s)}"] if talk.end_s == talk.end_s else ["its end is not known"]
+    said += [f"its answer from {_s(talk.answer_s)}"] if talk.in_parts else []
+    if talk.asked_on_s > talk.called_s:
+        said.append(f"functions called at {_s(talk.called_s)}, answered at {_s(talk.asked_on_s)}")
+    if talk.silent_s == talk.silent_s:
+        said.append(f"interrupted at {_s(talk.barge_in_s)}, silent at {_s(talk.silent_s)}")
     return [*said, f"stalled {_s(talk.stall_s)} in {talk.stalls}" if talk.stall_s else "no stall"]
 
 
@@ -82,7 +87,7 @@ def _tick(seconds: float) -> str:
 
 def _scale(talks: Sequence[Talk], plot: Plot) -> Scale:
     spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
-    ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.end_s) if end == end]
+    ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
     low = min(max(0.4, spoken), SPOKEN_S)
     return Scale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
 
@@ -113,14 +118,39 @@ def _talk(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -> None:
     plot.text(middle, (call + reply) / 2 + 4, f"{_s(talk.wait_s)} wait", "dl", "middle" if inside else "start")
     plot.line(x(0), call - LANE / 2 - 4, x(0), reply + LANE / 2 + 12, "zero")
     _reply(plot, talk, x, reply)
+    _functions(plot, talk, x, call)
+    _interruption(plot, talk, x, call, reply)
     for name, field, shade in TRIANGLES:
         at = getattr(talk, field)
         if x.low <= at <= x.high:
             plot.dot(x(at), reply + 16, "triangle", f"tri g{shade}", 5, f"{name} {_s(at)}")
 
 
+def _functions(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
+    """What our own functions took, on the caller's lane: it is no wait for the service."""
+    if not talk.asked_on_s > talk.called_s or talk.called_s >= x.high:
+        return
+    begin, took = x(talk.called_s), _s(talk.asked_on_s - talk.called_s)
+    plot.rect(
+        begin, lane - LANE / 2 + 4, max(3.0, x.clip(talk.asked_on_s) - begin), LANE - 8, "own", f"our functions {took}"
+    )
+    plot.text(begin, lane - LANE / 2, f"functions {took}", "tiny")
+
+
+def _interruption(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -> None:
+    """Where the caller speaks while the reply is played, until that is silent."""
+    if talk.silent_s != talk.silent_s or talk.barge_in_s >= x.high:
+        return
+    begin, silent, took = x(talk.barge_in_s), x.clip(talk.silent_s), _s(talk.silent_s - talk.barge_in_s)
+    plot.rect(
+        begin, call - LANE / 2, max(3.0, silent - begin), LANE, "caller", f"the caller interrupts: silent after {took}"
+    )
+    plot.line(silent, call - LANE / 2 - 4, silent, reply + LANE / 2 + 6, "zero")
+    plot.text(silent + 6, call + 4, f"interrupts, silent after {took}", "dl")
+
+
 def _reply(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
-    """What was heard, as one bar with its stalls hatched."""
+    """What was heard, as one bar with its stalls hatched; of a preamble and an answer where each begins."""
     cls, end_s = f"replyw s{tone(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
@@ -128,7 +158,11 @@ def _reply(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
         return
     if math.isnan(end_s):
         plot.rect(x(talk.wait_s), lane - LANE / 2, 6, LANE, cls, "the reply; how long it was is not known")
-        plot.text(x(talk.wait_s) + 12, lane + 4, "length not known", "tiny")
+        in_parts = talk.in_parts and talk.answer_s < x.high
+        plot.text(x(talk.wait_s) + 12, lane + 4, "preamble" if in_parts else "length not known", "tiny")
+        if in_parts:
+            plot.rect(x(talk.answer_s), lane - LANE / 2, 6, LANE, cls, f"the answer from {_s(talk.answer_s)}")
+            plot.text(x(talk.answer_s) + 12, lane + 4, "answer", "tiny")
         return
     begin, end = x(talk.wait_s), x.clip(end_s)
     tip = f"the reply plays from {_s(talk.wait_s)} to {_s(end_s)}"

@@ -22,6 +22,8 @@ BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
 LONGEST_BUFFER_MS = 2_000
 """What a script can ask of the player."""
 AGREES_S = 0.001
+TOLD_APART = {"interrupted": "barge_in_yield", "with a function call": "function_voice_to_voice"}
+"""Turns of a kind of their own, each with the measure of which its median is shown."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,28 @@ class Talk:
     """when the reply was played to its end, its stalls included; NaN where its audio's length is not known"""
     stall_s: float
     stalls: int
+    answer_s: float = np.nan
+    """when the answer is heard, after what was said on the way; as `wait_s` where nothing was"""
+    called_s: float = np.nan
+    """when the service had called its functions"""
+    asked_on_s: float = np.nan
+    """when they had returned, and the answer was asked for"""
+    barge_in_s: float = np.nan
+    """when the caller began to interrupt the reply"""
+    silent_s: float = np.nan
+    """when it was silent because of that"""
     heard: tuple[tuple[float, float], ...] = ()
     """(from, to) of what was played without a break, where an event log tells it; else the reply is one piece"""
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether something was said before the answer."""
+        return self.answer_s > self.wait_s + AGREES_S
+
 
 def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
-    """The median turn, the slowest two, and the one with the longest stall; empty where nobody spoke and was answered.
+    """The median turn, the slowest two, the one with the longest stall, the median of those that were interrupted and
+    of those with function calls; empty where nobody spoke and was answered.
 
     Of good turns with a voice_to_voice (`heard`), all targets together.
     """
@@ -72,6 +90,11 @@ def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
             chosen = {(f"{role}, longest stall" if role == taken else role): p for role, p in chosen.items()}
         else:
             chosen["longest stall"] = longest
+    for role, measure in TOLD_APART.items():
+        of = turns.value(measure)[places]
+        known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
+        if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
+            chosen[role] = middle
     return tuple(_talks(run, turns, chosen))
 
 
@@ -97,12 +120,18 @@ def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
             end_s=np.nan,
             stall_s=float(np.nan_to_num(values_of(rows, "stall")[0])) / 1e3,
             stalls=int(np.nan_to_num(turn["stalls"])),
+            answer_s=_after_speech(turn, "answer_audible"),
+            called_s=_after_speech(turn, "call_done"),
+            asked_on_s=_after_speech(turn, "answer_requested"),
+            barge_in_s=_after_speech(turn, "barge_in"),
+            silent_s=_after_speech(turn, "silent"),
         )
         yield _placed(run, _ended(talk, script, turn), turn, script)
 
 
 def _after_speech(turn: pd.Series[Any], instant: str) -> float:
-    return float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS_PER_S
+    after_s = float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS_PER_S
+    return after_s if after_s == after_s else np.nan  # the same one, so that turns can be compared
 
 
 def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
@@ -114,7 +143,10 @@ def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
     received = float(turn["audio_bytes_received"])
     audio_s = received / rate if received > 0 and rate else np.nan
     begin_s = min(talk.first_delta_s + _buffer_s(script), talk.wait_s)
-    return replace(talk, end_s=float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s)))
+    if talk.in_parts:  # nobody has written down how long either part is
+        return talk
+    end_s = float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s))
+    return replace(talk, end_s=end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s))
 
 
 def _placed(run: Run, talk: Talk, turn: pd.Series[Any], script: dict[str, Any]) -> Talk:
