@@ -80,6 +80,7 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
     raise AssertionError(kind)
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of the strategy of so large a document
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=10, phases=[Phase.reuse, Phase.generate])  # the shrinking of so large a document takes minutes
 @given(data=st.data())
