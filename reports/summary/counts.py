@@ -49,7 +49,8 @@ def counts_of(turns: Turns) -> tuple[Counts, ...]:
 
 def _counts(turns: Turns) -> Iterable[Counts]:
     good, stalls = turns.good, turns.value("stalls")
-    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows]
+    by_a_sound = turns.column("false_yield") > 0
+    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
     detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
     for index, label in enumerate(turns.targets):
         mine = turns.target == index

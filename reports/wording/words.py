@@ -265,10 +265,19 @@ def rate_cell(rate: TurnRate) -> Cell:
     )
 
 
+OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
+"""Rates that runs have whose scripts do not ask for them."""
+
+
 def rates(summary: Summary) -> list[str]:
-    """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several."""
+    """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several.
+
+    Nothing of what every turn may do and none did.
+    """
     lines = []
     for rate in summary.rates:
+        if rate.name in OF_EVERY_TURN and not rate.share.count:
+            continue
         figure, interval = rate_cell(rate)
         shown = f"{figure} ({interval}; {rate_counts(rate)})" if rate.published else rate_counts(rate)
         lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
