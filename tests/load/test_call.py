@@ -74,7 +74,7 @@ class Heard(Listening):
         self.ended += 1
 
 
-class Exchange:
+class Switchboard:
     """Connects each session of a call to a simulated service of its own, `cap_ns` after which that ends it."""
 
     def __init__(self, script: PreparedScript, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1) -> None:
@@ -126,9 +126,9 @@ class Exchange:
 
 
 def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
-         **session: Any) -> Exchange:  # fmt: skip
+         **session: Any) -> Switchboard:  # fmt: skip
     script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S))
-    exchange = Exchange(script, cap_ns, ends_ns, seed)
+    exchange = Switchboard(script, cap_ns, ends_ns, seed)
     made = Call(script, exchange)
     if made.connect():
         if made.open():
@@ -166,7 +166,7 @@ def test_the_new_session_is_told_what_was_said_so_far() -> None:
 
 def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
     script = build_script(say(), say())
-    exchange = Exchange(script, cap_ns=1_500 * MS)
+    exchange = Switchboard(script, cap_ns=1_500 * MS)
     made = Call(script, exchange)
     assert made.connect()
     assert made.open()

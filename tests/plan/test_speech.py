@@ -15,7 +15,7 @@ from bench.plan.speech import Speech, find_speech, last_stretch
 
 Samples = NDArray[np.int16]
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
-WORDS = sorted(AUDIO.glob("[!r]*.wav"))  # room.wav is noise
+WORDS = sorted(path for path in AUDIO.glob("*.wav") if path.stem not in ("room", "uh_huh"))  # noise, and a murmur
 MS = RATE_HZ // 1_000
 
 

@@ -27,7 +27,7 @@ class Leg:
     ended: bool = False
 
 
-class Exchange(Protocol):
+class Switchboard(Protocol):
     """Makes, connects and ends the legs of a call."""
 
     def leg(self, number: int, turns_begun: int) -> Leg:
@@ -46,7 +46,7 @@ class Exchange(Protocol):
 class Call:
     """A call under way: whoever plays its steps need not know which of its sessions it is in."""
 
-    def __init__(self, script: PreparedScript, exchange: Exchange) -> None:
+    def __init__(self, script: PreparedScript, exchange: Switchboard) -> None:
         self._script, self._exchange = script, exchange
         self._said = Said(script.said_before)
         self._legs = self._turns_begun = 0

@@ -178,7 +178,7 @@ class Sessions:
 
 
 class _AssignedExchange:
-    """A `bench.load.playing.call.Exchange` for the call of one assignment."""
+    """A `bench.load.playing.call.Switchboard` for the call of one assignment."""
 
     def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
         self._sessions, self._assignment = sessions, assignment
