@@ -68,6 +68,11 @@ class Hearing:
             self.clock_ns[instant] = clock_ns - moments[instant]
         return marks
 
+    def unmark(self, instant: str) -> tuple[int, int]:
+        """Take back an instant that is not the turn's own. Returns when it was, and its width."""
+        del self.clock_ns[instant]
+        return self.instants.pop(instant), self.widths_ns.pop(instant)
+
     def move_marks(self, marks: Iterable[str], late_ns: int) -> None:
         """Move these instants: the message that marks them left so much later than was thought."""
         for instant in marks:

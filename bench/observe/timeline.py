@@ -223,7 +223,7 @@ class Timeline:
         if "speech_begin" in marks and turn.interrupts is not None:
             turn.interrupts.began(hearing.instants["speech_begin"], hearing.widths_ns["speech_begin"])
         if "barge_in" in marks and turn.interruption is not None:
-            turn.interruption.began(hearing.instants["barge_in"], hearing.widths_ns["barge_in"])
+            turn.interruption.began(*hearing.unmark("barge_in"))
 
     def _await_interruption(self, awaited: InterruptionAwaited) -> None:
         self._wake_ns, self._interrupted = NOT_KNOWN, self._current()

@@ -97,6 +97,8 @@ class Turn:
     calls: Calls = field(init=False)
     interruption: Interruption | None = None
     """That which the script wants of the reply."""
+    passed_sound: bool | None = None
+    """Whether a sound that was heard before that has stopped the reply: it has not; None where there was none."""
     interrupts: Interruption | None = None
     """That of the turn before, which this turn's speech is."""
     sending: Sending = field(default_factory=Sending)
@@ -367,7 +369,12 @@ class Turn:
 
     def await_interruption(self, kind: InterruptionKind) -> None:
         """The script will interrupt the reply, or let a sound be heard; an interruption that was wanted stays."""
-        if self.state is not State.OVER and (self.interruption is None or not self.interruption.is_wanted):
+        if self.state is State.OVER:
+            return
+        if self.interruption is None:
+            self.interruption = Interruption(kind)
+        elif not self.interruption.is_wanted:
+            self.passed_sound = self.interruption.false_yield
             self.interruption = Interruption(kind)
 
     def interrupt(self, at_ns: int) -> None:
@@ -516,6 +523,12 @@ class Turn:
         return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
 
     @property
+    def _false_yield(self) -> bool | None:
+        """Whether a sound stopped the reply; None without one."""
+        last = self.interruption.false_yield if self.interruption is not None else None
+        return self.passed_sound if last is None else last
+
+    @property
     def _overlap_ns(self) -> int | None:
         """How long both spoke, where the caller interrupted the reply."""
         interruption = self.interruption
@@ -596,7 +609,7 @@ class Turn:
             dead_air_ns=self._dead_air_ns,
             interruption=interruption.kind if interruption else None,
             yielded=interruption.yielded if interruption else None,
-            false_yield=interruption.false_yield if interruption else None,
+            false_yield=self._false_yield,
             cut_off=self.cut_off,
             late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
             wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,

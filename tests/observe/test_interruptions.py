@@ -177,6 +177,28 @@ def test_a_sound_that_stops_a_reply_has_made_it_yield_falsely(heard_ms: float | 
     assert (turn.interruption, turn.yielded, turn.false_yield) == ("backchannel", None, false_yield)
 
 
+def test_a_sound_that_a_reply_went_on_under_is_told_also_of_one_that_speech_then_interrupts() -> None:
+    talk = playing("backchannel", whole=True)
+    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.timeline.tell(inputs.InterruptionAwaited("speech"))
+    interrupts(talk, 2_000)
+    talk.hear(2_080, speech_started("item_b"))
+    (turn, *_) = talk.take(100_000)
+
+    assert (turn.outcome, turn.interruption, turn.yielded, turn.false_yield) == ("interrupted", "speech", True, False)
+
+
+def test_each_of_two_sounds_begins_when_it_does() -> None:
+    talk = playing("noise", whole=True)
+    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.timeline.tell(inputs.InterruptionAwaited("aside"))
+    talk.send(2_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.hear(2_100, speech_started("item_b"))
+    (turn,) = talk.take(100_000)
+
+    assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (2_000, "aside", True)
+
+
 def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
     talk = playing(whole=True)
     talk.hear(500, speech_started("item_late"))
