@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli.session_text import session_text
+from bench.cli.session_text import _figures, session_text
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
@@ -18,7 +18,7 @@ from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.base import Received
-from tests.helpers import AT_NS, MS, at, build_turn, created, delta, done, message, usage
+from tests.helpers import AT_NS, MS, at, build_observation, build_turn, created, delta, done, message, usage
 
 
 @pytest.fixture
@@ -144,3 +144,11 @@ def test_a_turn_in_the_wrong_dialect_hints_at_the_right_one(timeline: LoggedTime
     hear(timeline, created("r1"), delta(PREVIEW, "audio", "r1"), done("r1"))
 
     assert "use --dialect preview" in printed(timeline, log)
+
+
+def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> None:
+    read = {"context_tokens": 400, "context_cached_tokens": 100}
+    first, second = (_figures(build_observation(turn=turn, **read)) for turn in (1, 2))
+
+    assert "cached_share 25 %" in second
+    assert not any("cached_share" in line for line in first)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.cli.session_rows import opening_rows, turn_rows
 from bench.doctor.hint import hint
-from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
+from bench.measures import CATALOGUE, SEGMENT_NAMES, Measure, segments
 from bench.observe.observation import TurnObservation, reason
 from bench.plain import printable
 from bench.protocol.base import Act
@@ -145,8 +145,19 @@ def _figures(turn: TurnObservation) -> list[str]:
     return [
         f"{measure.name} {three(value)}{'' if measure.unit == 'n' else f' {measure.unit}'}"
         for measure in columns
-        if measure.unit != "ms" and (value := getattr(turn, measure.column)) is not None
+        if measure.unit != "ms" and (value := _figure(turn, measure)) is not None
     ]
+
+
+def _figure(turn: TurnObservation, measure: Measure) -> float | None:
+    """A measure of a turn that is no time: what its column holds, or that as a share of another one, in %."""
+    value, unless = getattr(turn, measure.column), measure.unless
+    if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
+        return None
+    if not measure.of:
+        return float(value)
+    whole = getattr(turn, measure.of)
+    return 100 * value / whole if whole else None
 
 
 def _proxied(turn: TurnObservation) -> list[str]:
