@@ -22,9 +22,9 @@ ORIGINS = ("requested", "speech_end")
 """What latency counts from: the first of these that a turn has. It is stored under the turn's `origin`."""
 ORIGIN = "origin"
 """The instant that a turn's origin names, as measures begin with it."""
-VARIANTS = ("calls", "after_interruption", "after_truncation", "filler")
+TRAITS = ("calls", "after_interruption", "after_truncation", "filler")
 """What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
-order, and stored under the turn's `variant`."""
+order, and stored under the turn's `traits`."""
 SLOPE: Final = "ms/1k tokens"
 """The unit of measures that say how a wait grows with the conversation. They are made of all turns of a session."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
@@ -233,9 +233,9 @@ def bound_ns(begin: Slack, end: Slack) -> int:
     return max(end_earlier + begin_later, end_later + begin_earlier)
 
 
-def variant_of(names: Collection[str]) -> str | None:
-    """The variant of a turn to which these of VARIANTS apply; None where none does."""
-    return "+".join(name for name in VARIANTS if name in names) or None
+def traits_of(names: Collection[str]) -> str | None:
+    """The traits of a turn in one text: these of TRAITS, in their order, joined by `+`; None where there are none."""
+    return "+".join(name for name in TRAITS if name in names) or None
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:

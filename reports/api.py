@@ -24,7 +24,7 @@ from reports.turns import column_of, measured, target_labels, turns_of
 BY: tuple[tuple[str, ...], ...] = (("target",), ("target", "step"))
 """What quantiles may be told apart by; strata are apart always."""
 ROW = {
-    **dict.fromkeys(("target", "origin", "variant", "step"), "category"),
+    **dict.fromkeys(("target", "origin", "traits", "step"), "category"),
     **dict.fromkeys(("n", "failed", "censored"), "Int64"),
     **dict.fromkeys(("p", "value", "low", "high"), "float64"),
     **{"unit": "category", "status": "category", "needs": "Int64", "inexact": "string[pyarrow]"},
@@ -72,7 +72,7 @@ def _rows(figures: Figures) -> Iterable[dict[str, Any]]:
         yield {
             "target": figures.target,
             "origin": figures.stratum.origin or None,
-            "variant": figures.stratum.variant or None,
+            "traits": figures.stratum.traits or None,
             "step": figures.step,
             "n": figures.n,
             "failed": figures.failed,

@@ -45,7 +45,7 @@ REPEATING = frozenset(
     (
         *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script", "host"),
         *("outcome", "detail", "step", "origin", "sent_source", "stamp_source", "model", "region", "close_reason"),
-        *("effective_settings", "rtt_scope", "variant", "interruption"),
+        *("effective_settings", "rtt_scope", "traits", "interruption"),
     )
 )
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
@@ -62,7 +62,7 @@ REPORTED = (
         "step",
         "turn",
         "origin",
-        "variant",
+        "traits",
         "start_utc_ns",
         "simulated",
     ),

@@ -68,7 +68,7 @@ class Sampled:
     def pools(self) -> Iterable[Pool]:
         """What may be pooled of this measure, of each target that has it.
 
-        Variants stand apart always. What counts from the turn's origin stands apart by origin, too. What counts from
+        Traits stand apart always. What counts from the turn's origin stands apart by origin, too. What counts from
         the end of speech counts from one instant; yet who starts the response, the script or the service, makes two
         things of it.
         """
@@ -82,7 +82,7 @@ class Sampled:
                 strata = [pool.stratum for pool in kept]
                 yield from (replace(pool, label=_named(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
             else:
-                strata = list(dict.fromkeys(Stratum("", pool.stratum.variant) for pool in kept))
+                strata = list(dict.fromkeys(Stratum("", pool.stratum.traits) for pool in kept))
                 for stratum in strata:
                     yield Pool(target, stratum, _named(label, stratum, strata, {}), self.turns.steps_in(stratum))
 

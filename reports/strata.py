@@ -1,7 +1,7 @@
 """The strata of turns: what sets those apart that are never pooled, and the words for it; pure.
 
-Latency counts from an instant, the turn's origin, and a turn may be of a variant: it called functions, or followed an
-interruption. Turns of no variant are plain.
+Latency counts from an instant, the turn's origin, and a turn may have traits: it called functions, or followed an
+interruption. Turns without any are plain.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
 """What latency counts from, in the order in which reports show it, and its words."""
 STARTED_BY = {"requested": "turns with response.create", "speech_end": "VAD turns"}
 """What started the response, in words: for measures that count from the end of speech whatever the origin."""
-VARIANTS = {
+TRAITS = {
     "calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
     "filler": "with filler",
 }
-"""What sets turns of one step apart (`bench.measures.VARIANTS`), and its words."""
+"""What sets turns of one step apart (`bench.measures.TRAITS`), and its words."""
 PLAIN = "plain"
 SINCE = {origin: f"from {instant}" for origin, instant in ORIGINS.items()}
 
 
 class Stratum(NamedTuple):
-    """Turns that may be pooled: their latency counts from one instant, and they are of one variant.
+    """Turns that may be pooled: their latency counts from one instant, and they have the same traits.
 
-    `origin` is empty where origins are not told apart, `variant` is for plain turns.
+    `origin` is empty where origins are not told apart, `traits` is for plain turns.
     """
 
     origin: str = ""
-    variant: str = ""
+    traits: str = ""
 
     @property
     def key(self) -> str:
@@ -43,34 +43,34 @@ class Stratum(NamedTuple):
     @property
     def since(self) -> str:
         """From response.create, with function calls: which turns of a measure that counts from their origin."""
-        return _joined(SINCE.get(self.origin, ""), self.variant_words)
+        return _joined(SINCE.get(self.origin, ""), self.traits_words)
 
     @property
     def turns(self) -> str:
         """VAD turns with function calls: which turns, whatever is measured of them."""
-        started = STARTED_BY.get(self.origin, "turns" if self.variant else f"{PLAIN} turns")
-        return started + (f"{',' if ' with ' in started else ''} {self.variant_words}" if self.variant else "")
+        started = STARTED_BY.get(self.origin, "turns" if self.traits else f"{PLAIN} turns")
+        return started + (f"{',' if ' with ' in started else ''} {self.traits_words}" if self.traits else "")
 
     @property
-    def variant_words(self) -> str:
+    def traits_words(self) -> str:
         """With function calls, after an interruption; empty for plain turns."""
-        return variant_words(self.variant)
+        return traits_words(self.traits)
 
     def covers(self, other: Stratum) -> bool:
         """Whether turns of the other stratum are of this one."""
-        return self.origin in ("", other.origin) and self.variant == other.variant
+        return self.origin in ("", other.origin) and self.traits == other.traits
 
     def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """What tells it from the others: from response.create, plain. `origins`: the words of each; empty if alone."""
         return _joined(
             origins.get(self.origin, "") if len({other.origin for other in others}) > 1 else "",
-            (self.variant_words or PLAIN) if len({other.variant for other in others}) > 1 else "",
+            (self.traits_words or PLAIN) if len({other.traits for other in others}) > 1 else "",
         )
 
 
-def variant_words(variant: str) -> str:
+def traits_words(traits: str) -> str:
     """With function calls, after an interruption; empty for plain turns."""
-    return ", ".join(VARIANTS.get(name, name) for name in variant.split("+"))
+    return ", ".join(TRAITS.get(name, name) for name in traits.split("+"))
 
 
 NO_STRATUM = Stratum()
@@ -81,10 +81,8 @@ def _joined(*parts: str) -> str:
     return ", ".join(filter(None, parts))
 
 
-def in_order(variants: Collection[str]) -> tuple[str, ...]:
-    """Variants in the order in which reports show them, plain turns first."""
-    place = {name: at for at, name in enumerate(("", *measures.VARIANTS))}
+def in_order(traits: Collection[str]) -> tuple[str, ...]:
+    """Traits in the order in which reports show them, plain turns first."""
+    place = {name: at for at, name in enumerate(("", *measures.TRAITS))}
     last = len(place)
-    return tuple(
-        sorted(variants, key=lambda variant: ([place.get(name, last) for name in variant.split("+")], variant))
-    )
+    return tuple(sorted(traits, key=lambda several: ([place.get(name, last) for name in several.split("+")], several)))

@@ -246,16 +246,16 @@ def _strata(
     """The place of each row's stratum among all that there may be, which are the second.
 
     A label's turns are of what its measured turns surely are: good ones, any that got as far as response.create, and
-    any that named a variant. A failed turn may have ended before it was clear who would end it, or whether it would
+    any that named traits. A failed turn may have ended before it was clear who would end it, or whether it would
     call functions; where it names nothing that its label surely has, it is taken for what is commoner there.
     """
-    good, variants = kind[rows] == GOOD, in_order({"", *sequence(frame, "variant")})
+    good, traits = kind[rows] == GOOD, in_order({"", *sequence(frame, "traits")})
     origin = place_of(frame["origin"], tuple(ORIGINS))
-    place = _taken(codes, labels, origin, len(ORIGINS), rows, good | (origin[rows] == 0)) * len(variants)
-    if len(variants) > 1:
-        variant = np.maximum(place_of(frame["variant"], variants), 0)
-        place += _taken(codes, labels, variant, len(variants), rows, good | (variant[rows] > 0))
-    return place, tuple(Stratum(origin, variant) for origin in ORIGINS for variant in variants)
+    place = _taken(codes, labels, origin, len(ORIGINS), rows, good | (origin[rows] == 0)) * len(traits)
+    if len(traits) > 1:
+        named = np.maximum(place_of(frame["traits"], traits), 0)
+        place += _taken(codes, labels, named, len(traits), rows, good | (named[rows] > 0))
+    return place, tuple(Stratum(origin, together) for origin in ORIGINS for together in traits)
 
 
 def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:

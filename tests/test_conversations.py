@@ -110,7 +110,7 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in heard(talk, "conversation.item.create")
                if event["item"]["type"] == "function_call_output"]  # fmt: skip
     asked = [at_ns for at_ns, _ in heard(talk, "response.create")][-len(calling) :]
-    assert (turn.outcome, turn.variant, len(calling)) == ("ok", "calls", functions.rounds)
+    assert (turn.outcome, turn.traits, len(calling)) == ("ok", "calls", functions.rounds)
     assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
     assert turn.instants["call_done"] == done_ns[0]
@@ -167,7 +167,7 @@ def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms:
 
     (turn,) = talk.turns
     said, answer = audio_of(talk, responses(talk)[0]).values()
-    assert (turn.outcome, turn.preamble, turn.variant) == ("ok", True, None)
+    assert (turn.outcome, turn.preamble, turn.traits) == ("ok", True, None)
     assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (said[0][0], answer[0][0])
     assert (turn.stalls, len(turn.gaps_ns)) == (0, len(said) + len(answer) - 2)
 
@@ -216,7 +216,7 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
         assert first.yielded is None
         return
     assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok", "ok"]
-    assert [turn.variant for turn in talk.turns] == [None, "after_interruption", None]
+    assert [turn.traits for turn in talk.turns] == [None, "after_interruption", None]
     assert first.instants["barge_in"] == second.instants["speech_begin"]
     assert first.instants["barge_in_heard"] == first.instants["silent"] == started[1]
     assert first.yielded is True
@@ -254,7 +254,7 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_
     first, second = talk.turns
     assert (first.outcome, first.interruption, first.yielded) == (outcome, "noise", None)
     assert first.false_yield is (outcome != "ok")
-    assert (second.outcome, second.variant) == ("ok", None)
+    assert (second.outcome, second.traits) == ("ok", None)
     assert talk.session.stray_commits == (outcome != "ok")
 
 
@@ -284,5 +284,5 @@ def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
 
     first, second = talk.turns
     assert (first.outcome, first.interruption, first.yielded) == ("ok", "speech", None)
-    assert (second.outcome, second.variant) == ("ok", None)
+    assert (second.outcome, second.traits) == ("ok", None)
     assert second.start_ns >= first.instants["ended"]

@@ -78,8 +78,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """How much later than our clock said the request left, by the kernel; None where that said nothing."""
     answer_response_id: str = ""
     """The last of the turn\'s responses."""
-    variant: str | None = None
-    """What sets the turn apart from others of its step (`bench.measures.VARIANTS`); None where nothing does."""
+    traits: str | None = None
+    """What sets the turn apart from others of its step (`bench.measures.TRAITS`); None where nothing does."""
     context_tokens: int | None = None
     """Input of the turn's first response, which is the whole conversation; None where that told no usage."""
     context_cached_tokens: int | None = None

@@ -378,7 +378,7 @@ class Timeline:
             turn.billed(usage)
             of_conversation = not turn.plan.out_of_band
             if of_conversation and self._length.answered(usage, instructed=turn.plan.instructed):
-                turn.variants.add("after_truncation")
+                turn.after_truncation = True
         else:
             self._stray_usage = usage if self._stray_usage is None else self._stray_usage + usage
 

@@ -16,7 +16,7 @@ from functools import cache
 from bench.clock import Arrival, Handed
 from bench.interruptions import Cue, InterruptionKind
 from bench.limits import Limits
-from bench.measures import ORIGINS, variant_of
+from bench.measures import ORIGINS, traits_of
 from bench.observe.calls import CALL_INSTANTS, Calls
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
@@ -141,8 +141,8 @@ class Turn:
     """Of all its responses so far."""
     context: Usage | None = None
     """Of the first of them that told what it read."""
-    variants: set[str] = field(default_factory=set)
-    """What sets it apart from others of its step, of `bench.measures.VARIANTS`."""
+    after_truncation: bool = False
+    """Whether the service had shortened the conversation before it."""
     network: Network | None = None
     retransmits: int | None = None
 
@@ -504,10 +504,14 @@ class Turn:
         return widths_ns if self.interruption is None else widths_ns | self.interruption.widths_ns
 
     @property
-    def variant(self) -> str | None:
+    def traits(self) -> str | None:
         """What sets this turn apart from others of its step, with which it is never pooled; None where nothing does."""
-        apart = {"calls": bool(self.calls.rounds), "after_interruption": self._follows_interruption}
-        return variant_of({*self.variants, *(name for name, holds in apart.items() if holds)})
+        apart = {
+            "calls": bool(self.calls.rounds),
+            "after_interruption": self._follows_interruption,
+            "after_truncation": self.after_truncation,
+        }
+        return traits_of([name for name, holds in apart.items() if holds])
 
     @property
     def _follows_interruption(self) -> bool:
@@ -615,7 +619,7 @@ class Turn:
             wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
             overlap_ns=self._overlap_ns,
             quality=self._quality() if task_done is None else self._quality()._replace(task_done=task_done),
-            variant=self.variant,
+            traits=self.traits,
             context_tokens=self.context.input if self.context else None,
             context_cached_tokens=self.context.cached_in if self.context else None,
         )

@@ -122,7 +122,7 @@ TURNS = pa.schema(
         *_columns(pa.string(), "step", "audio"),  # audio: the file that was played
         ("turn", pa.int64()),
         ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
-        ("variant", pa.string()),  # what sets it apart from others of its step: of VARIANTS, joined by "+"
+        ("traits", pa.string()),  # what sets it apart from others of its step: of TRAITS, joined by "+"
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
         *_columns(pa.int64(), *(f"{name}_width_ns" for name in TURN_SENDS)),
         *_columns(pa.int64(), *(f"{name}_error_ns" for name in TURN_ARRIVALS)),

@@ -52,9 +52,9 @@ class Key(NamedTuple):
         return "|".join(_NOT_IN_LABELS.sub("_", part) or "_" for part in self)
 
 
-def turn_step(script: str, label: str, variant: str | None, origin: str | None) -> str:
-    """`<script>.<label>`; with `.<variant>`, and `.speech_end` where times count from there: they are not pooled."""
-    apart = [variant] if variant else []
+def turn_step(script: str, label: str, traits: str | None, origin: str | None) -> str:
+    """`<script>.<label>`; with `.<traits>`, and `.speech_end` where times count from there: they are not pooled."""
+    apart = [traits] if traits else []
     return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if origin == SPEECH_END else [])])
 
 

@@ -79,7 +79,7 @@ def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.boo
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
     """The places of good turns by where they are counted."""
-    names = ["worker", "target", "phase", "script", "step", "variant", "origin"]
+    names = ["worker", "target", "phase", "script", "step", "traits", "origin"]
     rows = files.read_table(folder, "turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     labels = _counted_labels(rows.select(["worker", "script", "step"]))

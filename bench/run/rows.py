@@ -27,7 +27,7 @@ TURN_VALUES = (
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
     "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps", "audio_speed", "stall_ns",
     "stalls", "stall_error_ns", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "rtt_scope", "retransmits",
-    "retry_after_ns", "sent_source", "transmit_lag_ns", "variant", "context_tokens", "context_cached_tokens",
+    "retry_after_ns", "sent_source", "transmit_lag_ns", "traits", "context_tokens", "context_cached_tokens",
     "preamble", "yielded", "false_yield", "false_reply", "cut_off", "interruption", "function_calls",
     "function_time_ns", "dead_air_ns", "late_audio_ns", "wasted_audio_ns", "overlap_ns",
 )  # fmt: skip

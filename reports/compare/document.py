@@ -83,7 +83,7 @@ class ComparedFigure(Closed):
     kind: Kind
     p: float | None
     origin: Annotated[Known, about("what the turns count from, where a run has several")]
-    variant: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
+    traits: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
     step: Known
     unit: str
     gated: bool

@@ -178,7 +178,7 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
 
 
 def _since(comparison: Comparison, question: Question) -> str:
-    """What the measure counts from, of which variant, and which step it is of."""
+    """What the measure counts from, of which traits, and which step it is of."""
     every = {stratum for side in comparison.sides for stratum in side.turns.strata}
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
     counted = since(question.measure, mine[0]) if len(mine) == 1 else ""

@@ -58,13 +58,13 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     values: tuple[float | None, ...]
     variances: tuple[float | None, ...]
     endless: tuple[float, ...]
-    variant: str = ""
+    traits: str = ""
     """Older files have none."""
 
     @property
     def stratum(self) -> Stratum:
         """Both empty where the run had turns of one stratum."""
-        return Stratum(self.origin, self.variant)
+        return Stratum(self.origin, self.traits)
 
 
 class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,7 +161,7 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
         tuple(_rounded(value) for value in values),
         tuple(_rounded(variance(np.log(column[column > 0]))) for column in drawn.T),
         tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
-        stratum.variant,
+        stratum.traits,
     )
 
 

@@ -119,8 +119,8 @@ def _finding(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence
 
 def _written(decision: Decision, gate: Question) -> str:
     """The threshold that a gate came from, as it was written; one gives several gates where turns begin variously."""
-    of_variant = gate.stratum and gate.stratum._replace(origin="")
-    asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_variant, None)]
+    of_traits = gate.stratum and gate.stratum._replace(origin="")
+    asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
     return next(one.written for one in decision.plan.thresholds if one.question in asked)
 
 

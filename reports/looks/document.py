@@ -73,7 +73,7 @@ class Gate(Closed, kw_only=True):
     p: float | None
     step: Known
     origin: Known
-    variant: Known
+    traits: Known
     margin: Margin
     scale: Scale
     word: Word = field(name="verdict")

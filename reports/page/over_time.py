@@ -126,12 +126,12 @@ def _drawn(summary: Summary, pool: Pool) -> Floats:
 
 
 def _rows_of(summary: Summary, pool: Pool) -> Flags:
-    """Rows of the pool; one of a step that no measured turn has, by the origin and variant that it names itself."""
+    """Rows of the pool; one of a step that no measured turn has, by the origin and traits that it names itself."""
     turns = summary.turns
     here = place_of(turns.frame["target"], turns.targets) == pool.target
-    origin, variant = pool.stratum
-    of_variant = (turns.frame["variant"] == variant) if variant else turns.frame["variant"].isna()
-    own = ((turns.frame["origin"] == origin) & of_variant).to_numpy() | (len(turns.strata) == 1)
+    origin, traits = pool.stratum
+    of_traits = (turns.frame["traits"] == traits) if traits else turns.frame["traits"].isna()
+    own = ((turns.frame["origin"] == origin) & of_traits).to_numpy() | (len(turns.strata) == 1)
     by_step = np.append(pool.steps, False)[turns.step_of_row]
     rows: Flags = here & np.where(turns.step_of_row < 0, own, by_step)
     return rows

@@ -58,7 +58,7 @@ class Distribution(Record):
 Origin = Annotated[
     Literal["requested", "speech_end"] | None, about("what the turns count from, where the measure tells it apart")
 ]
-Variant = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
+Traits = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
 Why = Annotated[Known | None, about("why the figure is not exact in this run; null where it is")]
 Present = Annotated[Figure, Meta(extra_json_schema={"type": "number"})]
 """A figure that there always is."""
@@ -72,7 +72,7 @@ class Figures(Record):
     unit: str
     target: str
     origin: Origin
-    variant: Variant
+    traits: Traits
     step: str
     n: Count
     failed: Count
@@ -98,7 +98,7 @@ class Answer(Record):
     measure: str
     unit: str
     origin: Origin
-    variant: Variant
+    traits: Traits
     step: str
     n: Count
     failed: Count
@@ -127,7 +127,7 @@ class Breakdown(Record):
 
     target: str
     step: str
-    variant: Variant
+    traits: Traits
     turns: Count
     total_ns: int
     mean_ms: Figure
@@ -140,7 +140,7 @@ class Band(Record):
     p: float
     target: str
     step: str
-    variant: Variant
+    traits: Traits
     turns: Count
     total_ns: int
     mean_ms: Figure
@@ -152,7 +152,7 @@ class Wait(Record):
 
     measure: str
     origin: Known
-    variant: Variant
+    traits: Traits
     target: str
 
 
@@ -333,7 +333,7 @@ class Difference(Record):
 
     measure: str
     origin: Known
-    variant: Variant
+    traits: Traits
     p: float
     against: str
     ratios: dict[str, Figure]
@@ -462,7 +462,7 @@ class Slow(Record):
 
     measure: str
     origin: Known
-    variant: Variant
+    traits: Traits
     target: str
     step: str
     turn: Count
@@ -540,7 +540,7 @@ class SummaryDocument(Record, kw_only=True):
     verdict: Verdict
     targets: list[str]
     main: Annotated[str, about("the measure that a caller waits for")]
-    mains: Annotated[dict[str, str], about("the same by what latency counts from, and variant: requested+calls")]
+    mains: Annotated[dict[str, str], about("the same by what latency counts from, and traits: requested+calls")]
     setup: Setup
     answers: list[Answer]
     heard: list[Answer]

@@ -33,7 +33,7 @@ ORIGINS_APART = {"origin": (True,), "speech_end": (True, False)}
 def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
     """The question as it may be asked of these sides: where they have turns of several strata, of each that all have.
 
-    Variants are never pooled; of measures that count from the turn's origin, or from the end of speech, neither is what
+    Traits are never pooled; of measures that count from the turn's origin, or from the end of speech, neither is what
     started the response. Rates are. Without a stratum in common the baseline's is asked for, and has no answer. So is,
     of what is gated, any stratum that the baseline has and another side lacks: a gate does not vanish.
     """
@@ -78,11 +78,11 @@ def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
 
 
 def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
-    """What the baseline has and another side lacks; not a variant of so few turns that its median never decided."""
+    """What the baseline has and another side lacks; not traits of so few turns that its median never decided."""
     return [
         stratum
         for stratum, n in baseline.items()
-        if n and stratum not in common and (n >= floor(0.5) or not stratum.variant)
+        if n and stratum not in common and (n >= floor(0.5) or not stratum.traits)
     ]
 
 
@@ -92,7 +92,7 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     Gated are p50 and p95 of the main measure, by the commonest stratum that all sides have, and the failures; and by
     strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
     its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
-    that one's variant.
+    that one's traits.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
@@ -119,7 +119,7 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
             asked
             for question in beside
             for asked in by_stratum(question, sides)
-            if question.measure == HEARD or not (asked.stratum and first) or asked.stratum.variant == first.variant
+            if question.measure == HEARD or not (asked.stratum and first) or asked.stratum.traits == first.traits
         ),
     ]
     return [

@@ -18,7 +18,7 @@ import numpy as np
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
 from reports.statistics.quantiles import Integers, quantile
-from reports.strata import variant_words
+from reports.strata import traits_words
 from reports.summary.events import ALL
 from reports.turns import Turns
 
@@ -48,13 +48,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The segments of the good turns of one target, variant and step (or `all`) in which the same instants happened."""
+    """The segments of the good turns of one target, traits and step (or `all`) in which the same instants happened."""
 
     target: int
     step: str
     turns: int
     segments: tuple[Segment, ...]
-    variant: str = ""
+    traits: str = ""
     around: float = math.nan
     """the percentile of voice_to_voice that its turns lie around; NaN where they are all there are"""
 
@@ -76,7 +76,7 @@ class Breakdown:
         if not math.isnan(self.around):
             step = f"{'typical' if self.around == 0.5 else 'slow'} (p{self.around * 100:g})"
         kind = f"{step}, {self.kind}{' (incomplete)' if incomplete else ''}"
-        return f"{kind}, {variant_words(self.variant)}" if self.variant else kind
+        return f"{kind}, {traits_words(self.traits)}" if self.traits else kind
 
     def mean_ms(self, segment: Segment | None = None) -> float:
         """The mean of a segment; without one of the whole."""
@@ -96,12 +96,12 @@ def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
 def around(turns: Turns) -> tuple[Breakdown, ...]:
     """The good turns around p50 (p45 to p55) and p95 (p93.5 to p96.5) of voice_to_voice, of each target.
 
-    Variants stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
+    Traits stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
     """
     groups: dict[tuple[int, str, tuple[tuple[str, str], ...]], list[tuple[int, int, int, Integers]]] = {}
     for target, step, pattern, places in _pieces(turns):
         piece = _breakdown(turns, target, step, pattern, places)
-        groups.setdefault((target, piece.variant, _chain(piece)), []).append((target, step, pattern, places))
+        groups.setdefault((target, piece.traits, _chain(piece)), []).append((target, step, pattern, places))
     found = []
     for pieces in groups.values():
         places, (target, step, pattern, _) = np.concatenate([piece[3] for piece in pieces]), pieces[0]
@@ -133,21 +133,21 @@ def _breakdown(turns: Turns, target: int, step: int, pattern: int, places: Integ
     happened = [name for place, name in enumerate(VAD_SEGMENTS) if pattern >> place & 1]
     sums = {name: int(turns.instant(name)[places].astype(np.int64).sum()) for name in happened}
     parts = tuple(Segment(*segment) for segment in segments(sums))
-    variant = turns.strata[turns.stratum[step]].variant
-    return Breakdown(target, turns.steps[step], int(places.size), parts, variant)
+    traits = turns.strata[turns.stratum[step]].traits
+    return Breakdown(target, turns.steps[step], int(places.size), parts, traits)
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """The same instants of all steps of a variant, added up."""
-    kinds = dict.fromkeys((piece.variant, _chain(piece)) for piece in pieces)
-    for variant, chain in kinds:
-        mine = [piece for piece in pieces if (piece.variant, _chain(piece)) == (variant, chain)]
+    """The same instants of all steps whose turns have the same traits, added up."""
+    kinds = dict.fromkeys((piece.traits, _chain(piece)) for piece in pieces)
+    for traits, chain in kinds:
+        mine = [piece for piece in pieces if (piece.traits, _chain(piece)) == (traits, chain)]
         sums: Counter[tuple[str, str]] = Counter()
         for piece in mine:
             for segment in piece.segments:
                 sums[segment.begin, segment.end] += segment.total_ns
         parts = tuple(Segment(begin, end, sums[begin, end]) for begin, end in chain)
-        yield Breakdown(mine[0].target, ALL, sum(piece.turns for piece in mine), parts, variant)
+        yield Breakdown(mine[0].target, ALL, sum(piece.turns for piece in mine), parts, traits)
 
 
 def _chain(piece: Breakdown) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import ScriptError, UsageError
-from bench.measures import SLOPE, VARIANTS, variant_of
+from bench.measures import SLOPE, TRAITS, traits_of
 from bench.yaml_file import Value, read_yaml
 from reports.question import Kind, Question
 from reports.statistics.differences import Margin
@@ -25,7 +25,7 @@ from reports.thresholds.limits import is_relative, limit_of, margin_of
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
-FILTERS = ("step", "target", "variant")
+FILTERS = ("step", "target", "traits")
 SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
 SIGNED = frozenset({"transcript_lead", "idle_prompt", "renewal_gap"})
 """Measures whose values may lie on either side of nought."""
@@ -47,13 +47,13 @@ class Threshold:
     margin: Margin | None
     step: str = ""
     target: str = ""
-    variant: str = ""
-    """Names of `bench.measures.VARIANTS`, or `plain`; empty for turns of all variants, each by itself."""
+    traits: str = ""
+    """Names of `bench.measures.TRAITS`, or `plain`; empty for turns of all traits, each by itself."""
 
     @property
     def about(self) -> Question:
         """The figure that it is a threshold of."""
-        stratum = Stratum(variant="" if self.variant == PLAIN else self.variant) if self.variant else None
+        stratum = Stratum(traits="" if self.traits == PLAIN else self.traits) if self.traits else None
         return Question(self.measure, self.kind, Margin(), self.p, stratum=stratum, step=self.step)
 
     @property
@@ -84,7 +84,7 @@ def parse(measure: str, text: str) -> Threshold:
     kind, p = _aggregate(aggregate, of)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
-    for of_turns in ("step", "variant"):
+    for of_turns in ("step", "traits"):
         if of_turns in filters and of.of_sessions:
             raise UsageError(f"{name} is a measure of sessions, which have no {of_turns}: write {name} without it")
     relative = is_relative(rest)
@@ -142,19 +142,19 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
         key, colon, value = (piece.strip() for piece in part.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
-                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL and variant:NAME"
+                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL and traits:NAME"
             )
-        filters[key] = _variant(value) if key == "variant" else value
+        filters[key] = _traits(value) if key == "traits" else value
     return match[1].strip(), filters
 
 
-def _variant(text: str) -> str:
-    """A variant, its names in their order."""
+def _traits(text: str) -> str:
+    """Traits, their names in their order."""
     names = [name.strip() for name in text.split("+")]
-    if text != PLAIN and not set(names) <= set(VARIANTS):
-        known = f"{PLAIN}, {', '.join(VARIANTS)}, or several with + between them"
-        raise UsageError(f"{quoted(text)} is no variant of turns; allowed: {known}")
-    return variant_of(names) or text
+    if text != PLAIN and not set(names) <= set(TRAITS):
+        known = f"{PLAIN}, {', '.join(TRAITS)}, or several with + between them"
+        raise UsageError(f"{quoted(text)} is no trait of turns; allowed: {known}")
+    return traits_of(names) or text
 
 
 def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:

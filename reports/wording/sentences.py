@@ -41,15 +41,13 @@ def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> st
 
 
 def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -> str:
-    """With function calls it is 1.7 s: a variant of turns of which the plain ones are told; empty of all others."""
+    """With function calls it is 1.7 s: turns with traits, of which the plain ones are told; empty of all others."""
     stratum = part[0].stratum
-    plain = [answer for answer in begun if answer.stratum == stratum._replace(variant="")]
+    plain = [answer for answer in begun if answer.stratum == stratum._replace(traits="")]
     told = [answer for answer in part if answer.figures.at(0.5).published]
-    if not (stratum.variant and told and any(answer.figures.at(0.5).published for answer in plain)):
+    if not (stratum.traits and told and any(answer.figures.at(0.5).published for answer in plain)):
         return ""
-    which = (
-        f"{stratum.variant_words[:1].upper()}{stratum.variant_words[1:]}{',' if ',' in stratum.variant_words else ''}"
-    )
+    which = f"{stratum.traits_words[:1].upper()}{stratum.traits_words[1:]}{',' if ',' in stratum.traits_words else ''}"
     return f"{which} it is {_medians(told, len(summary.targets) > 1)}."
 
 
@@ -83,7 +81,7 @@ def _no_turns(summary: Summary) -> str:
 def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     """The medians, by target where the run has several; in a unit that suits the values said beside them as well."""
     stratum, kind = told[0].stratum, words.KINDS[told[0].figures.measure]
-    apart = f", {stratum.variant_words}" if stratum.variant else ""
+    apart = f", {stratum.traits_words}" if stratum.traits else ""
     return WAITS[stratum.origin].format(_medians(told, named, *beside), kind) + apart
 
 

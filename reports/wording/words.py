@@ -9,7 +9,7 @@ from bench.measures import CATALOGUE
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
 from reports.statistics.quantiles import Estimate
-from reports.strata import ORIGINS, Stratum, variant_words
+from reports.strata import ORIGINS, Stratum, traits_words
 from reports.summary.by_load import Level
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
@@ -182,8 +182,8 @@ def caption(answers: list[CallerWait], summary: Summary) -> str:
         return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
     first = "the first words of the reply’s transcript" if measure == READ else f"the first {KINDS[measure]} delta"
     stratum = _stratum_of(answers)
-    of_variant = f", of turns {stratum.variant_words}" if stratum.variant else ""
-    return f"Time from {ORIGINS[stratum.origin]} to {first}{of_variant}"
+    of_traits = f", of turns {stratum.traits_words}" if stratum.traits else ""
+    return f"Time from {ORIGINS[stratum.origin]} to {first}{of_traits}"
 
 
 def tables(summary: Summary) -> list[list[CallerWait]]:
@@ -203,16 +203,16 @@ def about(answers: list[CallerWait]) -> str:
 
 
 def row_name(answer: CallerWait, answers: list[CallerWait]) -> str:
-    """The row's target in a table of answers; with its variant, where the table has several."""
+    """The row's target in a table of answers; with its traits, where the table has several."""
     by_origin = since(answer.figures.measure, answer.stratum)
     apart = answer.stratum.among({other.stratum for other in answers}, {}) if by_origin else ""
     return f"{whose(answer.figures)} · {apart}" if apart else whose(answer.figures)
 
 
 def _stratum_of(answers: list[CallerWait]) -> Stratum:
-    """The stratum of all answers; without its variant, where they have several."""
-    variants = {answer.stratum.variant for answer in answers}
-    return answers[0].stratum if len(variants) == 1 else answers[0].stratum._replace(variant="")
+    """The stratum of all answers; without its traits, where they have several."""
+    traits = {answer.stratum.traits for answer in answers}
+    return answers[0].stratum if len(traits) == 1 else answers[0].stratum._replace(traits="")
 
 
 def sentence(text: str) -> str:
@@ -340,5 +340,5 @@ def breakdown(row: Breakdown, summary: Summary) -> str:
     """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
     parts = " + ".join(f"{segment.name} {three(row.mean_ms(segment))}" for segment in row.segments)
     where = f" on {summary.targets[row.target]}" if len(summary.targets) > 1 else ""
-    of = f" {variant_words(row.variant)}" if row.variant else ""
+    of = f" {traits_words(row.traits)}" if row.traits else ""
     return f"{parts} = {three(row.mean_ms())}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

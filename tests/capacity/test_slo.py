@@ -21,7 +21,7 @@ from bench.errors import UsageError
         ("throttled < 0.5%", "throttled", 0.005),
         ("yield_rate>90%", "yield_rate", 0.1),
         ("cut_off_rate<2%", "cut_off_rate", 0.02),
-        ("ttfa{variant:calls} p(95)<4000", "ttfa", 0.05),
+        ("ttfa{traits:calls} p(95)<4000", "ttfa", 0.05),
     ],
 )
 def test_an_objective_is_a_share_of_turns_that_may_miss_it(text: str, measure: str, allowed: float) -> None:

@@ -61,7 +61,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     answer_call(talk, 400, "c1")
     turn = goes_on(talk, 900)
 
-    assert (turn.outcome, turn.variant, turn.function_calls) == ("ok", "calls", 1)
+    assert (turn.outcome, turn.traits, turn.function_calls) == ("ok", "calls", 1)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
     assert {name: after_ms(turn, name) for name in turn.instants} == {
         "requested": 0,

@@ -96,7 +96,7 @@ def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int =
 def test_a_turn_tells_the_conversation_that_its_first_response_read() -> None:
     turn = answered(Talk(wanted=1), 1, 1_400, cached=1_280)
 
-    assert (turn.context_tokens, turn.context_cached_tokens, turn.variant) == (1_400, 1_280, None)
+    assert (turn.context_tokens, turn.context_cached_tokens, turn.traits) == (1_400, 1_280, None)
 
 
 def test_a_turn_whose_response_told_nothing_has_no_context() -> None:
@@ -109,23 +109,23 @@ def test_a_turn_whose_response_told_nothing_has_no_context() -> None:
 
 def test_the_turn_after_a_truncation_is_set_apart_and_no_other() -> None:
     talk = Talk(wanted=4)
-    variants = [answered(talk, at + 1, tokens).variant for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
+    traits = [answered(talk, at + 1, tokens).traits for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
 
-    assert variants == [None, None, "after_truncation", None]
+    assert traits == [None, None, "after_truncation", None]
 
 
 def test_what_the_client_took_out_is_no_truncation() -> None:
     talk = Talk(wanted=3)
     answered(talk, 1, 900)
 
-    assert answered(talk, 2, 400, message("conversation.item.deleted", item_id="item_1")).variant is None
+    assert answered(talk, 2, 400, message("conversation.item.deleted", item_id="item_1")).traits is None
     talk.send(2_500, "session.update")
-    assert answered(talk, 3, 100).variant is None
+    assert answered(talk, 3, 100).traits is None
 
 
 def test_instructions_of_a_response_s_own_are_no_part_of_the_conversation() -> None:
     talk = Talk(wanted=3)
     answered(talk, 1, 900, instructed=True)
 
-    assert answered(talk, 2, 500).variant is None
-    assert answered(talk, 3, 450, instructed=True).variant is None
+    assert answered(talk, 2, 500).traits is None
+    assert answered(talk, 3, 450, instructed=True).traits is None

@@ -109,7 +109,7 @@ def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> Non
     first, second = talk.take(100_000)
 
     assert (first.outcome, second.outcome) == ("interrupted", "ok")
-    assert (first.variant, second.variant) == (None, "after_interruption")
+    assert (first.traits, second.traits) == (None, "after_interruption")
     assert second.response_id == "r2"
 
 

@@ -1,4 +1,4 @@
-"""Turns of different variants: what is never pooled, how it is named, and that plain runs have nothing of it."""
+"""Turns of different traits: what is never pooled, how it is named, and that plain runs have nothing of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import reports
-from bench.measures import VARIANTS
+from bench.measures import TRAITS
 from bench.run.histograms import Histograms, Key
 from bench.run.row_histograms import record_rows
 from reports import strata
@@ -35,7 +35,7 @@ def with_calls(_: int, row: dict[str, Any]) -> dict[str, Any]:
     if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
         return row
     later = {name: row[name] and row[name] + SLOWER_NS for name in ("first_audio_at_ns", "first_audible_at_ns")}
-    return row | later | {"variant": "calls"}
+    return row | later | {"traits": "calls"}
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ def summary(tmp_path: Path) -> Summary:
     return rewrite(tmp_path, with_calls)
 
 
-def test_every_variant_has_words() -> None:
-    assert list(strata.VARIANTS) == list(VARIANTS)
+def test_every_trait_has_words() -> None:
+    assert list(strata.TRAITS) == list(TRAITS)
 
 
-def test_plain_turns_come_first_and_several_variants_after_the_first_of_them() -> None:
+def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> None:
     assert in_order({"filler", "calls+filler", "new", "", "calls"}) == ("", "calls", "calls+filler", "filler", "new")
 
 
-def test_a_label_with_turns_of_two_variants_is_two_steps_named_apart(summary: Summary) -> None:
+def test_a_label_with_turns_of_two_traits_is_two_steps_named_apart(summary: Summary) -> None:
     steps = summary.turns.steps
 
     assert [step for step in steps if "order" in step] == ["order_status, plain", "order_status, with function calls"]
@@ -60,8 +60,8 @@ def test_a_label_with_turns_of_two_variants_is_two_steps_named_apart(summary: Su
     assert len(steps) == 6
 
 
-def test_each_variant_has_figures_of_its_own(summary: Summary) -> None:
-    waits = {(f.target, f.stratum.variant): f for f in summary.measures if (f.measure, f.step) == ("ttfa", "all")}
+def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
+    waits = {(f.target, f.stratum.traits): f for f in summary.measures if (f.measure, f.step) == ("ttfa", "all")}
 
     assert {key: wait.n for key, wait in waits.items()} == {
         ("west", ""): 90, ("west", "calls"): 10, ("east", ""): 90, ("east", "calls"): 10,
@@ -70,17 +70,17 @@ def test_each_variant_has_figures_of_its_own(summary: Summary) -> None:
     assert {answer.stratum for answer in summary.answers} == {Stratum("speech_end"), Stratum("speech_end", "calls")}
 
 
-def test_measures_that_tell_no_origins_apart_tell_variants_apart(summary: Summary) -> None:
+def test_measures_that_tell_no_origins_apart_tell_traits_apart(summary: Summary) -> None:
     speeds = [f for f in summary.measures if (f.measure, f.step, f.target) == ("audio_speed", "all", "west")]
 
     assert [(f.stratum, f.label, f.n) for f in speeds] == [
-        (Stratum(), "west · plain", 90), (Stratum(variant="calls"), "west · with function calls", 10),
+        (Stratum(), "west · plain", 90), (Stratum(traits="calls"), "west · with function calls", 10),
     ]  # fmt: skip
 
 
-def test_turns_of_two_variants_and_two_origins_are_four_kinds(tmp_path: Path) -> None:
+def test_turns_of_two_traits_and_two_origins_are_four_kinds(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=10, turns=4, kinds=("vad", "typed")))
-    summary = rewrite(tmp_path, lambda i, row: row | {"variant": "calls" if row["turn"] > 2 else None})
+    summary = rewrite(tmp_path, lambda i, row: row | {"traits": "calls" if row["turn"] > 2 else None})
 
     assert [pool.label for pool in summary.turns.pools] == [
         "sim · from response.create, plain",
@@ -99,9 +99,9 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
         if row["step"] != "order_status":
             return row
         failed = index < 20
-        return row | {"variant": None if failed else "calls"} | ({"outcome": "timeout:first_delta"} if failed else {})
+        return row | {"traits": None if failed else "calls"} | ({"outcome": "timeout:first_delta"} if failed else {})
 
-    answers = {answer.stratum.variant: answer for answer in rewrite(tmp_path, change).answers}
+    answers = {answer.stratum.traits: answer for answer in rewrite(tmp_path, change).answers}
     assert (answers["calls"].turns, answers["calls"].failed) == (10, 4)
     assert (answers[""].turns, answers[""].failed) == (40, 0)
 
@@ -115,7 +115,7 @@ def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
     assert "With function calls it is" in headline(summary)
     assert "with function calls" in markdown(summary)
     answers = as_data(summary)["answers"]
-    assert [(a["target"], a["variant"]) for a in answers] == [
+    assert [(a["target"], a["traits"]) for a in answers] == [
         ("west", None), ("west", "calls"), ("east", None), ("east", "calls"),
     ]  # fmt: skip
     assert as_data(summary)["mains"] == {"speech_end": "ttfa", "speech_end+calls": "ttfa"}
@@ -131,9 +131,9 @@ def test_plain_runs_have_nothing_of_it() -> None:
 def test_segments_are_told_apart(summary: Summary) -> None:
     together = [row for row in summary.breakdowns if row.step == "all" and row.target == 0]
 
-    assert [(row.variant, row.turns) for row in together] == [("", 90), ("calls", 10)]
+    assert [(row.traits, row.turns) for row in together] == [("", 90), ("calls", 10)]
     assert together[1].title == "all steps, VAD turns, with function calls"
-    slow = {row.variant: row.mean_ms() for row in summary.bands if (row.target, row.around) == (0, 0.5)}
+    slow = {row.traits: row.mean_ms() for row in summary.bands if (row.target, row.around) == (0, 0.5)}
     assert slow["calls"] > slow[""] + 900
 
 
@@ -142,8 +142,8 @@ def test_quantiles_in_python_are_told_apart(tmp_path: Path) -> None:
     rewrite(tmp_path, with_calls)
     frame = reports.load(tmp_path).quantiles("voice_to_voice")
 
-    told = frame[frame["p"] == 0.5].astype({"variant": object}).fillna({"variant": ""})
-    assert list(zip(told["target"], told["variant"], told["n"], strict=True)) == [
+    told = frame[frame["p"] == 0.5].astype({"traits": object}).fillna({"traits": ""})
+    assert list(zip(told["target"], told["traits"], told["n"], strict=True)) == [
         ("west", "", 90), ("west", "calls", 10), ("east", "", 90), ("east", "calls", 10),
     ]  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_histograms_are_told_apart(tmp_path: Path) -> None:
     assert [histogram and histogram.get_total_count() for histogram in found] == [10, 10]
 
 
-def test_a_run_of_before_there_were_variants_is_plain() -> None:
+def test_a_run_of_before_there_were_traits_is_plain() -> None:
     stored = Path(__file__).parent / "stored"
     for folder in sorted(stored.iterdir()):
-        assert {stratum.variant for stratum in turns_of(load_for_report(folder)).strata} == {""}
+        assert {stratum.traits for stratum in turns_of(load_for_report(folder)).strata} == {""}

@@ -90,7 +90,7 @@ def counted(folder: Path, recorder: Recorder, measure: str, step: str = "all") -
 
 def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
     turn = build_observation(
-        audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", variant="calls+filler",
+        audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", traits="calls+filler",
         context_tokens=1_400,
         context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True, false_reply=False, cut_off=True,
         interruption="noise", function_calls=2, function_time_ns=50, dead_air_ns=60, late_audio_ns=70,
@@ -231,7 +231,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
     absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
               "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
               "stalls", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
-              "sent_source", "transmit_lag_ns", "request_acked_at_ns", "variant", "context_tokens", "preamble",
+              "sent_source", "transmit_lag_ns", "request_acked_at_ns", "traits", "context_tokens", "preamble",
               "interruption", "yielded", "function_calls", "dead_air_ns"}  # fmt: skip
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS

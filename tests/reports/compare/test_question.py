@@ -132,17 +132,17 @@ def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> Non
     assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure rate"]
 
 
-PLAIN, CALLS = Stratum(), Stratum(variant="calls")
+PLAIN, CALLS = Stratum(), Stratum(traits="calls")
 
 
-def with_variant(folder: Path, *, variant: str = "calls", turn: int = 3) -> None:
-    edit(folder, "turns", lambda _, row: row | ({"variant": variant} if row["turn"] == turn else {}))
+def with_traits(folder: Path, *, traits: str = "calls", turn: int = 3) -> None:
+    edit(folder, "turns", lambda _, row: row | ({"traits": traits} if row["turn"] == turn else {}))
 
 
-def test_variants_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
+def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
     sides = two(tmp_path)
     for name in ("one", "other"):
-        with_variant(tmp_path / name)
+        with_traits(tmp_path / name)
     sides = sides_of([tmp_path / "one", tmp_path / "other"])
     asked = default_questions(sides)
 
@@ -153,9 +153,9 @@ def test_variants_have_questions_of_their_own_without_the_origin_that_all_have(t
     assert {q.stratum for q in asked if q.measure in ("failures", "connect_total", "stalled")} == {None}
 
 
-def test_a_variant_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: Path) -> None:
+def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: Path) -> None:
     two(tmp_path)
-    with_variant(tmp_path / "one")
+    with_traits(tmp_path / "one")
     sides = sides_of([tmp_path / "one", tmp_path / "other"])
     wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
 
@@ -167,26 +167,26 @@ def test_a_variant_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path
     assert words[CALLS] == "inconclusive"
 
 
-def test_a_variant_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
+def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
     two(tmp_path)
-    edit(tmp_path / "one", "turns", lambda i, row: row | ({"variant": "after_truncation"} if i < 39 else {}))
+    edit(tmp_path / "one", "turns", lambda i, row: row | ({"traits": "after_truncation"} if i < 39 else {}))
     sides = sides_of([tmp_path / "one", tmp_path / "other"])
 
     assert {one.stratum for one in default_questions(sides) if one.gated and one.kind == "quantile"} == {PLAIN}
 
 
-def test_a_variant_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
+def test_a_trait_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
     two(tmp_path)
-    with_variant(tmp_path / "other")
+    with_traits(tmp_path / "other")
     sides = sides_of([tmp_path / "one", tmp_path / "other"])
 
     assert {one.stratum for one in default_questions(sides) if one.measure == "ttfa"} == {PLAIN}
 
 
-def test_sides_with_no_variant_in_common_are_never_pooled(tmp_path: Path) -> None:
+def test_sides_with_no_trait_in_common_are_never_pooled(tmp_path: Path) -> None:
     two(tmp_path)
     for turn in range(1, 6):
-        with_variant(tmp_path / "one", turn=turn)
+        with_traits(tmp_path / "one", turn=turn)
     sides = sides_of([tmp_path / "one", tmp_path / "other"])
     heard = Question("voice_to_voice", "quantile", margin_of(0.5), 0.5, gated=True)
 
@@ -194,9 +194,9 @@ def test_sides_with_no_variant_in_common_are_never_pooled(tmp_path: Path) -> Non
     assert not sample_of(sides[1], replace(heard, stratum=CALLS)).n
 
 
-def test_a_question_of_a_variant_is_asked_of_each_origin(tmp_path: Path) -> None:
+def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
     run(tmp_path, MIXED)
-    edit(tmp_path, "turns", lambda _, row: row | ({"variant": "calls"} if row["turn"] < 3 else {}))
+    edit(tmp_path, "turns", lambda _, row: row | ({"traits": "calls"} if row["turn"] < 3 else {}))
     sides = sides_of([tmp_path])
     asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, stratum=CALLS)
 
@@ -208,9 +208,9 @@ def test_a_question_of_a_variant_is_asked_of_each_origin(tmp_path: Path) -> None
     )
 
 
-def test_a_step_of_two_variants_is_asked_for_by_its_label(tmp_path: Path) -> None:
+def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    edit(tmp_path, "turns", lambda i, row: row | ({"variant": "calls"} if row["turn"] == 3 and i // 10 % 2 else {}))
+    edit(tmp_path, "turns", lambda i, row: row | ({"traits": "calls"} if row["turn"] == 3 and i // 10 % 2 else {}))
     side = sides_of([tmp_path])[0]
     step = Question("ttfa", "quantile", margin_of(0.5), 0.5, step="order_status")
 
@@ -221,7 +221,7 @@ def test_a_step_of_two_variants_is_asked_for_by_its_label(tmp_path: Path) -> Non
 
 def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    with_variant(tmp_path)
+    with_traits(tmp_path)
     shown = html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
 
     assert " from the end of speech. Shaded" in shown

@@ -97,8 +97,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_length", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
-        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL and variant:NAME"),
-        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL and variant:NAME"),
+        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
+        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
         ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
     ],
 )
@@ -214,22 +214,22 @@ def test_the_comments_of_the_example_are_thresholds_too(tmp_path: Path) -> None:
     assert len(read(written(tmp_path, "\n".join(hidden)))) == 5
 
 
-def test_a_threshold_may_be_of_one_variant() -> None:
-    plain, both = parse("ttfa{variant:plain}", "p(95)<800"), parse("ttfa{variant:filler+calls}", "p(95)<800")
+def test_a_threshold_may_be_of_one_trait() -> None:
+    plain, both = parse("ttfa{traits:plain}", "p(95)<800"), parse("ttfa{traits:filler+calls}", "p(95)<800")
 
-    assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(variant="calls+filler"))
-    assert both.written == "ttfa{variant:calls+filler}: p(95)<800"
-    assert parse("failures{variant:calls}", "rate<1%").about.stratum == Stratum(variant="calls")
+    assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(traits="calls+filler"))
+    assert both.written == "ttfa{traits:calls+filler}: p(95)<800"
+    assert parse("failures{traits:calls}", "rate<1%").about.stratum == Stratum(traits="calls")
 
 
 @pytest.mark.parametrize(
     ("measure", "said"),
     [
-        ("ttfa{variant:tools}", "is no variant of turns; allowed: plain, calls"),
-        ("ttfa{variant:plain+calls}", "is no variant of turns"),
-        ("connect_total{variant:calls}", "which have no variant"),
+        ("ttfa{traits:tools}", "is no trait of turns; allowed: plain, calls"),
+        ("ttfa{traits:plain+calls}", "is no trait of turns"),
+        ("connect_total{traits:calls}", "which have no traits"),
     ],
 )
-def test_what_is_no_variant_is_refused(measure: str, said: str) -> None:
+def test_what_is_no_trait_is_refused(measure: str, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
         parse(measure, "p(95)<800")
