@@ -31,13 +31,10 @@ INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
 KINDS = {**PREVIEW.kinds, **GA.kinds}
 """Kinds of the events that the simulator sends, by their names in both dialects."""
-FIRST = {
-    Kind.AUDIO_DELTA: "first_audio",
-    Kind.TRANSCRIPT_DELTA: "first_transcript",
-    Kind.TRANSCRIPT_DONE: "transcript_done",
-    Kind.RESPONSE_DONE: "response_done",
-}
+OPENING = {Kind.AUDIO_DELTA: "first_audio", Kind.TRANSCRIPT_DELTA: "first_transcript"}
 """Kind of an event of a response → the instant of its turn that the first one is."""
+CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "response_done"}
+"""Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
 
 
 @dataclass
@@ -106,8 +103,10 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
     truth.left_out += at_ns is None
     kind = KINDS.get(line["t"])
     if line["r"] is not None:
-        if kind in FIRST:
-            truth.replies[line["r"]].setdefault(FIRST[kind], at_ns)
+        if kind in OPENING:
+            truth.replies[line["r"]].setdefault(OPENING[kind], at_ns)
+        elif kind in CLOSING:
+            truth.replies[line["r"]][CLOSING[kind]] = at_ns
     elif kind is Kind.SPEECH_STARTED:
         truth.inputs[line["s"]].started.append((line["p"], at_ns))
     elif kind is Kind.SPEECH_STOPPED:

@@ -148,7 +148,7 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
         run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
     verdict = files.read_document(run)["verdict"]
     joined = with_truth(turns_of(run), truth_of(truth_log)[0])
-    busy = busiest(run.seconds)
+    busy = busiest(run)
     lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
     each = busy["events"] / sessions
     print(f"{transport}, {sessions} sessions: valid {verdict['valid']} · {each:.0f} events/s each · "

@@ -43,6 +43,18 @@ def test_the_error_of_a_measure_is_its_figure_less_the_truth() -> None:
     assert errors.instants == {"requested": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
 
 
+def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_other() -> None:
+    """As the timeline has it: what opens a reply is the first of its kind, what closes it the last."""
+    other = [
+        sent("response.output_audio_transcript.done", 3400),
+        sent("response.output_audio.delta", 3600, audio=480),
+        sent("response.output_audio_transcript.done", 3900),
+    ]
+    truth = told([*TYPED[:-1], *other, TYPED[-1]]).replies["resp_1"]
+
+    assert (truth["first_audio"], truth["transcript_done"]) == (2000, 3900)
+
+
 def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample() -> None:
     true = {"speech_begin": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
     row = build_row(0, origin="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
