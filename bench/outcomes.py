@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-GOOD = frozenset({"ok", "interrupted"})
+GOOD = frozenset({"ok", "interrupted", "outlived"})
 CENSORED = frozenset({"abandoned"})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""

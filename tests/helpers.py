@@ -191,10 +191,12 @@ class Talk:
         *,
         ready: bool = True,
         service_responds: bool = False,
+        renewable: bool = False,
         **limits: float,
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
-        self.timeline = Timeline(AT_NS, wanted, Limits(**limits), dialect, service_responds=service_responds)
+        made_with = {"service_responds": service_responds, "renewable": renewable}
+        self.timeline = Timeline(AT_NS, wanted, Limits(**limits), dialect, **made_with)
         self.taken: list[TurnObservation] = []
         if ready:
             self.hear(0, session_created(), session_updated())

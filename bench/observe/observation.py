@@ -22,6 +22,8 @@ TIMES = {
     for scope in get_args(Scope)
 }
 ARRIVALS = frozenset(TURN_ARRIVALS)
+NONE_LOST = frozenset({"ok", "outlived", "abandoned"})
+"""Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
@@ -204,7 +206,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     @property
     def lost_turns(self) -> int:
         """Turns that the script wanted and that were never begun, because the session failed before."""
-        return 0 if self.outcome in ("ok", "abandoned") else self.turns_wanted - self.turns_begun
+        return 0 if self.outcome in NONE_LOST else self.turns_wanted - self.turns_begun
 
     @property
     def retry_after_ns(self) -> int | None:

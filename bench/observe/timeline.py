@@ -88,7 +88,7 @@ class Timeline:
 
     `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
     `intended_ns`: when the session was meant to start, None where nobody had planned it; `called_ns`: when the call
-    arrived that it is, None where none did.
+    arrived that it is, None where none did; `renewable`: its call goes on in another one once it is as old as one may be.
     """
 
     takes_deltas = True
@@ -98,7 +98,7 @@ class Timeline:
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
         "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_first", "_good", "_headers", "_idle_prompts",
         "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners",
-        "_received_audio", "_received_wire", "_renewed", "_retransmits", "_sent_audio", "_sent_wire",
+        "_received_audio", "_received_wire", "_renewable", "_renewed", "_retransmits", "_sent_audio", "_sent_wire",
         "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns",
         "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "history_left", "limits",
     )  # fmt: skip
@@ -113,6 +113,7 @@ class Timeline:
         service_responds: bool = False,
         intended_ns: int | None = None,
         called_ns: int | None = None,
+        renewable: bool = False,
     ) -> None:
         self._start_ns, self._wanted, self.limits, self._dialect = start_ns, wanted, limits, dialect
         self._owners = Ownership(service_responds=service_responds)
@@ -129,7 +130,7 @@ class Timeline:
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
         self._idle_prompts = self._first = 0
-        self._renewed = False
+        self._renewable, self._renewed = renewable, False
         self._arrived_ns = start_ns
         self._wake_ns = NOT_KNOWN
         self._begun = self._ended = self._good = 0
@@ -404,7 +405,7 @@ class Timeline:
         """Take an error: fatal to the session, to the turn whose message it names, or only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
         if effect is Effect.EXPIRED:
-            self._fail("expired", at_ns, failure.detail)
+            self._expire_session(at_ns, failure.detail)
         elif effect is Effect.FATAL:
             self._fail(f"failed:{cause}" if self.ready else f"refused:{cause}", at_ns, failure.detail)
         elif failure.event_id.startswith(SESSION_PREFIX):
@@ -522,6 +523,13 @@ class Timeline:
         for turn in self._turns:
             turn.end(outcome, at_ns, detail)
 
+    def _expire_session(self, at_ns: int, detail: str) -> None:
+        """End the session, which the service lets become no older: no failure, where its call was to outlive it."""
+        if self._renewable and self.ready and not self._outcome:
+            self._outcome, self._detail = "outlived", detail
+            self._instants.setdefault("ended", at_ns)
+        self._fail("expired", at_ns, detail)
+
     def _explained(self, outcome: str, detail: str) -> str:
         """The detail of an end, with the error that came before it where the end says nothing of its cause."""
         if self._last_error is None or not outcome.startswith(UNEXPLAINED):
@@ -533,7 +541,7 @@ class Timeline:
         self._expire(at_ns - 1)
         self._close_code, self._close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
-            self._fail("expired", at_ns, reason)
+            self._expire_session(at_ns, reason)
         elif self._last_error and not self.ready:
             error = self._last_error
             throttled = error.effect is Effect.THROTTLED
@@ -569,9 +577,9 @@ class Timeline:
         return bool(self._outcome)
 
     @property
-    def expired(self) -> bool:
-        """Whether the service ended the session because it was as old as one may be."""
-        return self._outcome == "expired"
+    def outlived(self) -> bool:
+        """Whether the service ended the session because it was as old as one may be, and its call goes on."""
+        return self._outcome == "outlived"
 
     @property
     def heard_ns(self) -> int | None:

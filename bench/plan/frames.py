@@ -208,6 +208,11 @@ class PreparedScript:
         """Whether the service starts responses by itself."""
         return _service_responds(self.settings)
 
+    @property
+    def renewable(self) -> bool:
+        """Whether a call goes on in another session once one is as old as it may be."""
+        return self.renew_after_ns is not None
+
 
 class Repertoire:
     """Everything that sessions of a script may say, in the words of one dialect.

@@ -154,6 +154,7 @@ class LoggedTimeline(Timeline):
         service_responds: bool = False,
         intended_ns: int | None = None,
         called_ns: int | None = None,
+        renewable: bool = False,
         log: EventLog,
         about: Mapping[str, Any],
     ) -> None:
@@ -165,9 +166,10 @@ class LoggedTimeline(Timeline):
             service_responds=service_responds,
             intended_ns=intended_ns,
             called_ns=called_ns,
+            renewable=renewable,
         )
         self._log, self._format = log, dialect.output_formats["pcm16"]
-        made_with = (start_ns, wanted, limits, service_responds, intended_ns, called_ns)
+        made_with = (start_ns, wanted, limits, service_responds, intended_ns, called_ns, renewable)
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, *made_with))
         log.flush()  # so that it tells a log, whenever the process is killed
 

@@ -21,7 +21,7 @@ class Opened(Input, frozen=True, tag="session"):
     """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
 
     `intended_ns`: when the session was meant to start; absent where nobody had planned it. `called_ns`: when the call
-    arrived that it is; absent where none did.
+    arrived that it is; absent where none did. `renewable`: its call goes on in another session when it expires.
     """
 
     schema: int
@@ -33,6 +33,7 @@ class Opened(Input, frozen=True, tag="session"):
     service_responds: bool = False
     intended_ns: int | None = None
     called_ns: int | None = None
+    renewable: bool = False
 
 
 class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -74,6 +74,7 @@ class _Teller:
             service_responds=opened.service_responds,
             intended_ns=opened.intended_ns,
             called_ns=opened.called_ns,
+            renewable=opened.renewable,
         )
         self.turns: list[TurnObservation] = []
         self.passages: list[Passage] = []

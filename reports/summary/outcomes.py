@@ -17,6 +17,7 @@ MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",
     "interrupted": "cancelled because the script interrupted it",
     "abandoned": "begun, cut by the end of the run",
+    "outlived": "the service's age limit for sessions was reached, and the call outlived it",
     "expired": "the service's age limit for sessions was reached",
     "failed:no_audio": "completed, audio was asked for and none came",
     "failed:no_text": "completed, text was asked for and none came",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,13 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     sessions = files.read_table(folder, "sessions").to_pylist()
     turns = files.read_table(folder, "turns").to_pylist()
     assert {row["session_id"]: row["outcome"] for row in sessions} == {
-        "w0-000000": "expired", "w0-000000.2": "ok", "w0-000001": "expired", "w0-000001.2": "ok",
+        "w0-000000": "outlived", "w0-000000.2": "ok", "w0-000001": "outlived", "w0-000001.2": "ok",
     }  # fmt: skip
     assert {turn["outcome"] for turn in turns} == {"ok"}
     assert sorted(turn["turn"] for turn in turns) == sorted([1, 2, 3, 4] * CALLS)
     assert not any(row["lost_turns"] for row in sessions)
+    (outcomes,) = json.loads((folder / "summary.json").read_text())["outcomes"].values()
+    assert (outcomes["sessions_with_failure"], outcomes["failures"]) == (0, 0)
 
     gaps, cold, history = (measured(folder, name) for name in ("renewal_gap", "first_answer_cold", "history"))
     assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}

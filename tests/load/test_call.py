@@ -88,7 +88,7 @@ class Switchboard:
         assert number == len(self.legs) + 1
         script, wanted = self.script, len(self.script.turns) - turns_begun
         timeline = Timeline(self.clock.now_ns, wanted, script.limits, script.dialect,
-                            service_responds=script.service_responds)  # fmt: skip
+                            service_responds=script.service_responds, renewable=script.renewable)  # fmt: skip
         self.legs.append(Leg(timeline, cast(Any, Heard()), None))
         return self.legs[-1]
 
@@ -180,7 +180,7 @@ def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
 def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> None:
     exchange = call(say(), say(), say(), after_s=3_600, cap_ns=1_000 * MS)
 
-    assert {session.outcome for session in exchange.sessions[:-1]} == {"expired"}
+    assert {session.outcome for session in exchange.sessions[:-1]} == {"outlived"}
     assert [turn.turn for turn in exchange.turns] == [1, 2, 3]
     assert "expired" in {turn.outcome for turn in exchange.turns}
     assert sum(session.lost_turns for session in exchange.sessions) == 0
@@ -190,7 +190,7 @@ def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -
     exchange = call(say(), Pause(60 * S), say(), after_s=3_600, cap_ns=20 * S)
 
     first, second = exchange.sessions
-    assert (first.outcome, second.outcome) == ("expired", "ok")
+    assert (first.outcome, first.detail, second.outcome) == ("outlived", f"session_expired: {LIMIT}", "ok")
     assert [turn.outcome for turn in exchange.turns] == ["ok", "ok"]
     assert second.start_ns == START_NS + 20 * S
 
@@ -215,6 +215,12 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
     assert 0 <= between_ns < MS, "nothing passes between the parts"
 
 
+def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_ends_its_session() -> None:
+    exchange = call(say(), Pause(60 * S), after_s=3_600, cap_ns=20 * S)
+
+    assert [session.outcome for session in exchange.sessions] == ["outlived"]
+
+
 def test_a_run_that_ends_renews_no_session() -> None:
     exchange = call(say(), Pause(30 * S), say(), after_s=0.001, ends_ns=2 * S)
 
@@ -225,7 +231,8 @@ def test_a_run_that_ends_renews_no_session() -> None:
 def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_the_run() -> None:
     exchange = call(*[say()] * 200, after_s=3_600, cap_ns=1_000 * MS, ends_ns=900 * MS)
 
-    assert exchange.sessions[-1].outcome in ("expired", "abandoned")
+    assert exchange.sessions[-1].outcome in ("outlived", "abandoned")
+    assert exchange.sessions[-1].lost_turns == 0, "the run has cut what was left"
     assert len(exchange.legs) == 1
     assert len(exchange.turns) < 3
 
@@ -256,7 +263,7 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
 
     assert [turn.turn for turn in exchange.turns] == list(range(1, len(exchange.script.turns) + 1))
     assert {turn.outcome for turn in exchange.turns} <= {"ok", "expired", "cancelled:turn_detected"}
-    assert {session.outcome for session in exchange.sessions} <= {"ok", "expired"}
+    assert {session.outcome for session in exchange.sessions} <= {"ok", "outlived"}
     assert sum(session.lost_turns for session in exchange.sessions) == 0
     for earlier, later in pairwise(range(len(exchange.legs))):
         assert exchange.told(later)[: len(exchange.told(earlier))] == exchange.told(earlier)

@@ -320,6 +320,17 @@ def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
     assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("expired", 1001)
 
 
+@pytest.mark.parametrize(("ready", "outcome"), [(True, "outlived"), (False, "expired")])
+def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_ready(ready: bool, outcome: str) -> None:
+    talk = Talk(wanted=2, ready=ready, renewable=True)
+    talk.ask(0)
+    talk.hear(10, error("session_expired"))
+
+    session = talk.timeline.session()
+    assert (talk.only().outcome, session.outcome, session.instants["ended"]) == ("expired", outcome, at(10))
+    assert session.lost_turns == (0 if ready else 1)
+
+
 @pytest.mark.parametrize(
     ("code", "heard", "outcome"),
     [

@@ -83,7 +83,7 @@ class Call:
 
     def perform(self, step: PreparedStep) -> bool:
         """Play one step, as `Session.perform` does; before it, where it is time, go on in another session."""
-        if self._script.renew_after_ns is None:
+        if not self._script.renewable:
             return self._session.perform(step)
         if not step.within_turn:
             self._session.await_quiet(settled=step.plays_turn)
@@ -105,7 +105,7 @@ class Call:
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._leg.timeline, self._script.renew_after_ns or 0
         is_old = timeline.turns_begun and not timeline.over and self._session.now_ns - timeline.start_ns >= after_ns
-        return bool(is_old or timeline.expired) and not self._exchange.ending()
+        return bool(is_old or timeline.outlived) and not self._exchange.ending()
 
     def _renew(self) -> bool:
         """Go on in another session, which is told what was said so far; False where it does not get ready."""

@@ -164,7 +164,7 @@ class Sessions:
     ) -> Timeline:
         """The timeline of a session. `wanted`: how many turns it has; `planned`: when it was meant to start."""
         start_ns, limits = monotonic_ns(), script.limits
-        given: dict[str, Any] = {"service_responds": script.service_responds, **planned}
+        given: dict[str, Any] = {"service_responds": script.service_responds, "renewable": script.renewable, **planned}
         if log is None:
             return Timeline(start_ns, wanted, limits, script.dialect, **given)
         facts = about(self._spool.run_id, labels, script)
