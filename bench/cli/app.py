@@ -19,9 +19,11 @@ from bench.cli.decide import decide
 from bench.cli.doctor import doctor
 from bench.cli.export import export
 from bench.cli.merge import merge
+from bench.cli.open import open_run
 from bench.cli.probe import probe
 from bench.cli.replay import replay
 from bench.cli.report import report
+from bench.cli.runs import runs
 from bench.cli.simulate import simulate
 from bench.cli.size import size
 from bench.cli.upload import upload
@@ -66,6 +68,8 @@ app.command()(doctor)
 app.command()(probe)
 app.command()(replay)
 app.command()(report)
+app.command("open")(open_run)
+app.command()(runs)
 app.command()(check)
 app.add_typer(baseline)
 app.command()(compare)

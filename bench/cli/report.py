@@ -35,7 +35,7 @@ def report(
 def _report(run: Path) -> None:
     from reports import render
 
-    summary = _summarised(run)
+    summary = summarised(run)
     paths = render.write(summary)
     sys.stdout.write(render.terminal(summary, width(), colour=wants_colour()))
     for line in closing(summary, paths.html):
@@ -53,13 +53,14 @@ def _side_by_side(runs: list[Path]) -> None:
     rows: list[Row] = []
     pages: list[Path] = []
     for run in runs:
-        summary = _summarised(run)
+        summary = summarised(run)
         pages.append(render.write(summary).html)
         rows += rows_of(summary)
     sys.stdout.write(several(rows, pages, width()))
 
 
-def _summarised(run: Path) -> Summary:
+def summarised(run: Path) -> Summary:
+    """The summary of a run, which is closed first where its writer is gone."""
     from bench.run.folder import read_document
     from reports import runs
     from reports.summary.summary import summarise

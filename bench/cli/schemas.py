@@ -17,6 +17,7 @@ from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.document import CLOSED, RunDocument
+from bench.run.kept import KeptRuns
 from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.compare.document import CompareDocument
@@ -48,6 +49,7 @@ def schemas() -> dict[str, Schema]:
         "transcript": document("transcript", "A line of transcripts.jsonl of Realtime Bench", transcript_line()),
         "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
         "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),
+        "runs": document("runs", "What rtbench runs --json prints", msgspec.json.schema(KeptRuns)),
         "doctor": document("doctor", "What rtbench doctor --json prints", doctor_document()),
         "compare": schema_of(CompareDocument, "compare", "compare.json of Realtime Bench"),
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),

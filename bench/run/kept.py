@@ -1,0 +1,175 @@
+"""The runs that a folder keeps: finds them again, says what each of them is, and removes one for good."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.close import CLOSED, is_under_way, writer_is_gone
+from bench.run.document import Count
+
+SCHEMA = 1
+RunState = Literal["running", "closing", "ended", "killed"]
+
+
+class _Label(msgspec.Struct):
+    label: str
+
+
+class _Totals(msgspec.Struct):
+    sessions: dict[str, int] = {}
+    turns: dict[str, int] = {}
+
+
+class _Verdict(msgspec.Struct):
+    valid: bool | None = None
+
+
+class _Document(msgspec.Struct):
+    """What a list of runs tells of run.json, of any version."""
+
+    began_utc_ns: int
+    state: RunState
+    ended_utc_ns: int | None = None
+    simulated: bool | None = None
+    targets: list[_Label] = []
+    labels: dict[str, str] = {}
+    totals: _Totals = msgspec.field(default_factory=_Totals)
+    verdict: _Verdict = msgspec.field(default_factory=_Verdict)
+
+
+class KeptRun(msgspec.Struct, frozen=True):
+    """A run by its folder's name. What is counted when a run is closed is null before.
+
+    `under_way`: whether somebody may still write to it; null where that is known on another host alone. `valid`: null
+    where it was not judged.
+    """
+
+    name: str
+    began_utc_ns: int
+    ended_utc_ns: int | None
+    state: RunState
+    under_way: bool | None
+    simulated: bool | None
+    targets: list[str]
+    labels: dict[str, str]
+    sessions: Count | None
+    turns: Count | None
+    valid: bool | None
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, description="of all of its files")]
+
+
+class KeptRuns(msgspec.Struct, frozen=True):
+    """The runs of a folder, newest first; `notices`: what there is no run, though it has a run.json."""
+
+    schema: Literal[1]
+    folder: str
+    runs: list[KeptRun]
+    notices: list[str]
+
+
+def kept_runs(folder: Path) -> KeptRuns:
+    """Find the runs whose folders stand in this one. Raises UsageError where it is no folder."""
+    runs, notices = [], []
+    for path in _run_folders(folder):
+        try:
+            runs.append(_kept(path, files.read_document(path)))
+        except (UsageError, msgspec.ValidationError) as error:
+            notices.append(str(error) if isinstance(error, UsageError) else f"{path / 'run.json'} is damaged: {error}")
+    return KeptRuns(SCHEMA, str(folder), sorted(runs, key=_age), notices)
+
+
+def named_run(name: str, folder: Path) -> Path:
+    """The folder of a run, given by its path or by its name in `folder`. Raises UsageError where there is none."""
+    for path in (Path(name), folder / name):
+        if (path / "run.json").is_file():
+            return path
+    raise UsageError(f"there is no run {name}, nor one of this name in {folder}; `rtbench runs {folder}` lists them")
+
+
+def newest_run(folder: Path) -> Path:
+    """The folder of the run that began last, of those that are not under way. Raises UsageError where there is none."""
+    for run in kept_runs(folder).runs:
+        if not run.under_way:
+            return folder / run.name
+    raise UsageError(f"{folder} has no run that has ended")
+
+
+def remove_run(run: Path) -> None:
+    """Remove a run's folder with all that is in it. Raises UsageError where that is no run folder, or may not go.
+
+    run.json goes last: what is left of a removal that was cut is a run still, and can be removed again.
+    """
+    check_removable(run)
+    run = run.resolve()
+    try:
+        for path in run.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != "run.json":
+                path.unlink()
+        shutil.rmtree(run)
+    except OSError as error:
+        raise UsageError(f"{run} cannot be removed: {error.strerror}: {error.filename}") from None
+
+
+def check_removable(run: Path) -> None:
+    """Raises UsageError where this is no run folder, may still be written to, or holds other runs as well."""
+    document = files.read_document(run)
+    if run.is_symlink():
+        raise UsageError(f"{run} is a link to a run, which is not removed: name the folder itself")
+    if is_under_way(run, document):
+        raise UsageError(f"{run} is under way, and is not removed: end it first")
+    if not writer_is_gone(run, document):
+        host = (document.get("writer") or {}).get("host") or "another host"
+        raise UsageError(f"{run} may be under way on {host}, and is not removed from here")
+    if others := [path.parent for path in run.rglob("run.json") if path.parent != run]:
+        raise UsageError(f"{run} is not removed: there are other runs in it, such as {others[0]}")
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if (path / "run.json").is_file()]
+    except OSError as error:
+        raise UsageError(f"there are no runs in {folder}: {error.strerror}; name the folder that they are in") from None
+
+
+def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:
+    """Raises msgspec.ValidationError where the document is damaged."""
+    read = msgspec.convert(document, _Document)
+    closed = read.state in CLOSED
+    under_way = is_under_way(folder, document)
+    return KeptRun(
+        name=folder.name,
+        began_utc_ns=read.began_utc_ns,
+        ended_utc_ns=read.ended_utc_ns,
+        state=read.state,
+        under_way=under_way if under_way or writer_is_gone(folder, document) else None,
+        simulated=read.simulated,
+        targets=[target.label for target in read.targets],
+        labels=read.labels,
+        sessions=sum(read.totals.sessions.values()) if closed else None,
+        turns=sum(read.totals.turns.values()) if closed else None,
+        valid=read.verdict.valid,
+        size_bytes=sum(_sizes(folder)),
+    )
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Bytes of each file; of a run that is under way some may go meanwhile."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                yield os.lstat(Path(parent, name)).st_size
+
+
+def _age(run: KeptRun) -> tuple[int, str]:
+    return -run.began_utc_ns, run.name

@@ -1,0 +1,291 @@
+"""Runs are found again, listed, opened and removed; whatever is no run, or is still written to, stays."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner, Result
+
+from bench.cli.app import app
+from bench.cli.runs import before_utc_ns, runs
+from bench.cli.runs_text import table
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.kept import kept_runs, named_run, newest_run, remove_run
+from tests.reports import synthetic
+from tests.reports.synthetic import BEGAN_NS, Plan
+
+DAY_NS = 86_400 * 10**9
+SCHEMA = Path(__file__).parents[2] / "reports" / "schemas" / "runs.schema.json"
+
+
+def rtbench(*words: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, words)], env={"LOCUST_RUNS": None, "BROWSER": None, "DISPLAY": None})
+
+
+def run(folder: Path, days: int = 0, **changes: Any) -> Path:
+    """A run that began so many days after the others."""
+    return synthetic.write(folder, Plan(sessions=10), began_utc_ns=BEGAN_NS + days * DAY_NS, **changes)
+
+
+def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
+    """A run that this process says to write."""
+    synthetic.write_killed(folder, Plan(sessions=10))
+    writer = {"host": host or socket.gethostname(), "pid": pid}
+    files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"label": "sim"}]})
+    return folder
+
+
+@pytest.fixture
+def ended_pid() -> int:
+    """The id of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None:
+    run(tmp_path / "old", labels={"commit": "1a2b3c"})
+    run(tmp_path / "new", 2, verdict={"valid": False, "rules": []})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "file").write_text("run.json")
+    new, old = kept_runs(tmp_path).runs
+
+    assert (new.name, new.valid, old.name, old.valid) == ("new", False, "old", True)
+    assert (old.labels, old.targets, old.sessions) == ({"commit": "1a2b3c"}, ["sim"], 10)
+    assert old.size_bytes == sum(path.stat().st_size for path in (tmp_path / "old").rglob("*") if path.is_file())
+    assert (old.state, old.under_way, old.simulated) == ("ended", False, True)
+
+
+def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Path) -> None:
+    run(tmp_path / "20261120T091400Z-voice_turns", labels={"commit": "1a2b3c", "branch": "main"})
+    run(tmp_path / "20261122T091400Z-voice_turns", 2, verdict={"valid": None, "rules": []}, simulated=False)
+    for width in (100, 70):
+        head, new, old, labels = table(kept_runs(tmp_path), width).splitlines()
+
+        assert max(map(len, (head, new, old, labels))) <= width
+        assert "? NOT JUDGED" in new
+        assert "SIMULATED" not in new
+        assert "✓ VALID ◇ SIMULATED" in old
+        assert old.endswith("B")
+        assert labels.split() == ["commit=1a2b3c", "·", "branch=main"]
+    assert "2026-11-20 09:14" in table(kept_runs(tmp_path), 100)
+
+
+def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
+    run(tmp_path / "good")
+    for name, text in {"cut": '{"schema": 3', "wrong": '{"schema": 3, "state": 7}', "newer": '{"schema": 99}'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    kept = kept_runs(tmp_path)
+
+    assert [each.name for each in kept.runs] == ["good"]
+    assert len(kept.notices) == 3
+    assert table(kept).count("not shown: ") == 3
+
+
+def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) -> None:
+    run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"label": "\x1b]0;x\x07"}])
+
+    assert "\x1b" not in table(kept_runs(tmp_path))
+    assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
+
+
+def test_json_is_as_its_schema_says(tmp_path: Path, ended_pid: int) -> None:
+    run(tmp_path / "run")
+    under_way(tmp_path / "live", pid=os.getpid())
+    under_way(tmp_path / "left", pid=ended_pid)
+    under_way(tmp_path / "elsewhere", pid=1, host="elsewhere")
+    said = json.loads(rtbench("runs", tmp_path, "--json").stdout)
+
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(said)
+    assert {each["name"]: each["under_way"] for each in said["runs"]} == {
+        "run": False,
+        "live": True,
+        "left": False,
+        "elsewhere": None,
+    }
+    assert {each["sessions"] for each in said["runs"] if each["name"] != "run"} == {None}
+
+
+def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path: Path) -> None:
+    assert rtbench("runs", tmp_path).stdout.split() == [str(tmp_path), "has", "no", "runs"]
+    with pytest.raises(UsageError, match=r"there are no runs in .*nowhere: No such file"):
+        kept_runs(tmp_path / "nowhere")
+
+
+def test_a_run_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one")
+
+    assert named_run("one", tmp_path) == named_run(str(folder), Path("elsewhere")) == folder
+    with pytest.raises(UsageError, match="there is no run two"):
+        named_run("two", tmp_path)
+
+
+def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
+    run(tmp_path / "zero")
+    newest = run(tmp_path / "one", 2)
+    run(tmp_path / "three", 1)
+    under_way(tmp_path / "live", pid=os.getpid())
+    document = files.read_document(tmp_path / "live") | {"began_utc_ns": BEGAN_NS + 9 * DAY_NS}
+    files.write_document(tmp_path / "live", document)
+
+    assert newest_run(tmp_path) == newest
+    with pytest.raises(UsageError, match="no run that has ended"):
+        newest_run(tmp_path / "live")
+
+
+def test_named_runs_are_removed_and_nothing_else_is(tmp_path: Path) -> None:
+    run(tmp_path / "one")
+    (tmp_path / "one" / "events").mkdir()
+    (tmp_path / "one" / "events" / "s-1.jsonl").write_text("{}")
+    run(tmp_path / "two")
+    (tmp_path / "baselines").mkdir()
+
+    assert rtbench("runs", tmp_path, "--remove", "one", "--yes").stdout == f"removed {tmp_path / 'one'}\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"two", "baselines"}
+
+
+def test_nothing_is_removed_where_one_of_the_names_is_no_run(tmp_path: Path) -> None:
+    run(tmp_path / "one")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "kept.txt").write_text("kept")
+    for other in ("notes", "nothing", ".", ".."):
+        ended = rtbench("runs", tmp_path, "--remove", "one", "--remove", other, "--yes")
+
+        assert isinstance(ended.exception, UsageError)
+    assert (tmp_path / "one" / "run.json").exists()
+    assert (tmp_path / "notes" / "kept.txt").exists()
+
+
+def test_a_run_that_may_be_written_to_stays(tmp_path: Path, ended_pid: int) -> None:
+    live, elsewhere = under_way(tmp_path / "live", pid=os.getpid()), under_way(tmp_path / "far", pid=1, host="far")
+    left = under_way(tmp_path / "left", pid=ended_pid)
+    with pytest.raises(UsageError, match="live is under way, and is not removed"):
+        remove_run(live)
+    with pytest.raises(UsageError, match="may be under way on far"):
+        remove_run(elsewhere)
+    remove_run(left)
+
+    assert (live / "run.json").exists()
+    assert (elsewhere / "run.json").exists()
+    assert not left.exists()
+
+
+def test_a_link_and_a_run_with_others_in_it_stay(tmp_path: Path) -> None:
+    outer = run(tmp_path / "outer")
+    run(outer / "inner")
+    (tmp_path / "link").symlink_to(outer / "inner")
+    for folder in (outer, tmp_path / "link"):
+        with pytest.raises(UsageError, match="not removed"):
+            remove_run(folder)
+
+    assert (outer / "inner" / "run.json").exists()
+
+
+def test_a_removal_follows_no_link(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("kept")
+    folder = run(tmp_path / "run")
+    (folder / "link").symlink_to(kept)
+    remove_run(folder)
+
+    assert not folder.exists()
+    assert (kept / "file").exists()
+
+
+def test_what_is_left_of_a_removal_that_was_cut_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(tmp_path / "run")
+    (folder / "events").mkdir()
+
+    def cut(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", cut)
+        with pytest.raises(UsageError, match="cannot be removed: Operation not"):
+            remove_run(folder)
+    assert [each.name for each in kept_runs(tmp_path).runs] == ["run"]
+    remove_run(folder)
+
+    assert not folder.exists()
+
+
+def test_old_runs_are_removed_and_of_those_one_under_way_stays(tmp_path: Path) -> None:
+    run(tmp_path / "first")
+    run(tmp_path / "second", 1)
+    run(tmp_path / "third", 2)
+    under_way(tmp_path / "live", pid=os.getpid())
+    ended = rtbench("runs", tmp_path, "--older-than", "2026-11-22", "--yes")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"third", "live"}
+    assert "stays: " in ended.stdout
+    assert rtbench("runs", tmp_path, "--older-than", "2026-11-20", "--yes").stdout == "no run is to be removed\n"
+
+
+def test_ages_are_days_or_a_date() -> None:
+    assert before_utc_ns("30d", BEGAN_NS) == BEGAN_NS - 30 * DAY_NS
+    assert before_utc_ns("2026-11-20", 0) == BEGAN_NS // DAY_NS * DAY_NS
+    for age in ("30", "soon", "30 d", "2026-13-01", "-1d", ""):
+        with pytest.raises(UsageError, match="--older-than must be days"):
+            before_utc_ns(age, BEGAN_NS)
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("n", True), ("", True), ("y", False)])
+def test_a_removal_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, stays: bool) -> None:
+    folder = run(tmp_path / "one")
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
+    runs(tmp_path, remove=["one"])
+
+    assert folder.exists() == stays
+
+
+def test_where_nobody_can_answer_nothing_is_removed(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one")
+    ended = rtbench("runs", tmp_path, "--remove", "one")
+
+    assert "add --yes" in str(ended.exception)
+    assert (folder / "run.json").exists()
+
+
+def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run(tmp_path / "old")
+    newest = run(tmp_path / "new", 1)
+    (newest / "report.html").write_text("made before")
+    ended = rtbench("open", "--runs", tmp_path)
+
+    assert ended.stdout == f"{newest / 'report.html'}\n"
+    assert (newest / "report.html").read_text() == "made before"
+    assert rtbench("open", "old", "--runs", tmp_path).stdout == f"{tmp_path / 'old' / 'report.html'}\n"
+    assert (tmp_path / "old" / "report.html").stat().st_size
+    assert opened == [(tmp_path / name / "report.html").as_uri() for name in ("new", "old")]
+
+
+def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> None:
+    under_way(tmp_path / "live", pid=os.getpid())
+    ended = rtbench("open", "live", "--runs", tmp_path)
+
+    assert "is under way, and has no page yet" in str(ended.exception)
+    assert not (tmp_path / "live" / "report.html").exists()
