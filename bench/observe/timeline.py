@@ -88,7 +88,8 @@ class Timeline:
 
     `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
     `intended_ns`: when the session was meant to start, None where nobody had planned it; `called_ns`: when the call
-    arrived that it is, None where none did; `renewable`: its call goes on in another one once it is as old as one may be.
+    arrived that it is, None where none did; `renewable`: its call goes on in another one once it is as old as one may
+    be.
     """
 
     takes_deltas = True

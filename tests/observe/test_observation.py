@@ -271,7 +271,8 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [("ok", "good"), ("interrupted", "good"), ("outlived", "good"), ("abandoned", "censored"),
-     ("failed:x", "failed"), ("expired", "failed"), ("timeout:done", "failed"), ("throttled:response", "failed"), ("ok:unknown", "failed")],
+     ("failed:x", "failed"), ("expired", "failed"), ("timeout:done", "failed"), ("throttled:response", "failed"),
+     ("ok:unknown", "failed")],
 )  # fmt: skip
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
     assert outcome_class(outcome) == kind
