@@ -16,7 +16,7 @@ from bench.run import folder as files
 from bench.run.close import CLOSED, is_under_way, writer_is_gone
 from bench.run.document import Count
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 RunState = Literal["running", "closing", "ended", "killed"]
 
 
