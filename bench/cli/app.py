@@ -20,6 +20,7 @@ from bench.cli.doctor import doctor
 from bench.cli.export import export
 from bench.cli.merge import merge
 from bench.cli.open import open_run
+from bench.cli.options import options
 from bench.cli.probe import probe
 from bench.cli.replay import replay
 from bench.cli.report import report
@@ -67,6 +68,7 @@ app.command()(simulate)
 app.command()(doctor)
 app.command()(probe)
 app.command()(replay)
+app.command()(options)
 app.command()(report)
 app.command("open")(open_run)
 app.command()(runs)

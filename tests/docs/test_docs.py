@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from bench.cli.app import app
+from bench.cli.options import OptionList
 from bench.limits import LIMIT_NAMES
 from bench.load.planning.options import add_options
 from bench.measures import CATALOGUE
@@ -68,10 +69,11 @@ def test_every_column_is_explained(table: str) -> None:
 
 
 def test_every_option_of_a_run_is_in_the_readme_with_its_variable() -> None:
-    options = _Options()
+    options = OptionList()
     add_options(options)
+    names = [name.partition(" ")[0] for name, _, _ in options]
 
-    assert not missing([*options.names, *options.variables], "README.md")
+    assert not missing([*names, *(variable for _, variable, _ in options)], "README.md")
 
 
 def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
@@ -145,18 +147,3 @@ def _anchors(page: Path) -> set[str]:
 
 def _commands() -> dict[str, Any]:
     return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-class _Options:
-    """Stands in for Locust's parser and keeps the names."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.variables: list[str] = []
-
-    def add_argument_group(self, *_: Any) -> _Options:
-        return self
-
-    def add_argument(self, name: str, *, env_var: str, **_: Any) -> None:
-        self.names.append(name)
-        self.variables.append(env_var)
