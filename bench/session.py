@@ -34,6 +34,7 @@ from bench.plan.reference import Judge
 from bench.plan.turns import Expect, Interrupt, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event, Kind
+from bench.protocol.messages import FunctionOutput
 from bench.transport.base import Received, SendReceipt, Transport
 from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
@@ -127,6 +128,11 @@ class Session:
             self._tell_history(self._script.history)
         if self._script.between:
             self._microphone.open(self._transport.now_ns() + self._script.phase_ns)
+
+    @property
+    def outputs(self) -> dict[str, FunctionOutput]:
+        """What functions returned, by the ids of their calls, until somebody takes it out."""
+        return self._functions.outputs
 
     @property
     def now_ns(self) -> int:
@@ -349,9 +355,9 @@ class Session:
             self._functions.call(call, self._transport.now_ns())
         for returned in self._functions.returned(self._transport.now_ns()):
             event_id = f"{self._functions.prefix}output-{returned.number}"
-            output = self._script.dialect.function_output(returned.call_id, returned.output, event_id)
+            output = self._script.dialect.function_output(returned.said, event_id)
             self._send(OutgoingMessage(*output))
-            self._timeline.tell(inputs.CallAnswered(returned.call_id, self._transport.now_ns(), returned.wrong))
+            self._timeline.tell(inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong))
         if self._timeline.wants_to_go_on:
             self._send(OutgoingMessage(*self._script.dialect.request(*self._functions.next_request())))
 

@@ -14,7 +14,7 @@ import msgspec
 from bench.measures import CATALOGUE, ORIGIN, ORIGINS, TURN_ARRIVALS, ColumnValue, Measure, Scope, bound_ns
 from bench.observe.quality import UNJUDGED, Quality
 from bench.outcomes import is_throttled
-from bench.protocol.events import Usage
+from bench.protocol.events import FunctionCall, Usage
 from bench.protocol.limits import wait_in, wait_of
 
 TIMES = {
@@ -73,6 +73,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     reply_text: str
     input_text: str
     usage: Usage | None
+    reply_parts: tuple[str | FunctionCall, ...] = ()
+    """The reply's words and function calls, in the order in which they were whole."""
     rtt_scope: str | None = None
     sent_source: str | None = None
     """Where `requested` and `speech_end` come from: `kernel`, `user` or `mixed`; None where neither happened."""

@@ -15,7 +15,7 @@ import msgspec
 from bench.clock import Arrival
 from bench.observe.playback import Player
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, Kind
+from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind
 from bench.protocol.lengths import LONGEST_TEXT
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -60,6 +60,10 @@ class Reply:
     answer_text: str = ""
     """The words of the last item that is no commentary, which has the id `answer_id`."""
     answer_id: str = ""
+    parts: list[str | FunctionCall] = field(default_factory=list)
+    """What it is made of: words and calls, in the order in which they were whole."""
+    calls: int = 0
+    """How many of these are calls."""
     items: dict[str, ItemAudio] = field(default_factory=dict)
     """The items with audio by their ids, in the order of their first audio."""
     item: ItemAudio | None = None
@@ -117,10 +121,18 @@ class Reply:
 
     def add_text(self, text: str, item_id: str) -> None:
         """Add a part of the reply's words, of text or of a transcript."""
+        if words := text[: LONGEST_TEXT - len(self.text)]:
+            self.parts.append(words)
         self.text = _joined(self.text, text)
         if self.phases.get(item_id) != COMMENTARY:
             self.answer_text = _joined(self.answer_text if item_id == self.answer_id else "", text)
             self.answer_id = item_id
+
+    def add_calls(self, calls: Iterable[FunctionCall]) -> None:
+        """Add those of all calls so far that are new."""
+        new = list(calls)[self.calls :]
+        self.parts += new
+        self.calls += len(new)
 
     def _audio(
         self, event: Event, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int

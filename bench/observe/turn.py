@@ -312,6 +312,7 @@ class Turn:
             self.hearing.happened(event, arrival)
         elif kind in CALL_INSTANTS:
             self.calls.happened(event, arrival)
+            self.reply.add_calls(self.calls.whole.values())
         elif kind is Kind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
@@ -340,6 +341,7 @@ class Turn:
             self._await_next_reply(at_ns)
             return None
         if self.calls.end_response(event, arrival):
+            self.reply.add_calls(self.calls.whole.values())
             self.reply.await_another()
             self.state = State.CALLING
             return None
@@ -601,6 +603,7 @@ class Turn:
             network_rtt_smoothed_ns=network.rtt_ns if network else None,
             retransmits=self.retransmits,
             reply_text=reply.text,
+            reply_parts=tuple(reply.parts),
             input_text=self.hearing.text,
             usage=self.usage,
             rtt_scope=network.scope if network else None,

@@ -11,6 +11,7 @@ import msgspec
 from bench.plan.frames import PreparedScript, PreparedTurn
 from bench.plan.functions import ExpectedCall, error_of, problem_of
 from bench.protocol.events import FunctionCall
+from bench.protocol.messages import FunctionOutput
 from bench.protocol.settings import ResponseSettings
 
 NEVER = 1 << 62
@@ -22,8 +23,7 @@ class Returned(NamedTuple):
 
     due_ns: int
     number: int
-    call_id: str
-    output: str
+    said: FunctionOutput
     wrong: str
 
 
@@ -41,6 +41,8 @@ class CallHandler:
         """How ids of messages of the turn begin."""
         self.called = 0
         """How many calls of the turn were made."""
+        self.outputs: dict[str, FunctionOutput] = {}
+        """What was returned, by the ids of the calls, until somebody takes it out."""
 
     def begin(self, turn: PreparedTurn) -> None:
         """A turn begins: what is still due belongs to one that is over."""
@@ -59,7 +61,8 @@ class CallHandler:
             output = function.output(arguments, self._made[call.name])
             delay_ns = self._choices.delay_ns(function.delay)
         self._made[call.name] += 1
-        self._waiting.append(Returned(now_ns + delay_ns, self.called, call.call_id, output, wrong))
+        said = FunctionOutput(call_id=call.call_id, output=output)
+        self._waiting.append(Returned(now_ns + delay_ns, self.called, said, wrong))
         self._waiting.sort()
 
     @property
@@ -71,6 +74,7 @@ class CallHandler:
         """Take what has been returned by now, each once."""
         done = [returned for returned in self._waiting if returned.due_ns <= now_ns]
         del self._waiting[: len(done)]
+        self.outputs |= {returned.said.call_id: returned.said for returned in done}
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:

@@ -40,8 +40,9 @@ from bench.plan.turns import (
     images_of,
 )
 from bench.protocol.audio import AudioFormat
-from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, Dialect
-from bench.protocol.messages import Message
+from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
+from bench.protocol.events import FunctionCall
+from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -169,7 +170,7 @@ class PreparedScript:
     """What one session says, in the words of one dialect.
 
     `set_up`: what opens it, in this order: messages that are sent, and events that are waited for, none where the
-    start is `pipelined`. `history`: the messages that were said before the first turn, which `said_before` are encoded.
+    start is `pipelined`. `history`: what was said before the first turn, which is `said_before`, encoded.
     `renew_after_ns`: as `Script.renew_after_s`. `between`: what an open
     microphone records before the first turn. `phase_ns`: so long after the session is ready it begins, for the chunks
     of sessions that start together would else all be due in one instant. `variables_row`: from 1, None without
@@ -191,13 +192,13 @@ class PreparedScript:
     functions: Mapping[str, Function] = field(default_factory=dict)
     choices: Choices = field(default_factory=lambda: Choices(0, 0))
     """What differs from other sessions and is drawn while it goes on: how long functions take."""
-    said_before: tuple[Message, ...] = ()
+    said_before: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
 
-    def after(self, messages: Sequence[Message]) -> PreparedScript:
-        """The same for a session in which these messages were said before."""
-        history = tuple(OutgoingMessage(*self.dialect.message(message, MESSAGE_ID)) for message in messages)
-        return replace(self, history=history, said_before=tuple(messages))
+    def after(self, said: Sequence[SaidItem]) -> PreparedScript:
+        """The same for a session in which this was said before."""
+        history = tuple(OutgoingMessage(*_said_again(item, self.dialect)) for item in said)
+        return replace(self, history=history, said_before=tuple(said))
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
@@ -441,6 +442,16 @@ class Repertoire:
     @property
     def _format(self) -> AudioFormat:
         return self.dialect.input_formats[self.script.session.input_format]
+
+
+def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:
+    match item:
+        case Message():
+            return dialect.message(item, MESSAGE_ID)
+        case FunctionCall():
+            return dialect.function_call(item, MESSAGE_ID)
+        case FunctionOutput():
+            return dialect.function_output(item, MESSAGE_ID)
 
 
 def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:

@@ -12,10 +12,12 @@ from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.events import Event, Kind
-from bench.protocol.messages import Message
+from bench.protocol.events import Event, FunctionCall, Kind
+from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 
+SaidItem = Message | FunctionCall | FunctionOutput
+"""An item of a conversation, as a client can say it again."""
 SESSION_PREFIX = "session-"
 """How the client's ids of those messages begin without which a session is not what its script says."""
 SET_UP_ID = f"{SESSION_PREFIX}update"
@@ -130,7 +132,10 @@ class Dialect(Protocol):
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         """The wish for a response, where the service does not start one by itself."""
 
-    def function_output(self, call_id: str, output: str, event_id: str) -> ClientMessage:
+    def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
+        """A call that the service made in another session; what the function returned is to follow."""
+
+    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
         """What the function returned that the service called."""
 
     def cancel(self, event_id: str) -> ClientMessage:

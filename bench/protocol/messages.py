@@ -27,3 +27,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     text: str
     image: Image | None = None
+
+
+class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function returned that the service called, by the call's id."""
+
+    call_id: str
+    output: str

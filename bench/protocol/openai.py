@@ -34,7 +34,7 @@ from bench.protocol.events import (
 from bench.protocol.extra import Keys, conflict, merged
 from bench.protocol.lengths import LONGEST_ARGUMENTS, LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
-from bench.protocol.messages import Message
+from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection, without_none
 from bench.protocol.tokens import UnreadableError, tokens_in
 
@@ -332,8 +332,12 @@ class OpenAI(ABC):
         )
         return self._message(Act.REQUEST, event_id, **({"response": response} if response else {}))
 
-    def function_output(self, call_id: str, output: str, event_id: str) -> ClientMessage:
-        item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
+        item = {"type": FUNCTION_CALL, "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+        return self._message(Act.ITEM, event_id, item=item)
+
+    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
+        item = {"type": "function_call_output", "call_id": returned.call_id, "output": returned.output}
         return self._message(Act.ITEM, event_id, item=item)
 
     def cancel(self, event_id: str) -> ClientMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,14 +18,16 @@ from bench.load.playing.step_player import perform_all
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
+from bench.plan.functions import Function
 from bench.plan.turns import AddMessage, Pause, Step
 from bench.protocol.openai_ga import GA
 from bench.session import Session
-from bench.simulator.profile import default_profile
+from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
 from bench.transport.base import Closure
 from bench.transport.memory import PeerAnswer, VirtualClock
 from tests.helpers import MS, Listening, S, build_message, error, respond, say
 from tests.load.live_run import Stand
+from tests.test_conversations import ORDER
 from tests.test_talking import (
     EDGES,
     SPEECH,
@@ -36,18 +38,20 @@ from tests.test_talking import (
     Talked,
     Truth,
     build_script,
+    decoded,
     speak,
 )
 
 NEVER = 1 << 62
+PROFILE = replace(default_profile(), speed=2.0)
 LIMIT = "Your session hit the maximum duration of 60 minutes."
 
 
 class Capped(Simulator):
     """Ends its session when that is so old."""
 
-    def __init__(self, seed: int, at_ns: int, cap_ns: int) -> None:
-        super().__init__(GA, replace(default_profile(), speed=2.0), seed, at_ns)
+    def __init__(self, profile: Profile, seed: int, at_ns: int, cap_ns: int) -> None:
+        super().__init__(GA, profile, seed, at_ns)
         self._ends_ns = at_ns + cap_ns
 
     def next_due_ns(self) -> int | None:
@@ -77,8 +81,16 @@ class Heard(Listening):
 class Switchboard:
     """Connects each session of a call to a simulated service of its own, `cap_ns` after which that ends it."""
 
-    def __init__(self, script: PreparedScript, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1) -> None:
+    def __init__(
+        self,
+        script: PreparedScript,
+        cap_ns: int = NEVER >> 1,
+        ends_ns: int = NEVER,
+        seed: int = 1,
+        profile: Profile = PROFILE,
+    ) -> None:
         self.script, self._cap_ns, self._ends_ns, self._seed = script, cap_ns, ends_ns, seed
+        self._profile = profile
         self.clock = VirtualClock(START_NS)
         self.legs: list[Leg] = []
         self.services: list[Simulator] = []
@@ -93,7 +105,7 @@ class Switchboard:
         return self.legs[-1]
 
     def connect(self, leg: Leg, script: PreparedScript) -> Session:
-        self.services.append(Capped(self._seed + len(self.legs), self.clock.now_ns, self._cap_ns))
+        self.services.append(Capped(self._profile, self._seed + len(self.legs), self.clock.now_ns, self._cap_ns))
         self.histories.append(len(script.history))
         transport = PatientTransport(self.services[-1], self.clock)
         return Session(script, transport, leg.timeline, leg.played, self.ending)
@@ -118,17 +130,35 @@ class Switchboard:
     def turns(self) -> list[TurnObservation]:
         return [turn for leg in self.turns_of_legs for turn in leg]
 
-    def told(self, leg: int) -> list[tuple[str, str]]:
-        """(role, words) of the messages that the service of a leg was told before its first turn."""
+    def told(self, leg: int) -> list[tuple[str, ...]]:
+        """What the service of a leg was told before its first turn."""
         events = [event for _, event in self.services[leg].heard]
         items = [event["item"] for event in events if event["event_id"] == "session-message"]
-        return [(item["role"], item["content"][0]["text"]) for item in items[: self.histories[leg]]]
+        return [said(item) for item in items[: self.histories[leg]]]
+
+    def replied(self, leg: int) -> list[tuple[str, ...]]:
+        """What the service of a leg has said, with what each call returned behind it."""
+        heard = [event["item"] for _, event in self.services[leg].heard if "item" in event]
+        returned = {item["call_id"]: said(item) for item in heard if item["type"] == "function_call_output"}
+        sent = [decoded(message.body) for message in self.services[leg].said]
+        items = [item for event in sent if event["type"] == "response.done" for item in event["response"]["output"]]
+        behind = [[said(item), *([returned[item["call_id"]]] if "call_id" in item else [])] for item in items]
+        return [item for pair in behind for item in pair]
+
+
+def said(item: Any) -> tuple[str, ...]:
+    """An item of a conversation: (role, words), (name, call id, arguments) or (call id, what was returned)."""
+    if item["type"] == "message":
+        (part,) = item["content"]
+        return item["role"], part.get("text") or part["transcript"]
+    return tuple(item[key] for key in ("name", "call_id", "arguments", "output") if key in item)
 
 
 def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
+         profile: Profile = PROFILE, functions: Mapping[str, Function] | None = None,
          **session: Any) -> Switchboard:  # fmt: skip
-    script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S))
-    exchange = Switchboard(script, cap_ns, ends_ns, seed)
+    script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S), functions=functions or {})
+    exchange = Switchboard(script, cap_ns, ends_ns, seed, profile)
     made = Call(script, exchange)
     if made.connect():
         if made.open():
@@ -162,6 +192,44 @@ def test_the_new_session_is_told_what_was_said_so_far() -> None:
         ("assistant", spoken.reply_text),
         ("system", "By the way."),
     ]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    functions=st.builds(
+        FunctionCalls,
+        parallel=st.sampled_from([(1, 1), (2, 3)]),
+        rounds=st.integers(1, 3),
+        preamble=st.sampled_from([0.0, 1.0]),
+        wrong_name=st.sampled_from([0.0, 1.0]),
+    ),
+    parts=st.builds(AnswerParts, share=st.sampled_from([0.0, 1.0])),
+    seed=st.integers(0, 99),
+)
+def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_returned(
+    functions: FunctionCalls, parts: AnswerParts, seed: int
+) -> None:
+    profile = replace(PROFILE, functions=functions, parts=parts)
+    finds = {ORDER.name: Function(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
+    exchange = call(say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed)
+
+    assert len(exchange.legs) == 2
+    hello, *replied = exchange.told(1)
+    assert hello == ("user", "Hello")
+    assert replied == exchange.replied(0)
+    assert any(len(item) == 3 for item in replied), "a call was told"
+    assert "error" not in {message.type for message in exchange.services[1].said}
+    assert exchange.sessions[1].instants.keys() >= {"history_taken"}
+
+
+def test_a_call_whose_function_has_not_returned_is_not_told() -> None:
+    finds = {ORDER.name: Function(ORDER, delay=60)}
+    exchange = call(say(), say(), after_s=3_600, cap_ns=3 * S, profile=default_profile(), functions=finds,
+                    tools=(ORDER,))  # fmt: skip
+
+    assert exchange.turns[0].outcome == "expired"
+    assert exchange.turns[0].function_calls == 1
+    assert exchange.told(1) == [("user", "Hello")]
 
 
 def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:

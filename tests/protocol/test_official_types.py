@@ -12,7 +12,8 @@ from openai.types.beta import realtime as beta
 from pydantic import BaseModel
 
 from bench.protocol.base import ClientMessage, Dialect
-from bench.protocol.messages import Image, Message, Role
+from bench.protocol.events import FunctionCall
+from bench.protocol.messages import FunctionOutput, Image, Message, Role
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -48,6 +49,18 @@ def test_a_message_is_an_item_of_its_role(dialect: Dialect, said: Message) -> No
 
     assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", said.role, "Hello")
     assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(said.role, "input_text")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+def test_a_call_of_another_session_is_an_item_and_so_is_what_it_returned(dialect: Dialect) -> None:
+    event = OFFICIAL[dialect].ConversationItemCreateEvent
+    call = read_as(event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")).item
+    output = read_as(event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")).item
+
+    assert (call.type, call.call_id, call.name, call.arguments) == (
+        "function_call", "c1", "find_parcel", '{"order": "7"}'
+    )  # fmt: skip
+    assert (output.type, output.call_id, output.output) == ("function_call_output", "c1", "here")
 
 
 def test_an_image_stands_behind_the_words_that_it_goes_with() -> None:

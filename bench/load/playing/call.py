@@ -61,7 +61,7 @@ class Call:
         return leg
 
     def _hear(self, turn: TurnObservation) -> None:
-        self._said.note_turn(turn)
+        self._said.note_turn(turn, self._session.outputs)
         if self.hear_turn is not None:
             self.hear_turn(turn)
 
@@ -116,7 +116,7 @@ class Call:
         self.end()
         self._leg = self._next_leg()
         self._leg.timeline.tell(inputs.Renews(before.heard_ns))
-        self._script = self._script.after(self._said.messages)
+        self._script = self._script.after(self._said.items)
         return self.connect() and self.open()
 
     def await_turn(self) -> None:
