@@ -199,7 +199,10 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     assert cuts == ({next(iter(said)): played_ns // MS} if turn.wasted_audio_ns else {})
     assert talk.session.service_errors == 0, "never more than was received"
     last_ns = max(at_ns for audio in said.values() for at_ns, _ in audio)
-    assert turn.instants.get("quiet") == (last_ns if last_ns > turn.instants["barge_in"] else None)
+    done = [(at_ns, event["response"]["status"]) for at_ns, event in said_in(talk, turn.response_id, "response.done")]
+    stopped = done[0][1] == "cancelled"
+    assert turn.instants.get("quiet") == (last_ns if stopped and last_ns > turn.instants["barge_in"] else None)
+    assert turn.instants.get("cancelled") == (done[0][0] if stopped else None)
     return played_ns
 
 

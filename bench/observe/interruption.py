@@ -27,6 +27,10 @@ class Interruption:
     widths_ns: dict[str, int] = field(default_factory=dict)
     stopped_ns: int | None = None
     """When the player was stopped."""
+    spoken_ns: int | None = None
+    """When all was said that interrupts."""
+    cancelled: bool = False
+    """Whether the service ended the response because of it."""
     uncut: int = 0
     """How many items were truncated, and the service has not said so."""
 

@@ -220,12 +220,18 @@ class Timeline:
         self._instants["history_begun"], self.history_left = begun.at_ns, begun.messages
 
     def _mark_barge_in(self, turn: Turn, marks: Sequence[str]) -> None:
-        """Mark when the caller began to interrupt the reply that is played, or a sound began during it."""
+        """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""
         hearing = turn.hearing
-        if "speech_begin" in marks and turn.interrupts is not None:
-            turn.interrupts.began(hearing.instants["speech_begin"], hearing.widths_ns["speech_begin"])
-        if "barge_in" in marks and turn.interruption is not None:
-            turn.interruption.began(*hearing.unmark("barge_in"))
+        if turn.interrupts is not None:
+            if "speech_begin" in marks:
+                turn.interrupts.began(hearing.instants["speech_begin"], hearing.widths_ns["speech_begin"])
+            if "speech_end" in marks:
+                turn.interrupts.spoken_ns = hearing.instants["speech_end"]
+        if turn.interruption is not None:
+            if "barge_in" in marks:
+                turn.interruption.began(*hearing.unmark("barge_in"))
+            if "sound_end" in marks:
+                turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 
     def _await_interruption(self, awaited: InterruptionAwaited) -> None:
         self._wake_ns, self._interrupted = NOT_KNOWN, self._current()

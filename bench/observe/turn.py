@@ -36,7 +36,7 @@ from bench.units import NS_PER_S
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NEVER_NS = 1 << 62
 AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
-"""Instants of an interrupted reply that are another's, where that came after the interruption."""
+"""Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
 UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
@@ -325,6 +325,7 @@ class Turn:
         if event.status == "completed":
             return self._completion(event, arrival)
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
+            self.interruption.cancelled = True
             return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
@@ -482,9 +483,10 @@ class Turn:
             instants["function_audible"] = answer.player.first_audible_ns
         if self.interruption is None:
             return instants
-        begun_ns = self.interruption.instants.get("barge_in", NEVER_NS)
-        after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
-        instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
+        if self.interruption.cancelled:
+            begun_ns = self.interruption.instants.get("barge_in", NEVER_NS)
+            after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
+            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
         return instants | self.interruption.instants
 
     def _errors_ns(self) -> dict[str, int]:
@@ -540,7 +542,10 @@ class Turn:
         interruption = self.interruption
         if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
             return None
-        return max(0, self.reply.playback_ends_ns - interruption.instants["barge_in"])
+        ends_ns = self.reply.playback_ends_ns
+        if interruption.spoken_ns is not None:
+            ends_ns = min(ends_ns, interruption.spoken_ns)
+        return max(0, ends_ns - interruption.instants["barge_in"])
 
     @property
     def _dead_air_ns(self) -> int | None:

@@ -53,8 +53,8 @@ AS_SESSION = ResponseSettings()
 """Of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
 EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
-OF_SPEECH, OF_SOUND = ("speech_begin", "speech_end"), ("barge_in",)
-"""The instants at which what the caller says begins and ends; of a sound it counts only when it begins."""
+OF_SPEECH, OF_SOUND = ("speech_begin", "speech_end"), ("barge_in", "sound_end")
+"""The instants at which what the caller says begins and ends, and a sound."""
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"
 

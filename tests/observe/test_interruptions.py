@@ -99,6 +99,41 @@ def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the
     assert {"barge_in_quiet", "barge_in_cancelled"}.isdisjoint(turn.measures_ns())
 
 
+def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -> None:
+    """It goes on when the caller begins to speak, and is done before the service hears that."""
+    talk = playing()
+    interrupts(talk, 1_000)
+    talk.hear(1_040, audio())
+    talk.hear(1_050, part_done(GA, "audio", "r1"), done("r1"))
+    talk.hear(1_080, speech_started("item_b"))
+    turn, *_ = talk.take(100_000)
+
+    assert (turn.outcome, turn.yielded) == ("interrupted", True)
+    assert {"barge_in_quiet", "barge_in_cancelled"}.isdisjoint(turn.measures_ns())
+
+
+def test_a_sound_stops_no_response_and_both_speak_until_it_is_over() -> None:
+    talk = playing("backchannel")
+    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.send(1_600, "input_audio_buffer.append", audio_bytes=4_800, moments={"sound_end": 0})
+    talk.hear(1_700, audio(), part_done(GA, "audio", "r1"), done("r1"))
+    talk.timeline.expire(at(10_000))
+    (turn,) = talk.take(100_000)
+
+    assert (turn.outcome, turn.overlap_ns) == ("ok", 600 * MS)
+    assert not [name for name in turn.measures_ns() if name.startswith("barge_in")]
+
+
+def test_both_speak_until_the_caller_has_said_all_where_a_reply_does_not_yield() -> None:
+    talk = playing(whole=True)
+    interrupts(talk, 1_000)
+    talk.end_speech(1_900)
+    talk.timeline.expire(at(4_150))
+    (turn,) = talk.take(4_151)
+
+    assert (turn.outcome, turn.yielded, turn.overlap_ns) == ("ok", False, 900 * MS)
+
+
 def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> None:
     talk = playing(whole=True)
     interrupts(talk, 1_000)
