@@ -44,6 +44,14 @@ from reports.wording import remarks, words
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
+INTERRUPTED = (
+    *("barge_in_yield", "barge_in_detected", "barge_in_quiet", "barge_in_cancelled", "barge_in_late_audio"),
+    *("audio_wasted", "overlap", "truncate_ack"),
+)
+CALLED = (
+    *("function_named", "function_call", "function_time", "function_answer"),
+    *("function_voice_to_voice", "function_voice_to_voice_less_own", "dead_air"),
+)
 HEADS = {"turn": "By turn number", "age": "By session age", "context": "By input tokens"}
 SEGMENTS_MEAN = (
     "Each segment is named by the instant that ends it; they begin with the end of speech. Where an instant is "
@@ -148,6 +156,24 @@ def hearing(summary: Summary) -> Section | None:
             blocks += [Fold("In numbers", [measures(summary, callers)], open=not played)]
             blocks += note(grown(summary))
     return Section("heard", "What was heard", "What did the caller hear?", blocks) if blocks else None
+
+
+def interruptions(summary: Summary) -> Section | None:
+    """How replies ended that were interrupted, or heard a sound; None where none was."""
+    question = "How soon is it quiet when interrupted?"
+    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED)
+
+
+def functions(summary: Summary) -> Section | None:
+    """What the calls of functions took, on the service's side and on ours; None where none was called."""
+    if not _rows(summary, ("function_call",)):
+        return None
+    return _conversation(summary, "functions", "Function calls", "How long do function calls take?", CALLED)
+
+
+def _conversation(summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...]) -> Section | None:
+    rows = _rows(summary, names)
+    return Section(anchor, title, question, [measures(summary, rows)]) if rows else None
 
 
 def _detected(summary: Summary) -> str:

@@ -120,6 +120,8 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         calls.by_load(summary),
         calls.segments(summary),
         calls.hearing(summary),
+        calls.interruptions(summary),
+        calls.functions(summary),
         sections.rates(summary),
         sections.steps(summary),
         calls.along(summary),

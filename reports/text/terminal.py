@@ -17,6 +17,8 @@ from reports.wording import arriving, remarks, words
 from reports.wording.failings import second
 from reports.wording.sentences import headline, heard
 
+INTERRUPTED = ("barge_in_yield", "audio_wasted")
+CALLED = ("function_call", "function_time", "function_answer")
 QUOTED = 3
 SHOWN = 4
 INCIDENTS = 3
@@ -48,6 +50,8 @@ def _closing(summary: Summary) -> Iterable[Part]:
     alone = len(summary.targets) == 1
     for row in [row for row in summary.breakdowns if row.step == ALL and alone][:SHOWN]:
         yield Named("segments", [words.breakdown(row, summary)])
+    yield Named("interrupted", words.medians(summary, INTERRUPTED))
+    yield Named("functions", words.medians(summary, CALLED))
     yield Named("drift", [drift.suspected(summary.drifts)])
     yield Named("slope", words.slopes(summary))
     yield Named("detection", _detection(summary))

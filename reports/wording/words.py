@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
@@ -282,6 +283,16 @@ def rates(summary: Summary) -> list[str]:
         shown = f"{figure} ({interval}; {rate_counts(rate)})" if rate.published else rate_counts(rate)
         lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
     return lines
+
+
+def medians(summary: Summary, names: Sequence[str]) -> list[str]:
+    """barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms: of these measures, by target where several."""
+    shown = [f for name in names for f in summary.measures if f.measure == name and f.step == ALL]
+    named = len({f.label for f in shown}) > 1
+    return [
+        f"{f.measure} p50{f' on {f.label}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
+        for f in shown
+    ]
 
 
 def slopes(summary: Summary) -> list[str]:

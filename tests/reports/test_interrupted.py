@@ -1,0 +1,68 @@
+"""What a report says of interruptions and function calls: in the terminal, and on the page in sections of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.units import NS_PER_MS
+from reports.page.page import html
+from reports.summary.summary import Summary
+from reports.text.terminal import terminal
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+from tests.reports.test_summary import rewrite
+
+PLAN = Plan(sessions=40, turns=2, targets=("west", "east"))
+ANCHORS = ('id="interruptions"', 'id="functions"')
+
+
+def interrupted(index: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Every reply is interrupted after a second, and silent 100 to 139 ms later."""
+    began_ns = 1_000 * NS_PER_MS
+    silent_ns = began_ns + (100 + index % 40) * NS_PER_MS
+    return row | {"barge_in_at_ns": began_ns, "silent_at_ns": silent_ns, "wasted_audio_ns": 2_000 * NS_PER_MS}
+
+
+def calling(_: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Every turn calls a function, 300 ms after what its latency counts from."""
+    named_ns = (row["requested_at_ns"] or row["speech_end_at_ns"]) + 300 * NS_PER_MS
+    return row | {"call_named_at_ns": named_ns, "call_done_at_ns": named_ns, "function_time_ns": 50 * NS_PER_MS}
+
+
+def summary_of(folder: Path, change: Any) -> Summary:
+    synthetic.write(folder, PLAN)
+    return rewrite(folder, change)
+
+
+def line_of(summary: Summary, name: str) -> str:
+    """What the terminal says beside a name, in one line."""
+    lines = terminal(summary, 1_000).splitlines()
+    return next((line for line in lines if line.startswith(name)), "").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_how_soon_it_is_quiet_is_told_at_once_of_each_target(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, interrupted)
+
+    said = line_of(summary, "interrupted")
+    assert all(f"barge_in_yield p50 on {target} 1" in said for target in PLAN.targets)
+    assert "audio_wasted p50 on west 2,000" in said
+    assert line_of(summary, "functions") == ""
+    assert [anchor in html(summary) for anchor in ANCHORS] == [True, False]
+
+
+def test_what_function_calls_take_is_told_at_once(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, calling)
+
+    said = line_of(summary, "functions")
+    assert "function_call p50 on west 300 (300 – 300), max 300 ms" in said
+    assert "function_time p50 on east 50 (50 – 50), max 50 ms" in said
+    assert line_of(summary, "interrupted") == ""
+    assert [anchor in html(summary) for anchor in ANCHORS] == [False, True]
+
+
+def test_a_run_without_either_says_nothing_of_them(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, lambda _, row: row)
+
+    assert not line_of(summary, "interrupted") + line_of(summary, "functions")
+    assert not any(anchor in html(summary) for anchor in ANCHORS)
