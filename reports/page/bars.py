@@ -54,7 +54,8 @@ def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: st
         if row:
             plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
         for place, (colour, figures) in enumerate(group):
-            _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
+            with plot.of(colour):
+                _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
     plot.text(0, plot.y0 + 33, "filled p50, open p95", "lab")
     return plot
 

@@ -42,9 +42,10 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
     plot.x_axis(x, _ticks(end, half=half), _percentile_tick, "percentile, by nines", grid=True)
     for curve in curves:
-        _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
-    if len(curves) > COLOURS:
-        _marks(plot, curves, x, y)
+        with plot.of(curve.colour):
+            _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
+            if len(curves) > COLOURS:
+                _marks(plot, curve, x, y)
     _shelf(plot, failing, x, half=half)
     _read_curves(plot, curves, x)
     return plot
@@ -77,13 +78,12 @@ def _curve(plot: Plot, curve: Curve, x: Scale, y: Scale, *, bands: bool) -> None
         plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + SHELF, f"curve thin {cls}")
 
 
-def _marks(plot: Plot, curves: Sequence[Curve], x: Scale, y: Scale) -> None:
-    """Each curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
-    for curve in curves:
-        for estimate in curve.points:
-            if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
-                at = x.clip(estimate.p), y.clip(estimate.value)
-                plot.dot(*at, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, curve.target)
+def _marks(plot: Plot, curve: Curve, x: Scale, y: Scale) -> None:
+    """A curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
+    for estimate in curve.points:
+        if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
+            at = x.clip(estimate.p), y.clip(estimate.value)
+            plot.dot(*at, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, curve.target)
 
 
 def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
@@ -98,17 +98,20 @@ def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
 def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, half: bool) -> None:
     """Where each curve meets the shelf, and the share of failed turns; labels in rows so that they never overlap."""
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
-        at = x.clip(1 - curve.failed / curve.n)
-        tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
-        plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
-        text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
-        if len(failing) > LABELLED:
-            continue
-        left = at > (plot.x0 + plot.x1) / 2
-        lift = 5 if len(failing) == 1 else 5 + 13 * max(0, 1 - row)
-        plot.text(
-            at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start"
-        )
+        with plot.of(curve.colour):
+            _meets(plot, curve, x, half=half, row=row, of=len(failing))
+
+
+def _meets(plot: Plot, curve: Curve, x: Scale, *, half: bool, row: int, of: int) -> None:
+    at = x.clip(1 - curve.failed / curve.n)
+    tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
+    plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
+    if of > LABELLED:
+        return
+    text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
+    left = at > (plot.x0 + plot.x1) / 2
+    lift = 5 if of == 1 else 5 + 13 * max(0, 1 - row)
+    plot.text(at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start")
 
 
 def _read_curves(plot: Plot, curves: Sequence[Curve], x: Scale) -> None:

@@ -29,20 +29,25 @@ def limits(frame: Quota) -> Plot:
     x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
     for place, one in shown:
-        plot.text(plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 60)}", f"dl t{tone(place)}")
-        top += GAP
-        if one.remaining:
-            plot.y1, plot.y0 = int(top), int(top) + SHARE
-            _shares(plot, one, place, x)
-            top += SHARE + (APART if one.counts.any() else 0)
-        if one.counts.any():
-            plot.y1, plot.y0 = int(top), int(top) + COUNT
-            _counts(plot, one, place, frame.bin_s, x)
-            top += COUNT
+        with plot.of(place):
+            _target(plot, one, place, frame.bin_s, x, top)
+        top += GAP + _tall(one)
     plot.y0, plot.y1 = ground, 0
     plot.time_axis(x, 10)
     _read(plot, frame, [one for _, one in shown], x)
     return plot
+
+
+def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale, top: float) -> None:
+    plot.text(plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 60)}", f"dl t{tone(place)}")
+    top += GAP
+    if one.remaining:
+        plot.y1, plot.y0 = int(top), int(top) + SHARE
+        _shares(plot, one, place, x)
+        top += SHARE + APART
+    if one.counts.any():
+        plot.y1, plot.y0 = int(top), int(top) + COUNT
+        _counts(plot, one, place, bin_s, x)
 
 
 def _tall(one: Throttling) -> int:

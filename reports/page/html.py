@@ -49,6 +49,8 @@ class Page:
     beside: str = ""
     """said beside the badges"""
     footer: Inline = ""
+    targets: Sequence[str] = ()
+    """of a page whose figures show several: what is switched off and on, in their order"""
     struck: bool = False
     """no figure of it may be used"""
 

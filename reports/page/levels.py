@@ -84,8 +84,9 @@ def _waits(plot: Plot, pools: Sequence[ByLoad], x: Scale) -> None:
     ends: list[End] = []
     for row, pool in enumerate(pools):
         placed = [*zip(_places(pool, x, row, len(pools)), pool.levels, strict=True)]
-        ends += _curve(plot, [(at, level.p50) for at, level in placed if level.p50.published], pool, y)
-        ends += _curve(plot, [(at, level.p95) for at, level in placed if level.has_p95], pool, y)
+        with plot.of(pool.target):
+            ends += _curve(plot, [(at, level.p50) for at, level in placed if level.p50.published], pool, y)
+            ends += _curve(plot, [(at, level.p95) for at, level in placed if level.has_p95], pool, y)
     label_ends(plot, ends)
 
 
@@ -121,7 +122,8 @@ def _rates(plot: Plot, pools: Sequence[ByLoad], x: Scale) -> None:
     for kind, of_pools in enumerate(kinds):
         for row, (pool, rates) in enumerate(zip(pools, of_pools, strict=True)):
             at = _places(pool, x, kind * len(pools) + row, len(kinds) * len(pools))
-            _marks(plot, at, rates, y, pool.target, " open" if kind else "")
+            with plot.of(pool.target):
+                _marks(plot, at, rates, y, pool.target, " open" if kind else "")
 
 
 def _marks(plot: Plot, at: list[float], rates: list[Rate], y: Scale, target: int, style: str) -> None:

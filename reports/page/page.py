@@ -56,6 +56,7 @@ def page_of(summary: Summary) -> Page:
         sections=[*shown, _how(summary, definitions)],
         definitions=definitions,
         footer=_footer(summary),
+        targets=summary.targets if len(summary.targets) > 1 else (),
     )
 
 

@@ -38,7 +38,8 @@ def over_time(frame: OverTime) -> Plot:
     for row, panel in enumerate(frame.panels):
         bottom = 24 + row * (tall + gap) + tall
         plot.y0, plot.y1 = bottom, bottom - tall
-        _panel(plot, panel, frame, x)
+        with plot.of(panel.colour):
+            _panel(plot, panel, frame, x)
         _veil(plot, frame, x, tall, label=row == 0)
     plot.y0 = ground
     if has_active:

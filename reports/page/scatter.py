@@ -31,11 +31,12 @@ def scatter(ways: Ways, w: int) -> Plot:
     plot.x_axis(x, ticks, lambda v: ms(v) if v else "0", "network_rtt, the session’s shortest")
     plot.text(plot.x0, plot.y1 - 10, "ttfa_less_rtt, the session’s median", "lab")
     for way in ways.ways:
-        if way.marks is None:
-            _hexagons(plot, way)
-        else:
-            places = [(x(rtt), y(rest)) for rtt, rest in zip(*way.marks, strict=True)]
-            plot.dots(places, shape(way.colour), f"specks s{tone(way.colour)}", 2.6)
+        with plot.of(way.colour):
+            if way.marks is None:
+                _hexagons(plot, way)
+            else:
+                places = [(x(rtt), y(rest)) for rtt, rest in zip(*way.marks, strict=True)]
+                plot.dots(places, shape(way.colour), f"specks s{tone(way.colour)}", 2.6)
     return plot
 
 

@@ -45,8 +45,9 @@ def speech(talks: Sequence[Talk]) -> Plot:
         top = plot.y1 + 4 + row * PITCH
         if row:
             plot.line(0, top - 2, plot.x1, top - 2, "grid")
-        _who(plot, talk, top)
-        _talk(plot, talk, x, top + 34, top + 76)
+        with plot.of(talk.colour):
+            _who(plot, talk, top)
+            _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
     plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
     return plot

@@ -42,7 +42,8 @@ def connect(stacks: Sequence[Stack]) -> Plot:
         word = "typical start (p50)" if stack.p == 0.5 else f"slow start (p{stack.p * 100:g})"
         label = f"{shortened(stack.target, 24)}, {word}"
         parts = [(j, PHASES[j], value) for j, value in enumerate(stack.parts)]
-        _bar(plot, row, label, stack.colour, (0.0, longest), parts)
+        with plot.of(stack.colour):
+            _bar(plot, row, label, stack.colour, (0.0, longest), parts)
     return plot
 
 
@@ -64,7 +65,8 @@ def segments(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
         target, title = shortened(targets[row.target], 40), shortened(row.title, 80)
         label = f"{target}, {title}: {plural(row.turns, 'turn')}"
         parts = [(SHADES[segment.end], segment.name, row.mean_ms(segment)) for segment in row.segments]
-        _bar(plot, place, label, row.target, (low, high), parts)
+        with plot.of(row.target):
+            _bar(plot, place, label, row.target, (low, high), parts)
     return plot
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TypeVar
 
@@ -125,6 +126,13 @@ class Plot:
 
     def add(self, element: str) -> None:
         self.parts.append(element)
+
+    @contextmanager
+    def of(self, target: int) -> Iterator[None]:
+        """Whatever is added meanwhile is of this target: a reader may switch it off."""
+        self.add(f'<g class="o{target}">')
+        yield
+        self.add("</g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
         self.add(f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}" text-anchor="{anchor}">{clean(text)}</text>')
@@ -243,7 +251,7 @@ def frame(
     for row, entries in enumerate(rows):
         x = float(left)
         for target, text in entries:
-            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl t{tone(target)}")
+            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl t{tone(target)} n{target}")
             x += _width(text)
     return plot
 

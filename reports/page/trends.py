@@ -57,7 +57,8 @@ def along(trend: Along, w: int) -> Plot:
     _axis(plot, trend, x, what)
     ends: list[End] = []
     for course in trend.courses:
-        ends += _course(plot, course, trend, x, y, banded=len(trend.courses) <= COLOURS)
+        with plot.of(course.colour):
+            ends += _course(plot, course, trend, x, y, banded=len(trend.courses) <= COLOURS)
     if len(trend.courses) <= 2:
         label_ends(plot, ends)
     if counted:
@@ -116,7 +117,8 @@ def label_ends(plot: Plot, ends: list[End]) -> None:
     below = -math.inf
     for height, at, label, colour in sorted(ends):
         below = max(height + 4, below + APART)
-        plot.text(at + 8, below, label, f"lab t{tone(colour)}")
+        with plot.of(colour):
+            plot.text(at + 8, below, label, f"lab t{tone(colour)}")
 
 
 def _counts(plot: Plot, trend: Along, x: Scale) -> None:

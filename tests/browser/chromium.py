@@ -61,8 +61,11 @@ class Browser:
         return message
 
     @contextmanager
-    def page(self, file: Path, width: int, height: int, theme: str) -> Iterator[Page]:
-        """A file opened in a window of so many pixels, by someone who prefers this theme (light or dark)."""
+    def page(self, file: Path, width: int, height: int, theme: str, *, scripts: bool = True) -> Iterator[Page]:
+        """A file opened in a window of so many pixels, by someone who prefers this theme (light or dark).
+
+        `scripts`: whether those of the page run; those of a test always do.
+        """
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
@@ -71,6 +74,7 @@ class Browser:
         page.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
         page.ask("Emulation.setFocusEmulationEnabled", enabled=True)
+        page.ask("Emulation.setScriptExecutionDisabled", value=not scripts)
         page.ask("Page.navigate", url=file.resolve().as_uri())
         self.wait_for("Page.loadEventFired", session)
         try:
