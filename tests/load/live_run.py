@@ -114,6 +114,7 @@ class Stand:
         auth: Auth = None,
         spool: Spool | None = None,
         demand: Demand = CLOSED_LOOP,
+        per_minute: float | None = None,
         **given: Any,
     ) -> None:
         (folder / "talk.yaml").write_text(text)
@@ -127,7 +128,7 @@ class Stand:
         plays = plays_of_arms(loaded_parts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         arms = [
-            Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(None))
+            Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(per_minute))
             for target in self.targets
         ]
         self.stopped: list[str] = []

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import gevent
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,8 +26,8 @@ from bench.session import Session
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
 from bench.transport.base import Closure
 from bench.transport.memory import PeerAnswer, VirtualClock
-from tests.helpers import MS, Listening, S, build_message, error, respond, say
-from tests.load.live_run import Stand
+from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
+from tests.load.live_run import FakeDialer, Stand
 from tests.test_conversations import ORDER
 from tests.test_talking import (
     EDGES,
@@ -95,6 +96,8 @@ class Switchboard:
         self.legs: list[Leg] = []
         self.services: list[Simulator] = []
         self.histories: list[int] = []
+        self.place_ns = 0
+        """When the next session has its place among the starts."""
 
     def leg(self, number: int, turns_begun: int) -> Leg:
         assert number == len(self.legs) + 1
@@ -103,6 +106,11 @@ class Switchboard:
                             service_responds=script.service_responds, renewable=script.renewable)  # fmt: skip
         self.legs.append(Leg(timeline, cast(Any, Heard()), None))
         return self.legs[-1]
+
+    def may_renew(self, *, waits: bool) -> bool:
+        if waits and not self.ending():
+            self.clock.now_ns = max(self.clock.now_ns, self.place_ns)
+        return self.clock.now_ns >= self.place_ns
 
     def connect(self, leg: Leg, script: PreparedScript) -> Session:
         self.services.append(Capped(self._profile, self._seed + len(self.legs), self.clock.now_ns, self._cap_ns))
@@ -155,10 +163,11 @@ def said(item: Any) -> tuple[str, ...]:
 
 
 def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
-         profile: Profile = PROFILE, functions: Mapping[str, Function] | None = None,
+         profile: Profile = PROFILE, functions: Mapping[str, Function] | None = None, place_s: float = 0,
          **session: Any) -> Switchboard:  # fmt: skip
     script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S), functions=functions or {})
     exchange = Switchboard(script, cap_ns, ends_ns, seed, profile)
+    exchange.place_ns = START_NS + round(place_s * S)
     made = Call(script, exchange)
     if made.connect():
         if made.open():
@@ -289,6 +298,36 @@ def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_end
     assert [session.outcome for session in exchange.sessions] == ["outlived"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "measured"),
+    [("audio", "audio", True), ("audio", "text", False), ("text", "audio", False), ("text", "text", False)],
+)
+def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_text(
+    before: Any, after: Any, measured: bool
+) -> None:
+    exchange = call(say(output=before), say(output=after), after_s=0.001)
+
+    first, second = exchange.sessions
+    assert ("renewal_gap" in second.measures_ns()) is measured
+    assert "service_time" in second.measures_ns(), "which tells of text"
+    assert "renewal_gap" not in first.measures_ns()
+
+
+def test_an_old_session_goes_on_until_the_next_one_has_its_place_among_the_starts() -> None:
+    exchange = call(say(), say(), say(), Pause(5 * S), say(), after_s=0.001, place_s=5)
+
+    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_legs] == [[1, 2, 3], [4]]
+    assert [session.outcome for session in exchange.sessions] == ["ok", "ok"]
+
+
+def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_the_gap_holds_that() -> None:
+    exchange = call(say(), Pause(30 * S), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
+
+    first, second = exchange.sessions
+    assert (first.outcome, second.outcome, second.start_ns) == ("outlived", "ok", START_NS + 9 * S)
+    assert second.measures_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["heard_before"]
+
+
 def test_a_run_that_ends_renews_no_session() -> None:
     exchange = call(say(), Pause(30 * S), say(), after_s=0.001, ends_ns=2 * S)
 
@@ -356,6 +395,41 @@ def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path
     standing = stand.live.standing()
     assert (standing.sessions_done, standing.sessions_over, standing.sessions_open) == (4, 2, 0)
     assert len([*(stand.folder / "spool").rglob("*.jsonl"), *(stand.folder / "events").rglob("*.jsonl")]) == 4
+
+
+PER_MINUTE, INTERVAL_NS = 300, 200 * MS
+
+
+def begins_ns(row: dict[str, Any]) -> int:
+    """When a session was meant to start, or did so where nothing was planned."""
+    return int(row["start_ns"] + (row["intended_start_at_ns"] or 0))
+
+
+def test_a_renewal_takes_a_place_of_its_own_in_the_pace_of_connections(tmp_path: Path) -> None:
+    def task(actor: Any) -> None:
+        actor.on.say("One", "", {})
+        actor.on.say("Two", "", {})  # its place is booked, and not there yet
+        gevent.sleep(INTERVAL_NS / S)
+        actor.on.say("Three", "", {})
+
+    stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001}, per_minute=PER_MINUTE)
+    stand.play(2)
+
+    begun_ns = {row["session_id"]: begins_ns(row) for row in stand.rows("sessions")}
+    assert begun_ns["w0-000000.2"] - begun_ns["w0-000000"] >= INTERVAL_NS
+    assert begun_ns["w0-000001"] - begun_ns["w0-000000"] >= 2 * INTERVAL_NS, "a place was taken before it"
+
+
+def test_a_call_whose_session_the_service_has_ended_waits_for_its_place(tmp_path: Path) -> None:
+    services = iter([Service(turns=[lambda _: spoken([error("session_expired")])]), Service()])
+    dialer = FakeDialer(service=lambda: next(services))
+    text = "renew_after: 3600\nsteps:\n  - say: One\n  - say: Two\n"
+    stand = Stand(tmp_path, text=text, dialers={"here": dialer}, per_minute=PER_MINUTE)
+    stand.play()
+
+    first, second = stand.rows("sessions")
+    assert (first["outcome"], second["outcome"]) == ("outlived", "ok")
+    assert begins_ns(second) - begins_ns(first) >= INTERVAL_NS
 
 
 def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_path: Path) -> None:

@@ -142,6 +142,43 @@ def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[in
     assert pacer.held_ns(1_000) == len(held)
 
 
+@given(st.floats(1, 600), st.lists(st.tuples(st.booleans(), st.integers(0, 10 * NS_PER_S)), min_size=2, max_size=30))
+def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_who_wait(
+    per_minute: float, asking: list[tuple[bool, int]]
+) -> None:
+    pacer, now_ns, begun_ns = Pacer(per_minute), 0, []
+    for goes_on, after_ns in asking:
+        now_ns, waited_for_ns = now_ns + after_ns, pacer.earliest_ns(now_ns + after_ns)
+        booked_ns = pacer.book(now_ns)
+        assert booked_ns == waited_for_ns
+        begun_ns.append(booked_ns)
+        if not goes_on:
+            pacer.take(pacer.earliest_ns(now_ns))
+            begun_ns.append(pacer.earliest_ns(now_ns) - pacer.interval_ns)
+
+    assert all(later - earlier >= pacer.interval_ns for earlier, later in pairwise(begun_ns))
+
+
+def test_a_booked_start_waits_for_as_long_as_the_service_asks_for() -> None:
+    pacer = Pacer(None)
+    booked_ns = pacer.book(5)
+    assert booked_ns == 5
+    pacer.throttled("connection", 6, 7, 9 * NS_PER_S)
+
+    assert not pacer.is_due(booked_ns, 8)
+    assert pacer.is_due(booked_ns, 7 + 9 * NS_PER_S)
+
+
+def test_nothing_is_booked_while_one_is_on_trial() -> None:
+    pacer = Pacer(None)
+    again_ns = after_a_wait(pacer)
+    pacer.take(again_ns)
+    assert pacer.book(again_ns + 1) is None
+
+    pacer.passed("connection", again_ns)
+    assert pacer.book(again_ns + 1) is not None
+
+
 # After a wait.
 
 

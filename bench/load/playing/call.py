@@ -33,6 +33,12 @@ class Switchboard(Protocol):
     def leg(self, number: int, turns_begun: int) -> Leg:
         """Begin the record of a leg, from 1. `turns_begun`: in the legs before it."""
 
+    def may_renew(self, *, waits: bool) -> bool:
+        """Whether the next leg may be connected: its place among the starts, which asking books, has come.
+
+        `waits`: wait for it, unless the call is to end.
+        """
+
     def connect(self, leg: Leg, script: PreparedScript) -> Session | None:
         """Connect a leg; None where that fails."""
 
@@ -87,12 +93,12 @@ class Call:
             return self._session.perform(step)
         if not step.within_turn:
             self._session.await_quiet(settled=step.plays_turn)
-            if self._renewal_is_due and not self._renew():
+            if self._may_renew and not self._renew():
                 return False
         begun = self._leg.timeline.turns_begun
         if self._play(step):
             return True
-        if step.plays_turn and self._leg.timeline.turns_begun == begun and self._renewal_is_due:
+        if step.plays_turn and self._leg.timeline.turns_begun == begun and self._may_renew:
             self._said.take_back()  # the session had ended before the caller's first sound
             return self._renew() and (self._play(step) or self._renewal_is_due)
         return self._renewal_is_due
@@ -106,6 +112,11 @@ class Call:
         timeline, after_ns = self._leg.timeline, self._script.renew_after_ns or 0
         is_old = timeline.turns_begun and not timeline.over and self._session.now_ns - timeline.start_ns >= after_ns
         return bool(is_old or timeline.outlived) and not self._exchange.ending()
+
+    @property
+    def _may_renew(self) -> bool:
+        """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
+        return self._renewal_is_due and self._exchange.may_renew(waits=self._leg.timeline.over)
 
     def _renew(self) -> bool:
         """Go on in another session, which is told what was said so far; False where it does not get ready."""

@@ -58,10 +58,25 @@ class Pacer:
 
     def take(self, start_ns: int) -> None:
         """Take the start at this instant; the next one is an interval later, where there is one."""
-        if apart_ns := max(self.interval_ns, self._distance_ns):
-            self._next_ns = start_ns + apart_ns
+        self._keep_apart(start_ns)
         if self._half_open:
             self._trial_ns = start_ns
+
+    def book(self, now_ns: int) -> int | None:
+        """Take the next possible start, before all who wait for one, and say when it is; None while one is on trial."""
+        if self.on_trial:
+            return None
+        start_ns = self.slot_ns(self.earliest_ns(now_ns))
+        self._keep_apart(start_ns)
+        return start_ns
+
+    def is_due(self, booked_ns: int, now_ns: int) -> bool:
+        """Whether a start that was booked may be made: the service may have asked for a wait since."""
+        return now_ns >= max(booked_ns, self._held_until_ns)
+
+    def _keep_apart(self, start_ns: int) -> None:
+        if apart_ns := max(self.interval_ns, self._distance_ns):
+            self._next_ns = start_ns + apart_ns
 
     def ended(self, start_ns: int) -> None:
         """Note the end of what started at this instant: if it was the trial and told nothing, the next start is one."""

@@ -28,6 +28,9 @@ from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from bench.session import Session
 
+POLL_S = 0.05
+"""How often a call whose session has ended looks whether the next one may be connected."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -182,9 +185,27 @@ class _AssignedExchange:
 
     def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
         self._sessions, self._assignment = sessions, assignment
+        self._booked_ns: int | None = None
+        """When the next leg has its place among the starts of its arm."""
 
     def leg(self, number: int, turns_begun: int) -> Leg:
+        self._booked_ns = None
         return self._sessions.leg(self._assignment, number, turns_begun)
+
+    def may_renew(self, *, waits: bool) -> bool:
+        while not self._has_place:
+            if not waits or self.ending():
+                return False
+            gevent.sleep(POLL_S)
+        return True
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether the place has come, which is booked where there is none."""
+        pacer, now_ns = self._assignment.arm.pacer, monotonic_ns()
+        if self._booked_ns is None:
+            self._booked_ns = pacer.book(now_ns)
+        return self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns)
 
     def connect(self, leg: Leg, script: PreparedScript) -> Session | None:
         return self._sessions.connect(self._assignment, leg, script)
