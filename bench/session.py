@@ -45,7 +45,7 @@ SLICE_NS = 250_000_000
 FAR_NS = 3_600_000_000_000
 UNACKNOWLEDGED_NS = 2_000_000_000
 """How long the history is waited for after its last acknowledgement: some services send none."""
-DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE}
+DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED}
 """Events after which there may be something to do though the turn goes on."""
 LATE_SHARE = 10
 """A chunk is late when it leaves later than this part of its own length."""
@@ -103,6 +103,8 @@ class Session:
         self._offered: tuple[OutgoingMessage, int] | None = None
         """The chunk that could not be sent without waiting, and when it was due."""
         self._functions = CallHandler(script)
+        self._checks = 0
+        """How often the service was asked what it keeps."""
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -156,6 +158,7 @@ class Session:
         self._hear_out()
         if settled:
             self._settle()
+            self._await_checks()
         if self._ending() and not self._timeline.over:
             self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run ended"))
 
@@ -226,9 +229,17 @@ class Session:
                 return
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
+    def _await_checks(self) -> None:
+        """Wait until it is known what the service keeps of an interrupted reply, which may be much to show."""
+        while not self._timeline.over and not self._ending():
+            until_ns = self._timeline.checks_until_ns(self._transport.now_ns())
+            if until_ns is None:
+                return
+            self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
+
     def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
-        if turn.interrupts is not None and not self._await_cue("speech", turn.interrupts):
+        if turn.interrupts is not None and not self._await_cue("speech", turn.interrupts, verify=turn.verifies):
             self.await_quiet(settled=True)  # the reply was over before
         if self._timeline.over:
             return
@@ -267,7 +278,7 @@ class Session:
 
     def interrupt(self, interrupt: Interrupt) -> None:
         """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
-        if not self._await_cue("client", interrupt.cue):
+        if not self._await_cue("client", interrupt.cue, verify=interrupt.verify):
             return
         goes_on = self._timeline.reply_goes_on
         self._timeline.tell(inputs.Interrupted(self._transport.now_ns()))
@@ -282,9 +293,9 @@ class Session:
             while self._microphone.speaking and not self._timeline.over:
                 self._listen(self._next_deadline_ns())
 
-    def _await_cue(self, kind: InterruptionKind, cue: Cue) -> bool:
+    def _await_cue(self, kind: InterruptionKind, cue: Cue, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted; False where it is over before."""
-        self._timeline.tell(inputs.InterruptionAwaited(kind))
+        self._timeline.tell(inputs.InterruptionAwaited(kind, verify))
         while self._timeline.interruptible:
             due_ns, now_ns = self._timeline.interruption_due_ns(cue), self._transport.now_ns()
             if due_ns is not None and due_ns <= now_ns:
@@ -297,7 +308,14 @@ class Session:
         prefix = self._timeline.interrupted_prefix
         for number, (item_id, heard_ms) in enumerate(self._timeline.unheard, 1):
             message = self._script.dialect.truncate(item_id, heard_ms, f"{prefix}{number}-truncate")
-            self._send(OutgoingMessage(*message))
+            self._send(OutgoingMessage(*message, item=item_id, heard_ms=heard_ms))
+
+    def _ask_what_is_kept(self) -> None:
+        """Have the service show what it keeps of a reply that it says it has cut."""
+        for prefix, item_id in self._timeline.unshown:
+            self._checks += 1
+            message = self._script.dialect.retrieve(item_id, f"{prefix}{self._checks}-retrieve")
+            self._send(OutgoingMessage(*message, item=item_id))
 
     def _begin(self, turn: PreparedTurn) -> None:
         plan = inputs.TurnPlan(
@@ -395,6 +413,8 @@ class Session:
                 message.moments,
                 late,
                 aside=message.aside,
+                item=message.item,
+                heard_ms=message.heard_ms,
             )
         )
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
@@ -464,6 +484,7 @@ class Session:
         self._timeline.expire(self._transport.heard_ns)
         if self._timeline.interrupted_prefix:
             self._tell_unheard()
+            self._ask_what_is_kept()
         if self._timeline.holds_ended:
             self._hand_out()
         if self._asks_late:

@@ -68,6 +68,12 @@ RATES = {
             "false_yield",
         ),
         RateMeasure(
+            "truncated_right_rate",
+            "Interrupted replies of which the service kept nothing beyond what was heard, of those that were checked.",
+            "higher",
+            "truncated_right",
+        ),
+        RateMeasure(
             "false_response_rate",
             "Asides, which are meant for somebody else, that the service answered within 2 s, of all asides.",
             "lower",

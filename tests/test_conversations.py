@@ -18,12 +18,16 @@ from hypothesis import strategies as st
 from bench.interruptions import Cue
 from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
+from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
 from bench.plan.turns import Interrupt, Sound, Step
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import FunctionTool
 from bench.simulator.profile import AnswerParts, FunctionCalls, LogNormal, Profile, SpeechDetection, default_profile
+from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, say
 from tests.test_talking import (
     SPEECH,
@@ -245,6 +249,52 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     cancels = [at_ns for at_ns, _ in heard(talk, "response.cancel")]
     assert cancels in ([], [first.instants["barge_in"]])
     assert interrupted(first, talk, first.instants["barge_in"]) >= after_ms * MS
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    after_ms=st.integers(0, 1_500),
+    speed=st.sampled_from([1.0, 4.0, 20.0]),
+    ignored=st.booleans(),
+    spoken=st.booleans(),
+    dialect=st.sampled_from(list(DIALECTS.values())),
+    seed=st.integers(0, 99),
+)
+def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
+    after_ms: int, speed: float, ignored: bool, spoken: bool, dialect: Dialect, seed: int
+) -> None:
+    profile = replace(default_profile(), speed=speed, truncates_ignored=float(ignored))
+    cue = Cue(after_ns=after_ms * MS)
+    over = replace(speak(*SPEECH), interrupts=cue, verifies=True) if spoken else Interrupt(cue, verify=True)
+    talk = converse(speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD)
+
+    first, *_, last = talk.turns
+    cuts = [at_ns for at_ns, _ in heard(talk, "conversation.item.truncate")]
+    asked = [at_ns for at_ns, _ in heard(talk, "conversation.item.retrieve")]
+    assert first.truncated_right is ((not ignored) if cuts else None)
+    assert len(asked) == len(cuts)
+    if cuts:
+        shown = [sent.due_ns for sent in talk.simulator.said if sent.type == "conversation.item.retrieved"]
+        assert asked[0] == max(first.instants["truncated"], first.instants["ended"])
+        assert shown[0] <= last.start_ns
+    assert [turn.truncated_right for turn in talk.turns[1:]] == [None] * (len(talk.turns) - 1)
+    assert talk.session.service_errors == 0
+
+
+def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_transcript() -> None:
+    class Secretive(Simulator):
+        """Shows no items."""
+
+        def say(self, now_ns: int) -> Iterator[PeerAnswer]:
+            return ((at_ns, data) for at_ns, data in super().say(now_ns) if b"item.retrieved" not in data)
+
+    script = build_script(say(), Interrupt(Cue(), verify=True), say(), Interrupt(Cue(), verify=True))
+    talk = talked(script, Secretive(GA, default_profile(), 1))
+
+    first, second = talk.turns
+    assert (first.truncated_right, second.truncated_right) == (False, False)
+    assert second.start_ns - first.instants["ended"] == LATE_TRANSCRIPT_NS
+    assert talk.session.instants["ended"] - second.instants["ended"] == LATE_TRANSCRIPT_NS
 
 
 @pytest.mark.parametrize(("least_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])

@@ -601,8 +601,8 @@ EXPECTATIONS = st.builds(Expect, st.sampled_from(EXPECTED_EVENTS), st.sampled_fr
 CUES = st.builds(Cue, st.sampled_from([0, 300 * MS, 2 * S]), st.sampled_from([None, None, 0.5]),
                     st.sampled_from(["", "", "", "so", "never"]))  # fmt: skip
 INTERRUPTIONS = st.one_of(
-    st.builds(Interrupt, CUES),
-    st.builds(lambda turn, cue: replace(turn, interrupts=cue), SPOKEN, CUES),
+    st.builds(Interrupt, CUES, st.booleans()),
+    st.builds(lambda turn, cue, verify: replace(turn, interrupts=cue, verifies=verify), SPOKEN, CUES, st.booleans()),
     st.builds(Sound, st.sampled_from(sorted(SOUNDS)), PCMS, st.just(100), CUES),
 )
 DETECTIONS = st.one_of(

@@ -156,8 +156,9 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     def interrupt(self, *, play: Wavs | None = None, label: str = "", **options: Any) -> TakenTurn | None:
         """Interrupt the reply to the last turn while it is played: by speaking, or, without `play`, by the client.
 
-        `options`: `after` (seconds of the reply that were played), `share` or `word` (of its transcript) say when; of
-        what is said also what `play` takes. What is said is a turn.
+        `options`: `after` (seconds of the reply that were played), `share` or `word` (of its transcript) say when;
+        `verify` has it checked that the service keeps nothing beyond what was heard; of what is said also what `play`
+        takes. What is said is a turn.
         """
         return self._on_stage().interrupt(play, label, options)
 

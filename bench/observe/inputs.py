@@ -82,7 +82,7 @@ class Sent(Input, frozen=True, tag="sent"):
     The call took `width_ns`. `ticket`: by which `Transmitted` says when it really left. `moments`: instants of speech
     that a microphone recorded so many ns before. `late`: it left late for its schedule. `event`: in a log what it
     said, its audio cut unless that is kept; left out where it is long. `aside`: its event id, where it is the script's
-    own and no turn's, although one may be open.
+    own and no turn's, although one may be open. `item`: the one that it cuts, after `heard_ms`, or retrieves.
     """
 
     name: str
@@ -95,6 +95,8 @@ class Sent(Input, frozen=True, tag="sent"):
     late: bool = False
     event: msgspec.Raw = NO_JSON
     aside: str = ""
+    item: str = ""
+    heard_ms: int = 0
 
 
 class HistoryBegun(Input, frozen=True, tag="history"):
@@ -139,9 +141,13 @@ class Expected(Input, frozen=True, tag="expect"):
 
 
 class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
-    """The script interrupts the reply of the turn under way while it is played, or lets a sound be heard during it."""
+    """The script interrupts the reply of the turn under way while it is played, or lets a sound be heard during it.
+
+    `verify`: and has it checked that the service keeps nothing beyond the cut.
+    """
 
     kind: InterruptionKind
+    verify: bool = False
 
 
 class Interrupted(Input, frozen=True, tag="interrupt"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from bench.clock import Arrival, Handed
 from bench.interruptions import SOUNDS, InterruptionKind
+from bench.observe.cut_check import CutCheck
 from bench.units import NS_PER_S
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
@@ -33,6 +34,8 @@ class Interruption:
     """Whether the service ended the response because of it."""
     uncut: int = 0
     """How many items were truncated, and the service has not said so."""
+    check: CutCheck | None = None
+    """Whether the service keeps nothing beyond the cut; None where the script does not ask."""
 
     @property
     def is_wanted(self) -> bool:
@@ -50,9 +53,11 @@ class Interruption:
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         self.stopped_ns = arrival.at_ns
 
-    def truncate_sent(self, handed: Handed) -> None:
-        """Note that the service was told what the caller has heard."""
+    def truncate_sent(self, handed: Handed, item_id: str, heard_ms: int) -> None:
+        """Note that the service was told that so many ms of an item were heard."""
         self.uncut += 1
+        if self.check is not None:
+            self.check.heard_ms[item_id] = heard_ms
         self.instants.setdefault("truncate_sent", handed.at_ns)
         self.widths_ns.setdefault("truncate_sent", handed.width_ns)
 
@@ -60,6 +65,11 @@ class Interruption:
         """Take the service's word that it has cut an item."""
         self.uncut -= 1
         self.instants["truncated"], self.errors_ns["truncated"] = arrival.at_ns, arrival.error_ns
+
+    @property
+    def awaits_word(self) -> bool:
+        """Whether the service has not said that it cut an item, or has not shown what it keeps of it."""
+        return self.uncut > 0 or (self.check is not None and self.check.pending)
 
     def played_out(self, at_ns: int) -> None:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""

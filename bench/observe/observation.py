@@ -93,6 +93,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """Whether the player was silent within 2 s of an interruption; None where there was none, or nothing to stop."""
     false_yield: bool | None = None
     """Whether a sound that is no interruption stopped the reply within 1 s; None without such a sound."""
+    truncated_right: bool | None = None
+    """Whether the service kept nothing of a cut reply beyond what was heard; None where the script does not check."""
     false_reply: bool | None = None
     """Whether the service answered an aside within 2 s; None without an aside."""
     cut_off: bool | None = None

@@ -68,14 +68,16 @@ SESSION_INSTANTS: Mapping[Kind, str] = {
 SESSION_KINDS = frozenset({*SESSION_INSTANTS, Kind.MALFORMED, Kind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
 
-UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN})
+UNTIMED = frozenset(
+    {Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.ITEM_RETRIEVED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN}
+)
 """Events that bring no deadline nearer, and at most put it off."""
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
-CANCEL_ID, TRUNCATE_ID = "-cancel", "-truncate"
-STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID)
-"""How ids of messages end that stop a turn's reply."""
+CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID = "-cancel", "-truncate", "-retrieve"
+STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID)
+"""How ids of messages end that stop a turn's reply, or check that it was cut."""
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
 TEXT_SESSION = "the session is one of text"
@@ -191,8 +193,11 @@ class Timeline:
                 self._owners.asked_aside(sent.aside)
             return
         turn = self._current()
-        if act is Act.TRUNCATE and self._interrupted is not None and self._interrupted.interruption is not None:
-            self._interrupted.interruption.truncate_sent(Handed(sent.at_ns, sent.width_ns))
+        interruption = self._interrupted.interruption if self._interrupted is not None else None
+        if act is Act.TRUNCATE and interruption is not None:
+            interruption.truncate_sent(Handed(sent.at_ns, sent.width_ns), sent.item, sent.heard_ms)
+        elif act is Act.RETRIEVE:
+            self._note_asked(sent.item)
         if turn is None:
             return
         handed = Handed(sent.at_ns, sent.width_ns, sent.ticket)
@@ -208,6 +213,12 @@ class Timeline:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
             self._owners.committed(turn)
+
+    def _note_asked(self, item_id: str) -> None:
+        """Note that the service was asked what it keeps of an item."""
+        for turn in self._turns:
+            if turn.check is not None and item_id in turn.check.heard_ms:
+                turn.check.asked.add(item_id)
 
     def _renews(self, renews: Renews) -> None:
         if renews.heard_ns is not None:
@@ -236,7 +247,7 @@ class Timeline:
     def _await_interruption(self, awaited: InterruptionAwaited) -> None:
         self._wake_ns, self._interrupted = NOT_KNOWN, self._current()
         if self._interrupted is not None:
-            self._interrupted.await_interruption(awaited.kind)
+            self._interrupted.await_interruption(awaited.kind, verify=awaited.verify)
 
     def _interrupt(self, interrupted: Interrupted) -> None:
         self._wake_ns = NOT_KNOWN
@@ -354,12 +365,20 @@ class Timeline:
             return
         elif kind in TRANSCRIPTIONS:
             turn.note_transcript(event, arrival)
-        elif kind is Kind.TRUNCATED:
-            self._length.client_changed()
-            if turn.interruption is not None:
-                turn.interruption.truncated(arrival)
+        elif kind is Kind.TRUNCATED or kind is Kind.ITEM_RETRIEVED:
+            self._word_of_cut(turn, event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
+
+    def _word_of_cut(self, turn: Turn, event: Event, arrival: Arrival) -> None:
+        """Take the service's word that it has cut an item of a reply, or what it keeps of it."""
+        interruption = turn.interruption
+        if event.kind is Kind.TRUNCATED:
+            self._length.client_changed()
+            if interruption is not None:
+                interruption.truncated(arrival)
+        if turn.check is not None:
+            turn.check.happened(event)
 
     def _note_history(self, arrival: Arrival) -> None:
         """Note that the service has taken one more message of the history: items are added in the order of sending."""
@@ -446,9 +465,13 @@ class Timeline:
     def _not_stopped(self, failure: Failure) -> None:
         """Count an error that says that a reply was not stopped, or not cut."""
         self._count_error(failure)
-        turn = self._interrupted
-        if turn is not None and turn.interruption is not None and failure.event_id.endswith(TRUNCATE_ID):
-            turn.interruption.uncut -= 1
+        for turn in self._turns:
+            if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
+                continue
+            if failure.event_id.endswith(TRUNCATE_ID):
+                turn.interruption.uncut -= 1
+            if turn.check is not None and not failure.event_id.endswith(CANCEL_ID):
+                turn.check.failed = True
 
     def _without_audio(self) -> str:
         """How the service's session explains that no audio came; "" where it does not."""
@@ -650,6 +673,18 @@ class Timeline:
             return ()
         return () if "truncate_sent" in turn.interruption.instants else turn.reply.cuts()
 
+    @property
+    def unshown(self) -> Sequence[tuple[str, str]]:
+        """(prefix of event ids, item) of each item of a cut reply, once that is over, that the service is to show."""
+        over = (turn for turn in self._turns if turn.check is not None and turn.state is State.OVER)
+        return [(turn.plan.event_prefix, item_id) for turn in over if turn.check for item_id in turn.check.unasked]
+
+    def checks_until_ns(self, now_ns: int) -> int | None:
+        """The instant until which it is awaited what the service keeps of cut replies; None where nothing is."""
+        pending = (turn for turn in self._turns if turn.state is State.OVER and turn.check and turn.check.pending)
+        until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in pending), default=now_ns)
+        return until_ns if until_ns > now_ns else None
+
     def wants_request(self, now_ns: int) -> bool:
         """Whether a VAD has committed the current turn's speech and leaves asking for the response to the client."""
         turn = self._current()
@@ -717,6 +752,7 @@ class Timeline:
             self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
+            turn.end_check(now_ns)
             observation = turn.observation(tasks_done.get(turn.plan.number))
             self._taken.append(observation)
             if observation.turn == self._first:

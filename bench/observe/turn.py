@@ -18,6 +18,7 @@ from bench.interruptions import Cue, InterruptionKind
 from bench.limits import Limits
 from bench.measures import ORIGINS, traits_of
 from bench.observe.calls import CALL_INSTANTS, Calls
+from bench.observe.cut_check import CutCheck
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.interruption import Interruption
@@ -370,15 +371,13 @@ class Turn:
 
     # Interruptions.
 
-    def await_interruption(self, kind: InterruptionKind) -> None:
+    def await_interruption(self, kind: InterruptionKind, *, verify: bool) -> None:
         """The script will interrupt the reply, or let a sound be heard; an interruption that was wanted stays."""
-        if self.state is State.OVER:
+        if self.state is State.OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
-        if self.interruption is None:
-            self.interruption = Interruption(kind)
-        elif not self.interruption.is_wanted:
+        if self.interruption is not None:
             self.passed_sound = self.interruption.false_yield
-            self.interruption = Interruption(kind)
+        self.interruption = Interruption(kind, check=CutCheck(self.format) if verify else None)
 
     def interrupt(self, at_ns: int) -> None:
         """Stop the player, as the client does that interrupts the reply by itself."""
@@ -431,7 +430,12 @@ class Turn:
         """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        return self._awaits_transcript or (self.interruption is not None and self.interruption.uncut > 0)
+        return self._awaits_transcript or (self.interruption is not None and self.interruption.awaits_word)
+
+    def end_check(self, now_ns: int) -> None:
+        """Wait no longer for what the service keeps of its cut reply, if it has had its time."""
+        if self.check is not None and now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
+            self.check.end()
 
     @property
     def _awaits_transcript(self) -> bool:
@@ -516,6 +520,11 @@ class Turn:
             "after_truncation": self.after_truncation,
         }
         return traits_of([name for name, holds in apart.items() if holds])
+
+    @property
+    def check(self) -> CutCheck | None:
+        """The check of what the service keeps of its reply, which was cut; None where the script wants none."""
+        return self.interruption.check if self.interruption is not None else None
 
     @property
     def _follows_interruption(self) -> bool:
@@ -622,6 +631,7 @@ class Turn:
             interruption=interruption.kind if interruption else None,
             yielded=interruption.yielded if interruption else None,
             false_yield=self._false_yield,
+            truncated_right=self.check.verdict if self.check else None,
             cut_off=self.cut_off,
             late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
             wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,

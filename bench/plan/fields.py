@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
@@ -250,6 +250,14 @@ SPEECH = Table(
 )
 
 
+class Interruption(NamedTuple):
+    """What stands under `interrupt`: when, what is said, and whether it is checked what the service keeps."""
+
+    cue: Cue
+    audio: tuple[Pcm, ...]
+    verify: bool
+
+
 NamedCalls = tuple[str | ExpectedCall, ...] | None
 
 
@@ -310,13 +318,13 @@ def _wav_turn(
     return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response), words, reference, calls=_calls(calls))
 
 
-def _interrupt(interrupt: tuple[Cue, tuple[Pcm, ...]], chunk_ms: int, **turn: Any) -> Interrupt | WavTurn:
-    cue, audio = interrupt
+def _interrupt(interrupt: Interruption, chunk_ms: int, **turn: Any) -> Interrupt | WavTurn:
+    cue, audio, verify = interrupt
     if audio:
-        return replace(_wav_turn(audio, chunk_ms, True, **turn), interrupts=cue)
+        return replace(_wav_turn(audio, chunk_ms, True, **turn), interrupts=cue, verifies=verify)
     if turn:
         raise UnfitError(next(iter(turn)), "is of a turn, and only what is said is one: give `play` under `interrupt`")
-    return Interrupt(cue)
+    return Interrupt(cue, verify)
 
 
 def _cue(after: float | None = None, share: float | None = None, word: str | None = None) -> Cue:
@@ -326,8 +334,8 @@ def _cue(after: float | None = None, share: float | None = None, word: str | Non
     return Cue(round((after or 0) * NS_PER_S), share, word or "")
 
 
-def _interruption(play: tuple[Pcm, ...] = (), **cue: Any) -> tuple[Cue, tuple[Pcm, ...]]:
-    return _cue(**cue), play
+def _interruption(verify: bool, play: tuple[Pcm, ...] = (), **cue: Any) -> Interruption:
+    return Interruption(_cue(**cue), play, verify)
 
 
 def _sound(play: Pcm, kind: SoundKind, chunk_ms: int, **cue: Any) -> Sound:
@@ -417,7 +425,11 @@ CUE_FIELDS: dict[str, Field[Any]] = {
     "word": Field(Text(), "Once this came in the reply's transcript."),
 }
 INTERRUPTION = Table(
-    {"play": Field(OneOrMore(WAV), "What the caller says; without it the client interrupts.")} | CUE_FIELDS,
+    {
+        "play": Field(OneOrMore(WAV), "What the caller says; without it the client interrupts."),
+        "verify": Field(Flag(), "Check that the service keeps nothing beyond what was heard.", default=False),
+        **CUE_FIELDS,
+    },
     _interruption,
 )
 SOUND = Table(

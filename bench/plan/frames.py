@@ -65,7 +65,8 @@ class OutgoingMessage:
 
     `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
     `moments`: instants of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
-    `aside`: the event id of a message that is no turn's, although one may be under way; "" of all others.
+    `aside`: the event id of a message that is no turn's, although one may be under way; "" of all others. `item`:
+    that a message is about which cuts one, after so many ms that were heard, or retrieves it.
     """
 
     act: Act
@@ -75,6 +76,8 @@ class OutgoingMessage:
     audio_bytes: int = 0
     moments: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
     aside: str = ""
+    item: str = ""
+    heard_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class PreparedTurn:
     `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
     `out_of_band`: its response stands beside the conversation. `said`: the caller's words, of a turn in text.
     `response`: what its responses are to be. `calls`: the function calls that are expected; None where any will do.
-    `interrupts`: when it interrupts the reply to the turn before; None where that is heard out.
+    `interrupts`: when it interrupts the reply to the turn before; None where that is heard out. `verifies`: and it is
+    checked that the service keeps nothing of that beyond what was heard.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
@@ -112,6 +116,7 @@ class PreparedTurn:
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedCall, ...] | None = None
     interrupts: Cue | None = None
+    verifies: bool = False
     said: Message | None = None
 
     @property
@@ -361,7 +366,8 @@ class Repertoire:
         pcm, words = turn.audio[choice], turn.words[choice] if turn.words else ""
         messages = self._speech(turn, pcm, prepared.number)
         reference = replace(prepared.reference, words=words)
-        prepared = replace(prepared, audio=pcm.path.name, reference=reference, interrupts=turn.interrupts)
+        prepared = replace(prepared, audio=pcm.path.name, reference=reference)
+        prepared = replace(prepared, interrupts=turn.interrupts, verifies=turn.verifies)
         if self.script.session.turn_detection is not None:
             responds = _service_responds(self.script.session)
             return replace(

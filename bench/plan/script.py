@@ -238,9 +238,10 @@ def interrupt(
     """Make a step that interrupts the reply to the turn before: a turn of the caller's words, or the client's doing.
 
     `wavs`: seen from `folder`, and read at once; None: the client interrupts. `options`: `after` (seconds of the reply
-    that were played), `share` or `word` (of its transcript) say when; else as in `wav_turn`.
+    that were played), `share` or `word` (of its transcript) say when; `verify`: check what the service keeps; else as
+    in `wav_turn`.
     """
-    cue = {name: options.pop(name) for name in ("after", "share", "word") if name in options}
+    cue = {name: options.pop(name) for name in ("after", "share", "word", "verify") if name in options}
     call = _call("interrupt", interrupt=_given(cue | {"play": wavs}), label=label if wavs else None, **options)
     return INTERRUPT.read(replace(call, base=folder))
 

@@ -79,7 +79,7 @@ class WavTurn:
 
     `paced`: as a microphone would send, else all at once. `words`: of each of `audio` what is said in it; () where
     nobody wrote it down. `interrupts`: when they interrupt the reply to the turn before; None where that is heard out
-    first.
+    first. `verifies`: and it is checked that the service keeps nothing of that reply beyond what was heard.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
@@ -94,6 +94,7 @@ class WavTurn:
     judge: Judge | None = None
     calls: Expectations = None
     interrupts: Cue | None = None
+    verifies: bool = False
 
     @property
     def within_turn(self) -> bool:
@@ -103,12 +104,16 @@ class WavTurn:
 
 @dataclass(frozen=True)
 class Interrupt:
-    """A step by which the client interrupts the reply to the turn before, as if its caller had pressed a button."""
+    """A step by which the client interrupts the reply to the turn before, as if its caller had pressed a button.
+
+    `verify`: it is checked that the service keeps nothing of the reply beyond what was heard.
+    """
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[bool] = True
 
     cue: Cue
+    verify: bool = False
 
 
 @dataclass(frozen=True)

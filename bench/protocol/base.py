@@ -49,6 +49,8 @@ class Act(Enum):
     """Have the response under way end."""
     TRUNCATE = auto()
     """Say up to where an item of the service's was heard."""
+    RETRIEVE = auto()
+    """Ask what the service keeps of an item."""
 
 
 class ClientMessage(NamedTuple):
@@ -143,6 +145,9 @@ class Dialect(Protocol):
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
         """Of an item of the service's the caller has heard no more than so many ms of audio."""
+
+    def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
+        """The service is to show what it keeps of an item."""
 
     # How the service is read.
 

@@ -43,6 +43,8 @@ class Kind(Enum):
     """The arguments of a function call are whole."""
     TRUNCATED = auto()
     """The service has cut an item of its own where the client said that it was heard to."""
+    ITEM_RETRIEVED = auto()
+    """What the service keeps of an item that the client asked for."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()
@@ -67,6 +69,7 @@ EMPTY = msgspec.Raw()
 COMMENTARY, ANSWER = "commentary", "final_answer"
 """What an item is, where the service tells: said on the way, or the answer."""
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
+WITH_AUDIO = frozenset({Kind.AUDIO_DELTA, Kind.ITEM_RETRIEVED})
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -152,7 +155,8 @@ class CutPayload(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
-    `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
+    `payload_bytes`: decoded bytes of audio, of a delta or of an item that was retrieved (-1: not base64); characters of
+    JSON text of another delta.
     `payload`: what a delta carries, as raw JSON; audio is a string of base64.
     `text`: the whole of a text or transcript, where the event has it.
     `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -48,6 +48,7 @@ NAMES = {
     Act.REQUEST: "response.create",
     Act.CANCEL: "response.cancel",
     Act.TRUNCATE: "conversation.item.truncate",
+    Act.RETRIEVE: "conversation.item.retrieve",
 }
 SHARED_KINDS = {
     "session.created": Kind.SESSION_CREATED,
@@ -68,12 +69,12 @@ SHARED_KINDS = {
     "response.output_item.done": Kind.OUTPUT_DONE,
     "response.function_call_arguments.done": Kind.CALL_DONE,
     "conversation.item.truncated": Kind.TRUNCATED,
+    "conversation.item.retrieved": Kind.ITEM_RETRIEVED,
     "rate_limits.updated": Kind.RATE_LIMITS,
     "error": Kind.ERROR,
 } | dict.fromkeys(
     (
         "conversation.item.done",
-        "conversation.item.retrieved",
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
@@ -213,6 +214,7 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 _decode_loose = msgspec.json.Decoder(_LooseWire, strict=False).decode
 _decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class OpenAI(ABC):
@@ -346,6 +348,9 @@ class OpenAI(ABC):
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
         return self._message(Act.TRUNCATE, event_id, item_id=item_id, content_index=0, audio_end_ms=audio_end_ms)
 
+    def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
+        return self._message(Act.RETRIEVE, event_id, item_id=item_id)
+
     def _message(self, act: Act, event_id: str, **fields: Any) -> ClientMessage:
         name = self._names[act]
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
@@ -372,6 +377,8 @@ class OpenAI(ABC):
                 return (self._unexpected(wire),)
             if kind is Kind.RATE_LIMITS:
                 return (Event(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
+            if kind is Kind.ITEM_RETRIEVED:
+                return (_retrieved(wire, _parts(_decode_object(message))),)
             if kind is Kind.OUTPUT_ADDED and wire.item is not None and wire.item.type == FUNCTION_CALL:
                 kind = Kind.CALL_ADDED
             return (_described(kind, wire),)
@@ -388,6 +395,11 @@ class OpenAI(ABC):
         if self.acts.get(event.name) is Act.APPEND:
             fields = _decode_fields(message)
             return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
+        if event.kind is Kind.ITEM_RETRIEVED:
+            whole = _decode_object(message)
+            for part in _parts(whole):
+                part.pop("audio", None)
+            return msgspec.json.encode(whole)
         if event.kind is Kind.AUDIO_DELTA or event.foreign:
             return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
         return message
@@ -467,6 +479,25 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         calls=tuple(_calls(response)) if kind is Kind.RESPONSE_DONE else (),
         session=session,
         session_id=_text(session or {}, "id"),
+    )
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of the item that a message shows."""
+    content = _part(message, "item").get("content")
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> Event:
+    """What the service keeps of an item: how much audio, and which words."""
+    sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
+    words = (_text(part, name, LONGEST_TEXT) for part in parts for name in ("transcript", "text"))
+    return Event(
+        Kind.ITEM_RETRIEVED,
+        wire.type,
+        item_id=wire.item_id or (wire.item.id if wire.item else ""),
+        payload_bytes=-1 if min(sizes, default=0) < 0 else sum(sizes),
+        text=" ".join(filter(None, words))[:LONGEST_TEXT],
     )
 
 

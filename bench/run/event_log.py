@@ -26,7 +26,7 @@ from bench.plan.frames import PreparedScript
 from bench.protocol.audible import audible_sample
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect
-from bench.protocol.events import CutPayload, Event, Kind
+from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
 from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
@@ -211,13 +211,15 @@ class LoggedTimeline(Timeline):
                 at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
             )
         shown = received_events(events, message.data, self._dialect, log.hide, keep_audio=log.keep_audio)
-        audible = next((event for event in events if event.kind is Kind.AUDIO_DELTA), None)
-        cut = None if log.keep_audio or audible is None else cut_audio(audible, self._format)
+        with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
+        cut = None if log.keep_audio or with_audio is None else cut_audio(with_audio, self._format)
         return lines.LoggedMessage(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
 
 
 def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:
-    """What the simulated player needs of an audio delta."""
+    """What the simulated player needs of an audio delta; of an item that was retrieved how much audio it has."""
+    if event.kind is Kind.ITEM_RETRIEVED:
+        return lines.CutAudio(event.payload_bytes)
     if isinstance(event.payload, CutPayload):
         return lines.CutAudio(event.payload_bytes, event.payload.audible)
     return lines.CutAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -139,7 +139,7 @@ TURNS = pa.schema(
         ("rtt_scope", pa.string()),  # where the network's figures end: "service", or "proxy"
         ("retry_after_ns", pa.int64()),  # the wait that the service asked for
         *_columns(pa.int64(), "context_tokens", "context_cached_tokens"),  # input of its first response
-        *_columns(pa.bool_(), "preamble", "yielded", "false_yield", "false_reply", "cut_off"),
+        *_columns(pa.bool_(), "preamble", "yielded", "false_yield", "truncated_right", "false_reply", "cut_off"),
         ("interruption", pa.string()),  # what spoke into the reply: "speech", "client", or the kind of a sound
         *_columns(pa.int64(), "function_calls", "function_time_ns", "dead_air_ns"),
         *_columns(pa.int64(), "late_audio_ns", "wasted_audio_ns", "overlap_ns"),

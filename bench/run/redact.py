@@ -9,7 +9,7 @@ import msgspec
 
 from bench.observe.inputs import NO_JSON
 from bench.protocol.base import Dialect
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import WITH_AUDIO, Event
 
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
@@ -31,7 +31,7 @@ def received_events(
     events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool
 ) -> msgspec.Raw:
     """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
-    has_audio = any(event.kind is Kind.AUDIO_DELTA or event.foreign for event in events)
+    has_audio = any(event.kind in WITH_AUDIO or event.foreign for event in events)
     return clean(message if keep_audio or not has_audio else dialect.without_audio(message), hide)
 
 

@@ -18,7 +18,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import CutPayload, Event, Kind
+from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
 from bench.transport.base import Received as Message
 
@@ -121,7 +121,7 @@ def _events(line: lines.LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     if line.audio is None:
         return events
     cut = {"payload_bytes": line.audio.bytes, "payload": CutPayload(line.audio.audible)}
-    return [msgspec.structs.replace(event, **cut) if event.kind is Kind.AUDIO_DELTA else event for event in events]
+    return [msgspec.structs.replace(event, **cut) if event.kind in WITH_AUDIO else event for event in events]
 
 
 # The file.

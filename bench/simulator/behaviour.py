@@ -23,7 +23,7 @@ from bench.simulator.client_item import decoded_audio
 from bench.simulator.composer import Composer
 from bench.simulator.conversation import Conversation
 from bench.simulator.outbox import Outbox
-from bench.simulator.profile import Profile
+from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
 from bench.simulator.servers import Servers
@@ -71,6 +71,7 @@ class Behaviour:
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
         self._session = EffectiveSession(dialect, ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, names)
+        self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
         quota = quota or Quota(UNLIMITED)
         composer = Composer(
@@ -167,11 +168,13 @@ class Behaviour:
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         content_index = checks.number(0, 0)(event.get("content_index"), "content_index")
         audio_end_ms = checks.whole(0, 1 << 40)(event.get("audio_end_ms"), "audio_end_ms")
-        item = self._conversation.truncate(event.get("item_id"), audio_end_ms)
+        item = self._conversation.truncatable(event.get("item_id"), audio_end_ms)
+        if not drawn(self._uncut, self._rng):
+            item.truncate(audio_end_ms)
         self._turns.stop_playing()
         fields = {"item_id": item.id, "content_index": content_index, "audio_end_ms": audio_end_ms}
         self._acknowledge(at_ns, "conversation.item.truncated", fields)
-        return {"item_id": item.id, "audio_end_ms": audio_end_ms}
+        return {"item_id": item.id, "audio_end_ms": item.spoken_ms}
 
     def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event.get("item_id"), "item_delete_invalid_item_id")

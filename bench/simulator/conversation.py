@@ -71,15 +71,14 @@ class Conversation:
     def remove(self, item: ConversationItem) -> None:
         self._items.remove(item)
 
-    def truncate(self, item_id: Any, audio_end_ms: int) -> ConversationItem:
-        """Cut an assistant's audio. Beyond its end is an error, and so is what a former cut has taken."""
+    def truncatable(self, item_id: Any, audio_end_ms: int) -> ConversationItem:
+        """The item of an assistant's audio that is to be cut. Beyond its end, or a former cut, is an error."""
         item = self.known(item_id, "item_truncate_invalid_item_id")
         if item.spoken is None:
             raise RejectedError(None, "Only model output audio messages can be truncated")
         if audio_end_ms > item.spoken_ms:
             problem = f"Audio content of {item.spoken_ms}ms is already shorter than {audio_end_ms}ms"
             raise RejectedError("invalid_value", problem, "audio_end_ms")
-        item.truncate(audio_end_ms)
         return item
 
     def has_spoken(self) -> bool:

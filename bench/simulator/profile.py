@@ -192,6 +192,7 @@ class Profile:
     context: ReadingTime = ReadingTime()
     context_limit_tokens: int | None = None  # of what a response reads
     vad: SpeechDetection = SpeechDetection()
+    truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords | None = None  # None: they are made up
 
     @property
@@ -265,6 +266,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "cache": Field(table_of(TokenCache), "What is read again from the cache."),
         "context": Field(table_of(ReadingTime), "How long it takes to read the context."),
         "context_limit_tokens": Field(Whole(1, 100_000_000), "Tokens that a response can read."),
+        "truncates_ignored": Field(SHARE, "Share of truncates that are acknowledged and change nothing."),
         "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
         "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
     },

@@ -42,11 +42,17 @@ def truncated(item_id: str = "item_a") -> bytes:
     return message("conversation.item.truncated", **fields)
 
 
-def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False) -> Talk:
+def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "item_a", **part: Any) -> bytes:
+    """What the service keeps of an item; `part` has more of it, or else."""
+    content = {"type": "output_audio", "audio": base64_of(48 * audio_ms), "transcript": transcript} | part
+    return message("conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]})
+
+
+def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
     """So many seconds of a reply come at 100 ms, and are played from 150 ms on; `whole`: the response is done."""
     talk = Talk(service_responds=True)
     talk.ask(0, jitter_buffer_ns=50 * MS)
-    talk.timeline.tell(inputs.InterruptionAwaited(kind))
+    talk.timeline.tell(inputs.InterruptionAwaited(kind, verify))
     talk.hear(100, created("r1"), message("response.output_item.added", response_id="r1", item={"id": "item_a"}))
     talk.hear(100, *[audio() for _ in range(seconds)])
     if whole:
@@ -286,3 +292,139 @@ def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
     talk.hear(600, not_transcribed("item_1"))
 
     assert talk.only(601).outcome == "interrupted"
+
+
+# What the service keeps of a reply that was cut.
+
+
+def cut(heard_ms: int = 930) -> Talk:
+    """A reply that speech has interrupted, with its truncate, at 1,081 ms; it is over."""
+    talk = playing(whole=True, verify=True)
+    interrupts(talk, 1_000)
+    talk.hear(1_080, speech_started("item_b"))
+    talk.send(1_081, "conversation.item.truncate", item="item_a", heard_ms=heard_ms)
+    return talk
+
+
+def asked(heard_ms: int = 930) -> Talk:
+    """The same; the service has said that it cut the item, and was asked to show it."""
+    talk = cut(heard_ms)
+    assert talk.timeline.unshown == []
+    talk.hear(1_100, truncated())
+    assert talk.timeline.unshown == [("turn-1-", "item_a")]
+    talk.send(1_101, "conversation.item.retrieve", item="item_a")
+    assert talk.timeline.unshown == []
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("heard_ms", "shown", "right"),
+    [
+        (930, retrieved(930), True),
+        (930, retrieved(900), True),
+        (930, retrieved(980), True),
+        (930, retrieved(981), False),
+        (930, retrieved(4_000), False),
+        (930, retrieved(930, "I would say so, yes."), False),
+        (930, retrieved(930, "", text="I would"), False),
+        (930, retrieved(930, ""), True),
+        (930, retrieved(audio=None), True),
+        (930, retrieved(audio="?"), False),
+        (930, retrieved(audio=7), False),
+        (0, retrieved(0), True),
+        (0, retrieved(51), False),
+        (930, message("conversation.item.retrieved", item={"id": "item_a", "content": []}), True),
+        (930, message("conversation.item.retrieved", item={"id": "item_a", "content": None}), True),
+        (930, error(event_id="turn-1-1-retrieve", code="item_retrieve_invalid_item_id"), False),
+    ],
+)
+def test_a_cut_is_right_where_nothing_is_kept_beyond_what_was_heard(heard_ms: int, shown: bytes, right: bool) -> None:
+    talk = asked(heard_ms)
+    assert talk.take(1_102) == [], "it is not known what the service keeps"
+    assert talk.timeline.checks_until_ns(at(1_102)) == at(1_080 + 5_000)
+    talk.hear(1_150, shown)
+    assert talk.timeline.checks_until_ns(at(1_151)) is None
+    turn = talk.only(1_151)
+
+    assert (turn.outcome, turn.truncated_right) == ("interrupted", right)
+    assert after_ms(turn, "truncated") == 1_100
+
+
+def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> None:
+    talk = cut()
+    talk.hear(1_100, error(event_id="turn-1-1-truncate", code="invalid_value"))
+
+    assert talk.timeline.unshown == []
+    assert talk.only(1_101).truncated_right is False
+
+
+@pytest.mark.parametrize("says_cut", [False, True])
+def test_a_cut_of_which_nothing_is_heard_in_time_is_not_right(says_cut: bool) -> None:
+    talk = asked() if says_cut else cut()
+    assert talk.take(6_079) == []
+    assert talk.timeline.checks_until_ns(at(6_080)) is None
+
+    assert talk.only(6_080).truncated_right is False
+
+
+def test_a_cut_that_the_end_of_the_session_left_open_is_neither_right_nor_wrong() -> None:
+    talk = asked()
+    talk.timeline.tell(inputs.Closed(1006, at(1_110)))
+
+    assert talk.take(1_111)[0].truncated_right is None
+
+
+def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
+    talk = playing(seconds=2, verify=True)
+    added = message("response.output_item.added", response_id="r1", item={"id": "item_b"})
+    talk.hear(120, added, audio("item_b"), done("r1"))
+    interrupts(talk, 1_000)
+    talk.hear(1_080, speech_started("item_c"))
+    for item_id, heard_ms in talk.timeline.unheard:
+        talk.send(1_081, "conversation.item.truncate", item=item_id, heard_ms=heard_ms)
+    talk.hear(1_100, truncated("item_b"), truncated("item_a"))
+    assert talk.timeline.unshown == [("turn-1-", "item_a"), ("turn-1-", "item_b")]
+    for _, item_id in talk.timeline.unshown:
+        talk.send(1_101, "conversation.item.retrieve", item=item_id)
+    talk.hear(1_150, retrieved(930))
+    assert talk.take(1_151) == []
+    talk.hear(1_160, retrieved(1_000, item_id="item_b"))
+
+    assert talk.only(1_161).truncated_right is False
+
+
+def test_what_is_shown_unasked_before_the_cut_says_nothing_of_it() -> None:
+    talk = cut()
+    talk.hear(1_090, retrieved(4_000, "I would say so, yes."))
+    talk.hear(1_100, truncated())
+    talk.send(1_101, "conversation.item.retrieve", item="item_a")
+    talk.hear(1_150, retrieved(930))
+
+    assert talk.only(1_151).truncated_right is True
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not_cut(verify: bool) -> None:
+    talk = playing(whole=True, verify=verify)
+    if verify:
+        talk.timeline.expire(at(4_150))
+    else:
+        interrupts(talk, 1_000)
+        talk.hear(1_080, speech_started("item_b"))
+        talk.send(1_081, "conversation.item.truncate", item="item_a", heard_ms=930)
+        talk.hear(1_100, truncated())
+
+    assert talk.timeline.unshown == []
+    assert talk.only(4_151).truncated_right is None
+
+
+def test_an_item_is_asked_for_once_its_response_is_over() -> None:
+    talk = playing("client", verify=True)
+    talk.timeline.tell(inputs.Interrupted(at(1_000)))
+    talk.send(1_000, "response.cancel")
+    talk.send(1_001, "conversation.item.truncate", item="item_a", heard_ms=850)
+    talk.hear(1_010, truncated())
+    assert talk.timeline.unshown == []
+    talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"))
+
+    assert talk.timeline.unshown == [("turn-1-", "item_a")]

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
+from bench.interruptions import Cue
 from bench.limits import Limits
 from bench.plan.script import (
     EXPECTED_EVENTS,
     AskTurn,
     DrawnPause,
     Expect,
+    Interrupt,
     Pause,
     ScriptTurn,
     Step,
@@ -24,10 +26,12 @@ from bench.plan.script import (
     build_script,
     check_within,
     expect,
+    interrupt,
     limits,
     load_script,
     pause,
     session_settings,
+    sound,
     text_turn,
     unfilled_names,
     wav_turn,
@@ -66,6 +70,10 @@ steps:
     chunk_ms: 20
     words: [My parcel is two days late., "Goodbye."]
     success: {{reply_contains: sorry}}
+  - sound: {{play: {AUDIO / "uh_huh.wav"}, kind: backchannel, share: 0.25}}
+  - interrupt: {{after: 1.5, play: {AUDIO / "not_today.wav"}, verify: true}}
+    label: over
+  - interrupt: {{word: parcel, verify: true}}
 """,
         encoding="utf-8",
     )
@@ -93,6 +101,9 @@ steps:
             words=["My parcel is two days late.", "Goodbye."],
             success={"reply_contains": "sorry"},
         ),
+        sound("uh_huh.wav", "backchannel", folder=AUDIO, share=0.25),
+        interrupt("not_today.wav", label="over", folder=AUDIO, after=1.5, verify=True),
+        interrupt(None, label="", folder=AUDIO, word="parcel", verify=True),
     ]
 
     assert build_script(path, settings, steps) == load_script(path)
@@ -104,6 +115,7 @@ def test_each_step_can_be_made_by_itself() -> None:
     assert pause(2) == Pause(2_000_000_000)
     assert pause(None, {"median": 2, "sigma": 0}) == DrawnPause(LogNormalTimes(2.0, 0.0, 3_600.0))
     assert expect("audio_done", 1.5) == Expect("audio_done", 1.5)
+    assert interrupt(None, label="", folder=AUDIO) == Interrupt(Cue())
     assert wav(paced=False).chunk_ms == 100
     assert wav(speech={"begin": 0.5, "end": 1}).audio[0].speech == Speech(12_000, 24_000)
 

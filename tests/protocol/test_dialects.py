@@ -217,6 +217,7 @@ def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
         dialect.request(ResponseSettings(), "e"),
         dialect.cancel("e"),
         dialect.truncate("item_1", 250, "e"),
+        dialect.retrieve("item_1", "e"),
     ]
 
     acts = [act for act in Act if act is not Act.RAW]  # whatever a script names itself

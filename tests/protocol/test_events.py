@@ -32,6 +32,7 @@ from tests.helpers import (
     FAMILIES,
     OTHER,
     USAGE,
+    base64_of,
     committed,
     delta,
     done,
@@ -98,6 +99,7 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         ("response.output_item.done", Kind.OUTPUT_DONE),
         ("response.function_call_arguments.done", Kind.CALL_DONE),
         ("conversation.item.truncated", Kind.TRUNCATED),
+        ("conversation.item.retrieved", Kind.ITEM_RETRIEVED),
         ("response.function_call_arguments.delta", Kind.NOTED),
         ("rate_limits.updated", Kind.RATE_LIMITS),
         ("error", Kind.ERROR),
@@ -110,6 +112,34 @@ def test_a_name_has_its_kind(name: str, kind: Kind, dialect: Dialect) -> None:
     event = event_of(message(name), dialect)
 
     assert (event.kind, event.name, event.foreign) == (kind, name, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "audio_bytes", "words"),
+    [
+        ([{"type": "audio", "audio": base64_of(960), "transcript": "No."}], 960, "No."),
+        ([{"type": "audio", "audio": base64_of(7), "transcript": None}, {"text": "Yes."}], 7, "Yes."),
+        ([{"audio": "a"}, {"audio": base64_of(3)}], -1, ""),
+        ([{"audio": 12, "transcript": ["No."]}, "No."], -1, ""),
+        ([{"type": "input_audio"}], 0, ""),
+        ([], 0, ""),
+        ("No.", 0, ""),
+        (None, 0, ""),
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_an_item_that_was_retrieved_says_how_much_audio_it_has_and_which_words(
+    content: Any, audio_bytes: int, words: str, dialect: Dialect
+) -> None:
+    shown = message("conversation.item.retrieved", item={"id": "item_1", "type": "message", "content": content})
+    event = event_of(shown, dialect)
+
+    assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
+        Kind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
+    )  # fmt: skip
+    kept = dialect.without_audio(shown)
+    assert b'"audio":' not in kept
+    assert (event_of(kept, dialect).text, event_of(kept, dialect).payload_bytes) == (words, 0)
 
 
 def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:

@@ -126,7 +126,7 @@ def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
     path.write_text(
         "functions: {share: 0.5, parallel: [1, 3]}\nparts: {share: 0.3}\nreasoning_ms: {low: {p50: 300, p95: 600}}\n"
         "cache: {least_tokens: 1024, block_tokens: 128}\ncontext: {ms_per_1000_tokens: 20}\n"
-        "context_limit_tokens: 28224\nvad: {least_speech_ms: 300}\n"
+        "context_limit_tokens: 28224\nvad: {least_speech_ms: 300}\ntruncates_ignored: 0.25\n"
     )
 
     profile = load_profile(path)
@@ -136,6 +136,7 @@ def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
     assert profile.reasoning_ms == {"low": LogNormal(300, 600)}
     assert (profile.cache, profile.context) == (TokenCache(1024, 128), ReadingTime(20, 0))
     assert (profile.context_limit_tokens, profile.vad) == (28224, SpeechDetection(300, 0))
+    assert profile.truncates_ignored == 0.25
 
 
 def test_the_default_profile_calls_once_and_answers_in_one_part() -> None:

@@ -188,3 +188,30 @@ def test_the_truth_log_is_told_what_a_truncate_left() -> None:
     assert (taken.item_id, taken.audio_end_ms) == (item_id, 700)
     assert (refused.item_id, refused.audio_end_ms) == (None, None)
     assert sent == [item_id, None]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_truncate_that_is_ignored_is_acknowledged_and_everything_stays(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect, truncates_ignored=1.0)
+    item_id = spoken(behaviour)
+    (whole,) = answers(behaviour, retrieve(item_id))
+    before = input_tokens(behaviour)
+
+    truncated, kept = answers(behaviour, truncate(item_id, 733), retrieve(item_id))
+    receipt = behaviour.receive(truncate(item_id, 500), AT_NS)
+
+    assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 733)
+    assert kept["item"] == whole["item"]
+    assert input_tokens(behaviour) == before
+    assert receipt.audio_end_ms == LENGTH_MS
+
+
+def test_so_many_truncates_are_ignored_as_the_profile_says_by_the_seed() -> None:
+    def ignored(seed: int) -> list[bool]:
+        behaviour = build_behaviour(seed=seed, truncates_ignored=0.5)
+        items = [spoken(behaviour) for _ in range(12)]
+        shown = [answers(behaviour, truncate(item_id, 100), retrieve(item_id))[-1] for item_id in items]
+        return [event["item"]["content"][0]["transcript"] is not None for event in shown]
+
+    assert ignored(1) == ignored(1) != ignored(2)
+    assert set(ignored(1)) == {True, False}

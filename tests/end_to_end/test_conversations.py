@@ -1,0 +1,108 @@
+"""What callers of real processes find out of a service: whether it keeps nothing of a reply that nobody heard."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.run import folder as files
+from bench.run.replay import replay
+from tests.end_to_end.locust_process import GUARD_S, locust, only_run, write_scenario
+from tests.end_to_end.voices import tone, write_sound
+from tests.helpers import row_of
+from tests.simulator_process import quick_simulator
+
+SPOKEN_S = {"said.wav": 0.4, "over.wav": 0.6}
+SESSIONS = 4
+Row = dict[str, Any]
+
+CUT = """
+session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
+steps:
+  - {play: said.wav, label: said}
+  - interrupt: {after: 0.2, play: over.wav, verify: true}
+    label: over
+  - interrupt: {share: 0.3, verify: true}
+  - {say: Hello, label: typed}
+"""
+CUT_IN_PYTHON = """
+from locust import task
+from rtbench import RealtimeUser
+
+class Caller(RealtimeUser):
+    session = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}}
+
+    @task
+    def talk(self):
+        self.play("said.wav", label="said")
+        self.interrupt(after=0.2, play="over.wav", label="over", verify=True)
+        self.interrupt(share=0.3, verify=True)
+        self.say("Hello", label="typed")
+"""
+
+
+class Played:
+    """A run that is over."""
+
+    def __init__(self, folder: Path, status: int, errors: str) -> None:
+        self.status, self.errors = status, errors
+        self.rows: list[Row] = files.read_table(folder, "turns").to_pylist()
+        self.rates = {rate["rate"]: rate for rate in json.loads((folder / "summary.json").read_text())["rates"]}
+        self._folder = folder
+
+    def column(self, name: str, step: str) -> Counter[Any]:
+        return Counter(row[name] for row in self.rows if row["step"] == step)
+
+    def unlike_their_logs(self, *names: str) -> list[Row]:
+        """The rows in which a column is not what the log of their session gives."""
+        logs = {row["session_id"]: self._folder / "events" / f"{row['session_id']}.jsonl" for row in self.rows}
+        again = {name: {turn.turn: row_of(turn) for turn in replay(log).turns} for name, log in logs.items()}
+        return [
+            row for row in self.rows if any(row[name] != again[row["session_id"]][row["turn"]][name] for name in names)
+        ]
+
+
+def played(parent: Path, script: str, *, tasks: Mapping[str, str], **profiles: str) -> dict[str, Played]:
+    """A run of the same callers for each of these profiles, all at once, for most of the time is the callers' own.
+
+    `tasks`: in Python what the script says, for the runs of these names.
+    """
+    runs: dict[str, Played] = {}
+    with ExitStack() as stack:
+        processes = {}
+        for name, more in profiles.items():
+            folder = parent / name
+            folder.mkdir()
+            for wav, seconds in SPOKEN_S.items():
+                write_sound(folder / wav, tone(seconds))
+            ready = stack.enter_context(quick_simulator(folder, more=more))
+            scenario = write_scenario(folder, script=script)
+            if name in tasks:
+                scenario.write_text(tasks[name])
+            load = ("-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--record-events", "100%")
+            started = locust(scenario, folder / "runs", *load, "--url", ready.urls["ga"])
+            processes[name] = stack.enter_context(started)
+        for name, process in processes.items():
+            _, errors = process.communicate(timeout=GUARD_S)
+            runs[name] = Played(only_run(parent / name / "runs"), process.returncode, errors)
+    return runs
+
+
+def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_so(tmp_path: Path) -> None:
+    keeps = "truncates_ignored: 1\n"
+    runs = played(tmp_path, CUT, cuts="", keeps=keeps, task=keeps, tasks={"task": CUT_IN_PYTHON})
+
+    for name, run in runs.items():
+        right = name == "cuts"
+        assert run.status in (0, 4), run.errors
+        assert run.column("outcome", "said") == run.column("outcome", "over") == {"interrupted": SESSIONS}
+        assert run.column("truncated_right", "said") == run.column("truncated_right", "over") == {right: SESSIONS}
+        assert run.column("truncated_right", "typed") == {None: SESSIONS}
+        assert run.column("outcome", "typed") == {"ok": SESSIONS}
+        assert run.unlike_their_logs("truncated_right", "outcome") == []
+        rate = run.rates["truncated_right_rate"]
+        assert (rate["events"], rate["of"]) == (2 * SESSIONS if right else 0, 2 * SESSIONS)
