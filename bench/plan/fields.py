@@ -250,7 +250,7 @@ SPEECH = Table(
 )
 
 
-class Interruption(NamedTuple):
+class WantedInterruption(NamedTuple):
     """What stands under `interrupt`: when, what is said, and whether it is checked what the service keeps."""
 
     cue: Cue
@@ -318,7 +318,7 @@ def _wav_turn(
     return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response), words, reference, calls=_calls(calls))
 
 
-def _interrupt(interrupt: Interruption, chunk_ms: int, **turn: Any) -> Interrupt | WavTurn:
+def _interrupt(interrupt: WantedInterruption, chunk_ms: int, **turn: Any) -> Interrupt | WavTurn:
     cue, audio, verify = interrupt
     if audio:
         return replace(_wav_turn(audio, chunk_ms, True, **turn), interrupts=cue, verifies=verify)
@@ -334,8 +334,8 @@ def _cue(after: float | None = None, share: float | None = None, word: str | Non
     return Cue(round((after or 0) * NS_PER_S), share, word or "")
 
 
-def _interruption(verify: bool, play: tuple[Pcm, ...] = (), **cue: Any) -> Interruption:
-    return Interruption(_cue(**cue), play, verify)
+def _interruption(verify: bool, play: tuple[Pcm, ...] = (), **cue: Any) -> WantedInterruption:
+    return WantedInterruption(_cue(**cue), play, verify)
 
 
 def _sound(play: Pcm, kind: SoundKind, chunk_ms: int, **cue: Any) -> Sound:
