@@ -1,7 +1,8 @@
-"""What a reader does with the page of a run: switches targets off and on."""
+"""What a reader does with the page of a run: switches targets off and on, sorts tables, follows and copies links."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,103 @@ def test_what_is_printed_has_every_target(shown: Page) -> None:
     shown.ask("Emulation.setEmulatedMedia", media="print")
 
     assert seen(shown, 0) == before
+
+
+COLUMN = "[...document.querySelectorAll('#steps tbody tr')].map(r => r.cells[{}].firstChild.textContent)"
+SORTED = "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.textContent, h.getAttribute('aria-sort')])"
+
+
+def test_a_table_is_sorted_by_the_keyboard_both_ways_and_back_again(shown: Page) -> None:
+    shown.value("document.querySelector('#steps details').open = true")
+    steps, first = shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))
+    shown.value("document.querySelectorAll('#steps .sort')[2].focus()")
+    falling: list[str] = []
+    rising: list[str] = []
+    for column in (falling, rising):
+        shown.press(" ", 32)
+        column += shown.value(COLUMN.format(2))
+        said = shown.value("document.getElementById('say').textContent")
+        assert shown.value(SORTED) == [["p50, ms", said.removeprefix("sorted by p50, ms, ")]]
+    shown.press(" ", 32)
+
+    as_number = [float(text.replace(",", "")) for text in falling]
+    assert as_number == sorted(as_number, reverse=True)
+    assert rising == falling[::-1]
+    assert shown.value(SORTED) == []
+    assert (shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))) == (steps, first)
+
+
+def test_texts_are_sorted_from_a_on(shown: Page) -> None:
+    shown.value("document.querySelector('#steps .sort').click()")
+    names = shown.value(COLUMN.format(0))
+
+    assert names == sorted(names)
+    assert shown.value(SORTED) == [["step", "ascending"]]
+
+
+KEYS = {
+    "1,960": 1960,
+    "\u22124.2": -4.2,
+    "0.8\u00a0%": 0.8,
+    "640\u00a0ms": 640,
+    "1.24\u00a0s": 1240,
+    "2\u00a0min": 120_000,
+    "3\u00a0kB": 3000,
+    "7:05": 425_000,
+    "8 of 1,192": 8,
+    "n/a": None,
+    "\u2013": None,
+    "": None,
+    "2nd_step": "2nd_step",
+    "order_status, 3": "order_status, 3",
+}
+
+
+def test_cells_are_sorted_by_what_they_say(shown: Page) -> None:
+    key = (
+        "(t => {{ const c = document.createElement('td'); c.append(t); c.innerHTML += '<small>5</small>'; return {} }})"
+    )
+    of = key.format("sortKey(c)")
+
+    assert {text: shown.value(f"{of}({json.dumps(text)})") for text in KEYS} == KEYS
+    assert shown.value(key.format("sortKey(c) == Infinity") + "('> timeout')") is True
+
+
+def test_ids_stay_below_their_turn_and_sums_at_the_end(shown: Page) -> None:
+    ids = "[...document.querySelectorAll('#slow tbody tr:has(.ids)')]"
+    pairs = f"{ids}.map(r => r.previousElementSibling.textContent + r.textContent)"
+    before = shown.value(pairs)
+    shown.value("document.querySelector('#slow .sort').click()")
+    shown.value("document.querySelectorAll('#outcomes .sort')[1].click()")
+    outcomes = shown.value("document.querySelector('#outcomes tbody').innerText")
+
+    assert shown.value(pairs) != before
+    assert sorted(shown.value(pairs)) == sorted(before)
+    assert outcomes.index("ok") < outcomes.index("begun, together") < outcomes.index("sessions with any failure")
+
+
+def test_a_link_to_a_tab_opens_it(shown: Page) -> None:
+    href = shown.value("document.querySelectorAll('#spread .pane > .anchor')[2].getAttribute('href')")
+    shown.value(f"location.hash = {href!r}")
+
+    assert shown.value("getComputedStyle(document.querySelector(location.hash)).display") == "block"
+    assert shown.value("[...document.querySelectorAll('.pane')].filter(p => p.checkVisibility()).length") == 1
+
+
+def test_a_link_that_is_pressed_is_copied(shown: Page) -> None:
+    shown.value("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve() }")
+    shown.value("document.querySelector('#time figure .anchor').focus()")
+    shown.press("Enter", 13)
+
+    assert shown.value("window.copied") == shown.value("location.href.split('#')[0] + '#time-1'")
+    assert shown.value("document.getElementById('say').textContent") == "link copied"
+
+
+def test_every_figure_has_a_link_of_its_own_and_every_link_leads_somewhere(shown: Page) -> None:
+    hashes = shown.value("[...document.querySelectorAll('.anchor')].map(a => a.hash.slice(1))")
+    missing = "[...document.querySelectorAll('main figure')].filter(f => !f.querySelector('.anchor')).length"
+    lost = "[...document.links].filter(a => a.hash && !document.getElementById(a.hash.slice(1))).length"
+
+    assert len(set(hashes)) == len(hashes)
+    assert shown.value(missing) == 0
+    assert shown.value(lost) == 0

@@ -1,0 +1,15 @@
+/* A link that is pressed is copied, too; one to a tab or into a fold opens it. */
+for (const a of document.querySelectorAll("a.anchor")) a.addEventListener("click", async () => {
+  try { await navigator.clipboard.writeText(a.href); } catch { return; }
+  const box = a.getBoundingClientRect();
+  show(say.textContent = "link copied", box.x + box.width / 2, box.y);
+});
+function follow() {
+  const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!place) return;
+  for (let fold = place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  const tab = place.matches(".pane") && place.closest("figure").querySelector(`[value="${place.classList[1]}"]`);
+  if (tab) tab.checked = true;
+  place.scrollIntoView();
+}
+addEventListener("hashchange", follow); follow();
