@@ -46,6 +46,9 @@ def simulate(
     refuse: Annotated[
         str | None, typer.Option(help="Refuse connections so, e.g. no_deployment; see docs/simulator.md.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take only what the types of the official SDK allow, so hardly a null.")
+    ] = False,
     deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that share the port, for more than one core carries.")
@@ -75,7 +78,7 @@ def simulate(
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = _ca_file(ca_out) if tls else None
         log = TruthLog(truth, chosen.name, seed) if truth else None
-        offer = Offer(chosen, load_replies(), seed, door, _tls(ca) if ca else None, deflate, log, identity)
+        offer = Offer(chosen, load_replies(), seed, door, _tls(ca) if ca else None, deflate, log, identity, strict)
         facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 
 from bench.simulator import checks, settings
-from bench.simulator.client_item import decoded_audio
+from bench.simulator.checks import EventPlace
+from bench.simulator.client_item import audio_bytes
 from bench.simulator.composer import Composer
 from bench.simulator.conversation import Conversation
 from bench.simulator.outbox import Outbox
@@ -70,7 +71,7 @@ class Behaviour:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
         self._session = EffectiveSession(dialect, ids.session, model, expires_at_s)
-        self._conversation = Conversation(ids, names)
+        self._conversation = Conversation(ids, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
         quota = quota or Quota(UNLIMITED)
@@ -118,7 +119,9 @@ class Behaviour:
         event_type, event_id = event.get("type"), event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
         try:
-            facts = _handler(event_type)(self, event, at_ns)
+            kind = _kind(event_type)
+            fields = checks.merged(kind.table, {}, event, EventPlace("", self._dialect.strict), required=kind.required)
+            facts = kind.handler(self, fields, at_ns)
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
             facts = None
@@ -138,12 +141,12 @@ class Behaviour:
     # Answers to client events
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        self._session.update(event.get("session"), has_spoken=self._conversation.has_spoken())
+        self._session.update(event["session"], has_spoken=self._conversation.has_spoken())
         self._outbox.answer(at_ns, self._delays.session_updated, ("session.updated", {"session": self.session}))
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         begin = self._turns.appended
-        self._turns.append(decoded_audio(event.get("audio"), "audio"), at_ns)
+        self._turns.append(event["audio"], at_ns)
         return {"from_byte": begin, "to_byte": self._turns.appended}
 
     def _commit(self, event: Json, at_ns: int) -> None:
@@ -154,30 +157,27 @@ class Behaviour:
         self._acknowledge(at_ns, "input_audio_buffer.cleared", {})
 
     def _item_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        item = self._conversation.read(event.get("item"), self._session.input.format)
-        behind = checks.Nullable(checks.text)(event.get("previous_item_id"), "previous_item_id")
-        previous = self._conversation.insert(item, behind)
+        item = self._conversation.read(event["item"], self._session.input.format)
+        previous = self._conversation.insert(item, event.get("previous_item_id"))
         self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
         return {"item_id": item.id, "call_id": item.body.get("call_id")}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
-        item = self._conversation.known(event.get("item_id"), "item_retrieve_invalid_item_id")
+        item = self._conversation.known(event["item_id"], "item_retrieve_invalid_item_id")
         self._acknowledge(at_ns, "conversation.item.retrieved", {"item": item.with_audio()})
         return {"item_id": item.id}
 
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
-        content_index = checks.number(0, 0)(event.get("content_index"), "content_index")
-        audio_end_ms = checks.whole(0, 1 << 40)(event.get("audio_end_ms"), "audio_end_ms")
-        item = self._conversation.truncatable(event.get("item_id"), audio_end_ms)
+        item = self._conversation.truncatable(event["item_id"], event["audio_end_ms"])
         if not drawn(self._uncut, self._rng):
-            item.truncate(audio_end_ms)
+            item.truncate(event["audio_end_ms"])
         self._turns.stop_playing()
-        fields = {"item_id": item.id, "content_index": content_index, "audio_end_ms": audio_end_ms}
-        self._acknowledge(at_ns, "conversation.item.truncated", fields)
+        cut = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
+        self._acknowledge(at_ns, "conversation.item.truncated", cut)
         return {"item_id": item.id, "audio_end_ms": item.spoken_ms}
 
     def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
-        item = self._conversation.known(event.get("item_id"), "item_delete_invalid_item_id")
+        item = self._conversation.known(event["item_id"], "item_delete_invalid_item_id")
         self._conversation.remove(item)
         self._acknowledge(at_ns, "conversation.item.deleted", {"item_id": item.id})
         return {"item_id": item.id}
@@ -185,7 +185,8 @@ class Behaviour:
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         table = settings.GA_RESPONSE if self._dialect.names is GA else settings.PREVIEW_RESPONSE
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
-        wanted = checks.merged(table, {}, event.get("response") or {}, "response", ignored)
+        place = EventPlace("response", self._dialect.strict)
+        wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
         answer = self._responses.create(wanted, at_ns)
         self._outbox.answered_ns = answer.plan.created_ns
         return {"response_id": answer.id}
@@ -202,23 +203,42 @@ class Behaviour:
 
 
 Handler = Callable[[Behaviour, Json, int], ReceiptFields | None]
-_HANDLERS: dict[str, Handler] = {
-    "session.update": Behaviour._session_update,
-    "input_audio_buffer.append": Behaviour._append,
-    "input_audio_buffer.commit": Behaviour._commit,
-    "input_audio_buffer.clear": Behaviour._clear,
-    "conversation.item.create": Behaviour._item_create,
-    "conversation.item.retrieve": Behaviour._item_retrieve,
-    "conversation.item.truncate": Behaviour._item_truncate,
-    "conversation.item.delete": Behaviour._item_delete,
-    "response.create": Behaviour._response_create,
-    "response.cancel": Behaviour._response_cancel,
+
+
+class _ClientEvent(NamedTuple):
+    """A kind of event: who answers it, and its fields, of which some are required."""
+
+    handler: Handler
+    table: checks.CheckTable
+    required: Sequence[str]
+
+
+def _event(handler: Handler, *required: str, **fields: checks.Check) -> _ClientEvent:
+    return _ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
+
+
+_CUT: dict[str, checks.Check] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
+_EVENTS: dict[str, _ClientEvent] = {
+    "session.update": _event(Behaviour._session_update, "session", session=checks.anything),
+    "input_audio_buffer.append": _event(Behaviour._append, "audio", audio=audio_bytes),
+    "input_audio_buffer.commit": _event(Behaviour._commit),
+    "input_audio_buffer.clear": _event(Behaviour._clear),
+    "conversation.item.create": _event(
+        Behaviour._item_create, "item", item=checks.anything, previous_item_id=checks.text
+    ),
+    "conversation.item.retrieve": _event(Behaviour._item_retrieve, "item_id", item_id=checks.text),
+    "conversation.item.truncate": _event(
+        Behaviour._item_truncate, "item_id", "content_index", "audio_end_ms", item_id=checks.text, **_CUT
+    ),
+    "conversation.item.delete": _event(Behaviour._item_delete, "item_id", item_id=checks.text),
+    "response.create": _event(Behaviour._response_create, response=checks.anything),
+    "response.cancel": _event(Behaviour._response_cancel, response_id=checks.text),
 }
 
 
-def _handler(event_type: Any) -> Handler:
+def _kind(event_type: Any) -> _ClientEvent:
     if event_type is None:
-        raise checks.missing("type")
-    if not isinstance(event_type, str) or event_type not in _HANDLERS:
-        raise checks.rejected_value("type", event_type, _HANDLERS)
-    return _HANDLERS[event_type]
+        raise checks.missing(EventPlace("type"))
+    if not isinstance(event_type, str) or event_type not in _EVENTS:
+        raise checks.rejected_value(EventPlace("type"), event_type, _EVENTS)
+    return _EVENTS[event_type]

@@ -1,20 +1,36 @@
-"""Checks of what clients send. A check takes a value and its dotted path; it returns what is stored, or raises
-RejectedError. A table maps a key to a check, or to a further table for a nested object.
+"""Checks of what clients send. A check takes a value and its place; it returns what is stored, or raises RejectedError.
+A table maps a key to a check, or to a further table for a nested object.
 
-An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, unless the key
-is `Nullable`: the official SDK's types allow null for all that may be left out, and some clients send it. Keys that are
-tolerated but mean nothing are in no table: `merged` is told to drop them.
+An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, for some
+clients send one for all that they leave out, unless the key is `Nullable`: then null means something. Strictly, no
+other null is taken: those are the keys for which the official SDK's types, or their texts, have a null.
+Keys that are tolerated but mean nothing are in no table: `merged` is told to drop them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.simulator.wire import Json, RejectedError
 
-Check = Callable[[Any, str], Any]
+
+class EventPlace(NamedTuple):
+    """Where a value stands in a client's event, and whether that is read strictly."""
+
+    path: str = ""
+    strict: bool = False
+
+    def key(self, name: str) -> EventPlace:
+        return EventPlace(f"{self.path}.{name}" if self.path else name, self.strict)
+
+    def entry(self, number: int) -> EventPlace:
+        return EventPlace(f"{self.path}[{number}]", self.strict)
+
+
+Check = Callable[[Any, EventPlace], Any]
 CheckTable = Mapping[str, "Check | CheckTable"]
 
 
@@ -24,99 +40,185 @@ class Nullable:
 
     check: Check
 
-    def __call__(self, value: Any, path: str) -> Any:
-        return None if value is None else self.check(value, path)
+    def __call__(self, value: Any, place: EventPlace) -> Any:
+        return None if value is None else self.check(value, place)
 
 
-def rejected_value(path: str, value: object, supported: Collection[object]) -> RejectedError:
+# What is wrong
+
+
+def rejected_value(place: EventPlace, value: object, supported: Collection[object]) -> RejectedError:
     names = ", ".join(f"'{name}'" for name in supported)
-    return RejectedError("invalid_value", f"Invalid value: '{value}'. Supported values are: {names}.", path)
+    return RejectedError("invalid_value", f"Invalid value: '{value}'. Supported values are: {names}.", place.path)
 
 
-def rejected_type(path: str, wanted: str) -> RejectedError:
-    return RejectedError("invalid_type", f"Invalid type for '{path}': expected {wanted}.", path)
+def rejected_type(place: EventPlace, wanted: str) -> RejectedError:
+    return RejectedError("invalid_type", f"Invalid type for '{place.path}': expected {wanted}.", place.path)
 
 
-def missing(path: str) -> RejectedError:
-    return RejectedError("missing_required_parameter", f"Missing required parameter: '{path}'.", path)
+def missing(place: EventPlace) -> RejectedError:
+    problem = f"Missing required parameter: '{place.path}'."
+    return RejectedError("missing_required_parameter", problem, place.path)
 
 
-def merged(table: CheckTable, current: Json, update: Any, path: str, ignored: Collection[str] = ()) -> Json:
+def _outside(code: str, place: EventPlace, problem: str) -> RejectedError:
+    return RejectedError(code, f"Invalid '{place.path}': {problem}", place.path)
+
+
+# Objects
+
+
+def merged(
+    table: CheckTable,
+    current: Json,
+    update: Any,
+    place: EventPlace,
+    *,
+    required: Collection[str] = (),
+    ignored: Collection[str] = (),
+) -> Json:
     """`current` with `update` merged in. Raises RejectedError; `current` is left as it was."""
     if not isinstance(update, dict):
-        raise rejected_type(path, "an object")
+        raise rejected_type(place, "an object")
+    for key in required:
+        if update.get(key) is None:
+            raise missing(place.key(key))
     result = dict(current)
     for key, value in update.items():
-        where = f"{path}.{key}"
-        entry = table.get(key)
-        if entry is None:
-            if key in ignored:
-                continue
-            raise RejectedError("unknown_parameter", f"Unknown parameter: '{where}'.", where)
+        where, entry = place.key(key), table.get(key)
+        if entry is None and key not in ignored:
+            raise RejectedError("unknown_parameter", f"Unknown parameter: '{where.path}'.", where.path)
         if value is None and not isinstance(entry, Nullable):
-            continue
-        result[key] = entry(value, where) if callable(entry) else merged(entry, result.get(key, {}), value, where)
+            if place.strict:
+                raise rejected_type(where, "a value, but got null instead")
+        elif entry is not None:
+            result[key] = entry(value, where) if callable(entry) else merged(entry, result.get(key, {}), value, where)
     return result
 
 
-def text(value: Any, path: str) -> str:
+def shape(table: CheckTable, *required: str, ignored: Collection[str] = (), **default: Any) -> Check:
+    """An object with the keys of the table, of which some are required."""
+    return lambda value, place: merged(table, default, value, place, required=required, ignored=ignored)
+
+
+def by_type(kinds: Mapping[str, Check], default: str | None = None, key: str = "type") -> Check:
+    """An object whose `type` says which check it must pass."""
+
+    def check(value: Any, place: EventPlace) -> Any:
+        if not isinstance(value, dict):
+            raise rejected_type(place, "an object")
+        kind = default if value.get(key) is None else value[key]
+        if kind is None:
+            raise missing(place.key(key))
+        return kinds[choice(*kinds)(kind, place.key(key))](value, place)
+
+    return check
+
+
+def free_object(value: Any, place: EventPlace) -> Json:
+    if not isinstance(value, dict):
+        raise rejected_type(place, "an object")
+    return value
+
+
+def strings_by_name(value: Any, place: EventPlace) -> Json:
+    if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
+        raise rejected_type(place, "an object of strings")
+    return value
+
+
+# Arrays
+
+
+def array(check: Check) -> Check:
+    def check_each(value: Any, place: EventPlace) -> list[Any]:
+        if not isinstance(value, list):
+            raise rejected_type(place, "an array")
+        return [check(entry, place.entry(number)) for number, entry in enumerate(value)]
+
+    return check_each
+
+
+def some(check: Check) -> Check:
+    """An array of at least one."""
+
+    def check_each(value: Any, place: EventPlace) -> list[Any]:
+        if value == []:
+            problem = "empty array. Expected an array with minimum length 1, but got an empty array instead."
+            raise _outside("empty_array", place, problem)
+        checked: list[Any] = array(check)(value, place)
+        return checked
+
+    return check_each
+
+
+# Single values
+
+
+def anything(value: Any, place: EventPlace) -> Any:
+    return value
+
+
+def text(value: Any, place: EventPlace) -> str:
     if not isinstance(value, str):
-        raise rejected_type(path, "a string")
+        raise rejected_type(place, "a string")
     return value
 
 
-def flag(value: Any, path: str) -> bool:
+def short(most: int, pattern: str = ".+") -> Check:
+    """A string of at most so many characters that matches the pattern."""
+
+    def check(value: Any, place: EventPlace) -> str:
+        if len(text(value, place)) > most:
+            problem = f"string too long. Expected a string with maximum length {most}, but got a string with length "
+            raise _outside("string_above_max_length", place, f"{problem}{len(value)} instead.")
+        if not re.fullmatch(pattern, value, re.DOTALL):
+            problem = f"string does not match pattern. Expected a string that matches the pattern '{pattern}'."
+            raise _outside("invalid_value", place, problem)
+        return str(value)
+
+    return check
+
+
+def flag(value: Any, place: EventPlace) -> bool:
     if not isinstance(value, bool):
-        raise rejected_type(path, "a boolean")
-    return value
-
-
-def anything(value: Any, path: str) -> Any:
+        raise rejected_type(place, "a boolean")
     return value
 
 
 def choice(*supported: str) -> Check:
-    def check(value: Any, path: str) -> Any:
+    def check(value: Any, place: EventPlace) -> Any:
         if value not in supported:
-            raise rejected_value(path, value, supported)
+            raise rejected_value(place, value, supported)
         return value
 
     return check
 
 
-def number(low: float, high: float) -> Check:
-    def check(value: Any, path: str) -> Any:
+def choice_or(other: Check, *supported: str) -> Check:
+    """One of these words, or an object or array that passes the other check."""
+    return lambda value, place: (other if isinstance(value, dict | list) else choice(*supported))(value, place)
+
+
+def number(low: float, high: float, kind: str = "decimal") -> Check:
+    def check(value: Any, place: EventPlace) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise rejected_type(path, "a number")
-        if not low <= value <= high:
-            raise RejectedError("invalid_value", f"Invalid value: {value}. Expected {low:g} to {high:g}.", path)
+            raise rejected_type(place, "a number")
+        if value < low:
+            problem = f"{kind} below minimum value. Expected a value >= {low:g}, but got {value} instead."
+            raise _outside(f"{kind}_below_min_value", place, problem)
+        if value > high:
+            problem = f"{kind} above maximum value. Expected a value <= {high:g}, but got {value} instead."
+            raise _outside(f"{kind}_above_max_value", place, problem)
         return value
 
     return check
 
 
 def whole(low: int, high: int) -> Check:
-    def check(value: Any, path: str) -> Any:
+    def check(value: Any, place: EventPlace) -> Any:
         if isinstance(value, float):
-            problem = f"Invalid type for '{path}': expected an integer, but got a decimal number instead."
-            raise RejectedError("invalid_type", problem, path)
-        return number(low, high)(value, path)
+            raise rejected_type(place, "an integer, but got a decimal number instead")
+        return number(low, high, "integer")(value, place)
 
     return check
-
-
-def objects(value: Any, path: str) -> list[Json]:
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise rejected_type(path, "an array of objects")
-    return value
-
-
-def strings_by_name(value: Any, path: str) -> Json:
-    if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
-        raise rejected_type(path, "an object of strings")
-    return value
-
-
-def settings_object(*keys: str) -> Check:
-    """An object or null whose values are not looked into, e.g. noise reduction."""
-    return Nullable(lambda value, path: merged(dict.fromkeys(keys, anything), {}, value, path))

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.protocol.audio import AudioFormat
-from bench.simulator.checks import choice, missing, rejected_type, text
+from bench.simulator.checks import (
+    Check,
+    CheckTable,
+    EventPlace,
+    Nullable,
+    anything,
+    array,
+    by_type,
+    choice,
+    flag,
+    missing,
+    shape,
+    short,
+    some,
+    text,
+    whole,
+)
 from bench.simulator.conversation_item import (
     ConversationItem,
     TokenCounts,
@@ -14,83 +31,187 @@ from bench.simulator.conversation_item import (
     text_tokens,
     user_audio_tokens,
 )
-from bench.simulator.wire import GA, Json, RejectedError, WireNames
+from bench.simulator.tool_checks import function_name
+from bench.simulator.wire import GA, PREVIEW, Ids, Json, RejectedError, WireNames
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
+MOST_AUDIO_BYTES = 15 << 20  # of one event
+ID = short(32)
 
 
-def client_item(item_id: str, wanted: Any, names: WireNames, heard: AudioFormat) -> ConversationItem:
-    """The item that conversation.item.create asks for. Raises RejectedError."""
-    if wanted is None:
-        raise missing("item")
-    if not isinstance(wanted, dict):
-        raise rejected_type("item", "an object")
-    item_id = text(wanted.get("id") or item_id, "item.id")
-    kind = choice("message", "function_call", "function_call_output")(wanted.get("type"), "item.type")
-    if kind == "message":
-        return _client_message(item_id, wanted, names, heard)
-    return _client_call(item_id, wanted, kind)
-
-
-def _client_call(item_id: str, wanted: Json, kind: str) -> ConversationItem:
-    """A call may come without an id, its output may not: it would answer nothing."""
-    calls = kind == "function_call"
-    keys = ("call_id", "name", "arguments") if calls else ("call_id", "output")
-    nameless = calls and wanted.get("call_id") is None
-    described = wanted | {"call_id": f"call_of_{item_id}"} if nameless else wanted
-    values = {key: text(described.get(key), f"item.{key}") for key in keys}
-    body = {"id": item_id, "object": "realtime.item", "type": kind, "status": "completed", **values}
-    return ConversationItem(item_id, body, TokenCounts(sum(map(text_tokens, values.values()))))
-
-
-def _client_message(item_id: str, wanted: Json, names: WireNames, heard: AudioFormat) -> ConversationItem:
-    role = choice("user", "assistant", "system")(wanted.get("role"), "item.role")
-    content = wanted.get("content")
-    if not isinstance(content, list):
-        raise rejected_type("item.content", "an array")
-    parts = [_part(role, part, f"item.content[{index}]", names, heard) for index, part in enumerate(content)]
-    tokens = TokenCounts(*(sum(kind) for kind in zip(*(tokens for _, tokens in parts), strict=True)))
-    return ConversationItem(item_id, message_body(item_id, role, [part for part, _ in parts]), tokens)
-
-
-def _part(role: str, part: Any, path: str, names: WireNames, heard: AudioFormat) -> tuple[Json, TokenCounts]:
-    """A part of a message as events show it, without audio and images, and what it costs."""
-    if not isinstance(part, dict):
-        raise rejected_type(path, "an object")
-    kind = choice(*_part_types(role, names))(part.get("type"), f"{path}.type")
-    if kind == "input_audio":
-        audio = decoded_audio(part.get("audio"), f"{path}.audio")
-        tokens = TokenCounts(audio=user_audio_tokens(len(audio) * 1000 / heard.bytes_per_s))
-        return {"type": kind, "transcript": part.get("transcript")}, tokens
-    if kind == "input_image":
-        detail = choice(*IMAGE_TOKENS)(part.get("detail") or "auto", f"{path}.detail")
-        check_image(part.get("image_url"), f"{path}.image_url")
-        return {"type": kind, "detail": detail}, TokenCounts(image=IMAGE_TOKENS[detail])
-    return {"type": kind, "text": part.get("text")}, TokenCounts(text_tokens(text(part.get("text"), f"{path}.text")))
-
-
-def _part_types(role: str, names: WireNames) -> tuple[str, ...]:
-    if role == "assistant":
-        return (names.text_part,)  # a client cannot put audio into the assistant's mouth
-    if role == "user":
-        return ("input_text", "input_audio", "input_image") if names is GA else ("input_text", "input_audio")
-    return ("input_text",)
-
-
-def decoded_audio(encoded: Any, path: str) -> bytes:
-    """The bytes of audio that the base64 text holds. Raises RejectedError."""
-    if encoded is None:
-        raise missing(path)
+def audio_bytes(value: Any, place: EventPlace) -> bytes:
+    """The audio that base64 text holds. Raises RejectedError."""
     try:
-        return binascii.a2b_base64(text(encoded, path), strict_mode=True)
+        audio = binascii.a2b_base64(text(value, place), strict_mode=True)
     except ValueError as error:  # binascii.Error, or letters outside of ASCII
-        raise RejectedError("invalid_value", f"Invalid '{path}'. Expected base64-encoded audio bytes.", path) from error
+        problem = f"Invalid '{place.path}'. Expected base64-encoded audio bytes."
+        raise RejectedError("invalid_value", problem, place.path) from error
+    if len(audio) > MOST_AUDIO_BYTES:
+        problem = (
+            f"Invalid '{place.path}': audio too long. Expected at most 15 MiB, but got {len(audio)} bytes instead."
+        )
+        raise RejectedError("string_above_max_length", problem, place.path)
+    return audio
 
 
-def check_image(url: Any, path: str) -> None:
-    """Raises RejectedError for what is not a PNG or a JPEG in a data URL."""
-    if url is None:
-        raise missing(path)
-    if not text(url, path).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
-        problem = f"Invalid '{path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
-        raise RejectedError("invalid_value", problem, path)
+def image_url(value: Any, place: EventPlace) -> str:
+    """A PNG or a JPEG in a data URL."""
+    if not text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
+        problem = f"Invalid '{place.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
+        raise RejectedError("invalid_value", problem, place.path)
+    return str(value)
+
+
+# Messages
+
+TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
+"""The keys that the SDK types for every kind of part, whichever has a use for them."""
+
+
+def part(table: CheckTable, *required: str) -> Check:
+    ignored = [key for key in TYPED_PART if key not in table]
+    return shape({"type": anything, **table}, *required, ignored=ignored)
+
+
+WRITTEN = part({"text": text}, "text")
+HEARD = part({"audio": audio_bytes, "transcript": text}, "audio")
+SEEN = part({"image_url": image_url, "detail": choice(*IMAGE_TOKENS)}, "image_url")
+SPOKEN = part({"transcript": text, "audio": text}, "transcript")  # what it sounded like is not kept
+
+PARTS: Mapping[WireNames, Mapping[str, Check]] = {
+    GA: {
+        "user": by_type({"input_text": WRITTEN, "input_audio": HEARD, "input_image": SEEN}),
+        "assistant": by_type({"output_text": WRITTEN, "output_audio": SPOKEN}),
+        "system": by_type({"input_text": WRITTEN}),
+    },
+    PREVIEW: {
+        "user": by_type({"input_text": WRITTEN, "input_audio": HEARD}),
+        "assistant": by_type({"text": WRITTEN}),  # a client cannot put audio into the assistant's mouth
+        "system": by_type({"input_text": WRITTEN}),
+    },
+}
+
+
+def _shown_part(part: Json) -> Json:
+    """A part as events show it: without audio and images."""
+    shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
+    match part["type"]:
+        case "input_audio":
+            return {"transcript": None, **shown}
+        case "input_image":
+            return {"detail": "auto", **shown}
+    return shown
+
+
+def _part_tokens(part: Json, heard: AudioFormat) -> TokenCounts:
+    match part["type"]:
+        case "input_audio":
+            return TokenCounts(audio=user_audio_tokens(len(part["audio"]) * 1000 / heard.bytes_per_s))
+        case "input_image":
+            return TokenCounts(image=IMAGE_TOKENS[part.get("detail", "auto")])
+    return TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
+
+
+# Items
+
+ITEM: CheckTable = {
+    "id": ID,
+    "type": anything,
+    "object": choice("realtime.item"),
+    "status": choice("completed", "incomplete", "in_progress"),
+}
+FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
+"""The keys that the preview's one type has for every kind of item."""
+
+CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": text}
+OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": text}
+SOME_CODE = whole(-(1 << 31), 1 << 31)
+MCP_ERRORS = by_type(
+    {
+        "protocol_error": shape({"type": anything, "code": SOME_CODE, "message": text}, "code", "message"),
+        "tool_execution_error": shape({"type": anything, "message": text}, "message"),
+        "http_error": shape({"type": anything, "code": SOME_CODE, "message": text}, "code", "message"),
+    }
+)
+LISTED_TOOL = shape(
+    {"name": text, "input_schema": anything, "description": Nullable(text), "annotations": Nullable(anything)},
+    "name",
+    "input_schema",
+)
+MCP_CALL: CheckTable = {"id": ID, "type": anything, "name": text, "arguments": text, "server_label": text}
+MCP_ITEMS: Mapping[str, Check] = {
+    "mcp_list_tools": shape(
+        {"id": ID, "type": anything, "server_label": text, "tools": array(LISTED_TOOL)}, "server_label", "tools"
+    ),
+    "mcp_call": shape(
+        {**MCP_CALL, "approval_request_id": Nullable(text), "error": Nullable(MCP_ERRORS), "output": Nullable(text)},
+        *("name", "arguments", "server_label"),
+    ),
+    "mcp_approval_request": shape(MCP_CALL, "name", "arguments", "server_label"),
+    "mcp_approval_response": shape(
+        {"id": ID, "type": anything, "approval_request_id": text, "approve": flag, "reason": Nullable(text)},
+        "approval_request_id",
+        "approve",
+    ),
+}
+
+
+def _message(parts: Mapping[str, Check], ignored: Sequence[str]) -> Check:
+    def check(value: Json, place: EventPlace) -> Json:
+        of_role = next((check for role, check in parts.items() if role == value.get("role")), anything)
+        keys: CheckTable = {**ITEM, "role": choice(*parts), "content": some(of_role)}
+        checked: Json = shape(keys, "role", "content", ignored=ignored)(value, place)
+        return checked
+
+    return check
+
+
+def _items(names: WireNames) -> Check:
+    """The check of an item that a client may create."""
+    flat = () if names is GA else FLAT_ITEM
+    kinds = {
+        "message": _message(PARTS[names], flat),
+        "function_call": shape(CALL_KEYS, "name", "arguments", ignored=flat),
+        "function_call_output": shape(OUTPUT_KEYS, "call_id", "output", ignored=flat),
+    }
+    return by_type({**kinds, **MCP_ITEMS} if names is GA else kinds)
+
+
+COSTLY = ("call_id", "name", "arguments", "output")
+"""What the model reads of a call, or of its output."""
+
+ITEMS = {names: _items(names) for names in (GA, PREVIEW)}
+
+
+class ItemReader:
+    """Reads items of one session; those that have no id get one."""
+
+    def __init__(self, ids: Ids, names: WireNames) -> None:
+        self._ids, self._check = ids, ITEMS[names]
+
+    def item(self, wanted: Any, heard: AudioFormat, place: EventPlace) -> ConversationItem:
+        """The item that a client describes. Raises RejectedError."""
+        if wanted is None:
+            raise missing(place)
+        described = self._check(wanted, place)
+        described["id"] = described.get("id") or self._ids.new("item")
+        if described["type"] == "message":
+            return _described_message(described, heard)
+        if described["type"] == "function_call" and "call_id" not in described:
+            described["call_id"] = self._ids.new("call")  # it may come without, its output may not
+        return _described_call(described)
+
+
+def _described_message(described: Json, heard: AudioFormat) -> ConversationItem:
+    content = described["content"]
+    tokens = TokenCounts(*map(sum, zip(*(_part_tokens(part, heard) for part in content), strict=True)))
+    body = message_body(described["id"], described["role"], [_shown_part(part) for part in content])
+    return ConversationItem(described["id"], body, tokens)
+
+
+def _described_call(described: Json) -> ConversationItem:
+    """A call, its output, or an item of MCP."""
+    tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in COSTLY))
+    if described["type"].startswith("function_call"):
+        described |= {"object": "realtime.item", "status": "completed"}
+    return ConversationItem(described["id"], described, tokens)

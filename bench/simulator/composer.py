@@ -6,6 +6,7 @@ What differs from response to response is drawn by the seed, in the order of thi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,10 +73,10 @@ class Composer:
         self._servers.occupy(plan.done_ns)
         return self._response(wanted, output, plan, context, None, in_band)
 
-    def _items(self, own: list[Json] | None, preface: Preface) -> tuple[Sequence[ConversationItem], Json | None]:
+    def _items(self, own: list[Any] | None, preface: Preface) -> tuple[Sequence[ConversationItem], Json | None]:
         """What a response reads, its own `input` or the conversation; and the error with which it fails, if it does."""
         if own is not None:
-            return [self._conversation.read(item, self._session.input.format) for item in own], None
+            return self._conversation.read_input(own, self._session.input.format), None
         try:
             return self._history.items(preface, self._session.truncation), None
         except ContextExceededError as error:

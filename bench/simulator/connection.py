@@ -33,7 +33,7 @@ from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
 from bench.units import NS_PER_S
 
-MAX_MESSAGE_BYTES = 16 << 20  # appends may hold 15 MiB
+MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
 CLOSE_LIMIT_S = 5.0
 
 

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.protocol.audio import AudioFormat
-from bench.simulator.checks import text
-from bench.simulator.client_item import client_item
+from bench.simulator.checks import EventPlace, anything, shape, text
+from bench.simulator.client_item import ItemReader
 from bench.simulator.conversation_item import ConversationItem
-from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
+from bench.simulator.wire import GA, Ids, Json, RejectedError, WireDialect
+
+REFERENCE = shape({"type": anything, "id": text}, "id")
 
 
 class Conversation:
     """Holds items in their order. Raises RejectedError for ids that are not there."""
 
-    def __init__(self, ids: Ids, names: WireNames) -> None:
-        self._ids, self._names = ids, names
+    def __init__(self, ids: Ids, dialect: WireDialect) -> None:
+        self._ids, self._names, self._strict = ids, dialect.names, dialect.strict
+        self._reader = ItemReader(ids, dialect.names)
         self._items: list[ConversationItem] = []
         self._promised: set[str] = set()
 
@@ -28,18 +31,28 @@ class Conversation:
     def find(self, item_id: object) -> ConversationItem | None:
         return next((item for item in self._items if item.id == item_id), None)
 
-    def known(self, item_id: Any, code: str) -> ConversationItem:
+    def known(self, item_id: str, code: str, param: str = "item_id") -> ConversationItem:
         """The item that a client names; without one, RejectedError with `code`."""
-        item = self.find(text(item_id, "item_id"))
+        item = self.find(item_id)
         if item is None:
-            raise RejectedError(code, f"Item with item_id '{item_id}' not found.", "item_id")
+            raise RejectedError(code, f"Item with item_id '{item_id}' not found.", param)
         return item
 
     def read(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
-        """The item that a client describes, or refers to; it is not inserted. Audio in it is of the format `heard`."""
-        if isinstance(wanted, dict) and wanted.get("type") == "item_reference":
-            return self.known(wanted.get("id"), "invalid_value")
-        return client_item(self._ids.new("item"), wanted, self._names, heard)
+        """The item that a client describes; it is not inserted. Audio in it is of the format `heard`."""
+        return self._reader.item(wanted, heard, EventPlace("item", self._strict))
+
+    def read_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
+        """The items that a response reads instead of the conversation, described or referred to."""
+        items, place = [], EventPlace("response.input", self._strict)
+        for number, described in enumerate(wanted):
+            where = place.entry(number)
+            if isinstance(described, dict) and described.get("type") == "item_reference":
+                item_id = REFERENCE(described, where)["id"]
+                items.append(self.known(item_id, "invalid_value", where.key("id").path))
+            else:
+                items.append(self._reader.item(described, heard, where))
+        return items
 
     def promise(self) -> str:
         """The id of an item that is to come: no client can take it."""
@@ -64,6 +77,8 @@ class Conversation:
         if item.body["type"] == "function_call_output" and not self._has_call(item.body["call_id"]):
             problem = f"Tool call ID '{item.body['call_id']}' not found in conversation."
             raise RejectedError("invalid_tool_call_id", problem)
+        if item.body["type"] == "mcp_approval_response":
+            self.known(item.body["approval_request_id"], "invalid_value", "item.approval_request_id")
         place = len(self._items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
         self._items.insert(place, item)
         return self._items[place - 1].id if place else None
@@ -71,7 +86,7 @@ class Conversation:
     def remove(self, item: ConversationItem) -> None:
         self._items.remove(item)
 
-    def truncatable(self, item_id: Any, audio_end_ms: int) -> ConversationItem:
+    def truncatable(self, item_id: str, audio_end_ms: int) -> ConversationItem:
         """The item of an assistant's audio that is to be cut. Beyond its end, or a former cut, is an error."""
         item = self.known(item_id, "item_truncate_invalid_item_id")
         if item.spoken is None:

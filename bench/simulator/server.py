@@ -49,7 +49,10 @@ ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
 
 @dataclass(frozen=True)
 class Offer:
-    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
+    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it.
+
+    `strict`: only what the official SDK's types allow is taken.
+    """
 
     profile: Profile
     replies: Sequence[RecordedReply]
@@ -59,6 +62,7 @@ class Offer:
     deflate: bool = False
     truth: TruthLog | None = None
     identity: Identity | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Server:
     def _new_session(self, accepted: Accepted) -> Behaviour:
         self.sessions += 1
         return Behaviour(
-            accepted.dialect,
+            accepted.dialect.read_strictly() if self._offer.strict else accepted.dialect,
             accepted.model,
             int(utc_ns() / NS_PER_S + self._offer.profile.session_cap_s),
             self._offer.profile,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings
-from bench.simulator.checks import merged, missing
+from bench.simulator.checks import CheckTable, EventPlace, merged, missing
 from bench.simulator.functions import ResponseTools, tools_of
 from bench.simulator.history import HistoryTruncation, truncation_of
 from bench.simulator.wire import GA, Json, RejectedError, WireDialect
@@ -59,25 +60,31 @@ class EffectiveSession:
     """`shown` is the session object of events; `input` is what it says of hearing."""
 
     def __init__(self, dialect: WireDialect, session_id: str, model: str, expires_at_s: int) -> None:
-        self._ga, self._tolerant = dialect.names is GA, dialect.tolerant
+        self._dialect, self._ga = dialect, dialect.names is GA
         opened = settings.ga_session if self._ga else settings.preview_session
         self._take(opened(session_id, model, expires_at_s))
 
     def update(self, wanted: Any, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
-        if wanted is None:
-            raise missing("session")
-        if self._ga and isinstance(wanted, dict) and wanted.get("type") is None:
-            raise missing("session.type")
-        table = settings.GA_SESSION if self._ga else settings.PREVIEW_SESSION
-        ignored = SENT_BACK + (TOLERATED_KEYS if self._ga or self._tolerant else ())
-        if isinstance(wanted, dict):
-            ignored += tuple(key for key in TYPED_KEYS if wanted.get(key) is None)
-        updated = merged(table, self.shown, wanted, "session", ignored)
+        place = EventPlace("session", self._dialect.strict)
+        if self._ga and isinstance(wanted, dict):
+            _check_kind(wanted, place)
+        updated = merged(self._table, self.shown, wanted, place, ignored=self._ignored(wanted))
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)
         self._take(updated)
+
+    @property
+    def _table(self) -> CheckTable:
+        if not self._ga:
+            return settings.PREVIEW_SESSION
+        return settings.AZURE_GA_SESSION if self._dialect.deployed else settings.GA_SESSION
+
+    def _ignored(self, wanted: Any) -> Sequence[str]:
+        tolerated = TOLERATED_KEYS if self._ga or self._dialect.tolerant else ()
+        nulls = [key for key in TYPED_KEYS if isinstance(wanted, dict) and wanted.get(key) is None]
+        return [*SENT_BACK, *tolerated, *nulls]
 
     @property
     def model(self) -> str:
@@ -106,6 +113,15 @@ class EffectiveSession:
 
     def _output(self, shown: Json, response: Json) -> OutputSettings:
         return _ga_output(shown, response) if self._ga else _preview_output(shown, response)
+
+
+def _check_kind(wanted: Json, place: EventPlace) -> None:
+    """Raises RejectedError where a session of GA is told to be of another kind."""
+    if wanted.get("type") is None:
+        raise missing(place.key("type"))
+    if wanted["type"] == "transcription":
+        problem = "Passing a transcription session update event to a realtime session is not allowed."
+        raise RejectedError("invalid_parameter", problem)
 
 
 def _preview_input(session: Json) -> InputSettings:

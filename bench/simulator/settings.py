@@ -10,21 +10,25 @@ from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,
     CheckTable,
+    EventPlace,
     Nullable,
     anything,
+    array,
+    by_type,
     choice,
+    choice_or,
     flag,
+    free_object,
     merged,
-    missing,
     number,
-    objects,
-    rejected_type,
-    settings_object,
+    shape,
+    short,
     strings_by_name,
     text,
     whole,
 )
 from bench.simulator.profile import EFFORTS
+from bench.simulator.tool_checks import GA_TOOL_CHOICE, GA_TOOLS, PREVIEW_TOOL_CHOICE, PREVIEW_TOOLS
 from bench.simulator.wire import Json, RejectedError
 
 INSTRUCTIONS = (
@@ -32,80 +36,67 @@ INSTRUCTIONS = (
 )
 PCM = GA_FORMATS["pcm16"]["type"]
 FORMAT_OF: dict[str, AudioFormatName] = {ga["type"]: name for name, ga in GA_FORMATS.items()}  # GA type → preview name
+LOGPROBS = "item.input_audio_transcription.logprobs"
+SOME_TOKENS = whole(0, 1 << 40)
 
 
 def token_cap(most: int) -> Check:
     """At most so many tokens, or as many as there are."""
-    return lambda value, path: value if value == "inf" else number(1, most)(value, path)
+    return lambda value, place: value if value == "inf" else whole(1, most)(value, place)
 
 
 PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # that of gpt-realtime-2; other models of GA take 4096
 
-
-def tools(value: Any, path: str) -> list[Json]:
-    """Tools with their type; a function needs a name."""
-    typed = []
-    for place, tool in enumerate(objects(value, path)):
-        where = f"{path}[{place}]"
-        kind = choice("function", "mcp")(tool.get("type") or "function", f"{where}.type")
-        if kind == "function":
-            if tool.get("name") is None:
-                raise missing(f"{where}.name")
-            text(tool["name"], f"{where}.name")
-        typed.append(tool | {"type": kind})
-    return typed
-
-
-def truncation(value: Any, path: str) -> Any:
-    if not isinstance(value, dict):
-        return choice("auto", "disabled")(value, path)
-    if value.get("retention_ratio") is None:
-        raise missing(f"{path}.retention_ratio")
-    return merged(RETENTION, {"type": "retention_ratio"}, value, path)
+truncation = choice_or(
+    shape(
+        {
+            "type": choice("retention_ratio"),
+            "retention_ratio": number(0, 1),
+            "token_limits": {"post_instructions": SOME_TOKENS},
+        },
+        "type",
+        "retention_ratio",
+    ),
+    "auto",
+    "disabled",
+)
+tracing = choice_or(shape({"workflow_name": text, "group_id": text, "metadata": free_object}), "auto")
+prompt = shape({"id": text, "version": Nullable(text), "variables": Nullable(free_object)}, "id")
+reasoning = shape({"effort": choice(*EFFORTS)})
 
 
-RETENTION: CheckTable = {
-    "type": choice("retention_ratio"),
-    "retention_ratio": number(0, 1),
-    "token_limits": {"post_instructions": whole(0, 1 << 40)},
-}
+def modalities(*supported: list[str]) -> Check:
+    """What a response is made of: one of these lists."""
+
+    def check(value: Any, place: EventPlace) -> Any:
+        if value not in supported:
+            names = " and ".join(map(str, supported))
+            problem = f"Invalid modalities: {value}. Supported are: {names}."
+            raise RejectedError("invalid_value", problem, place.path)
+        return value
+
+    return check
 
 
-def reasoning(value: Any, path: str) -> Json:
-    return merged({"effort": choice(*EFFORTS)}, {}, value, path)
+PREVIEW_MODALITIES = modalities(["text"], ["audio", "text"], ["text", "audio"])
+GA_MODALITIES = modalities(["text"], ["audio"])
+
+ga_format = by_type(
+    {
+        "audio/pcm": shape({"type": anything, "rate": whole(24_000, 24_000)}, **GA_FORMATS["pcm16"]),
+        "audio/pcmu": shape({"type": anything}, **GA_FORMATS["g711_ulaw"]),
+        "audio/pcma": shape({"type": anything}, **GA_FORMATS["g711_alaw"]),
+    },
+    default=PCM,
+)
 
 
-def tool_choice(value: Any, path: str) -> Any:
-    return value if isinstance(value, dict) else choice("auto", "none", "required")(value, path)
-
-
-def voice_name(value: Any, path: str) -> Any:
+def voice_name(value: Any, place: EventPlace) -> Any:
     """A GA voice: a name, or {id} of a custom one."""
-    return value if isinstance(value, dict) and set(value) == {"id"} else GA_VOICE(value, path)
+    return (shape({"id": text}, "id") if isinstance(value, dict) else GA_VOICE)(value, place)
 
 
-def preview_modalities(value: Any, path: str) -> Any:
-    if value not in (["text"], ["text", "audio"], ["audio", "text"]):
-        raise RejectedError(
-            "invalid_value", f"Invalid modalities: {value}. Supported are: ['text'] and ['audio', 'text'].", path
-        )
-    return value
-
-
-def ga_modalities(value: Any, path: str) -> Any:
-    if value not in (["text"], ["audio"]):
-        raise RejectedError(
-            "invalid_value", f"Invalid modalities: {value}. Supported are: ['text'] and ['audio'].", path
-        )
-    return value
-
-
-def ga_format(value: Any, path: str) -> Json:
-    if not isinstance(value, dict):
-        raise rejected_type(path, "an object")
-    default = dict(GA_FORMATS[FORMAT_OF[choice(*FORMAT_OF)(value.get("type") or PCM, f"{path}.type")]])
-    known: CheckTable = {"type": choice(*FORMAT_OF), "rate": number(24_000, 24_000)}
-    return merged({key: known[key] for key in default}, default, value, path)
+# Hearing
 
 
 def turn_detection(*, ga: bool) -> Check:
@@ -115,28 +106,78 @@ def turn_detection(*, ga: bool) -> Check:
     semantic: Json = {"type": "semantic_vad", "eagerness": "auto"}
     both: Json = {"create_response": True, "interrupt_response": True}
 
-    def check(value: Any, path: str) -> Json | None:
-        if not ga and value == {"type": "none"}:
-            return None
-        if not isinstance(value, dict):
-            raise rejected_type(path, "an object or null")
-        kind = choice("server_vad", "semantic_vad")(value.get("type") or "server_vad", f"{path}.type")
-        default = (server if kind == "server_vad" else semantic) | both
-        of_the_other_type = [key for key in TURN_DETECTION_KEYS if value.get(key) is None]
-        return merged({key: TURN_DETECTION_KEYS[key] for key in default}, default, value, path, of_the_other_type)
+    def check(value: Any, place: EventPlace) -> Any:
+        return None if not ga and value == {"type": "none"} else detectors(value, place)
 
+    def detector(default: Json) -> Check:
+        keys = {key: TURN_DETECTION_KEYS[key] for key in default}
+
+        def check_keys(value: Json, place: EventPlace) -> Json:
+            of_the_other_type = [key for key in TURN_DETECTION_KEYS if value.get(key) is None]
+            return merged(keys, default, value, place, ignored=of_the_other_type)
+
+        return check_keys
+
+    kinds = {"server_vad": detector(server | both), "semantic_vad": detector(semantic | both)}
+    detectors = by_type(kinds, default="server_vad")
     return Nullable(check)
 
 
 TURN_DETECTION_KEYS: dict[str, Check] = {
-    "type": choice("server_vad", "semantic_vad"),
+    "type": anything,
     "threshold": number(0, 1),
-    "prefix_padding_ms": number(0, 60_000),
-    "silence_duration_ms": number(0, 60_000),
-    "idle_timeout_ms": Nullable(number(0, 600_000)),
+    "prefix_padding_ms": whole(0, 60_000),
+    "silence_duration_ms": whole(0, 60_000),
+    "idle_timeout_ms": Nullable(whole(5_000, 30_000)),
     "eagerness": choice("low", "medium", "high", "auto"),
     "create_response": flag,
     "interrupt_response": flag,
+}
+
+OLDER_TRANSCRIBERS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+TRANSCRIBERS = (
+    *OLDER_TRANSCRIBERS,
+    "gpt-4o-mini-transcribe-2025-03-20",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-4o-transcribe-diarize",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-realtime-whisper",
+)
+
+
+def ga_transcription(model: Check) -> Check:
+    """How the caller's words are written down; null: not at all."""
+    keys = {
+        "model": model,
+        "language": text,
+        "languages": array(text),
+        "keywords": array(text),
+        "prompt": text,
+        "delay": choice("minimal", "low", "medium", "high", "xhigh"),
+    }
+    return Nullable(shape(keys))
+
+
+PREVIEW_TRANSCRIPTION = Nullable(shape({"model": choice(*OLDER_TRANSCRIBERS), "language": text, "prompt": text}))
+NOISE_KINDS = choice("near_field", "far_field")
+
+
+def ga_hearing(transcriber: Check) -> CheckTable:
+    """What may be said of a GA session's input; `transcriber` checks the name of the model."""
+    return {
+        "format": ga_format,
+        "transcription": ga_transcription(transcriber),
+        "noise_reduction": Nullable(shape({"type": NOISE_KINDS, "strength": number(0, 1)})),
+        "turn_detection": turn_detection(ga=True),
+    }
+
+
+PREVIEW_HEARING: CheckTable = {
+    "input_audio_format": choice(*GA_FORMATS),
+    "input_audio_transcription": PREVIEW_TRANSCRIPTION,
+    "input_audio_noise_reduction": Nullable(shape({"type": NOISE_KINDS})),
+    "turn_detection": turn_detection(ga=False),
 }
 
 
@@ -146,71 +187,72 @@ PREVIEW_VOICE = choice("alloy", "ash", "ballad", "coral", "echo", "sage", "shimm
 GA_VOICE = choice("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 
 PREVIEW_SESSION: CheckTable = {
-    "modalities": preview_modalities,
+    **PREVIEW_HEARING,
+    "modalities": PREVIEW_MODALITIES,
     "instructions": text,
     "voice": PREVIEW_VOICE,
     "speed": number(0.25, 1.5),
-    "input_audio_format": choice(*GA_FORMATS),
     "output_audio_format": choice(*GA_FORMATS),
-    "input_audio_transcription": settings_object("model", "language", "prompt"),
-    "input_audio_noise_reduction": settings_object("type"),
-    "turn_detection": turn_detection(ga=False),
-    "tools": tools,
-    "tool_choice": tool_choice,
+    "tools": PREVIEW_TOOLS,
+    "tool_choice": PREVIEW_TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": PREVIEW_CAP,
-    "tracing": Nullable(anything),
+    "tracing": Nullable(tracing),
 }
 
-GA_SESSION: CheckTable = {
-    "type": choice("realtime"),
-    "output_modalities": ga_modalities,
-    "instructions": text,
-    "audio": {
-        "input": {
-            "format": ga_format,
-            "transcription": settings_object("model", "language", "prompt", "delay", "keywords", "languages"),
-            "noise_reduction": settings_object("type", "strength"),
-            "turn_detection": turn_detection(ga=True),
+
+def ga_session_table(transcriber: Check) -> CheckTable:
+    """What may be said of a GA session; `transcriber` checks the name of the model that writes the caller's words."""
+    return {
+        "type": choice("realtime"),
+        "output_modalities": GA_MODALITIES,
+        "instructions": text,
+        "audio": {
+            "input": ga_hearing(transcriber),
+            "output": {"format": ga_format, "voice": voice_name, "speed": number(0.25, 1.5)},
         },
-        "output": {"format": ga_format, "voice": voice_name, "speed": number(0.25, 1.5)},
-    },
-    "max_output_tokens": GA_CAP,
-    "truncation": Nullable(truncation),
-    "tools": tools,
-    "tool_choice": tool_choice,
-    "tracing": Nullable(anything),
-    "prompt": Nullable(anything),
-    "include": Nullable(anything),
-    "parallel_tool_calls": flag,
-    "reasoning": Nullable(reasoning),
-}
+        "max_output_tokens": GA_CAP,
+        "truncation": truncation,
+        "tools": GA_TOOLS,
+        "tool_choice": GA_TOOL_CHOICE,
+        "tracing": Nullable(tracing),
+        "prompt": Nullable(prompt),
+        "include": array(choice(LOGPROBS)),
+        "parallel_tool_calls": flag,
+        "reasoning": reasoning,
+    }
+
+
+GA_SESSION = ga_session_table(choice(*TRANSCRIBERS))
+AZURE_GA_SESSION = ga_session_table(short(64))  # there a deployment is named
 
 _RESPONSE: CheckTable = {
     "instructions": text,
-    "tools": tools,
-    "tool_choice": tool_choice,
     "conversation": choice("auto", "none"),
     "metadata": Nullable(strings_by_name),
-    "input": objects,
+    "input": array(anything),  # items, which are checked where they are read
 }
 PREVIEW_RESPONSE: CheckTable = {
     **_RESPONSE,
-    "modalities": preview_modalities,
+    "modalities": PREVIEW_MODALITIES,
     "voice": PREVIEW_VOICE,
     "output_audio_format": choice(*GA_FORMATS),
+    "tools": PREVIEW_TOOLS,
+    "tool_choice": PREVIEW_TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
     "max_output_tokens": PREVIEW_CAP,
     "max_response_output_tokens": PREVIEW_CAP,
 }
 GA_RESPONSE: CheckTable = {
     **_RESPONSE,
-    "output_modalities": ga_modalities,
+    "output_modalities": GA_MODALITIES,
     "audio": {"output": {"format": ga_format, "voice": voice_name}},
+    "tools": GA_TOOLS,
+    "tool_choice": GA_TOOL_CHOICE,
     "max_output_tokens": GA_CAP,
-    "prompt": Nullable(anything),
+    "prompt": Nullable(prompt),
     "parallel_tool_calls": flag,
-    "reasoning": Nullable(reasoning),
+    "reasoning": reasoning,
 }
 
 
@@ -231,7 +273,7 @@ def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
         "output_audio_format": "pcm16",
         "input_audio_transcription": None,
         "input_audio_noise_reduction": None,
-        "turn_detection": turn_detection(ga=False)({"type": "server_vad"}, ""),
+        "turn_detection": turn_detection(ga=False)({}, EventPlace()),
         "tools": [],
         "tool_choice": "auto",
         "temperature": 0.8,
@@ -254,7 +296,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:
                 "format": pcm,
                 "transcription": None,
                 "noise_reduction": None,
-                "turn_detection": turn_detection(ga=True)({"type": "server_vad"}, ""),
+                "turn_detection": turn_detection(ga=True)({}, EventPlace()),
             },
             "output": {"format": pcm, "voice": "alloy", "speed": 1.0},
         },

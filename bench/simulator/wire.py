@@ -55,15 +55,24 @@ GA = WireNames(
 
 
 class WireDialect(NamedTuple):
-    """`tolerant`: takes what Azure's legacy clients send."""
+    """Says how a service speaks, and how it reads.
+
+    `tolerant`: it takes what Azure's legacy clients send. `strict`: it takes no null but where the official SDK's types
+    have one. `deployed`: models that transcribe are named by their deployments.
+    """
 
     name: str
     names: WireNames
     tolerant: bool = False
+    strict: bool = False
+    deployed: bool = False
+
+    def read_strictly(self) -> WireDialect:
+        return self._replace(strict=True, tolerant=False)
 
 
 AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, tolerant=True)
-AZURE_GA = WireDialect("azure-ga", GA)
+AZURE_GA = WireDialect("azure-ga", GA, deployed=True)
 OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
 OPENAI_GA = WireDialect("openai-ga", GA)
 

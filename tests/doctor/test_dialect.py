@@ -15,7 +15,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.simulator.checks import missing
+from bench.simulator.checks import EventPlace, missing
 from bench.simulator.settings import GA_RESPONSE, GA_SESSION, PREVIEW_RESPONSE, PREVIEW_SESSION
 from tests.doctor.test_explain import build_target
 
@@ -25,7 +25,7 @@ UNKNOWN = "failed:unknown_parameter"
 @pytest.mark.parametrize(
     ("spoken", "outcome", "words", "speaks"),
     [
-        (PREVIEW, "failed:missing_required_parameter", str(missing("session.type")), GA),
+        (PREVIEW, "failed:missing_required_parameter", str(missing(EventPlace("session.type"))), GA),
         (PREVIEW, UNKNOWN, "Unknown parameter: 'session.modalities'.", GA),
         (PREVIEW, UNKNOWN, "unknown_parameter: Unknown parameter: 'response.modalities'.", GA),
         (GA, UNKNOWN, "Unknown parameter: 'session.type'.", PREVIEW),

@@ -1,4 +1,4 @@
-"""The official `openai` SDK, unmodified, holds turns with the simulator in each dialect."""
+"""The official `openai` SDK, unmodified, holds turns with the simulator in each dialect, which takes nothing else."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ GA = [azure_ga, openai_ga]
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with quick_simulator(tmp_path_factory.mktemp("sdk"), "--key", KEY) as ready:
+    with quick_simulator(tmp_path_factory.mktemp("sdk"), "--key", KEY, "--strict") as ready:
         yield ready
 
 
@@ -68,7 +68,7 @@ def patient_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read
     """The same, but that a reply is generated as slowly as it is spoken: it can be interrupted."""
     profile = tmp_path_factory.mktemp("patient") / "patient.yaml"
     profile.write_text(QUICK.replace("speed: 100", "speed: 1"))
-    with running_simulator("--profile", str(profile), "--key", KEY) as ready:
+    with running_simulator("--profile", str(profile), "--key", KEY, "--strict") as ready:
         yield ready
 
 

@@ -123,6 +123,16 @@ def test_a_message_in_fragments_is_one_message(keyed: Ready) -> None:
         assert receive(client)["type"] == "input_audio_buffer.cleared"
 
 
+def test_an_append_that_is_too_long_is_an_error_and_the_session_goes_on(keyed: Ready) -> None:
+    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
+        receive(client)
+        client.send(json.dumps(append((16 << 20) // 48)))
+        client.send(json.dumps({"type": "input_audio_buffer.clear"}))
+
+        assert receive(client)["error"]["param"] == "audio"
+        assert receive(client)["type"] == "input_audio_buffer.cleared"
+
+
 def test_an_event_may_be_sent_before_session_created_has_come(keyed: Ready) -> None:
     with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
         events = turn(client, TEXT_TURN)

@@ -33,6 +33,7 @@ from tests.simulator.builders import (
     sound,
     talk,
     types,
+    user_text,
     without_deltas,
 )
 
@@ -211,7 +212,7 @@ def test_a_client_cannot_take_the_id_of_the_item_to_come() -> None:
     events = talk(behaviour, sound(500)) + drain(behaviour)
     item_id = one(events, "speech_started")["item_id"]
 
-    item = {"id": item_id, "type": "message", "role": "user", "content": []}
+    item = user_text()["item"] | {"id": item_id}
     behaviour.receive({"type": "conversation.item.create", "item": item}, LATER_NS)
     events = talk(behaviour, sound(0, 400), LATER_NS) + drain(behaviour)
 

@@ -1,0 +1,295 @@
+"""What the services refuse of client events is refused, with the error's code and parameter; the rest is taken."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from tests.simulator.builders import answers, build_behaviour, function, session_update
+
+IN_GA, IN_PREVIEW = (AZURE_GA, OPENAI_GA), (AZURE_PREVIEW, OPENAI_PREVIEW)
+EVERYWHERE = (*IN_GA, *IN_PREVIEW)
+TAKEN = None
+Verdict = tuple[str, str | None] | None  # code and param of the error; None: taken
+
+LONG_ID = "i" * 33
+PNG = "data:image/png;base64,iVBORw0KGgo="
+CALL = {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "1"}
+APPROVAL = {"type": "mcp_approval_response", "id": "a", "approval_request_id": "x", "approve": True}
+MCP_ERROR = {"type": "tool_execution_error", "message": "It broke."}
+MCP_CALL = {"type": "mcp_call", "id": "m", "name": "f", "arguments": "{}", "server_label": "s", "output": "1"}
+MCP_TOOL = {"type": "mcp", "server_label": "s", "server_url": "https://mcp.example.com"}
+FILTER = {"read_only": True, "tool_names": ["f"]}
+
+
+def message(role: str, *content: Any, **fields: Any) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": list(content), **fields}
+
+
+def text(words: Any = "Hi", kind: str = "input_text") -> dict[str, Any]:
+    return {"type": kind, "text": words}
+
+
+ITEMS: list[tuple[tuple[WireDialect, ...], Any, Verdict]] = [
+    (EVERYWHERE, message("user", text()), TAKEN),
+    (EVERYWHERE, message("user", text(), id="mine", object="realtime.item", status="incomplete"), TAKEN),
+    (EVERYWHERE, message("user", text(), id="i" * 32), TAKEN),
+    (EVERYWHERE, message("user", text(), id=LONG_ID), ("string_above_max_length", "item.id")),
+    (EVERYWHERE, message("user", text(), id=""), ("invalid_value", "item.id")),
+    (EVERYWHERE, message("user", text(), id=5), ("invalid_type", "item.id")),
+    (EVERYWHERE, message("user", text(), object="thing"), ("invalid_value", "item.object")),
+    (EVERYWHERE, message("user", text(), status="odd"), ("invalid_value", "item.status")),
+    (EVERYWHERE, message("user", text(), odd=1), ("unknown_parameter", "item.odd")),
+    (EVERYWHERE, message("user"), ("empty_array", "item.content")),
+    (EVERYWHERE, message("nobody", text()), ("invalid_value", "item.role")),
+    (EVERYWHERE, {"type": "message", "content": [text()]}, ("missing_required_parameter", "item.role")),
+    (EVERYWHERE, {"type": "message", "role": "user"}, ("missing_required_parameter", "item.content")),
+    (EVERYWHERE, {"type": "message", "role": "user", "content": "Hi"}, ("invalid_type", "item.content")),
+    (EVERYWHERE, message("user", "Hi"), ("invalid_type", "item.content[0]")),
+    (EVERYWHERE, message("user", {"text": "Hi"}), ("missing_required_parameter", "item.content[0].type")),
+    (EVERYWHERE, message("user", {"type": "input_text"}), ("missing_required_parameter", "item.content[0].text")),
+    (EVERYWHERE, message("user", text(5)), ("invalid_type", "item.content[0].text")),
+    (EVERYWHERE, message("user", text() | {"odd": 1}), ("unknown_parameter", "item.content[0].odd")),
+    (EVERYWHERE, message("user", text(), text(kind="input_txt")), ("invalid_value", "item.content[1].type")),
+    (EVERYWHERE, message("system", text()), TAKEN),
+    (EVERYWHERE, message("system", {"type": "input_audio", "audio": ""}), ("invalid_value", "item.content[0].type")),
+    (EVERYWHERE, message("user", {"type": "input_audio"}), ("missing_required_parameter", "item.content[0].audio")),
+    (EVERYWHERE, message("user", {"type": "input_audio", "audio": "AAAA", "transcript": "Hi"}), TAKEN),
+    (EVERYWHERE, message("user", {"type": "input_audio", "audio": "AAAA", "transcript": 1}),
+     ("invalid_type", "item.content[0].transcript")),
+    (IN_GA, message("user", {"type": "input_image", "image_url": PNG, "detail": "low"}), TAKEN),
+    (IN_GA, message("user", {"type": "input_image"}), ("missing_required_parameter", "item.content[0].image_url")),
+    (IN_GA, message("user", {"type": "input_image", "image_url": "https://example.com/a.png"}),
+     ("invalid_value", "item.content[0].image_url")),
+    (IN_PREVIEW, message("user", {"type": "input_image", "image_url": PNG}), ("invalid_value", "item.content[0].type")),
+    (IN_GA, message("assistant", text(kind="output_text")), TAKEN),
+    (IN_GA, message("assistant", {"type": "output_audio", "transcript": "Hello."}), TAKEN),
+    (IN_GA, message("assistant", {"type": "output_audio"}),
+     ("missing_required_parameter", "item.content[0].transcript")),
+    (IN_GA, message("assistant", text(kind="text")), ("invalid_value", "item.content[0].type")),
+    (IN_PREVIEW, message("assistant", text(kind="text")), TAKEN),
+    (IN_PREVIEW, message("assistant", text(kind="output_text")), ("invalid_value", "item.content[0].type")),
+    (EVERYWHERE, message("assistant", text()), ("invalid_value", "item.content[0].type")),
+    (EVERYWHERE, CALL, TAKEN),
+    (EVERYWHERE, {key: CALL[key] for key in CALL if key != "call_id"}, TAKEN),
+    (EVERYWHERE, CALL | {"call_id": LONG_ID}, ("string_above_max_length", "item.call_id")),
+    (EVERYWHERE, CALL | {"name": "two words"}, ("invalid_value", "item.name")),
+    (EVERYWHERE, {key: CALL[key] for key in CALL if key != "name"}, ("missing_required_parameter", "item.name")),
+    (EVERYWHERE, {key: CALL[key] for key in CALL if key != "arguments"},
+     ("missing_required_parameter", "item.arguments")),
+    (EVERYWHERE, CALL | {"arguments": {}}, ("invalid_type", "item.arguments")),
+    (EVERYWHERE, OUTPUT | {"call_id": "unknown"}, ("invalid_tool_call_id", None)),
+    (EVERYWHERE, {"type": "function_call_output", "output": "1"}, ("missing_required_parameter", "item.call_id")),
+    (EVERYWHERE, {"type": "function_call_output", "call_id": "c"}, ("missing_required_parameter", "item.output")),
+    (EVERYWHERE, {"type": "item_reference", "id": "mine"}, ("invalid_value", "item.type")),
+    (EVERYWHERE, {"type": "odd"}, ("invalid_value", "item.type")),
+    (EVERYWHERE, {}, ("missing_required_parameter", "item.type")),
+    (EVERYWHERE, None, ("missing_required_parameter", "item")),
+    (EVERYWHERE, 5, ("invalid_type", "item")),
+    (IN_GA, MCP_CALL, TAKEN),
+    (IN_GA, MCP_CALL | {"error": MCP_ERROR}, TAKEN),
+    (IN_GA, MCP_CALL | {"error": {"type": "odd"}}, ("invalid_value", "item.error.type")),
+    (IN_GA, {"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "f", "input_schema": {}}]}, TAKEN),
+    (IN_GA, {"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "f"}]},
+     ("missing_required_parameter", "item.tools[0].input_schema")),
+    (IN_GA, APPROVAL, ("invalid_value", "item.approval_request_id")),
+    (IN_GA, {key: APPROVAL[key] for key in APPROVAL if key != "approve"},
+     ("missing_required_parameter", "item.approve")),
+    (IN_PREVIEW, MCP_CALL, ("invalid_value", "item.type")),
+]  # fmt: skip
+
+SETTINGS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
+    (EVERYWHERE, {"odd": 1}, ("unknown_parameter", "session.odd")),
+    (EVERYWHERE, {"instructions": 5}, ("invalid_type", "session.instructions")),
+    (EVERYWHERE, {"tools": [function()]}, TAKEN),
+    (EVERYWHERE, {"tools": [{"name": "f"}]}, TAKEN),
+    (EVERYWHERE, {"tools": {}}, ("invalid_type", "session.tools")),
+    (EVERYWHERE, {"tools": [5]}, ("invalid_type", "session.tools[0]")),
+    (EVERYWHERE, {"tools": [{"type": "function"}]}, ("missing_required_parameter", "session.tools[0].name")),
+    (EVERYWHERE, {"tools": [function("")]}, ("invalid_value", "session.tools[0].name")),
+    (EVERYWHERE, {"tools": [function("two words")]}, ("invalid_value", "session.tools[0].name")),
+    (EVERYWHERE, {"tools": [function("f" * 65)]}, ("string_above_max_length", "session.tools[0].name")),
+    (EVERYWHERE, {"tools": [function() | {"meta": {}}]}, ("unknown_parameter", "session.tools[0].meta")),
+    (EVERYWHERE, {"tools": [function() | {"parameters": "x"}]}, ("invalid_type", "session.tools[0].parameters")),
+    (EVERYWHERE, {"tools": [function() | {"type": "web"}]}, ("invalid_value", "session.tools[0].type")),
+    (IN_PREVIEW, {"tools": [MCP_TOOL]}, ("invalid_value", "session.tools[0].type")),
+    (IN_GA, {"tools": [MCP_TOOL]}, TAKEN),
+    (IN_GA, {"tools": [MCP_TOOL | {"allowed_tools": ["f"], "require_approval": {"never": FILTER}}]}, TAKEN),
+    (IN_GA, {"tools": [MCP_TOOL | {"allowed_tools": FILTER, "require_approval": "always"}]}, TAKEN),
+    (IN_GA, {"tools": [MCP_TOOL | {"require_approval": "ask"}]},
+     ("invalid_value", "session.tools[0].require_approval")),
+    (IN_GA, {"tools": [MCP_TOOL | {"connector_id": "connector_odd"}]},
+     ("invalid_value", "session.tools[0].connector_id")),
+    (IN_GA, {"tools": [MCP_TOOL | {"odd": 1}]}, ("unknown_parameter", "session.tools[0].odd")),
+    (IN_GA, {"tools": [{"type": "mcp", "server_url": "https://mcp.example.com"}]},
+     ("missing_required_parameter", "session.tools[0].server_label")),
+    (IN_GA, {"tools": [{"type": "mcp", "server_label": "s"}]},
+     ("missing_required_parameter", "session.tools[0].server_url")),
+    (EVERYWHERE, {"tool_choice": "required"}, TAKEN),
+    (EVERYWHERE, {"tool_choice": "sometimes"}, ("invalid_value", "session.tool_choice")),
+    (EVERYWHERE, {"tool_choice": {"type": "function", "name": "f"}}, TAKEN),
+    (EVERYWHERE, {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+     ("missing_required_parameter", "session.tool_choice.name")),  # as a user of Azure was told
+    (EVERYWHERE, {"tool_choice": {"type": "function"}}, ("missing_required_parameter", "session.tool_choice.name")),
+    (EVERYWHERE, {"tool_choice": {"type": "odd"}}, ("invalid_value", "session.tool_choice.type")),
+    (IN_GA, {"tool_choice": {"type": "mcp", "server_label": "s"}}, TAKEN),
+    (IN_GA, {"tool_choice": {"type": "mcp"}}, ("missing_required_parameter", "session.tool_choice.server_label")),
+    (IN_GA, {"truncation": "auto"}, TAKEN),
+    (IN_GA, {"truncation": {"type": "retention_ratio", "retention_ratio": 0.8}}, TAKEN),
+    (IN_GA, {"truncation": {"type": "retention_ratio", "retention_ratio": 1.5}},
+     ("decimal_above_max_value", "session.truncation.retention_ratio")),
+    (IN_GA, {"truncation": {"type": "retention_ratio"}},
+     ("missing_required_parameter", "session.truncation.retention_ratio")),
+    (IN_GA, {"truncation": {"retention_ratio": 0.8}}, ("missing_required_parameter", "session.truncation.type")),
+    (IN_GA, {"truncation": {"type": "odd", "retention_ratio": 0.8}}, ("invalid_value", "session.truncation.type")),
+    (IN_GA, {"truncation": {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": {"odd": 1}}},
+     ("unknown_parameter", "session.truncation.token_limits.odd")),
+    (IN_GA, {"truncation": "never"}, ("invalid_value", "session.truncation")),
+    (IN_PREVIEW, {"truncation": "auto"}, ("unknown_parameter", "session.truncation")),
+    (IN_GA, {"include": ["item.input_audio_transcription.logprobs"]}, TAKEN),
+    (IN_GA, {"include": ["item.odd"]}, ("invalid_value", "session.include[0]")),
+    (IN_GA, {"include": "item.odd"}, ("invalid_type", "session.include")),
+    (IN_PREVIEW, {"include": []}, ("unknown_parameter", "session.include")),
+    (IN_GA, {"tracing": "auto"}, TAKEN),
+    (EVERYWHERE, {"tracing": {"workflow_name": "w", "group_id": "g", "metadata": {"a": 1}}}, TAKEN),
+    (EVERYWHERE, {"tracing": "always"}, ("invalid_value", "session.tracing")),
+    (EVERYWHERE, {"tracing": {"odd": 1}}, ("unknown_parameter", "session.tracing.odd")),
+    (IN_GA, {"prompt": {"id": "pmpt_1", "version": "2", "variables": {"city": "Paris"}}}, TAKEN),
+    (IN_GA, {"prompt": {"version": "2"}}, ("missing_required_parameter", "session.prompt.id")),
+    (IN_GA, {"reasoning": {"effort": "some"}}, ("invalid_value", "session.reasoning.effort")),
+    (IN_GA, {"parallel_tool_calls": "yes"}, ("invalid_type", "session.parallel_tool_calls")),
+    (IN_GA, {"max_output_tokens": 0}, ("integer_below_min_value", "session.max_output_tokens")),
+    (IN_GA, {"max_output_tokens": 1.5}, ("invalid_type", "session.max_output_tokens")),
+    (IN_PREVIEW, {"max_response_output_tokens": 5000},
+     ("integer_above_max_value", "session.max_response_output_tokens")),
+    (IN_PREVIEW, {"temperature": 0.3}, ("decimal_below_min_value", "session.temperature")),
+    (IN_GA, {"temperature": 0.8}, ("unknown_parameter", "session.temperature")),
+    (IN_PREVIEW, {"speed": 2}, ("decimal_above_max_value", "session.speed")),
+]  # fmt: skip
+
+TRANSCRIPTION = "input_audio_transcription"
+HEARING: list[tuple[tuple[WireDialect, ...], str, Any, Verdict]] = [
+    (EVERYWHERE, "noise_reduction", {"type": "near_field"}, TAKEN),
+    (EVERYWHERE, "noise_reduction", {"type": "farfield"}, ("invalid_value", ".type")),
+    (EVERYWHERE, "noise_reduction", {"typ": "far_field"}, ("unknown_parameter", ".typ")),
+    (IN_GA, "noise_reduction", {"type": "far_field", "strength": 0.5}, TAKEN),
+    (IN_PREVIEW, "noise_reduction", {"type": "far_field", "strength": 0.5}, ("unknown_parameter", ".strength")),
+    (EVERYWHERE, "noise_reduction", None, TAKEN),
+    (EVERYWHERE, "transcription", {"model": "whisper-1", "language": "en", "prompt": "parcels"}, TAKEN),
+    (IN_GA, "transcription", {"model": "gpt-transcribe", "keywords": ["a"], "languages": ["en"]}, TAKEN),
+    (IN_GA, "transcription", {"model": "gpt-realtime-whisper", "delay": "low"}, TAKEN),
+    (IN_GA, "transcription", {"model": "gpt-realtime-whisper", "delay": "long"}, ("invalid_value", ".delay")),
+    (IN_GA, "transcription", {"model": "gpt-transcribe", "keywords": "a"}, ("invalid_type", ".keywords")),
+    (EVERYWHERE, "transcription", {"model": "whisper-1", "enabled": True}, ("unknown_parameter", ".enabled")),
+    (EVERYWHERE, "transcription", {"model": "whisper-1", "language": 5}, ("invalid_type", ".language")),
+    ((OPENAI_GA, *IN_PREVIEW), "transcription", {"model": "whisper-9"}, ("invalid_value", ".model")),
+    ((AZURE_GA,), "transcription", {"model": "my-transcriber"}, TAKEN),  # there it names a deployment
+    (EVERYWHERE, "transcription", None, TAKEN),
+    (EVERYWHERE, "turn_detection", None, TAKEN),
+    (EVERYWHERE, "turn_detection", {"type": "server_vad", "threshold": 0.7}, TAKEN),
+    (EVERYWHERE, "turn_detection", {"type": "loud_vad"}, ("invalid_value", ".type")),
+    (EVERYWHERE, "turn_detection", {"type": "server_vad", "threshold": 1.5}, ("decimal_above_max_value", ".threshold")),
+    (EVERYWHERE, "turn_detection", {"type": "server_vad", "threshold": "x"}, ("invalid_type", ".threshold")),
+    (EVERYWHERE, "turn_detection", {"type": "server_vad", "silence_duration_ms": -1},
+     ("integer_below_min_value", ".silence_duration_ms")),
+    (EVERYWHERE, "turn_detection", {"type": "semantic_vad", "eagerness": "keen"}, ("invalid_value", ".eagerness")),
+    (EVERYWHERE, "turn_detection", {"type": "semantic_vad", "threshold": 0.5}, ("unknown_parameter", ".threshold")),
+    (IN_GA, "turn_detection", {"type": "server_vad", "idle_timeout_ms": 5_000}, TAKEN),
+    (IN_GA, "turn_detection", {"type": "server_vad", "idle_timeout_ms": 30_000}, TAKEN),
+    (IN_GA, "turn_detection", {"type": "server_vad", "idle_timeout_ms": 4_999},
+     ("integer_below_min_value", ".idle_timeout_ms")),
+    (IN_GA, "turn_detection", {"type": "server_vad", "idle_timeout_ms": 30_001},
+     ("integer_above_max_value", ".idle_timeout_ms")),
+    (IN_PREVIEW, "turn_detection", {"type": "server_vad", "idle_timeout_ms": 5_000},
+     ("unknown_parameter", ".idle_timeout_ms")),
+]  # fmt: skip
+
+RESPONSES: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
+    (EVERYWHERE, {}, TAKEN),
+    (EVERYWHERE, {"odd": 1}, ("unknown_parameter", "response.odd")),
+    (EVERYWHERE, {"metadata": {"topic": "parcels"}}, TAKEN),
+    (EVERYWHERE, {"metadata": {"topic": 5}}, ("invalid_type", "response.metadata")),
+    (EVERYWHERE, {"conversation": "mine"}, ("invalid_value", "response.conversation")),
+    (EVERYWHERE, {"tools": [{"type": "function"}]}, ("missing_required_parameter", "response.tools[0].name")),
+    (EVERYWHERE, {"input": [message("user", text())]}, TAKEN),
+    (EVERYWHERE, {"input": []}, TAKEN),
+    (EVERYWHERE, {"input": {}}, ("invalid_type", "response.input")),
+    (EVERYWHERE, {"input": [message("user", {"type": "input_text"})]},
+     ("missing_required_parameter", "response.input[0].content[0].text")),
+    (EVERYWHERE, {"input": [message("user")]}, ("empty_array", "response.input[0].content")),
+    (EVERYWHERE, {"input": [{"type": "item_reference", "id": "nowhere"}]}, ("invalid_value", "response.input[0].id")),
+    (EVERYWHERE, {"input": [{"type": "item_reference"}]}, ("missing_required_parameter", "response.input[0].id")),
+    (IN_GA, {"audio": {"output": {"voice": "nobody"}}}, ("invalid_value", "response.audio.output.voice")),
+    (IN_GA, {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 8000}}}},
+     ("integer_below_min_value", "response.audio.output.format.rate")),
+]  # fmt: skip
+
+OTHERS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
+    (EVERYWHERE, {}, ("missing_required_parameter", "type")),
+    (EVERYWHERE, {"type": "odd"}, ("invalid_value", "type")),
+    (EVERYWHERE, {"type": "session.update"}, ("missing_required_parameter", "session")),
+    (EVERYWHERE, {"type": "response.create", "odd": 1}, ("unknown_parameter", "odd")),
+    (EVERYWHERE, {"type": "input_audio_buffer.clear", "event_id": "e"}, TAKEN),
+    (EVERYWHERE, {"type": "input_audio_buffer.clear", "event_id": 5}, ("invalid_type", "event_id")),
+    (EVERYWHERE, {"type": "input_audio_buffer.clear", "event_id": "e" * 513}, ("string_above_max_length", "event_id")),
+    (EVERYWHERE, {"type": "input_audio_buffer.append"}, ("missing_required_parameter", "audio")),
+    (EVERYWHERE, {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(15 << 20)).decode()}, TAKEN),
+    (EVERYWHERE, {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes((15 << 20) + 3)).decode()},
+     ("string_above_max_length", "audio")),
+    (EVERYWHERE, {"type": "conversation.item.delete"}, ("missing_required_parameter", "item_id")),
+    (EVERYWHERE, {"type": "conversation.item.delete", "item_id": "x"}, ("item_delete_invalid_item_id", "item_id")),
+    (EVERYWHERE, {"type": "conversation.item.retrieve", "item_id": "x"}, ("item_retrieve_invalid_item_id", "item_id")),
+    (EVERYWHERE, {"type": "conversation.item.truncate", "item_id": "x", "content_index": 0, "audio_end_ms": 0},
+     ("item_truncate_invalid_item_id", "item_id")),
+    (EVERYWHERE, {"type": "conversation.item.truncate", "item_id": "x", "content_index": 0},
+     ("missing_required_parameter", "audio_end_ms")),
+    (EVERYWHERE, {"type": "conversation.item.truncate", "item_id": "x", "content_index": 0, "audio_end_ms": 0.5},
+     ("invalid_type", "audio_end_ms")),
+    (EVERYWHERE, {"type": "response.cancel"}, ("response_cancel_not_active", None)),
+    (EVERYWHERE, {"type": "response.cancel", "response_id": 5}, ("invalid_type", "response_id")),
+    (EVERYWHERE, {"type": "conversation.item.create", "item": message("user", text()), "previous_item_id": "x"},
+     ("invalid_value", "previous_item_id")),
+    (IN_GA, {"type": "transcription_session.update", "session": {}}, ("invalid_value", "type")),
+    (IN_GA, {"type": "session.update", "session": {"type": "transcription"}}, ("invalid_parameter", None)),
+    (IN_GA, {"type": "session.update", "session": {"type": "odd"}}, ("invalid_value", "session.type")),
+]  # fmt: skip
+
+
+def hearing(dialect: WireDialect, key: str, value: Any) -> tuple[dict[str, Any], str]:
+    """The update that sets `key`, named as in GA; and the path of the setting."""
+    if dialect.names is GA:
+        return session_update(dialect, audio={"input": {key: value}}), f"session.audio.input.{key}"
+    preview = {"noise_reduction": "input_audio_noise_reduction", "transcription": TRANSCRIPTION}.get(key, key)
+    return session_update(dialect, **{preview: value}), f"session.{preview}"
+
+
+def cases() -> list[Any]:
+    told = [(where, {"type": "conversation.item.create", "item": item}, verdict) for where, item, verdict in ITEMS]
+    told += [(where, {"type": "response.create", "response": given}, verdict) for where, given, verdict in RESPONSES]
+    events = [(dialect, event, verdict) for where, event, verdict in told + OTHERS for dialect in where]
+    for dialects, settings, verdict in SETTINGS:
+        events += [(dialect, session_update(dialect, **settings), verdict) for dialect in dialects]
+    for dialects, key, value, verdict in HEARING:
+        for dialect in dialects:
+            event, path = hearing(dialect, key, value)
+            events.append((dialect, event, verdict and (verdict[0], f"{path}{verdict[1]}")))
+    return [pytest.param(*case, id=f"{case[0].name} {str(case[1])[:150]} {case[2]}") for case in events]
+
+
+@pytest.mark.parametrize(("dialect", "event", "verdict"), cases())
+def test_what_the_services_refuse_is_refused_and_the_rest_is_taken(
+    dialect: WireDialect, event: dict[str, Any], verdict: Verdict
+) -> None:
+    behaviour = build_behaviour(dialect)
+    before = behaviour.session
+
+    errors = [answer["error"] for answer in answers(behaviour, event) if answer["type"] == "error"]
+
+    assert [(error["code"], error["param"]) for error in errors] == ([] if verdict is None else [verdict])
+    assert {error["type"] for error in errors} <= {"invalid_request_error"}
+    if errors:
+        assert behaviour.session == before
