@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -54,7 +54,7 @@ from bench.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.vad import FRAME_MS
-from bench.simulator.voice import build_reply
+from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing
 from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
@@ -91,10 +91,17 @@ REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700
 class Simulator:
     """A `LivePeer`: the behaviour of one simulated session. What it does is in `heard` and `said`."""
 
-    def __init__(self, dialect: Dialect, profile: Profile, seed: int, at_ns: int = START_NS) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        profile: Profile,
+        seed: int,
+        at_ns: int = START_NS,
+        replies: Sequence[RecordedReply] = REPLIES,
+    ) -> None:
         wire = AZURE_GA if dialect is GA else AZURE_PREVIEW
         rng = np.random.default_rng(seed)
-        self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, REPLIES, rng, Ids("a" * 12))
+        self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, replies, rng, Ids("a" * 12))
         self.behaviour.open(at_ns)
         self.heard: list[tuple[int, dict[str, Any]]] = []
         self.said: list[Outgoing] = []

@@ -33,6 +33,11 @@ class Function:
     compute: Compute | None = None
     delay: float | ThinkTime = 0.0
 
+    @property
+    def mean_delay_s(self) -> float:
+        """How long it takes on average."""
+        return self.delay if isinstance(self.delay, float | int) else self.delay.mean_s
+
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
         """What its `number`th call (from 0) returns: a text as it is, all else as JSON."""
         value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.limits import Limits
@@ -20,21 +20,31 @@ from bench.load.planning.estimate import (
     estimate,
     estimate_words,
     quote,
+    session_minutes,
     session_usage,
 )
 from bench.money import Prices
+from bench.plan.frames import Repertoire
+from bench.plan.functions import ExpectedCall, Function
 from bench.plan.messages import History
 from bench.plan.turns import AddMessage, Pause, Script, Step, TextTurn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.protocol.settings import FunctionTool, SessionSettings, TurnDetection
+from bench.simulator.profile import FunctionCalls, default_profile
+from bench.simulator.voice import build_reply
+from bench.target.prices import usage_usd
 from bench.target.target import Target
 from tests.helpers import PLAIN, S, build_message, play, respond, say
+from tests.test_conversations import ORDER
+from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked
 
 REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
 TABLE = {"gpt-realtime": REALTIME}
 AS_OF = "2026-11-01"
+ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
+"""Of five seconds."""
 
 
 def target(**changes: Any) -> Target:
@@ -166,13 +176,122 @@ def test_instructions_of_a_turn_take_the_place_of_the_sessions() -> None:
 
 
 def test_tools_are_read_with_the_instructions() -> None:
-    extra = {"tools": [{"name": "x" * 387}]}  # 400 letters of JSON
+    tool = FunctionTool(name="find", description="x" * 400)
+    plain, more = (session_usage(script(say(), say(), tools=tools), LOW).text_in for tools in ((), (tool,)))
 
-    assert session_usage(script(respond(instructions="x" * 400), extra=extra), LOW).text_in == 200
+    assert 200 <= more - plain < 300
 
 
 def test_a_session_without_instructions_has_those_of_the_service() -> None:
     assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
+
+
+FIND = Function(FunctionTool(name="find"), ["x" * 40, "y" * 80], delay=0.5)
+COUNT = Function(FunctionTool(name="count"), compute=lambda: 1)
+
+
+def agent(*steps: Step, **session: Any) -> Script:
+    """A script with two functions."""
+    settings = {"tools": (FIND.tool, COUNT.tool)} | session
+    return replace(script(*steps, **settings), tools=(FIND, COUNT))
+
+
+def expecting(*calls: str, **arguments: str) -> TextTurn:
+    return replace(say(), calls=tuple(ExpectedCall(name, arguments) for name in calls))
+
+
+def without_calls(*steps: Step, **session: Any) -> Script:
+    return agent(*steps, tool_choice="none", **session)
+
+
+def test_a_call_that_is_expected_takes_a_further_response_that_reads_the_call_and_what_it_returned() -> None:
+    plain, calls = (session_usage(made, LOW) for made in (without_calls(say()), agent(expecting("find"))))
+
+    read, arguments, returned = plain.text_in, 1, 10
+    assert calls.text_in == read + (read + arguments + returned)
+    assert output_of(calls) == (plain.text_out + arguments, plain.audio_out)
+    assert calls.cached_text_in == read + arguments, "all that the first response read and wrote"
+
+
+def test_calls_that_are_expected_are_made_at_once_at_best_and_one_after_another_at_worst() -> None:
+    both, plain = agent(expecting("find", "count")), without_calls(say())
+
+    assert session_usage(both, LOW).audio_out == session_usage(plain, LOW).audio_out
+    assert session_usage(both, HIGH).audio_out == 3 * session_usage(plain, HIGH).audio_out
+    assert session_usage(both, HIGH).audio_in == (400 + 800), "what was spoken before each call is heard again"
+
+
+def test_arguments_that_the_script_expects_are_written() -> None:
+    bare, given = (session_usage(agent(turn), LOW) for turn in (expecting("find"), expecting("find", order="x" * 400)))
+
+    assert given.text_out - bare.text_out > 100
+
+
+def test_what_follows_a_call_reads_it_again() -> None:
+    plain, calls = (session_usage(made, LOW) for made in (without_calls(say(), say()), agent(expecting("find"), say())))
+    first_plain, first_calls = (session_usage(made, LOW) for made in (without_calls(say()), agent(expecting("find"))))
+
+    assert calls.text_in - plain.text_in == first_calls.text_in - first_plain.text_in + 11
+
+
+@pytest.mark.parametrize(
+    ("choice", "low", "high"), [("none", 1, 1), (None, 1, 2), ("auto", 1, 2), ("required", 2, 2), ("count", 2, 2)]
+)
+@pytest.mark.parametrize("of", ["turn", "session"])
+def test_a_model_that_may_call_does_so_at_worst_and_one_that_must_always(
+    choice: str | None, low: int, high: int, of: str
+) -> None:
+    given = {} if choice is None else {"tool_choice": choice}
+    at_length = {"instructions": "x" * 40_000}
+    made = agent(say(**given), **at_length) if of == "turn" else agent(say(), **given, **at_length)
+    responses = [session_usage(made, assumed).text_in // 10_000 for assumed in (LOW, HIGH)]
+
+    assert responses == [low, high]
+
+
+@pytest.mark.parametrize("calls", [(), ("undeclared",)])
+def test_a_turn_that_expects_no_call_of_what_is_declared_takes_one_response(calls: tuple[str, ...]) -> None:
+    assert session_usage(agent(expecting(*calls)), HIGH) == session_usage(without_calls(say()), HIGH)
+
+
+def test_minutes_hold_what_functions_take_and_what_is_spoken_before_calls() -> None:
+    made = agent(expecting("find"))
+
+    assert session_minutes(made, LOW) * 60 == pytest.approx(0.5 + LOW.spoken_s)
+    assert session_minutes(made, HIGH) * 60 == pytest.approx(0.5 + 2 * HIGH.spoken_s)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    together=st.booleans(),
+    preamble=st.sampled_from([0.0, 1.0]),
+    expected=st.integers(0, 3),
+    history=st.booleans(),
+    spoken=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_what_the_simulator_bills_lies_within_the_estimate(
+    together: bool, preamble: float, expected: int, history: bool, spoken: bool, seed: int
+) -> None:
+    habits = FunctionCalls(
+        share=1.0 if expected else 0.0,
+        parallel=(expected, expected) if together and expected else (1, 1),
+        rounds=1 if together else max(1, expected),
+        preamble=preamble,
+    )
+    asks = replace(speak(*SPEECH) if spoken else say(), calls=(ExpectedCall(ORDER.name),) * expected)
+    made = replace(
+        script(asks, Pause(S), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
+        tools=(Function(ORDER, [{"place": "out for delivery"}]),),
+        history=History(Path("h.jsonl"), "d2", (build_message("x" * 4_000),)) if history else None,
+    )
+    simulator = Simulator(GA, replace(default_profile(), functions=habits), seed, replies=[ANSWER])
+    talk = talked(Repertoire(made, GA).session(0, 0), simulator)
+
+    assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", expected)] * 2
+    billed = sum((turn.usage for turn in talk.turns if turn.usage), Usage())
+    low, high = (usage_usd(REALTIME, session_usage(made, assumed)) for assumed in (LOW, HIGH))
+    assert low <= usage_usd(REALTIME, billed) <= high
 
 
 turns = st.lists(st.sampled_from([say(), respond(), play(1_000), play(3_000), say(output="text")]), max_size=6)

@@ -9,14 +9,17 @@ the example that Azure prints; or 30 to 150 tokens of text; and no more than `ma
 whole conversation again, earlier replies included: what was there before comes from the cache, or nothing does.
 A message costs its text, and its image by the tiles of 512 pixels that it is cut into; those of the history, too.
 A response out of band reads its own input, where it has one, and is not read again.
-A session that is paid by the minute lasts as long as the caller's speech, pauses and spoken replies together.
+A turn whose script expects function calls, or in which one must be made, takes a further response, which reads the
+conversation with the calls and what they returned. At best one silent response makes all calls, at worst each is made by
+one that speaks as well. Where a model may call or not, it does not, or does so once a turn.
+A session that is paid by the minute lasts as long as the caller's speech, pauses, functions and replies together.
 Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
 the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -24,6 +27,7 @@ import msgspec
 from bench.load.planning.warmup import session_s
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
+from bench.plan.functions import ExpectedCall, Function
 from bench.plan.turns import AddMessage, Script, ScriptTurn, TextTurn, WavTurn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image, Message
@@ -41,22 +45,30 @@ DEFAULT_INSTRUCTIONS_TOKENS = 150
 LONGEST_PIXELS, SHORTEST_PIXELS, TILE_PIXELS = 2_048, 768, 512
 """An image is made to fit into a square of the first, then its shorter side into the second, and is cut into tiles."""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
+NO_TOKENS = Usage()
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
 """What turn detection adds to speech where a script does not say: padding, and the silence that tells it the end."""
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text."""
+    """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text.
+
+    `called`: the least tokens of a call's arguments, and of what a function returns that nobody knows before.
+    `calls_freely`: a model that may call a function does so, speaks before each call, makes one call after the other,
+    and is told the longest of what they may return.
+    """
 
     spoken_s: float
     written: int
+    called: int
     cached: bool
     whole_recordings: bool
+    calls_freely: bool
 
 
-LOW = Assumed(spoken_s=3.0, written=30, cached=True, whole_recordings=False)
-HIGH = Assumed(spoken_s=20.0, written=150, cached=False, whole_recordings=True)
+LOW = Assumed(spoken_s=3.0, written=30, called=0, cached=True, whole_recordings=False, calls_freely=False)
+HIGH = Assumed(spoken_s=20.0, written=150, called=150, cached=False, whole_recordings=True, calls_freely=True)
 
 
 @dataclass(frozen=True)
@@ -173,34 +185,97 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 
 def session_minutes(script: Script, assumed: Assumed) -> float:
     """How long one session of a script lasts."""
-    spoken = sum(_is_spoken(turn, script.session) for turn in script.turns)
-    return (session_s([script]) + spoken * assumed.spoken_s) / S_PER_MINUTE
+    functions = {function.tool.name: function for function in script.tools}
+    spoken = took_s = 0.0
+    for turn in script.turns:
+        rounds = _rounds(turn, script, assumed)
+        spoken += (1 + len(rounds) * assumed.calls_freely) * _is_spoken(turn, script.session)
+        took_s += sum(max(functions[call.name].mean_delay_s for call in calls) for calls in rounds)
+    return (session_s([script]) + took_s + spoken * assumed.spoken_s) / S_PER_MINUTE
 
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
     """The tokens of one session of a script."""
-    total, known = Usage(), Usage()
-    held = _messages(script.history.messages if script.history else ())
+    talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:
         if isinstance(step, AddMessage):
-            held += _messages([step.message])
+            talk.held += _messages([step.message])
         if not step.plays_turn:
             continue
-        held += _said(step, script.session, assumed)
-        own_input = step.response.input
-        read = (held if own_input is None else _messages(own_input)) + _instructions(step, script.session)
+        talk.held += _said(step, script.session, assumed)
         reply = _reply(step, script.session, assumed)
-        total += (_with_cached(read, known) if assumed.cached else read) + reply
-        if not step.response.out_of_band:
-            heard_again = Usage(text_in=reply.text_out, audio_in=reply.audio_out)
-            held += heard_again
-            known = read + heard_again
-    return total
+        for calls in _rounds(step, script, assumed):
+            written = _calls_usage(calls, assumed)
+            talk.respond(step, script.session, written + reply if assumed.calls_freely else written)
+            talk.held += _outputs_usage(calls, script.tools, assumed)
+        talk.respond(step, script.session, reply)
+    return talk.total
+
+
+@dataclass
+class _Conversation:
+    """What a session has read and written so far. `held`: all that was said; `known`: what may be `cached` of it."""
+
+    cached: bool
+    held: Usage
+    known: Usage = NO_TOKENS
+    total: Usage = NO_TOKENS
+
+    def respond(self, turn: ScriptTurn, session: SessionSettings, written: Usage) -> None:
+        """Add a response of a turn, which reads all that was said, unless it has an input of its own."""
+        own_input = turn.response.input
+        read = (self.held if own_input is None else _messages(own_input)) + _instructions(turn, session)
+        self.total += (_with_cached(read, self.known) if self.cached else read) + written
+        if not turn.response.out_of_band:
+            heard_again = Usage(text_in=written.text_out, audio_in=written.audio_out)
+            self.held += heard_again
+            self.known = read + heard_again
+
+
+def _rounds(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Sequence[ExpectedCall]]:
+    """The function calls of each response of a turn that makes some."""
+    calls = _calls(turn, script, assumed)
+    if assumed.calls_freely:
+        return [[call] for call in calls]
+    return [calls] if calls else []
+
+
+def _calls(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[ExpectedCall]:
+    """The calls that the script expects; where it does not say, those that are asked for, or that may come."""
+    choice = turn.response.tool_choice or script.session.tool_choice or "auto"
+    declared = {function.tool.name for function in script.tools}
+    if turn.calls is not None or not declared or choice == "none":
+        return [call for call in turn.calls or () if call.name in declared]
+    if choice == "auto" and not assumed.calls_freely:
+        return ()
+    named = [function for function in script.tools if function.tool.name == choice] or script.tools
+    outer = max if assumed.calls_freely else min
+    return (ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name),)
+
+
+def _calls_usage(calls: Iterable[ExpectedCall], assumed: Assumed) -> Usage:
+    """The tokens of calls: of their arguments, as far as the script says which these are."""
+    each = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
+    return Usage(text_out=sum(each))
+
+
+def _outputs_usage(calls: Iterable[ExpectedCall], functions: Sequence[Function], assumed: Assumed) -> Usage:
+    """The tokens of what calls return, which the next response reads."""
+    by_name = {function.tool.name: function for function in functions}
+    return Usage(text_in=sum(_returned(by_name[call.name], assumed) for call in calls))
+
+
+def _returned(function: Function, assumed: Assumed) -> int:
+    """The tokens of what a function returns; nobody knows what Python will make of its arguments."""
+    if function.compute is not None:
+        return assumed.called
+    each = [_text(function.output({}, number)) for number in range(len(function.returns))]
+    return max(each) if assumed.calls_freely else min(each)
 
 
 def _messages(messages: Iterable[Message]) -> Usage:
     each = (Usage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
-    return sum(each, Usage())
+    return sum(each, NO_TOKENS)
 
 
 def _image_tokens(image: Image | None) -> int:
@@ -225,9 +300,8 @@ def _text(text: str) -> int:
 
 def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
     given = turn.response.instructions or session.instructions
-    tools = session.extra.get("tools")
     tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
-    return Usage(text_in=tokens + (_text(msgspec.json.encode(tools).decode()) if tools else 0))
+    return Usage(text_in=tokens + (_text(msgspec.json.encode(session.tools).decode()) if session.tools else 0))
 
 
 def _said(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
