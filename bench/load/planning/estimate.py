@@ -10,8 +10,8 @@ whole conversation again, earlier replies included: what was there before comes 
 A message costs its text, and its image by the tiles of 512 pixels that it is cut into; those of the history, too.
 A response out of band reads its own input, where it has one, and is not read again.
 A turn whose script expects function calls, or in which one must be made, takes a further response, which reads the
-conversation with the calls and what they returned. At best one silent response makes all calls, at worst each is made by
-one that speaks as well. Where a model may call or not, it does not, or does so once a turn.
+conversation with the calls and what they returned. At best one silent response makes all calls, at worst each is made
+by one that speaks as well. Where a model may call or not, it does not, or does so once a turn.
 A session that is paid by the minute lasts as long as the caller's speech, pauses, functions and replies together.
 Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
 the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
