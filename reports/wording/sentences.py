@@ -159,7 +159,8 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     sessions, figures = sum(a.sessions for a in begun), begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
     came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.stratum.origin]}"
-    which = f"{plural(turns, 'turn')} of {plural(sessions, 'session')}{where}"
+    apart, of = figures.stratum.traits_words, f"of {plural(sessions, 'session')}{where}"
+    which = f"{plural(turns, 'turn')} {apart}, {of}," if apart else f"{plural(turns, 'turn')} {of}"
     return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
 
 

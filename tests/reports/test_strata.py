@@ -60,6 +60,14 @@ def test_a_label_with_turns_of_two_traits_is_two_steps_named_apart(summary: Summ
     assert len(steps) == 6
 
 
+def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(sessions=40, turns=2))
+    summary = rewrite(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
+
+    said = headline(summary).replace("\N{NO-BREAK SPACE}", " ")
+    assert "4 turns with function calls, of 4 sessions, cannot carry a median with its interval" in said
+
+
 def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
     waits = {(f.target, f.stratum.traits): f for f in summary.measures if (f.measure, f.step) == ("ttfa", "all")}
 
