@@ -68,12 +68,12 @@ def test_every_column_is_explained(table: str) -> None:
     assert not missing(SCHEMAS[table].names, "docs/run-folder.md")  # type: ignore[index]
 
 
-def test_every_option_of_a_run_is_in_the_readme_with_its_variable() -> None:
+def test_every_option_of_a_run_is_explained_with_its_variable() -> None:
     options = OptionList()
     add_options(options)
     names = [name.partition(" ")[0] for name, _, _ in options]
 
-    assert not missing([*names, *(variable for _, variable, _ in options)], "README.md")
+    assert not missing([*names, *(variable for _, variable, _ in options)], "docs/options.md")
 
 
 def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
@@ -91,8 +91,14 @@ def test_every_variable_of_azure_is_in_the_readme() -> None:
     assert all(name in text("README.md") for name in names)
 
 
-def test_every_command_is_in_the_readme() -> None:
-    assert all(f"rtbench {name}" in text("README.md") for name in _commands())
+def test_every_command_is_explained() -> None:
+    assert all(f"rtbench {name}" in text("docs/options.md") for name in _commands())
+
+
+def test_every_page_is_in_the_index() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+
+    assert not {name for name in pages if f"({name})" not in text("docs/index.md")}
 
 
 def test_every_option_of_the_simulator_is_explained() -> None:
@@ -109,9 +115,9 @@ def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
     assert len(load_script(script).steps) == 3
 
 
-def test_the_readmes_rule_of_thumb_is_what_the_tool_asks() -> None:
+def test_the_rule_of_thumb_for_beginners_is_what_the_tool_asks() -> None:
     """How many sessions a percentile takes to be printed, by their turns, and how many turns to decide."""
-    table = text("README.md").partition("<!-- floors -->")[2].strip().split("\n\n")[0].splitlines()
+    table = text("docs/getting-started.md").partition("<!-- floors -->")[2].strip().split("\n\n")[0].splitlines()
     head, _, *rows, decide = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
     ps = [float(name.removeprefix("p")) / 100 for name in head[1:]]
 
