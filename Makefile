@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-all coverage lint format schema benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-all coverage lint format site schema benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ lint: .venv/dev ## style, types, spelling
 format: .venv/dev ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+site: export NO_MKDOCS_2_WARNING = 1
+site: .venv/dev ## the documents as a site, in build/site
+	$(BIN)/mkdocs build --strict -q
 
 schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
