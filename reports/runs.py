@@ -98,8 +98,6 @@ WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 RUN = msgspec.json.schema(RunDocument)
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
-SMALL_BYTES = 4 << 20
-"""Up to this size, some twenty thousand turns, a file is read in one go."""
 DTYPES = {
     pa.string(): pd.ArrowDtype(pa.string()),
     pa.int64(): pd.Int64Dtype(),
@@ -204,7 +202,7 @@ def _frame(path: Path, names: list[str], converted: Callable[[pa.Table], pd.Data
     A spool may grow meanwhile, so it is read at once.
     """
     parquet = path / "turns.parquet"
-    size = TOGETHER if parquet.exists() and parquet.stat().st_size > SMALL_BYTES else len(names)
+    size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
     parts = [names[first : first + size] for first in range(0, len(names), size)]
     return pd.concat([converted(_read(path, "turns", part)) for part in parts], axis=1)
 

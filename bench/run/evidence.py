@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _evidence(
     send_lag_p99: float | None,
     host: str | None = None,
 ) -> Evidence:
-    turns = _rows(folder, "turns", COLUMNS, host)
+    turns = _rows(partial(files.read_table, folder, "turns"), COLUMNS, host)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
     stamped = turns["stamp_source"].filter(counted).drop_null()
     starts = _starts(folder, host)
@@ -83,18 +84,19 @@ def _of_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"missing_share": share if missing else None, "broken": broken}
 
 
-def _rows(folder: Path, table: files.TableName, columns: list[str], host: str | None) -> pa.Table:
+def _rows(read: files.ReadColumns, columns: list[str], host: str | None) -> pa.Table:
     """Columns of a table, of one host where it is named."""
     if host is None:
-        return files.read_table(folder, table, columns)
-    rows = files.read_table(folder, table, [*columns, "host"])
+        return read(columns)
+    rows = read([*columns, "host"])
     return rows.filter(pc.equal(rows["host"], host)).drop_columns("host")
 
 
 def _starts(folder: Path, host: str | None) -> pd.DataFrame:
     """The measured sessions that were calls, with what `start_lag` and `service_time` are made of."""
     needed = [*CATALOGUE["start_lag"].columns, *CATALOGUE["service_time"].columns]
-    rows = _rows(folder, "sessions", list(dict.fromkeys(["phase", "called_at_ns", *needed])), host)
+    columns = list(dict.fromkeys(["phase", "called_at_ns", *needed]))
+    rows = _rows(partial(files.read_table, folder, "sessions"), columns, host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
     frame: pd.DataFrame = rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"]))).to_pandas()
     return frame
@@ -109,14 +111,15 @@ def exactness(folder: Path, host: str | None = None) -> Iterator[Exactness]:
     """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
 
     Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
-    and one of whose bounds nobody knows, is left out. It is read measure by measure, so that a million turns fit.
+    and one of whose bounds nobody knows, is left out. Many rows are read measure by measure, so that a million turns
+    fit.
     `host`: of its rows alone.
     """
     for scope, table in TABLES.items():
-        places: MaskedRows = []
+        read = files.column_reader(folder, table)
+        places = _places(read, host)
         for measure in (known for known in CATALOGUE.values() if known.scope == scope and bounds.columns_of(known)):
-            places = places or _places(folder, table, host)
-            yield from _of_measure(folder, table, measure, places, host)
+            yield from _of_measure(read, measure, places, host)
 
 
 def worst_bound(folder: Path, measure: Measure) -> float:
@@ -124,14 +127,15 @@ def worst_bound(folder: Path, measure: Measure) -> float:
     if not bounds.columns_of(measure):
         return 0.0
     table = TABLES[measure.scope]
-    values, slack = _values_with_bounds(folder, table, measure, None)
-    counted = pc.fill_null(pc.equal(files.read_table(folder, table, ["phase"])["phase"], "measure"), True).to_numpy()
+    read = partial(files.read_table, folder, table)
+    values, slack = _values_with_bounds(read, measure, None)
+    counted = pc.fill_null(pc.equal(read(["phase"])["phase"], "measure"), True).to_numpy()
     there = counted & ~np.isnan(values)
     return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
 
 
-def _places(folder: Path, table: files.TableName, host: str | None) -> MaskedRows:
-    rows = _rows(folder, table, ["target", "phase", "outcome"], host)
+def _places(read: files.ReadColumns, host: str | None) -> MaskedRows:
+    rows = _rows(read, ["target", "phase", "outcome"], host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
     places = []
@@ -141,10 +145,8 @@ def _places(folder: Path, table: files.TableName, host: str | None) -> MaskedRow
     return places
 
 
-def _of_measure(
-    folder: Path, table: files.TableName, measure: Measure, places: MaskedRows, host: str | None
-) -> Iterator[Exactness]:
-    values, slack = _values_with_bounds(folder, table, measure, host)
+def _of_measure(read: files.ReadColumns, measure: Measure, places: MaskedRows, host: str | None) -> Iterator[Exactness]:
+    values, slack = _values_with_bounds(read, measure, host)
     known = ~np.isnan(values) & ~np.isnan(slack)
     for target, mine, good in places:
         counted = good & known if (good & known).any() else mine & known
@@ -154,10 +156,10 @@ def _of_measure(
 
 
 def _values_with_bounds(
-    folder: Path, table: files.TableName, measure: Measure, host: str | None
+    read: files.ReadColumns, measure: Measure, host: str | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
-    rows = _rows(folder, table, list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)])), host)
+    rows = _rows(read, list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)])), host)
     values = measured.values_ns(rows.select(list(measure.columns)).to_pandas(), measure)
     return values / NS_PER_MS if measure.unit == "ms" else values, bounds.bounds(rows, measure)
 

@@ -18,7 +18,7 @@ import errno
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate, groupby, islice
 from pathlib import Path
@@ -38,6 +38,9 @@ SCHEMA_VERSION = 3
 BLOCK_NS = 120 * NS_PER_S
 """How long a block of a run is: the pairs of one began under much the same conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
+ReadColumns = Callable[[list[str]], pa.Table]
+SMALL_BYTES = 4 << 20
+"""Up to this size a table is read in one go: as Parquet some twenty thousand turns."""
 
 TURN_INSTANTS = (
     "speech_begin",
@@ -301,6 +304,16 @@ def read_table(
         return _with_all_columns(path, schema, dictionaries)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
     return pa.concat_tables([schema.empty_table(), *_copied(batches)])
+
+
+def column_reader(folder: Path, table: TableName) -> ReadColumns:
+    """Return what reads columns of a table for whoever goes through it measure by measure: a small one is read once."""
+    path = folder / f"{table}.parquet"
+    size = path.stat().st_size if path.exists() else sum(part.size_bytes(table) for part in parts(folder))
+    if size > SMALL_BYTES:
+        return lambda columns: read_table(folder, table, columns)
+    rows = read_table(folder, table)
+    return lambda columns: rows.select(columns)
 
 
 def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:

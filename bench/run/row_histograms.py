@@ -63,9 +63,10 @@ def _record_table(
     folder: Path, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
 ) -> None:
     """Record a table measure by measure, from the columns that it needs alone."""
+    read = files.column_reader(folder, table)
     for measure in (CATALOGUE[name] for name in FROM_ROWS):
         if measure.scope in scopes:
-            rows = files.read_table(folder, table, list(measure.columns)).to_pandas(strings_to_categorical=True)
+            rows = read(list(measure.columns)).to_pandas(strings_to_categorical=True)
             there, values_us = _values_us(rows, measure)
             for key, mine in places:
                 histograms.record_all(key._replace(measure=measure.name), values_us[mine[there[mine]]])

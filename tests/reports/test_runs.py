@@ -204,7 +204,7 @@ def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeyp
     for read in (runs.load, load_for_report):
         at_once = read(folder).turns
         with monkeypatch.context() as patch:
-            patch.setattr(runs, "SMALL_BYTES", 0)
+            patch.setattr(run_folder, "SMALL_BYTES", 0)
             in_parts = read(folder).turns
 
         pd.testing.assert_frame_equal(in_parts, at_once, check_like=True)

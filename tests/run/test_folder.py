@@ -98,6 +98,28 @@ def test_a_spool_that_was_cut_does_not_hide_those_of_others(tmp_path: Path, cut:
     assert files.read_table(folder, "turns")["worker"].to_pylist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_columns_are_the_same_of_a_table_that_is_read_once_and_of_one_that_is_too_large(
+    closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    spool(folder, "turns", worker=0, rows=3)
+    if closed:
+        pq.write_table(files.read_table(folder, "turns"), folder / "turns.parquet")
+    columns = ["worker", "outcome"]
+    at_once = files.column_reader(folder, "turns")(columns)
+    monkeypatch.setattr(files, "SMALL_BYTES", 0)
+    reads: list[object] = []
+    read_table = files.read_table
+    monkeypatch.setattr(files, "read_table", lambda *values: reads.append(values) or read_table(*values))
+    column_by_column = files.column_reader(folder, "turns")
+    assert reads == []
+
+    assert column_by_column(columns) == at_once
+    assert reads == [(folder, "turns", columns)]
+    assert at_once.column_names == columns
+
+
 @pytest.mark.parametrize("table", files.SCHEMAS)
 def test_a_table_without_rows_has_its_columns(tmp_path: Path, table: files.TableName) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
