@@ -7,6 +7,7 @@ ends as any interpreter does: its exit status, tracebacks, atexit and the warnin
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -82,6 +83,15 @@ def _forked() -> int:
     return pid
 
 
+def leave_libraries(shared: dict[str, Any]) -> None:
+    """Keeps what all children share from being taken to pieces at the end of each, which would copy it page by page.
+
+    Our own modules and those of Python go as ever, for what they hold may have a last word to say.
+    """
+    for name in shared:
+        sys.modules.pop(name, None)
+
+
 def become(wanted: dict[str, Any]) -> None:
     """All but the imports is as if this interpreter had been started for it."""
     if wanted["new_session"]:
@@ -98,7 +108,13 @@ def become(wanted: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     doorway = socket.socket(fileno=int(sys.argv[1]))
+    libraries: dict[str, Any] = {"itself": None}
+    atexit.register(leave_libraries, libraries)  # before all others: it is done last
     exec(sys.argv[2])
+    libraries |= {
+        name: module for name, module in sys.modules.items() if "site-packages" in str(vars(module).get("__file__"))
+    }
+    libraries["itself"] = libraries  # which is frozen, so that nothing frees it
     gc.collect()
     gc.freeze()  # what all children share is neither looked through by each nor copied for it
     wanted = serve(doorway)
