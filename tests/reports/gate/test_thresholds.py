@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
+from bench.measures import SLOPE
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
 from reports.thresholds.gated import GATED
@@ -124,7 +125,7 @@ def test_what_is_written_reads_back(name: str, p: object, number: str, relative:
     relative = relative and of.better != "neither"
     aggregate = "rate" if of.unit == "share" else f"p({p})"
     sign = (">" if of.better == "higher" else "<") + "=" * equal
-    unit = ("pt" if of.unit == "share" else "%") if relative else ""
+    unit = {"share": "pt", SLOPE: "ms"}.get(of.unit, "%") if relative else ""
     before = ("-" if of.better == "higher" else "+") if relative else ""
 
     found = parse(name, f"{aggregate} {sign} {before}{number}{unit}")
