@@ -22,6 +22,13 @@ class Code(NamedTuple):
     text: str
 
 
+class Link(NamedTuple):
+    """What leads to a file beside the document, by its path from there."""
+
+    text: Inline
+    path: str
+
+
 class Strong(NamedTuple):
     """What stands out of its line."""
 
@@ -35,7 +42,7 @@ class Judged(NamedTuple):
     word: str
 
 
-Inline = str | Term | Code | Strong | Judged | tuple["Inline", ...]
+Inline = str | Term | Code | Link | Strong | Judged | tuple["Inline", ...]
 """A text, or parts that follow each other without a space."""
 
 
@@ -68,11 +75,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table, whose first cell says what it is of; `ids`: names and ids that belong to it, below it."""
+    """A line of a table, whose first cell says what it is of; `ids`: names and ids that belong to it, below it.
+
+    `target`: the line is switched off and on with it. `more`: what else belongs to it, below its ids.
+    """
 
     cells: tuple[Cell, ...]
     style: str = ""
-    ids: tuple[tuple[str, str], ...] = ()
+    ids: tuple[tuple[str, Inline], ...] = ()
+    target: int | None = None
+    more: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,9 +215,16 @@ def table(
     return Table(columns, lines, stacked, style, caption, answers)
 
 
-def row_of(cells: Line, style: str = "", ids: Sequence[tuple[str, str]] = ()) -> Row:
+def row_of(
+    cells: Line,
+    style: str = "",
+    ids: Sequence[tuple[str, Inline]] = (),
+    target: int | None = None,
+    more: Sequence[Block] = (),
+) -> Row:
     """A row whose plain parts are texts."""
-    return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), style, tuple(ids))
+    own = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
+    return Row(own, style, tuple(ids), target, tuple(more))
 
 
 def kinds(block: object) -> str:

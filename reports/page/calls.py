@@ -12,12 +12,15 @@ from reports.blocks import (
     Cell,
     Code,
     Column,
+    Definitions,
     Figure,
     Fold,
     Head,
     Heading,
     Inline,
     Line,
+    Link,
+    Panes,
     Paragraph,
     Row,
     Section,
@@ -60,9 +63,10 @@ SEGMENTS_MEAN = (
 UNPLACED = (
     "; how long is measured, where in the reply only an event log tells, so without one it is drawn in the middle"
 )
-TIMELINE = (
-    "Good turns of all targets. Time counts from the last sample of speech. Triangles: end of speech noticed, first "
-    "audio delta. Bars are lengths, not loudness."
+TIMELINE = "Good turns. Time counts from the last sample of speech. Bars are lengths, not loudness."
+LANES = (
+    "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays. Triangles: end of "
+    "speech noticed, first audio delta."
 )
 ALIKE = (
     "Turn number and session age are one thing in this run: later turns are older ones, so these figures cannot tell "
@@ -70,7 +74,8 @@ ALIKE = (
 )
 BELOW_EACH = (
     "“Began”: how long after the run’s beginning. Below each turn its session in this run’s files, then the service’s "
-    "own names: of the request that opened the session, the response, the session."
+    "own names: of the request that opened the session, the response, the session. Where the events of a session were "
+    "kept, its log is linked: rtbench replay shows it event by event."
 )
 BY_LOAD = (
     "{}: solid p50, dashed p95, with 95 % intervals over sessions; by the calls of the same target that were in "
@@ -144,7 +149,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown]) -> Table:
 def hearing(summary: Summary) -> Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
     replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), summary.talks
-    blocks: list[Block] = [*([_timeline(played)] if played else [])]
+    blocks: list[Block] = [*([_timelines(summary)] if played else [])]
     if replies or callers:
         stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.measure == "delta_gap"]
@@ -197,22 +202,28 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
     return "; ".join(parts)
 
 
+def _timelines(summary: Summary) -> Panes:
+    """Turns of all steps as they were heard, then of each step."""
+    panes = [("heard-all", "all steps", _timeline(summary.talks))]
+    for place, (step, played) in enumerate(summary.talks_of_steps.items()):
+        panes.append((f"heard-{place}", step, _timeline(played)))
+    return Panes(TIMELINE, panes)
+
+
 def _timeline(played: Sequence[Talk]) -> Figure:
     """A few turns as they were heard."""
-    said = "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays."
+    said = [LANES]
     if any(talk.asked_on_s > talk.called_s for talk in played):
-        said += " Dark amber: our own functions run."
+        said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):
-        said += " Hatched red: the player ran dry and the caller heard a gap"
-        if any(talk.stall_s and not talk.heard for talk in played):
-            said += UNPLACED
-        said += "."
+        unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
+        said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
     if speech.breaks(played):
-        said += f" The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time beside it."
-    logs = [(f" {talk.role} ", Code(talk.event_log)) for talk in played if talk.event_log]
+        said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time beside it.")
+    logs = [(f" {talk.role} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
-    below = [Paragraph((TIMELINE, *named, "." if logs else ""), "note")]
-    return figure(speech.speech(played), said, numbers=[speech.read(talk) for talk in played], below=below)
+    below = [Paragraph((" ".join(said), *named, "." if logs else ""), "note")]
+    return figure(speech.speech(played), numbers=[speech.read(talk) for talk in played], below=below)
 
 
 def along(summary: Summary) -> Section | None:
@@ -337,19 +348,30 @@ def _resent(segments: int, turns: int, watched: int) -> str:
 
 
 def slowest(summary: Summary) -> Section | None:
-    """The slowest good turns, those of each stratum and measure in a table of their own."""
-    tables: dict[tuple[Stratum, str], list[Slow]] = {}
-    for slow in summary.slowest:
-        tables.setdefault((slow.stratum, slow.measure), []).append(slow)
+    """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
     blocks: list[Block] = []
-    for (stratum, measure), rows in tables.items():
+    for place, (stratum, measure) in enumerate(dict.fromkeys((slow.stratum, slow.measure) for slow in summary.slowest)):
         which = _which(summary, stratum, measure)
-        body: list[Block] = [
-            Paragraph(_of(measure, which, first=not blocks)),
-            _slow_table(summary, stratum, measure, rows),
-        ]
-        blocks += [Fold(f"The slowest by {measure}{which}", body)] if blocks else body
+        body = _slow_turns(summary, stratum, measure, _of(measure, which, first=not blocks), f"slow-{place}")
+        blocks += [Fold(f"The slowest by {measure}{which}", [body])] if blocks else [body]
     return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
+
+
+def _slow_turns(summary: Summary, stratum: Stratum, measure: str, caption: Inline, key: str) -> Panes:
+    """A pane of all steps, then one for each step."""
+
+    def pane(name: str, title: str, rows: Sequence[Slow]) -> tuple[str, str, Figure]:
+        return f"{key}-{name}", title, Figure("", below=[_slow_table(summary, stratum, measure, rows)])
+
+    def mine(turns: Sequence[Slow]) -> list[Slow]:
+        return [slow for slow in turns if (slow.stratum, slow.measure) == (stratum, measure)]
+
+    of_steps = mine(summary.slowest_of_steps)
+    steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
+    panes = [pane("all", "all steps", mine(summary.slowest))]
+    for place, step in enumerate(steps if len(steps) > 1 else ()):
+        panes.append(pane(str(place), step, [slow for slow in of_steps if slow.step == step]))
+    return Panes(caption, panes)
 
 
 def _which(summary: Summary, stratum: Stratum, measure: str) -> str:
@@ -378,18 +400,24 @@ def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence
         cells += [of_target(summary, slow.colour)] if targets else []
         cells += [Strong(ms(slow.value)), *([ms(slow.ttfa)] if heard else []), ms(slow.created)]
         cells += [Cell(ms(slow.network_rtt), resent)] if network else []
-        lines.append(row_of([*cells, clock(slow.at_s, long=summary.window.length_s > 180)], ids=_ids(slow)))
+        cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
+        row = Fold("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
+        lines.append(row_of(cells, ids=_ids(slow), target=slow.colour, more=[row]))
     return table(heads, lines, stacked=True, style="slow")
 
 
-def _ids(slow: Slow) -> list[tuple[str, str]]:
+def _ids(slow: Slow) -> list[tuple[str, Inline]]:
     """What a turn is called in this run's files, and by the service."""
     ids = (
         ("session", slow.session),
-        ("log", slow.event_log),
         ("request", slow.request),
         ("response", slow.response),
         ("the service’s session", slow.service_session),
         ("region", slow.region),
     )
-    return [(name, value) for name, value in ids if value]
+    named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
+    return [*named, *([("events", _log(slow.event_log))] if slow.event_log else [])]
+
+
+def _log(path: str) -> Link:
+    return Link(Code(path), path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from reports.blocks import Block, Code, Inline, Panes, Section, Strong, kinds
+from reports.blocks import Block, Code, Fold, Inline, Panes, Section, Strong, kinds
 from reports.page.svg import GLYPHS
 
 
@@ -65,7 +65,12 @@ class Page:
         return [key for panes in self._panes() for key, _, _ in panes.panes]
 
     def _panes(self) -> Iterable[Panes]:
-        return (block for section in self.sections for block in section.blocks if isinstance(block, Panes))
+        blocks = [block for section in self.sections for block in section.blocks]
+        while blocks:
+            block = blocks.pop(0)
+            blocks[:0] = block.blocks if isinstance(block, Fold) else ()
+            if isinstance(block, Panes):
+                yield block
 
 
 @cache

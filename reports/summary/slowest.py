@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.plain import printable
+from bench.plain import printable, shortened
+from bench.run.folder import SCHEMAS
 from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.runs import Run, response_ids, row_of
@@ -17,7 +18,11 @@ from reports.statistics.quantiles import Integers
 from reports.strata import Stratum
 from reports.turns import values_of
 
+LONGEST_TEXT = 200
+COLUMNS = SCHEMAS["turns"].names
 MOST = 8
+OF_STEP, OF_STEPS = 3, 96
+"""So many of each step on each target, and so many of all steps: of many steps fewer each."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,36 @@ class Slow:
     region: str
     event_log: str
     """the log of the session's events, relative to the run's folder; empty where there is none"""
+    row: tuple[tuple[str, str], ...]
+    """what its row in turns.parquet holds, as far as reports read it"""
 
 
 def slowest(
     run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, without: str = "", most: int = MOST
 ) -> tuple[Slow, ...]:
     """The slowest good turns of this stratum, by a measure; `without`: of those that lack this one."""
+    return tuple(_slow(run, one, stratum, began_utc_ns, _falling(one, stratum, without)[:most]))
+
+
+def slowest_of_steps(
+    run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, without: str = ""
+) -> tuple[Slow, ...]:
+    """The same of each step on each target; none where those are too many."""
+    falling = _falling(one, stratum, without)
+    group = pd.Series(one.turns.group[one.index[falling]])
+    each = min(OF_STEP, OF_STEPS // max(1, group.nunique()))
+    first = group.groupby(group).cumcount().to_numpy() < each
+    return tuple(_slow(run, one, stratum, began_utc_ns, falling[first]))
+
+
+def _falling(one: Sampled, stratum: Stratum, without: str) -> Integers:
+    """The places of the good turns among the values, the slowest first."""
     turns = one.turns
     mine = turns.steps_in(stratum)[turns.step]
     if without:
         mine &= np.isnan(turns.value(without))
-    chosen = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1][:most]
-    return tuple(_slow(run, one, stratum, began_utc_ns, chosen))
+    places: Integers = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
+    return places
 
 
 def _slow(run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, chosen: Integers) -> Iterable[Slow]:
@@ -92,7 +115,13 @@ def _slow(run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, chosen: I
             request=_text(known, "request_id"),
             region=_text(known, "region"),
             event_log=f"events/{session}.jsonl" if known.get("event_log", False) else "",
+            row=tuple((name, _written(turn[name])) for name in COLUMNS if name in turn and turn[name] == turn[name]),
         )
+
+
+def _written(value: object) -> str:
+    """A stored value as it is; texts of others as they may be shown."""
+    return f"{value:g}" if isinstance(value, float) else shortened(str(value), LONGEST_TEXT)
 
 
 def _sessions(run: Run, turns: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -44,8 +44,8 @@ from reports.summary.quota import Quota, quota_of
 from reports.summary.rates import TurnRate, turn_rates
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
-from reports.summary.slowest import Slow, slowest
-from reports.summary.talks import Talk, talks
+from reports.summary.slowest import Slow, slowest, slowest_of_steps
+from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured, turns_of
 
@@ -196,6 +196,16 @@ class Summary:
         return talks(self.run, self.turns, self.samples.get(HEARD))
 
     @cached_property
+    def talks_of_steps(self) -> dict[str, tuple[Talk, ...]]:
+        """The same of each step."""
+        return talks_of_steps(self.run, self.turns, self.samples.get(HEARD))
+
+    @cached_property
+    def slowest_of_steps(self) -> tuple[Slow, ...]:
+        """The slowest turns of each step on each target."""
+        return tuple(_slowest(slowest_of_steps, self.run, self.turns, self.samples, self.mains, self.window))
+
+    @cached_property
     def bands(self) -> tuple[Breakdown, ...]:
         """Segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them."""
         return around(self.turns)
@@ -245,7 +255,7 @@ def summarise(run: Run) -> Summary:
         slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
         counts=counts_of(turns),
         rates=tuple(turn_rates(turns)),
-        slowest=tuple(_slowest(run, turns, samples, mains, window)),
+        slowest=tuple(_slowest(slowest, run, turns, samples, mains, window)),
         outcomes=outcomes,
         verdict=verdict_of(run.document),
         setup=setup_of(run.document, turns),
@@ -335,13 +345,18 @@ def _arriving(run: Run, targets: Sequence[str], window: Window) -> Arriving | No
 
 
 def _slowest(
-    run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[Stratum, str], window: Window
+    chosen: Callable[..., tuple[Slow, ...]],
+    run: Run,
+    turns: Turns,
+    samples: dict[str, Sampled],
+    mains: dict[Stratum, str],
+    window: Window,
 ) -> Iterable[Slow]:
     """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
     for stratum in turns.strata:
         if HEARD in samples:
-            yield from slowest(run, samples[HEARD], stratum, window.began_utc_ns)
-        yield from slowest(run, samples[mains[stratum]], stratum, window.began_utc_ns, without=HEARD)
+            yield from chosen(run, samples[HEARD], stratum, window.began_utc_ns)
+        yield from chosen(run, samples[mains[stratum]], stratum, window.began_utc_ns, without=HEARD)
 
 
 def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:

@@ -22,6 +22,8 @@ BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
 LONGEST_BUFFER_MS = 2_000
 """What a script can ask of the player."""
 AGREES_S = 0.001
+STEPS_MOST = 12
+"""Of a run with more steps no turns of each step are told."""
 TOLD_APART = {"interrupted": "barge_in_yield", "with a function call": "function_voice_to_voice"}
 """Turns of a kind of their own, each with the measure of which its median is shown."""
 
@@ -96,6 +98,26 @@ def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
     return tuple(_talks(run, turns, chosen))
+
+
+def talks_of_steps(run: Run, turns: Turns, heard: Sampled | None) -> dict[str, tuple[Talk, ...]]:
+    """By step the median turn and the slowest of each target; empty of one step alone, and of more than STEPS_MOST."""
+    if heard is None:
+        return {}
+    places = heard.index[np.isfinite(heard.values)]
+    steps = np.unique(turns.step[places])
+    if not 1 < steps.size <= STEPS_MOST:
+        return {}
+    found = {}
+    for step in steps:
+        of_step = places[turns.step[places] == step]
+        told: list[Talk] = []
+        for target in np.unique(turns.target[of_step]):
+            mine = of_step[turns.target[of_step] == target]
+            chosen = {"median turn": int(mine[rank(0.5, mine.size) - 1]), "slowest": int(mine[-1])}
+            told += _talks(run, turns, chosen if mine.size > 1 else {"its only turn": int(mine[0])})
+        found[turns.steps[int(step)]] = tuple(told)
+    return found
 
 
 def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:

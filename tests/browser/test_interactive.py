@@ -132,12 +132,28 @@ def test_ids_stay_below_their_turn_and_sums_at_the_end(shown: Page) -> None:
     assert outcomes.index("ok") < outcomes.index("begun, together") < outcomes.index("sessions with any failure")
 
 
+def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browser: Browser, file: Path) -> None:
+    turns = "[...document.querySelectorAll('#slow tbody th')].filter(h => h.checkVisibility()).map(h => h.textContent)"
+    targets = "[...document.querySelectorAll('#slow td.t{}')].filter(h => h.checkVisibility()).length"
+    with browser.page(file, 1280, 900, "light", scripts=False) as shown:
+        everything = shown.value(turns)
+        shown.value("document.querySelectorAll('#slow [type=radio]')[2].focus()")
+        shown.press(" ", 32)
+        of_step, both = shown.value(turns), [shown.value(targets.format(place)) for place in (0, 1)]
+        shown.value("document.querySelector('[value=o0]').click()")
+
+        assert len({text.split(",")[0] for text in everything}) > 1
+        assert {text.split(",")[0] for text in of_step} == {"opening_hours"}
+        assert both == [3, 3]
+        assert [shown.value(targets.format(place)) for place in (0, 1)] == [0, 3]
+
+
 def test_a_link_to_a_tab_opens_it(shown: Page) -> None:
     href = shown.value("document.querySelectorAll('#spread .pane > .anchor')[2].getAttribute('href')")
     shown.value(f"location.hash = {href!r}")
 
     assert shown.value("getComputedStyle(document.querySelector(location.hash)).display") == "block"
-    assert shown.value("[...document.querySelectorAll('.pane')].filter(p => p.checkVisibility()).length") == 1
+    assert shown.value("[...document.querySelectorAll('#spread .pane')].filter(p => p.checkVisibility()).length") == 1
 
 
 def test_a_link_that_is_pressed_is_copied(shown: Page) -> None:

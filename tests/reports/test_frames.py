@@ -175,6 +175,30 @@ def test_a_slow_turn_names_the_log_of_its_session() -> None:
     assert {(slow.session, slow.event_log) for slow in found} == {("s00000", "events/s00000.jsonl"), ("s00001", "")}
 
 
+def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() -> None:
+    summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.1))
+    turns = reports.load(summary.run.folder).turns.query("outcome == 'ok'")
+    found = summary.slowest_of_steps
+
+    assert len(found) == 3 * 2 * 5
+    for (target, step), mine in turns.groupby(["target", "step"], observed=True):
+        told = [slow for slow in found if (slow.target, slow.step) == (target, step)]
+        assert [slow.value for slow in told] == mine["voice_to_voice_ms"].nlargest(3).tolist()
+    row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)]
+    told_row = dict(found[0].row)
+    assert int(told_row["first_audio_at_ns"]) == row["first_audio_at_ns"]
+    assert told_row["step"] == found[0].step
+    assert "nan" not in told_row.values()
+    assert "<NA>" not in told_row.values()
+
+
+def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
+        monkeypatch.setattr("reports.summary.slowest.OF_STEPS", most)
+        folder = summary_of(Plan(sessions=40)).run.folder
+        assert len(summarise(reports.load(folder, everything=False)).slowest_of_steps) == each * 4
+
+
 def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
     found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
 

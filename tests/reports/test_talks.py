@@ -55,6 +55,24 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
     assert 1e3 * found[3].stall_s == good["stall_ms"].max()
 
 
+def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:
+    found = build(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1)).talks_of_steps
+    good = reports.load(tmp_path).turns.query("outcome_class == 'good'")
+
+    assert set(found) == set(good["step"])
+    for step, talks_ in found.items():
+        assert [(talk.target, talk.role) for talk in talks_] == [
+            (target, role) for target in ("a", "b") for role in ("median turn", "slowest")
+        ]
+        waits = sorted(good[(good["step"] == step) & (good["target"] == "b")]["voice_to_voice_ms"])
+        assert 1e3 * talks_[2].wait_s == pytest.approx(waits[math.ceil(len(waits) / 2) - 1])
+        assert 1e3 * talks_[3].wait_s == pytest.approx(waits[-1])
+
+
+def test_a_run_of_one_step_has_no_turns_of_each() -> None:
+    assert summary_of(Plan(sessions=20, turns=1)).talks_of_steps == {}
+
+
 def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
     (median, *_) = build(tmp_path, Plan(sessions=20)).talks
     turns = reports.load(tmp_path).turns
