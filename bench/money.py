@@ -93,6 +93,11 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
     return total / MILLION  # type: ignore[no-any-return]
 
 
+def audio_out_usd(prices: Prices, tokens: float) -> float:
+    """The price of so many tokens of spoken replies."""
+    return tokens * prices.audio_out / MILLION
+
+
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
     """The prices of a model: those of its own name, else those of its name without the date of its version.
 

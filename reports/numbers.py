@@ -31,9 +31,9 @@ def count(number: float) -> str:
     return f"{int(number):,}".replace("-", "−")
 
 
-def plural(number: int, noun: str) -> str:
-    """1 turn, 2 turns."""
-    return f"{count(number)}{NBSP}{noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """1 turn, 2 turns; `nouns`: where they are not spelt so."""
+    return f"{count(number)}{NBSP}{noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def percent(part: float, whole: float) -> str:

@@ -111,6 +111,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """Audio that came after the reply was to stop."""
     wasted_audio_ns: int | None = None
     """Audio that came and was never played."""
+    received_audio_ns: int = 0
+    """How much audio came, of all responses."""
     overlap_ns: int | None = None
     """How long both spoke."""
     quality: Quality = UNJUDGED

@@ -635,6 +635,7 @@ class Turn:
             cut_off=self.cut_off,
             late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
             wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
+            received_audio_ns=self.format.duration_ns(self.audio_bytes_received),
             overlap_ns=self._overlap_ns,
             quality=self._quality() if task_done is None else self._quality()._replace(task_done=task_done),
             traits=self.traits,

@@ -145,7 +145,7 @@ TURNS = pa.schema(
         *_columns(pa.bool_(), "preamble", "yielded", "false_yield", "truncated_right", "false_reply", "cut_off"),
         ("interruption", pa.string()),  # what spoke into the reply: "speech", "client", or the kind of a sound
         *_columns(pa.int64(), "function_calls", "function_time_ns", "dead_air_ns"),
-        *_columns(pa.int64(), "late_audio_ns", "wasted_audio_ns", "overlap_ns"),
+        *_columns(pa.int64(), "late_audio_ns", "wasted_audio_ns", "received_audio_ns", "overlap_ns"),
         *_TOKENS,
         *_columns(pa.int64(), "input_words", "input_word_errors", "reply_words", "reply_word_errors"),
         ("task_done", pa.bool_()),  # whether the turn did what its script calls success

@@ -29,7 +29,8 @@ TURN_VALUES = (
     "stalls", "stall_error_ns", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "rtt_scope", "retransmits",
     "retry_after_ns", "sent_source", "transmit_lag_ns", "traits", "context_tokens", "context_cached_tokens",
     "preamble", "yielded", "false_yield", "truncated_right", "false_reply", "cut_off", "interruption",
-    "function_calls", "function_time_ns", "dead_air_ns", "late_audio_ns", "wasted_audio_ns", "overlap_ns",
+    "function_calls", "function_time_ns", "dead_air_ns", "late_audio_ns", "wasted_audio_ns",
+    "received_audio_ns", "overlap_ns",
 )  # fmt: skip
 """The columns that say what an observation says under the same name."""
 QUALITY = Quality._fields

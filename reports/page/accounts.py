@@ -76,6 +76,9 @@ def money(summary: Summary) -> Section | None:
     if found.costs:
         costs = table(_cost_heads(found), [_cost(summary, *cost) for cost in enumerate(found.costs)])
         blocks += [costs, Paragraph(TOKENS, "note")]
+    if found.waste is not None:
+        wasted = [_wasted(summary, *cost) for cost in enumerate(found.costs)]
+        blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money(summary)]
     prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
     blocks += [Fold("The prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
@@ -125,6 +128,10 @@ def _cost(summary: Summary, place: int, cost: Cost) -> Line:
     taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
     return [marked(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
+
+
+def _wasted(summary: Summary, place: int, cost: Cost) -> Line:
+    return [marked(summary, place), *remarks.wasted(cost.waste)]
 
 
 def quota(summary: Summary) -> Section | None:

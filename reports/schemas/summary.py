@@ -351,6 +351,18 @@ class Charge(Record):
     prices: Prices | None
 
 
+class Waste(Record):
+    """What replies that were interrupted had made, and nobody heard."""
+
+    replies: Count
+    told: Annotated[Count, about("those whose service told tokens")] = field(name="replies_with_usage")
+    priced: Annotated[Count, about("those with a price")] = field(name="replies_priced")
+    seconds: Figure
+    tokens: Count = field(name="audio_tokens")
+    usd: Figure
+    per_reply: Figure = field(name="usd_per_reply")
+
+
 class Cost(Record):
     """What one target's sessions cost."""
 
@@ -365,6 +377,7 @@ class Cost(Record):
     stray_usd: Figure
     stray_sessions: Count
     minutes: Figure
+    waste: Waste
     charges: list[Charge] = field(name="models")
 
 
@@ -384,6 +397,7 @@ class Money(Record):
     silent: Count = field(name="turns_without_usage")
     stray_usd: Figure
     stray_sessions: Count
+    waste: Annotated[Waste | None, about("null where no reply was interrupted")]
     unpriced: list[str] = field(name="models_without_price")
     prices: PriceTable
     budget_usd: float | None

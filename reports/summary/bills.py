@@ -41,6 +41,23 @@ class Bills:
         return _tokens(self.run, kind)
 
     @property
+    def wasted_ns(self) -> Floats:
+        """Audio of each turn that came and was never played; NaN where nothing stopped its reply, and of sessions."""
+        return self._of_turns("wasted_audio_ns")
+
+    @property
+    def wasted_tokens(self) -> Floats:
+        """The tokens of that: the same share of the turn's tokens of audio as of its audio; NaN where nobody knows."""
+        wasted_ns, received_ns = self.wasted_ns, self._of_turns("received_audio_ns")
+        share: Floats = np.divide(wasted_ns, received_ns, out=np.zeros_like(wasted_ns), where=wasted_ns != 0)
+        return share * self.tokens("audio_out")
+
+    def _of_turns(self, column: str) -> Floats:
+        own = self.run.turns[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        of_all: Floats = np.r_[own, np.full(len(self.run.sessions), np.nan)]
+        return of_all
+
+    @property
     def minutes(self) -> Floats:
         """How long each session was open, beside what no turn of it holds; 0 beside turns, and of one never opened."""
         sessions = self.run.sessions

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 
 import numpy as np
 import pandas as pd
 
-from bench.money import Prices, Tariff, Terms, cost_usd, tariff_of
+from bench.money import Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
+from bench.units import NS_PER_S
 from reports.runs import Run
 from reports.statistics.counting import distinct
 from reports.statistics.quantiles import Floats, Integers
-from reports.summary.bills import KINDS, bills_of
+from reports.summary.bills import KINDS, Bills, bills_of
 from reports.turns import Flags, values_of
 
 INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
@@ -54,6 +55,29 @@ class Charge:
 
 
 @dataclass(frozen=True)
+class Waste:
+    """What replies that were interrupted had made, and nobody heard.
+
+    `tokens`: of audio, of the `told` of these replies whose service told any; `usd`: of the `priced` of them, in all.
+    """
+
+    replies: int = 0
+    told: int = 0
+    priced: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: Waste) -> Waste:
+        return Waste(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def per_reply(self) -> float:
+        """USD of one interruption."""
+        return _per(self.usd, self.priced)
+
+
+@dataclass(frozen=True)
 class Cost:
     """What one target's sessions cost."""
 
@@ -65,6 +89,7 @@ class Cost:
     """those with a price"""
     minutes: float
     """of conversation in them: from the finished upgrade to the end"""
+    waste: Waste = Waste()
 
     @property
     def turns(self) -> int:
@@ -135,6 +160,12 @@ class Money:
     def stray_sessions(self) -> int:
         """Sessions that have a part in that."""
         return sum(cost.stray_sessions for cost in self.costs)
+
+    @property
+    def waste(self) -> Waste | None:
+        """What interruptions wasted; None where no reply was interrupted."""
+        whole = sum((cost.waste for cost in self.costs), Waste())
+        return whole if whole.replies else None
 
     @property
     def has_images(self) -> bool:
@@ -225,6 +256,7 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
     for kind in KINDS:
         tokens = bills.tokens(kind)
         sums[kind], of_stray[kind] = (_summed(tokens, group, rows, size) for rows in (told, stray))
+    wastes = _wastes(bills, group, prices)
     paid = told | (by_minute[group] & (bills.minutes > 0))
     for place, label in enumerate(targets):
         here = range(place * len(models), (place + 1) * len(models))
@@ -244,7 +276,27 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
         )
         sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
         silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
-        yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]))
+        waste = sum((wastes[g] for g in here), Waste())
+        yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]), waste)
+
+
+def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> list[Waste]:
+    """What interruptions wasted, of each group."""
+    wasted_ns, tokens, size = bills.wasted_ns, bills.wasted_tokens, len(prices)
+    stopped, told = ~np.isnan(wasted_ns), ~np.isnan(tokens)
+    replies, with_tokens = (np.bincount(group[rows], minlength=size) for rows in (stopped, told))
+    seconds, sums = _summed(wasted_ns / NS_PER_S, group, stopped, size), _summed(tokens, group, told, size).round()
+    return [
+        Waste(
+            int(replies[g]),
+            int(with_tokens[g]),
+            int(with_tokens[g]) if known else 0,
+            float(seconds[g]),
+            int(sums[g]),
+            audio_out_usd(known, sums[g]) if known else 0.0,
+        )
+        for g, known in enumerate(prices)
+    ]
 
 
 def _tariffs(run: Run, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:

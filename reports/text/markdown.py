@@ -102,6 +102,8 @@ def _cost(summary: Summary) -> Iterable[Block]:
         taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (money.kinds_read, OUTPUT))
         rows.append([cost.target, count(cost.turns), *amounts, *taken, cached, *made])
     yield table((*head, "text out", "audio out"), rows)
+    if money.waste is not None:
+        yield table(("target", *remarks.WASTES), [[cost.target, *remarks.wasted(cost.waste)] for cost in money.costs])
     yield Bullets([*remarks.money(summary)])
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from bench.money import dollars
 from bench.units import NS_PER_MS
-from reports.numbers import NBSP, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
+from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import ArmsQuantile
-from reports.summary.money import Cost, Money
+from reports.summary.money import Cost, Money, Waste
 from reports.summary.quota import Quota
 from reports.summary.summary import Summary
 
@@ -21,6 +22,12 @@ NO_TEST = (
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
 STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
+WASTE = (
+    "Audio of interrupted replies that came and was never played is paid for: its tokens are the same share of the "
+    "turn’s tokens of audio as its length is of the audio that came."
+)
+WASTES = ("interrupted replies", "never played, s", "its tokens of audio", "USD", "an interruption")
+"""The heads of `wasted`."""
 PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""
@@ -69,8 +76,9 @@ def _apart(one: ArmsQuantile) -> list[str]:
 def amounts(money: Money) -> list[str]:
     """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x.
 
-    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions). Of several arms
-    each first, with its own rate: sweden 0.87 USD (0.0109 a turn).
+    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions), 0.04 USD of it
+    for audio that 12 interruptions wasted (0.0033 each). Of several arms each first, with its own rate: sweden 0.87 USD
+    (0.0109 a turn).
     """
     missing = [unpriced(money)] if money.unpriced else []
     if math.isnan(money.usd):
@@ -79,7 +87,7 @@ def amounts(money: Money) -> list[str]:
     whole = f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.priced, 'turn')}"
     rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute} if not arms else {}
     known = [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
-    return [*(arms if len(arms) <= NAMED else []), whole, *_stray(money), *known, *missing]
+    return [*(arms if len(arms) <= NAMED else []), whole, *_stray(money), *_wasted(money), *known, *missing]
 
 
 def _priced(money: Money) -> list[Cost]:
@@ -97,6 +105,20 @@ def _stray(money: Money) -> list[str]:
         return []
     sessions = plural(money.stray_sessions, "session")
     return [f"{usd(money.stray_usd)} of it for answers that belong to no turn ({sessions})"]
+
+
+def _wasted(money: Money) -> list[str]:
+    waste = money.waste
+    if waste is None or not waste.usd:
+        return []
+    of = f"{plural(waste.priced, 'interruption')} wasted"
+    return [f"{usd(waste.usd)} of it for audio that {of} ({three(waste.per_reply)} each)"]
+
+
+def wasted(waste: Waste) -> list[str]:
+    """What interruptions wasted of one target: the cells under WASTES."""
+    amount = dollars(waste.usd) if waste.priced else NONE
+    return [count(waste.replies), three(waste.seconds), count(waste.tokens), amount, three(waste.per_reply)]
 
 
 def cost(money: Money) -> list[str]:
@@ -142,6 +164,9 @@ def money(summary: Summary) -> Iterable[str]:
         yield PER_REPLY
     if found.stray_usd:
         yield STRAY
+    if (waste := found.waste) is not None:
+        untold = waste.replies - waste.told
+        yield f"{WASTE} Of {plural(untold, 'reply', 'replies')} the tokens are not known." if untold else WASTE
     if found.transcribed:
         yield TRANSCRIPTION
     if found.priced:

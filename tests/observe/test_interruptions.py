@@ -82,7 +82,7 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
     expected = {"barge_in": 1_000, "barge_in_heard": 1_080, "silent": 1_080, "truncate_sent": 1_081,
                 "quiet": 1_085, "cancelled": 1_090, "truncated": 1_100, "ended": 1_090}  # fmt: skip
     assert {name: after_ms(turn, name) for name in expected} == expected
-    assert (turn.late_audio_ns, turn.wasted_audio_ns) == (1 * S, 5 * S - 930 * MS)
+    assert (turn.late_audio_ns, turn.wasted_audio_ns, turn.received_audio_ns) == (1 * S, 5 * S - 930 * MS, 5 * S)
     assert turn.overlap_ns == 80 * MS
     measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith(("barge", "truncate"))}
     assert measures == {

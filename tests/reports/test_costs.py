@@ -141,6 +141,87 @@ def test_a_run_without_such_answers_says_nothing_of_them() -> None:
     assert as_data(summary)["money"]["stray_usd"] == 0
 
 
+PLAYED = {"wasted_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "tokens_audio_out": 80}
+WASTED_USD = 60 * 64 / 1e6
+"""Of three quarters of 80 tokens."""
+
+
+def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Summary:
+    """The replies to the turns that are meant were stopped after a quarter of their audio."""
+    build(folder, plan)
+    return rewrite(folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {}))
+
+
+def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_price(tmp_path: Path) -> None:
+    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3)
+    waste = summary.money.waste
+
+    assert waste is not None
+    assert (waste.replies, waste.told, waste.priced, waste.seconds, waste.tokens) == (3, 3, 3, 9.0, 180)
+    assert waste.usd == pytest.approx(3 * WASTED_USD)
+    assert waste.per_reply == pytest.approx(WASTED_USD)
+    line = "0.01 USD of it for audio that 3 interruptions wasted (0.00384 each)"
+    assert line in said(summary)
+    assert line in render.terminal(summary).replace(NBSP, " ").replace("\n            ", " ")
+    cells = ["3", "9", "180", "0.01", "0.00384"]
+    assert f"| {' | '.join(cells)} |" in render.write(summary).markdown.read_text()
+    page = html(summary)
+    assert "an interruption" in page
+    assert "the same share of the turn’s tokens" in page
+    document = as_data(summary)["money"]
+    assert document["waste"] == document["targets"][0]["waste"] == {
+        "replies": 3, "replies_with_usage": 3, "replies_priced": 3, "seconds": 9, "audio_tokens": 180,
+        "usd": 0.01152, "usd_per_reply": 0.00384,
+    }  # fmt: skip
+
+
+def test_what_is_wasted_is_told_target_by_target_and_adds_up(tmp_path: Path) -> None:
+    found = interrupted(tmp_path, TWO, lambda index: index % 3 == 0).money
+
+    assert found.waste == found.costs[0].waste + found.costs[1].waste
+    assert 0 < found.costs[0].waste.replies < found.waste.replies
+
+
+def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
+    summary = summary_with_prices()
+
+    assert "interrupt" not in said(summary)
+    assert "never played, s" not in html(summary)
+    assert as_data(summary)["money"]["waste"] is None
+
+
+@pytest.mark.parametrize("column", ["tokens_audio_out", "received_audio_ns"])
+def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
+    """Its service told none, or the run is of an older version."""
+    nothing = {f"tokens_{kind}": None for kind in KINDS} if column.startswith("tokens") else {column: None}
+    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
+    waste = summary.money.waste
+
+    assert waste is not None
+    assert (waste.replies, waste.told, waste.seconds, waste.tokens, waste.usd) == (3, 0, 9.0, 0, 0)
+    assert math.isnan(waste.per_reply)
+    assert "interruptions wasted" not in said(summary)
+    assert "Of 3 replies the tokens are not known." in said(summary)
+
+
+def test_waste_without_a_price_is_in_no_amount(tmp_path: Path) -> None:
+    interrupted(tmp_path, Plan(usage=True), lambda index: index < 3)
+    summary = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"})
+    waste = summary.money.waste
+
+    assert waste is not None
+    assert (waste.tokens, waste.priced, waste.usd) == (180, 0, 0)
+    assert "interruptions wasted" not in said(summary)
+
+
+def test_a_reply_that_was_stopped_when_all_of_it_was_played_has_wasted_nothing(tmp_path: Path) -> None:
+    nothing = {"wasted_audio_ns": 0, "received_audio_ns": 0}
+    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
+
+    assert summary.money.waste is not None
+    assert (summary.money.waste.told, summary.money.waste.tokens) == (3, 0)
+
+
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
     """Of sessions that had a priced turn, from the opened connection to the end."""
     one = build(tmp_path, Plan(usage=True, refused=3)).money.costs[0]
