@@ -19,6 +19,7 @@ from bench.interruptions import Cue, InterruptionKind
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
+from bench.observe.silence_watch import WATCH_NS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
 from bench.plan.calling import CallHandler
 from bench.plan.frames import (
@@ -287,11 +288,29 @@ class Session:
         self._tell_unheard()
 
     def sound(self, sound: PreparedSound) -> None:
-        """Let a sound be heard while the reply is played, unless that is over before."""
-        if self._await_cue(sound.kind, sound.cue):
-            self._microphone.speak(sound.chunks, sound.between)
-            while self._microphone.speaking and not self._timeline.over:
-                self._listen(self._next_deadline_ns())
+        """Let a sound be heard: while the reply is played, unless that is over before, or in silence."""
+        if sound.cue is None:
+            self._break_silence(sound)
+        elif self._await_cue(sound.kind, sound.cue):
+            self._murmur(sound)
+
+    def _murmur(self, sound: PreparedSound) -> None:
+        self._microphone.speak(sound.chunks, sound.between)
+        while self._microphone.speaking and not self._timeline.over:
+            self._listen(self._next_deadline_ns())
+
+    def _break_silence(self, sound: PreparedSound) -> None:
+        """Let a sound be heard that asks for no reply, and whatever the service replies."""
+        self.await_quiet(settled=True)
+        if self._timeline.over:
+            return
+        reply_format = self._script.settings.output_format
+        self._timeline.tell(inputs.SilenceBroken(reply_format, self._script.jitter_buffer_ns))
+        self._murmur(sound)
+        self._idle(self._transport.now_ns() + WATCH_NS)
+        self._settle()
+        self._hear_out()
+        self._timeline.tell(inputs.SilenceRestored())
 
     def _await_cue(self, kind: InterruptionKind, cue: Cue, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted; False where it is over before."""

@@ -75,7 +75,7 @@ RATES = {
         ),
         RateMeasure(
             "false_response_rate",
-            "Asides, which are meant for somebody else, that the service answered within 2 s, of all asides.",
+            "Sounds during silence that the service replied to, by the turns that follow them, of all such turns.",
             "lower",
             "false_reply",
         ),

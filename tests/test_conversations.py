@@ -20,12 +20,12 @@ from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
-from bench.plan.turns import Interrupt, Sound, Step
+from bench.plan.turns import Interrupt, Pause, Sound, Step
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import FunctionTool
+from bench.protocol.settings import FunctionTool, TurnDetection
 from bench.simulator.profile import AnswerParts, FunctionCalls, LogNormal, Profile, SpeechDetection, default_profile
 from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, say
@@ -309,6 +309,76 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_
     assert first.false_yield is (outcome != "ok")
     assert (second.outcome, second.traits) == ("ok", None)
     assert talk.session.stray_commits == (outcome != "ok")
+
+
+# Sounds while nothing is played.
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sounds=st.lists(st.tuples(st.sampled_from([150, 600, 1_500]), st.sampled_from([0, 4_000])), min_size=1, max_size=3),
+    first=st.booleans(),
+    least_speech_ms=st.sampled_from([0, 400, 5_000]),
+    speed=st.sampled_from([0.8, 4.0]),
+    silence_ms=st.sampled_from([200, 2_500]),
+    responds=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_turn(
+    sounds: list[tuple[int, int]], first: bool, least_speech_ms: int, speed: float, silence_ms: int, responds: bool,
+    seed: int,
+) -> None:  # fmt: skip
+    profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=least_speech_ms), speed=speed)
+    detection = TurnDetection(silence_duration_ms=silence_ms, create_response=responds)
+    heard_ones = [Sound("aside", recording(sound(20, length_ms, 20)), 100, None) for length_ms, _ in sounds]
+    between: list[Step] = [
+        step for one, (_, ms) in zip(heard_ones, sounds, strict=True) for step in (one, Pause(ms * MS))
+    ]
+    patient = speak(30, 6_000, 50)
+    steps = [*between, patient] if first else [patient, *between, patient]
+    talk = converse(*steps, profile=profile, seed=seed, turn_detection=detection)
+
+    assert {turn.outcome for turn in talk.turns} == {"ok"}
+    assert talk.session.service_errors == 0
+    *_, last = talk.turns
+    is_speech = [length_ms > least_speech_ms for length_ms, _ in sounds]
+    assert last.false_reply is (any(is_speech) if responds else None)
+    assert talk.session.stray_commits == sum(is_speech)
+    assert [turn.false_reply for turn in talk.turns[:-1]] == [None] * (len(talk.turns) - 1)
+    made = responses(talk)
+    assert [turn.response_id for turn in talk.turns] == [*made[: len(talk.turns) - 1], made[-1]]
+    assert len(made) == len(talk.turns) + (sum(is_speech) if responds else 0)
+    for stray in made[len(talk.turns) - 1 : -1]:  # it was heard to its end before anybody spoke again
+        audio = [piece for pieces in audio_of(talk, stray).values() for piece in pieces]
+        end_ns = audio[0][0] + talk.script.jitter_buffer_ns + FORMATS["pcm16"].duration_ns(sum(n for _, n in audio))
+        assert all(at_ns >= end_ns for at_ns in loud_after(talk, audio[0][0]))
+
+
+def loud_after(talk: Talked, since_ns: int) -> list[int]:
+    """When the caller, or somebody beside, began to be heard next after an instant."""
+    speech = ("sound-", "turn-")
+    sent = [(at_ns, event["event_id"]) for at_ns, event in heard(talk, "input_audio_buffer.append")]
+    began = [at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")]
+    return [at_ns for at_ns in began if at_ns > since_ns][:1]
+
+
+def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
+    slow = TurnDetection(silence_duration_ms=6_000)
+    aside = Sound("aside", recording(sound(20, 900, 20)), 100, None)
+    talk = converse(speak(30, 1_500, 50), aside, say(), turn_detection=slow)
+
+    assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
+
+
+def test_what_a_service_says_because_the_caller_is_silent_is_no_reply_to_a_sound_that_it_ignores() -> None:
+    idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
+    profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=2_000))
+    aside = Sound("aside", recording(sound(20, 900, 20)), 100, None)
+    patient = speak(30, 2_500, 50)
+    talk = converse(patient, Pause(3_500 * MS), aside, patient, turn_detection=idle, profile=profile)
+
+    assert talk.session.idle_prompts == 1
+    assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", False)]
 
 
 def test_who_waits_between_turns_for_the_service_s_limits_interrupts_all_the_same(

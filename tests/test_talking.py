@@ -612,6 +612,7 @@ INTERRUPTIONS = st.one_of(
     st.builds(lambda turn, cue, verify: replace(turn, interrupts=cue, verifies=verify), SPOKEN, CUES, st.booleans()),
     st.builds(Sound, st.sampled_from(sorted(SOUNDS)), PCMS, st.just(100), CUES),
 )
+IN_SILENCE = st.builds(Sound, st.sampled_from(sorted(SOUNDS)), PCMS, st.just(100), st.none())
 DETECTIONS = st.one_of(
     st.none(),
     st.builds(
@@ -647,7 +648,7 @@ def playable(steps: list[Step]) -> list[Step]:
 def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
     data: st.DataObject, dialect: Dialect, detection: TurnDetection | None, limits: Limits, seed: int
 ) -> None:
-    within = [INTERRUPTIONS] * 2 if detection else []
+    within = [INTERRUPTIONS, INTERRUPTIONS, IN_SILENCE] if detection else []
     kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, BESIDE, *within)
     steps = playable(data.draw(st.lists(kinds, min_size=1, max_size=6)))
     start = data.draw(STARTS)

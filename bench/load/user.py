@@ -163,9 +163,10 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         return self._on_stage().interrupt(play, label, options)
 
     def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
-        """Let a sound be heard during the reply to the last turn that is not meant to interrupt it.
+        """Let a sound be heard that is meant neither to interrupt a reply nor to get one.
 
-        `kind`: `backchannel`, `noise` or `aside`; `options`: when, as in `interrupt`.
+        `kind`: `backchannel`, `noise` or `aside`; `options`: when in the reply to the last turn, as in `interrupt`; or
+        `during="silence"`, once that was heard to its end.
         """
         self._on_stage().sound(wav, kind, options)
 

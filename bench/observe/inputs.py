@@ -156,6 +156,17 @@ class Interrupted(Input, frozen=True, tag="interrupt"):
     at_ns: int
 
 
+class SilenceBroken(Input, frozen=True, tag="break_silence"):
+    """Something is about to be heard while nothing is played, which asks for no reply: what is replied is played so."""
+
+    reply_format: AudioFormatName = "pcm16"
+    jitter_buffer_ns: int = 0
+
+
+class SilenceRestored(Input, frozen=True, tag="restore_silence"):
+    """It was heard, a reply was waited for, and nothing is under way any more."""
+
+
 class CallAnswered(Input, frozen=True, tag="call"):
     """What a function returned that the service called was handed over.
 
@@ -233,6 +244,8 @@ AnyInput = (
     | Expected
     | InterruptionAwaited
     | Interrupted
+    | SilenceBroken
+    | SilenceRestored
     | CallAnswered
     | NetworkMeasured
     | Expired

@@ -96,7 +96,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     truncated_right: bool | None = None
     """Whether the service kept nothing of a cut reply beyond what was heard; None where the script does not check."""
     false_reply: bool | None = None
-    """Whether the service answered an aside within 2 s; None without an aside."""
+    """Whether the service replied, before the turn, to a sound that asks for no reply; None without one."""
     cut_off: bool | None = None
     """Whether a reply was played before the caller's speech ended; None where no VAD was at work."""
     interruption: str | None = None

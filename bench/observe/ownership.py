@@ -57,6 +57,10 @@ class Ownership:
         """Note that the script asked for a response that is no turn's."""
         self._unanswered.append(Request(None, by_vad=False, event_id=event_id))
 
+    def knows(self, response_id: str) -> bool:
+        """Whether any event of this response came."""
+        return response_id in self._by_response
+
     def committed(self, turn: Turn) -> None:
         """Note that a turn's `input_audio_buffer.commit` was sent."""
         self._committing.append(turn)

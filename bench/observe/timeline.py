@@ -42,11 +42,14 @@ from bench.observe.inputs import (
     Renewed,
     Renews,
     Sent,
+    SilenceBroken,
+    SilenceRestored,
     Taken,
     Transmitted,
 )
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
+from bench.observe.silence_watch import SilenceWatch, begins_reply
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.outcomes import GOOD, SERVICE_SAID
 from bench.plan.reference import Judge
@@ -99,11 +102,11 @@ class Timeline:
 
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
-        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_first", "_good", "_headers", "_idle_prompts",
-        "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners",
-        "_received_audio", "_received_wire", "_renewable", "_renewed", "_retransmits", "_sent_audio", "_sent_wire",
-        "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns",
-        "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "history_left", "limits",
+        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_false_reply", "_first", "_good", "_headers",
+        "_idle_prompts", "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome",
+        "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed", "_retransmits", "_sent_audio",
+        "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns",
+        "_turns", "_unknown", "_wake_ns", "_wanted", "_watch", "_widths_ns", "awaits_network", "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +131,8 @@ class Timeline:
         self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript
         self._last: Turn | None = None
         self._interrupted: Turn | None = None  # that of which the reply is to be interrupted, or was last
+        self._watch: SilenceWatch | None = None  # while something is heard that asks for no reply, and replies to it
+        self._false_reply: bool | None = None  # whether there was any since the last turn began
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
         self.history_left = 0
@@ -172,6 +177,7 @@ class Timeline:
         self._last = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
         if before is not None:  # the caller speaks while its reply is played
             self._last.interrupts = before.interruption
+        self._last.false_reply, self._false_reply = self._false_reply, None
         self._turns.append(self._last)
         self._first = self._first or plan.number
         self._begun += 1
@@ -253,6 +259,15 @@ class Timeline:
         self._wake_ns = NOT_KNOWN
         if self._interrupted is not None:
             self._interrupted.interrupt(interrupted.at_ns)
+
+    def _break_silence(self, broken: SilenceBroken) -> None:
+        self._watch = SilenceWatch(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns)
+
+    def _restore_silence(self) -> None:
+        """Keep what came of the watch for the turn that follows; a client that asks for all replies gets no others."""
+        if self._watch is not None and self._owners.service_responds:
+            self._false_reply = self._watch.replied or bool(self._false_reply)
+        self._watch = None
 
     def _call_answered(self, answered: CallAnswered) -> None:
         if self._last is not None:
@@ -344,7 +359,10 @@ class Timeline:
         kind = event.kind
         if kind is Kind.UNKNOWN:
             self._count_unknown(event.name)
+        is_new = self._watch is not None and begins_reply(event) and not self._owners.knows(event.response_id)
         turn = self._owners.turn_of(event, self._current())
+        if self._watch is not None and turn is None:
+            self._watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
             self._owners.note(event, turn)
             if kind is Kind.ITEM_ADDED and self.history_left:
@@ -711,7 +729,9 @@ class Timeline:
 
     @property
     def playback_ends_ns(self) -> int:
-        """The instant at which the player has played the last turn's reply; 0 where there is nothing to hear out."""
+        """The instant at which the player has played what was replied last; 0 where there is nothing to hear out."""
+        if self._watch is not None:
+            return self._watch.playback_ends_ns
         return self._last.reply.playback_ends_ns if self._last is not None and self._last.outcome in GOOD else 0
 
     def reached(self, instant: str) -> bool:
@@ -818,6 +838,8 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Expected: Timeline._expect,
     InterruptionAwaited: Timeline._await_interruption,
     Interrupted: Timeline._interrupt,
+    SilenceBroken: Timeline._break_silence,
+    SilenceRestored: lambda timeline, _: timeline._restore_silence(),
     CallAnswered: Timeline._call_answered,
     NetworkMeasured: Timeline._measured,
     Expired: lambda timeline, expired: timeline._expire(expired.at_ns),

@@ -142,6 +142,8 @@ class Turn:
     """Of all its responses so far."""
     context: Usage | None = None
     """Of the first of them that told what it read."""
+    false_reply: bool | None = None
+    """Whether the service replied, before it, to what asks for no reply; None where nothing was heard."""
     after_truncation: bool = False
     """Whether the service had shortened the conversation before it."""
     network: Network | None = None
@@ -631,6 +633,7 @@ class Turn:
             interruption=interruption.kind if interruption else None,
             yielded=interruption.yielded if interruption else None,
             false_yield=self._false_yield,
+            false_reply=self.false_reply,
             truncated_right=self.check.verdict if self.check else None,
             cut_off=self.cut_off,
             late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,

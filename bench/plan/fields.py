@@ -338,8 +338,12 @@ def _interruption(verify: bool, play: tuple[Pcm, ...] = (), **cue: Any) -> Wante
     return WantedInterruption(_cue(**cue), play, verify)
 
 
-def _sound(play: Pcm, kind: SoundKind, chunk_ms: int, **cue: Any) -> Sound:
-    return Sound(kind, play, chunk_ms, _cue(**cue))
+def _sound(play: Pcm, kind: SoundKind, during: str, chunk_ms: int, **cue: Any) -> Sound:
+    if during == "reply":
+        return Sound(kind, play, chunk_ms, _cue(**cue))
+    if cue:
+        raise UnfitError(next(iter(cue)), "is of a reply, and during silence there is none: remove one of the two")
+    return Sound(kind, play, chunk_ms, None)
 
 
 def _heard(sound: Sound) -> Sound:
@@ -436,6 +440,7 @@ SOUND = Table(
     {
         "play": Field(WAV, "A WAV of what is heard.", required=True),
         "kind": Field(Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True),
+        "during": Field(Choice(("reply", "silence")), "While a reply is played, or nothing is.", default="reply"),
         **CHUNK_FIELD,
         **CUE_FIELDS,
     },

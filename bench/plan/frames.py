@@ -155,15 +155,22 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """Something that is heard during the reply to the turn before, and is not meant to interrupt it; paced."""
+    """Something that is heard, paced, and is meant neither to interrupt a reply nor to get one.
+
+    `cue`: when, during the reply to the turn before; None: while nothing is played.
+    """
 
     plays_turn: ClassVar[Literal[False]] = False
-    within_turn: ClassVar[bool] = True
 
     kind: SoundKind
-    cue: Cue
+    cue: Cue | None
     chunks: tuple[OutgoingMessage, ...]
     between: tuple[OutgoingMessage, ...]
+
+    @property
+    def within_turn(self) -> bool:
+        """Whether it is heard while the turn before goes on."""
+        return self.cue is not None
 
 
 SpeechKey = tuple[str, Speech, int, bool, int]

@@ -78,6 +78,7 @@ __all__ = [
     "WavTurn",
     "ask_turn",
     "build_script",
+    "check_heard",
     "check_steps",
     "check_within",
     "expect",
@@ -105,7 +106,8 @@ OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
 OF_WRITTEN_ANSWER = ("text_delta",)
-UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing during a reply"
+UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing but what is committed"
+UNTOLD = "during silence is told with the turn after it, and none follows: let a `say`, `respond` or `play` follow"
 PLACES = {"event": ("expect", "event")}
 """Where in a step a key stands that is not its own."""
 UNPACED = "must be true under turn detection: of audio that is sent all at once, the end of speech has no instant"
@@ -153,6 +155,8 @@ def check_steps(script: Script) -> None:
         raise UsageError(f"paced {UNPACED}")
     for step, turn in _within_turns(script.steps):
         check_within(step, turn, script.session)
+    for step in script.steps:
+        check_heard(step, script.session)
 
 
 def check_within(step: Step, turn: ScriptTurn, session: SessionSettings) -> None:
@@ -160,6 +164,12 @@ def check_within(step: Step, turn: ScriptTurn, session: SessionSettings) -> None
     key, problem = _misplaced(step, turn, session)
     if problem:
         raise UsageError(f"{key} {problem}")
+
+
+def check_heard(step: Step, session: SessionSettings) -> None:
+    """Raise UsageError, with the reason, for a sound during silence that the service of such a session cannot hear."""
+    if _is_in_silence(step) and session.turn_detection is None:
+        raise UsageError(f"sound {UNHEARD}")
 
 
 def unfilled_names(script: Script) -> list[str]:
@@ -247,9 +257,9 @@ def interrupt(
 
 
 def sound(wav: str | Path, kind: str, *, folder: Path, **options: Any) -> Sound:
-    """Make a step in which something is heard during a reply that is not meant to interrupt it.
+    """Make a step in which something is heard that is meant neither to interrupt a reply nor to get one.
 
-    `kind`: `backchannel`, `noise` or `aside`; `options`: when, as in `interrupt`, and `chunk_ms`.
+    `kind`: `backchannel`, `noise` or `aside`; `options`: when, as in `interrupt`, or `during` silence; `chunk_ms`.
     """
     call = _call("sound", sound=_given({"play": wav, "kind": kind} | options))
     return HEARD.read(replace(call, base=folder))
@@ -337,12 +347,27 @@ def _refuse_unpaced(root: Value, script: Script) -> None:
 def _refuse_unmeetable(root: Value, script: Script) -> None:
     """Raise UsageError where what is expected can never come."""
     turns = {id(step): turn for step, turn in _within_turns(script.steps)}
-    for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
+    for place, (value, step) in enumerate(zip(_items(root.within("steps")), script.steps, strict=True)):
+        if _is_in_silence(step):
+            _refuse_unheard(value, script, place)
         if id(step) not in turns:
             continue
         key, problem = _misplaced(step, turns[id(step)], script.session)
         if problem:
             raise (value.within(*PLACES.get(key, (key,))) or value).refuse(problem)
+
+
+def _is_in_silence(step: Step) -> bool:
+    return isinstance(step, Sound) and not step.within_turn
+
+
+def _refuse_unheard(value: Value, script: Script, place: int) -> None:
+    """Raise UsageError for a sound during silence, at this place, that nobody can hear or tell of."""
+    sound = value.within("sound") or value
+    if script.session.turn_detection is None:
+        raise sound.refuse(UNHEARD)
+    if not any(step.plays_turn for step in script.steps[place:]):
+        raise sound.refuse(UNTOLD)
 
 
 def _within_turns(steps: Iterable[Step]) -> Iterator[tuple[Step, ScriptTurn]]:

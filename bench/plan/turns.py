@@ -118,15 +118,22 @@ class Interrupt:
 
 @dataclass(frozen=True)
 class Sound:
-    """A step in which something is heard during the reply to the turn before that is not meant to interrupt it."""
+    """A step in which something is heard that is meant neither to interrupt a reply nor to get one.
+
+    `cue`: when, during the reply to the turn before; None: while nothing is played.
+    """
 
     plays_turn: ClassVar[Literal[False]] = False
-    within_turn: ClassVar[bool] = True
 
     kind: SoundKind
     audio: Pcm
     chunk_ms: int
-    cue: Cue
+    cue: Cue | None
+
+    @property
+    def within_turn(self) -> bool:
+        """Whether it is heard while the turn before goes on."""
+        return self.cue is not None
 
 
 @dataclass(frozen=True)

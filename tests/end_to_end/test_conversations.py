@@ -1,4 +1,4 @@
-"""What callers of real processes find out of a service: whether it keeps nothing of a reply that nobody heard."""
+"""What callers of real processes find out: what a service keeps of a reply, what it answers that is not for it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,31 @@ class Caller(RealtimeUser):
         self.say("Hello", label="typed")
 """
 
+ASIDE = """
+session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
+steps:
+  - sound: {play: said.wav, kind: aside, during: silence}
+  - {play: over.wav, label: spoken}
+  - {say: Hello, label: typed}
+  - sound: {play: said.wav, kind: noise, during: silence}
+  - {play: over.wav, label: again}
+"""
+ASIDE_IN_PYTHON = """
+from locust import task
+from rtbench import RealtimeUser
+
+class Caller(RealtimeUser):
+    session = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}}
+
+    @task
+    def talk(self):
+        self.sound("said.wav", kind="aside", during="silence")
+        self.play("over.wav", label="spoken")
+        self.say("Hello", label="typed")
+        self.sound("said.wav", kind="noise", during="silence")
+        self.play("over.wav", label="again")
+"""
+
 
 class Played:
     """A run that is over."""
@@ -51,6 +76,7 @@ class Played:
     def __init__(self, folder: Path, status: int, errors: str) -> None:
         self.status, self.errors = status, errors
         self.rows: list[Row] = files.read_table(folder, "turns").to_pylist()
+        self.sessions: list[Row] = files.read_table(folder, "sessions").to_pylist()
         self.rates = {rate["rate"]: rate for rate in json.loads((folder / "summary.json").read_text())["rates"]}
         self._folder = folder
 
@@ -106,3 +132,21 @@ def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_
         assert run.unlike_their_logs("truncated_right", "outcome") == []
         rate = run.rates["truncated_right_rate"]
         assert (rate["events"], rate["of"]) == (2 * SESSIONS if right else 0, 2 * SESSIONS)
+
+
+def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_not(tmp_path: Path) -> None:
+    deaf = "vad: {least_speech_ms: 500}\n"  # to `said.wav`, which is shorter, not to `over.wav`
+    runs = played(tmp_path, ASIDE, answers="", ignores=deaf, task="", tasks={"task": ASIDE_IN_PYTHON})
+
+    for name, run in runs.items():
+        replied = name != "ignores"
+        assert run.status in (0, 4), run.errors
+        assert {row["outcome"] for row in (*run.rows, *run.sessions)} == {"ok"}
+        assert run.column("false_reply", "spoken") == run.column("false_reply", "again") == {replied: SESSIONS}
+        assert run.column("false_reply", "typed") == {None: SESSIONS}
+        assert {row["stray_commits"] for row in run.sessions} == {2 * replied}
+        assert all((row["tokens_audio_out"] or 0) > 0 for row in run.sessions) is replied
+        assert len({row["response_id"] for row in run.rows}) == 3 * SESSIONS
+        assert run.unlike_their_logs("false_reply", "outcome", "response_id") == []
+        rate = run.rates["false_response_rate"]
+        assert (rate["events"], rate["of"]) == (2 * SESSIONS if replied else 0, 2 * SESSIONS)

@@ -23,7 +23,7 @@ from bench.plan.frames import Repertoire
 from bench.plan.script import build_script, load_script
 from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import SessionSettings
+from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session
 from tests.helpers import (
     MS,
@@ -135,6 +135,50 @@ def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
 def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
     with pytest.raises(UsageError, match="expect must follow"):
         rehearse(does([*before, {"expect": {"event": "response_created", "within": 5}}]))
+
+
+def heard_by(detects: bool, task: Callable[[Actor], object], folder: Path) -> StepRecorder:
+    """The rehearsal of a task in whose session the service detects turns, or does not."""
+    session = SessionSettings(turn_detection=TurnDetection()) if detects else SessionSettings()
+    rehearsal = StepRecorder(Recordings(folder), session)
+    act(Actor(), task, rehearsal)
+    return rehearsal
+
+
+def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+
+    def task(actor: Actor) -> None:
+        actor.on.sound("a.wav", "aside", {"during": "silence"})
+        actor.on.say("Hello", "", {})
+        actor.on.sound("a.wav", "noise", {"after": 1})
+        actor.on.sound("a.wav", "aside", {"during": "silence"})
+        actor.on.say("Bye", "", {})
+
+    steps = heard_by(True, task, tmp_path).steps
+    assert [step.within_turn for step in steps] == [False, False, True, False, False]
+    with pytest.raises(UsageError, match="sound needs `turn_detection`"):
+        heard_by(False, task, tmp_path)
+    for name in ("expect", "interrupt", "sound"):
+        with pytest.raises(UsageError, match=f"{name} must follow a say"):
+            heard_by(True, lambda actor, name=name: AFTER_SILENCE[name](actor), tmp_path)  # type: ignore[misc]
+
+
+def after_silence(act: Callable[[Actor], object]) -> Callable[[Actor], None]:
+    def task(actor: Actor) -> None:
+        actor.on.say("Hello", "", {})
+        actor.on.sound("a.wav", "aside", {"during": "silence"})
+        act(actor)
+
+    return task
+
+
+AFTER_SILENCE = {
+    "expect": after_silence(lambda actor: actor.on.expect("response_created", 1)),
+    "interrupt": after_silence(lambda actor: actor.on.interrupt(None, "", {})),
+    "sound": after_silence(lambda actor: actor.on.sound("a.wav", "aside", {})),
+}
+"""What belongs to a turn, and follows none."""
 
 
 def test_an_unknown_event_is_refused_with_those_that_there_are() -> None:

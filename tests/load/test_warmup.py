@@ -58,4 +58,9 @@ def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_
     assert session_s(scripts) == pytest.approx(3.5, abs=0.01)
     (tmp_path / "typed.yaml").write_text("steps:\n  - say: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
     assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(4 * math.exp(0.125))
+    (tmp_path / "typed.yaml").write_text(
+        "session: {turn_detection: server_vad}\nsteps:\n  - sound: {play: long.wav, kind: aside, during: silence}\n"
+        "  - say: Hello\n  - sound: {play: long.wav, kind: aside}\n"
+    )
+    assert session_s([load_script(tmp_path / "typed.yaml")]) == pytest.approx(1.5 + 2, abs=0.01)
     assert session_s(scripts[1:]) == session_s([]) == 0

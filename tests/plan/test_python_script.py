@@ -74,6 +74,8 @@ steps:
   - interrupt: {{after: 1.5, play: {AUDIO / "not_today.wav"}, verify: true}}
     label: over
   - interrupt: {{word: parcel, verify: true}}
+  - sound: {{play: {AUDIO / "uh_huh.wav"}, kind: aside, during: silence, chunk_ms: 50}}
+  - {{say: Bye}}
 """,
         encoding="utf-8",
     )
@@ -104,6 +106,8 @@ steps:
         sound("uh_huh.wav", "backchannel", folder=AUDIO, share=0.25),
         interrupt("not_today.wav", label="over", folder=AUDIO, after=1.5, verify=True),
         interrupt(None, label="", folder=AUDIO, word="parcel", verify=True),
+        sound("uh_huh.wav", "aside", folder=AUDIO, during="silence", chunk_ms=50),
+        text_turn("Bye", label="turn_5"),
     ]
 
     assert build_script(path, settings, steps) == load_script(path)
@@ -165,6 +169,14 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (
         lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
         "step 2 is about no turn: it must follow a `say`, `respond` or `play`",
+    ),
+    (
+        lambda: build_script(
+            Path(__file__),
+            {},
+            [sound("uh_huh.wav", "aside", folder=AUDIO, during="silence"), text_turn("Hi", label="hi")],
+        ),
+        "sound needs `turn_detection` in the session",
     ),
     (
         lambda: build_script(Path(__file__), {}, [text_turn("Hi", label="hi"), expect("text_delta", 1)]),

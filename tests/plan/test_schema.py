@@ -33,6 +33,10 @@ BEYOND_A_SCHEMA = (
     "speech is that of one WAV",
     "most must not be below the median",
     "no such file",
+    "is not UTF-8 text",
+    "during silence there is none",
+    "says when, and",
+    "is of a turn, and only what is said is one",
     "goes with a message of the user's",
 )
 """Words of refusals that depend on other values, or on files."""
@@ -119,11 +123,15 @@ FULL: dict[str, Any] = {
         },
         {"message": {"role": "system", "text": "Be brief."}},
         {"send": {"type": "response.cancel"}},
+        {"sound": {"play": "uh_huh.wav", "kind": "aside", "during": "silence"}},
         {"pause": 2.5},
         {"pause": {"median": 2, "sigma": 0.5, "most": 20}},
         {"pause": {"file": str(Path(__file__).with_name("think_times.txt"))}},
         {"play": WAV, "chunk_ms": 20, "paced": True, "speech": {"begin": 0.35, "end": 1.1}},
         {"play": [WAV, "goodbye.wav"], "label": "end"},
+        {"sound": {"play": "uh_huh.wav", "kind": "backchannel", "during": "reply", "share": 0.5, "chunk_ms": 50}},
+        {"interrupt": {"play": "not_today.wav", "after": 1.5, "verify": True}, "label": "over", "output": "audio"},
+        {"interrupt": {"word": "parcel"}},
     ],
 }
 SEMANTIC = FULL | {"session": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
@@ -268,7 +276,7 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
     (tmp_path / "scripts" / "think_times.txt").write_text("1.5\n", encoding="utf-8")
     examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
 
-    assert len(examples) == 11
+    assert len(examples) == 12
     for example in examples:
         path = tmp_path / "scripts" / "example.yaml"
         path.write_text(example, encoding="utf-8")

@@ -100,6 +100,40 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- say: hi\n  success: {}\n", 3, "must have exactly one of reply_matches, reply_contains, not none"),
     ("steps:\n- say: hi\n  success: {reply_is: x}\n", 3, "not the unknown key 'reply_is'"),
     ("steps:\n- pause: 1\n  label: x\n", 3, "unknown key 'label'; allowed: pause"),
+    (
+        "steps:\n- say: hi\n- sound: {play: a.wav, kind: aside, during: silence}\n- say: ho\n",
+        3,
+        "sound needs `turn_detection` in the session: without it the service hears nothing but what is committed",
+    ),
+    (
+        "steps:\n- say: hi\n- sound: {play: a.wav, kind: aside}\n",
+        3,
+        "sound needs `turn_detection` in the session: without it the service hears nothing but what is committed",
+    ),
+    (
+        "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n"
+        "- sound: {play: a.wav, kind: aside, during: silence}\n- pause: 1\n",
+        4,
+        "during silence is told with the turn after it, and none follows: let a `say`, `respond` or `play` follow",
+    ),
+    (
+        "session: {turn_detection: server_vad}\nsteps:\n- sound: {play: a.wav, kind: aside}\n- say: hi\n",
+        3,
+        "is about no turn: it must follow a `say`, `respond` or `play`",
+    ),
+    (
+        "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n"
+        "- sound: {play: a.wav, kind: aside, during: silence}\n- interrupt: {after: 1}\n- say: ho\n",
+        5,
+        "is about no turn: it must follow a `say`, `respond` or `play`",
+    ),
+    (
+        "steps:\n- say: hi\n- sound: {play: a.wav, kind: aside, during: silence, after: 1}\n",
+        3,
+        "after is of a reply, and during silence there is none: remove one of the two",
+    ),
+    ("steps:\n- say: hi\n- sound: {play: a.wav, kind: aside, during: pause}\n", 3, "during must be reply or silence"),
+    ("steps:\n- say: hi\n- interrupt: {verify: please}\n", 3, "verify must be true or false"),
     ("steps:\n- respond:\n    voice: alloy\n", 3, "respond has an unknown key 'voice'; allowed: output, instr"),
     ("steps:\n- respond: hello\n", 2, 'respond must be made of `key: value`, not the text "hello"'),
     ("steps:\n- say: 5\n", 2, "say must be text, not 5 (quotes"),

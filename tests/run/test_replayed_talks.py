@@ -24,6 +24,7 @@ from tests.test_talking import (
     BESIDE,
     DETECTIONS,
     EXPECTATIONS,
+    IN_SILENCE,
     INTERRUPTIONS,
     PAUSES,
     SPOKEN,
@@ -66,7 +67,7 @@ def test_a_conversation_told_again_from_its_log_is_the_same(
     keep_audio: bool,
     seed: int,
 ) -> None:
-    kinds = st.one_of(KINDS, INTERRUPTIONS) if detection else KINDS
+    kinds = st.one_of(KINDS, INTERRUPTIONS, IN_SILENCE) if detection else KINDS
     steps: list[Step] = playable(data.draw(st.lists(kinds, min_size=1, max_size=5)))
     script = build_script(*steps, dialect=dialect, turn_detection=detection, **start)
     service = Troubled(dialect, default_profile(), seed, lost, hangs_up, endless=False)

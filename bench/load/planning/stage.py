@@ -20,6 +20,7 @@ from bench.plan.reference import Judge
 from bench.plan.script import (
     NOT_DRAWN,
     ask_turn,
+    check_heard,
     check_within,
     expect,
     interrupt,
@@ -146,9 +147,13 @@ class Stage(ABC):
         return None
 
     def sound(self, wav: str | Path, kind: str, options: Mapping[str, Any]) -> None:
-        """Take a sound during the reply to the last turn that is not meant to interrupt it."""
+        """Take a sound that is meant neither to interrupt a reply nor to get one."""
         step = self._recordings.sound(wav, kind, **options)
-        check_within(step, self._turn_before("sound"), self._settings)
+        if step.within_turn:
+            check_within(step, self._turn_before("sound"), self._settings)
+        else:
+            check_heard(step, self._settings)
+            self._turn = None
         self.perform(step)
 
     def _turn_before(self, name: str) -> ScriptTurn:
