@@ -11,27 +11,28 @@ Whatever a client sends, nothing raises: a broken rule becomes an `error` event 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from bench.simulator import checks, settings
+from bench.simulator import checks
 from bench.simulator.checks import EventPlace
 from bench.simulator.client_item import audio_bytes
 from bench.simulator.composer import Composer
 from bench.simulator.conversation import Conversation
 from bench.simulator.outbox import Outbox
-from bench.simulator.profile import Profile, drawn
+from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
 from bench.simulator.servers import Servers
 from bench.simulator.session import EffectiveSession
+from bench.simulator.session_kinds import kind_of
 from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, Ids, Json, Outgoing, RejectedError, WireDialect
+from bench.simulator.wire import GA, PREVIEW, Ids, Json, Outgoing, RejectedError, WireDialect, WireNames
 
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
 
@@ -70,7 +71,8 @@ class Behaviour:
     ) -> None:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
-        self._session = EffectiveSession(dialect, ids.session, model, expires_at_s)
+        self._events = _TRANSCRIPTION_EVENTS[names] if dialect.transcribes else _EVENTS
+        self._session = EffectiveSession(kind_of(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
@@ -98,7 +100,7 @@ class Behaviour:
         return self._session.shown
 
     def open(self, at_ns: int) -> None:
-        self._outbox.answer(at_ns, self._delays.session_created, ("session.created", {"session": self.session}))
+        self._tell_session(at_ns, "created", self._delays.session_created)
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         try:
@@ -119,7 +121,7 @@ class Behaviour:
         event_type, event_id = event.get("type"), event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
         try:
-            kind = _kind(event_type)
+            kind = _kind(event_type, self._events)
             fields = checks.merged(kind.table, {}, event, EventPlace("", self._dialect.strict), required=kind.required)
             facts = kind.handler(self, fields, at_ns)
         except RejectedError as rejected:
@@ -141,8 +143,9 @@ class Behaviour:
     # Answers to client events
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        self._session.update(event["session"], has_spoken=self._conversation.has_spoken())
-        self._outbox.answer(at_ns, self._delays.session_updated, ("session.updated", {"session": self.session}))
+        place = EventPlace("session", self._dialect.strict)
+        self._session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
+        self._tell_session(at_ns, "updated", self._delays.session_updated)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         begin = self._turns.appended
@@ -183,9 +186,9 @@ class Behaviour:
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        table = settings.GA_RESPONSE if self._dialect.names is GA else settings.PREVIEW_RESPONSE
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         place = EventPlace("response", self._dialect.strict)
+        table = self._session.kind.response or {}
         wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
         answer = self._responses.create(wanted, at_ns)
         self._outbox.answered_ns = answer.plan.created_ns
@@ -193,6 +196,9 @@ class Behaviour:
 
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
+
+    def _tell_session(self, at_ns: int, name: str, delay: LogNormal) -> None:
+        self._outbox.answer(at_ns, delay, (f"{self._session.kind.family}.{name}", {"session": self.session}))
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:
         self._outbox.answer(at_ns, self._delays.item_created, (event_type, fields))
@@ -236,9 +242,17 @@ _EVENTS: dict[str, _ClientEvent] = {
 }
 
 
-def _kind(event_type: Any) -> _ClientEvent:
+_LISTENING = {name: _EVENTS[name] for name in _EVENTS if name.startswith("input_audio_buffer.")}
+_TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
+    names: {update: _EVENTS["session.update"], **_LISTENING}
+    for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
+}
+"""What a session takes that only writes down what it hears: no more than is needed for that, which is an assumption."""
+
+
+def _kind(event_type: Any, known: Mapping[str, _ClientEvent]) -> _ClientEvent:
     if event_type is None:
         raise checks.missing(EventPlace("type"))
-    if not isinstance(event_type, str) or event_type not in _EVENTS:
-        raise checks.rejected_value(EventPlace("type"), event_type, _EVENTS)
-    return _EVENTS[event_type]
+    if not isinstance(event_type, str) or event_type not in known:
+        raise checks.rejected_value(EventPlace("type"), event_type, known)
+    return known[event_type]

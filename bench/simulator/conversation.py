@@ -54,6 +54,10 @@ class Conversation:
                 items.append(self._reader.item(described, heard, where))
         return items
 
+    def new_id(self, kind: str) -> str:
+        """An id that nothing else in the session has."""
+        return self._ids.new(kind)
+
     def promise(self) -> str:
         """The id of an item that is to come: no client can take it."""
         item_id = self._ids.new("item")

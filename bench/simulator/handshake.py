@@ -18,6 +18,7 @@ from bench.simulator.refusals import (
     BAD_VERSION,
     DEAD_TOKEN,
     MISSING_MODEL,
+    MODEL_OF_TRANSCRIPTION,
     NO_DEPLOYMENT,
     NO_SUCH_PATH,
     OPENAI,
@@ -96,16 +97,20 @@ def _azure_refusal(door: Door, headers: Mapping[str, str], shown: _Shown) -> Ref
 def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
     if query.get("api-version") not in API_VERSIONS:
         return BAD_VERSION
-    return _azure(AZURE_PREVIEW, query.get("deployment"), token)
+    return _azure(AZURE_PREVIEW, query, query.get("deployment"), token)
 
 
 def _azure_ga(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
     if "api-version" in query:
         return STRAY_VERSION
-    return _azure(AZURE_GA, query.get("model"), token)
+    return _azure(AZURE_GA, query, query.get("model"), token)
 
 
-def _azure(dialect: WireDialect, deployment: str | None, token: int | None) -> Accepted | RefusedUpgrade:
+def _azure(
+    dialect: WireDialect, query: Mapping[str, str], deployment: str | None, token: int | None
+) -> Accepted | RefusedUpgrade:
+    if _transcribes(query):  # a deployment that transcribes may be named here, or in the session
+        return Accepted(dialect.transcribing(), deployment or "", token=token)
     if not deployment:
         return NO_DEPLOYMENT
     return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment), token=token)
@@ -116,9 +121,15 @@ def _openai(query: Mapping[str, str], headers: Mapping[str, str], door: Door, sh
     complaint = OPENAI.get(door.refuse or "")
     if complaint is None and shown.problem:
         complaint = BAD_OPENAI_KEY
-    elif complaint is None and not query.get("model"):
-        complaint = MISSING_MODEL
-    return Accepted(dialect, query.get("model", ""), complaint, shown.token)
+    elif complaint is None and _transcribes(query) is bool(query.get("model")):
+        complaint = MODEL_OF_TRANSCRIPTION if _transcribes(query) else MISSING_MODEL
+    return Accepted(
+        dialect.transcribing() if _transcribes(query) else dialect, query.get("model", ""), complaint, shown.token
+    )
+
+
+def _transcribes(query: Mapping[str, str]) -> bool:
+    return query.get("intent") == "transcription"
 
 
 def _custom_headers(headers: Mapping[str, str]) -> int:

@@ -163,10 +163,15 @@ class SpeechDetection:
 
 @dataclass(frozen=True)
 class KnownWords:
-    """What the caller's audio says, piece by piece of a session, and then again."""
+    """What the caller's audio says, piece by piece of a session, and then again; without texts it is made up."""
 
-    texts: tuple[str, ...] = key(OneOrMore(Text()), "Of each piece of a session what it says.", required=True)
+    texts: tuple[str, ...] | None = key(OneOrMore(Text()), "Of each piece of a session what it says.")
     wrong_words: float = key(SHARE, "Share of the words that are misheard.", 0.0)
+    failed: float = key(SHARE, "Share of the pieces that cannot be transcribed.", 0.0)
+
+    def __post_init__(self) -> None:
+        if self.wrong_words and self.texts is None:
+            raise UnfitError("wrong_words", "needs `texts`")
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,7 @@ class Profile:
     context_limit_tokens: int | None = None  # of what a response reads
     vad: SpeechDetection = SpeechDetection()
     truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
-    transcripts: KnownWords | None = None  # None: they are made up
+    transcripts: KnownWords = KnownWords()
 
     @property
     def session_cap_s(self) -> float:

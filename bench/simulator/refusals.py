@@ -77,6 +77,9 @@ TOO_MANY_HEADERS = RefusedUpgrade(431, "431", "Request Header Fields Too Large: 
 
 BAD_OPENAI_KEY = Complaint("invalid_api_key", "Incorrect API key provided.", 3000)
 MISSING_MODEL = Complaint("missing_model", "You must provide a model parameter.", 4000)
+MODEL_OF_TRANSCRIPTION = Complaint(
+    "invalid_parameter", "You must not provide a model parameter for transcription sessions.", 4000
+)
 
 
 def throttled(wait_ns: int) -> RefusedUpgrade:

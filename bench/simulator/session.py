@@ -2,93 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.openai import FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
-from bench.simulator import settings
-from bench.simulator.checks import CheckTable, EventPlace, merged, missing
+from bench.simulator.checks import EventPlace, merged, missing
 from bench.simulator.functions import ResponseTools, tools_of
 from bench.simulator.history import HistoryTruncation, truncation_of
-from bench.simulator.wire import GA, Json, RejectedError, WireDialect
+from bench.simulator.session_kind import OutputSettings, SessionKind
+from bench.simulator.wire import Json, RejectedError
 
-TOLERATED_KEYS = ("model",)  # sent by the Mar 2025 quickstart, and a typed field in GA; changes nothing
-TYPED_KEYS = ("model", "client_secret")  # typed fields of the SDK: null in what is sent whole
-SENT_BACK = (SIMULATOR_MARK,)  # by clients that change the session which they were shown
-FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
-
-
-@dataclass(frozen=True)
-class Detection:
-    """Turn detection that is on, in the words of the wire. Where a type has no such knob, the default counts."""
-
-    type: str  # server_vad | semantic_vad
-    threshold: float = 0.5
-    prefix_padding_ms: float = 300
-    silence_duration_ms: float = 200
-    idle_timeout_ms: float | None = None
-    eagerness: str = "auto"
-    create_response: bool = True
-    interrupt_response: bool = True
-
-
-@dataclass(frozen=True)
-class InputSettings:
-    """How the caller is heard. `transcriber` is the model that writes it down, None: nobody does."""
-
-    format: AudioFormat
-    detection: Detection | None
-    transcriber: str | None
-
-
-@dataclass(frozen=True)
-class OutputSettings:
-    """What one response gives out: text alone or audio with its transcript."""
-
-    audio: bool
-    format: AudioFormatName
-    voice: Any
-    instructions: str
-    max_output_tokens: Any
-    temperature: Any = None
+GA_TYPES = ("realtime", "transcription")
 
 
 class EffectiveSession:
     """`shown` is the session object of events; `input` is what it says of hearing."""
 
-    def __init__(self, dialect: WireDialect, session_id: str, model: str, expires_at_s: int) -> None:
-        self._dialect, self._ga = dialect, dialect.names is GA
-        opened = settings.ga_session if self._ga else settings.preview_session
-        self._take(opened(session_id, model, expires_at_s))
+    def __init__(self, kind: SessionKind, session_id: str, model: str, expires_at_s: int) -> None:
+        self.kind, self.model = kind, model
+        self._take(kind.opened(session_id, model, expires_at_s))
 
-    def update(self, wanted: Any, *, has_spoken: bool) -> None:
+    def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
-        place = EventPlace("session", self._dialect.strict)
-        if self._ga and isinstance(wanted, dict):
-            _check_kind(wanted, place)
-        updated = merged(self._table, self.shown, wanted, place, ignored=self._ignored(wanted))
+        ignored = [SIMULATOR_MARK, *self.kind.ignored]  # of clients that send back what they were shown
+        if isinstance(wanted, dict):
+            _check_type(self.kind, wanted, place)
+            ignored += [key for key in self.kind.ignored_nulls if wanted.get(key) is None]
+        updated = merged(self.kind.table, self.shown, wanted, place, ignored=ignored)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)
         self._take(updated)
-
-    @property
-    def _table(self) -> CheckTable:
-        if not self._ga:
-            return settings.PREVIEW_SESSION
-        return settings.AZURE_GA_SESSION if self._dialect.deployed else settings.GA_SESSION
-
-    def _ignored(self, wanted: Any) -> Sequence[str]:
-        tolerated = TOLERATED_KEYS if self._ga or self._dialect.tolerant else ()
-        nulls = [key for key in TYPED_KEYS if isinstance(wanted, dict) and wanted.get(key) is None]
-        return [*SENT_BACK, *tolerated, *nulls]
-
-    @property
-    def model(self) -> str:
-        return str(self.shown["model"])
 
     def output(self, response: Json) -> OutputSettings:
         """What a response gives out whose response.create asked for `response`."""
@@ -108,55 +51,19 @@ class EffectiveSession:
         return truncation_of(self.shown.get("truncation"))
 
     def _take(self, shown: Json) -> None:
-        self.shown = shown
-        self.input = _ga_input(shown) if self._ga else _preview_input(shown)
+        self.shown, self.input = shown, self.kind.input(shown)
 
     def _output(self, shown: Json, response: Json) -> OutputSettings:
-        return _ga_output(shown, response) if self._ga else _preview_output(shown, response)
+        assert self.kind.output is not None
+        return self.kind.output(shown, response)
 
 
-def _check_kind(wanted: Json, place: EventPlace) -> None:
-    """Raises RejectedError where a session of GA is told to be of another kind."""
+def _check_type(kind: SessionKind, wanted: Json, place: EventPlace) -> None:
+    """Raises RejectedError where a session of GA is told to be of another kind, or of none."""
+    if kind.type is None:
+        return
     if wanted.get("type") is None:
         raise missing(place.key("type"))
-    if wanted["type"] == "transcription":
-        problem = "Passing a transcription session update event to a realtime session is not allowed."
+    if wanted["type"] in GA_TYPES and wanted["type"] != kind.type:
+        problem = f"Passing a {wanted['type']} session update event to a {kind.type} session is not allowed."
         raise RejectedError("invalid_parameter", problem)
-
-
-def _preview_input(session: Json) -> InputSettings:
-    return _input(session["input_audio_format"], session["turn_detection"], session["input_audio_transcription"])
-
-
-def _ga_input(session: Json) -> InputSettings:
-    heard = session["audio"]["input"]
-    return _input(settings.FORMAT_OF[heard["format"]["type"]], heard["turn_detection"], heard["transcription"])
-
-
-def _input(name: AudioFormatName, detection: Json | None, transcription: Json | None) -> InputSettings:
-    transcriber = None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
-    return InputSettings(FORMATS[name], None if detection is None else Detection(**detection), transcriber)
-
-
-def _preview_output(session: Json, response: Json) -> OutputSettings:
-    chosen = session | response
-    return OutputSettings(
-        audio="audio" in chosen["modalities"],
-        format=chosen["output_audio_format"],
-        voice=chosen["voice"],
-        instructions=chosen["instructions"],
-        max_output_tokens=response.get("max_output_tokens", chosen["max_response_output_tokens"]),
-        temperature=chosen["temperature"],
-    )
-
-
-def _ga_output(session: Json, response: Json) -> OutputSettings:
-    chosen = session | response
-    spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
-    return OutputSettings(
-        audio=chosen["output_modalities"] == ["audio"],
-        format=settings.FORMAT_OF[spoken["format"]["type"]],
-        voice=spoken["voice"],
-        instructions=chosen["instructions"],
-        max_output_tokens=chosen["max_output_tokens"],
-    )

@@ -1,4 +1,4 @@
-"""Says what may be written into a session and a response.create, per dialect, and how a service opens the session."""
+"""Says what may be written into a session and a response.create, per dialect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai_ga import GA_FORMATS
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,
     CheckTable,
@@ -31,9 +30,6 @@ from bench.simulator.profile import EFFORTS
 from bench.simulator.tool_checks import GA_TOOL_CHOICE, GA_TOOLS, PREVIEW_TOOL_CHOICE, PREVIEW_TOOLS
 from bench.simulator.wire import Json, RejectedError
 
-INSTRUCTIONS = (
-    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
-)
 PCM = GA_FORMATS["pcm16"]["type"]
 FORMAT_OF: dict[str, AudioFormatName] = {ga["type"]: name for name, ga in GA_FORMATS.items()}  # GA type → preview name
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -146,7 +142,7 @@ TRANSCRIBERS = (
 )
 
 
-def ga_transcription(model: Check) -> Check:
+def ga_transcriber(model: Check) -> Check:
     """How the caller's words are written down; null: not at all."""
     keys = {
         "model": model,
@@ -159,7 +155,7 @@ def ga_transcription(model: Check) -> Check:
     return Nullable(shape(keys))
 
 
-PREVIEW_TRANSCRIPTION = Nullable(shape({"model": choice(*OLDER_TRANSCRIBERS), "language": text, "prompt": text}))
+PREVIEW_TRANSCRIBER = Nullable(shape({"model": choice(*OLDER_TRANSCRIBERS), "language": text, "prompt": text}))
 NOISE_KINDS = choice("near_field", "far_field")
 
 
@@ -167,7 +163,7 @@ def ga_hearing(transcriber: Check) -> CheckTable:
     """What may be said of a GA session's input; `transcriber` checks the name of the model."""
     return {
         "format": ga_format,
-        "transcription": ga_transcription(transcriber),
+        "transcription": ga_transcriber(transcriber),
         "noise_reduction": Nullable(shape({"type": NOISE_KINDS, "strength": number(0, 1)})),
         "turn_detection": turn_detection(ga=True),
     }
@@ -175,7 +171,7 @@ def ga_hearing(transcriber: Check) -> CheckTable:
 
 PREVIEW_HEARING: CheckTable = {
     "input_audio_format": choice(*GA_FORMATS),
-    "input_audio_transcription": PREVIEW_TRANSCRIPTION,
+    "input_audio_transcription": PREVIEW_TRANSCRIBER,
     "input_audio_noise_reduction": Nullable(shape({"type": NOISE_KINDS})),
     "turn_detection": turn_detection(ga=False),
 }
@@ -226,6 +222,24 @@ def ga_session_table(transcriber: Check) -> CheckTable:
 GA_SESSION = ga_session_table(choice(*TRANSCRIBERS))
 AZURE_GA_SESSION = ga_session_table(short(64))  # there a deployment is named
 
+
+def ga_transcription_table(transcriber: Check) -> CheckTable:
+    """What may be said of a GA session that writes down what it hears, and answers nothing."""
+    return {
+        "type": choice("transcription"),
+        "audio": {"input": ga_hearing(transcriber)},
+        "include": array(choice(LOGPROBS)),
+    }
+
+
+GA_TRANSCRIPTION = ga_transcription_table(choice(*TRANSCRIBERS))
+AZURE_GA_TRANSCRIPTION = ga_transcription_table(short(64))
+PREVIEW_TRANSCRIPTION: CheckTable = {
+    **PREVIEW_HEARING,
+    "include": array(choice(LOGPROBS)),
+    "modalities": PREVIEW_MODALITIES,
+}
+
 _RESPONSE: CheckTable = {
     "instructions": text,
     "conversation": choice("auto", "none"),
@@ -254,58 +268,3 @@ GA_RESPONSE: CheckTable = {
     "parallel_tool_calls": flag,
     "reasoning": reasoning,
 }
-
-
-# The session as a service opens it
-
-
-def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return {
-        "id": session_id,
-        "object": "realtime.session",
-        SIMULATOR_MARK: True,
-        "model": model,
-        "expires_at": expires_at_s,
-        "modalities": ["audio", "text"],
-        "instructions": INSTRUCTIONS,
-        "voice": "alloy",
-        "input_audio_format": "pcm16",
-        "output_audio_format": "pcm16",
-        "input_audio_transcription": None,
-        "input_audio_noise_reduction": None,
-        "turn_detection": turn_detection(ga=False)({}, EventPlace()),
-        "tools": [],
-        "tool_choice": "auto",
-        "temperature": 0.8,
-        "max_response_output_tokens": "inf",
-    }
-
-
-def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    pcm = GA_FORMATS["pcm16"]
-    return {
-        "type": "realtime",
-        "object": "realtime.session",
-        SIMULATOR_MARK: True,
-        "id": session_id,
-        "model": model,
-        "output_modalities": ["audio"],
-        "instructions": INSTRUCTIONS,
-        "audio": {
-            "input": {
-                "format": pcm,
-                "transcription": None,
-                "noise_reduction": None,
-                "turn_detection": turn_detection(ga=True)({}, EventPlace()),
-            },
-            "output": {"format": pcm, "voice": "alloy", "speed": 1.0},
-        },
-        "max_output_tokens": "inf",
-        "truncation": "auto",
-        "tools": [],
-        "tool_choice": "auto",
-        "tracing": None,
-        "prompt": None,
-        "include": None,
-        "expires_at": expires_at_s,
-    }

@@ -14,12 +14,13 @@ import numpy as np
 from bench.simulator.agenda import Series
 from bench.simulator.answer import Response
 from bench.simulator.conversation import Conversation
-from bench.simulator.conversation_item import user_audio_item
+from bench.simulator.conversation_item import ConversationItem, user_audio_item
 from bench.simulator.input_audio import InputAudio, SpeechEdge
 from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.responses import Responses
-from bench.simulator.session import Detection, EffectiveSession
+from bench.simulator.session import EffectiveSession
+from bench.simulator.session_kind import Detection
 from bench.simulator.transcription import SimulatedHearing, Transcription
 from bench.simulator.wire import GA, Outgoing, RejectedError, WireNames
 from bench.units import NS_PER_MS
@@ -51,7 +52,7 @@ class CallerTurns:
         self._audio = InputAudio(profile.vad.least_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
-        self._hearer = SimulatedHearing(profile.transcripts)
+        self._transcripts, self._hearer = profile.transcripts, SimulatedHearing(profile.transcripts)
         self._coming: str | None = None  # id of the item that speech_started has announced
         self._waiting: Series[Render] | None = None  # for the caller, who keeps silent
         self._quiet_from_ms = 0  # since when, on the audio clock
@@ -172,13 +173,28 @@ class CallerTurns:
         committed = {"previous_item_id": previous, "item_id": item.id}
         events = ("input_audio_buffer.committed", committed), *self._conversation.events(item, previous)
         committed_ns = self._outbox.answer(after_ns, delay, *events)
-        model = self._session.input.transcriber
-        if model is not None:
-            completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
-            heard = self._hearer.heard(audio_ms)
-            transcription = Transcription(item, audio_ms, model, self._outbox, heard)
-            self._outbox.plan(transcription.steps(committed_ns, completed_ns, deltas=self._names is GA))
+        if self._session.input.transcriber is not None:
+            self._transcribe(item, audio_ms, committed_ns)
         return committed_ns
+
+    def _transcribe(self, item: ConversationItem, audio_ms: float, committed_ns: int) -> None:
+        """Plan what is told of the words in this piece of audio."""
+        heard, session = self._session.input, self._session
+        completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
+        told = Transcription(
+            item,
+            audio_ms,
+            str(heard.transcriber),
+            self._outbox,
+            self._hearer.heard(audio_ms),
+            partial(self._conversation.new_id, "seg"),
+            heard.logprobs,
+        )
+        if drawn(self._transcripts.failed, self._rng):
+            self._outbox.plan([(completed_ns, told.failed)])
+        else:
+            deltas = self._names is GA or session.kind.response is None
+            self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=deltas))
 
     def _respond(self, due_ns: int) -> Outgoing | None:
         try:

@@ -58,7 +58,8 @@ class WireDialect(NamedTuple):
     """Says how a service speaks, and how it reads.
 
     `tolerant`: it takes what Azure's legacy clients send. `strict`: it takes no null but where the official SDK's types
-    have one. `deployed`: models that transcribe are named by their deployments.
+    have one. `deployed`: models that transcribe are named by their deployments. `transcribes`: the session answers
+    nothing, but writes down what it hears.
     """
 
     name: str
@@ -66,9 +67,13 @@ class WireDialect(NamedTuple):
     tolerant: bool = False
     strict: bool = False
     deployed: bool = False
+    transcribes: bool = False
 
     def read_strictly(self) -> WireDialect:
         return self._replace(strict=True, tolerant=False)
+
+    def transcribing(self) -> WireDialect:
+        return self._replace(transcribes=True)
 
 
 AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, tolerant=True)

@@ -178,6 +178,30 @@ def test_the_sdk_holds_an_audio_turn_in_ga(simulator: Ready, build: Any, questio
     assert {"conversation.item.added", "conversation.item.done"} <= {event.type for event in events}
 
 
+async def transcript(connection: Any, question: Path) -> list[Any]:
+    transcription = {"model": "gpt-4o-transcribe"}
+    heard = {"input": {"transcription": transcription, "turn_detection": None}}
+    await connection.session.update(session={"type": "transcription", "audio": heard})
+    await until(connection, "session.updated")
+    with wave.open(str(question), "rb") as file:
+        await connection.input_audio_buffer.append(audio=base64.b64encode(file.readframes(file.getnframes())).decode())
+    await connection.input_audio_buffer.commit()
+    return await until(connection, "conversation.item.input_audio_transcription.completed")
+
+
+def transcribing(port: int) -> tuple[Client, Connect]:
+    client, _ = openai_ga(port)
+    return client, lambda client: client.realtime.connect(extra_query={"intent": "transcription"})
+
+
+def test_the_sdk_has_audio_written_down_in_a_session_that_does_nothing_else(simulator: Ready, question: Path) -> None:
+    events = converse(transcribing, simulator.port, lambda c: transcript(c, question))
+
+    words = "".join(event.delta for event in events if event.type.endswith("transcription.delta"))
+    assert events[-1].transcript == words
+    assert words
+
+
 PARCEL = function("find_parcel", number={"type": "string", "example": "RX 17"})
 VAD = {"type": "server_vad", "silence_duration_ms": 200}
 PREVIEW_CALLER = {"turn_detection": VAD, "tools": [PARCEL]}

@@ -39,6 +39,35 @@ def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str,
     assert verdict.complaint is None
 
 
+@pytest.mark.parametrize(
+    ("target", "headers", "dialect"),
+    [
+        ("/v1/realtime?intent=transcription", {}, OPENAI_GA),
+        ("/v1/realtime?intent=transcription", {"openai-beta": "realtime=v1"}, OPENAI_PREVIEW),
+        ("/openai/v1/realtime?intent=transcription", {}, AZURE_GA),
+        (GA + "&intent=transcription", {}, AZURE_GA),
+        ("/openai/realtime?api-version=2025-04-01-preview&intent=transcription", {}, AZURE_PREVIEW),
+        (PREVIEW + "&intent=transcription", {}, AZURE_PREVIEW),
+    ],
+)
+def test_a_client_may_want_no_more_than_a_transcript(
+    target: str, headers: dict[str, str], dialect: WireDialect
+) -> None:
+    verdict = judge(target, headers, Door(), NOW_S)
+
+    assert isinstance(verdict, Accepted)
+    assert verdict.dialect == dialect.transcribing() != dialect
+    assert verdict.complaint is None
+
+
+def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None:
+    verdict = judge(OPENAI + "&intent=transcription", {}, Door(), NOW_S)
+
+    assert isinstance(verdict, Accepted)
+    assert verdict.complaint is not None
+    assert "must not provide a model" in verdict.complaint.message
+
+
 def test_azure_names_the_model_behind_the_deployment() -> None:
     verdict = judge(PREVIEW, {}, Door(), NOW_S)
 

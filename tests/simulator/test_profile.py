@@ -70,7 +70,7 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("context: 5\n", 1, "context must be made of `key: value`"),
         ("context_limit_tokens: 0\n", 1, "context_limit_tokens must be a whole number from 1"),
         ("vad: {ignores: -1}\n", 1, "ignores must be a number from 0 to 1"),
-        ("transcripts: {wrong_words: 0.1}\n", 1, "transcripts needs `texts`"),
+        ("transcripts: {wrong_words: 0.1}\n", 1, "wrong_words needs `texts`"),
         ("transcripts: {texts: [], wrong_words: 0.1}\n", 1, "texts must not be an empty list"),
         ("transcripts: {texts: hi, wrong_words: 2}\n", 1, "wrong_words must be a number from 0 to 1"),
         ("expires_after_s: 0\n", 1, "expires_after_s must be a number"),

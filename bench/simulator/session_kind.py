@@ -1,0 +1,77 @@
+"""Defines a kind of session: how a service opens one, what may be written into it, and what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.simulator.checks import CheckTable
+from bench.simulator.wire import Json
+
+FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Turn detection that is on, in the words of the wire. Where a type has no such knob, the default counts."""
+
+    type: str  # server_vad | semantic_vad
+    threshold: float = 0.5
+    prefix_padding_ms: float = 300
+    silence_duration_ms: float = 200
+    idle_timeout_ms: float | None = None
+    eagerness: str = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """How the caller is heard. `transcriber` is the model that writes it down, None: nobody does.
+
+    `logprobs`: whether it tells how sure it is of each token.
+    """
+
+    format: AudioFormat
+    detection: Detection | None
+    transcriber: str | None
+    logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What one response gives out: text alone or audio with its transcript."""
+
+    audio: bool
+    format: AudioFormatName
+    voice: Any
+    instructions: str
+    max_output_tokens: Any
+    temperature: Any = None
+
+
+@dataclass(frozen=True)
+class SessionKind:
+    """A kind of session. `input` and `output` say what an effective session means for hearing and speaking.
+
+    `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
+    where there are no responses, and no more of the conversation than what is heard. `ignored`: keys of an update that
+    are taken and mean nothing, and those of which only a null is.
+    """
+
+    opened: Callable[[str, str, int], Json]  # of its id, model and end
+    table: CheckTable
+    input: Callable[[Json], InputSettings]
+    output: Callable[[Json, Json], OutputSettings] | None = None
+    response: CheckTable | None = None
+    family: str = "session"
+    type: str | None = None
+    ignored: Sequence[str] = ()
+    ignored_nulls: Sequence[str] = ()
+
+
+def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
+    """The model that writes down what the caller says."""
+    return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)

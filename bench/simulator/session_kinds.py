@@ -1,0 +1,216 @@
+"""Lists the kinds of sessions of OpenAI and Azure OpenAI: those that answer, and those that only transcribe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.simulated import SIMULATOR_MARK
+from bench.simulator import settings
+from bench.simulator.checks import EventPlace
+from bench.simulator.session_kind import Detection, InputSettings, OutputSettings, SessionKind, transcriber_of
+from bench.simulator.settings import turn_detection
+from bench.simulator.wire import GA, Json, WireDialect
+
+INSTRUCTIONS = (
+    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
+)
+
+TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
+
+
+# As a service opens them
+
+
+def _ga_detection() -> Any:
+    return turn_detection(ga=True)({}, EventPlace())
+
+
+def _preview_detection() -> Any:
+    return turn_detection(ga=False)({}, EventPlace())
+
+
+def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
+    return {
+        "id": session_id,
+        "object": "realtime.session",
+        SIMULATOR_MARK: True,
+        "model": model,
+        "expires_at": expires_at_s,
+        "modalities": ["audio", "text"],
+        "instructions": INSTRUCTIONS,
+        "voice": "alloy",
+        "input_audio_format": "pcm16",
+        "output_audio_format": "pcm16",
+        "input_audio_transcription": None,
+        "input_audio_noise_reduction": None,
+        "turn_detection": _preview_detection(),
+        "tools": [],
+        "tool_choice": "auto",
+        "temperature": 0.8,
+        "max_response_output_tokens": "inf",
+    }
+
+
+def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:
+    pcm = GA_FORMATS["pcm16"]
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        SIMULATOR_MARK: True,
+        "id": session_id,
+        "model": model,
+        "output_modalities": ["audio"],
+        "instructions": INSTRUCTIONS,
+        "audio": {
+            "input": {
+                "format": pcm,
+                "transcription": None,
+                "noise_reduction": None,
+                "turn_detection": _ga_detection(),
+            },
+            "output": {"format": pcm, "voice": "alloy", "speed": 1.0},
+        },
+        "max_output_tokens": "inf",
+        "truncation": "auto",
+        "tools": [],
+        "tool_choice": "auto",
+        "tracing": None,
+        "prompt": None,
+        "include": None,
+        "expires_at": expires_at_s,
+    }
+
+
+def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
+    shown = preview_session(session_id, model, expires_at_s)
+    kept = ("id", SIMULATOR_MARK, "expires_at", "turn_detection")
+    heard = [key for key in shown if key.startswith("input_audio_")]
+    return {"object": TRANSCRIPTION_OBJECT, "include": None} | {key: shown[key] for key in (*kept, *heard)}
+
+
+def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
+    shown = ga_session(session_id, model, expires_at_s)
+    kept = {key: shown[key] for key in ("id", SIMULATOR_MARK, "expires_at", "include")}
+    heard = {"audio": {"input": shown["audio"]["input"]}}
+    return {"type": "transcription", "object": TRANSCRIPTION_OBJECT} | kept | heard
+
+
+TRANSCRIPTION_OBJECT = "realtime.transcription_session"
+
+
+# What they mean
+
+
+def _preview_input(session: Json) -> InputSettings:
+    return InputSettings(
+        FORMATS[session["input_audio_format"]],
+        None if session["turn_detection"] is None else Detection(**session["turn_detection"]),
+        transcriber_of(session["input_audio_transcription"]),
+        settings.LOGPROBS in (session.get("include") or ()),
+    )
+
+
+def _ga_input(session: Json) -> InputSettings:
+    heard = session["audio"]["input"]
+    return InputSettings(
+        FORMATS[settings.FORMAT_OF[heard["format"]["type"]]],
+        None if heard["turn_detection"] is None else Detection(**heard["turn_detection"]),
+        transcriber_of(heard["transcription"]),
+        settings.LOGPROBS in (session["include"] or ()),
+    )
+
+
+def _without_responses(input: Callable[[Json], InputSettings]) -> Callable[[Json], InputSettings]:
+    """What is heard is answered by nobody."""
+
+    def heard(session: Json) -> InputSettings:
+        told = input(session)
+        silent = told.detection and replace(told.detection, create_response=False, idle_timeout_ms=None)
+        return replace(told, detection=silent)
+
+    return heard
+
+
+def preview_output(session: Json, response: Json) -> OutputSettings:
+    chosen = session | response
+    return OutputSettings(
+        audio="audio" in chosen["modalities"],
+        format=chosen["output_audio_format"],
+        voice=chosen["voice"],
+        instructions=chosen["instructions"],
+        max_output_tokens=response.get("max_output_tokens", chosen["max_response_output_tokens"]),
+        temperature=chosen["temperature"],
+    )
+
+
+def _ga_output(session: Json, response: Json) -> OutputSettings:
+    chosen = session | response
+    spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
+    return OutputSettings(
+        audio=chosen["output_modalities"] == ["audio"],
+        format=settings.FORMAT_OF[spoken["format"]["type"]],
+        voice=spoken["voice"],
+        instructions=chosen["instructions"],
+        max_output_tokens=chosen["max_output_tokens"],
+    )
+
+
+# The kinds
+
+
+@cache
+def kind_of(dialect: WireDialect) -> SessionKind:
+    """The kind of session that a client of this dialect gets."""
+    in_ga = dialect.names is GA
+    if dialect.transcribes:
+        return _ga_transcription(dialect) if in_ga else _preview_transcription()
+    return _ga(dialect) if in_ga else _preview(dialect)
+
+
+def _preview(dialect: WireDialect) -> SessionKind:
+    return SessionKind(
+        preview_session,
+        settings.PREVIEW_SESSION,
+        _preview_input,
+        preview_output,
+        settings.PREVIEW_RESPONSE,
+        ignored=TYPED_KEYS[:1] if dialect.tolerant else (),  # the Mar 2025 quickstart sends the model
+        ignored_nulls=TYPED_KEYS,
+    )
+
+
+def _ga(dialect: WireDialect) -> SessionKind:
+    return SessionKind(
+        ga_session,
+        settings.AZURE_GA_SESSION if dialect.deployed else settings.GA_SESSION,
+        _ga_input,
+        _ga_output,
+        settings.GA_RESPONSE,
+        type="realtime",
+        ignored=("model",),
+        ignored_nulls=TYPED_KEYS,
+    )
+
+
+def _preview_transcription() -> SessionKind:
+    return SessionKind(
+        preview_transcription,
+        settings.PREVIEW_TRANSCRIPTION,
+        _without_responses(_preview_input),
+        family="transcription_session",
+        ignored_nulls=TYPED_KEYS[1:],
+    )
+
+
+def _ga_transcription(dialect: WireDialect) -> SessionKind:
+    return SessionKind(
+        ga_transcription,
+        settings.AZURE_GA_TRANSCRIPTION if dialect.deployed else settings.GA_TRANSCRIPTION,
+        _without_responses(_ga_input),
+        type="transcription",
+    )
