@@ -16,7 +16,7 @@ from bench.simulator.message import MessageItem
 from bench.simulator.outbox import OutboxStep
 from bench.simulator.output_item import OutputItem, ResponseWriter
 from bench.simulator.plan import ResponsePlan
-from bench.simulator.session_kind import OutputSettings
+from bench.simulator.session_form import OutputSettings
 from bench.simulator.wire import GA, Json, Outgoing
 from bench.units import NS_PER_MS
 

@@ -29,7 +29,7 @@ from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
 from bench.simulator.servers import Servers
 from bench.simulator.session import EffectiveSession
-from bench.simulator.session_kinds import kind_of
+from bench.simulator.session_forms import form_of
 from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import GA, PREVIEW, Ids, Json, Outgoing, RejectedError, WireDialect, WireNames
@@ -72,7 +72,7 @@ class Behaviour:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
         self._events = _TRANSCRIPTION_EVENTS[names] if dialect.transcribes else _EVENTS
-        self._session = EffectiveSession(kind_of(dialect), ids.session, model, expires_at_s)
+        self._session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
@@ -188,7 +188,7 @@ class Behaviour:
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         place = EventPlace("response", self._dialect.strict)
-        table = self._session.kind.response or {}
+        table = self._session.form.response or {}
         wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
         answer = self._responses.create(wanted, at_ns)
         self._outbox.answered_ns = answer.plan.created_ns
@@ -198,7 +198,7 @@ class Behaviour:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
 
     def _tell_session(self, at_ns: int, name: str, delay: LogNormal) -> None:
-        self._outbox.answer(at_ns, delay, (f"{self._session.kind.family}.{name}", {"session": self.session}))
+        self._outbox.answer(at_ns, delay, (f"{self._session.form.family}.{name}", {"session": self.session}))
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:
         self._outbox.answer(at_ns, self._delays.item_created, (event_type, fields))

@@ -25,7 +25,7 @@ from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Quota
 from bench.simulator.servers import Servers
 from bench.simulator.session import EffectiveSession
-from bench.simulator.session_kind import OutputSettings
+from bench.simulator.session_form import OutputSettings
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import Ids, Json, WireNames
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.protocol.audio import AudioFormat
-from bench.simulator.session_kind import Detection, InputSettings
+from bench.simulator.session_form import Detection, InputSettings
 from bench.simulator.vad import FRAME_MS, Detector, SpeechChange, active_frames
 
 TICKS_PER_MS = 48

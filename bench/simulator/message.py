@@ -9,7 +9,7 @@ from bench.simulator.conversation_item import ConversationItem, TokenCounts, mes
 from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.output_item import OutputItem, ResponseWriter
 from bench.simulator.plan import PlannedMessage
-from bench.simulator.session_kind import OutputSettings
+from bench.simulator.session_form import OutputSettings
 from bench.simulator.voice import TOKEN_MS, AudioBlock
 from bench.simulator.wire import DeltaTemplate, Json, Outgoing, json_string
 

@@ -8,7 +8,7 @@ from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import EventPlace, merged, missing
 from bench.simulator.functions import ResponseTools, tools_of
 from bench.simulator.history import HistoryTruncation, truncation_of
-from bench.simulator.session_kind import OutputSettings, SessionKind
+from bench.simulator.session_form import OutputSettings, SessionForm
 from bench.simulator.wire import Json, RejectedError
 
 GA_TYPES = ("realtime", "transcription")
@@ -17,17 +17,17 @@ GA_TYPES = ("realtime", "transcription")
 class EffectiveSession:
     """`shown` is the session object of events; `input` is what it says of hearing."""
 
-    def __init__(self, kind: SessionKind, session_id: str, model: str, expires_at_s: int) -> None:
-        self.kind, self.model = kind, model
-        self._take(kind.opened(session_id, model, expires_at_s))
+    def __init__(self, form: SessionForm, session_id: str, model: str, expires_at_s: int) -> None:
+        self.form, self.model = form, model
+        self._take(form.opened(session_id, model, expires_at_s))
 
     def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
-        ignored = [SIMULATOR_MARK, *self.kind.ignored]  # of clients that send back what they were shown
+        ignored = [SIMULATOR_MARK, *self.form.ignored]  # of clients that send back what they were shown
         if isinstance(wanted, dict):
-            _check_type(self.kind, wanted, place)
-            ignored += [key for key in self.kind.ignored_nulls if wanted.get(key) is None]
-        updated = merged(self.kind.table, self.shown, wanted, place, ignored=ignored)
+            _check_type(self.form, wanted, place)
+            ignored += [key for key in self.form.ignored_nulls if wanted.get(key) is None]
+        updated = merged(self.form.table, self.shown, wanted, place, ignored=ignored)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)
@@ -51,19 +51,19 @@ class EffectiveSession:
         return truncation_of(self.shown.get("truncation"))
 
     def _take(self, shown: Json) -> None:
-        self.shown, self.input = shown, self.kind.input(shown)
+        self.shown, self.input = shown, self.form.input(shown)
 
     def _output(self, shown: Json, response: Json) -> OutputSettings:
-        assert self.kind.output is not None
-        return self.kind.output(shown, response)
+        assert self.form.output is not None
+        return self.form.output(shown, response)
 
 
-def _check_type(kind: SessionKind, wanted: Json, place: EventPlace) -> None:
+def _check_type(form: SessionForm, wanted: Json, place: EventPlace) -> None:
     """Raises RejectedError where a session of GA is told to be of another kind, or of none."""
-    if kind.type is None:
+    if form.type is None:
         return
     if wanted.get("type") is None:
         raise missing(place.key("type"))
-    if wanted["type"] in GA_TYPES and wanted["type"] != kind.type:
-        problem = f"Passing a {wanted['type']} session update event to a {kind.type} session is not allowed."
+    if wanted["type"] in GA_TYPES and wanted["type"] != form.type:
+        problem = f"Passing a {wanted['type']} session update event to a {form.type} session is not allowed."
         raise RejectedError("invalid_parameter", problem)

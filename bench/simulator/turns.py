@@ -20,7 +20,7 @@ from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.responses import Responses
 from bench.simulator.session import EffectiveSession
-from bench.simulator.session_kind import Detection
+from bench.simulator.session_form import Detection
 from bench.simulator.transcription import SimulatedHearing, Transcription
 from bench.simulator.wire import GA, Outgoing, RejectedError, WireNames
 from bench.units import NS_PER_MS
@@ -193,7 +193,7 @@ class CallerTurns:
         if drawn(self._transcripts.failed, self._rng):
             self._outbox.plan([(completed_ns, told.failed)])
         else:
-            deltas = self._names is GA or session.kind.response is None
+            deltas = self._names is GA or session.form.response is None
             self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=deltas))
 
     def _respond(self, due_ns: int) -> Outgoing | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.simulator.input_audio import InputAudio, SpeechEdge
-from bench.simulator.session_kind import Detection, InputSettings
+from bench.simulator.session_form import Detection, InputSettings
 from tests.simulator.builders import sound
 
 NAMES: tuple[AudioFormatName, ...] = ("pcm16", "g711_ulaw", "g711_alaw")

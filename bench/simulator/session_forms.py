@@ -1,4 +1,4 @@
-"""Lists the kinds of sessions of OpenAI and Azure OpenAI: those that answer, and those that only transcribe."""
+"""Lists the forms of sessions of OpenAI and Azure OpenAI: those that answer, and those that only transcribe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.protocol.openai_ga import GA_FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings
 from bench.simulator.checks import EventPlace
-from bench.simulator.session_kind import Detection, InputSettings, OutputSettings, SessionKind, transcriber_of
+from bench.simulator.session_form import Detection, InputSettings, OutputSettings, SessionForm, transcriber_of
 from bench.simulator.settings import turn_detection
 from bench.simulator.wire import GA, Json, WireDialect
 
@@ -160,20 +160,20 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
     )
 
 
-# The kinds
+# The forms
 
 
 @cache
-def kind_of(dialect: WireDialect) -> SessionKind:
-    """The kind of session that a client of this dialect gets."""
+def form_of(dialect: WireDialect) -> SessionForm:
+    """The form of session that a client of this dialect gets."""
     in_ga = dialect.names is GA
     if dialect.transcribes:
         return _ga_transcription(dialect) if in_ga else _preview_transcription()
     return _ga(dialect) if in_ga else _preview(dialect)
 
 
-def _preview(dialect: WireDialect) -> SessionKind:
-    return SessionKind(
+def _preview(dialect: WireDialect) -> SessionForm:
+    return SessionForm(
         preview_session,
         settings.PREVIEW_SESSION,
         _preview_input,
@@ -184,8 +184,8 @@ def _preview(dialect: WireDialect) -> SessionKind:
     )
 
 
-def _ga(dialect: WireDialect) -> SessionKind:
-    return SessionKind(
+def _ga(dialect: WireDialect) -> SessionForm:
+    return SessionForm(
         ga_session,
         settings.AZURE_GA_SESSION if dialect.deployed else settings.GA_SESSION,
         _ga_input,
@@ -197,8 +197,8 @@ def _ga(dialect: WireDialect) -> SessionKind:
     )
 
 
-def _preview_transcription() -> SessionKind:
-    return SessionKind(
+def _preview_transcription() -> SessionForm:
+    return SessionForm(
         preview_transcription,
         settings.PREVIEW_TRANSCRIPTION,
         _without_responses(_preview_input),
@@ -207,8 +207,8 @@ def _preview_transcription() -> SessionKind:
     )
 
 
-def _ga_transcription(dialect: WireDialect) -> SessionKind:
-    return SessionKind(
+def _ga_transcription(dialect: WireDialect) -> SessionForm:
+    return SessionForm(
         ga_transcription,
         settings.AZURE_GA_TRANSCRIPTION if dialect.deployed else settings.GA_TRANSCRIPTION,
         _without_responses(_ga_input),

@@ -1,4 +1,4 @@
-"""Defines a kind of session: how a service opens one, what may be written into it, and what that means."""
+"""Defines the form of a session: how a service opens one, what may be written into it, and what that means."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
-class SessionKind:
-    """A kind of session. `input` and `output` say what an effective session means for hearing and speaking.
+class SessionForm:
+    """The form of a session. `input` and `output` say what an effective session means for hearing and speaking.
 
     `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
     where there are no responses, and no more of the conversation than what is heard. `ignored`: keys of an update that
