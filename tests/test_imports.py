@@ -93,7 +93,7 @@ CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_
 
 DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.levels", "reports.page.panels",
-    "reports.page.scatter",
+    "reports.page.scatter", "reports.page.step_panels",
     "reports.page.speech", "reports.page.stacks", "reports.page.svg", "reports.page.trends",
     "reports.compare.curves", "reports.compare.forest",
 )  # fmt: skip

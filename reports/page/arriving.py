@@ -78,17 +78,18 @@ def drawn(frame: Arriving) -> Plot:
     y = plot.count_axis(float(frame.calls.max(initial=1.0)))
     long = length_s > 180
     stops, said = [], []
-    for place, (calls, blocked) in enumerate(zip(frame.calls, frame.blocked, strict=True)):
-        left, right = x.clip(place * frame.bin_s), x.clip((place + 1) * frame.bin_s)
-        wide = max(1.0, right - left - 1)
-        if calls > blocked:
-            plot.rect(left, y(calls - blocked), wide, plot.y0 - y(calls - blocked), "cell s0 k4")
-        if blocked:
-            plot.rect(left, y(calls), wide, y(calls - blocked) - y(calls), "failcell")
-        stops.append((left + right) / 2)
-        beside = f" · {count(blocked)} blocked" if blocked else ""
-        said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{beside}")
+    with plot.along_run():
+        for place, (calls, blocked) in enumerate(zip(frame.calls, frame.blocked, strict=True)):
+            left, right = x.clip(place * frame.bin_s), x.clip((place + 1) * frame.bin_s)
+            wide = max(1.0, right - left - 1)
+            if calls > blocked:
+                plot.rect(left, y(calls - blocked), wide, plot.y0 - y(calls - blocked), "cell s0 k4")
+            if blocked:
+                plot.rect(left, y(calls), wide, y(calls - blocked) - y(calls), "failcell")
+            stops.append((left + right) / 2)
+            beside = f" · {count(blocked)} blocked" if blocked else ""
+            said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{beside}")
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
-    plot.time_axis(x, 10)
+    plot.run_axis(x, 10)
     plot.readout(stops, said)
     return plot

@@ -109,12 +109,13 @@ def flow(sums: Flow, length_s: float, w: int) -> Plot:
     top = float(max(sums.sent.max(), sums.received.max())) / size
     x, y = Scale(identity, 0.0, length_s, plot.x0, plot.x1), Scale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, top, 4), three)
-    plot.time_axis(x, 5)
+    plot.run_axis(x, 5)
     plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
     ends = []
     for word, values, style in (("received", sums.received, ""), ("sent", sums.sent, " t-tail")):
         points = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
-        plot.path(points, f"curve flow{style}")
+        with plot.along_run():
+            plot.path(points, f"curve flow{style}")
         ends.append((word, y(float(np.median(values)) / size)))
     (upper, above), (lower, below) = sorted(ends, key=lambda end: end[1])
     plot.text(plot.x1 + 6, above + 4, upper, "lab")

@@ -33,7 +33,7 @@ def limits(frame: Quota) -> Plot:
             _target(plot, one, place, frame.bin_s, x, top)
         top += GAP + _tall(one)
     plot.y0, plot.y1 = ground, 0
-    plot.time_axis(x, 10)
+    plot.run_axis(x, 10)
     _read(plot, frame, [one for _, one in shown], x)
     return plot
 
@@ -68,23 +68,25 @@ def _shares(plot: Plot, one: Throttling, place: int, x: Scale) -> None:
     ends = []
     for part in one.remaining:
         points = [(x.clip(at), y(share)) for at, share in zip(part.at_s, part.share, strict=True)]
-        plot.path(points, f"curve {STYLES[part.limit]} s{tone(place)}")
-        if len(points) == 1:
-            plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
+        with plot.along_run():
+            plot.path(points, f"curve {STYLES[part.limit]} s{tone(place)}")
+            if len(points) == 1:
+                plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
         ends.append((points[-1], part.limit))
     for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
         below = min(y for (_, y), _ in ends) + 14 * row
-        plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)}")
+        plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)} whole")
 
 
 def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale) -> None:
     plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
     y = plot.count_axis(float(one.counts.max()))
-    for place_, number in enumerate(one.counts):
-        if number:
-            left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)
-            tip = f"from {clock(place_ * bin_s, long=True)}: {count(number)} throttled"
-            plot.rect(left, y(number), max(1.5, right - left - 1), plot.y0 - y(number), "failcell", tip)
+    with plot.along_run():
+        for place_, number in enumerate(one.counts):
+            if number:
+                left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)
+                tip = f"from {clock(place_ * bin_s, long=True)}: {count(number)} throttled"
+                plot.rect(left, y(number), max(1.5, right - left - 1), plot.y0 - y(number), "failcell", tip)
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
 
 

@@ -86,26 +86,32 @@ class OverTime:
 
 def over_time(summary: Summary) -> OverTime | None:
     """The main measures over the run, warm-up included; None without a single value."""
-    frame = summary.turns.frame
-    at_s = (frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns) / NS_PER_S
-    drawn = [(pool, _drawn(summary, pool)) for pool in summary.turns.pools]
-    drawn = [(pool, values) for pool, values in drawn if not np.isnan(values).all()]
-    if not drawn:
+    at_s = began_s(summary)
+    pools = [(pool, drawn(summary, pool)) for pool in summary.turns.pools]
+    pools = [(pool, values) for pool, values in pools if not np.isnan(values).all()]
+    if not pools:
         return None
     length = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
-    finite = (values[np.isfinite(values)] for _, values in drawn)
+    finite = (values[np.isfinite(values)] for _, values in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
-    bin_s = bin_length(length, int(np.median([np.count_nonzero(~np.isnan(values)) for _, values in drawn])))
-    counted = np.zeros(len(frame), dtype=bool)
+    bin_s = bin_length(length, int(np.median([np.count_nonzero(~np.isnan(values)) for _, values in pools])))
+    counted = np.zeros(at_s.size, dtype=bool)
     counted[summary.turns.rows] = True
     panels = []
-    for pool, values in drawn:
+    for pool, values in pools:
         mine = ~np.isnan(values)
         panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
     slow = slowest(courses(summary), bin_s)
-    measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, _ in drawn))
+    measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, _ in pools))
     return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
+
+
+def began_s(summary: Summary) -> Floats:
+    """When each row of all turns began, seconds after the run did."""
+    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns
+    seconds: Floats = since_ns / NS_PER_S
+    return seconds
 
 
 def bin_length(length_s: float, turns: int) -> float:
@@ -116,7 +122,7 @@ def bin_length(length_s: float, turns: int) -> float:
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
-def _drawn(summary: Summary, pool: Pool) -> Floats:
+def drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
     turns, measure = summary.turns, summary.mains[pool.stratum]
     values, kind = turns.value_of_rows(measure), turns.frame["outcome_class"].cat.codes.to_numpy()
@@ -168,14 +174,15 @@ def _panel(
         pool.target,
         int(counted.sum()),
         int((counted & ~good).sum()),
-        tuple(_bins(at_s, values, bin_s)),
+        tuple(bins_of(at_s, values, bin_s)),
         np.unique(np.round(failures / length_s * 800)) / 800 * length_s,
         (at_s[good], values[good]) if few else None,
         cells,
     )
 
 
-def _bins(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
+def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
+    """The stretches in which any turn began."""
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     order = order_of_codes(place)
     place, values = place[order], values[order]

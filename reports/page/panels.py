@@ -40,12 +40,15 @@ def over_time(frame: OverTime) -> Plot:
         plot.y0, plot.y1 = bottom, bottom - tall
         with plot.of(panel.colour):
             _panel(plot, panel, frame, x)
-        _veil(plot, frame, x, tall, label=row == 0)
+        with plot.along_run():
+            _veil(plot, frame, x)
+    if frame.warmup_s:
+        _warm_up(plot, x.clip(frame.warmup_s))
     plot.y0 = ground
     if has_active:
         plot.y1 = ground - foot
         _active(plot, frame, x)
-    plot.time_axis(x, 10)
+    plot.run_axis(x, 10)
     plot.y1 = 24
     _read_bins(plot, frame, x)
     return plot
@@ -58,27 +61,32 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale) -> None:
     if frame.drawable:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4))
     if rail:
-        _rail(plot, panel, frame.bin_s, x, rail)
+        with plot.along_run():
+            _rail(plot, panel, frame.bin_s, x, rail)
+        plot.text(plot.x1 + 6, plot.y1 + 10, f"{count(panel.failed)} failed", "lab whole")
 
 
 def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale) -> None:
     cls = f"s{tone(panel.colour)}"
     plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
-    if panel.dots is None:
-        _heat(plot, panel.cells, y, cls)
-    else:
-        for at, value in zip(*panel.dots, strict=True):
-            plot.dot(x.clip(at), y.clip(value), "circle", f"speck {cls}", 2.6)
     lines = {
         "mid": ("p50", _points(panel, "p50", frame, x, y)),
         "tail": ("p95", _points(panel, "p95", frame, x, y)),
     }
-    for style, (label, points) in lines.items():
-        plot.path(points, "halo" if panel.dots is None else "halo thin")
-        plot.path(points, f"curve t-{style} {cls}")
+    with plot.along_run():
+        if panel.dots is None:
+            _heat(plot, panel.cells, y, cls)
+        else:
+            for at, value in zip(*panel.dots, strict=True):
+                plot.speck(x.clip(at), y.clip(value), cls)
+        for style, (_, points) in lines.items():
+            plot.path(points, "halo" if panel.dots is None else "halo thin")
+            plot.path(points, f"curve t-{style} {cls}")
+    for label, points in lines.values():
         if points:
             below = plot.y1 + (2 * SHELF if panel.failures_s.size else 0)
-            plot.text(points[-1][0] + 6, max(points[-1][1] + 4, below), label, f"lab t{tone(panel.colour)}")
+            at_end = points[-1][0] + 6, max(points[-1][1] + 4, below)
+            plot.text(*at_end, label, f"lab t{tone(panel.colour)} whole")
 
 
 def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int) -> None:
@@ -92,7 +100,6 @@ def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int) -> None:
             left, right = x.clip(bin_.begin_s), x.clip(bin_.begin_s + bin_s)
             shade = math.ceil(5 * math.sqrt(bin_.failed / bin_.turns))
             plot.rect(left, plot.y1 + 1, right - left, rail - 2, f"failcell k{shade}")
-    plot.text(plot.x1 + 6, plot.y1 + 10, f"{count(panel.failed)} failed", "lab")
 
 
 def _points(panel: Panel, quantile: str, frame: OverTime, x: Scale, y: Scale) -> list[Point]:
@@ -112,20 +119,25 @@ def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: Scale, cls: str) -> None:
             plot.add(f'<path d="{boxes}" class="cell {cls} k{shade}"/>')
 
 
-def _veil(plot: Plot, frame: OverTime, x: Scale, tall: float, *, label: bool) -> None:
+def _veil(plot: Plot, frame: OverTime, x: Scale) -> None:
     if frame.warmup_s:
-        edge = x.clip(frame.warmup_s)
-        plot.rect(plot.x0, plot.y1, edge - plot.x0, tall, "veil")
-        if label and edge - plot.x0 > 60:
-            plot.text((plot.x0 + edge) / 2, plot.y1 + SHELF + 14, "warm-up,", "tiny", "middle")
-            plot.text((plot.x0 + edge) / 2, plot.y1 + SHELF + 30, "not counted", "tiny", "middle")
+        plot.rect(plot.x0, plot.y1, x.clip(frame.warmup_s) - plot.x0, plot.y0 - plot.y1, "veil")
+
+
+def _warm_up(plot: Plot, edge: float) -> None:
+    """What the veil of the first panel means, where there is room."""
+    if edge - plot.x0 > 60:
+        for line, text in enumerate(("warm-up,", "not counted")):
+            plot.text((plot.x0 + edge) / 2, 24 + SHELF + 14 + 16 * line, text, "tiny whole", "middle")
 
 
 def _active(plot: Plot, frame: OverTime, x: Scale) -> None:
     at, sessions = frame.active
     plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
     y = plot.count_axis(float(sessions.max()))
-    plot.band([(x.clip(t), y(0)) for t in at], [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)], "area")
+    upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
+    with plot.along_run():
+        plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
 
 
 def _read_bins(plot: Plot, frame: OverTime, x: Scale) -> None:

@@ -25,9 +25,10 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
-from reports.page import bars, frames, panels, stacks
+from reports.page import bars, frames, panels, stacks, step_panels
 from reports.page.over_time import OverTime, over_time
 from reports.page.pieces import figure, line, measures, note, of_target, quantile_cells
+from reports.page.steps_over_time import steps_over_time
 from reports.page.svg import HALF, WIDE
 from reports.question import RATES, TRIALS
 from reports.strata import Stratum
@@ -111,6 +112,9 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", numbers=(), below=[fold])
     else:
         yield Figure("", caption, below=[fold])
+    if course := steps_over_time(summary, stratum):
+        said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
+        yield Fold("Each step over time", [figure(step_panels.steps_over_time(course), said)], open=True)
 
 
 def others(summary: Summary) -> Section | None:

@@ -123,6 +123,8 @@ class Plot:
         self.x0, self.x1, self.y0, self.y1 = left, w - right, h - bottom, top
         self.parts: list[str] = []
         self.stops: dict[str, object] | None = None
+        self.run = ""
+        """where the run's time lies: first and last pixel, seconds, and the height of its axis"""
 
     def add(self, element: str) -> None:
         self.parts.append(element)
@@ -133,6 +135,16 @@ class Plot:
         self.add(f'<g class="o{target}">')
         yield
         self.add("</g>")
+
+    @contextmanager
+    def along_run(self) -> Iterator[None]:
+        """Whatever is added meanwhile lies on the run's time, between the axes as they are now, and has no text.
+
+        It moves when a reader looks at a stretch of the run closely.
+        """
+        self.add(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>')
+        yield
+        self.add("</g></g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
         self.add(f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}" text-anchor="{anchor}">{clean(text)}</text>')
@@ -158,6 +170,10 @@ class Plot:
             self.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{cls}">{title}</circle>')
         else:
             self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
+
+    def speck(self, x: float, y: float, cls: str) -> None:
+        """A dot that stays round where the axis is stretched: a line of no length with round ends."""
+        self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="speck {cls}"/>')
 
     def dots(self, points: Iterable[Point], shape: str, cls: str, r: float) -> None:
         """Many marks of one kind as one path: a tenth of the text that single ones take."""
@@ -198,6 +214,13 @@ class Plot:
         step = time_step(scale.high, most)
         self.x_axis(scale, steps_of(scale.high, step), lambda s: instant(s, step))
 
+    def run_axis(self, scale: Scale, most: int) -> None:
+        """The same of the run's time, of which a reader may choose a stretch."""
+        self.add('<g class="times">')
+        self.time_axis(scale, most)
+        self.add("</g>")
+        self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
+
     def count_axis(self, most: float) -> Scale:
         """Whole numbers from 0 to at least 1."""
         top = max(1.0, most)
@@ -225,6 +248,7 @@ class Plot:
         if self.stops:
             stops = json.dumps(self.stops, separators=(",", ":"), ensure_ascii=False)
             live = f' tabindex="0" data-stops="{clean(stops)}"'
+        live += f' data-run="{self.run}"' if self.run else ""
         label = clean(f"{self.title}. {self.desc}".strip())
         return (
             f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}" role="img" '

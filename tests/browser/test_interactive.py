@@ -59,7 +59,7 @@ def test_what_is_printed_has_every_target(shown: Page) -> None:
     assert seen(shown, 0) == before
 
 
-COLUMN = "[...document.querySelectorAll('#steps tbody tr')].map(r => r.cells[{}].firstChild.textContent)"
+COLUMN = "[...document.querySelectorAll('#steps thead + tbody tr')].map(r => r.cells[{}].firstChild.textContent)"
 SORTED = "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.textContent, h.getAttribute('aria-sort')])"
 
 
@@ -173,3 +173,81 @@ def test_every_figure_has_a_link_of_its_own_and_every_link_leads_somewhere(shown
     assert len(set(hashes)) == len(hashes)
     assert shown.value(missing) == 0
     assert shown.value(lost) == 0
+
+
+RUNS = "[...document.querySelectorAll('svg[data-run]')]"
+TICKS = "[...document.querySelectorAll('#time .tick')].filter(t => t.checkVisibility()).map(t => t.textContent)"
+MOVED = f"{RUNS}.map(s => s.querySelector('.stretch > g').getAttribute('transform'))"
+
+
+def drag(page: Page, begin: float, end: float) -> None:
+    """Across the figure over time, by shares of its width."""
+    page.value("document.querySelector('#time svg').scrollIntoView({behavior: 'instant', block: 'center'})")
+    box = page.value("document.querySelector('#time svg').getBoundingClientRect().toJSON()")
+    for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):
+        at = {"x": box["x"] + box["width"] * share, "y": box["y"] + 80}
+        page.ask("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+
+
+def said(page: Page) -> Any:
+    return page.value("document.getElementById('say').textContent")
+
+
+def test_a_stretch_that_is_dragged_across_fills_every_figure_over_the_run(shown: Page) -> None:
+    whole = shown.value(TICKS)
+    drag(shown, 0.3, 0.5)
+    moved, ticks = shown.value(MOVED), shown.value(TICKS)
+    x0, x1, length, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
+    from_s, to_s = ((1080 * share - x0) / (x1 - x0) * length for share in (0.3, 0.5))
+
+    assert said(shown) == f"from {clock(from_s)} to {clock(to_s)}"
+    assert len(moved) >= 4
+    scales = [float(transform.split("scale(")[1].split()[0]) for transform in moved]
+    assert scales == pytest.approx([length / (to_s - from_s)] * len(moved), rel=0.01)
+    assert ticks != whole
+    assert shown.value(f"{RUNS}.every(s => s.querySelector('.stretch').style.clipPath)")
+    shown.value("document.querySelector('#time .zoom button').click()")
+    assert shown.value(TICKS) == whole
+    assert set(shown.value(MOVED)) == {"translate(0 0) scale(1 1)"}
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{round(seconds % 60):02d}"
+
+
+def test_the_crosshair_reads_only_what_is_there_to_see(shown: Page) -> None:
+    drag(shown, 0.3, 0.5)
+    shown.value("document.querySelector('#time svg').focus()")
+    begins = []
+    for key, code in (("Home", 36), ("End", 35)):
+        shown.press(key, code)
+        begins.append(said(shown).partition(" · ")[0])
+        x0, x1, _, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
+        assert x0 - 1 <= shown.value("document.querySelector('#time svg').crossed") <= x1 + 1
+
+    assert begins == ["from 3:00", "from 4:00"]
+
+
+def test_the_keyboard_looks_closer_and_back(shown: Page) -> None:
+    shown.value("document.querySelector('#time svg').focus()")
+    shown.press("+", 187)
+    closer = said(shown)
+    shown.press("+", 187)
+    closest = said(shown)
+    shown.press("-", 189)
+    back = said(shown)
+    shown.press("0", 48)
+
+    assert len({closer, closest}) == 2
+    assert all(text.startswith("from ") for text in (closer, closest, back))
+    assert said(shown) == "the whole run"
+
+
+def test_a_click_and_a_finger_choose_no_stretch(shown: Page) -> None:
+    drag(shown, 0.4, 0.4)
+    assert not shown.value(f"{RUNS}.some(s => s.matches('.zoomed'))")
+    event = "new PointerEvent('pointer{}', {{pointerType: 'touch', clientX: {}, clientY: 100, bubbles: true}})"
+    for kind, at in (("down", 300), ("move", 500), ("up", 600)):
+        shown.value(f"document.querySelector('#time svg').dispatchEvent({event.format(kind, at)})")
+
+    assert not shown.value(f"{RUNS}.some(s => s.matches('.zoomed'))")

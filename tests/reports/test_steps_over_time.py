@@ -1,0 +1,60 @@
+"""Each step over the run: medians of bins."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import reports
+from reports.page.step_panels import steps_over_time as drawn
+from reports.page.steps_over_time import steps_over_time
+from tests.reports.shared import page_of, summary_of
+from tests.reports.synthetic import STEPS, Plan
+
+TWO = Plan(sessions=120, turns=10, targets=("a", "b"), seconds=600, warmup_s=40)
+
+
+def test_each_step_has_the_median_of_each_bin_on_each_target() -> None:
+    summary = summary_of(TWO)
+    frame = steps_over_time(summary, summary.turns.strata[0])
+    assert frame is not None
+    turns = reports.load(summary.run.folder).turns
+    at_s = (turns["start_utc_ns"] - summary.window.began_utc_ns) / 1e9
+
+    assert set(frame.steps) == set(STEPS)
+    assert {(course.step, course.target) for course in frame.courses} == {(step, t) for step in STEPS for t in (0, 1)}
+    for course in frame.courses:
+        mine = (turns["step"] == course.step) & (turns["target"] == summary.targets[course.target])
+        for bin_ in course.bins:
+            inside = mine & (at_s >= bin_.begin_s) & (at_s < bin_.begin_s + frame.bin_s)
+            waits = np.sort(turns.loc[inside, "ttfa_ms"])
+            assert bin_.turns == inside.sum()
+            assert bin_.p50 == waits[math.ceil(inside.sum() / 2) - 1]
+
+
+def test_a_bin_of_few_turns_has_no_median_and_a_run_of_few_bins_no_figure() -> None:
+    summary = summary_of(Plan(sessions=3))
+
+    assert steps_over_time(summary, summary.turns.strata[0]) is None
+    assert "Each step over time" not in page_of(Plan(sessions=3))
+    assert "Each step over time" not in page_of(Plan(sessions=0))
+
+
+def test_the_figure_has_a_panel_for_each_step_and_reads_all_of_them() -> None:
+    summary = summary_of(TWO)
+    frame = steps_over_time(summary, summary.turns.strata[0])
+    assert frame is not None
+    plot = drawn(frame)
+    svg = plot.svg()
+
+    assert all(svg.count(f">{step}</text>") == 1 for step in frame.steps)
+    assert plot.stops is not None
+    assert len(plot.stops["t"]) == len({bin_.begin_s for course in frame.courses for bin_ in course.bins})  # type: ignore[arg-type]
+    assert all(step in svg for step in STEPS)
+
+
+@pytest.mark.parametrize("failed", [0.6, 1.0])
+def test_steps_most_of_whose_turns_fail_can_be_drawn(failed: float) -> None:
+    assert page_of(Plan(sessions=120, turns=10, failed=failed, seconds=600))
