@@ -41,10 +41,11 @@ site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site, in build/site
 	$(BIN)/mkdocs build --strict -q
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/faults.md
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
+	$(BIN)/python -m tests.faults.page
 
 benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
 	$(BIN)/python -m tests.benchmark $(PARTS)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.simulator.faults import Fault
     from bench.simulator.identity import Identity
     from bench.simulator.profile import Profile
     from bench.simulator.tokens import TokenIssuer
@@ -40,11 +43,9 @@ def simulate(
             min=0.5, max=86_400, help="Ask for access tokens, and serve an endpoint that issues them: seconds."
         ),
     ] = None,
-    identity_fault: Annotated[
-        str | None, typer.Option(help="500, slow or garbage from that endpoint; 500:2-6: for requests 2 to 6 only.")
-    ] = None,
-    refuse: Annotated[
-        str | None, typer.Option(help="Refuse connections so, e.g. no_deployment; see docs/simulator.md.")
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="What goes wrong, as in close,code=1011,share=0.1; again for more. See docs/faults.md."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Take only what the types of the official SDK allow, so hardly a null.")
@@ -58,6 +59,7 @@ def simulate(
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
     from bench.errors import UsageError
+    from bench.simulator.faults import read_line
     from bench.simulator.handshake import Door
     from bench.simulator.lateness import summary
     from bench.simulator.server import Offer, listen, serve
@@ -65,10 +67,12 @@ def simulate(
     from bench.simulator.voice import load_replies
     from bench.simulator.workers import WorkerDiedError, reserve, serve_by_workers
 
-    chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, refuse=_refusal(refuse))
+    faults = [read_line(line) for line in fault or ()]
+    chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = _tokens(token_life)
-    door = Door(_key(key, key_env), tokens, chosen.refuse)
-    identity = _identity(tokens, identity_fault)
+    door = Door(_key(key, key_env), tokens)
+    identity = _identity(tokens, chosen.faults, seed)
+    _possible(chosen.faults, tls, tokens)
     if ready_file:
         _clear(ready_file)
     if ca_out and not tls:
@@ -132,16 +136,6 @@ def _key(key: str | None, key_env: str | None) -> str | None:
     return key
 
 
-def _refusal(name: str | None) -> str | None:
-    from bench.errors import UsageError
-    from bench.simulator.refusals import AZURE, NAMES, OPENAI, SESSION_EXPIRED
-
-    if name is not None and name not in NAMES:
-        known = f"Azure's {', '.join(AZURE)}; OpenAI's {', '.join(OPENAI)}; or {SESSION_EXPIRED}"
-        raise UsageError(f"--refuse {name}: no such refusal; there are {known}")
-    return name
-
-
 def _tokens(life_s: float | None) -> TokenIssuer | None:
     import secrets
 
@@ -150,17 +144,24 @@ def _tokens(life_s: float | None) -> TokenIssuer | None:
     return None if life_s is None else TokenIssuer(life_s, secrets.token_urlsafe)
 
 
-def _identity(tokens: TokenIssuer | None, fault: str | None) -> Identity | None:
+def _identity(tokens: TokenIssuer | None, faults: Sequence[Fault], seed: int) -> Identity | None:
     import secrets
 
-    from bench.errors import UsageError
-    from bench.simulator.identity import Identity, parse_fault
+    from bench.simulator.identity import Identity
 
-    if tokens is None:
-        if fault is not None:
-            raise UsageError("--identity-fault goes with --token-life: without it there is no identity endpoint")
-        return None
-    return Identity(tokens, secrets.token_urlsafe(), parse_fault(fault) if fault is not None else None)
+    return None if tokens is None else Identity(tokens, secrets.token_urlsafe(), faults, seed)
+
+
+def _possible(faults: Sequence[Fault], tls: bool, tokens: TokenIssuer | None) -> None:
+    """A fault that could never strike is a mistake."""
+    from bench.errors import UsageError
+    from bench.simulator.faults import IDENTITY
+
+    for fault in faults:
+        if fault.at == "tls" and not tls:
+            raise UsageError(f"the fault {fault} goes with --tls: without it there is no TLS handshake")
+        if fault.at == IDENTITY and tokens is None:
+            raise UsageError(f"the fault {fault} goes with --token-life: without it there is no identity endpoint")
 
 
 def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
@@ -216,8 +217,6 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
     import json
     import sys
 
-    from bench.simulator.refusals import where_refused
-
     identity = facts["identity"]
     lines = [
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
@@ -227,7 +226,7 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
         *([f"  trust          {facts['ca']}"] if facts["ca"] else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity['endpoint']}"] if identity else []),
         *([f"                 IDENTITY_HEADER={identity['header']}"] if identity else []),
-        *([f"  refuses        {where_refused(profile.refuse)}"] if profile.refuse else []),
+        *(f"  fault          {fault}" for fault in profile.faults),
         "  Ctrl-C ends it.",
         f"READY {json.dumps(facts)}",
     ]

@@ -41,6 +41,8 @@ AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 
 UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+NO_MORE = "neither another item nor response.done came"
+NO_END = "response.done did not come"
 
 Ending = tuple[str, str]
 """Outcome and detail."""
@@ -471,11 +473,11 @@ class Turn:
             waits_from_ns = asked_ns or self.hearing.instants["speech_stopped"]
             timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
         elif self.between_items:
-            timeout = _timed_out(self.progress_ns, limits.first_delta, "first_delta")
+            timeout = _timed_out(self.progress_ns, limits.first_delta, "first_delta", NO_MORE)
         else:
             timeout = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
         begun_ns = self.reply.created_ns
-        return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done"))
+        return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", NO_END))
 
     # What is known.
 

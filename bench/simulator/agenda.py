@@ -45,12 +45,17 @@ class Agenda(Generic[SeriesStep]):
         return self._heap[0][0] if self._heap else None
 
     def take(self, now_ns: int) -> Iterator[tuple[int, SeriesStep]]:
-        """The steps that are due, one by one; what a step's taker changes shows in the steps that follow."""
+        """The steps that are due, one by one; what a step's taker changes shows in the steps that follow.
+
+        A taker may stop in between, and take the others another time.
+        """
         while self._heap and self._heap[0][0] <= now_ns:
             due_ns, _, step, series = heapq.heappop(self._heap)
             if not series.dropped:
-                yield due_ns, step
-                self._plan(series)
+                try:
+                    yield due_ns, step
+                finally:
+                    self._plan(series)
 
     def _plan(self, series: Series[SeriesStep]) -> None:
         following = series.next()

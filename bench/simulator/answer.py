@@ -1,7 +1,7 @@
 """Makes one response, from response.created to response.done, in the orders of captures from the service.
 
 A response is a series of steps in wire order: a due instant, and a function that renders the event when that instant
-has come. A cancel drops the steps that are left and lets `Response.cancelled` close what is open.
+has come. An end ahead of time drops the steps that are left and lets `Response.ended` close what is open.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ class Response:
         finished = ("incomplete", CAPPED) if self.plan.cut else ("completed", None)
         yield self.plan.done_ns, partial(self._finished, *finished)
 
-    def cancelled(self, at_ns: int, reason: str) -> Iterator[OutboxStep]:
+    def ended(self, at_ns: int, status: str, details: Json) -> Iterator[OutboxStep]:
         """What comes instead of the steps that are left."""
         if self.status == "planned":
             yield at_ns, self._created
         for item in self.items:
             yield from ((at_ns, render) for render in item.closing("incomplete"))
-        yield at_ns, partial(self._finished, "cancelled", {"type": "cancelled", "reason": reason})
+        yield at_ns, partial(self._finished, status, details)
 
     # Renderers: each is called once, when its event is sent
 

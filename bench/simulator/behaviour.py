@@ -135,6 +135,10 @@ class Behaviour:
     def due(self, now_ns: int) -> Iterator[Outgoing]:
         return self._outbox.due(now_ns)
 
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        """End a response ahead of time, unless it is over."""
+        self._responses.end(response_id, at_ns, status, details)
+
     def end(self) -> None:
         """Let go of everything; nothing may be called any more. Its parts refer to each other."""
         for part in (self._turns, self._responses, self._outbox, self):

@@ -14,6 +14,7 @@ import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -24,17 +25,31 @@ from websockets.server import ServerProtocol
 from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.simulated import SIMULATOR_HEADER
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.handshake import Accepted, Door, judge
+from bench.simulator.deeds import (
+    Deed,
+    EndResponse,
+    ExpireSession,
+    FailTls,
+    Freeze,
+    HandOver,
+    HandOverPart,
+    HangUp,
+    HoldStill,
+    ResetConnection,
+)
+from bench.simulator.handshake import Accepted, Door, is_openai, judge
 from bench.simulator.lateness import LatenessCounts
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import EXPIRED_REASON, GOING_AWAY, SESSION_EXPIRED, Complaint, RefusedUpgrade, throttled
 from bench.simulator.stream import ServerStream
+from bench.simulator.trouble import Trouble
 from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
 from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
 CLOSE_LIMIT_S = 5.0
+ABNORMAL = 1006  # of a connection that ends without a close frame
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,8 @@ class Shared:
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
     truth: TruthLog | None
+    trouble: Callable[[], Trouble | None]  # of the next connection; None: the profile has no faults
+    freeze: Callable[[float], None]  # seconds; of all connections
     events_per_segment: int
     ping_interval_s: float
     session_cap_s: float
@@ -81,11 +98,16 @@ class Connection:
         self._events_per_segment = shared.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None
         self._chores: list[asyncio.TimerHandle] = []
-        self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone)
+        self._still = False  # nothing is sent
+        self._rest: asyncio.TimerHandle | None = None
+        self._trouble = shared.trouble()
+        on_hello = partial(self._strike, "tls") if self._trouble else None
+        self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone, on_hello)
+        self._strike("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake; a connection that was not upgraded yet just ends."""
-        if self._protocol.state is not State.OPEN:
+        if self._protocol.state is not State.OPEN or self._still:
             self._stream.end()
             return
         self._protocol.send_close(code, reason)
@@ -98,7 +120,7 @@ class Connection:
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
-                self._upgrade(event, at_ns)
+                self._strike("upgrade", partial(self._upgrade, event, at_ns))
             elif isinstance(event, Frame):
                 self._frame(event, at_ns, kernel)
         self._flush()
@@ -118,7 +140,8 @@ class Connection:
 
     def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        verdict = judge(request.path, headers, self._shared.door, utc_ns() / NS_PER_S)
+        refusal = self._trouble.refusal(is_openai(request.path), at_ns) if self._trouble else None
+        verdict = judge(request.path, headers, self._shared.door, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
@@ -133,6 +156,8 @@ class Connection:
             self._framed = self._compressed
         self._behaviour = self._shared.new_session(accepted)
         self._session_id = self._behaviour.ids.session
+        if self._trouble:
+            self._trouble.session_id = self._session_id
         if self._shared.truth and self._shared.door.tokens:
             self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
         opened_ns = monotonic_ns()
@@ -148,7 +173,7 @@ class Connection:
         self.close(complaint.close_code, complaint.close_reason)
 
     def _frame(self, frame: Frame, at_ns: int, kernel: bool) -> None:
-        if self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+        if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return  # the protocol object has answered
         if frame.opcode is Opcode.BINARY:
             received = self._behaviour.receive_binary(at_ns)
@@ -160,21 +185,32 @@ class Connection:
             received = self._behaviour.receive_text(message, at_ns)
         if self._shared.truth:
             self._shared.truth.received(self._behaviour.ids.session, received, at_ns, kernel)
+        if self._trouble:
+            self._trouble.received(received.type, at_ns)
 
     # Out
 
     def send_due(self, now_ns: int) -> None:
         """Send the events whose instant has come, and plan the next one's."""
-        if self._behaviour is None or self._protocol.state is not State.OPEN:
+        if self._behaviour is None or not self._sends():
             return
         due = self._behaviour.due(now_ns)
-        for events in zip(due) if self._events_per_segment == 1 else together(due, self._events_per_segment):
-            self._send(events)
+        if self._trouble:
+            for deed in self._trouble.deeds(due, now_ns):
+                self._do(deed)
+                if not self._sends():
+                    return
+        else:
+            for events in zip(due) if self._events_per_segment == 1 else together(due, self._events_per_segment):
+                self._send(events)
         self._shared.plan(self, self._behaviour.next_due_ns())
 
-    def _send(self, events: Sequence[Outgoing]) -> None:
-        """Send events in one write, so in one TCP segment where it has room."""
-        frames = [self._framed(event.body) for event in events]
+    def _sends(self) -> bool:
+        return self._protocol.state is State.OPEN and not self._still
+
+    def _send(self, events: Sequence[Outgoing], frame: bytes | None = None) -> None:
+        """Send events in one write, so in one TCP segment where it has room; `frame`: as which one event is sent."""
+        frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
         handed_ns = monotonic_ns()
         empty = self._stream.write(b"".join(frames))
         for event, frame in zip(events, frames, strict=True):
@@ -184,6 +220,73 @@ class Connection:
 
     def _compressed(self, body: bytes) -> bytes:
         return Frame(Opcode.TEXT, body).serialize(mask=False, extensions=self._protocol.extensions)
+
+    # Faults
+
+    def thawed(self, now_ns: int) -> None:
+        """Let what was to be sent before `now_ns` be due then."""
+        if self._trouble:
+            self._trouble.released(now_ns)
+
+    def _strike(self, place: str, go_on: Callable[[], None] | None = None) -> None:
+        """Let the faults of a place happen, and go on behind them: now, later, or never."""
+        for deed in self._trouble.at(place, monotonic_ns()) if self._trouble else ():
+            self._do(deed, go_on)
+            if self._still:
+                return
+        if go_on:
+            go_on()
+
+    def _do(self, deed: Deed, go_on: Callable[[], None] | None = None) -> None:
+        """Do what a fault wants; `go_on` is what a connection does that stood still behind it."""
+        match deed:
+            case HandOver(event, frame):
+                self._send((event,), frame)
+            case HandOverPart(data):
+                self._stream.write(data)
+            case EndResponse(response_id, status, details) if self._behaviour:
+                self._behaviour.end_response(response_id, monotonic_ns(), status, details)
+            case HoldStill(for_ns):
+                self._hold_still(for_ns, go_on)
+            case Freeze(for_s):
+                self._shared.freeze(for_s)
+            case ExpireSession():
+                self._expire(monotonic_ns())
+            case HangUp(code) if code != ABNORMAL:
+                self.close(code)
+            case _:
+                self._break_off(deed)
+
+    def _break_off(self, deed: Deed) -> None:
+        """End the connection without a word, and send nothing more."""
+        self._still = True
+        self._stream.turn_deaf()
+        match deed:
+            case ResetConnection():
+                self._stream.reset()
+            case FailTls():
+                self._stream.fail_tls()
+            case _:
+                self._stream.finish()
+
+    def _hold_still(self, for_ns: int | None, go_on: Callable[[], None] | None) -> None:
+        self._still = True
+        if for_ns is None:
+            self._stream.turn_deaf()
+        else:
+            self._stream.pause()
+            self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
+
+    def _move_on(self, go_on: Callable[[], None] | None) -> None:
+        self._still = False
+        self._stream.resume()
+        if go_on:
+            go_on()
+            self._flush()
+        now_ns = monotonic_ns()
+        self.thawed(now_ns)
+        self.send_due(now_ns)
+        self._flush()
 
     def _ping(self) -> None:
         if self._protocol.state is State.OPEN:
@@ -205,6 +308,8 @@ class Connection:
 
     def _flush(self) -> None:
         """Write what the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
+        if self._still:
+            return
         for data in self._protocol.data_to_send():
             if data:
                 self._stream.write(data)
@@ -213,12 +318,14 @@ class Connection:
 
     def _gone(self) -> None:
         self._shared.plan(self, None)
-        for timer in (self._pinger, *self._chores):
+        for timer in (self._pinger, self._rest, *self._chores):
             if timer:
                 timer.cancel()
         self._ended(self)
         if self._behaviour:
             self._behaviour.end()
+        if self._trouble:
+            self._trouble.end()
         for part in (self._protocol, self):  # they refer to each other, and nobody collects garbage under load
             vars(part).clear()
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from bench.simulator.refusals import (
-    AZURE,
     BAD_KEY,
     BAD_OPENAI_KEY,
     BAD_VERSION,
@@ -21,7 +20,6 @@ from bench.simulator.refusals import (
     MODEL_OF_TRANSCRIPTION,
     NO_DEPLOYMENT,
     NO_SUCH_PATH,
-    OPENAI,
     STRAY_VERSION,
     TOO_MANY_HEADERS,
     Complaint,
@@ -46,14 +44,10 @@ STANDARD_HEADERS = {
 
 @dataclass(frozen=True)
 class Door:
-    """Who may come in: who has the key, or a token that lives; where there is neither, everybody.
-
-    `refuse` names the refusal that every connection gets, of those addresses that have it.
-    """
+    """Who may come in: who has the key, or a token that lives; where there is neither, everybody."""
 
     key: str | None = None
     tokens: TokenIssuer | None = None
-    refuse: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,25 +67,37 @@ class _Shown(NamedTuple):
     token: int | None = None
 
 
-def judge(target: str, headers: Mapping[str, str], door: Door, now_s: float) -> Accepted | RefusedUpgrade:
-    """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`."""
+def judge(
+    target: str, headers: Mapping[str, str], door: Door, now_s: float, fault: RefusedUpgrade | Complaint | None = None
+) -> Accepted | RefusedUpgrade:
+    """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`.
+
+    `fault` is how the upgrade is refused whatever it asks for; a complaint, at the address of OpenAI.
+    """
+    if isinstance(fault, RefusedUpgrade):
+        return fault
     path, _, query_text = target.partition("?")
     query = {name: values[0] for name, values in parse_qs(query_text, keep_blank_values=True).items()}
     shown = _shown(door, headers, query, now_s)
     match path.rstrip("/"):
         case "/openai/realtime":
-            return _azure_refusal(door, headers, shown) or _azure_preview(query, shown.token)
+            return _azure_refusal(headers, shown) or _azure_preview(query, shown.token)
         case "/openai/v1/realtime":
-            return _azure_refusal(door, headers, shown) or _azure_ga(query, shown.token)
-        case "/v1/realtime":
-            return _openai(query, headers, door, shown)
+            return _azure_refusal(headers, shown) or _azure_ga(query, shown.token)
+        case _ if is_openai(target):
+            return _openai(query, headers, shown, fault)
     return NO_SUCH_PATH
 
 
-def _azure_refusal(door: Door, headers: Mapping[str, str], shown: _Shown) -> RefusedUpgrade | None:
+def is_openai(target: str) -> bool:
+    """Whether it is an address of OpenAI's."""
+    return target.partition("?")[0].rstrip("/") == "/v1/realtime"
+
+
+def _azure_refusal(headers: Mapping[str, str], shown: _Shown) -> RefusedUpgrade | None:
     if _custom_headers(headers) > MAX_CUSTOM_HEADERS:
         return TOO_MANY_HEADERS
-    return AZURE.get(door.refuse or "") or shown.problem
+    return shown.problem
 
 
 def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
@@ -116,9 +122,10 @@ def _azure(
     return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment), token=token)
 
 
-def _openai(query: Mapping[str, str], headers: Mapping[str, str], door: Door, shown: _Shown) -> Accepted:
+def _openai(
+    query: Mapping[str, str], headers: Mapping[str, str], shown: _Shown, complaint: Complaint | None
+) -> Accepted:
     dialect = OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else OPENAI_GA
-    complaint = OPENAI.get(door.refuse or "")
     if complaint is None and shown.problem:
         complaint = BAD_OPENAI_KEY
     elif complaint is None and _transcribes(query) is bool(query.get("model")):

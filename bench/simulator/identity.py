@@ -2,7 +2,7 @@
 
     GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
 
-It can be made to fail: for all requests, or from one to another of them.
+Faults of the place `identity` (`faults.py`) strike its requests.
 """
 
 from __future__ import annotations
@@ -11,40 +11,26 @@ import asyncio
 import contextlib
 import hmac
 import json
-import re
 import socket
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+import numpy as np
+
 from bench.clock import utc_ns
-from bench.errors import UsageError
 from bench.protocol.simulated import SIMULATOR_HEADER
+from bench.simulator.faults import IDENTITY, Fault
+from bench.simulator.profile import drawn
 from bench.simulator.tokens import TokenIssuer
 from bench.units import NS_PER_S
 
 PATH = "/msi/token"
 API_VERSION = "2019-08-01"
-FAULTS = ("500", "slow", "garbage")
-SLOW_S = 10.0
 REQUEST_LIMIT_S = 10.0
 _ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
 """How a request may break off. Cancelled: with the loop; asyncio of Python 3.11 prints a traceback of it otherwise."""
-_FAULT = re.compile(rf"({'|'.join(FAULTS)})(?::([1-9]\d*)(?:-([1-9]\d*))?)?")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What goes wrong with the requests from `first` to `last`, counted from 1; `last` None: with all from then on."""
-
-    kind: str
-    first: int = 1
-    last: int | None = None
-
-    def strikes(self, number: int) -> bool:
-        return self.first <= number and (self.last is None or number <= self.last)
 
 
 class TokenAnswer(NamedTuple):
@@ -58,8 +44,9 @@ class TokenAnswer(NamedTuple):
 class Identity:
     """Answers requests for tokens. Pure: the clock's seconds are handed in."""
 
-    def __init__(self, tokens: TokenIssuer, secret: str, fault: Fault | None = None) -> None:
-        self._tokens, self.secret, self._fault = tokens, secret, fault
+    def __init__(self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1) -> None:
+        self._tokens, self.secret, self._seed = tokens, secret, seed
+        self._faults = [fault for fault in faults if fault.at == IDENTITY]
         self._requests = 0
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
@@ -73,13 +60,19 @@ class Identity:
             return _problem(401, "X-IDENTITY-HEADER is missing, or not the one of this endpoint")
         if query.get("api-version") != API_VERSION or "resource" not in query:
             return _problem(400, f"api-version={API_VERSION} and resource=… are needed")
-        if self._fault is not None and self._fault.strikes(self._requests) and self._fault.kind != "slow":
-            return _faulty(self._fault.kind)
-        return self._issued(query["resource"], now_s)
+        faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._strikes(place, fault)}
+        if "identity_500" in faults:
+            return _problem(500, "out of order")
+        if "identity_garbage" in faults:
+            return TokenAnswer(200, "<html>not what was asked for</html>")
+        slow = faults.get("identity_slow")
+        return self._issued(query["resource"], now_s, slow.for_s or 0.0 if slow else 0.0)
 
-    def _issued(self, resource: str, now_s: float) -> TokenAnswer:
-        slow = self._fault is not None and self._fault.strikes(self._requests)
-        delay_s = SLOW_S if slow else 0.0
+    def _strikes(self, place: int, fault: Fault) -> bool:
+        rng = np.random.default_rng([self._seed, place, self._requests])
+        return fault.requests.holds(self._requests) and drawn(fault.share, rng)
+
+    def _issued(self, resource: str, now_s: float, delay_s: float) -> TokenAnswer:
         issued = self._tokens.issue(resource, now_s + delay_s)
         fields = {
             "access_token": issued.token,
@@ -90,23 +83,8 @@ class Identity:
         return TokenAnswer(200, json.dumps(fields), delay_s)
 
 
-def parse_fault(text: str) -> Fault:
-    """KIND, KIND:FIRST or KIND:FIRST-LAST. Raises UsageError."""
-    match = _FAULT.fullmatch(text)
-    fault = Fault(match[1], int(match[2] or 1), int(match[3] or match[2]) if match[2] else None) if match else None
-    if fault is None or (fault.last is not None and fault.last < fault.first):
-        raise UsageError(f"--identity-fault {text}: one of {', '.join(FAULTS)}, then maybe requests, as in 500:2-6")
-    return fault
-
-
 def _problem(status: int, message: str) -> TokenAnswer:
     return TokenAnswer(status, json.dumps({"statusCode": status, "message": message}))
-
-
-def _faulty(kind: str) -> TokenAnswer:
-    return (
-        TokenAnswer(200, "<html>not what was asked for</html>") if kind == "garbage" else _problem(500, "out of order")
-    )
 
 
 @contextlib.asynccontextmanager

@@ -44,10 +44,11 @@ class LatenessCounts:
 
 @dataclass(frozen=True)
 class Tally:
-    """What one process served. `cpu_s`: CPU time of the process since it listened."""
+    """What one process served. `struck`: faults; `cpu_s`: CPU time of the process since it listened."""
 
     sessions: int
     refused: int
+    struck: int
     cpu_s: float
     lateness: LatenessCounts
 
@@ -58,7 +59,9 @@ def summary(parts: Sequence[Tally]) -> str:
     for part in parts:
         lateness.merge(part.lateness)
     sessions, refused = sum(part.sessions for part in parts), sum(part.refused for part in parts)
-    counts = f"{sessions} sessions, {f'{refused} refused, ' if refused else ''}{lateness.count} events sent"
+    struck = sum(part.struck for part in parts)
+    rare = "".join(f"{count} {what}, " for count, what in ((refused, "refused"), (struck, "faults")) if count)
+    counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
     p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
     worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
     worst = f" (of {len(parts)} workers the latest: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""

@@ -6,7 +6,7 @@ Delays are log-normal, given by median and 95th percentile in ms, and drawn from
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
@@ -30,8 +30,8 @@ from bench.shapes import (
     key,
     table_of,
 )
-from bench.simulator import refusals
 from bench.simulator.drift import DelayDrift
+from bench.simulator.faults import FAULTS, Fault
 from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.units import NS_PER_MS
 from bench.yaml_file import Value, read_yaml
@@ -40,7 +40,6 @@ NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th perce
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 SESSION_CAP_S = 3600.0
-SHORT_CAP_S = 0.5  # where sessions are to expire, and the profile does not say when
 MOST_CALLS = 20  # in a response
 
 
@@ -185,8 +184,8 @@ class Profile:
     obfuscation: bool
     events_per_segment: int
     ping_interval_s: float
-    refuse: str | None = None  # one of refusals.NAMES
-    expires_after_s: float | None = None
+    faults: tuple[Fault, ...] = ()
+    expires_after_s: float = SESSION_CAP_S
     limits: QuotaLimits = UNLIMITED
     drift: DelayDrift | None = None
     servers: int | None = None  # responses that are made at a time; None: any number
@@ -200,22 +199,15 @@ class Profile:
     truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords = KnownWords()
 
-    @property
-    def session_cap_s(self) -> float:
-        """How long a session may last."""
-        if self.expires_after_s is not None:
-            return self.expires_after_s
-        return SHORT_CAP_S if self.refuse == refusals.SESSION_EXPIRED else SESSION_CAP_S
-
     def slowness(self, at_ns: int) -> float:
         """What the delays of a response are multiplied by that is asked for `at_ns`."""
         return 1.0 if self.drift is None else self.drift.factor(at_ns)
 
     def adjusted(
-        self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, refuse: str | None = None
+        self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, faults: Iterable[Fault] = ()
     ) -> Profile:
-        """This profile with another median of first audio (same relative spread), generation speed or refusal."""
-        changed = self if refuse is None else replace(self, refuse=refuse)
+        """This profile with another median of first audio (same relative spread) or speed, and with more faults."""
+        changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
             was = self.delays.first_audio
             spread = was.p95_ms / was.p50_ms
@@ -260,7 +252,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "obfuscation": Field(Flag(), "Whether deltas of text are padded."),
         "events_per_segment": Field(Whole(1, 1_000), "Events in a TCP segment."),
         "ping_interval_s": Field(Number(0.1, 3_600), "Seconds between pings."),
-        "refuse": Field(Choice(refusals.NAMES), "In which way connections or turns are refused."),
+        "faults": Field(FAULTS, "What goes wrong, where and when."),
         "expires_after_s": Field(Number(0.01, 86_400), "How long a session may last."),
         "limits": Field(LIMITS, "Quotas."),
         "drift": Field(DRIFT, "How delays wander."),

@@ -118,11 +118,3 @@ OPENAI: Mapping[str, Complaint] = {
     "invalid_model": Complaint("invalid_model", "The model is not supported in realtime mode.", 4000),
     "model_not_found": Complaint("model_not_found", "The model does not exist or you do not have access to it.", 4004),
 }
-NAMES = (*AZURE, *OPENAI, SESSION_EXPIRED)
-
-
-def where_refused(name: str) -> str:
-    """What `name` does, for people."""
-    if name == SESSION_EXPIRED:
-        return "every session expires soon after it opened"
-    return f"{'Azure' if name in AZURE else 'OpenAI'} addresses refuse with {name}, the others do not"

@@ -52,23 +52,27 @@ class Responses:
     def cancel(self, response_id: Any, at_ns: int) -> str:
         """Cancel what a client names, or the active response. Returns its id; raises RejectedError."""
         wanted = response_id or (self._active and self._active.id)
-        if not self._cut(str(wanted), at_ns, "client_cancelled"):
+        if not self._cancel(str(wanted), at_ns, "client_cancelled"):
             raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
         return str(wanted)
 
     def interrupt(self, at_ns: int) -> None:
         """Cancel the active response because the caller speaks, unless it is being cancelled already."""
         if self._active is not None:
-            self._cut(self._active.id, at_ns, "turn_detected")
+            self._cancel(self._active.id, at_ns, "turn_detected")
             self._active = None  # the next response comes behind its end, so it need not wait to be asked for
 
-    def _cut(self, response_id: str, at_ns: int, reason: str) -> bool:
+    def _cancel(self, response_id: str, at_ns: int, reason: str) -> bool:
+        return self.end(response_id, at_ns, "cancelled", {"type": "cancelled", "reason": reason})
+
+    def end(self, response_id: str, at_ns: int, status: str, details: Json) -> bool:
+        """End a response ahead of time; False where it is over, or is ending."""
         answer, series = self._answers.get(response_id, (None, None))
         if answer is None or series is None or answer.done or series.dropped:
             return False
         series.drop()
         due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
-        self._outbox.plan(chain(answer.cancelled(due_ns, reason), self._after_done(answer, due_ns)))
+        self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
         return True
 
     def _start(self, answer: Response) -> None:

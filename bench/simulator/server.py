@@ -18,16 +18,18 @@ import selectors
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bench.clock import enable_stamps, utc_ns
+from bench.clock import enable_stamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.connection import Connection, Shared
+from bench.simulator.faults import Fault
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.identity import Identity, served
 from bench.simulator.lateness import LatenessCounts, Tally
@@ -36,6 +38,7 @@ from bench.simulator.quota import Quota
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
 from bench.simulator.servers import Servers
 from bench.simulator.timetable import Alarm
+from bench.simulator.trouble import StruckFault, Trouble
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import Ids
@@ -96,7 +99,11 @@ class Server:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self._connections: set[Connection] = set()
         self._quota, self._servers = Quota(offer.profile.limits), Servers(offer.profile.servers)
-        self.sessions = self.refused = 0
+        self._address = listener.getsockname()[:2]
+        self._stopping = False
+        self._begun_ns = monotonic_ns()
+        self._came = 0  # connections
+        self.sessions = self.refused = self.struck = 0
         self.lateness = LatenessCounts()
         self._shared = Shared(
             loop=loop,
@@ -109,16 +116,23 @@ class Server:
             plan=Alarm(loop).plan,
             lateness=self.lateness,
             truth=offer.truth,
+            trouble=self._trouble,
+            freeze=self._freeze,
             events_per_segment=offer.profile.events_per_segment,
             ping_interval_s=offer.profile.ping_interval_s,
-            session_cap_s=offer.profile.session_cap_s,
+            session_cap_s=offer.profile.expires_after_s,
         )
         loop.add_reader(listener, self._accept)
+        for fault in offer.profile.faults:
+            if fault.kind == "refused":
+                loop.call_later(fault.during_s.first, self._leave, fault)
+                if fault.during_s.last is not None:
+                    loop.call_later(fault.during_s.last, self._return)
 
     async def stop(self) -> None:
         """Say goodbye to every client, and wait until each has gone."""
-        self._loop.remove_reader(self._listener)
-        self._listener.close()
+        self._stopping = True
+        self._stop_listening()
         for connection in list(self._connections):
             connection.close(GOING_AWAY)
         while self._connections:
@@ -142,16 +156,49 @@ class Server:
         enable_stamps(sock)
         self._connections.add(Connection(self._shared, sock, self._connections.discard))
 
+    def _stop_listening(self) -> None:
+        if self._listener.fileno() != -1:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+
+    def _leave(self, fault: Fault) -> None:
+        """Listen no more, so that TCP refuses connections."""
+        self._stop_listening()
+        self._note_fault(StruckFault(fault, self._came, monotonic_ns(), None, None))
+
+    def _return(self) -> None:
+        """Listen again, where it was."""
+        if not self._stopping:
+            self._listener = _listening(self._address, self._listener.family, shared=self._worker.count > 1)
+            self._loop.add_reader(self._listener, self._accept)
+
     def _accept_again(self) -> None:
         if self._listener.fileno() != -1:
             self._loop.add_reader(self._listener, self._accept)
+
+    def _trouble(self) -> Trouble | None:
+        self._came += 1
+        faults, number = self._offer.profile.faults, self._came
+        if not faults:
+            return None
+        seeds = self._worker.seeds(self._offer.seed, number)
+
+        def rng(fault: int, response: int) -> np.random.Generator:
+            return np.random.default_rng([*seeds, fault, response])
+
+        return Trouble(faults, number, self._begun_ns, rng, self._note_fault)
+
+    def _freeze(self, for_s: float) -> None:
+        time.sleep(for_s)
+        for connection in self._connections:
+            connection.thawed(monotonic_ns())
 
     def _new_session(self, accepted: Accepted) -> Behaviour:
         self.sessions += 1
         return Behaviour(
             accepted.dialect.read_strictly() if self._offer.strict else accepted.dialect,
             accepted.model,
-            int(utc_ns() / NS_PER_S + self._offer.profile.session_cap_s),
+            int(utc_ns() / NS_PER_S + self._offer.profile.expires_after_s),
             self._offer.profile,
             self._offer.replies,
             np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
@@ -159,6 +206,11 @@ class Server:
             self._quota,
             self._servers,
         )
+
+    def _note_fault(self, struck: StruckFault) -> None:
+        self.struck += 1
+        if self._offer.truth:
+            self._offer.truth.struck(struck)
 
     def _note_refusal(self, refusal: RefusedUpgrade | Complaint, at_ns: int) -> None:
         self.refused += 1
@@ -169,13 +221,17 @@ class Server:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises UsageError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return _listening((host, port), socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise UsageError(f"port {port} on {host} is in use; choose another, or --port 0 for a free one") from error
         raise UsageError(f"cannot listen on {host} port {port}: {error}") from error
+
+
+def _listening(address: tuple[str, int], family: int, *, shared: bool = False) -> socket.socket:
+    """`shared`: others listen on the same port."""
+    listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
     listener.setblocking(False)
     return listener
 
@@ -221,7 +277,7 @@ async def _serve(
             if server.idle:
                 gc.collect()
     await server.stop()
-    tally = Tally(server.sessions, server.refused, _cpu_s() - begun_s, server.lateness)
+    tally = Tally(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
     if offer.truth:
         offer.truth.ended(tally)
     return tally

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
@@ -19,11 +20,19 @@ MOST_BACKLOG = 64 << 20
 """Bytes that may wait for a peer that does not read: minutes of audio. Beyond them its connection is cut."""
 LINGER_S = 5.0  # how long a peer may take to close, once we have
 
+TLS_HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
+"""A fatal alert, in the clear (RFC 8446 §6)."""
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER for no time: a close is a reset."""
+
 OnData = Callable[[bytes, int, bool], None]  # data, arrival in CLOCK_MONOTONIC ns, whether the kernel stamped it
 
 
 class ServerStream:
-    """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket."""
+    """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket.
+
+    `on_hello` is called when the first bytes of a TLS connection have come, before they are read.
+    """
 
     def __init__(
         self,
@@ -32,9 +41,12 @@ class ServerStream:
         tls: ssl.SSLContext | None,
         on_data: OnData,
         on_end: Callable[[], None],
+        on_hello: Callable[[], None] | None = None,
     ) -> None:
         self._loop, self._sock, self._on_data, self._on_end = loop, sock, on_data, on_end
         self._tls = _Tls(tls) if tls else None
+        self._on_hello = on_hello if tls else None
+        self._paused = self._deaf = False
         self._backlog = bytearray()
         self._finishing = False
         self._shut = False
@@ -58,6 +70,34 @@ class ServerStream:
             self._send(self._tls.goodbye())
         self._shut_when_sent()
 
+    def pause(self) -> None:
+        """Read nothing until `resume`."""
+        if self._open and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._sock)
+
+    def resume(self) -> None:
+        if self._open and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._sock, self._readable)
+
+    def turn_deaf(self) -> None:
+        """Pass over all that comes from now on, but its end."""
+        self._deaf = True
+
+    def reset(self) -> None:
+        """Let TCP reset the connection, once the caller is through with its work."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.turn_deaf()
+        self._loop.call_soon(self.end)
+
+    def fail_tls(self) -> None:
+        """Say that the handshake failed, and close."""
+        self.turn_deaf()
+        self._tls = None
+        self.write(TLS_HANDSHAKE_FAILURE)
+        self.finish()
+
     def end(self) -> None:
         """Close now."""
         if not self._open:
@@ -71,6 +111,11 @@ class ServerStream:
         self._on_end()
 
     def _readable(self) -> None:
+        if self._on_hello is not None:
+            on_hello, self._on_hello = self._on_hello, None
+            on_hello()
+            if self._paused:
+                return
         try:
             data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -79,6 +124,8 @@ class ServerStream:
             data, ancillary = b"", []
         if not data:
             self.end()
+            return
+        if self._deaf:
             return
         stamp_ns = arrival_ns(ancillary)
         at_ns = monotonic_ns() if stamp_ns is None else stamp_ns

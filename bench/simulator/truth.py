@@ -28,6 +28,12 @@ Refused:   at      when the upgrade was asked for
            d       "refused"
            status  the HTTP status, or the close code behind an error event
            code    that of the error
+Fault:     at      when it struck
+           d       "fault"
+           t       its kind
+           p       its place
+           n       the connection, counted from 1 in the order in which they came; with workers, of its worker
+           s, r    session and response, where there were any by then, or null
 Received:  s       as above
            d       "in"
            t       type of the event; invalid_json and invalid_event for what is none
@@ -61,6 +67,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.lateness import Tally
+from bench.simulator.trouble import StruckFault
 from bench.simulator.wire import Outgoing, json_string
 from bench.units import NS_PER_MS
 
@@ -103,6 +110,11 @@ class TruthLog:
 
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write({"d": "refused", "at": at_ns, "status": status, "code": code})
+
+    def struck(self, struck: StruckFault) -> None:
+        fault = struck.fault
+        line = {"s": struck.session_id, "d": "fault", "t": fault.kind, "p": fault.at, "at": struck.at_ns}
+        self._write(line | {"n": struck.connection, "r": struck.response_id})
 
     def ended(self, tally: Tally) -> None:
         late = tally.lateness

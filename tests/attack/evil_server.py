@@ -1,4 +1,6 @@
-"""A server that does whatever a client would rather not meet: the path of the URL names the behaviour.
+"""A server that sends what no service would, to whom it wants to hurt: the path of the URL names the behaviour.
+
+How a service fails is the simulator's to show (`tests/faults`): here are nonsense, floods and endless things.
 
     python -m tests.attack.evil_server        prints its port, and serves until it is killed
 
@@ -171,11 +173,6 @@ class Wire:
 # The handshake.
 
 
-@evil("timeout:upgrade")
-def never_answers(wire: Wire) -> None:
-    wire.wait()
-
-
 @evil("refused:upgrade")
 def closes_at_once(wire: Wire) -> None:
     pass
@@ -288,12 +285,6 @@ def another_protocol(wire: Wire) -> None:
 def garbage_after_the_upgrade(wire: Wire) -> None:
     wire.accept()
     wire.send(b"\xff" * 10_000)
-
-
-@evil("timeout:session")
-def no_greeting(wire: Wire) -> None:
-    wire.accept()
-    wire.wait()
 
 
 @evil("timeout:session")
@@ -459,12 +450,6 @@ def drips_its_message(wire: Wire) -> None:
         wire.send(b" ")
 
 
-@evil("timeout:first_delta")
-def silence(wire: Wire) -> None:
-    wire.greet()
-    wire.wait()
-
-
 @evil("protocol:frame")
 def a_close_code_that_nobody_may_send(wire: Wire) -> None:
     wire.greet()
@@ -483,30 +468,11 @@ def a_close_reason_that_is_no_text(wire: Wire) -> None:
     wire.send(frame(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE))
 
 
-@evil("closed:1009")
-def says_that_we_sent_too_much(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(struct.pack("!H", 1009), CLOSE))
-
-
 @evil("closed:1000")
 def goes_on_after_its_goodbye(wire: Wire) -> None:
     wire.greet()
     wire.send(frame(struct.pack("!H", 1000), CLOSE))
     wire.flood(frame(delta()) * MANY)
-
-
-@evil("closed:1006")
-def closes_its_half(wire: Wire) -> None:
-    wire.greet()
-    wire.sock.shutdown(socket.SHUT_WR)
-    wire.wait()
-
-
-@evil("closed:1006")
-def resets(wire: Wire) -> None:
-    wire.greet()
-    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 @evil("closed:1006")
@@ -558,12 +524,6 @@ def ten_thousand_events_that_nobody_knows(wire: Wire) -> None:
     for number in range(100):
         wire.say(*(event(f"response.{'x' * 1_000}.{number}_{place}", response_id="r1") for place in range(100)))
     wire.reply()
-
-
-@evil("protocol:json")
-def no_json(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b"\x00\x1b[2J nonsense")
 
 
 @evil("protocol:json")
@@ -688,21 +648,9 @@ def an_answer_to_somebody_else(wire: Wire) -> None:
 
 
 @evil("protocol:base64")
-def audio_that_is_no_base64(wire: Wire) -> None:
-    wire.greet()
-    wire.say(created(), delta(audio="!" * 16))
-
-
-@evil("protocol:base64")
 def audio_of_half_a_sample_and_no_more(wire: Wire) -> None:
     wire.greet()
     wire.say(created(), delta(audio="AAA"))
-
-
-@evil("protocol:dialect")
-def the_other_dialect(wire: Wire) -> None:
-    wire.greet()
-    wire.say(created(), event("response.audio.delta", response_id="r1", delta=AUDIO))
 
 
 def _quietly(act: Callable[[], object]) -> None:

@@ -12,23 +12,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import gevent
 import pytest
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.connect import connected
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.timeline import Timeline
 from bench.outcomes import outcome_class
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
-from bench.protocol.openai_ga import GA
-from bench.run import folder as files
-from bench.run.recorder import Labels, Recorder, SessionRecord
-from bench.run.spool import spool_of
-from bench.session import Session
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
@@ -36,6 +27,7 @@ from bench.transport import tcp, websocket
 from reports.summary.outcomes import meaning
 from tests.attack.evil_server import BEHAVIOURS, evil_server
 from tests.helpers import build_script, resolve_target, say
+from tests.played_session import played, rows
 from tests.simulator_process import Ready, quick_simulator
 
 GUARD_S = 60  # against a hang; nothing is measured by it
@@ -77,39 +69,9 @@ def limits_for(outcome: str) -> Limits:
     return Limits(**({} if stage == outcome else {stage: SHORT_S}))
 
 
-def played(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
-    """A session of one turn, recorded as in a run."""
-    (folder / "spool").mkdir(parents=True)
-    recorder = Recorder(spool_of(folder, 0), utc_ns())
-    script = build_script(say(), limits=limits)
-    record = recorder.session(Labels("s", target.label, "scenario", "script"))
-    listener = Recorded(record)
-    timeline = Timeline(monotonic_ns(), 1, limits, GA)
-    transport = connected(Dialer(target, Keyring([target])), limits, timeline, record.connected)
-    if transport is not None:
-        Session(script, transport, timeline, listener, lambda: False).play()
-    session = timeline.session()
-    record.session_ended(session)
-    recorder.close()
-    return session, listener.turns
-
-
-class Recorded:
-    """A listener that records a session, and remembers its turns."""
-
-    def __init__(self, record: SessionRecord) -> None:
-        self._record = record
-        self.received, self.received_deltas = record.received, record.received_deltas
-        self.sent, self.turn_began = record.sent, record.turn_began
-        self.turns: list[TurnObservation] = []
-
-    def turn_ended(self, turn: TurnObservation) -> None:
-        self._record.turn_ended(turn)
-        self.turns.append(turn)
-
-
-def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
-    return [row for batch in files.spooled_batches(folder, table) for row in batch.to_pylist()]
+def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
+    """A session of one turn."""
+    return played(Dialer(target, Keyring([target])), build_script(say(), limits=limits), folder)
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -124,10 +86,10 @@ def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_oth
     good = resolve_target({}, url=simulator.urls["ga"])
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    attacked = gevent.spawn(played, bad, tmp_path / "attacked", limits_for(outcome))
+    attacked = gevent.spawn(talk, bad, tmp_path / "attacked", limits_for(outcome))
     neighbours = []
     while not (neighbours and attacked.ready()):
-        neighbours.append(played(good, tmp_path / f"neighbour_{len(neighbours)}", Limits()))
+        neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", Limits()))
     session, turns = attacked.get()
 
     ends = turns[0] if turns else session

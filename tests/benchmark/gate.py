@@ -114,7 +114,7 @@ def two_services(
         for place, (name, p50_ms) in enumerate((("before", P50_MS), ("after", candidate_p50_ms))):
             (folder / name).mkdir()
             options = ["--speed", SPEED, "--ttfa-p50-ms", str(p50_ms), "--seed", str(1000 * (place + 1) + seed)]
-            options += ["--refuse", "no_deployment"] if refused else []
+            options += ["--fault", "no_deployment"] if refused else []
             ready[name] = stack.enter_context(quick_simulator(folder / name, *options, more=more))
         yield ready
 

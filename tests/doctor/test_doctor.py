@@ -120,7 +120,7 @@ def test_each_way_of_refusing_is_explained(tmp_path: Path) -> None:
     with ExitStack() as open_simulators:
         entries = ["targets:"]
         for refusal, (dialect, _, _) in REFUSALS.items():
-            ready = open_simulators.enter_context(quick_simulator(tmp_path, "--key", KEY, "--refuse", refusal))
+            ready = open_simulators.enter_context(quick_simulator(tmp_path, "--key", KEY, "--fault", refusal))
             entries.append(f"  {refusal}: {{url: '{ready.urls[dialect]}', key_env: KEY}}")
         file.write_text("\n".join(entries))
         shown = doctor("--target-file", file, "--targets", ",".join(REFUSALS), "--json")
@@ -135,7 +135,7 @@ def test_each_way_of_refusing_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_session_that_ends_before_its_turn_does_is_explained(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--refuse", "session_expired", more="expires_after_s: 0.01\n") as ready:
+    with quick_simulator(tmp_path, more="expires_after_s: 0.01\n") as ready:
         shown = doctor("--url", ready.urls["ga"], "--json")
     (failed,) = (finding for finding in findings(shown).values() if finding["state"] == "failed")
 

@@ -72,7 +72,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
 
 
 def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "8", "--identity-fault", "500:2-2") as ready:
+    with quick_simulator(tmp_path, "--token-life", "8", "--fault", "identity_500,requests=2") as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "36", *FOUR_A_SECOND)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
 
@@ -113,7 +113,7 @@ def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
 def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tuple[str, ...], tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "8", "--identity-fault", "500") as ready:
+    with quick_simulator(tmp_path, "--token-life", "8", "--fault", "identity_500") as ready:
         options = ("--auth", "managed_identity", *processes)
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **keyless(ready))
 
@@ -126,7 +126,7 @@ def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tupl
 
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
 def test_a_run_that_is_over_before_it_is_signed_in_says_so(processes: tuple[str, ...], tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "30", "--identity-fault", "slow") as ready:
+    with quick_simulator(tmp_path, "--token-life", "30", "--fault", "identity_slow") as ready:
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "-t", "4s", *processes, **keyless(ready))
 
     (line,) = lines_of(ended)
@@ -136,7 +136,7 @@ def test_a_run_that_is_over_before_it_is_signed_in_says_so(processes: tuple[str,
 
 
 def test_workers_that_are_not_signed_in_when_the_run_ends_are_told_of(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60", "--identity-fault", "slow:2") as ready:
+    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_slow,requests=2") as ready:
         load = ("-u", "2", "-r", "2", "-t", "5s", "--processes", "2")
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
 

@@ -308,6 +308,17 @@ def test_a_reply_that_was_not_announced_must_be_done_within_the_limit_from_its_f
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:done", 2_500)
+    assert turn.detail == "response.done did not come within the limit done of 2 s"
+
+
+def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
+    talk = Talk(first_delta=3.0, next_delta=1.0)
+    talk.ask(0)
+    talk.hear(500, created("r1"), delta(GA, "audio", "r1"))
+    talk.hear(500, message("response.output_item.done", response_id="r1", item={"id": "item_of_r1", "type": "message"}))
+
+    missing = "neither another item nor response.done came within the limit first_delta of 3 s"
+    assert talk.timeline.deadline() == (at(3_500), "timeout:first_delta", missing)
 
 
 def test_an_expired_session_stays_expired_when_its_close_follows() -> None:

@@ -49,3 +49,14 @@ def test_a_series_is_asked_for_its_next_step_only_when_the_one_before_was_taken(
         said.append(str(due))
 
     assert seen == ["", "1", "1 2"]
+
+
+def test_one_who_stops_in_between_takes_the_rest_another_time() -> None:
+    agenda: Agenda[str] = Agenda()
+    agenda.add([(10, "a"), (20, "b")])
+    for _, step in agenda.take(30):
+        assert step == "a"
+        break
+
+    assert agenda.next_due_ns() == 20
+    assert list(agenda.take(30)) == [(20, "b")]

@@ -60,7 +60,7 @@ def fetch_token(ready: Ready, header: str | None = None) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["no_role", "throttled"])
 def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path, name: str) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--refuse", name, "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--fault", name, "--truth", str(truth)) as ready:
         response = refused(ready.urls["ga"])
 
     wanted = AZURE[name]
@@ -72,15 +72,16 @@ def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path
     assert response.headers["x-rtbench-simulator"] == "1"
     assert response.headers.get("retry-after") == ("2" if name == "throttled" else None)
     assert response.headers.get("retry-after-ms") == ("2000" if name == "throttled" else None)
-    assert f"Azure addresses refuse with {name}" in ready.output
-    assert "0 sessions, 1 refused" in ready.output
-    _, line, _ = read_truth(truth)
+    assert f"fault          {name}\n" in ready.output
+    assert "0 sessions, 1 refused, 1 faults" in ready.output
+    _, fault, line, _ = read_truth(truth)
+    assert (fault["d"], fault["t"], fault["p"], fault["n"], fault["s"]) == ("fault", name, "upgrade", 1, None)
     assert (line["d"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
 
 
 def test_openais_refusals_come_after_the_upgrade(tmp_path: Path) -> None:
     with (
-        quick_simulator(tmp_path, more="refuse: model_not_found\n") as ready,
+        quick_simulator(tmp_path, more="faults: [{kind: model_not_found}]\n") as ready,
         connect(ready.urls["openai"]) as client,
     ):
         error = receive(client)["error"]
@@ -95,9 +96,7 @@ def test_openais_refusals_come_after_the_upgrade(tmp_path: Path) -> None:
 def test_a_session_that_lasted_too_long_is_told_so_and_closed(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     with (
-        quick_simulator(
-            tmp_path, "--refuse", "session_expired", "--truth", str(truth), more="expires_after_s: 0.05\n"
-        ) as ready,
+        quick_simulator(tmp_path, "--truth", str(truth), more="expires_after_s: 0.05\n") as ready,
         connect(ready.urls["ga"]) as client,
     ):
         created, expired = receive(client), receive(client)
@@ -175,7 +174,7 @@ def test_a_token_that_has_expired_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_identity_endpoint_asks_for_its_header_and_fails_on_demand(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60", "--identity-fault", "500:2") as ready:
+    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_500,requests=2") as ready:
         assert fetch_token(ready)["token_type"] == "Bearer"
         with pytest.raises(urllib.error.HTTPError, match="500"):
             fetch_token(ready)
@@ -185,7 +184,7 @@ def test_the_identity_endpoint_asks_for_its_header_and_fails_on_demand(tmp_path:
 
 
 def test_a_request_for_a_token_that_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60", "--identity-fault", "slow") as ready:
+    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_slow") as ready:
         assert ready.identity is not None
         port = int(ready.identity["endpoint"].rsplit(":", 1)[1].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=GUARD_S) as sock:
@@ -292,12 +291,11 @@ def test_urls_name_a_host_that_clients_can_reach(host: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (
-            {"refuse": "nobody"},
-            "--refuse nobody: no such refusal; there are Azure's api_version, .*OpenAI's invalid_api",
-        ),
-        ({"identity_fault": "500"}, "goes with --token-life"),
-        ({"identity_fault": "501", "token_life": 5.0}, "--identity-fault 501"),
+        ({"fault": ["nobody"]}, "--fault nobody: kind must be refused, reset, .*throttled"),
+        ({"fault": ["close", "reset,at=nowhere"]}, "--fault reset,at=nowhere: at must be tcp, tls"),
+        ({"fault": ["close,1011"]}, "--fault close,1011: '1011' is no KEY=VALUE"),
+        ({"fault": ["identity_500"]}, "the fault identity_500 goes with --token-life"),
+        ({"fault": ["tls_alert"]}, "the fault tls_alert goes with --tls"),
     ],
 )
 def test_what_cannot_be_done_is_a_usage_error(options: dict[str, Any], words: str) -> None:

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from bench.simulator.handshake import Accepted, Door, judge
+from bench.simulator.handshake import Accepted, Door, is_openai, judge
 from bench.simulator.refusals import AZURE, RefusedUpgrade
 from bench.simulator.refusals import OPENAI as COMPLAINTS
 from bench.simulator.tokens import TokenIssuer
@@ -198,7 +198,7 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA])
 def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -> None:
-    verdict = judge(target, {"api-key": KEY}, Door(KEY, refuse=name), NOW_S)
+    verdict = judge(target, {"api-key": KEY}, Door(KEY), NOW_S, AZURE[name])
 
     assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == status
@@ -218,19 +218,16 @@ def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -
     ],
 )
 def test_openai_complains_by_name(name: str, close_code: int) -> None:
-    verdict = judge(OPENAI, {}, Door(refuse=name), NOW_S)
+    verdict = judge(OPENAI, {}, Door(), NOW_S, COMPLAINTS[name])
 
     assert isinstance(verdict, Accepted)
     assert verdict.complaint is not None
     assert (verdict.complaint.code, verdict.complaint.close_code) == (name, close_code)
 
 
-@pytest.mark.parametrize("name", [*AZURE, *COMPLAINTS])
-def test_a_refusal_of_one_service_leaves_the_other_alone(name: str) -> None:
-    verdict = judge(OPENAI if name in AZURE else GA, {}, Door(refuse=name), NOW_S)
-
-    assert isinstance(verdict, Accepted)
-    assert verdict.complaint is None
+@pytest.mark.parametrize(("target", "openai"), [(OPENAI, True), ("/v1/realtime/?model=m", True), (GA, False)])
+def test_an_address_says_whose_it_is(target: str, openai: bool) -> None:
+    assert is_openai(target) is openai
 
 
 @pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])

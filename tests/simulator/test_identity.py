@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
-from bench.errors import UsageError
-from bench.simulator.identity import SLOW_S, Fault, Identity, TokenAnswer, parse_fault
+from bench.simulator.faults import read_line
+from bench.simulator.identity import Identity, TokenAnswer
 from bench.simulator.tokens import TokenIssuer
 
 SECRET = "header-secret"
@@ -17,9 +17,9 @@ TARGET = f"/msi/token?api-version=2019-08-01&resource={RESOURCE}"
 NOW_S = 1_800_000_000.0
 
 
-def endpoint(fault: Fault | None = None) -> Identity:
+def endpoint(*faults: str) -> Identity:
     secrets = count()
-    return Identity(TokenIssuer(5, lambda: f"secret{next(secrets)}"), SECRET, fault)
+    return Identity(TokenIssuer(5, lambda: f"secret{next(secrets)}"), SECRET, [read_line(fault) for fault in faults])
 
 
 def ask(identity: Identity, target: str = TARGET, secret: str = SECRET, method: str = "GET") -> TokenAnswer:
@@ -58,13 +58,13 @@ def test_what_is_no_request_for_a_token_gets_none(target: str, secret: str, meth
 
 
 def test_a_fault_strikes_only_the_requests_that_it_names() -> None:
-    identity = endpoint(Fault("500", 2, 3))
+    identity = endpoint("identity_500,requests=2-3", "failed")
 
     assert [ask(identity).status for _ in range(5)] == [200, 500, 500, 200, 200]
 
 
 def test_garbage_is_no_json() -> None:
-    said = ask(endpoint(Fault("garbage")))
+    said = ask(endpoint("identity_garbage"))
 
     assert said.status == 200
     with pytest.raises(json.JSONDecodeError):
@@ -72,27 +72,16 @@ def test_garbage_is_no_json() -> None:
 
 
 def test_a_slow_answer_holds_a_token_that_is_fresh_when_it_comes() -> None:
-    said = ask(endpoint(Fault("slow")))
+    said = ask(endpoint("identity_slow"))
 
-    assert said.delay_s == SLOW_S
-    assert json.loads(said.body)["expires_on"] == str(int(NOW_S + SLOW_S) + 5)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("500", Fault("500", 1, None)),
-        ("slow:3", Fault("slow", 3, 3)),
-        ("garbage:2-6", Fault("garbage", 2, 6)),
-    ],
-)
-def test_a_fault_is_named_with_its_requests(text: str, fault: Fault) -> None:
-    assert parse_fault(text) == fault
+    assert said.delay_s == 10
+    assert json.loads(said.body)["expires_on"] == str(int(NOW_S) + 10 + 5)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "404", "500:", "500:0", "500:2-", "500:-6", "500:x", "500:2-6-7", ":2", "500:6-2"]
-)
-def test_a_fault_that_means_nothing_is_told(text: str) -> None:
-    with pytest.raises(UsageError, match="--identity-fault"):
-        parse_fault(text)
+def test_a_share_of_the_requests_is_drawn_by_the_seed() -> None:
+    struck = [
+        [ask(identity).status for _ in range(50)] for identity in (endpoint("identity_500,share=0.5") for _ in "12")
+    ]
+
+    assert struck[0] == struck[1]
+    assert 10 < struck[0].count(500) < 40

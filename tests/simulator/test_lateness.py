@@ -12,8 +12,8 @@ def late(*late_ns: int) -> LatenessCounts:
     return lateness
 
 
-def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0) -> Tally:
-    return Tally(sessions, refused, 0.5, lateness)
+def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> Tally:
+    return Tally(sessions, refused, struck, 0.5, lateness)
 
 
 def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:
@@ -34,9 +34,9 @@ def test_an_idle_simulator_was_not_late() -> None:
 
 
 def test_what_workers_served_is_added_up_and_the_latest_of_them_is_named() -> None:
-    words = summary([served(late(0, 0), sessions=2, refused=1), served(late(3_000_000), sessions=3)])
+    words = summary([served(late(0, 0), sessions=2, refused=1, struck=4), served(late(3_000_000), sessions=3)])
 
-    assert words.startswith("SIMULATED: 5 sessions, 1 refused, 3 events sent")
+    assert words.startswith("SIMULATED: 5 sessions, 1 refused, 4 faults, 3 events sent")
     assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (of 2 workers the latest: p99 ≤ 3.1 ms), max 3.0 ms" in words
 
 

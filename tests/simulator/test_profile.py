@@ -10,6 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.simulator.drift import DelayDrift
+from bench.simulator.faults import Fault, Reach
 from bench.simulator.profile import (
     AnswerParts,
     FunctionCalls,
@@ -54,8 +55,16 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("- 1\n", 1, "the profile must be made of `key: value`, not a list"),
         ("", 1, "the profile must be made of `key: value`, not nothing"),
         ("speed: [\n", 2, "not YAML"),
-        ("refuse: sometimes\n", 1, "refuse must be api_version"),
-        ("refuse: [throttled]\n", 1, "refuse must be api_version"),
+        ("faults: close\n", 1, 'faults must be a list, not the text "close"'),
+        ("faults: [close]\n", 1, "faults must be made of `key: value`"),
+        ("faults:\n  - at: tls\n", 2, "faults needs `kind`"),
+        ("faults:\n  - kind: close\n  - kind: sometimes\n", 3, "kind must be refused, reset, silence"),
+        ("faults:\n  - kind: close\n    at: tls\n", 3, "at must be session, settings"),
+        ("faults:\n  - {kind: close, cod: 1}\n", 2, "did you mean code?"),
+        ("faults:\n  - kind: close\n    code: 1005\n", 3, "code must be a close code that may be sent"),
+        ("faults:\n  - kind: http\n    status: 599\n", 3, "status must be a status that HTTP has"),
+        ("faults:\n  - kind: reset\n    at: tls\n    responses: 2\n", 4, "responses goes with a place that responses"),
+        ("faults:\n  - kind: reset\n    sessions: 1.5-2\n", 3, "sessions must be as in 3, 2-6 or 4-"),
         ("limits: 5\n", 1, "limits must be made of `key: value`, not 5; allowed: connections_per_min"),
         ("limits:\n  requests_per_min: 1\n  tokens_per_min: 0\n", 3, "tokens_per_min must be a whole number"),
         ("limits:\n  tokens_per_hour: 1\n", 2, "unknown key 'tokens_per_hour'"),
@@ -107,16 +116,17 @@ def test_equal_quantiles_make_a_delay_constant() -> None:
     assert LogNormal(40, 40).draw_ns(np.random.default_rng(1)) == 40_000_000
 
 
-def test_a_profile_says_what_is_refused_limited_and_drifting(tmp_path: Path) -> None:
+def test_a_profile_says_what_goes_wrong_is_limited_and_drifts(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(
-        "refuse: throttled\nexpires_after_s: 2.5\nlimits: {tokens_per_min: 6000}\n"
+        "faults: [{kind: throttled, sessions: 2-6, share: 0.5}]\nexpires_after_s: 2.5\nlimits: {tokens_per_min: 6000}\n"
         "drift: {sd: 0.2, time_constant_s: 30, seed: 4}\n"
     )
 
     profile = load_profile(path)
 
-    assert (profile.refuse, profile.session_cap_s) == ("throttled", 2.5)
+    assert profile.faults == (Fault("throttled", "upgrade", share=0.5, sessions=Reach(2, 6)),)
+    assert profile.expires_after_s == 2.5
     assert profile.limits == QuotaLimits(tokens_per_min=6000)
     assert profile.drift == DelayDrift(0.2, 30, 4)
 
@@ -147,16 +157,10 @@ def test_the_default_profile_calls_once_and_answers_in_one_part() -> None:
     assert profile.context.ns(100_000, 50_000) == 0
 
 
-@pytest.mark.parametrize(
-    ("refuse", "expires_after_s", "cap_s"),
-    [(None, None, 3600), ("session_expired", None, 0.5), ("session_expired", 4.0, 4.0), ("throttled", None, 3600)],
-)
-def test_a_session_lasts_an_hour_unless_it_is_said_otherwise(
-    refuse: str | None, expires_after_s: float | None, cap_s: float
-) -> None:
-    profile = replace(default_profile(), expires_after_s=expires_after_s).adjusted(refuse=refuse)
+def test_faults_of_the_command_line_come_on_top_of_the_profile_s() -> None:
+    profile = replace(default_profile(), faults=(Fault("reset", "tcp"),)).adjusted(faults=[Fault("close", "done")])
 
-    assert profile.session_cap_s == cap_s
+    assert [fault.kind for fault in profile.faults] == ["reset", "close"]
 
 
 def test_another_median_keeps_the_relative_spread() -> None:

@@ -29,7 +29,7 @@ def written(path: Path) -> Path:
     truncated = EventReceipt("conversation.item.truncate", None, item_id="item_1", audio_end_ms=0)
     log.received("sess_1", truncated, 96, True)
     log.received("sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), 97, True)
-    log.ended(Tally(1, 0, 1.25, late(0, 2_000_000)))
+    log.ended(Tally(1, 0, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path
 

@@ -1,0 +1,131 @@
+"""Garbles single events, as faults want it: what was to be handed over, and what is instead. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from bench.simulator.deeds import Deed, HandOver, HandOverPart, HoldStill
+from bench.simulator.faults import Fault
+from bench.simulator.wire import GA, PREVIEW, Outgoing, error_fields, event_bytes, text_frame
+from bench.units import NS_PER_MS
+
+DRIP_MS = 10
+FINAL, TEXT, BINARY, PING = 0x80, 0x01, 0x02, 0x09
+MIB = 1 << 20
+SPELLINGS = {
+    f'"type":"{one}.'.encode(): f'"type":"{other}.'.encode()
+    for names, others in ((PREVIEW, GA), (GA, PREVIEW))
+    for one, other in zip(names[:3], others[:3], strict=True)
+}
+
+Garble = Callable[[Fault, HandOver], Iterator[Deed]]
+
+
+def _missing(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    return iter(())
+
+
+def _doubled(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    yield given
+    yield given
+
+
+def ahead(fault: Fault, event: Outgoing) -> HandOver | None:
+    """The event that comes ahead of another one because of a fault; None: none does."""
+    if fault.kind == "error":
+        return _error(str(fault.code), event)
+    if fault.kind == "unknown":
+        return _another("response.nobody_knows", {"response_id": event.response_id}, event)
+    return None
+
+
+def _error(code: str, event: Outgoing) -> HandOver:
+    fields = error_fields(code, f"The simulator was asked for the error {code}.")
+    fields["error"]["type"] = "server_error" if code == "server_error" else "invalid_request_error"
+    return _another("error", fields, event)
+
+
+def _another(event_type: str, fields: dict[str, Any], event: Outgoing) -> HandOver:
+    """Another event at the same instant, from which its id is made."""
+    body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
+    return HandOver(Outgoing(event.due_ns, event_type, body, event.response_id))
+
+
+def _bad_json(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    body = given.event.body
+    yield _with_body(given, body[: len(body) // 2])
+
+
+def _bad_base64(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    yield _with_body(given, given.event.body.replace(b'"delta":"', b'"delta":"!', 1))
+
+
+def _other_dialect(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    body = given.event.body
+    yield _with_body(given, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
+
+
+def _huge(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    body = given.event.body
+    padded = body[:-1] + b',"padding":"'
+    yield _with_body(given, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
+
+
+def _binary(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    yield HandOver(given.event, _frame(FINAL | BINARY, given.event.body))
+
+
+def _fragmented(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    body = given.event.body
+    third = len(body) // 3
+    first, second, rest = body[:third], body[third : 2 * third], body[2 * third :]
+    ping = _frame(FINAL | PING, b"between")
+    frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, rest))
+    yield HandOver(given.event, b"".join(frames))
+
+
+def _drip(fault: Fault, given: HandOver) -> Iterator[Deed]:
+    frame = given.frame or text_frame(given.event.body)
+    size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
+    last = (len(frame) - 1) // size * size
+    for begin in range(0, last, size):
+        yield HandOverPart(frame[begin : begin + size])
+        yield HoldStill(DRIP_MS * NS_PER_MS)
+    yield HandOver(given.event, frame[last:])
+
+
+GARBLES: dict[str, Garble] = {
+    "missing": _missing,
+    "doubled": _doubled,
+    "bad_json": _bad_json,
+    "bad_base64": _bad_base64,
+    "other_dialect": _other_dialect,
+    "huge": _huge,
+    "binary": _binary,
+    "fragmented": _fragmented,
+    "drip": _drip,
+}
+
+
+def without_audio_tokens(event: Outgoing) -> Outgoing:
+    """A response.done that bills no audio."""
+    fields = msgspec.json.decode(event.body)
+    usage = fields["response"]["usage"]
+    audio = usage["output_token_details"]["audio_tokens"]
+    usage["output_token_details"]["audio_tokens"] = 0
+    usage["output_tokens"] -= audio
+    usage["total_tokens"] -= audio
+    return structs.replace(event, body=msgspec.json.encode(fields))
+
+
+def _with_body(given: HandOver, body: bytes) -> HandOver:
+    return HandOver(structs.replace(given.event, body=body))
+
+
+def _frame(head: int, body: bytes) -> bytes:
+    """An unmasked frame with this first byte."""
+    return bytes([head]) + text_frame(body)[1:]

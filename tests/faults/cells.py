@@ -1,0 +1,112 @@
+"""What comes of each fault, wherever it strikes: parameters of a test, and the table of docs/faults.md.
+
+Both dialects and both transports come to the same, so a cell is named once. Its faults strike the first response alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bench.simulator.faults import EVERYWHERE, KINDS
+from bench.simulator.refusals import AZURE, OPENAI
+
+BEFORE = "tcp tls upgrade"
+OPENING = "session settings"
+TURN = "input speech response first_delta next_delta done"
+EVENTS = "session settings speech response first_delta next_delta done"
+
+
+class FaultCase(NamedTuple):
+    """A fault, without its place; what comes of it, by the places that come to the same."""
+
+    fault: str
+    outcomes: dict[str, str]
+    with_it: str = ""
+    """Another fault that strikes as well."""
+    note: str = ""
+
+
+class FaultCell(NamedTuple):
+    """A fault at one place. `outcomes`: that of the turn, or of the session where none was begun; any one of them."""
+
+    faults: tuple[str, ...]
+    place: str
+    outcomes: tuple[str, ...]
+    openai: bool
+
+    def __str__(self) -> str:
+        return " ".join(self.faults)
+
+    @property
+    def outcome(self) -> str:
+        return self.outcomes[0]
+
+
+CASES = (
+    FaultCase("reset", {"tcp": "refused:tcp or refused:upgrade or refused:tls", "tls": "refused:tls",
+                        "upgrade": "refused:upgrade", f"{OPENING} {TURN}": "closed:1006"},
+              note="at `tcp` by how far the client has come when it notices"),
+    FaultCase("silence", {"tcp": "timeout:upgrade or timeout:tls", "tls": "timeout:tls", "upgrade": "timeout:upgrade",
+                          OPENING: "timeout:session", "speech": "timeout:speech",
+                          "input response first_delta done": "timeout:first_delta", "next_delta": "timeout:next_delta"},
+              note="at `tcp` it is the TLS handshake, where there is one; before `done` no message is under way"),
+    FaultCase("silence,for_s=0.1", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
+    FaultCase("freeze,for_s=0.05", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
+    FaultCase("tls_alert", {"tls": "refused:tls"}),
+    *(FaultCase(f"http,status={code}", {"upgrade": f"refused:{code}"}) for code in (302, 400, 403, 407, 502, 504)),
+    FaultCase("http,status=429", {"upgrade": "throttled:handshake"}),
+    *(
+        FaultCase(name, {"upgrade": "throttled:handshake" if refusal.status == 429 else f"refused:{refusal.status}"})
+        for name, refusal in AZURE.items()
+    ),
+    FaultCase("throttled,retry_after_s=0", {"upgrade": "throttled:handshake"}),
+    FaultCase("unavailable,retry_after_s=0", {"upgrade": "refused:503"}),
+    *(FaultCase(name, {"upgrade": f"refused:{name}"}) for name in OPENAI),
+    *(
+        FaultCase(f"close,code={code}", {f"{OPENING} {TURN}": f"closed:{code}"})
+        for code in (1000, 1001, 1006, 1008, 1009, 1011)
+    ),
+    FaultCase("session_expired", {f"{OPENING} {TURN}": "expired"}),
+    FaultCase("error,code=anything", {EVENTS: "ok"}, note="counted in `service_errors`"),
+    FaultCase("error", {OPENING: "ok", "first_delta next_delta done": "failed:server_error"},
+              note="where no turn is under way it is counted"),
+    FaultCase("error,code=rate_limit_exceeded", {OPENING: "ok", "first_delta next_delta": "throttled:error"}),
+    FaultCase("error,code=rate_limit_exceeded", {"session": "throttled:error"}, "close,at=session",
+              "the service closes behind it"),
+    FaultCase("error,code=model_not_found", {OPENING: "refused:model_not_found",
+                                             "response first_delta next_delta done": "failed:model_not_found"}),
+    FaultCase("failed", {"response first_delta next_delta": "failed:server_error"}),
+    FaultCase("failed,code=rate_limit_exceeded", {"response first_delta next_delta": "throttled:response"}),
+    FaultCase("incomplete", {"response first_delta next_delta": "incomplete:content_filter"}),
+    FaultCase("incomplete,reason=max_output_tokens", {"next_delta": "incomplete:max_output_tokens"}),
+    FaultCase("no_audio", {"response": "failed:no_audio"}),
+    FaultCase("endless", {"next_delta": "timeout:done"}),
+    FaultCase("burst", {"response first_delta next_delta": "ok"}),
+    FaultCase("drip", {EVENTS: "ok"}),
+    FaultCase("missing", {OPENING: "timeout:session", "speech": "timeout:speech", "done": "timeout:first_delta",
+                          "response first_delta next_delta": "ok"},
+              note="nothing on the wire tells that a delta is missing"),
+    FaultCase("missing,count=5", {"next_delta": "ok"}),
+    FaultCase("doubled", {EVENTS: "ok"}, note="nor that one came twice"),
+    FaultCase("swapped", {"response first_delta next_delta": "ok"}),
+    FaultCase("unknown", {EVENTS: "ok"}, note="counted in `unknown_events`"),
+    FaultCase("bad_json", {EVENTS: "protocol:json"}),
+    FaultCase("bad_base64", {"next_delta": "protocol:base64"}),
+    FaultCase("other_dialect", {"first_delta next_delta": "protocol:dialect"}),
+    FaultCase("binary", {EVENTS: "ok"}),
+    FaultCase("fragmented", {EVENTS: "ok"}),
+    FaultCase("huge", {EVENTS: "protocol:too_large"}),
+    FaultCase("huge,mib=15.9", {"first_delta": "ok"}),
+)  # fmt: skip
+
+
+def cells() -> Iterator[FaultCell]:
+    """Every cell of the table."""
+    for case in CASES:
+        kind = case.fault.partition(",")[0]
+        for places, outcome in case.outcomes.items():
+            for place in places.split():
+                at = f",at={place}" if len(KINDS[kind].places) > 1 else ""
+                faults = (case.fault + at, *filter(None, [case.with_it]))
+                yield FaultCell(faults, place, tuple(outcome.split(" or ")), kind in OPENAI)

@@ -1,0 +1,118 @@
+"""The tables of docs/faults.md: `python -m tests.faults.page` writes them (`make schema`).
+
+Kinds, places and keys are the simulator's own; outcomes are the parameters of `test_cells.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.shapes import Choice, Field
+from bench.simulator.faults import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
+from bench.simulator.refusals import AZURE, OPENAI
+from tests.faults.cells import CASES, FaultCase
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
+SECTION = "<!-- made: {} -->\n{}<!-- end -->"
+
+
+def tables() -> dict[str, str]:
+    """Each table by its name in the page."""
+    return {"kinds": _kinds(), "places": _places(), "when": _when(), "outcomes": _outcomes()}
+
+
+def written(page: str) -> str:
+    """The page with its tables made anew."""
+    for name, table in tables().items():
+        page = re.sub(SECTION.format(name, "(?s:.*?)"), lambda _, n=name, t=table: SECTION.format(n, t), page)
+    return page
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _kinds() -> str:
+    return _table(
+        ("kind", "what happens", "where", "its keys"),
+        ((names, kind.note, _where(kind), "; ".join(map(_key, kind.keys.items()))) for names, kind in _named_kinds()),
+    )
+
+
+def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
+    """Kinds by name; the refusals of a service are one, for docs/simulator.md has what each of them says."""
+    for name, kind in KINDS.items():
+        alike = next((each for each in (AZURE, OPENAI) if name in each), None)
+        if alike is None:
+            yield f"`{name}`", kind
+        elif name == next(iter(alike)):
+            note = (
+                "Azure refuses by HTTP" if alike is AZURE else "OpenAI refuses behind the upgrade: an `error`, a close"
+            )
+            yield ", ".join(f"`{each}`" for each in alike), replace(kind, note=note)
+
+
+def _where(kind: FaultKind) -> str:
+    """The places, and which one counts where none is named."""
+    default = f" ({kind.default})" if len(kind.places) > 1 else ""
+    return _gathered(kind.places) + default
+
+
+def _gathered(places: Sequence[str]) -> str:
+    """Places by one word, where there is one."""
+    for all_of_them, word in GATHERED.items():
+        if tuple(places) == all_of_them:
+            return word
+    return ", ".join(places)
+
+
+def _key(entry: tuple[str, Field[Any]]) -> str:
+    key, field = entry
+    words = f", {' or '.join(field.shape.words)}" if isinstance(field.shape, Choice) else ""
+    shown = f"{field.default:g}" if isinstance(field.default, int | float) else field.default
+    return f"`{key}`: {field.note}{words}" + ("" if shown is None else f" ({shown})")
+
+
+def _places() -> str:
+    return _table(("place", "what stands there"), ((f"`{place.name}`", place.note) for place in PLACES))
+
+
+def _when() -> str:
+    return _table(("key", "what it says"), ((f"`{key}`", field.note) for key, field in WHEN.items()))
+
+
+def _outcomes() -> str:
+    return _table(
+        ("fault", "where", "outcome"),
+        (
+            (_fault(case, place == 0), _gathered(places.split()), _outcome(case, outcome, place == 0))
+            for case in CASES
+            for place, (places, outcome) in enumerate(case.outcomes.items())
+        ),
+    )
+
+
+def _fault(case: FaultCase, first: bool) -> str:
+    if not first:
+        return ""
+    return f"`{case.fault}`" + (f" and `{case.with_it}`" if case.with_it else "")
+
+
+def _outcome(case: FaultCase, outcome: str, first: bool) -> str:
+    said = " or ".join(f"`{word}`" for word in outcome.split(" or "))
+    return said + (f"; {case.note}" if case.note and first else "")
+
+
+def main() -> None:
+    """Write the tables of the page."""
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

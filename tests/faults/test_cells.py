@@ -1,0 +1,179 @@
+"""Each fault, wherever it can strike, comes to the one outcome that docs/measures.md names, and nothing is lost.
+
+All faults of a place are had from one simulator, each by the session of its number; their sessions play at once, in
+both dialects. Where an outcome is a limit's, that limit is short and all others are long; nothing else here is measured
+by the clock.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import gevent
+import numpy as np
+import pytest
+
+from bench.limits import Limits
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.outcomes import outcome_class
+from bench.plan.audio import RATE_HZ, Pcm
+from bench.plan.frames import PreparedScript
+from bench.plan.speech import Speech
+from bench.plan.turns import WavTurn
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import TurnDetection
+from bench.simulator.faults import EVERYWHERE, KINDS, OF_RESPONSES, read_line
+from bench.simulator.truth import read_truth
+from bench.target.dial import Dialer
+from bench.target.tokens import Keyring
+from bench.transport import websocket
+from bench.transport.base import Phases
+from bench.transport.websocket import WebSocket
+from reports.summary.outcomes import meaning
+from tests.faults.cells import FaultCell, cells
+from tests.helpers import PLAIN, build_script, resolve_target, say
+from tests.played_session import played, rows
+from tests.simulator_process import Ready, quick_simulator
+
+GUARD_S = 60  # against a hang; nothing is measured by it
+SHORT_S = 0.4
+CELLS = list(cells())
+WAYS = [(place, tls) for place in EVERYWHERE for tls in (False, True) if tls or place != "tls"]
+LOUD = np.full(RATE_HZ * 3 // 10, 8_000, "<i2").tobytes()
+
+
+class Attempt(NamedTuple):
+    """A cell in a dialect; `url`: by its name in the ready file."""
+
+    cell: FaultCell
+    url: str
+    dialect: Dialect
+
+
+def attempts(place: str) -> list[Attempt]:
+    of_azure = (("ga", GA), ("preview", PREVIEW))
+    return [
+        Attempt(cell, *way)
+        for cell in CELLS
+        if cell.place == place
+        for way in ((("openai", GA),) if cell.openai else of_azure)
+    ]
+
+
+def options(place: str, tries: list[Attempt]) -> Iterator[str]:
+    """The faults of each attempt, for the session of its number."""
+    first = ",responses=1" if place in OF_RESPONSES else ""
+    for number, attempt in enumerate(tries, 1):
+        for fault in attempt.cell.faults:
+            yield from ("--fault", f"{fault},sessions={number}{first}")
+
+
+def script(attempt: Attempt) -> PreparedScript:
+    """Two turns; short is the limit that must end the first."""
+    stages = [outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes if outcome.startswith("timeout:")]
+    limits = Limits(**dict.fromkeys(stages, SHORT_S))
+    if attempt.cell.place != "speech":
+        return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
+    pcm = Pcm(Path("a.wav"), "loud", LOUD, Speech(0, len(LOUD) // 2))
+    steps = (WavTurn(label, (pcm,), 100, True, PLAIN) for label in ("one", "two"))
+    return build_script(*steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection())
+
+
+class Turnstile(Dialer):
+    """A dialer whose phases are seen from outside."""
+
+    phases: Phases | None = None
+
+    def open(self, limits: Limits, phases: Phases) -> WebSocket:
+        self.phases = phases
+        return super().open(limits, phases)
+
+    @property
+    def through(self) -> bool:
+        """Whether the simulator has it in its queue."""
+        return self.phases is not None and "tcp_done" in self.phases.instants
+
+
+Observed = tuple[SessionObservation, list[TurnObservation]]
+
+
+def all_played(ready: Ready, tries: list[Attempt], folder: Path) -> list[Observed]:
+    """The sessions of all attempts at once. They connect one after the other, so that each has its number."""
+    begun = []
+    for number, attempt in enumerate(tries, 1):
+        target = resolve_target({}, url=ready.urls[attempt.url], ca=ready.ca)
+        dialer = Turnstile(target, Keyring([target]))
+        begun.append(gevent.spawn(played, dialer, script(attempt), folder / str(number)))
+        while not (dialer.through or begun[-1].ready()):
+            gevent.sleep(0.001)
+    return [session.get() for session in begun]
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hang is ended from without the event loop; what a session waits for at its end is short."""
+    monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
+    monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
+
+    def hangs(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"nothing has ended this for {GUARD_S} s")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(GUARD_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(("place", "tls"), WAYS, ids=lambda way: {True: "tls", False: "plain"}.get(way, way))
+def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path) -> None:
+    tries, truth = attempts(place), tmp_path / "truth.jsonl"
+    given = ["--tls"] if tls else []
+    with quick_simulator(tmp_path, *given, *options(place, tries), "--truth", str(truth)) as ready:
+        observed = all_played(ready, tries, tmp_path)
+
+    came_to = {
+        (str(attempt.cell), attempt.url): (turns[0] if turns else session).outcome
+        for attempt, (session, turns) in zip(tries, observed, strict=True)
+    }
+    unlike = {key: outcome for key, outcome in came_to.items() if outcome not in cell_of(key[0]).outcomes}
+    assert not unlike
+    for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
+        nothing_is_lost(session, turns, tmp_path / str(number))
+        assert all(meaning(turn.outcome) or outcome_class(turn.outcome) == "good" for turn in (*turns, session)), (
+            attempt
+        )
+    assert "Traceback" not in ready.output
+    struck = {(line["n"], line["t"], line["p"]) for line in read_truth(truth) if line.get("d") == "fault"}
+    faults = ((number, read_line(fault)) for number, attempt in enumerate(tries, 1) for fault in attempt.cell.faults)
+    assert struck == {(number, fault.kind, fault.at) for number, fault in faults}
+
+
+def cell_of(name: str) -> FaultCell:
+    return next(cell for cell in CELLS if str(cell) == name)
+
+
+def nothing_is_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
+    """Each turn that began has its outcome and its row; the session goes on with the next one, or ends with it."""
+    outcomes = [turn.outcome for turn in turns]
+    assert session.turns_begun == session.turns_ended == len(turns)
+    assert [row["outcome"] for row in rows(folder, "turns")] == outcomes
+    assert [row["outcome"] for row in rows(folder, "sessions")] == [session.outcome]
+    if session.outcome == "ok":
+        assert outcomes[1:] == ["ok"], outcomes
+    else:
+        assert outcomes in ([], [session.outcome])
+
+
+def test_every_kind_is_tried_at_every_place_where_it_can_strike() -> None:
+    tried = {(fault.kind, fault.at) for cell in CELLS for fault in map(read_line, cell.faults)}
+    able = {(name, place) for name, kind in KINDS.items() for place in kind.places}
+
+    elsewhere = {(kind, place) for kind, place in able if kind == "refused" or place == "identity"}
+    assert able - elsewhere == tried

@@ -1,0 +1,53 @@
+"""Plays one session on its real transport, recorded as in a run, without Locust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.connect import connected
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.frames import PreparedScript
+from bench.run import folder as files
+from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.spool import spool_of
+from bench.session import Session
+from bench.target.dial import Dialer
+
+
+def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
+    """What is observed of a session, and of each of its turns. Rows of both are spooled in the folder."""
+    (folder / "spool").mkdir(parents=True)
+    recorder = Recorder(spool_of(folder, 0), utc_ns())
+    record = recorder.session(Labels("s", dialer.target.label, "scenario", "script"))
+    listener = Recorded(record)
+    given = {"service_responds": script.service_responds}
+    timeline = Timeline(monotonic_ns(), len(script.turns), script.limits, script.dialect, **given)
+    transport = connected(dialer, script.limits, timeline, record.connected)
+    if transport is not None:
+        Session(script, transport, timeline, listener, lambda: False).play()
+    session = timeline.session()
+    record.session_ended(session)
+    recorder.close()
+    return session, listener.turns
+
+
+class Recorded:
+    """A listener that records a session, and remembers its turns."""
+
+    def __init__(self, record: SessionRecord) -> None:
+        self._record = record
+        self.received, self.received_deltas = record.received, record.received_deltas
+        self.sent, self.turn_began = record.sent, record.turn_began
+        self.turns: list[TurnObservation] = []
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        self._record.turn_ended(turn)
+        self.turns.append(turn)
+
+
+def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
+    """The rows that were spooled."""
+    return [row for batch in files.spooled_batches(folder, table) for row in batch.to_pylist()]

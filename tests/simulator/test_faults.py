@@ -1,0 +1,108 @@
+"""A fault is read from a profile or from one line, which say the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.simulator.faults import KINDS, OF_RESPONSES, Fault, Reach, read_line
+from bench.simulator.profile import load_profile
+from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("close", Fault("close", "next_delta", code=1011)),
+        (
+            "close, at=session, code=1006, share=0.1, sessions=2-6",
+            Fault("close", "session", 0.1, Reach(2, 6), code=1006),
+        ),
+        ("silence,at=done,responses=3,for_s=2.5", Fault("silence", "done", responses=Reach(3, 3), for_s=2.5)),
+        ("reset,at=tcp,during_s=1.5-", Fault("reset", "tcp", during_s=Reach(1.5))),
+        ("refused,during_s=0-2", Fault("refused", "tcp", during_s=Reach(0, 2))),
+        ("missing,count=5", Fault("missing", "next_delta", count=5)),
+        ("identity_500,requests=2-", Fault("identity_500", "identity", requests=Reach(2))),
+        ("incomplete,reason=max_output_tokens", Fault("incomplete", "next_delta", reason="max_output_tokens")),
+    ],
+)
+def test_a_line_says_what_goes_wrong_where_and_when(line: str, fault: Fault) -> None:
+    assert read_line(line) == fault
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", 'kind must be refused, .*, not the text ""'),
+        ("closed", "kind must be refused"),
+        ("close,code", "'code' is no KEY=VALUE"),
+        ("close,cod=1011", "unknown key 'cod'; did you mean code"),
+        ("close,code=1005", "code must be a close code that may be sent"),
+        ("close,at=tls", "at must be session, settings"),
+        ("tls_alert,at=tls", "unknown key 'at'"),
+        ("http,status=599", "status must be a status that HTTP has"),
+        ("refused,share=0.5", "unknown key 'share'"),
+        ("reset,sessions=0", "sessions must be as in 3, 2-6 or 4-, counted from 1, not 0"),
+        ("reset,sessions=1.5", "sessions must be"),
+        ("reset,sessions=6-2", "sessions must be"),
+        ("reset,at=tls,responses=2", "responses goes with a place that responses have"),
+        ("missing,at=done,count=2", "count goes with the place next_delta"),
+        ("reset,share=2", "share must be a number from 0 to 1"),
+    ],
+)
+def test_a_line_that_means_nothing_is_told_with_what_is_allowed(line: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        read_line(line)
+
+    assert str(caught.value).startswith(f"--fault {line}: ")
+
+
+@given(data=st.data())
+def test_a_fault_as_one_line_is_that_fault(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(sorted(KINDS)))
+    place = data.draw(st.sampled_from(KINDS[kind].places))
+    keys = KINDS[kind].fields
+    reaches = st.sampled_from(("3", "2-6", "4-"))
+    wanted = {"share": st.sampled_from(("0.25", "1")), "sessions": reaches, "requests": reaches, "during_s": reaches}
+    if place in OF_RESPONSES:
+        wanted["responses"] = reaches
+    given_keys = {key: data.draw(values) for key, values in wanted.items() if key in keys and data.draw(st.booleans())}
+    at = {"at": place} if "at" in keys else {}
+    fault = read_line(",".join([kind, *(f"{key}={value}" for key, value in (at | given_keys).items())]))
+
+    assert read_line(str(fault)) == fault
+    assert fault.at == place
+
+
+@given(data=st.data())
+def test_a_profile_reads_a_fault_as_a_line_does(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    kind = data.draw(st.sampled_from(sorted(KINDS)))
+    path = tmp_path_factory.mktemp("profile") / "profile.yaml"
+    path.write_text(f"faults:\n  - kind: {kind}\n")
+
+    assert load_profile(path).faults == (read_line(kind),)
+
+
+@pytest.mark.parametrize(
+    ("reach", "held"),
+    [(Reach(), [0, 1, 2, 3, 9]), (Reach(2), [2, 3, 9]), (Reach(2, 3), [2, 3]), (Reach(1, 1), [1])],
+)
+def test_a_reach_holds_both_its_ends(reach: Reach, held: list[int]) -> None:
+    assert [place for place in (0, 1, 2, 3, 9) if reach.holds(place)] == held
+
+
+@pytest.mark.parametrize("kind", [*AZURE, *OPENAI])
+def test_a_named_refusal_is_the_service_s(kind: str) -> None:
+    assert read_line(kind).refusal == (AZURE | OPENAI)[kind]  # type: ignore[operator]
+
+
+def test_the_wait_that_a_refusal_asks_for_can_be_chosen_or_left_out() -> None:
+    asked, silent = read_line("throttled,retry_after_s=7").refusal, read_line("unavailable,retry_after_s=0").refusal
+
+    assert isinstance(asked, RefusedUpgrade)
+    assert isinstance(silent, RefusedUpgrade)
+    assert "retry after 7 seconds" in asked.message
+    assert asked.headers == {"retry-after": "7", "retry-after-ms": "7000"}
+    assert silent.headers == {}
