@@ -45,7 +45,7 @@ class HostedRun:
         served = ("--host", self.net.hub_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
         logs = ("--truth", str(self.truth), "--ready-file", str(ready), "--profile", str(self.folder / "quick.yaml"))
         command = [sys.executable, "-m", "bench.cli.app", "simulate", *served, *logs]
-        process = started(self.net.in_hub(command), ROOT, self.folder / "simulator.log")
+        process = started(self.net.of_hub, command, ROOT, self.folder / "simulator.log")
         until = time.monotonic() + GUARD_S
         while not (ready.exists() and ready.read_text()):
             assert time.monotonic() < until, self.log("simulator")
@@ -59,7 +59,7 @@ class HostedRun:
         address = self.net.hub_address
         roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs", "runs", *self._options]
-        self.master = started(self.net.in_hub([*command, *options]), self.master_folder, self.folder / "master.log")
+        self.master = started(self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log")
 
     def work(self, *options: str, through: str = "") -> None:
         """Start a worker on each host. `through`: an address instead of the master's."""
@@ -70,7 +70,7 @@ class HostedRun:
         """Start a worker on a host, or another one in its place."""
         role = ("--worker", "--master-host", through or self.net.hub_address)
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
-        self.workers[name] = started(self.net.on(name, command), self.folder_of(name), self.folder / f"{name}.log")
+        self.workers[name] = started(self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log")
 
     def ended(self) -> int:
         """Wait for the master's end; returns its exit status."""

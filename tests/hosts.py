@@ -17,7 +17,8 @@ from tests import forked
 
 NET = "10.213.77"
 """The network of the hosts: the hub, where the simulator and the master are, is .1."""
-HIDE = 'hostname "$1"; mount -t tmpfs none "$2"; shift 2; exec "$@"'
+HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
+"""A host is there as long as this process, whose namespaces others enter."""
 
 LISTEN = """
 import socket, sys
@@ -51,6 +52,7 @@ class Hosts:
     def __init__(self, names: Sequence[str], hidden: Path) -> None:
         self._prefix, self._names, self._hidden = f"rtb{os.getpid()}", names, hidden
         self.hub_address = f"{NET}.1"
+        self._holders: dict[str, subprocess.Popen[bytes]] = {}
 
     def space(self, name: str) -> str:
         return f"{self._prefix}{name}"
@@ -71,26 +73,33 @@ class Hosts:
             run("ip", "-n", space, "addr", "add", f"{NET}.{number}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 run("ip", "-n", space, "link", "set", device, "up")
+            apart = ["unshare", "--mount", "--uts", "sh", "-c", HOLD, "sh", name, str(self._hidden)]
+            holder = subprocess.Popen(["ip", "netns", "exec", space, *apart], stdout=subprocess.PIPE)
+            self._holders[name] = holder
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"\n"
 
     def close(self) -> None:
+        for holder in self._holders.values():
+            holder.kill()
+            holder.communicate()
         for name in ("hub", *self._names):
             subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True, check=False)
 
-    def in_hub(self, command: Sequence[str]) -> list[str]:
-        """A command as it runs on the hub."""
-        return ["ip", "netns", "exec", self.space("hub"), *command]
+    @property
+    def of_hub(self) -> list[str]:
+        """The namespaces of a process on the hub."""
+        return [f"/run/netns/{self.space('hub')}"]
 
-    def on(self, name: str, command: Sequence[str]) -> list[str]:
-        """A command as it runs on a host."""
-        apart = ["unshare", "--mount", "--uts", "sh", "-c", HIDE, "sh", name, str(self._hidden)]
-        return ["ip", "netns", "exec", self.space(name), *apart, *command]
+    def of(self, name: str) -> list[str]:
+        """Those of a process on a host."""
+        return [f"/proc/{self._holders[name].pid}/ns/{kind}" for kind in ("net", "uts", "mnt")]
 
     @contextmanager
     def listening(self, heard: Path) -> Iterator[None]:
         """Write every packet that passes the hub into a file, until the end of the block."""
-        listener = forked.Popen(
-            self.in_hub([sys.executable, "-c", LISTEN, str(heard)]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        command = ["ip", "netns", "exec", self.space("hub"), sys.executable, "-c", LISTEN, str(heard)]
+        listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             assert listener.stdout is not None
             assert listener.stdout.readline() == b"listening\n"
@@ -119,11 +128,12 @@ def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
         made.close()
 
 
-def started(command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """A command in a folder, in a process group of its own, whose output goes to a file."""
+def started(namespaces: Sequence[str], command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """A command on a host, in a folder and a process group of its own, whose output goes to a file."""
     with output.open("wb") as file:
         return forked.Popen(
             command,
+            namespaces=namespaces,
             cwd=folder,
             stdout=file,
             stderr=subprocess.STDOUT,

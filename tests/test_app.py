@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.run.provenance import tool_version
+from tests import forked
 from tests.reports.gate.made import ENOUGH, run
 
 
@@ -20,8 +21,8 @@ def test_the_exit_status_is_the_verdict_though_nobody_reads_it(tmp_path: Path, l
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
-        found = subprocess.run(
-            [sys.executable, "-m", "bench.cli.app", "check", folder, "--thresholds", limits],
+        found = forked.run(
+            [sys.executable, "-m", "bench.cli.app", "check", str(folder), "--thresholds", str(limits)],
             stdout=closed,
             stderr=subprocess.PIPE,
             check=False,
@@ -42,8 +43,8 @@ def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
-        found = subprocess.run(
-            [sys.executable, "-m", "bench.cli.app", "check", tmp_path], stdout=closed, stderr=closed, check=False
+        found = forked.run(
+            [sys.executable, "-m", "bench.cli.app", "check", str(tmp_path)], stdout=closed, stderr=closed, check=False
         )
 
     assert found.returncode == 2

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -32,11 +33,10 @@ def cells(notebook: Path, kind: str) -> list[dict[str, Any]]:
 
 def execute(notebook: Path, run: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Every code cell; what a cell would show is evaluated, what it prints is kept."""
-    program = folder / "program.py"
-    program.write_text("\n\n".join("".join(cell["source"]) for cell in cells(notebook, "code")), encoding="utf-8")
-    command = [sys.executable, "-W", "error", str(program)]
-    environment = os.environ | {"RTBENCH_RUN": str(run), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    program = "\n\n".join("".join(cell["source"]) for cell in cells(notebook, "code"))
+    command = [sys.executable, "-W", "error", "-c", program]
+    environment = os.environ | {"RTBENCH_RUN": str(run)}
+    return forked.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_there_is_a_notebook() -> None:

@@ -5,6 +5,8 @@ How large the errors are depends on what else the machine does, and so does the 
 
 from __future__ import annotations
 
+import site
+
 import pytest
 
 from bench.calibrate.climb import CalibrationPlan, played
@@ -14,6 +16,7 @@ from bench.calibrate.machine import cores_of
 from bench.calibrate.play import Pace
 from bench.cores import allowed_cores
 from bench.run.calibration import LoadStep, SessionKind
+from tests import forked
 
 SESSIONS = 2
 PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13)}
@@ -21,7 +24,9 @@ PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13
 
 
 @pytest.mark.parametrize("kind", ["listening", "talking"])
-def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind) -> None:
+def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.calibrate.play.subprocess.Popen", forked.Popen)
+    monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # as in the environment of what is started
     step = played_step(kind)
 
     # The measures that the truth can tell are compared.

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -46,12 +47,25 @@ REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 SIMULATE = "import bench.simulator.server, numpy.random, soundfile, soxr" + CALLED.format(
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
+CAPACITY = f"""{REPORT}
+import bench.capacity.play, bench.capacity.prepare, bench.cli.capacity, subprocess, types
+forked = types.ModuleType("forked")
+forked.__file__ = {__file__!r}
+with open(forked.__file__) as text:
+    exec(compile(text.read(), forked.__file__, "exec"), vars(forked))
+forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
+bench.capacity.play.subprocess = bench.capacity.prepare.subprocess = forking
+"""
+"""Its levels are forked as well."""
+REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export")
 PREPARATIONS = {
     ("locust",): LOCUST,
+    ("bench.load.leading.forecast",): LOCUST,
+    ("bench.cli.app", "capacity"): CAPACITY,
     ("bench.cli.app", "probe"): PATCHED + "import bench.cli.probe, bench.probe, bench.target.endpoint",
     ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.endpoint",
     ("bench.cli.app", "simulate"): SIMULATE,
-    **{("bench.cli.app", command): REPORT for command in ("report", "check", "baseline", "compare", "decide", "size")},
+    **{("bench.cli.app", command): REPORT for command in REPORTING},
     ("bench.cli.app", "replay"): "import bench.cli.replay, bench.run.replay",
     ("reports.looks",): REPORT,
 }
@@ -59,6 +73,9 @@ PREPARATIONS = {
 PROGRAMS = {
     "from locust": LOCUST,
     "import locust": LOCUST,
+    "from bench.load.leading": LOCUST,
+    'runpy.run_module("locust"': LOCUST,
+    "import pandas": REPORT,
     "monkey.patch_all()": PATCHED,
 }
 """The same for programs that have such a line."""
@@ -81,6 +98,8 @@ class Server:
         if preparation == LOCUST:
             handed_on = [_server((sys.executable, "-P"), REPORT).requests.fileno()]
             preparation += f"\nREPORTS = int(sys.argv[3])\n{HAND_ON}"
+        if preparation == CAPACITY:
+            _server((sys.executable, "-P"), LOCUST)  # which does not end with the first who asks for a level
         self.requests = socket.socket(socket.AF_UNIX)
         atexit.register(self.requests.close)
         path = str(servers_folder() / hashlib.sha256(repr((interpreter, preparation)).encode()).hexdigest()[:16])
@@ -144,12 +163,18 @@ class Popen(subprocess.Popen[Any]):
 
     _told: socket.socket | None = None
 
+    def __init__(self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any) -> None:
+        """`namespaces`: files of those that a forked process enters, as setns(2) takes them."""
+        self._namespaces = list(namespaces)
+        super().__init__(command, **how)
+
     def _execute_child(self, *values: Any) -> None:
         how = EXECUTE.bind(self, *values).arguments
         command = [os.fsdecode(word) for word in how["args"]]
         env = {os.fsdecode(k): os.fsdecode(v) for k, v in (os.environ if how["env"] is None else how["env"]).items()}
         preparation = _preparation(command, env)
         if preparation is None:
+            assert not self._namespaces, f"{command} is not prepared"
             super()._execute_child(*values)  # type: ignore[misc]
             return
         interpreter, (option, what, *words) = _split(command)
@@ -162,6 +187,7 @@ class Popen(subprocess.Popen[Any]):
             "env": env,
             "new_session": how["start_new_session"],
             "parent": os.getpid(),
+            "namespaces": self._namespaces,
         }
         streams = [standard if how[name] == -1 else how[name] for name, standard in STANDARD.items()]
         self.pid, self._told = _server(interpreter, preparation).fork(wanted, streams)

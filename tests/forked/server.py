@@ -8,6 +8,7 @@ ends as any interpreter does: its exit status, tracebacks, atexit and the warnin
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -94,6 +95,9 @@ def leave_libraries(shared: dict[str, Any]) -> None:
 
 def become(wanted: dict[str, Any]) -> None:
     """All but the imports is as if this interpreter had been started for it."""
+    for path in wanted["namespaces"]:
+        with open(path) as namespace:
+            assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0, path
     if wanted["new_session"]:
         os.setsid()
     os.getppid = lambda: wanted["parent"]
