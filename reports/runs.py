@@ -243,6 +243,7 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     frame["start"] = _moments(frame["start_utc_ns"])
     frame["measured"] = _measured(frame)
     frame["outcome_class"] = _classes(frame)
+    frame["renewed"] = frame["renewed"].fillna(value=False)  # older versions renewed none
     for measure in SESSION_MEASURES:
         frame[f"{measure.name}_ms"] = values_ns(frame, measure) / NS_PER_MS
     return frame

@@ -70,7 +70,8 @@ def complete(side: Side) -> Clusters:
     sessions, workers = side.run.sessions, int(side.run.document.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
     ended = (sessions["outcome_class"] != "censored").to_numpy()
-    open_from = [_first_open(number[ended & (number % workers == worker)] // workers) for worker in range(workers)]
+    over = ended & ~sessions["renewed"].to_numpy(dtype=bool)  # of a call that goes on in another session not yet
+    open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
     rows = side.clusters.rows
     kept = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
     of_code = np.full_like(side.clusters.of_code, -1)

@@ -162,6 +162,7 @@ SESSIONS = pa.schema(
         *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks", "stray_commits"),
+        ("renewed", pa.bool_()),  # whether another session of its call took its place
         ("idle_prompts", pa.int64()),  # how often the service spoke up by itself
         *_TOKENS,  # of responses that belong to no turn
         ("variables_row", pa.int64()),  # which row of the script's variables it took, from 1

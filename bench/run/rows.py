@@ -126,6 +126,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
     row: dict[str, Any] = {
         "outcome": session.outcome,
         "detail": session.detail or None,
+        "renewed": session.renewed,
         "start_ns": session.start_ns,
         "start_utc_ns": session.start_ns + utc_offset_ns,
         "unknown_events": sum(session.unknown_events.values()),

@@ -115,7 +115,8 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: Run, sides: Sequ
     """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
     steps, sessions = sides[0].turns.steps if sides else (), run.sessions
     scripts = {str(one.get("name")) for one in run.document.get("scripts") or []}
-    played = sessions["script"].iloc[measured(sessions)][sessions["outcome"].iloc[measured(sessions)] == "ok"]
+    here = sessions.iloc[measured(sessions)]
+    played = here["script"][(here["outcome"] == "ok").to_numpy() & ~here["renewed"].to_numpy(dtype=bool)]
     if not steps or scripts - set(played.astype(str)):
         return
     for threshold in thresholds:

@@ -32,8 +32,9 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     cut = (sessions["outcome_class"] == "censored").to_numpy() & ended
     number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
     frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
-    whole = frame.groupby(number)["target"].nunique() == ARMS
-    whole &= ~frame.groupby(number)["cut"].any()
+    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call goes on where another session took its place
+    arms_over = frame["target"].where(over).groupby(number).nunique()
+    whole = (arms_over == ARMS) & ~frame.groupby(number)["cut"].any()
     known = whole.index.to_numpy(dtype=np.int64)
     if not known.size:
         return known

@@ -203,10 +203,10 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     there = sessions[sessions["pair"].notna().to_numpy()]
     if not document.get("interleaved") or arms < 2 or not len(there):
         return None
-    pair = there.groupby("pair")
-    members = there[["pair", "target"]].drop_duplicates().groupby("pair").size()
+    calls_ns = there.groupby(["pair", "target"], observed=True)["start_ns"].min()  # each from its first session on
+    members = calls_ns.groupby(level="pair").size()
     whole = members[members == arms].index
-    start_ns = pair["start_ns"].agg(["min", "max"]).loc[whole]
+    start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[whole]
     apart_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(whole) else 0.0
     never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
     unopened = int(whole.isin(never).sum())

@@ -100,9 +100,10 @@ def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end
     seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
     every = run.sessions[(run.sessions["target"] == label).to_numpy()]
     sessions = every.iloc[measured(every)]
-    kind = sessions["outcome_class"].to_numpy()
+    kind, begins = sessions["outcome_class"].to_numpy(), sessions["called_at_ns"].notna().to_numpy()
+    ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may take several sessions
     lasted_s = sessions["session_length_ms"].to_numpy(dtype=np.float64) / 1000
-    ended = int((kind != "censored").sum())
+    ended = int(((kind != "censored") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
     lags = np.sort(sessions["start_lag_ms"].dropna().to_numpy(dtype=np.float64))
     return Offered(
@@ -110,9 +111,9 @@ def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end
         offered=int(seconds["calls"].sum()),
         blocked=int(seconds["calls_blocked"].sum()),
         held=int(seconds["calls_held"].sum()),
-        started=len(sessions),
-        refused=int((~opened & (kind == "failed")).sum()),
-        completed=int((kind == "good").sum()),
+        started=int(begins.sum()),
+        refused=int((begins & ~opened & (kind == "failed")).sum()),
+        completed=int(((kind == "good") & ends).sum()),
         length_s=max(0.0, end_s - begin_s),
         call_s=float(np.nansum(lasted_s)) / ended if ended else float("nan"),
         carried_erlangs=_carried(every, begin_s, end_s),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,9 +35,19 @@ from tests.reports.synthetic import PRICES, Plan, write, write_killed
 LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failed<1%"), slo_of("connect_total med<50")
 
 
-def side(pairs: list[int], outcomes: list[str], workers: int = 1, measured_from: int = 0) -> Side:
-    """A target whose sessions have these numbers and classes of outcomes; the codes of turns are their places."""
-    frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes})
+def side(
+    pairs: list[int],
+    outcomes: list[str],
+    workers: int = 1,
+    measured_from: int = 0,
+    renewed: Sequence[int] = (),
+) -> Side:
+    """A target whose sessions have these numbers and classes of outcomes; the codes of turns are their places.
+
+    `renewed`: the places of those whose call goes on in another one.
+    """
+    goes_on = [place in renewed for place in range(len(pairs))]
+    frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
     rows = np.flatnonzero(np.array(pairs) >= measured_from)
     of_code = np.full(len(pairs) + 1, -1)  # and one of a session that has no row yet
     of_code[rows] = np.arange(rows.size)
@@ -62,6 +72,14 @@ def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], k
     assert sorted(pairs[row] for row in whole.rows) == kept
     assert whole.count == len(kept)
     assert sorted(place for place in whole.of_code if place >= 0) == list(range(len(kept)))
+
+
+def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
+    pairs = [0, 1, 2, 1, 3]
+
+    whole = complete(side(pairs, ["good"] * 5, renewed=[1, 4]))
+
+    assert [pairs[row] for row in whole.rows] == [0, 1, 2, 1]
 
 
 def test_each_worker_has_numbers_of_its_own() -> None:

@@ -66,6 +66,18 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     )
 
 
+def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_path: Path) -> None:
+    before = build(tmp_path, TWO).interleaving
+    table = pq.read_table(tmp_path / "sessions.parquet")
+    first = table.slice(0, 1).to_pylist()[0]
+    later = first | {"session_id": f"{first['session_id']}.2", "start_ns": first["start_ns"] + 3_600 * 10**9}
+    pq.write_table(
+        pa.concat_tables([table, pa.Table.from_pylist([later], schema=table.schema)]), tmp_path / "sessions.parquet"
+    )
+
+    assert summarise(reports.load(tmp_path, everything=False)).interleaving == before
+
+
 def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
     build(tmp_path, TWO)
     summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}))

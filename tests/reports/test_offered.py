@@ -85,6 +85,27 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     assert said.endswith("5 refused, 120 completed")
 
 
+def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> None:
+    whole = build(tmp_path / "whole").arriving
+    build(tmp_path / "halves")
+    sessions = pq.read_table(tmp_path / "halves" / "sessions.parquet").to_pylist()
+    halves = []
+    for row in sessions:
+        half_ns = row["ended_at_ns"] // 2
+        halves.append(row | {"ended_at_ns": half_ns, "renewed": True, "outcome": "outlived"})
+        started = {"start_ns": row["start_ns"] + half_ns, "start_utc_ns": row["start_utc_ns"] + half_ns}
+        rest = {"called_at_ns": None, "ended_at_ns": row["ended_at_ns"] - half_ns}
+        halves.append(row | started | rest | {"session_id": f"{row['session_id']}.2"})
+    pq.write_table(pa.Table.from_pylist(halves, SCHEMAS["sessions"]), tmp_path / "halves" / "sessions.parquet")
+    found = summarise(reports.load(tmp_path / "halves", everything=False)).arriving
+
+    assert whole is not None
+    assert found is not None
+    (one,), (two,) = whole.targets, found.targets
+    assert (two.started, two.completed, two.refused) == (one.started, one.completed, one.refused) == (120, 120, 0)
+    assert (two.call_s, two.carried_erlangs) == pytest.approx((one.call_s, one.carried_erlangs))
+
+
 def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     summary = build(tmp_path)
     assert summary.arriving is not None

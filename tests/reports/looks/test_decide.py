@@ -104,6 +104,13 @@ def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> N
     assert not found.stopped
 
 
+def test_a_look_waits_for_a_call_that_goes_on_in_another_session(tmp_path: Path) -> None:
+    running = run(tmp_path, TIGHT, state="running")
+    goes_on = lambda row: row | ({"renewed": True} if (row["pair"], row["target"]) == (5, "west") else {})  # noqa: E731
+
+    assert look_at(rewrite(running, goes_on)).pairs == 5
+
+
 def test_pairs_that_both_wait_are_waited_for_too(tmp_path: Path) -> None:
     running = run(tmp_path, TIGHT, state="running")
     found = look_at(rewrite(running, lambda row: None if row["pair"] == 5 else row))
