@@ -23,6 +23,7 @@ from bench.simulator.checks import EventPlace
 from bench.simulator.client_item import audio_bytes
 from bench.simulator.composer import Composer
 from bench.simulator.conversation import Conversation
+from bench.simulator.mcp import McpServers
 from bench.simulator.outbox import Outbox
 from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.quota import UNLIMITED, Quota
@@ -76,6 +77,7 @@ class Behaviour:
         self._conversation = Conversation(ids, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
+        self._mcp = McpServers(self._conversation, self._outbox, profile, names, rng)
         quota = quota or Quota(UNLIMITED)
         composer = Composer(
             self._session,
@@ -88,6 +90,7 @@ class Behaviour:
             rng,
             quota,
             servers or Servers(),
+            self._mcp,
         )
         self._responses = Responses(composer, self._outbox, profile, quota)
         self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, names, rng)
@@ -150,6 +153,7 @@ class Behaviour:
         place = EventPlace("session", self._dialect.strict)
         self._session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
         self._tell_session(at_ns, "updated", self._delays.session_updated)
+        self._mcp.discover(self.session.get("tools", ()), self._outbox.answered_ns)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         begin = self._turns.appended
@@ -167,6 +171,8 @@ class Behaviour:
         item = self._conversation.read(event["item"], self._session.input.format)
         previous = self._conversation.insert(item, event.get("previous_item_id"))
         self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
+        if item.body["type"] == "mcp_approval_response":
+            self._mcp.approve(item.body, self._outbox.answered_ns)
         return {"item_id": item.id, "call_id": item.body.get("call_id")}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
@@ -195,6 +201,7 @@ class Behaviour:
         table = self._session.form.response or {}
         wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
         answer = self._responses.create(wanted, at_ns)
+        self._mcp.discover(wanted.get("tools", ()), answer.plan.created_ns)
         self._outbox.answered_ns = answer.plan.created_ns
         return {"response_id": answer.id}
 

@@ -17,6 +17,8 @@ from bench.simulator.conversation_item import ConversationItem
 from bench.simulator.function_call import FunctionCallItem
 from bench.simulator.functions import ModelCall, calls_of
 from bench.simulator.history import NOTHING, Context, ContextExceededError, ModelHistory, Preface, read_parts
+from bench.simulator.mcp import McpServers
+from bench.simulator.mcp_call import McpApprovalRequestItem, McpCallItem
 from bench.simulator.message import MessageItem
 from bench.simulator.outbox import Outbox
 from bench.simulator.output_item import OutputItem, ResponseWriter
@@ -45,17 +47,19 @@ class Composer:
         rng: np.random.Generator,
         quota: Quota,
         servers: Servers,
+        mcp: McpServers,
     ) -> None:
         self._session, self._conversation, self._outbox = session, conversation, outbox
         self._profile, self._replies, self._names, self._ids, self._rng = profile, replies, names, ids, rng
         self._quota, self._servers = quota, servers  # of the whole server
+        self._mcp = mcp
         self._history = ModelHistory(conversation, profile.cache, profile.context_limit_tokens)
         self._planner = Planner(profile, rng)
         self._conversation_id = ids.new("conv")
 
     def compose(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
         """The response to be that is asked for at `at_ns`. Raises RejectedError."""
-        output, tools = self._session.output(wanted), self._session.tools(wanted)
+        output, tools = self._session.output(wanted), self._session.tools(wanted, self._mcp.listed)
         preface, own = Preface(output.instructions, tools.written), wanted.get("input")
         items, failure = self._items(own, preface)
         parts = read_parts(preface, items)
@@ -124,6 +128,10 @@ class Composer:
 
     def _item(self, place: int, part: PlannedPart, output: OutputSettings, writer: ResponseWriter) -> OutputItem:
         item_id = self._conversation.promise()
+        if isinstance(part, PlannedCall) and part.call.approval:
+            return McpApprovalRequestItem(item_id, place, part, writer)
+        if isinstance(part, PlannedCall) and part.call.server is not None:
+            return McpCallItem(item_id, place, part, writer, self._mcp.run)
         if isinstance(part, PlannedCall):
             return FunctionCallItem(item_id, self._ids.new("call"), place, part, writer)
         return MessageItem(item_id, place, part, output, writer)

@@ -69,6 +69,16 @@ class Conversation:
         self._promised.discard(item.id)
         return self.insert(item, None)
 
+    def added(self, item: ConversationItem) -> tuple[str, Json]:
+        """Put an item whose id was promised at the end; what tells clients of it: type and fields."""
+        previous = self.fulfil(item)
+        name = "added" if self._names is GA else "created"
+        return f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}
+
+    def done(self, item: ConversationItem) -> tuple[str, Json]:
+        """What tells clients of GA that an item is whole: type and fields."""
+        return "conversation.item.done", {"previous_item_id": self.before(item), "item": item.body}
+
     def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
         """What tells clients of a new item: type and fields."""
         names = ("added", "done") if self._names is GA else ("created",)

@@ -6,7 +6,7 @@ the outputs of its calls, unless the profile has further rounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,15 +15,23 @@ import numpy as np
 
 from bench.simulator.arguments import arguments, unfit_arguments
 from bench.simulator.conversation_item import LETTERS_PER_TEXT_TOKEN, ConversationItem
+from bench.simulator.mcp import mcp_tools
 from bench.simulator.profile import FunctionCalls, drawn
 from bench.simulator.wire import Json, RejectedError
 
+CALLS = ("function_call", "mcp_call", "mcp_approval_request")
+
 
 class ModelCall(NamedTuple):
-    """Holds the content of a function call: `tokens` join to its arguments, which are JSON."""
+    """Holds the content of a function call: `tokens` join to its arguments, which are JSON.
+
+    `server`: of MCP, that has the tool; None for a function. `approval`: whether the client is to be asked first.
+    """
 
     name: str
     tokens: tuple[str, ...]
+    server: str | None = None
+    approval: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,20 +48,32 @@ class ResponseTools:
         return msgspec.json.encode(self.functions) if self.functions else b""
 
 
-def tools_of(settings: Json) -> ResponseTools:
-    """The tools of a response with these settings. Raises RejectedError where it must call one that is unknown."""
-    functions = [tool for tool in settings["tools"] if tool["type"] == "function"]
+def tools_of(settings: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTools:
+    """The tools of a response with these settings, those that servers of MCP have `listed` included.
+
+    Raises RejectedError where it must call one that is unknown.
+    """
+    functions = [
+        function
+        for tool in settings["tools"]
+        for function in ([tool] if tool["type"] == "function" else mcp_tools(tool, listed))
+    ]
     choice = settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)
     if isinstance(choice, str):
         return ResponseTools(functions, choice, parallel)
-    if choice.get("type") != "function":  # a server of MCP, which nothing is simulated of
-        return ResponseTools(functions, "none", parallel)
-    chosen = [function for function in functions if function["name"] == choice.get("name")]
+    chosen = [function for function in functions if _is_chosen(function, choice)]
     if not chosen:
-        problem = f"Tool choice '{choice.get('name')}' not found in 'tools' parameter."
+        wanted = choice.get("name") or choice.get("server_label")
+        problem = f"Tool choice '{wanted}' not found in 'tools' parameter."
         raise RejectedError("invalid_value", problem, "tool_choice")
-    return ResponseTools(chosen[:1], "required", parallel)
+    return ResponseTools(chosen if choice["type"] == "mcp" else chosen[:1], "required", parallel)
+
+
+def _is_chosen(function: Json, choice: Json) -> bool:
+    if choice["type"] != function["type"]:
+        return False
+    return all(function[key] == choice[key] for key in ("server_label", "name") if choice.get(key) is not None)
 
 
 def calls_of(
@@ -84,9 +104,9 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
         kind, role = item.body["type"], item.body.get("role")
         if role == "user":
             return len(calling)
-        if role == "assistant" and following != "function_call":  # else it is the preamble of a call
+        if role == "assistant" and following not in CALLS:  # else it is the preamble of a call
             return None
-        if kind == "function_call":
+        if kind in CALLS:
             calling.add(item.response_id)
         following = kind
     return None
@@ -94,11 +114,12 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
 
 def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> ModelCall:
     name = function["name"]
-    if drawn(habits.wrong_name, rng):
+    if function["type"] == "function" and drawn(habits.wrong_name, rng):
         name = f"undeclared_{name}"
         while name in declared:
             name += "_"
     make = unfit_arguments if drawn(habits.wrong_arguments, rng) else arguments
     text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
     size = LETTERS_PER_TEXT_TOKEN
-    return ModelCall(name, tuple(text[begin : begin + size] for begin in range(0, len(text), size)))
+    tokens = tuple(text[begin : begin + size] for begin in range(0, len(text), size))
+    return ModelCall(name, tokens, function.get("server_label"), function.get("approval", False))

@@ -58,9 +58,18 @@ class OutputItem(ABC):
             return
         yield from self._content_closing()
         self.item.body["status"] = status
-        if self._writer.names is GA and self._writer.conversation is not None:
+        if self._in_conversation:
             yield self._conversation_item_done
         yield self._item_done
+
+    @property
+    def _in_conversation(self) -> bool:
+        """Whether the conversation tells of its end, too."""
+        return self._writer.names is GA and self._writer.conversation is not None
+
+    @property
+    def _place(self) -> Json:
+        return {"item_id": self.id, "output_index": self._output_index}
 
     @property
     @abstractmethod
@@ -91,15 +100,12 @@ class OutputItem(ABC):
     def _conversation_item_added(self, due_ns: int) -> Outgoing:
         assert self.item is not None
         assert self._writer.conversation is not None
-        previous = self._writer.conversation.fulfil(self.item)
-        name = "conversation.item.added" if self._writer.names is GA else "conversation.item.created"
-        return self._event(due_ns, name, {"previous_item_id": previous, **self._shown})
+        return self._event(due_ns, *self._writer.conversation.added(self.item))
 
     def _conversation_item_done(self, due_ns: int) -> Outgoing:
         assert self.item is not None
         assert self._writer.conversation is not None
-        previous = self._writer.conversation.before(self.item)
-        return self._event(due_ns, "conversation.item.done", {"previous_item_id": previous, **self._shown})
+        return self._event(due_ns, *self._writer.conversation.done(self.item))
 
     def _item_done(self, due_ns: int) -> Outgoing:
         self.closed = True

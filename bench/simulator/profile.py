@@ -77,6 +77,8 @@ class Delays:
     first_text: LogNormal
     first_audio: LogNormal
     function_named: LogNormal
+    mcp_listed: LogNormal
+    mcp_called: LogNormal
     answer_pause: LogNormal
     transcript_lead: LogNormal
     response_done: LogNormal
@@ -116,6 +118,15 @@ class FunctionCalls:
     wrong_name: float = key(SHARE, "Share of the calls of a function that nobody declared.", 0.0)
     wrong_arguments: float = key(SHARE, "Share of the calls whose arguments do not fit.", 0.0)
     arguments_tokens_per_s: float = key(Number(0.1, 100_000), "How fast arguments are written.", 60.0)
+
+
+@dataclass(frozen=True)
+class McpBehaviour:
+    """What the servers of MCP are like that a client declares."""
+
+    tools: tuple[str, ...] = key(OneOrMore(Text()), "Names of the tools that each of them has.", ("search",))
+    list_failed: float = key(SHARE, "Share of the servers that do not say what tools they have.", 0.0)
+    call_failed: float = key(SHARE, "Share of the calls that fail.", 0.0)
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,7 @@ class Profile:
     drift: DelayDrift | None = None
     servers: int | None = None  # responses that are made at a time; None: any number
     functions: FunctionCalls = FunctionCalls()
+    mcp: McpBehaviour = McpBehaviour()
     parts: AnswerParts = AnswerParts()
     reasoning_ms: Mapping[str, LogNormal] = field(default_factory=dict)  # by effort
     cache: TokenCache = TokenCache()
@@ -258,6 +270,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "drift": Field(DRIFT, "How delays wander."),
         "servers": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
         "functions": Field(table_of(FunctionCalls), "Function calls."),
+        "mcp": Field(table_of(McpBehaviour), "Servers of MCP."),
         "parts": Field(table_of(AnswerParts), "Answers in parts."),
         "vad": Field(table_of(SpeechDetection), "What is taken for speech."),
         "cache": Field(table_of(TokenCache), "What is read again from the cache."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.protocol.simulated import SIMULATOR_MARK
@@ -37,9 +38,9 @@ class EffectiveSession:
         """What a response gives out whose response.create asked for `response`."""
         return self._output(self.shown, response)
 
-    def tools(self, response: Json) -> ResponseTools:
-        """The functions that such a response may call. Raises RejectedError where it must call one that is unknown."""
-        return tools_of(self.shown | response)
+    def tools(self, response: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTools:
+        """The functions and `listed` tools that such a response may call. Raises RejectedError for a choice of none."""
+        return tools_of(self.shown | response, listed)
 
     def effort(self, response: Json) -> str:
         """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
