@@ -11,7 +11,8 @@ A message costs its text, and its image by the tiles of 512 pixels that it is cu
 A response out of band reads its own input, where it has one, and is not read again.
 A turn whose script expects function calls, or in which one must be made, takes a further response, which reads the
 conversation with the calls and what they returned. At best one silent response makes all calls, at worst each is made
-by one that speaks as well. Where a model may call or not, it does not, or does so once a turn.
+by one of its own, which says as much as the shortest reply. Where a model may call or not, it does not, or does so once
+a turn.
 A session that is paid by the minute lasts as long as the caller's speech, pauses, functions and replies together.
 Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
 the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
@@ -55,8 +56,8 @@ class Assumed:
     """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text.
 
     `called`: the least tokens of a call's arguments, and of what a function returns that nobody knows before.
-    `calls_freely`: a model that may call a function does so, speaks before each call, makes one call after the other,
-    and is told the longest of what they may return.
+    `calls_freely`: a model that may call a function does so, speaks for a short while before each call, makes one call
+    after the other, and is told the longest of what they may return.
     """
 
     spoken_s: float
@@ -186,12 +187,13 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 def session_minutes(script: Script, assumed: Assumed) -> float:
     """How long one session of a script lasts."""
     functions = {function.tool.name: function for function in script.tools}
-    spoken = took_s = 0.0
+    took_s = session_s([script])
     for turn in script.turns:
         rounds = _rounds(turn, script, assumed)
-        spoken += (1 + len(rounds) * assumed.calls_freely) * _is_spoken(turn, script.session)
         took_s += sum(max(functions[call.name].mean_delay_s for call in calls) for calls in rounds)
-    return (session_s([script]) + took_s + spoken * assumed.spoken_s) / S_PER_MINUTE
+        if _is_spoken(turn, script.session):
+            took_s += assumed.spoken_s + len(rounds) * assumed.calls_freely * LOW.spoken_s
+    return took_s / S_PER_MINUTE
 
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
@@ -203,12 +205,11 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
         if not step.plays_turn:
             continue
         talk.held += _said(step, script.session, assumed)
-        reply = _reply(step, script.session, assumed)
+        before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
-            written = _calls_usage(calls, assumed)
-            talk.respond(step, script.session, written + reply if assumed.calls_freely else written)
+            talk.respond(step, script.session, before + _calls_usage(calls, assumed))
             talk.held += _outputs_usage(calls, script.tools, assumed)
-        talk.respond(step, script.session, reply)
+        talk.respond(step, script.session, _reply(step, script.session, assumed))
     return talk.total
 
 
