@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-all coverage lint format site schema benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-all fuzz coverage lint format site schema benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
 	$(BIN)/python -m tests.faults.page
+
+fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm
+	$(BIN)/python -m tests.fuzz $(if $(CASES),--cases $(CASES))
 
 benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
 	$(BIN)/python -m tests.benchmark $(PARTS)

@@ -127,6 +127,8 @@ class Connection:
         self.send_due(monotonic_ns())
 
     def _upgrade(self, request: Request, at_ns: int) -> None:
+        if self._protocol.eof_sent:  # what stands behind the request is no frame: the protocol object has ended it
+            return
         verdict = self._verdict(request, at_ns)
         if isinstance(verdict, RefusedUpgrade):
             self._shared.refused(verdict, at_ns)

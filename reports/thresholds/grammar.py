@@ -30,7 +30,7 @@ SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)
 SIGNED = frozenset({"transcript_lead", "idle_prompt", "renewal_gap"})
 """Measures whose values may lie on either side of nought."""
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
-_QUANTILE = re.compile(r"p\(\s*(\d+(?:\.\d+)?|\.\d+)\s*\)")
+_QUANTILE = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 

@@ -10,7 +10,7 @@ from bench.measures import SLOPE
 from reports.statistics.differences import Margin
 from reports.thresholds.gated import Gated, Unit, quoted
 
-_NUMBER = r"\d+(?:\.\d+)?|\.\d+"
+_NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # of more digits int refuses to make a number, or float
 _LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([a-z%×]*)")
 _STEP = re.compile(rf"([+-])\s*({_NUMBER})\s*([a-z%×]*)")
 _AND = re.compile(r"\s+and\s+")

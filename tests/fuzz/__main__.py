@@ -1,0 +1,103 @@
+"""Plays many cases of each subject and counts them; the first failure is told with how to play it again.
+
+python -m tests.fuzz                                        a million cases, on all cores
+python -m tests.fuzz --subject "heard frames" --first 17 --cases 1
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from tests.fuzz.cases import play
+from tests.fuzz.subjects import SUBJECTS
+
+HANG_S = 120
+"""A batch that is not over by then hangs: it is told where."""
+BATCH = 5_000
+GROWTH_MIB = 100
+"""By so much a process may grow beyond its first batch."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A batch that was played: how long it took, how large its process was then, and its first failure."""
+
+    subject: str
+    cases: int
+    cpu_s: float
+    peak_mib: float
+    process: int
+    failure: str = ""
+
+
+def batch(subject: str, first: int, cases: int) -> Played:
+    """Play so many cases of a subject, from this one on."""
+    faulthandler.dump_traceback_later(HANG_S, exit=True)
+    begun, failure = time.process_time(), ""
+    number = first
+    try:
+        for number in play(subject, first, cases):  # noqa: B007
+            pass
+    except Exception:
+        failure = (
+            f'{traceback.format_exc()}again: python -m tests.fuzz --subject "{subject}" --first {number} --cases 1'
+        )
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Played(subject, cases, time.process_time() - begun, peak_mib, os.getpid(), failure)
+
+
+def main(
+    cases: Annotated[
+        int, typer.Option(help="Cases of all subjects together, or of the one that is named.")
+    ] = 1_000_000,
+    subject: Annotated[str, typer.Option(help="Of this subject alone.")] = "",
+    first: Annotated[int, typer.Option(help="The number of its first case.")] = 0,
+) -> None:
+    """Play spoilt input, and say how much of it did no harm."""
+    shares = {subject: cases} if subject else _shares(cases)
+    work = [
+        (name, first + at, min(BATCH, share - at)) for name, share in shares.items() for at in range(0, share, BATCH)
+    ]
+    done: list[Played] = []
+    with ProcessPoolExecutor() as pool:
+        for future in as_completed([pool.submit(batch, *one) for one in work]):
+            done.append(future.result())
+            if done[-1].failure:
+                pool.shutdown(cancel_futures=True)
+                typer.echo(done[-1].failure)
+                raise typer.Exit(1)
+    for name in shares:
+        mine = [one for one in done if one.subject == name]
+        count, cpu_s = sum(one.cases for one in mine), sum(one.cpu_s for one in mine)
+        typer.echo(f"{name:<20} {count:>9,} cases, {cpu_s / count * 1e6:>7,.0f} µs each: nothing broke")
+    _tell_memory(done)
+
+
+def _shares(cases: int) -> dict[str, int]:
+    whole = sum(share for _, share in SUBJECTS.values())
+    return {name: max(1, cases * share // whole) for name, (_, share) in SUBJECTS.items()}
+
+
+def _tell_memory(done: list[Played]) -> None:
+    """The peak of each process after its first batch and at its end."""
+    for process in sorted({one.process for one in done}):
+        peaks = [one.peak_mib for one in done if one.process == process]
+        typer.echo(f"process {process}: {peaks[0]:.0f} MiB at its first batch, {peaks[-1]:.0f} MiB at its last")
+        if peaks[-1] > peaks[0] + GROWTH_MIB:
+            typer.echo("its memory grows")
+            raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,66 @@
+"""Spoils what is whole: bytes are flipped, cut, doubled or replaced, values of JSON get another type or place."""
+
+from __future__ import annotations
+
+import copy
+from random import Random
+from typing import Any
+
+HOSTILE = (
+    b"%YAML 9.9\n---\n", b"\x00", b"\x1b[2J", b"\xff\xfe", b"1" + b"0" * 400, b"1e400", b"-1", b"null", b"{}", b"[]",
+    b'"', b"&a [*a]", b"!!python/object:x", b"\xc2\xb2", b"\xe2\x80\xa8", b"\n", b"true", b".nan", b"0o777777", b"'",
+    b"<<: *x", b"5" * 5000, b"2026-13-45", b"!!int x", b"\t", b"...", b"{" * 500,
+)  # fmt: skip
+"""What does not belong into a file."""
+WRONG: tuple[Any, ...] = (
+    None, True, -1, 0, 10**400, 1e308, 0.5, "text", "\x1b[2J\n", "", "x" * 5_000, [], [[]], [1], {}, {"a": 1},
+    {"": None},
+)  # fmt: skip
+"""What does not belong into a document."""
+MOST = 4
+"""So many faults at once."""
+
+
+def spoilt_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOSTILE) -> bytes:
+    """The bytes with one to four faults."""
+    data = bytearray(whole)
+    for _ in range(random.randint(1, MOST)):
+        at = random.randint(0, len(data))
+        match random.choice(("flip", "cut", "insert", "replace", "repeat")):
+            case "flip" if at < len(data):
+                data[at] ^= random.randint(1, 255)
+            case "cut":
+                del data[at:]
+            case "repeat":
+                data[at:at] = data[at : at + random.randint(1, 80)]
+            case how:
+                until = at + random.randint(1, 30) * (how == "replace")
+                data[at:until] = random.choice(hostile)
+    return bytes(data)
+
+
+def spoilt_document(random: Random, document: Any) -> Any:
+    """A document of JSON with one to four faults: values that are replaced, left out, named otherwise or exchanged."""
+    spoilt = copy.deepcopy(document)
+    for _ in range(random.randint(1, MOST)):
+        places = list(_places(spoilt))
+        if not places:
+            return spoilt
+        holder, key = random.choice(places)
+        match random.choice(("wrong", "wrong", "missing", "renamed", "exchanged")):
+            case "wrong":
+                holder[key] = copy.deepcopy(random.choice(WRONG))
+            case "missing":
+                del holder[key]
+            case "renamed" if isinstance(holder, dict):
+                holder[f"{key}_"] = holder.pop(key)
+            case _:
+                other, place = random.choice(places)
+                holder[key] = copy.deepcopy(other[place])
+    return spoilt
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """(holder, key) of every value inside."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [pair for key, part in inner for pair in ((value, key), *_places(part))]

@@ -1,0 +1,341 @@
+"""What is fuzzed: each subject makes a case out of a random source, and checks what must hold of it.
+
+No traceback, no hang, one outcome a turn, counts that add up, memory that is bounded by what came. A case is known by
+its subject and its number alone, so a failure is played again by `python -m tests.fuzz --subject NAME --first NUMBER`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+from websockets.frames import Opcode
+
+import reports
+from bench.observe import inputs
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.handshake import Door
+from bench.simulator.server import Offer, Server, ServerWorker, listen
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from reports.summary.summary import summarise
+from reports.text.terminal import terminal
+from tests.attack.test_files import READERS, check
+from tests.fuzz.spoiling import spoilt_bytes, spoilt_document
+from tests.helpers import (
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    message,
+    receive,
+    reply,
+    session_created,
+    session_updated,
+    transcribed,
+)
+from tests.observe.test_timeline import check_ended, failed, played
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+from tests.simulator.builders import (
+    AT_NS,
+    CLEAR,
+    COMMIT,
+    CREATE,
+    MS,
+    REPLY,
+    SECOND,
+    VAD,
+    append,
+    build_behaviour,
+    build_profile,
+    function,
+    hearing,
+    output,
+    session_update,
+    sound,
+    user_text,
+)
+from tests.simulator.test_server import UPGRADE
+from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+
+Subject = Callable[[Random], None]
+MOST_EVENTS = 5_000
+"""More server events than these few client events may lead to."""
+
+
+# The simulator and a client's events.
+
+
+def client_events(dialect: WireDialect) -> list[dict[str, Any]]:
+    """One of each kind of event that a client sends."""
+    speech = base64.b64encode(sound(300, 600)).decode()
+    item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Before."}]}
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+    return [
+        session_update(
+            dialect, instructions="Be brief.", tools=[function(order={"type": "string"})], tool_choice="auto"
+        ),
+        hearing(dialect, VAD | {"silence_duration_ms": 200}, model="whisper-1"),
+        append(100),
+        {"type": "input_audio_buffer.append", "audio": speech},
+        COMMIT,
+        CLEAR,
+        user_text(),
+        {"type": "conversation.item.create", "previous_item_id": "root", "item": item | {"id": "item_mine"}},
+        {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [picture]}},
+        output("call_1"),
+        CREATE | {"event_id": "mine"},
+        CREATE | {"response": {"instructions": "Sing.", "conversation": "none", "metadata": {"a": "b"}}},
+        {"type": "response.cancel"},
+        {"type": "conversation.item.truncate", "item_id": "item_mine", "content_index": 0, "audio_end_ms": 100},
+        {"type": "conversation.item.retrieve", "item_id": "item_mine"},
+        {"type": "conversation.item.delete", "item_id": "item_mine"},
+    ]
+
+
+def simulated_session(random: Random) -> None:
+    """A session of the simulator hears a dozen events, spoilt ones among them, and says what is JSON."""
+    dialect = random.choice((AZURE_GA, AZURE_PREVIEW, AZURE_GA.read_strictly()))
+    behaviour, now_ns, came = build_behaviour(dialect, seed=random.getrandbits(32)), AT_NS, 0
+    known: list[str] = []
+    for event in random.choices(client_events(dialect), k=random.randint(1, 12)):
+        now_ns += random.choice((0, 1, 50, 500, 3_000)) * MS
+        came += _said(behaviour, now_ns, known)
+        _tell(behaviour, random, _about(event, known, random), now_ns)
+    came += _said(behaviour, now_ns + 120 * SECOND, known)
+    assert came < MOST_EVENTS
+    behaviour.end()
+
+
+def _about(event: dict[str, Any], known: Sequence[str], random: Random) -> dict[str, Any]:
+    """The event, about an item that there is, mostly."""
+    return (
+        event | {"item_id": random.choice(known)} if "item_id" in event and known and random.random() < 0.8 else event
+    )
+
+
+def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: int) -> None:
+    match random.choice(("whole", "document", "document", "bytes", "binary")):
+        case "whole":
+            behaviour.receive(event, at_ns)
+        case "document":
+            behaviour.receive_text(json.dumps(spoilt_document(random, event)).encode(), at_ns)
+        case "bytes":
+            behaviour.receive_text(spoilt_bytes(random, json.dumps(event).encode()), at_ns)
+        case "binary":
+            behaviour.receive_binary(at_ns)
+
+
+def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
+    """How many events it says up to then. `known`: gets the items that they name."""
+    number = 0
+    for number, sent in enumerate(behaviour.due(until_ns), 1):
+        event = msgspec.json.decode(sent.body)
+        assert event["type"] == sent.type
+        assert event["event_id"]
+        if isinstance(event.get("item_id"), str):
+            known[:] = [*known, event["item_id"]][-4:]
+        assert number < MOST_EVENTS
+    return number
+
+
+# The simulator and a client's frames.
+
+
+class SimulatedServer:
+    """A server of the simulator on loopback; a client sends it spoilt requests and frames, and goes away."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: Any) -> None:
+        self._loop, self._address = loop, address
+        self._problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: self._problems.append(context))
+
+    def __call__(self, random: Random) -> None:
+        frames = b"".join(self._frame(random) for _ in range(random.randint(0, 4)))
+        request = spoilt_bytes(random, UPGRADE) if random.random() < 0.3 else UPGRADE
+        data = request + (spoilt_bytes(random, frames) if random.random() < 0.7 else frames)
+        self._loop.run_until_complete(self._send(data, random.randint(1, max(1, len(data)))))
+        if self._problems:
+            raise self._problems[0]["exception"]
+
+    def _frame(self, random: Random) -> bytes:
+        """A frame of any kind, whole or a fragment, under a mask of zeros or none."""
+        opcode = random.choice(
+            (Opcode.TEXT, Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG, Opcode.CLOSE, Opcode.CONT)
+        )
+        is_control = opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE)
+        event = random.choice(client_events(AZURE_GA))
+        payload = b"\x03\xe8bye" if is_control else json.dumps(event).encode()
+        fin, masked = random.random() < 0.8, random.random() < 0.9
+        length = len(payload)
+        size = (
+            bytes([length])
+            if length < 126
+            else b"\x7e" + struct.pack("!H", length)
+            if length < 65_536
+            else b"\x7f" + struct.pack("!Q", length)
+        )
+        head = bytes([opcode | 0x80 * fin, size[0] | 0x80 * masked]) + size[1:]
+        return head + bytes(4 * masked) + payload
+
+    async def _send(self, data: bytes, at: int) -> None:
+        """The data in two parts; then nothing more, and what comes is read to its end."""
+        with socket.socket() as client:
+            client.setblocking(False)
+            await self._loop.sock_connect(client, self._address)
+            with contextlib.suppress(ConnectionError):
+                for part in (data[:at], data[at:]):
+                    await self._loop.sock_sendall(client, part)
+                client.shutdown(socket.SHUT_WR)
+                while await self._loop.sock_recv(client, 65_536):
+                    pass
+
+
+@contextlib.contextmanager
+def simulated_server() -> Iterator[Subject]:
+    loop, listener = asyncio.new_event_loop(), listen("127.0.0.1", 0)
+    server = Server(Offer(build_profile(), [REPLY], 1, Door()), listener, loop, ServerWorker(0, 1, 0))
+    yield SimulatedServer(loop, listener.getsockname())
+    loop.run_until_complete(server.stop())
+    loop.close()
+
+
+# The harness and a service's events.
+
+
+def measured_session(random: Random) -> None:
+    """A timeline hears what a service says of some turns, messages of which are lost, doubled, moved or spoilt."""
+    dialect = random.choice(list(DIALECTS.values()))
+    outputs = random.choices(("audio", "text"), k=random.randint(1, 3))
+    came = _whole_log(dialect, outputs, random)
+    for _ in range(random.randint(0, 8)):
+        _spoil(came, random)
+    gaps_ms = random.choices((0, 1, 50, 2_900, 3_100), k=5)
+    end = random.choice((
+        lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns)),
+        lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
+        lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
+    ))  # fmt: skip
+    check_ended(*played(dialect, outputs, came[: random.randint(0, len(came))], gaps_ms, end))
+
+
+def _whole_log(dialect: Dialect, outputs: Sequence[str], random: Random) -> list[bytes]:
+    came = [session_created(), session_updated()]
+    for number, kind in enumerate(outputs, 1):
+        came += [committed(f"item_{number}"), *reply(dialect, f"r{number}", kind, random.randint(1, 3))]
+        came += random.choice(([], [transcribed(f"item_{number}")]))
+    return came
+
+
+def _spoil(came: list[bytes], random: Random) -> None:
+    place = random.randint(0, len(came))
+    match random.choice(("drop", "double", "move", "junk", "document", "bytes")):
+        case "drop":
+            del came[place : place + 1]
+        case "double":
+            came[place:place] = came[place : place + 1]
+        case "move" if came:
+            came.insert(place, came.pop(random.randrange(len(came))))
+        case "document" if place < len(came):
+            with contextlib.suppress(ValueError):  # it was spoilt before
+                came[place] = json.dumps(spoilt_document(random, json.loads(came[place]))).encode()
+        case "bytes" if place < len(came):
+            came[place] = spoilt_bytes(random, came[place])
+        case _:
+            came.insert(place, random.choice(_junk()))
+
+
+def _junk() -> tuple[bytes, ...]:
+    return (
+        b"{}", b"null", error(None), error("x", "turn-1-item"), error("rate_limit_exceeded", "turn-1-response"),
+        message("nobody.knows"), done("r9", "incomplete"), failed("x"), created("r9"), delta(GA, "audio", "r9"),
+        done("r2", "cancelled", reason="z"),
+    )  # fmt: skip
+
+
+# The harness and a service's frames.
+
+
+def heard_frames(random: Random) -> None:
+    """A connection hears spoilt frames, cut anywhere: messages within the limit, and an end that is told."""
+    frames = b"".join(_served_frame(random) for _ in range(random.randint(1, 6)))
+    data = spoilt_bytes(random, frames) if random.random() < 0.8 else frames
+    stream = FakeStream(ends=True)
+    websocket, _ = opened(stream)
+    at = sorted(random.randint(0, len(data)) for _ in range(random.randint(0, 3)))
+    pieces = [piece for piece in cut(data, at) if piece]
+    stream.reads.extendleft(reversed([read(piece, place) for place, piece in enumerate(pieces)]))
+    while more := receive(websocket, FAR_NS):
+        assert all(len(one.data) <= LIMIT for one in more)
+    assert websocket.closed is not None
+
+
+def _served_frame(random: Random) -> bytes:
+    event = random.choice((*_junk(), *reply(GA, "r1", "audio", 2)))
+    return random.choice((
+        lambda: text(event), lambda: text(event, fin=False), lambda: text(event, opcode=Opcode.CONT), lambda: PING,
+        lambda: close_frame(1000, "bye"), lambda: text(b"", opcode=Opcode.BINARY),
+    ))()  # fmt: skip
+
+
+# Files.
+
+
+@contextlib.contextmanager
+def spoilt_file(kind: str) -> Iterator[Subject]:
+    """A reader of a user's file, which is spoilt: it is read, or refused in one line."""
+    reader = READERS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / reader.name
+
+        def check_case(random: Random) -> None:
+            path.write_bytes(spoilt_bytes(random, reader.of))
+            check(partial(reader.read, path))
+
+        yield check_case
+
+
+@contextlib.contextmanager
+def spoilt_run() -> Iterator[Subject]:
+    """A run's folder of which a file is spoilt: it is summarised, or refused in one line."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = synthetic.write(Path(scratch) / "run", Plan(sessions=6, turns=2, targets=("east", "west"), usage=True))
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+
+        def check_case(random: Random) -> None:
+            path = random.choice(files)
+            whole = path.read_bytes()
+            path.write_bytes(spoilt_bytes(random, whole))
+            try:
+                check(lambda: terminal(summarise(reports.load(folder, everything=False))))
+            finally:
+                path.write_bytes(whole)
+
+        yield check_case
+
+
+SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] = {
+    "simulated session": (lambda: nullcontext(simulated_session), 300),
+    "simulated server": (simulated_server, 100),
+    "measured session": (lambda: nullcontext(measured_session), 300),
+    "heard frames": (lambda: nullcontext(heard_frames), 200),
+    "run folder": (spoilt_run, 2),
+    **{kind: (partial(spoilt_file, kind), 98 // len(READERS)) for kind in READERS},
+}
+"""Makes the subject, and how many of a thousand cases are its own."""

@@ -1,0 +1,29 @@
+"""A small size of `make fuzz`, with cases that are the same each time."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from tests.fuzz.cases import play
+from tests.fuzz.spoiling import spoilt_bytes, spoilt_document
+from tests.fuzz.subjects import SUBJECTS
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_nothing_breaks_by_what_is_spoilt(subject: str) -> None:
+    cases = SUBJECTS[subject][1]
+
+    assert len(list(play(subject, 0, cases))) == cases
+
+
+def test_what_is_spoilt_is_not_what_it_was() -> None:
+    """Else the cases would be of nothing."""
+    document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
+    whole = json.dumps(document).encode()
+    spoilt = [(spoilt_bytes(Random(n), whole), spoilt_document(Random(n), document)) for n in range(100)]
+
+    assert sum(data != whole for data, _ in spoilt) > 90
+    assert sum(other != document for _, other in spoilt) > 80
