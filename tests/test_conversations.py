@@ -27,6 +27,7 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import FunctionTool, TurnDetection
 from bench.simulator.profile import AnswerParts, FunctionCalls, LogNormal, Profile, SpeechDetection, default_profile
+from bench.simulator.voice import TOKEN_MS
 from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, say
 from tests.test_talking import (
@@ -207,6 +208,10 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     stopped = done[0][1] == "cancelled"
     assert turn.instants.get("quiet") == (last_ns if stopped and last_ns > turn.instants["barge_in"] else None)
     assert turn.instants.get("cancelled") == (done[0][0] if stopped else None)
+    assert turn.received_audio_ns == received_ns
+    assert turn.usage is not None
+    share = turn.wasted_audio_ns / received_ns
+    assert share * turn.usage.audio_out == pytest.approx(turn.wasted_audio_ns / (TOKEN_MS * MS)), "its tokens"
     return played_ns
 
 

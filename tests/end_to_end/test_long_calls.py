@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from bench.measures import CATALOGUE
 from bench.run import folder as files
@@ -41,6 +44,19 @@ def _instants(row: dict[str, Any]) -> dict[str, int]:
     return {name.removesuffix(ends): at for name, at in row.items() if name.endswith(ends) and at is not None}
 
 
+def billed(folder: Path, prices: dict[str, float]) -> Iterator[float]:
+    """What each response costs that any session of a run was told to be done, in USD."""
+    lines = (json.loads(line) for log in (folder / "events").iterdir() for line in log.read_text().splitlines())
+    done = (line["event"] for line in lines if line.get("event", {}).get("type") == "response.done")
+    for usage in (event["response"]["usage"] for event in done):
+        read, written = usage["input_token_details"], usage["output_token_details"]
+        for kind in ("text", "audio"):
+            cached = read["cached_tokens_details"][f"{kind}_tokens"]
+            yield (read[f"{kind}_tokens"] - cached) * prices[f"{kind}_in"] / 1e6
+            yield cached * prices[f"{kind}_cached"] / 1e6
+            yield written[f"{kind}_tokens"] * prices[f"{kind}_out"] / 1e6
+
+
 def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text(HISTORY)
     truth = tmp_path / "truth.jsonl"
@@ -59,8 +75,13 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     assert {turn["outcome"] for turn in turns} == {"ok"}
     assert sorted(turn["turn"] for turn in turns) == sorted([1, 2, 3, 4] * CALLS)
     assert not any(row["lost_turns"] for row in sessions)
-    (outcomes,) = json.loads((folder / "summary.json").read_text())["outcomes"].values()
+    summary = json.loads((folder / "summary.json").read_text())
+    (outcomes,) = summary["outcomes"].values()
     assert (outcomes["sessions_with_failure"], outcomes["failures"]) == (0, 0)
+    money = summary["money"]
+    assert money["usd"] == pytest.approx(sum(billed(folder, money["targets"][0]["models"][0]["prices"])), rel=1e-5)
+    least, most = money["estimate_usd"]
+    assert least <= money["usd"] <= most
 
     gaps, cold, history = (measured(folder, name) for name in ("renewal_gap", "first_answer_cold", "history"))
     assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}
