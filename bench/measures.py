@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal
 
-Scope = Literal["turn", "session", "event", "harness", "rate"]
+Scope = Literal["turn", "session", "event", "harness"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 1
@@ -27,6 +27,8 @@ TRAITS = ("calls", "after_interruption", "after_truncation", "filler")
 order, and stored under the turn's `traits`."""
 SLOPE: Final = "ms/1k tokens"
 """The unit of measures that say how a wait grows with the conversation. They are made of all turns of a session."""
+BYTES_PER_S: Final = "B/s"
+"""The unit of what a session carries one way while it lasts. The same is told of each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first of these instants that a turn has, and the measure of that."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
@@ -165,10 +167,10 @@ CATALOGUE: dict[str, Measure] = {
         Measure("send_lag", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, against the instant it was due."),
         Measure("start_lag", "ms", "harness", "lower", "How late a session began: from the instant at which it was meant to start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="token_wait_ns"),
         Measure("stamp_error", "ms", "harness", "lower", "How far an event's arrival stamp can be off at most: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
-        Measure("wire_sent", "B/s", "rate", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
-        Measure("wire_received", "B/s", "rate", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
-        Measure("audio_sent", "B/s", "rate", "higher", "Decoded audio sent per second, per session and per target."),
-        Measure("audio_received", "B/s", "rate", "higher", "Decoded audio received per second, per session and per target."),
+        Measure("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
+        Measure("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
+        Measure("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),
+        Measure("audio_received", BYTES_PER_S, "session", "higher", "Decoded audio received per second, per session and per target."),
     )
 }  # fmt: skip
 

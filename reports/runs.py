@@ -33,7 +33,7 @@ from bench.run import histograms as hdr
 from bench.run.document import RunDocument
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
-from bench.run.measured import origin_ns, values_ns
+from bench.run.measured import CARRIED, bytes_per_s, origin_ns, values_ns
 from bench.run.part import parts
 from bench.run.row_histograms import all_histograms
 from bench.units import NS_PER_MS, NS_PER_S
@@ -77,8 +77,7 @@ REPORTED = (
 UNREPORTED = frozenset(
     (
         *("run_id", "arm", "scenario", "worker", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
-        *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
-        *("unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
+        *("events", "unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
         *(f"{name}_width_ns" for name in SESSION_SENDS),
         *(f"{name}_error_ns" for name in SESSION_ARRIVALS),
     )
@@ -238,7 +237,9 @@ def _with_classes(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Sessions with `start`, `measured`, `outcome_class` and `<measure>_ms` for each measure of a session."""
+    """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each measure of a session, and in bytes
+    per second what each carried.
+    """
     frame = _pandas(table)
     frame["start"] = _moments(frame["start_utc_ns"])
     frame["measured"] = _measured(frame)
@@ -246,6 +247,8 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     frame["renewed"] = frame["renewed"].fillna(value=False)  # older versions renewed none
     for measure in SESSION_MEASURES:
         frame[f"{measure.name}_ms"] = values_ns(frame, measure) / NS_PER_MS
+    for name in CARRIED:
+        frame[name] = bytes_per_s(frame, name)
     return frame
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.measures import CATALOGUE, Measure
+from bench.measures import BYTES_PER_S, CATALOGUE, Measure
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
 from reports.strata import STARTED_BY, Stratum
@@ -125,14 +125,16 @@ def session_sample(frame: pd.DataFrame, name: str) -> Sample | None:
 
     A session that failed before the measure's end counts as +inf; one that failed later keeps its value. So does one
     whose first turn failed, of what a caller waits for first. session_length is no waiting time: failed sessions are
-    left out of it, counted.
+    left out of it, counted. What a session carried is so much whether it failed or not; where no session carried
+    anything, as no audio in a run of text, there is no such figure.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
     kind, there = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
-    if not there.any():
+    carried = CATALOGUE[name].unit == BYTES_PER_S
+    if not there.any() or (carried and not values[there].any()):
         return None
     waits = CATALOGUE[name].better == "lower"
-    failed = (kind == FAILED) & (~there if waits else np.ones_like(there))
+    failed = (kind == FAILED) & (~there if waits or carried else np.ones_like(there))
     if CATALOGUE[name].end == "first_reply":
         failed |= (kind == GOOD) & ~there & (frame["turns_begun"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
     kept = np.flatnonzero((there & ~failed) | (failed if waits else False))

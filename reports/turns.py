@@ -146,7 +146,7 @@ def column_of(measure: str) -> str:
     known = CATALOGUE[measure]
     if known.unit == "ms":
         return f"{measure}_ms"
-    return measure if known.of else known.column
+    return known.column if known.column and not known.of else measure
 
 
 def measured(frame: pd.DataFrame) -> Integers:

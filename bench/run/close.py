@@ -27,6 +27,7 @@ from bench.run.document import KILLED
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.hosts import recorded_by
+from bench.run.measured import CARRIED, RATED_INSTANTS, bytes_per_s
 from bench.run.part import TRANSCRIPT, AnyPart, Facts, parts
 from bench.run.row_histograms import all_histograms
 from bench.run.validity import judge
@@ -36,10 +37,7 @@ from bench.units import NS_PER_S
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 """The facts that are counts by name."""
-RATED = [
-    *("target", "phase", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
-    *("wire_bytes_sent", "wire_bytes_received", "audio_bytes_sent", "audio_bytes_received"),
-]
+RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
 """The columns that rates of sessions are made of."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
@@ -167,20 +165,15 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
     by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
     seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
     sessions = files.read_table(folder, "sessions", RATED).to_pandas()
-    sessions = sessions[sessions["session_updated_at_ns"].notna()]  # one that never opened has no rate
     phases = sessions["phase"].fillna(MEASURED)
-    for kind in ("wire", "audio"):
-        for way in ("sent", "received"):
-            measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"
-            rates = _rates(seconds, column)
-            of, when = (rates.index.get_level_values(name) for name in ("target", "phase"))
-            for target, phase, rate in zip(of, when, rates, strict=True):
-                histograms.record(Key(measure, target, PER_SECOND, phase), int(rate))
-            lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / NS_PER_S
-            own = zip(sessions["target"], phases, sessions[column], lasted, strict=True)
-            for target, phase, count, length_s in own:
-                if length_s > 0:
-                    histograms.record(Key(measure, target, PER_SESSION, phase), int(count / length_s))
+    for measure, column in CARRIED.items():
+        rates = _rates(seconds, column)
+        of, when = (rates.index.get_level_values(name) for name in ("target", "phase"))
+        for target, phase, rate in zip(of, when, rates, strict=True):
+            histograms.record(Key(measure, target, PER_SECOND, phase), int(rate))
+        for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, measure), strict=True):
+            if not np.isnan(rate):
+                histograms.record(Key(measure, target, PER_SESSION, phase), int(rate))
 
 
 def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hdrh.histogram import HdrHistogram
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE
+from bench.measures import BYTES_PER_S, CATALOGUE
 from bench.units import NS_PER_S, US_PER_MS
 
 DIGITS = 3
@@ -203,7 +203,7 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
 
 def empty(measure: str) -> HdrHistogram:
     """Make a histogram of the measure's range."""
-    rate = measure in CATALOGUE and CATALOGUE[measure].scope == "rate"
+    rate = measure in CATALOGUE and CATALOGUE[measure].unit == BYTES_PER_S
     return HdrHistogram(1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS)
 
 

@@ -11,7 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.measures import ORIGIN, ORIGINS, Measure
+from bench.units import NS_PER_S
 
+CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
+"""Measures of bytes per second, and the column that counts their bytes."""
+RATED_INSTANTS = ("upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
 
 
@@ -34,6 +38,20 @@ def values_ns(rows: pd.DataFrame, measure: Measure, origins_ns: Floats | None = 
     if measure.less:
         values -= _floats(rows, measure.less)
     return _without(rows, measure, values)
+
+
+def bytes_per_s(sessions: pd.DataFrame, measure: str) -> Floats:
+    """Compute what each session carried while it lasted, from the finished upgrade to its end; NaN if it never opened.
+
+    `measure`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
+    """
+    upgraded, updated, ended = (_floats(sessions, name) for name in RATED_INSTANTS)
+    lasted_s = (ended - upgraded) / NS_PER_S
+    opened = ~np.isnan(updated) & (lasted_s > 0)
+    rates: Floats = np.divide(
+        _floats(sessions, CARRIED[measure]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
+    )
+    return rates
 
 
 def _without(rows: pd.DataFrame, measure: Measure, values: Floats) -> Floats:

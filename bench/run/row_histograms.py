@@ -21,7 +21,7 @@ from bench.measures import CATALOGUE, Measure, Scope
 from bench.outcomes import GOOD
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
-from bench.run.measured import values_ns
+from bench.run.measured import CARRIED, values_ns
 from bench.run.part import AnyPart
 from bench.units import NS_PER_US
 
@@ -29,8 +29,6 @@ FROM_ROWS = tuple(
     name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
 )
 """The times that rows hold: of turns, of sessions, and of the harness with them."""
-RATES = tuple(name for name, measure in CATALOGUE.items() if measure.scope == "rate")
-"""Bytes a second, which are made of rows as well, when a run is closed."""
 
 Integers = npt.NDArray[np.int64]
 KeyedValues = Sequence[tuple[Key, Integers]]
@@ -48,7 +46,7 @@ def all_histograms(folder: Path, parts: Iterable[AnyPart]) -> Histograms:
         total.merge(part.histograms())
         total.out_of_range.update(part.facts.out_of_range)
         total.negative.update(part.facts.negative)
-    total.discard((*FROM_ROWS, *RATES))
+    total.discard((*FROM_ROWS, *CARRIED))
     record_rows(folder, total)
     return total
 

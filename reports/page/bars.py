@@ -12,6 +12,7 @@ from reports.page.frames import Flow
 from reports.page.svg import (
     WIDE,
     Plot,
+    Point,
     Scale,
     clean,
     frame,
@@ -28,6 +29,8 @@ from reports.summary.figures import Figures
 
 STEPS_MOST = 32
 STRIP = 250
+NAMED = 35
+"""Half of the width that a line's name takes, in pixels."""
 
 
 def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str) -> Plot:
@@ -100,7 +103,7 @@ def flow(sums: Flow, length_s: float, w: int) -> Plot:
         w,
         226,
         left=50,
-        right=66,
+        right=24,
         top=26,
         bottom=28,
         title=f"Throughput of {kind}",
@@ -111,21 +114,28 @@ def flow(sums: Flow, length_s: float, w: int) -> Plot:
     plot.y_axis(y, linear_ticks(0.0, top, 4), three)
     plot.run_axis(x, 5)
     plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
-    ends = []
+    lines = {}
     for word, values, style in (("received", sums.received, ""), ("sent", sums.sent, " t-tail")):
-        points = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
+        lines[word] = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
         with plot.along_run():
-            plot.path(points, f"curve flow{style}")
-        ends.append((word, y(float(np.median(values)) / size)))
-    (upper, above), (lower, below) = sorted(ends, key=lambda end: end[1])
-    plot.text(plot.x1 + 6, above + 4, upper, "lab")
-    plot.text(plot.x1 + 6, max(below, above + 14) + 4, lower, "lab")
+            plot.path(lines[word], f"curve flow{style}")
+    upper, lower = sorted(lines, key=lambda word: float(np.median([height for _, height in lines[word]])))
+    _on_line(plot, upper, lines[upper], above=True)
+    _on_line(plot, lower, lines[lower], above=False)
     said = [
         f"{clock(t, long=length_s > 180)} · received {three(b / size)} {unit}/s · sent {three(a / size)} {unit}/s"
         for t, a, b in zip(sums.at_s, sums.sent, sums.received, strict=True)
     ]
     plot.readout([x.clip(t) for t in sums.at_s], said)
     return plot
+
+
+def _on_line(plot: Plot, word: str, points: Sequence[Point], *, above: bool) -> None:
+    """The name of a line at three quarters of its length, above or below what is there of it."""
+    at = points[3 * len(points) // 4][0]
+    heights = [height for x, height in points if abs(x - at) <= NAMED]
+    low = min(max(heights) + 16, plot.y0 - 5)
+    plot.text(at, max(min(heights) - 6, plot.y1) if above else low, word, "lab whole", "middle")
 
 
 def strip_scale(figures: Sequence[Figures]) -> tuple[float, float]:

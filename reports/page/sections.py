@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from bench.measures import CATALOGUE
@@ -27,7 +28,7 @@ from reports.blocks import (
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.page import bars, frames, panels, stacks, step_panels
 from reports.page.over_time import OverTime, over_time
-from reports.page.pieces import figure, line, measures, note, of_target, quantile_cells
+from reports.page.pieces import cells_of, figure, line, measures, note, of_target, quantile_cells
 from reports.page.steps_over_time import steps_over_time
 from reports.page.svg import HALF, WIDE
 from reports.question import RATES, TRIALS
@@ -42,6 +43,10 @@ from reports.wording import remarks, words
 
 OF_CALLS = ("session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
+CARRIED_HEADS = (
+    *("rate", Column("target", left=True), "in all", "mean", "p50 of seconds", "peak"),
+    *("p50 of sessions", "largest"),
+)
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 
@@ -243,29 +248,33 @@ def flow(summary: Summary) -> Section | None:
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
     shown = Beside([figure(bars.flow(frame, longest, width), numbers=()) for frame in found])
     compression = [block for said in remarks.compression(summary) for block in note(said)]
-    blocks = [*line(_volume(summary)), shown, *_rates(summary), *compression]
+    blocks = [*line(_volume(summary)), shown, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks)
 
 
-def _rates(summary: Summary) -> list[Block]:
-    """Bytes in all and their rates, folded."""
+def _carried(summary: Summary) -> list[Block]:
+    """Bytes in all and their rates, over the run and of its sessions."""
     rates = [rate for rate in summary.throughput if rate.total_bytes]
     if not rates:
         return []
     size, unit = scale_of(max(rate.mean_bytes_per_s for rate in rates) / 10)
-    spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
-    heads: list[Head] = ["bytes", Column("target", left=True), "in all", "mean"]
-    heads += ["per second: p50", "p99", "max", "per session: p50", "p99", "max"] if spread else []
+    of_sessions = {(figures.measure, figures.target): _of_sessions(figures, size) for figures in summary.carried}
     rows: list[Row | Line] = []
     for rate in rates:
-        spreads = [v for d in (rate.per_second, rate.per_session) for v in (d.p50, d.p99, d.high)] if spread else []
         target = of_target(summary, summary.targets.index(rate.target))
-        means = [three(value / size) for value in (rate.mean_bytes_per_s, *spreads)]
-        rows.append([Term(rate.measure), target, quantity(rate.total_bytes), *means])
-    over = (
-        "the seconds of the run and over the lengths of its sessions" if spread else "the measured seconds of the run"
-    )
-    return [Fold("The numbers", [Paragraph(f"Rates in {unit}/s, over {over}."), table(heads, rows)])]
+        over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
+        of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
+        rows.append([Term(rate.measure), target, *of_run, *of_sessions.get((rate.measure, rate.target), (NONE, NONE))])
+    said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
+    return [table(CARRIED_HEADS, rows), *note(said)]
+
+
+def _of_sessions(figures: Figures, size: float) -> Line:
+    """The median of sessions with its interval, where it may be published, and the largest."""
+    median = figures.at(0.5)
+    low, high = (three(end / size) if math.isfinite(end) else "open" for end in (median.low, median.high))
+    shown = words.Cell(three(median.value / size), f"{low} – {high}")
+    return [*cells_of([shown if median.published else words.cell(figures, 0.5, "")]), three(figures.high / size)]
 
 
 def _volume(summary: Summary) -> str:

@@ -18,7 +18,7 @@ MAIN = "ttfa"
 """The main measure of sides without any turn."""
 BESIDE = (
     *((HEARD, 0.5), (HEARD, 0.95), ("response_total", 0.5), ("transcript_total", 0.5), ("input_transcript", 0.5)),
-    *(("connect_total", 0.5), ("session_ready", 0.5)),
+    *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
 """Quantiles that are compared beside those of the main measure."""
 

@@ -11,6 +11,7 @@ import pandas as pd
 from bench.measures import CATALOGUE
 from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, Key
+from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.runs import Run
 
@@ -18,11 +19,6 @@ ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
 PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "start_lag", "hub_delay")
 HARNESS = ("stamp_error", "receive_lag", "send_lag", "start_lag", "hub_delay")
-RATES = ("wire_sent", "wire_received", "audio_sent", "audio_received")
-_BYTES = {"wire_sent": "wire_bytes_sent", "wire_received": "wire_bytes_received"} | {
-    "audio_sent": "audio_bytes_sent",
-    "audio_received": "audio_bytes_received",
-}
 
 
 @dataclass(frozen=True)
@@ -98,9 +94,9 @@ def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throu
     if not len(run.seconds):
         return
     lasted = recorded_s(seconds)
-    for measure in RATES:
+    for measure, column in CARRIED.items():
         for label in targets:
-            total = int(np.nansum(seconds.loc[seconds["target"] == label, _BYTES[measure]].to_numpy(dtype=np.float64)))
+            total = int(np.nansum(seconds.loc[seconds["target"] == label, column].to_numpy(dtype=np.float64)))
             parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
             if total or parts[0].n:
                 yield Throughput(measure, label, total, total / lasted, *parts)

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.labels import called, labels_of
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, Run
@@ -127,6 +128,8 @@ class Summary:
     events: tuple[Distribution, ...]
     harness: tuple[Distribution, ...]
     throughput: tuple[Throughput, ...]
+    carried: tuple[Figures, ...]
+    """what sessions carried, in bytes per second"""
     breakdowns: tuple[Breakdown, ...]
     by_load: tuple[ByLoad, ...]
     """by calls in progress, where the load changed"""
@@ -249,6 +252,7 @@ def summarise(run: Run) -> Summary:
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
+        carried=tuple(figures for name in CARRIED for figures in session_figures(sessions, turns.targets, name)),
         breakdowns=breakdowns(turns),
         by_load=loads,
         hosts=recorded,

@@ -12,7 +12,7 @@ from bench.measures import CATALOGUE, SLOPE, Better
 from bench.plain import shortened
 from reports.question import RATES
 
-Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "share"]
+Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
     "max": "one turn alone makes it, and it grows with the number of turns: gate a quantile such as p(99)",
     "min": "one turn alone makes it: gate a quantile such as p(5)",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import ScriptError, UsageError
-from bench.measures import SLOPE, TRAITS, traits_of
+from bench.measures import BYTES_PER_S, SLOPE, TRAITS, traits_of
 from bench.yaml_file import Value, read_yaml
 from reports.question import Kind, Question
 from reports.statistics.differences import Margin
@@ -190,4 +190,5 @@ def _check_direction(sign: str, of: Gated, relative: bool) -> None:
 def _example(of: Gated) -> str:
     return {
         "share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "%": "med>60", "ms": "p(95)<800", SLOPE: "med<20",
+        BYTES_PER_S: "med>30kB/s",
     }[of.unit]  # fmt: skip

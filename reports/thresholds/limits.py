@@ -6,12 +6,12 @@ import re
 from fractions import Fraction
 
 from bench.errors import UsageError
-from bench.measures import SLOPE
+from bench.measures import BYTES_PER_S, SLOPE
 from reports.statistics.differences import Margin
 from reports.thresholds.gated import Gated, Unit, quoted
 
 _NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # of more digits int refuses to make a number, or float
-_LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([a-z%×]*)")
+_LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([A-Za-z%×/]*)")
 _STEP = re.compile(rf"([+-])\s*({_NUMBER})\s*([a-z%×]*)")
 _AND = re.compile(r"\s+and\s+")
 UNITS: dict[Unit, dict[str, Fraction]] = {
@@ -20,6 +20,7 @@ UNITS: dict[Unit, dict[str, Fraction]] = {
     "n": {"": Fraction(1)},
     "%": {"": Fraction(1), "%": Fraction(1)},
     SLOPE: {"": Fraction(1), "ms": Fraction(1)},
+    BYTES_PER_S: {"": Fraction(1), "B/s": Fraction(1), "kB/s": Fraction(1_000), "MB/s": Fraction(1_000_000)},
     "share": {"": Fraction(1), "%": Fraction(1, 100)},
 }
 """How a limit of each unit may be written, and what it is multiplied by."""
@@ -27,6 +28,7 @@ POINTS = {"": Fraction(1), "pt": Fraction(1, 100)}
 """How the margin of a rate may be written."""
 EXAMPLES: dict[Unit, str] = {
     "ms": "800, 800ms or 0.8s", "×": "1.2", "n": "2", "%": "80 or 80%", SLOPE: "20 or 20ms", "share": "0.01 or 1%",
+    BYTES_PER_S: "30000, 30kB/s or 0.03MB/s",
 }  # fmt: skip
 
 

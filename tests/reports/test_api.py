@@ -95,7 +95,7 @@ def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_mi
     assert np.isnan(by_p.loc[0.99, "value"])
 
 
-@pytest.mark.parametrize("name", ["delta_gap", "wire_sent", "nonsense"])
+@pytest.mark.parametrize("name", ["delta_gap", "receive_lag", "nonsense"])
 def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str) -> None:
     with pytest.raises(UsageError, match=f"'{name}' is no measure of turns or sessions"):
         run.quantiles(name)

@@ -59,7 +59,7 @@ def test_beside_them_stands_what_both_sides_have(tmp_path: Path) -> None:
     assert names == [
         *("ttfa p90", "ttfa p99", "voice_to_voice p50", "voice_to_voice p95", "response_total p50"),
         *("transcript_total p50", "input_transcript p50", "connect_total p50", "session_ready p50"),
-        *("stalled rate", "audio_speed mean"),
+        *("audio_sent p50", "audio_received p50", "stalled rate", "audio_speed mean"),
     ]
 
 
@@ -67,7 +67,7 @@ def test_runs_of_text_are_gated_by_their_first_text(tmp_path: Path) -> None:
     asked = default_questions(two(tmp_path, Plan(sessions=20, turns=5, text=True)))
 
     assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure rate"]
-    assert not any(one.measure in ("voice_to_voice", "audio_speed", "stalled") for one in asked)
+    assert not any(one.measure in ("voice_to_voice", "audio_speed", "audio_sent", "stalled") for one in asked)
 
 
 def test_what_one_side_alone_has_is_not_asked(tmp_path: Path) -> None:

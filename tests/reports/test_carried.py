@@ -1,0 +1,155 @@
+"""What sessions carry, in bytes per second: shown, gated and compared like a latency."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from bench.errors import UsageError
+from bench.run.measured import CARRIED
+from reports.compare.comparison import compared
+from reports.compare.text import terminal
+from reports.gate.baselines import baseline_of
+from reports.gate.check import checked
+from reports.samples import session_sample
+from reports.sides.side import sides_of
+from reports.thresholds.grammar import parse
+from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.shared import page_of, summary_of
+from tests.reports.synthetic import Plan
+
+
+def halved(folder: Path, target: str) -> Path:
+    """The run, in which sessions of a target received half as much audio."""
+    path = folder / "sessions.parquet"
+    table = pq.read_table(path)
+    names, received = table["target"].to_pylist(), table["audio_bytes_received"].to_pylist()
+    less = [n // 2 if name == target else n for name, n in zip(names, received, strict=True)]
+    place = table.schema.get_field_index("audio_bytes_received")
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(less, pa.int64())), path)
+    return folder
+
+
+def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
+    sessions = reports.load(run(tmp_path, replace(ENOUGH, refused=3))).sessions
+    lasted_s = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
+    for name, column in CARRIED.items():
+        opened = sessions["session_updated_at_ns"].notna().to_numpy()
+        wanted = sessions[column].to_numpy(dtype=float) / lasted_s
+
+        assert sessions.loc[opened, name].to_numpy() == pytest.approx(wanted[opened])
+        assert sessions.loc[~opened, name].isna().all()
+        assert (~opened).sum() == 3
+
+
+def test_what_a_session_carried_counts_whether_it_failed_or_not(tmp_path: Path) -> None:
+    sessions = reports.load(run(tmp_path, replace(ENOUGH, refused=3))).sessions
+    failed = sessions.assign(outcome_class=sessions["outcome_class"].where(sessions.index % 2 == 0, "failed"))
+    sample = session_sample(failed, "audio_received")
+
+    assert sample is not None
+    assert sample.values.tolist() == sorted(sessions["audio_received"].dropna())
+
+
+def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
+    text = run(tmp_path, replace(ENOUGH, text=True))
+    found = checked(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
+
+    assert [item.word for item in found.items][1] == "kept"
+    assert found.items[0].word != "kept"
+    assert found.status == 4
+
+
+@pytest.mark.parametrize("written", ["30kB/s", "30000", "30000B/s", "0.03MB/s", "30 kB/s"])
+def test_a_limit_is_written_with_or_without_its_unit(written: str) -> None:
+    assert parse("audio_received", f"med>{written}").limit == 30_000
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "why"),
+    [
+        ("audio_received", "med<30kB/s", "more of it is better: write >"),
+        ("audio_received", "med>30kb", "write it as 30000, 30kB/s or 0.03MB/s"),
+        ("audio_received", "med>+10%", "write -10%"),
+        ("audio_received{step:greeting}", "med>30kB/s", "have no step"),
+        ("audio_received", "rate>30", "no aggregate of audio_received; allowed"),
+    ],
+)
+def test_a_slip_is_said(measure: str, text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse(measure, text)
+
+
+def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path) -> None:
+    median = np.median(reports.load(run(tmp_path)).sessions["audio_received"])
+    below, above = (f"audio_received: med>{median * factor:.0f}" for factor in (0.8, 1.2))
+    found = checked(tmp_path, thresholds(below, above, "audio_sent: p(50)>1kB/s"))
+
+    assert [item.word for item in found.items] == ["kept", "broken", "kept"]
+    assert [item.unit for item in found.items] == ["B/s"] * 3
+    assert found.items[0].value == pytest.approx(median, rel=1e-4)
+    assert found.items[0].sessions == 60
+
+
+def test_half_of_what_was_received_is_a_regression(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", PAIRED)
+    same = checked(folder, thresholds("audio_received: med>-10%"))
+    less = checked(halved(folder, "after"), thresholds("audio_received: med>-10%", "audio_sent: med>-10%"))
+
+    assert [item.word for item in same.items] == ["equivalent"]
+    assert {item.figure: item.word for item in less.items} == {
+        "audio_received p50": "regressed",
+        "audio_sent p50": "equivalent",
+    }
+
+
+def test_a_comparison_tells_both_directions(tmp_path: Path) -> None:
+    folder = halved(run(tmp_path / "run", PAIRED), "after")
+    comparison = compared(sides_of([folder]))
+    words = {one.question.name: one.verdict.word for one in comparison.findings}
+
+    assert words["audio_received p50"] == "regressed"
+    assert "audio_sent p50" in words
+    assert re.search(r"audio_received p50 +[\d,]+ B/s +[\d,]+ B/s +−50 %", terminal(comparison).replace("\u00a0", " "))
+
+
+def test_a_stored_baseline_has_them(tmp_path: Path) -> None:
+    (side,) = sides(run(tmp_path / "run"))
+    stored = {one.measure: one for one in baseline_of(side).quantiles}
+
+    assert set(CARRIED) <= set(stored)
+
+
+def test_the_page_has_a_table_of_both_directions_with_mean_peak_and_sessions() -> None:
+    plan = Plan(sessions=60, turns=10, targets=("direct", "gateway"), seconds=300)
+    summary, page = summary_of(plan), page_of(plan)
+    section = page[page.index('<section id="flow">') :].partition("</section>")[0]
+    rows = [re.sub("<[^>]+>", "|", row) for row in re.findall("<tr>.*?</tr>", section.partition("<tbody>")[2], re.S)]
+
+    assert len(rows) == len(CARRIED) * 2
+    assert all(head in section for head in ("in all", "mean", "peak", "p50 of sessions"))
+    assert {row.strip("|").partition("|")[0] for row in rows} == set(CARRIED)
+    for figures in summary.carried:
+        assert figures.at(0.5).published
+
+
+def test_the_lines_of_throughput_are_named_on_the_lines() -> None:
+    page = page_of(Plan(sessions=60, turns=10, seconds=300))
+    section = page[page.index('<section id="flow">') :].partition("</section>")[0]
+    for svg in re.findall("<svg.*?</svg>", section, re.S):
+        names = {name: float(y) for y, name in re.findall(r'y="([\d.]+)"[^>]*>(sent|received)<', svg)}
+        lines = [
+            [float(y) for y in re.findall(r" (-?[\d.]+)(?:L|$)", path)]
+            for path in re.findall(r'd="M([^"]*)" class="curve flow', svg)
+        ]
+        received, sent = (np.array(line) for line in lines)
+
+        assert np.abs(received - names["received"]).min() < 30
+        assert np.abs(sent - names["sent"]).min() < 30
