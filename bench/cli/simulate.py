@@ -204,6 +204,7 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
         "ga": f"{scheme}://{place}/openai/v1/realtime?model=gpt-realtime",
         "preview": f"{scheme}://{place}/openai/realtime?{preview}",
         "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
+        "voice_live": f"{scheme}://{place}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
     }
     facts = {"schema": READY_VERSION, "simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
     return facts | {"ca": str(ca) if ca else None, "urls": urls}
@@ -222,6 +223,7 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
         f"  Azure GA       {facts['urls']['ga']}",
         f"  Azure preview  {facts['urls']['preview']}",
+        f"  Voice Live     {facts['urls']['voice_live']}",
         f"  OpenAI         {facts['urls']['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
         *([f"  trust          {facts['ca']}"] if facts["ca"] else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity['endpoint']}"] if identity else []),

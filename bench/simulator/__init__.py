@@ -5,7 +5,9 @@
     servers      who waits for whom, where only so many responses are made at a time
     tokens, identity   access tokens of a limited life, and the endpoint that issues them
     behaviour    (client event, instant) → server events, each with the instant at which it is due: pure
-      session, settings, checks    its effective session, what may be written into it
+      session, session_forms       its effective session, of one of several forms; Voice Live's is voice_live
+      settings, tool_checks, client_item, checks    what may be written into it, and into the conversation
+      mcp, mcp_call                the servers of MCP that a client declares
       turns, input_audio, vad      the caller's audio: committed by the client, or by speech that was heard in it
       transcription                what the caller said, made up
       responses, answer, schedule  the session's responses; one of them; when its events are due

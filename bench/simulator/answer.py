@@ -117,7 +117,7 @@ class Response:
         out_text, out_audio = self.output_tokens()
         of_cached: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
         details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached.sum}
-        if self.writer.names is GA:
+        if self.output.counts_images:
             of_cached["image_tokens"], details["image_tokens"] = cached.image, image
         input_tokens, output_tokens = self.context.tokens.sum, out_text + out_audio
         return {

@@ -33,7 +33,7 @@ from bench.simulator.session import EffectiveSession
 from bench.simulator.session_forms import form_of
 from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, PREVIEW, Ids, Json, Outgoing, RejectedError, WireDialect, WireNames
+from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Ids, Json, Outgoing, RejectedError, WireDialect, WireNames
 
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
 
@@ -72,7 +72,7 @@ class Behaviour:
     ) -> None:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
-        self._events = _TRANSCRIPTION_EVENTS[names] if dialect.transcribes else _EVENTS
+        self._events = _events_of(dialect)
         self._session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
@@ -93,7 +93,7 @@ class Behaviour:
             self._mcp,
         )
         self._responses = Responses(composer, self._outbox, profile, quota)
-        self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, names, rng)
+        self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, rng)
 
     # What a connection calls
 
@@ -200,6 +200,9 @@ class Behaviour:
         place = EventPlace("response", self._dialect.strict)
         table = self._session.form.response or {}
         wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
+        if "additional_instructions" in event:
+            instructions = self._session.output(wanted).instructions
+            wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"
         answer = self._responses.create(wanted, at_ns)
         self._mcp.discover(wanted.get("tools", ()), answer.plan.created_ns)
         self._outbox.answered_ns = answer.plan.created_ns
@@ -253,12 +256,21 @@ _EVENTS: dict[str, _ClientEvent] = {
 }
 
 
+_VOICE_LIVE_EVENTS = _EVENTS | {
+    "response.create": _event(Behaviour._response_create, response=checks.anything, additional_instructions=checks.text)
+}
 _LISTENING = {name: _EVENTS[name] for name in _EVENTS if name.startswith("input_audio_buffer.")}
 _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
     names: {update: _EVENTS["session.update"], **_LISTENING}
     for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
 }
 """What a session takes that only writes down what it hears: no more than is needed for that, which is an assumption."""
+
+
+def _events_of(dialect: WireDialect) -> Mapping[str, _ClientEvent]:
+    if dialect.name == VOICE_LIVE.name:
+        return _VOICE_LIVE_EVENTS
+    return _TRANSCRIPTION_EVENTS[dialect.names] if dialect.transcribes else _EVENTS
 
 
 def _kind(event_type: Any, known: Mapping[str, _ClientEvent]) -> _ClientEvent:

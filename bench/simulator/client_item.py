@@ -32,7 +32,7 @@ from bench.simulator.conversation_item import (
     user_audio_tokens,
 )
 from bench.simulator.tool_checks import function_name
-from bench.simulator.wire import GA, PREVIEW, Ids, Json, RejectedError, WireNames
+from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Ids, Json, RejectedError, WireDialect, WireNames
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
 MOST_AUDIO_BYTES = 15 << 20  # of one event
@@ -181,13 +181,22 @@ COSTLY = ("call_id", "name", "arguments", "output")
 """What the model reads of a call, or of its output."""
 
 ITEMS = {names: _items(names) for names in (GA, PREVIEW)}
+VOICE_LIVE_ITEMS = by_type(
+    {
+        "message": _message({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, FLAT_ITEM),
+        "function_call": shape(CALL_KEYS, "name", "arguments"),
+        "function_call_output": shape(OUTPUT_KEYS, "call_id", "output"),
+        "mcp_approval_response": MCP_ITEMS["mcp_approval_response"],
+    }
+)
 
 
 class ItemReader:
     """Reads items of one session; those that have no id get one."""
 
-    def __init__(self, ids: Ids, names: WireNames) -> None:
-        self._ids, self._check = ids, ITEMS[names]
+    def __init__(self, ids: Ids, dialect: WireDialect) -> None:
+        self._ids = ids
+        self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
 
     def item(self, wanted: Any, heard: AudioFormat, place: EventPlace) -> ConversationItem:
         """The item that a client describes. Raises RejectedError."""

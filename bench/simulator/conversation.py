@@ -19,7 +19,7 @@ class Conversation:
 
     def __init__(self, ids: Ids, dialect: WireDialect) -> None:
         self._ids, self._names, self._strict = ids, dialect.names, dialect.strict
-        self._reader = ItemReader(ids, dialect.names)
+        self._reader = ItemReader(ids, dialect)
         self._items: list[ConversationItem] = []
         self._promised: set[str] = set()
 

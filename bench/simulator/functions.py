@@ -63,11 +63,17 @@ def tools_of(settings: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTo
     if isinstance(choice, str):
         return ResponseTools(functions, choice, parallel)
     chosen = [function for function in functions if _is_chosen(function, choice)]
+    if not chosen and any(_is_server(tool, choice) for tool in settings["tools"]):  # its tools are not listed yet
+        return ResponseTools(functions, "none", parallel)
     if not chosen:
         wanted = choice.get("name") or choice.get("server_label")
         problem = f"Tool choice '{wanted}' not found in 'tools' parameter."
         raise RejectedError("invalid_value", problem, "tool_choice")
     return ResponseTools(chosen if choice["type"] == "mcp" else chosen[:1], "required", parallel)
+
+
+def _is_server(tool: Json, choice: Json) -> bool:
+    return choice["type"] == tool["type"] == "mcp" and tool["server_label"] == choice["server_label"]
 
 
 def _is_chosen(function: Json, choice: Json) -> bool:

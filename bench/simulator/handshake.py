@@ -19,6 +19,7 @@ from bench.simulator.refusals import (
     MISSING_MODEL,
     MODEL_OF_TRANSCRIPTION,
     NO_DEPLOYMENT,
+    NO_MODEL,
     NO_SUCH_PATH,
     STRAY_VERSION,
     TOO_MANY_HEADERS,
@@ -26,9 +27,10 @@ from bench.simulator.refusals import (
     RefusedUpgrade,
 )
 from bench.simulator.tokens import TokenIssuer
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
+VOICE_LIVE_VERSIONS = ("2025-05-01-preview", "2025-10-01", "2026-04-10", "2026-06-01-preview", "2026-07-15")
 UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deployment; ours are named like models
     "gpt-4o-realtime-preview": "gpt-4o-realtime-preview-2024-12-17",
     "gpt-4o-mini-realtime-preview": "gpt-4o-mini-realtime-preview-2024-12-17",
@@ -84,6 +86,8 @@ def judge(
             return _azure_refusal(headers, shown) or _azure_preview(query, shown.token)
         case "/openai/v1/realtime":
             return _azure_refusal(headers, shown) or _azure_ga(query, shown.token)
+        case "/voice-live/realtime":
+            return _azure_refusal(headers, shown) or _voice_live(query, shown.token)
         case _ if is_openai(target):
             return _openai(query, headers, shown, fault)
     return NO_SUCH_PATH
@@ -120,6 +124,12 @@ def _azure(
     if not deployment:
         return NO_DEPLOYMENT
     return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment), token=token)
+
+
+def _voice_live(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
+    if query.get("api-version") not in VOICE_LIVE_VERSIONS:
+        return BAD_VERSION
+    return Accepted(VOICE_LIVE, query["model"], token=token) if query.get("model") else NO_MODEL
 
 
 def _openai(

@@ -1,7 +1,7 @@
 """Keeps the session's stream of input audio: what was ever appended, what of it waits for a commit, where speech is.
 
 Bytes are read in the format of the moment they came in, so the session's audio clock counts ticks that are whole for
-a byte of every format: 48 a millisecond.
+a byte of every format: 96 a millisecond.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench.protocol.audio import AudioFormat
 from bench.simulator.session_form import Detection, InputSettings
 from bench.simulator.vad import FRAME_MS, Detector, SpeechChange, active_frames
 
-TICKS_PER_MS = 48
+TICKS_PER_MS = 96
 
 
 def ticks_per_byte(format: AudioFormat) -> int:

@@ -71,6 +71,7 @@ NO_DEPLOYMENT = RefusedUpgrade(
     "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
     "please wait a moment and try again.",
 )
+NO_MODEL = RefusedUpgrade(400, "BadRequest", "The query parameter model is missing, and agents are not simulated.")
 NO_SUCH_PATH = RefusedUpgrade(404, "404", "Resource not found")
 BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
 TOO_MANY_HEADERS = RefusedUpgrade(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")

@@ -44,8 +44,9 @@ class EffectiveSession:
 
     def effort(self, response: Json) -> str:
         """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
-        reasoning = response.get("reasoning", self.shown.get("reasoning"))
-        return str(reasoning.get("effort")) if reasoning else ""
+        chosen = self.shown | response
+        reasoning = chosen.get("reasoning") or {}
+        return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
 
     @property
     def truncation(self) -> HistoryTruncation:

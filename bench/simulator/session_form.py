@@ -10,6 +10,10 @@ from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.simulator.checks import CheckTable
 from bench.simulator.wire import Json
 
+INSTRUCTIONS = (
+    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
+)
+
 FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
 
 
@@ -42,7 +46,10 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What one response gives out: text alone or audio with its transcript."""
+    """What one response gives out: text alone or audio with its transcript.
+
+    `counts_images`: whether its usage tells the tokens of images.
+    """
 
     audio: bool
     format: AudioFormatName
@@ -50,6 +57,7 @@ class OutputSettings:
     instructions: str
     max_output_tokens: Any
     temperature: Any = None
+    counts_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,9 @@ class SessionForm:
     """The form of a session. `input` and `output` say what an effective session means for hearing and speaking.
 
     `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
-    where there are no responses, and no more of the conversation than what is heard. `ignored`: keys of an update that
-    are taken and mean nothing, and those of which only a null is.
+    where there are no responses, and no more of the conversation than what is heard. `transcript_deltas`: whether they
+    come ahead of what the caller has said. `ignored`: keys of an update that are taken and mean nothing, and those of
+    which only a null is.
     """
 
     opened: Callable[[str, str, int], Json]  # of its id, model and end
@@ -68,6 +77,7 @@ class SessionForm:
     response: CheckTable | None = None
     family: str = "session"
     type: str | None = None
+    transcript_deltas: bool = True
     ignored: Sequence[str] = ()
     ignored_nulls: Sequence[str] = ()
 
@@ -75,3 +85,16 @@ class SessionForm:
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
     """The model that writes down what the caller says."""
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
+
+
+def flat_output(session: Json, response: Json) -> OutputSettings:
+    """What a response gives out, where the settings of a session lie side by side, as in preview."""
+    chosen = session | response
+    return OutputSettings(
+        audio="audio" in chosen["modalities"],
+        format=chosen["output_audio_format"],
+        voice=chosen["voice"],
+        instructions=chosen["instructions"],
+        max_output_tokens=response.get("max_output_tokens", chosen["max_response_output_tokens"]),
+        temperature=chosen["temperature"],
+    )

@@ -1,4 +1,4 @@
-"""Lists the forms of sessions of OpenAI and Azure OpenAI: those that answer, and those that only transcribe."""
+"""Lists the forms of sessions: those that answer, and those that only transcribe."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA_FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
-from bench.simulator import settings
+from bench.simulator import settings, voice_live
 from bench.simulator.checks import EventPlace
-from bench.simulator.session_form import Detection, InputSettings, OutputSettings, SessionForm, transcriber_of
-from bench.simulator.settings import turn_detection
-from bench.simulator.wire import GA, Json, WireDialect
-
-INSTRUCTIONS = (
-    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
+from bench.simulator.session_form import (
+    INSTRUCTIONS,
+    Detection,
+    InputSettings,
+    OutputSettings,
+    SessionForm,
+    flat_output,
+    transcriber_of,
 )
+from bench.simulator.settings import turn_detection
+from bench.simulator.wire import GA, VOICE_LIVE, Json, WireDialect
 
 TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
 
@@ -136,18 +140,6 @@ def _without_responses(input: Callable[[Json], InputSettings]) -> Callable[[Json
     return heard
 
 
-def preview_output(session: Json, response: Json) -> OutputSettings:
-    chosen = session | response
-    return OutputSettings(
-        audio="audio" in chosen["modalities"],
-        format=chosen["output_audio_format"],
-        voice=chosen["voice"],
-        instructions=chosen["instructions"],
-        max_output_tokens=response.get("max_output_tokens", chosen["max_response_output_tokens"]),
-        temperature=chosen["temperature"],
-    )
-
-
 def _ga_output(session: Json, response: Json) -> OutputSettings:
     chosen = session | response
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
@@ -157,6 +149,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
         voice=spoken["voice"],
         instructions=chosen["instructions"],
         max_output_tokens=chosen["max_output_tokens"],
+        counts_images=True,
     )
 
 
@@ -167,6 +160,8 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
 def form_of(dialect: WireDialect) -> SessionForm:
     """The form of session that a client of this dialect gets."""
     in_ga = dialect.names is GA
+    if dialect.name == VOICE_LIVE.name:
+        return voice_live.FORM
     if dialect.transcribes:
         return _ga_transcription(dialect) if in_ga else _preview_transcription()
     return _ga(dialect) if in_ga else _preview(dialect)
@@ -177,8 +172,9 @@ def _preview(dialect: WireDialect) -> SessionForm:
         preview_session,
         settings.PREVIEW_SESSION,
         _preview_input,
-        preview_output,
+        flat_output,
         settings.PREVIEW_RESPONSE,
+        transcript_deltas=False,
         ignored=TYPED_KEYS[:1] if dialect.tolerant else (),  # the Mar 2025 quickstart sends the model
         ignored_nulls=TYPED_KEYS,
     )

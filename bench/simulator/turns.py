@@ -22,7 +22,7 @@ from bench.simulator.responses import Responses
 from bench.simulator.session import EffectiveSession
 from bench.simulator.session_form import Detection
 from bench.simulator.transcription import SimulatedHearing, Transcription
-from bench.simulator.wire import GA, Outgoing, RejectedError, WireNames
+from bench.simulator.wire import Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
 MIN_COMMIT_MS = 100
@@ -44,11 +44,10 @@ class CallerTurns:
         outbox: Outbox,
         responses: Responses,
         profile: Profile,
-        names: WireNames,
         rng: np.random.Generator,
     ) -> None:
         self._session, self._conversation, self._outbox, self._responses = session, conversation, outbox, responses
-        self._delays, self._names, self._ignores, self._rng = profile.delays, names, profile.vad.ignores, rng
+        self._delays, self._ignores, self._rng = profile.delays, profile.vad.ignores, rng
         self._audio = InputAudio(profile.vad.least_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
@@ -193,8 +192,7 @@ class CallerTurns:
         if drawn(self._transcripts.failed, self._rng):
             self._outbox.plan([(completed_ns, told.failed)])
         else:
-            deltas = self._names is GA or session.form.response is None
-            self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=deltas))
+            self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=session.form.transcript_deltas))
 
     def _respond(self, due_ns: int) -> Outgoing | None:
         try:

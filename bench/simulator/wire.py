@@ -80,6 +80,7 @@ AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, tolerant=True)
 AZURE_GA = WireDialect("azure-ga", GA, deployed=True)
 OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
 OPENAI_GA = WireDialect("openai-ga", GA)
+VOICE_LIVE = WireDialect("voice-live", PREVIEW)
 
 
 class RejectedError(Exception):

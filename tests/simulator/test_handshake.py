@@ -11,7 +11,7 @@ from bench.simulator.handshake import Accepted, Door, is_openai, judge
 from bench.simulator.refusals import AZURE, RefusedUpgrade
 from bench.simulator.refusals import OPENAI as COMPLAINTS
 from bench.simulator.tokens import TokenIssuer
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
@@ -58,6 +58,33 @@ def test_a_client_may_want_no_more_than_a_transcript(
     assert isinstance(verdict, Accepted)
     assert verdict.dialect == dialect.transcribing() != dialect
     assert verdict.complaint is None
+
+
+LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
+
+
+@pytest.mark.parametrize(("headers", "suffix"), [({"api-key": KEY}, ""), ({"authorization": f"Bearer {KEY}"}, ""),
+                                                 ({}, f"&api-key={KEY}&x-ms-client-sdk=azsdk")])  # fmt: skip
+def test_voice_live_has_a_path_and_versions_of_its_own(headers: dict[str, str], suffix: str) -> None:
+    verdict = judge(LIVE + suffix, headers, Door(KEY), NOW_S)
+
+    assert isinstance(verdict, Accepted)
+    assert (verdict.dialect, verdict.model) == (VOICE_LIVE, "gpt-realtime")
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "status", "code"),
+    [
+        (LIVE, {"api-key": "wrong"}, 401, "401"),
+        (LIVE.replace("2026-07-15", "2025-04-01-preview"), {"api-key": KEY}, 400, "BadRequest"),
+        (LIVE.replace("&model=gpt-realtime", ""), {"api-key": KEY}, 400, "BadRequest"),
+    ],
+)
+def test_voice_live_refuses_before_the_upgrade(target: str, headers: dict[str, str], status: int, code: str) -> None:
+    verdict = judge(target, headers, Door(KEY), NOW_S)
+
+    assert isinstance(verdict, RefusedUpgrade)
+    assert (verdict.status, json.loads(verdict.body)["error"]["code"]) == (status, code)
 
 
 def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None:

@@ -182,6 +182,14 @@ def test_a_server_that_is_chosen_is_called(choice: Any) -> None:
         assert item["name"] == "fetch"
 
 
+def test_a_server_whose_tools_are_not_listed_yet_is_not_called_but_may_be_chosen() -> None:
+    choice = {"type": "mcp", "server_label": "docs"}
+    behaviour = listening(None, delays=DELAYS)
+    events = answers(behaviour, session_update(AZURE_GA, tools=[DOCS], tool_choice=choice), CREATE)
+
+    assert [item["type"] for item in one(events, "response.done")["response"]["output"]] == ["message"]
+
+
 def test_a_server_that_is_not_known_cannot_be_chosen() -> None:
     behaviour = with_servers(DOCS, choice={"type": "mcp", "server_label": "nobody"})
     (error,) = answers(behaviour, CREATE)

@@ -58,6 +58,7 @@ UNSUPPORTED = {
 """Objects of which no more than their null is taken here."""
 TEXT = {"type": "input_text", "text": "Hi"}
 MESSAGE = user_text()["item"]
+SERVER = {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example.com"}
 NEEDED: dict[Any, dict[str, Any]] = {
     ga_messages.Content: TEXT,
     system_messages.Content: TEXT,
@@ -66,6 +67,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     realtime.RealtimeConversationItemSystemMessageParam: MESSAGE | {"role": "system"},
     realtime.RealtimeConversationItemAssistantMessageParam: {"content": [{"type": "output_text", "text": "Hi"}]},
     ga_tools.Mcp: {"server_url": "https://mcp.example.com"},
+    realtime.RealtimeResponseCreateParamsParam: {"tools": [SERVER]},
     response_tools.RealtimeResponseCreateMcpToolParam: {"server_url": "https://mcp.example.com"},
     realtime.RealtimeFunctionToolParam: {"name": "f"},
     preview_sessions.SessionTool: {"name": "f"},

@@ -1,0 +1,267 @@
+"""Defines the sessions of Azure Voice Live: the events of preview, and settings of its own (azure-ai-voicelive 1.3.1).
+
+What its settings do beyond those of preview is not simulated, but for the words that a client is shown of them: its
+semantic detectors end speech as `server_vad` does, its voices sound alike. Avatars, animation, timestamps of words and
+output at other rates than 24 kHz are not known here, and refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bench.protocol.audio import AudioFormat, pcm16
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.simulated import SIMULATOR_MARK
+from bench.simulator.checks import (
+    Check,
+    CheckTable,
+    EventPlace,
+    Nullable,
+    anything,
+    array,
+    by_type,
+    choice,
+    flag,
+    merged,
+    number,
+    rejected_value,
+    shape,
+    short,
+    some,
+    strings_by_name,
+    text,
+    whole,
+)
+from bench.simulator.session_form import (
+    INSTRUCTIONS,
+    Detection,
+    InputSettings,
+    OutputSettings,
+    SessionForm,
+    flat_output,
+    transcriber_of,
+)
+from bench.simulator.settings import GA_VOICE, LOGPROBS, PREVIEW_CAP
+from bench.simulator.tool_checks import GA_TOOL_CHOICE, GA_TOOLS
+from bench.simulator.wire import Json
+
+RATES_HZ = (16_000, 24_000)
+PCM = {rate_hz: pcm16(rate_hz) for rate_hz in RATES_HZ}
+KNOWN_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+
+
+def sampling_rate(value: Any, place: EventPlace) -> int:
+    """The rate of PCM that the client sends."""
+    if whole(0, 1 << 20)(value, place) not in RATES_HZ:
+        raise rejected_value(place, value, RATES_HZ)
+    return int(value)
+
+
+# Voices
+
+AZURE_VOICE: CheckTable = {
+    "type": anything,
+    "name": text,
+    "temperature": number(0, 1),
+    "prefer_locales": array(text),
+    **dict.fromkeys(
+        ("custom_lexicon_url", "custom_text_normalization_url", "locale", "style", "pitch", "rate", "volume"), text
+    ),
+}
+PERSONAL: CheckTable = {**AZURE_VOICE, "model": text}
+VOICES = by_type(
+    {
+        "openai": shape({"type": anything, "name": GA_VOICE}, "name"),
+        "azure-standard": shape(AZURE_VOICE, "name"),
+        "azure-custom": shape({**AZURE_VOICE, "endpoint_id": text}, "name", "endpoint_id"),
+        "azure-personal": shape(PERSONAL, "name", "model"),
+        "azure-realtime-native": shape({"type": anything, "name": text}, "name"),
+    }
+)
+
+
+def voice(value: Any, place: EventPlace) -> Any:
+    """A voice of OpenAI's by its name, or any as an object."""
+    return (VOICES if isinstance(value, dict) else GA_VOICE)(value, place)
+
+
+# Turns
+
+END_OF_UTTERANCE = by_type(
+    {
+        f"semantic_detection_v1{variant}": shape(
+            {
+                "model": anything,
+                "threshold_level": choice("low", "medium", "high", "default"),
+                "timeout_ms": whole(0, 60_000),
+            }
+        )
+        for variant in ("", "_en", "_multilingual")
+    },
+    key="model",
+)
+DETECTION_KEYS: dict[str, Check] = {
+    "type": anything,
+    "threshold": number(0, 1),
+    "prefix_padding_ms": whole(0, 60_000),
+    "silence_duration_ms": whole(0, 60_000),
+    "speech_duration_ms": whole(0, 60_000),
+    "remove_filler_words": flag,
+    "languages": Nullable(array(text)),
+    "end_of_utterance_detection": Nullable(END_OF_UTTERANCE),
+    "eagerness": choice("low", "medium", "high", "auto"),
+    "auto_truncate": flag,
+    "create_response": flag,
+    "interrupt_response": flag,
+}
+LEVELS: Json = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
+ANSWERED: Json = {"auto_truncate": False, "create_response": True, "interrupt_response": True}
+AZURE: Json = {"speech_duration_ms": 80, "remove_filler_words": False, "end_of_utterance_detection": None}
+DETECTORS: dict[str, Json] = {
+    "server_vad": {**LEVELS, "end_of_utterance_detection": None, **ANSWERED},
+    "semantic_vad": {"eagerness": "auto", **ANSWERED},
+    "azure_semantic_vad": {**LEVELS, **AZURE, "languages": None, **ANSWERED},
+    "azure_semantic_vad_en": {**LEVELS, **AZURE, **ANSWERED},
+    "azure_semantic_vad_multilingual": {**LEVELS, **AZURE, "languages": None, **ANSWERED},
+}
+
+
+def _detector(kind: str) -> Check:
+    default = {"type": kind, **DETECTORS[kind]}
+    keys = {key: DETECTION_KEYS[key] for key in default}
+    return lambda value, place: merged(keys, default, value, place)
+
+
+NONE: dict[str, Check] = {"none": lambda value, place: None}
+detection = by_type({**{kind: _detector(kind) for kind in DETECTORS}, **NONE})
+
+
+# Settings
+
+TRANSCRIBER = shape(
+    {"model": short(64), "language": text, "custom_speech": strings_by_name, "phrase_list": array(text)}, "model"
+)
+FILLERS: CheckTable = {
+    "type": anything,
+    "triggers": array(choice("latency", "tool")),
+    "latency_threshold_ms": whole(0, 600_000),
+}
+LATE: Json = {"triggers": ["latency"], "latency_threshold_ms": 2_000}
+FILLER_KINDS = by_type(
+    {
+        "static_interim_response": shape({**FILLERS, "texts": array(text)}, **LATE),
+        "llm_interim_response": shape(
+            {**FILLERS, "model": text, "instructions": text, "max_completion_tokens": whole(1, 1 << 31)}, **LATE
+        ),
+    }
+)
+SAID: CheckTable = {
+    "modalities": some(choice("text", "audio")),
+    "instructions": text,
+    "voice": voice,
+    "output_audio_format": choice(*GA_FORMATS),
+    "tools": GA_TOOLS,
+    "tool_choice": GA_TOOL_CHOICE,
+    "temperature": number(0, 2),
+    "reasoning_effort": choice(*KNOWN_EFFORTS),
+    "interim_response": Nullable(FILLER_KINDS),
+    "metadata": Nullable(strings_by_name),
+}
+SESSION: CheckTable = {
+    **SAID,
+    "input_audio_format": choice(*GA_FORMATS),
+    "input_audio_sampling_rate": sampling_rate,
+    "turn_detection": Nullable(detection),
+    "input_audio_noise_reduction": Nullable(
+        shape({"type": choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
+    ),
+    "input_audio_echo_cancellation": Nullable(
+        shape(
+            {
+                "type": choice("server_echo_cancellation"),
+                "reference_source": choice("server", "client"),
+                "channels": whole(1, 2),
+            },
+            type="server_echo_cancellation",
+        )
+    ),
+    "input_audio_transcription": Nullable(TRANSCRIBER),
+    "parallel_tool_calls": flag,
+    "max_response_output_tokens": PREVIEW_CAP,
+    "include": array(choice(LOGPROBS)),
+}
+RESPONSE: CheckTable = {
+    **SAID,
+    "max_output_tokens": PREVIEW_CAP,
+    "commit": flag,  # this and the next three are taken, and mean nothing here
+    "cancel_previous": flag,
+    "append_input_items": array(anything),
+    "input_items": array(anything),
+}
+UNSUPPORTED = ("animation", "avatar", "output_audio_timestamp_types")
+
+
+def opened(session_id: str, model: str, expires_at_s: int) -> Json:
+    """The session as the service opens it."""
+    return {
+        "id": session_id,
+        "object": "realtime.session",
+        SIMULATOR_MARK: True,
+        "model": model,
+        "expires_at": expires_at_s,
+        "modalities": ["audio", "text"],
+        "instructions": INSTRUCTIONS,
+        "voice": "alloy",
+        "input_audio_format": "pcm16",
+        "input_audio_sampling_rate": 24_000,
+        "output_audio_format": "pcm16",
+        "turn_detection": {"type": "server_vad", **DETECTORS["server_vad"]},
+        "input_audio_noise_reduction": None,
+        "input_audio_echo_cancellation": None,
+        "input_audio_transcription": None,
+        "tools": [],
+        "tool_choice": "auto",
+        "temperature": 0.8,
+        "max_response_output_tokens": "inf",
+        "interim_response": None,
+    }
+
+
+def heard(session: Json) -> InputSettings:
+    """How the caller is heard."""
+    return InputSettings(
+        _format(session),
+        None if session["turn_detection"] is None else _detection(session["turn_detection"]),
+        transcriber_of(session["input_audio_transcription"]),
+        LOGPROBS in session.get("include", ()),
+    )
+
+
+def spoken(session: Json, response: Json) -> OutputSettings:
+    """What a response gives out."""
+    return replace(flat_output(session, response), counts_images=True)
+
+
+def _format(session: Json) -> AudioFormat:
+    pcm = session["input_audio_format"] == "pcm16"
+    return PCM[session["input_audio_sampling_rate"]] if pcm else FORMATS[session["input_audio_format"]]
+
+
+def _detection(setting: Json) -> Detection:
+    """Azure's semantic detectors have a silence of their own, as `server_vad` has."""
+    kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
+    known = {key: value for key, value in setting.items() if key in Detection.__dataclass_fields__}
+    return Detection(**known | {"type": kind})
+
+
+FORM = SessionForm(
+    opened,
+    SESSION,
+    heard,
+    spoken,
+    RESPONSE,
+    ignored=("model",),
+    ignored_nulls=UNSUPPORTED,
+)

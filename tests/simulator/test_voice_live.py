@@ -1,0 +1,267 @@
+"""Sessions of Azure Voice Live: preview's events, and settings of their own."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from azure.ai.voicelive import models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.protocol.audio import pcm16
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.settings import LOGPROBS
+from bench.simulator.wire import VOICE_LIVE
+from tests.simulator.builders import (
+    AT_NS,
+    COMMIT,
+    CREATE,
+    MS,
+    SECOND,
+    all_of,
+    answers,
+    build_behaviour,
+    drain,
+    function,
+    noise,
+    one,
+    output,
+    sound,
+    talk,
+    types,
+    user_text,
+)
+from tests.simulator.voice_live_types import assert_voice_live
+
+STANDARD = {"type": "azure-standard", "name": "en-US-AvaNeural", "temperature": 0.8, "locale": "en-US"}
+FILLER = {"type": "static_interim_response", "texts": ["One moment."], "triggers": ["latency", "tool"]}
+MCP = {"type": "mcp", "server_label": "docs", "server_url": "https://mcp.example.com", "require_approval": "never"}
+
+
+def update(**session: Any) -> dict[str, Any]:
+    return {"type": "session.update", "session": session}
+
+
+def opened(**session: Any) -> Behaviour:
+    """A session with these settings."""
+    behaviour = build_behaviour(VOICE_LIVE)
+    assert types(answers(behaviour, update(**session))) == ["session.updated"]
+    return behaviour
+
+
+def test_it_opens_with_what_its_client_needs() -> None:
+    (created,) = drain(build_behaviour(VOICE_LIVE))
+
+    assert created["session"]["turn_detection"]["type"] == "server_vad"
+    assert created["session"]["turn_detection"]["silence_duration_ms"] == 500
+    assert_voice_live([created])
+
+
+def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
+    """As the client makes them of its own models."""
+    wanted = models.RequestSession(
+        modalities=["text", "audio"],
+        instructions="Be brief.",
+        voice=models.AzureStandardVoice(name="en-US-AvaNeural", temperature=0.8),
+        input_audio_format="pcm16",
+        output_audio_format="pcm16",
+        input_audio_sampling_rate=16_000,
+        turn_detection=models.AzureSemanticVadMultilingual(
+            silence_duration_ms=400,
+            languages=["en", "de"],
+            end_of_utterance_detection=models.AzureSemanticDetectionMultilingual(
+                threshold_level="high", timeout_ms=900
+            ),
+        ),
+        input_audio_echo_cancellation=models.AudioEchoCancellation(),
+        input_audio_noise_reduction=models.AudioNoiseReduction(type="azure_deep_noise_suppression"),
+        input_audio_transcription=models.AudioInputTranscriptionOptions(model="azure-speech", phrase_list=["parcel"]),
+        tools=[models.FunctionTool(name="find_parcel", parameters={"type": "object", "properties": {}})],
+        tool_choice="auto",
+        temperature=0.7,
+        max_response_output_tokens="inf",
+        reasoning_effort="low",
+        interim_response=models.LlmInterimResponseConfig(triggers=["latency"], instructions="Say that you look it up."),
+        include=[LOGPROBS],
+        metadata={"caller": "4711"},
+    ).as_dict()
+    behaviour = build_behaviour(VOICE_LIVE.read_strictly())
+    (updated,) = answers(behaviour, {"type": "session.update", "session": wanted})
+
+    shown = updated["session"]
+    assert {key: shown[key] for key in wanted if key not in ("turn_detection", "interim_response")} == {
+        key: wanted[key] for key in wanted if key not in ("turn_detection", "interim_response")
+    }
+    assert shown["turn_detection"].items() >= wanted["turn_detection"].items()
+    assert shown["interim_response"].items() >= wanted["interim_response"].items()
+    assert_voice_live([updated])
+
+
+@pytest.mark.parametrize(
+    ("session", "code", "param"),
+    [
+        ({"voice": "nobody"}, "invalid_value", "session.voice"),
+        ({"voice": {"type": "azure-odd", "name": "x"}}, "invalid_value", "session.voice.type"),
+        ({"voice": {"type": "azure-standard"}}, "missing_required_parameter", "session.voice.name"),
+        ({"voice": STANDARD | {"speed": 1}}, "unknown_parameter", "session.voice.speed"),
+        ({"voice": {"type": "azure-custom", "name": "x"}}, "missing_required_parameter", "session.voice.endpoint_id"),
+        ({"turn_detection": {"type": "azure_vad"}}, "invalid_value", "session.turn_detection.type"),
+        ({"turn_detection": {"silence_duration_ms": 1}}, "missing_required_parameter", "session.turn_detection.type"),
+        ({"turn_detection": {"type": "server_vad", "languages": ["en"]}}, "unknown_parameter",
+         "session.turn_detection.languages"),
+        ({"turn_detection": {"type": "azure_semantic_vad", "end_of_utterance_detection": {"model": "x"}}},
+         "invalid_value", "session.turn_detection.end_of_utterance_detection.model"),
+        ({"input_audio_sampling_rate": 8000}, "invalid_value", "session.input_audio_sampling_rate"),
+        ({"output_audio_format": "pcm16_16000hz"}, "invalid_value", "session.output_audio_format"),
+        ({"interim_response": {"type": "static_interim_response", "triggers": ["boredom"]}}, "invalid_value",
+         "session.interim_response.triggers[0]"),
+        ({"interim_response": {"texts": []}}, "missing_required_parameter", "session.interim_response.type"),
+        ({"input_audio_transcription": {"language": "en"}}, "missing_required_parameter",
+         "session.input_audio_transcription.model"),
+        ({"avatar": {"character": "lisa"}}, "unknown_parameter", "session.avatar"),
+        ({"audio": {}}, "unknown_parameter", "session.audio"),
+    ],
+)  # fmt: skip
+def test_what_it_does_not_know_is_refused(session: dict[str, Any], code: str, param: str) -> None:
+    behaviour = build_behaviour(VOICE_LIVE)
+    before = behaviour.session
+    (refused,) = answers(behaviour, update(**session))
+
+    assert (refused["error"]["code"], refused["error"]["param"]) == (code, param)
+    assert behaviour.session == before
+    assert_voice_live([refused])
+
+
+@pytest.mark.parametrize("voice", ["marin", STANDARD, {"type": "openai", "name": "echo"},
+                                   {"type": "azure-realtime-native", "name": "ava"},
+                                   {"type": "azure-personal", "name": "x", "model": "DragonLatestNeural"}])  # fmt: skip
+@pytest.mark.parametrize("modalities", [["text", "audio"], ["text"]])
+def test_a_typed_turn_is_answered(voice: Any, modalities: list[str]) -> None:
+    events = answers(opened(voice=voice, modalities=modalities), user_text(), CREATE)
+
+    done = one(events, "response.done")["response"]
+    assert (done["status"], done["voice"]) == ("completed", voice)
+    assert bool(all_of(events, "response.audio.delta")) is (len(modalities) == 2)
+    assert_voice_live(events)
+
+
+@pytest.mark.parametrize(
+    "detection",
+    ["server_vad", "semantic_vad", "azure_semantic_vad", "azure_semantic_vad_en", "azure_semantic_vad_multilingual"],
+)
+def test_a_spoken_turn_is_heard_written_down_and_answered(detection: str) -> None:
+    transcription = {"model": "azure-speech"}
+    behaviour = opened(turn_detection={"type": detection}, input_audio_transcription=transcription)
+    events = talk(behaviour, sound(0, 300, 800, 4500)) + drain(behaviour)
+
+    names = [event["type"] for event in events if event["type"].startswith("input_audio_buffer")]
+    assert names == [f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")]
+    assert one(events, "transcription.completed")["transcript"]
+    assert all_of(events, "transcription.delta")
+    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert_voice_live(events)
+
+
+@pytest.mark.parametrize("off", [None, {"type": "none"}])
+def test_a_client_may_end_its_turns_itself(off: Any) -> None:
+    behaviour = opened(turn_detection=off)
+    audio = {"type": "input_audio_buffer.append", "audio": base64.b64encode(sound(300)).decode()}
+    events = answers(behaviour, audio, COMMIT, CREATE)
+
+    assert one(events, "response.done")["response"]["usage"]["input_token_details"]["audio_tokens"] == 3
+    assert_voice_live(events)
+
+
+def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
+    narrow = pcm16(16_000)
+    behaviour = opened(input_audio_sampling_rate=16_000, turn_detection={"type": "server_vad"})
+    audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(noise(16_000 * 800 // 1000, 3277))
+    audio += bytes(32 * 700)
+    for begin in range(0, len(audio), 3200):
+        chunk = base64.b64encode(audio[begin : begin + 3200]).decode()
+        behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS)
+    events = drain(behaviour)
+
+    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms less the padding
+    assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
+
+
+def test_speech_over_a_reply_ends_it() -> None:
+    behaviour = build_behaviour(VOICE_LIVE, speed=1.0)
+    answers(behaviour, update(turn_detection={"type": "azure_semantic_vad"}))
+    behaviour.receive(CREATE, AT_NS)
+    events = drain(behaviour, AT_NS + 2 * SECOND)
+    events += talk(behaviour, sound(300), AT_NS + 2 * SECOND) + drain(behaviour)
+
+    done = one(events, "response.done")["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "turn_detected")
+    assert_voice_live(events)
+
+
+def test_a_function_is_called_and_answered() -> None:
+    behaviour = opened(tools=[function()], tool_choice="auto")
+    first = answers(behaviour, user_text(), CREATE)
+    (call,) = one(first, "response.done")["response"]["output"]
+    second = answers(behaviour, output(call["call_id"]), CREATE)
+
+    assert call["type"] == "function_call"
+    assert [item["type"] for item in one(second, "response.done")["response"]["output"]] == ["message"]
+    assert_voice_live(first + second)
+
+
+def test_servers_of_mcp_are_listed_and_called() -> None:
+    behaviour = build_behaviour(VOICE_LIVE)
+    listed = answers(behaviour, update(tools=[MCP]))
+    called = answers(behaviour, user_text(), CREATE)
+
+    assert all_of(listed, "mcp_list_tools.completed")
+    assert all_of(called, "response.mcp_call.completed")
+    assert_voice_live(listed + called)
+
+
+def test_further_instructions_of_one_response_are_read_by_it() -> None:
+    behaviour = opened(instructions="Be brief.")
+
+    def read(**event: Any) -> int:
+        usage = one(answers(behaviour, CREATE | event), "response.done")["response"]["usage"]
+        return int(usage["input_token_details"]["text_tokens"])
+
+    before = read()
+    assert read(additional_instructions="x" * 400) >= before + 100
+    (refused,) = answers(build_behaviour(), CREATE | {"additional_instructions": "x"})
+    assert refused["error"]["param"] == "additional_instructions"
+
+
+def test_images_are_counted() -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}
+    item = {"type": "message", "role": "user", "content": [image]}
+    events = answers(opened(), {"type": "conversation.item.create", "item": item}, CREATE)
+
+    assert one(events, "response.done")["response"]["usage"]["input_token_details"]["image_tokens"] == 85
+    assert_voice_live(events)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+SOME_KEYS = ("type", "name", "voice", "turn_detection", "interim_response", "modalities", "tools", "input_audio_format",
+             "input_audio_sampling_rate", "input_audio_transcription", "end_of_utterance_detection")  # fmt: skip
+SOME_VALUES = st.sampled_from(["azure_semantic_vad", "azure-standard", "static_interim_response", "pcm16", "audio",
+                               STANDARD, FILLER, MCP, function(), 16_000])  # fmt: skip
+SOME = JSON | SOME_VALUES | st.lists(SOME_VALUES, max_size=2)
+SESSIONS = st.dictionaries(st.sampled_from(SOME_KEYS), SOME, max_size=4)
+
+
+@settings(deadline=None)
+@given(st.lists(SESSIONS | JSON, max_size=4))
+def test_whatever_it_is_told_it_goes_on(sessions: list[Any]) -> None:
+    behaviour = build_behaviour(VOICE_LIVE)
+    told = [{"type": "session.update", "session": session} for session in sessions]
+    events = answers(behaviour, *told, user_text(), CREATE)
+
+    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert_voice_live(events)

@@ -1,0 +1,36 @@
+"""Holds server events against the models of Azure Voice Live's own client (`azure-ai-voicelive`)."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_type_hints
+
+from azure.ai.voicelive import _unions, models
+from azure.ai.voicelive.models import ServerEvent, _models
+from azure.ai.voicelive.models._models import _Model
+
+NAMES = vars(_models) | {"_models": models, "_unions": _unions}
+UNSAID = {"rate_limits.updated"}
+"""Events of preview that this client has no model of, and passes over."""
+OF_REQUESTS = {_models.RequestAudioContentPart: {"audio"}}
+"""What only a client says: an item as a service shows it has no audio in it."""
+
+
+def assert_voice_live(events: list[dict[str, Any]]) -> None:
+    """Each event is one that the client knows, and has, at any depth, whatever its model needs."""
+    for event in events:
+        model = ServerEvent._deserialize(event, [])
+        if event["type"] not in UNSAID:
+            assert type(model) is not ServerEvent, event["type"]
+            assert_whole(model, event["type"])
+
+
+def assert_whole(model: Any, place: str) -> None:
+    hints = get_type_hints(type(model), NAMES)
+    for name, field in type(model)._attr_to_rest_field.items():
+        where = f"{place}.{field._rest_name}"
+        value = getattr(model, name)
+        if type(None) not in get_args(hints[name]) and name not in OF_REQUESTS.get(type(model), ()):
+            assert value is not None, where
+        for number, inner in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(inner, _Model):
+                assert_whole(inner, f"{where}[{number}]" if isinstance(value, list) else where)
