@@ -26,7 +26,7 @@ WASTE = (
     "Audio of interrupted replies that came and was never played is paid for: its tokens are the same share of the "
     "turn’s tokens of audio as its length is of the audio that came."
 )
-WASTES = ("interrupted replies", "never played, s", "its tokens of audio", "USD", "an interruption")
+WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "an interruption")
 """The heads of `wasted`."""
 PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
 NAMED = 6
