@@ -17,8 +17,8 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements", "plain",
-    "cores", "priority", "spawn", "yaml_file", "shapes", "protocol", "transport", "target",
+    "units", "errors", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements", "remedies",
+    "plain", "cores", "priority", "spawn", "yaml_file", "shapes", "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports",
@@ -43,8 +43,8 @@ FLOORS = (
 
 REPORTS_MAY_USE = {
     "bench.errors", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
-    "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder", "bench.run.part",
-    "bench.run.disk",
+    "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
+    "bench.run.part", "bench.run.disk",
     "bench.run.histograms", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip
@@ -69,7 +69,7 @@ NAMED_IN = {
 }
 
 PURE = (
-    "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
+    "bench.remedies", "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.turns", "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota",
     "bench.simulator.drift", "bench.simulator.servers", "bench.simulator.plan", "bench.simulator.functions",
     "bench.simulator.arguments", "bench.simulator.history", "bench.simulator.answer",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.explain import REALTIME_MODELS
 from bench.money import undated
+from bench.remedies import REALTIME_MODELS
 from bench.retirements import RETIREMENTS, Retirement, retirement_of
 from bench.target.prices import load_price_table
 

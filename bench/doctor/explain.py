@@ -13,6 +13,7 @@ from typing import Any, Literal
 from bench.doctor.dialect import dialect_remedy
 from bench.observe.timeline import TEXT_SESSION
 from bench.observe.turn import UNHEARD
+from bench.remedies import CAUSES, CLASSES, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
 from bench.shapes import either
 from bench.target.address import API_VERSIONS, AZURE_GA, azure_cloud
 from bench.target.target import Entra, Target
@@ -20,17 +21,9 @@ from bench.transport.answer import ACCEPT_HEADER
 
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
-REALTIME_MODELS = (
-    *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
-    *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
-)
-"""Models that speak, the newest first."""
 VERSIONS = " or ".join(API_VERSIONS)
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
 NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
-OUT_OF_ORDER = "the service is out of order: try again later, and look at its status page"
-OWN_REASON = "the service refuses for a reason of its own: see its words"
-NO_PROXY_REMEDY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
 
@@ -62,24 +55,11 @@ def explain(refusal: Refusal, target: Target) -> str:
     telling, remedy = TOLD.get(refusal.outcome, ("", ""))
     if remedy and telling in refusal.words:
         return remedy
-    if refusal.outcome.startswith("timeout:"):
-        return TIMEOUTS.get(
-            cause, "the service did not go on in time: try again, and if it stays so, ask its status page"
-        )
     if cause.isdigit() and refusal.outcome.startswith("refused:"):
         return _status(int(cause), refusal, target)
-    return CAUSES.get(cause) or CLASSES.get(refusal.outcome.partition(":")[0], "")
+    return remedy_of(refusal.outcome)
 
 
-TIMEOUTS = {
-    "dns": "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS",
-    "tcp": "nothing answers there: a firewall drops it; open port 443 to this host, or name a proxy by --proxy URL",
-    "proxy": NO_PROXY_REMEDY,
-    "tls": "something takes the connection and says nothing: a proxy that inspects TLS, or no TLS server at all",
-    "upgrade": "the server takes the connection and does not answer: a proxy on the way may not know WebSockets",
-    "speech": "noise above the VAD's threshold is speech to it: take a quieter recording, or another threshold",
-    "session": "the upgrade was taken but no session came: the path may be another service's, or the model is loading",
-}
 TOLD = {
     "timeout:speech": (
         UNHEARD,
@@ -97,32 +77,6 @@ TOLD = {
     ),
 }
 """By outcome: words of this tool's own in the detail, and what to do where they are there."""
-CAUSES = {
-    "dns": "this machine finds no such name: is the resource's name right? Private endpoints need their DNS zone",
-    "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
-    "tls": "behind a proxy that inspects TLS, or with a private CA, name the authority's PEM file by --ca FILE",
-    "upgrade": "what answers is no WebSocket server: is the host right, and the path that of a realtime service?",
-    "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
-    "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
-    "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
-    "missing_model": f"the URL names no model: add ?model={REALTIME_MODELS[0]}",
-    "invalid_model": f"the model is no realtime model: take {either(REALTIME_MODELS[:2])}",
-    "model_not_found": f"no such model, or not for this key: take {REALTIME_MODELS[0]}; older models are gone",
-    "server_error": OUT_OF_ORDER,
-    "insufficient_quota": "the account has no credit left: look at its billing",
-    "session_expired": "sessions are cut at an age that is too short for a turn: look at the deployment's limits",
-    "inference_not_authorized_error": "the key is a restricted one: allow it the realtime API, or take another",
-    "max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
-    "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
-}
-CLASSES = {
-    "refused": OWN_REASON,
-    "closed": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
-    "protocol": "the answers are not those of a realtime service: is the URL one?",
-    "expired": CAUSES["session_expired"],
-    "failed": "the service failed, see its words; try again, and if it stays so, ask its status page",
-    "incomplete": "the reply was cut by the service, as by its content filter: see its words",
-}
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
@@ -157,7 +111,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return "more than ten custom headers: take some out of the target's `headers`"
         case _ if status >= 500:
             return _later(OUT_OF_ORDER, refusal.wait_s)
-    return OWN_REASON
+    return CLASSES["refused"]
 
 
 def _unauthorized(refusal: Refusal, target: Target) -> str:

@@ -11,10 +11,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.doctor.explain import NO_PROXY_REMEDY, Refusal, explain
+from bench.doctor.explain import Refusal, explain
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
+from bench.remedies import NO_PROXY
 from bench.target.dial import crossing
 from bench.target.target import Target
 from bench.transport.base import Phases, authority
@@ -94,7 +95,7 @@ def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp), limits.tcp, "proxy").close()
     except ConnectError as error:
-        yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", NO_PROXY_REMEDY)
+        yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", NO_PROXY)
         return
     began_ns = monotonic_ns()
     try:

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from bench.doctor.dialect import REMEDIES, SIBLINGS, UNGREETED, shape_of
-from bench.doctor.explain import REALTIME_MODELS, Refusal, explain
+from bench.doctor.explain import Refusal, explain
 from bench.doctor.finding import Finding
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.protocol.base import Dialect
 from bench.protocol.limits import RateLimit, wait_of
 from bench.protocol.simulated import is_simulated
+from bench.remedies import REALTIME_MODELS
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.shapes import either
 from bench.target.target import Target

@@ -125,9 +125,7 @@ class Server:
         loop.add_reader(listener, self._accept)
         for fault in offer.profile.faults:
             if fault.kind == "refused":
-                loop.call_later(fault.during_s.first, self._leave, fault)
-                if fault.during_s.last is not None:
-                    loop.call_later(fault.during_s.last, self._return)
+                self._plan_absence(fault)
 
     async def stop(self) -> None:
         """Say goodbye to every client, and wait until each has gone."""
@@ -160,6 +158,14 @@ class Server:
         if self._listener.fileno() != -1:
             self._loop.remove_reader(self._listener)
             self._listener.close()
+
+    def _plan_absence(self, fault: Fault) -> None:
+        if fault.during_s.first:
+            self._loop.call_later(fault.during_s.first, self._leave, fault)
+        else:
+            self._leave(fault)  # before anybody can connect
+        if fault.during_s.last is not None:
+            self._loop.call_later(fault.during_s.last, self._return)
 
     def _leave(self, fault: Fault) -> None:
         """Listen no more, so that TCP refuses connections."""

@@ -71,7 +71,7 @@ def _lead(summary: Summary) -> list[Block]:
     """What forbids the figures, then what went wrong, and how much was sent."""
     throughput = "; ".join(remarks.throughput(summary))
     second = " ".join(filter(None, (sentences.heard(summary), failings.second(summary))))
-    texts = (summary.decided, second, f"Throughput: {throughput}." if throughput else "")
+    texts = (summary.decided, second, failings.way_out(summary), f"Throughput: {throughput}." if throughput else "")
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
     return [*(alarm if summary.verdict.broken else []), *(Paragraph(text, "lead") for text in texts if text)]
 

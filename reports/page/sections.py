@@ -9,6 +9,7 @@ from bench.measures import CATALOGUE
 from reports.blocks import (
     Beside,
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -192,6 +193,8 @@ def outcomes(summary: Summary) -> Section | None:
     ]
     if found.sessions:
         blocks += [Heading("And the sessions?"), table(heads, [*map(_ending, found.sessions)])]
+    if remedies := found.remedies():
+        blocks += [Heading("What to do?"), Bullets([remedy.line for remedy in remedies])]
     return Section("outcomes", "Outcomes", "How did the turns end?", blocks)
 
 

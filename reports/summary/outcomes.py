@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from bench.outcomes import GOOD as GOOD_OUTCOMES
 from bench.outcomes import SERVICE_SAID, is_throttled, outcome_class
+from bench.remedies import remedy_of
 from reports.lost import lost_of
 from reports.statistics.quantiles import Integers
 from reports.turns import CENSORED, FAILED, Turns
@@ -88,6 +90,19 @@ class Ending:
 
 
 @dataclass(frozen=True)
+class Remedy:
+    """What to do about some outcomes."""
+
+    outcomes: tuple[str, ...]
+    text: str
+
+    @property
+    def line(self) -> str:
+        """closed:1011, closed:1006: the connection was cut: …"""
+        return f"{', '.join(self.outcomes)}: {self.text}"
+
+
+@dataclass(frozen=True)
 class Outcomes:
     """All endings; each tuple has a number per target. The endings of turns sum to `begun`."""
 
@@ -112,6 +127,16 @@ class Outcomes:
             if ending.kind == "failed" and ending.said:
                 found.setdefault(ending.said, ending)
         return list(found.values())
+
+    def remedies(self) -> list[Remedy]:
+        """What to do about what failed, each remedy once; that of the commonest outcome first."""
+        counted: Counter[str] = Counter()
+        for ending in (*self.sessions, *self.turns):
+            counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
+        found: dict[str, list[str]] = {}
+        for outcome, _ in counted.most_common():
+            found.setdefault(remedy_of(outcome), []).append(outcome)
+        return [Remedy(tuple(outcomes), text) for text, outcomes in found.items() if text]
 
     @property
     def wanted(self) -> tuple[int, ...]:

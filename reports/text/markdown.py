@@ -220,6 +220,9 @@ def _outcomes(summary: Summary) -> Iterable[Block]:
     if ends := [f"{e.outcome} {count(sum(e.counts))}" for e in outcomes.sessions]:
         yield Paragraph(f"{plural(sum(outcomes.opened), 'session')}: {' · '.join(ends)}")
         yield Bullets([f"{e.outcome}: {e.words}" for e in outcomes.sessions if e.said])
+    if remedies := outcomes.remedies():
+        yield Paragraph("What to do:")
+        yield Bullets([remedy.line for remedy in remedies])
 
 
 def _measures(summary: Summary) -> Table:

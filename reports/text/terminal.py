@@ -20,6 +20,7 @@ from reports.wording.sentences import headline, heard
 INTERRUPTED = ("barge_in_yield", "audio_wasted")
 CALLED = ("function_call", "function_time", "function_answer")
 QUOTED = 3
+REMEDIES = 2
 SHOWN = 4
 INCIDENTS = 3
 INCIDENT_LINES = 2
@@ -59,6 +60,8 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("outcomes", _outcomes(summary))
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield Named("said", [f"{ending.outcome}: {ending.said}"])
+    for remedy in summary.outcomes.remedies()[:REMEDIES]:
+        yield Named("to do", [remedy.line])
     yield Named("limits", [remarks.limits_in_all(summary.quota)])
     for incident in remarks.incidents(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)

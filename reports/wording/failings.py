@@ -36,6 +36,13 @@ def second(summary: Summary) -> str:
     return " ".join(said)
 
 
+def way_out(summary: Summary) -> str:
+    """What to do about the commonest failure, where most of what was wanted failed."""
+    remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
+    mostly = 2 * sum(outcomes.unmet) > sum(outcomes.wanted)
+    return f"What to do about {remedies[0].line}." if remedies and mostly else ""
+
+
 def _failed(summary: Summary) -> str:
     """How many failed where none was lost, unless the headline has said it, and how."""
     failed, ended = sum(summary.outcomes.failed), sum(summary.outcomes.wanted)

@@ -11,10 +11,10 @@ from typing import Literal
 import gevent.socket
 import pytest
 
-from bench.doctor.explain import NO_PROXY_REMEDY
 from bench.doctor.finding import Finding
 from bench.doctor.network import look_at_network
 from bench.limits import Limits
+from bench.remedies import NO_PROXY
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target, Way
 from bench.transport.base import Proxy
@@ -87,7 +87,7 @@ def test_a_proxy_that_is_not_reached_is_not_told_what_to_allow(scheme: Literal["
 
     assert (found["proxy"].state, found["tls"].state) == ("failed", "skipped")
     assert "Connection refused" in found["proxy"].said
-    assert found["proxy"].remedy == NO_PROXY_REMEDY
+    assert found["proxy"].remedy == NO_PROXY
 
 
 def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: 
     found = looked_at(build_target(1, Way(proxy=Proxy("http", "proxy.test", 3128))))
 
     assert set(found) == {"proxy", "tls"}
-    assert found["proxy"].remedy == NO_PROXY_REMEDY
+    assert found["proxy"].remedy == NO_PROXY
 
 
 def test_a_proxy_that_is_reached_and_refuses_is_told_what_to_allow() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reports.summary.outcomes import said_of
+from bench.outcomes import outcome_class
+from bench.remedies import remedy_of
+from reports.summary.outcomes import Ending, Outcomes, said_of
 
 SILENCE = "nothing came within the limit next_delta of 10 s"
 
@@ -25,3 +27,27 @@ def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_
 
 def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
     assert said_of(rows("the run ended", outcome="abandoned", kind="censored")) == {}
+
+
+def ending(outcome: str, count: int) -> Ending:
+    return Ending(outcome, outcome_class(outcome), "", (count,))
+
+
+def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
+    return Outcomes(tuple(turns), tuple(sessions), (9,), (0,), (0,), (0,), (), (9,), (0,))
+
+
+def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:
+    turns = [ending("ok", 50), ending("closed:1011", 2), ending("closed:1006", 5), ending("failed:x", 6)]
+    found = outcomes(turns, [ending("closed:1006", 5), ending("refused:tcp", 9)]).remedies()
+
+    assert [remedy.outcomes for remedy in found] == [
+        ("refused:tcp",),
+        ("failed:x",),
+        ("closed:1006", "closed:1011"),
+    ]
+    assert found[0].line == f"refused:tcp: {remedy_of('refused:tcp')}"
+
+
+def test_where_nothing_failed_there_is_nothing_to_do() -> None:
+    assert outcomes([ending("ok", 5), ending("abandoned", 1)], [ending("ok", 2)]).remedies() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from pathlib import Path
@@ -381,3 +382,16 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
     assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["said"].values()
     assert f"&lt;{outcome}&gt; said so" in paths.html.read_text()
     assert "said so" in paths.markdown.read_text()
+
+
+def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
+    summary = summarise(reports.load(folder, everything=False))
+    paths = render.write(summary)
+    first = summary.outcomes.remedies()[0].line
+    page = html.unescape(paths.html.read_text())
+
+    assert f"to do {first}" in " ".join(render.terminal(summary).split())
+    assert f"What to do about {first}." in page
+    assert f"<li>{first}" in page
+    assert first in paths.markdown.read_text().replace("\\", "")
