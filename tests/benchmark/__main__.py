@@ -17,6 +17,7 @@ PARTS = {
     "master": "tests.benchmark.master",
     "exact": "tests.benchmark.exact",
     "conversations": "tests.benchmark.conversations",
+    "kill": "tests.benchmark.kill",
     "keyless": "tests.benchmark.keyless",
     "frameworks": "tests.benchmark.frameworks",
     "peers": "tests.benchmark.peers.benchmark",
