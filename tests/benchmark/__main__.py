@@ -18,6 +18,7 @@ PARTS = {
     "exact": "tests.benchmark.exact",
     "conversations": "tests.benchmark.conversations",
     "kill": "tests.benchmark.kill",
+    "soak": "tests.benchmark.soak",
     "keyless": "tests.benchmark.keyless",
     "frameworks": "tests.benchmark.frameworks",
     "peers": "tests.benchmark.peers.benchmark",
