@@ -26,7 +26,8 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import FunctionTool, TurnDetection
-from bench.simulator.profile import AnswerParts, FunctionCalls, LogNormal, Profile, SpeechDetection, default_profile
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechDetection, default_profile
 from bench.simulator.voice import TOKEN_MS
 from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, say

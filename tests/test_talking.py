@@ -52,7 +52,8 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import LogNormal, Profile, default_profile
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import Profile, default_profile
 from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing

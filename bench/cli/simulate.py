@@ -173,6 +173,8 @@ def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
         raise UsageError(f"--workers: profile {profile.name} has limits, which workers do not share; use one worker")
     if profile.servers is not None:
         raise UsageError(f"--workers: profile {profile.name} has servers, which workers do not share; use one worker")
+    if profile.slowdown is not None:
+        raise UsageError(f"--workers: profile {profile.name} has slowdown, which workers do not share; use one worker")
     if tokens is not None:
         raise UsageError("--workers does not go with --token-life: workers do not share the tokens; use one worker")
 

@@ -23,9 +23,10 @@ from bench.simulator.checks import EventPlace
 from bench.simulator.client_item import audio_bytes
 from bench.simulator.composer import Composer
 from bench.simulator.conversation import Conversation
+from bench.simulator.delay import Delay
 from bench.simulator.mcp import McpServers
 from bench.simulator.outbox import Outbox
-from bench.simulator.profile import LogNormal, Profile, drawn
+from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
 from bench.simulator.servers import Servers
@@ -78,7 +79,8 @@ class Behaviour:
         self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
         self._mcp = McpServers(self._conversation, self._outbox, profile, names, rng)
-        quota = quota or Quota(UNLIMITED)
+        quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
+        self._servers.sessions += 1
         composer = Composer(
             self._session,
             self._conversation,
@@ -89,7 +91,7 @@ class Behaviour:
             ids,
             rng,
             quota,
-            servers or Servers(),
+            self._servers,
             self._mcp,
         )
         self._responses = Responses(composer, self._outbox, profile, quota)
@@ -144,6 +146,7 @@ class Behaviour:
 
     def end(self) -> None:
         """Let go of everything; nothing may be called any more. Its parts refer to each other."""
+        self._servers.sessions -= 1
         for part in (self._turns, self._responses, self._outbox, self):
             vars(part).clear()
 
@@ -211,7 +214,7 @@ class Behaviour:
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
 
-    def _tell_session(self, at_ns: int, name: str, delay: LogNormal) -> None:
+    def _tell_session(self, at_ns: int, name: str, delay: Delay) -> None:
         self._outbox.answer(at_ns, delay, (f"{self._session.form.family}.{name}", {"session": self.session}))
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:

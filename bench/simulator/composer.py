@@ -67,7 +67,7 @@ class Composer:
         failure = failure or self._quota.respond(context.tokens.sum, self._session.model, at_ns)
         reply = self._replies[int(self._rng.integers(len(self._replies)))]
         if failure is not None:
-            plan = self._planner.failure(Asked(at_ns, self._outbox.answered_ns))
+            plan = self._planner.failure(Asked(at_ns, self._outbox.answered_ns, slowness=self._slowness(at_ns)))
             return self._response(wanted, output, plan, NOTHING, failure, in_band)
         if own is None:
             self._history.remember(parts)
@@ -93,12 +93,17 @@ class Composer:
         return min(self._replies, key=lambda reply: reply.audio_ms) if drawn(share, self._rng) else None
 
     def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
+        begin_ns = self._servers.begin_ns(at_ns)
         return Asked(
-            self._servers.begin_ns(at_ns),
+            begin_ns,
             self._outbox.answered_ns,
             self._profile.context.ns(context.tokens.sum, context.cached.sum),
             self._reasoning_ns(wanted),
+            self._slowness(begin_ns),
         )
+
+    def _slowness(self, at_ns: int) -> float:
+        return self._profile.slowness(at_ns, self._servers.sessions)
 
     def _reasoning_ns(self, wanted: Json) -> int:
         delay = self._profile.reasoning_ms.get(self._session.effort(wanted))

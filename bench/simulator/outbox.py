@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from bench.simulator.agenda import Agenda, Series
-from bench.simulator.profile import LogNormal
+from bench.simulator.delay import Delay
 from bench.simulator.wire import (
     Ids,
     Json,
@@ -44,16 +44,16 @@ class Outbox:
     def plan(self, steps: Iterable[OutboxStep]) -> Series[Render]:
         return self._agenda.add(steps)
 
-    def after(self, at_ns: int, delay: LogNormal) -> int:
+    def after(self, at_ns: int, delay: Delay) -> int:
         """`at_ns` and a drawn delay."""
         return at_ns + delay.draw_ns(self._rng)
 
-    def answer_due(self, at_ns: int, delay: LogNormal) -> int:
+    def answer_due(self, at_ns: int, delay: Delay) -> int:
         """When something that came `at_ns` is answered: not before the answers to what came earlier."""
         self.answered_ns = max(self.answered_ns, self.after(at_ns, delay))
         return self.answered_ns
 
-    def answer(self, at_ns: int, delay: LogNormal, *events: tuple[str, Json]) -> int:
+    def answer(self, at_ns: int, delay: Delay, *events: tuple[str, Json]) -> int:
         """Plan events that answer one client event, due together. Returns when."""
         due_ns = self.answer_due(at_ns, delay)
         self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.simulator.delay import Delay
 from bench.simulator.functions import ModelCall
-from bench.simulator.profile import LogNormal, Profile
+from bench.simulator.profile import Profile
 from bench.simulator.schedule import Schedule, audio_schedule, call_schedule, text_schedule
 from bench.simulator.voice import RecordedReply
 from bench.units import NS_PER_S
@@ -27,12 +28,14 @@ COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
 class Asked(NamedTuple):
-    """Says when a response was asked for, before when nothing of it may be due, what reading and reasoning take."""
+    """Says when a response was asked for, before when nothing of it may be due, and what it takes."""
 
     at_ns: int
     earliest_ns: int
     reading_ns: int = 0
     reasoning_ns: int = 0
+    slowness: float = 1.0
+    """What its delays are multiplied by."""
 
 
 class ResponseContent(NamedTuple):
@@ -120,8 +123,8 @@ class Planner:
         answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
         return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
 
-    def _drawn_ns(self, delay: LogNormal, asked: Asked, further_ns: int = 0) -> int:
-        return int((delay.draw_ns(self._rng) + further_ns) * self._profile.slowness(asked.at_ns))
+    def _drawn_ns(self, delay: Delay, asked: Asked, further_ns: int = 0) -> int:
+        return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
 
     def _message(self, audio: bool, reply: RecordedReply, phase: str, after_ns: int, first_ns: int) -> PlannedMessage:
         schedule = audio_schedule if audio else text_schedule

@@ -1,11 +1,10 @@
 """Reads the simulator's profile: a small YAML file of delays and of what the simulated service is like.
 
-Delays are log-normal, given by median and 95th percentile in ms, and drawn from a generator that is seeded per session.
+Delays have distributions (`delay.py`), and are drawn from a generator that is seeded per session.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.errors import UsageError
 from bench.shapes import (
     Choice,
     Field,
@@ -30,29 +30,17 @@ from bench.shapes import (
     key,
     table_of,
 )
+from bench.simulator.delay import DELAY, Delay, LogNormal
 from bench.simulator.drift import DelayDrift
 from bench.simulator.faults import FAULTS, Fault
 from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.units import NS_PER_MS
 from bench.yaml_file import Value, read_yaml
 
-NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 SESSION_CAP_S = 3600.0
 MOST_CALLS = 20  # in a response
-
-
-@dataclass(frozen=True)
-class LogNormal:
-    """A delay in ms. p95 = p50 makes it constant."""
-
-    p50_ms: float
-    p95_ms: float
-
-    def draw_ns(self, rng: np.random.Generator) -> int:
-        sigma = math.log(self.p95_ms / self.p50_ms) / NORMAL_P95
-        return int(self.p50_ms * math.exp(sigma * rng.standard_normal()) * NS_PER_MS)
 
 
 def drawn(share: float, rng: np.random.Generator) -> bool:
@@ -64,26 +52,26 @@ def drawn(share: float, rng: np.random.Generator) -> bool:
 class Delays:
     """What each delay runs from and to: see profiles/default.yaml."""
 
-    session_created: LogNormal
-    session_updated: LogNormal
-    item_created: LogNormal
-    committed: LogNormal
-    speech_started: LogNormal
-    speech_stopped: LogNormal
-    semantic_end: LogNormal
-    vad_committed: LogNormal
-    input_transcribed: LogNormal
-    response_created: LogNormal
-    first_text: LogNormal
-    first_audio: LogNormal
-    function_named: LogNormal
-    mcp_listed: LogNormal
-    mcp_called: LogNormal
-    answer_pause: LogNormal
-    transcript_lead: LogNormal
-    response_done: LogNormal
-    cancelled: LogNormal
-    rate_limits: LogNormal
+    session_created: Delay
+    session_updated: Delay
+    item_created: Delay
+    committed: Delay
+    speech_started: Delay
+    speech_stopped: Delay
+    semantic_end: Delay
+    vad_committed: Delay
+    input_transcribed: Delay
+    response_created: Delay
+    first_text: Delay
+    first_audio: Delay
+    function_named: Delay
+    mcp_listed: Delay
+    mcp_called: Delay
+    answer_pause: Delay
+    transcript_lead: Delay
+    response_done: Delay
+    cancelled: Delay
+    rate_limits: Delay
 
 
 @dataclass(frozen=True)
@@ -185,6 +173,17 @@ class KnownWords:
 
 
 @dataclass(frozen=True)
+class Slowdown:
+    """How delays of responses grow with the sessions that are open on the whole server."""
+
+    sessions: int = key(Whole(0, 1_000_000), "So many make nothing slower.", required=True)
+    per_session: float = key(Number(0, 100), "By so much each further one makes it: 0.01 is 1 %.", required=True)
+
+    def factor(self, open_sessions: int) -> float:
+        return 1 + self.per_session * max(0, open_sessions - self.sessions)
+
+
+@dataclass(frozen=True)
 class Profile:
     name: str
     delays: Delays
@@ -199,11 +198,12 @@ class Profile:
     expires_after_s: float = SESSION_CAP_S
     limits: QuotaLimits = UNLIMITED
     drift: DelayDrift | None = None
+    slowdown: Slowdown | None = None
     servers: int | None = None  # responses that are made at a time; None: any number
     functions: FunctionCalls = FunctionCalls()
     mcp: McpBehaviour = McpBehaviour()
     parts: AnswerParts = AnswerParts()
-    reasoning_ms: Mapping[str, LogNormal] = field(default_factory=dict)  # by effort
+    reasoning_ms: Mapping[str, Delay] = field(default_factory=dict)  # by effort
     cache: TokenCache = TokenCache()
     context: ReadingTime = ReadingTime()
     context_limit_tokens: int | None = None  # of what a response reads
@@ -211,9 +211,10 @@ class Profile:
     truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords = KnownWords()
 
-    def slowness(self, at_ns: int) -> float:
-        """What the delays of a response are multiplied by that is asked for `at_ns`."""
-        return 1.0 if self.drift is None else self.drift.factor(at_ns)
+    def slowness(self, at_ns: int, open_sessions: int) -> float:
+        """What the delays of a response are multiplied by that is asked for at `at_ns`, by the sessions open then."""
+        drifted = 1.0 if self.drift is None else self.drift.factor(at_ns)
+        return drifted if self.slowdown is None else drifted * self.slowdown.factor(open_sessions)
 
     def adjusted(
         self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, faults: Iterable[Fault] = ()
@@ -222,21 +223,15 @@ class Profile:
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
             was = self.delays.first_audio
+            if not isinstance(was, LogNormal):
+                raise UsageError(f"--ttfa-p50-ms moves a log-normal first_audio; profile {self.name} has another one")
             spread = was.p95_ms / was.p50_ms
             first_audio = LogNormal(ttfa_p50_ms, ttfa_p50_ms * spread)
             changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))
         return changed if speed is None else replace(changed, speed=speed)
 
 
-def _log_normal(p50: float, p95: float) -> LogNormal:
-    if p95 < p50:
-        raise UnfitError("p95", f"must not be below p50 ({p50:g})")
-    return LogNormal(p50, p95)
-
-
 QUOTA = Whole(1, 1_000_000_000)
-MILLISECONDS = Field(Number(0.001, 600_000), "Milliseconds.", required=True)
-DELAY = Table({"p50": MILLISECONDS, "p95": MILLISECONDS}, _log_normal)
 DRIFT = Table(
     {
         "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
@@ -256,7 +251,7 @@ REASONING: Table[dict[str, Any]] = Table(
 )
 PROFILE: Table[dict[str, Any]] = Table(
     {
-        "delays_ms": Field(DELAYS, "Log-normal delays."),
+        "delays_ms": Field(DELAYS, "Delays, each by its distribution."),
         "speed": Field(Number(0.1, 1_000), "Seconds of audio made in a second."),
         "text_tokens_per_s": Field(Number(0.1, 100_000), "How fast text is written."),
         "transcript_lead_deltas": Field(Span(0, 100), "Deltas of the transcript before the first audio."),
@@ -268,6 +263,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "expires_after_s": Field(Number(0.01, 86_400), "How long a session may last."),
         "limits": Field(LIMITS, "Quotas."),
         "drift": Field(DRIFT, "How delays wander."),
+        "slowdown": Field(table_of(Slowdown), "How open sessions make responses slower."),
         "servers": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
         "functions": Field(table_of(FunctionCalls), "Function calls."),
         "mcp": Field(table_of(McpBehaviour), "Servers of MCP."),

@@ -10,10 +10,11 @@ import heapq
 
 
 class Servers:
-    """`count` servers; None: as many as one likes. Instants of CLOCK_MONOTONIC."""
+    """`count` servers; None: as many as one likes. Instants of CLOCK_MONOTONIC. `sessions`: how many share them now."""
 
     def __init__(self, count: int | None = None) -> None:
         self._free_ns = [0] * (count or 0)
+        self.sessions = 0
 
     def begin_ns(self, at_ns: int) -> int:
         """When a response is begun that is asked for `at_ns`."""

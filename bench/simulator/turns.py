@@ -15,9 +15,10 @@ from bench.simulator.agenda import Series
 from bench.simulator.answer import Response
 from bench.simulator.conversation import Conversation
 from bench.simulator.conversation_item import ConversationItem, user_audio_item
+from bench.simulator.delay import Delay
 from bench.simulator.input_audio import InputAudio, SpeechEdge
 from bench.simulator.outbox import Outbox, OutboxStep, Render
-from bench.simulator.profile import LogNormal, Profile, drawn
+from bench.simulator.profile import Profile, drawn
 from bench.simulator.responses import Responses
 from bench.simulator.session import EffectiveSession
 from bench.simulator.session_form import Detection
@@ -164,7 +165,7 @@ class CallerTurns:
 
     # What both lead to
 
-    def _commit(self, audio_ms: float, after_ns: int, delay: LogNormal) -> int:
+    def _commit(self, audio_ms: float, after_ns: int, delay: Delay) -> int:
         """Make the item that was announced, or a new one. Returns when the commit is due."""
         item = user_audio_item(self._coming or self._conversation.promise(), audio_ms)
         self._coming = None

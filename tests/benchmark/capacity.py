@@ -24,7 +24,7 @@ import numpy as np
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Bracket, NextLevel, bracket_of
 from bench.capacity.search import Grant, ends_of, least_ramp_s
-from bench.simulator.profile import LogNormal
+from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.quantiles import Floats
 from reports.statistics.rates import PerCluster

@@ -6,22 +6,22 @@ python -m tests.fuzz --subject "heard frames" --first 17 --cases 1
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import resource
+import signal
 import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from tests.fuzz.cases import play
 from tests.fuzz.subjects import SUBJECTS
 
-HANG_S = 120
-"""A batch that is not over by then hangs: it is told where."""
+HANG_S = 20
+"""A case that takes so much of a processor hangs."""
 BATCH = 5_000
 GROWTH_MIB = 100
 """By so much a process may grow beyond its first batch."""
@@ -41,20 +41,24 @@ class Played:
 
 def batch(subject: str, first: int, cases: int) -> Played:
     """Play so many cases of a subject, from this one on."""
-    faulthandler.dump_traceback_later(HANG_S, exit=True)
     begun, failure = time.process_time(), ""
     number = first
+    signal.signal(signal.SIGVTALRM, _hangs)
     try:
         for number in play(subject, first, cases):  # noqa: B007
-            pass
+            signal.setitimer(signal.ITIMER_VIRTUAL, HANG_S)
     except Exception:
         failure = (
             f'{traceback.format_exc()}again: python -m tests.fuzz --subject "{subject}" --first {number} --cases 1'
         )
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Played(subject, cases, time.process_time() - begun, peak_mib, os.getpid(), failure)
+
+
+def _hangs(*_: object) -> NoReturn:
+    raise TimeoutError(f"it has taken {HANG_S} s")
 
 
 def main(

@@ -14,7 +14,8 @@ from bench.protocol.audio import AudioFormatName, Samples
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import LogNormal, Profile, default_profile
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import Profile, default_profile
 from bench.simulator.quota import Quota
 from bench.simulator.servers import Servers
 from bench.simulator.voice import RATE_HZ, build_reply

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import AnswerParts, LogNormal
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import AnswerParts
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (
     AT_NS,

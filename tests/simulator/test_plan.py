@@ -69,7 +69,7 @@ def test_drift_multiplies_the_first_delays_and_no_pace(seed: int, audio: bool, a
     factor = DRIFT.factor(at_ns)
     content, asked = ResponseContent(audio, None, REPLY), Asked(at_ns, 0)
 
-    still, drifting = planned(content, asked, seed), planned(content, asked, seed, drift=DRIFT)
+    still, drifting = planned(content, asked, seed), planned(content, asked._replace(slowness=factor), seed)
 
     first, drifted = (first_ns(plan, 0, audio=audio) for plan in (still, drifting))
     assert drifted - at_ns == pytest.approx((first - at_ns) * factor, abs=1)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.simulator.delay import LogNormal
 from bench.simulator.drift import DelayDrift
 from bench.simulator.faults import Fault, Reach
 from bench.simulator.profile import (
     AnswerParts,
     FunctionCalls,
-    LogNormal,
     ReadingTime,
     SpeechDetection,
     TokenCache,
@@ -48,7 +48,14 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("rate_limits: often\n", 1, "after_done"),
         ("obfuscation: 1\n", 1, "true or false"),
         ("transcript_lead_deltas: [5, 3]\n", 1, "whole number from 5"),
-        ("delays_ms:\n  committed: 5\n", 2, "committed must be made of `key: value`, not 5; allowed: p50, p95"),
+        ("delays_ms:\n  committed: soon\n", 2, 'committed must be a number from 0.001 to 600000, not the text "soon"'),
+        ("delays_ms:\n  committed: {median: 5}\n", 2, "must have exactly one of p50, mean, quantiles, mixture"),
+        ("delays_ms:\n  committed: {mean: 5}\n", 2, "committed needs `shape`"),
+        ("delays_ms:\n  committed: {quantiles: [5]}\n", 2, "must be two values or more"),
+        ("delays_ms:\n  committed: {quantiles: [5, 4]}\n", 2, "each no less than the one before it"),
+        ("delays_ms:\n  committed: {mixture: [{share: 0, p50: 1, p95: 2}]}\n", 2, "a part with a share above 0"),
+        ("delays_ms:\n  committed: {mixture: [{p50: 1, p95: 2}]}\n", 2, "needs `share`"),
+        ("slowdown: {sessions: 5}\n", 1, "slowdown needs `per_session`"),
         ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
         ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
         ("delays_ms: 5\n", 1, "delays_ms must be made of `key: value`, not 5; allowed: session_created"),

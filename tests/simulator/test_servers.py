@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from bench.simulator.profile import Slowdown
 from bench.simulator.quota import Quota, QuotaLimits
 from bench.simulator.servers import Servers
 from tests.simulator.builders import AT_NS, CREATE, answers, build_behaviour, one
@@ -24,6 +27,20 @@ def test_a_response_waits_until_the_one_before_it_is_done() -> None:
     assert first == span_ns(0)
     assert second[0] - first[1] == span_ns(1)[0] - AT_NS
     assert third[0] - second[1] == span_ns(2)[0] - AT_NS
+
+
+def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_they_have_ended() -> None:
+    """Their paces stay as they are."""
+    alone, servers = span_ns(3), Servers()
+    slow = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
+    others = [build_behaviour(seed=seed, **slow) for seed in range(2)]
+    third = span_ns(3, **slow)
+    for behaviour in others:
+        behaviour.end()
+
+    assert third[0] - AT_NS == pytest.approx(1.5 * (alone[0] - AT_NS), abs=1)
+    assert servers.sessions == 1
+    assert span_ns(3, **slow) == alone
 
 
 def test_so_many_responses_as_there_are_servers_are_made_at_a_time() -> None:

@@ -1,0 +1,158 @@
+"""Draws delays, from distributions that a profile describes in milliseconds: each its own class, and its own keys.
+
+450                                                  always as long
+{p50: 450, p95: 900}                                 log-normal, by median and 95th percentile
+{mean: 500, shape: 4}                                gamma, by mean and shape
+{quantiles: [300, 420, 450, 700, 2600]}              as measured: values at equal shares, lines between
+{mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, p50: 4000, p95: 6000}]}
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.shapes import Field, ListOf, Number, OneKeyOf, OrTable, Shape, Table, UnfitError
+from bench.units import NS_PER_MS
+from bench.yaml_file import Value
+
+NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
+LONGEST_MS = 600_000
+
+
+class Delay(ABC):
+    """A distribution of delays."""
+
+    @abstractmethod
+    def draw_ms(self, rng: np.random.Generator) -> float:
+        """One delay, in ms."""
+
+    def draw_ns(self, rng: np.random.Generator) -> int:
+        """One delay, in ns."""
+        return int(self.draw_ms(rng) * NS_PER_MS)
+
+
+@dataclass(frozen=True)
+class LogNormal(Delay):
+    """A log-normal delay. p95 = p50 makes it constant."""
+
+    p50_ms: float
+    p95_ms: float
+
+    def draw_ms(self, rng: np.random.Generator) -> float:
+        sigma = math.log(self.p95_ms / self.p50_ms) / NORMAL_P95
+        return self.p50_ms * math.exp(sigma * rng.standard_normal())
+
+
+@dataclass(frozen=True)
+class Gamma(Delay):
+    """A gamma delay: of shape 1 it is exponential, of a large one nearly normal."""
+
+    mean_ms: float
+    shape: float
+
+    def draw_ms(self, rng: np.random.Generator) -> float:
+        return float(rng.gamma(self.shape, self.mean_ms / self.shape))
+
+
+@dataclass(frozen=True)
+class Measured(Delay):
+    """A delay by its quantiles at equal shares, from the least to the longest, with straight lines between them."""
+
+    quantiles_ms: tuple[float, ...]
+
+    def draw_ms(self, rng: np.random.Generator) -> float:
+        place, within = divmod(rng.random() * (len(self.quantiles_ms) - 1), 1.0)
+        below, above = self.quantiles_ms[int(place)], self.quantiles_ms[int(place) + 1]
+        return below + within * (above - below)
+
+
+@dataclass(frozen=True)
+class Mixture(Delay):
+    """One of several delays, each in its share of the cases; shares that do not add up to 1 count in proportion."""
+
+    parts: tuple[tuple[float, Delay], ...]
+
+    def draw_ms(self, rng: np.random.Generator) -> float:
+        left = rng.random() * sum(share for share, _ in self.parts)
+        for share, delay in self.parts[:-1]:
+            left -= share
+            if left < 0:
+                return delay.draw_ms(rng)
+        return self.parts[-1][1].draw_ms(rng)
+
+
+def _log_normal(p50: float, p95: float) -> LogNormal:
+    if p95 < p50:
+        raise UnfitError("p95", f"must not be below p50 ({p50:g})")
+    return LogNormal(p50, p95)
+
+
+def _gamma(mean: float, shape: float) -> Gamma:
+    return Gamma(mean, shape)
+
+
+def _measured(quantiles: Sequence[float]) -> Measured:
+    if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
+        raise UnfitError("quantiles", "must be two values or more, each no less than the one before it")
+    return Measured(tuple(quantiles))
+
+
+def _mixture(mixture: Sequence[tuple[float, Delay]]) -> Mixture:
+    if not sum(share for share, _ in mixture):
+        raise UnfitError("mixture", "must have a part with a share above 0")
+    return Mixture(tuple(mixture))
+
+
+MILLISECONDS = Number(0.001, LONGEST_MS)
+LOG_NORMAL_KEYS = {
+    "p50": Field(MILLISECONDS, "Milliseconds; half of the delays are shorter.", required=True),
+    "p95": Field(MILLISECONDS, "Milliseconds; one in twenty is longer.", required=True),
+}
+GAMMA_KEYS = {
+    "mean": Field(MILLISECONDS, "Milliseconds.", required=True),
+    "shape": Field(Number(0.01, 10_000), "Below 1 they scatter more than exponential ones.", required=True),
+}
+MEASURED_KEYS = {
+    "quantiles": Field(ListOf(MILLISECONDS), "Milliseconds, at equal shares, from least to longest.", required=True),
+}
+SHARE = {"share": Field(Number(0, 1), "How many of the cases.", required=True)}
+SIMPLE: dict[str, Table[Delay]] = {
+    "p50": Table(LOG_NORMAL_KEYS, _log_normal),
+    "mean": Table(GAMMA_KEYS, _gamma),
+    "quantiles": Table(MEASURED_KEYS, _measured),
+}
+"""The tables of the distributions that are no mixture, by the key that tells them."""
+
+
+def _shared(table: Table[Delay]) -> Table[tuple[float, Delay]]:
+    """The same as a part of a mixture."""
+
+    def build(share: float, **keys: Any) -> tuple[float, Delay]:
+        return share, table.build(**keys)
+
+    return Table(SHARE | dict(table.fields), build)
+
+
+@dataclass(frozen=True)
+class Constant(Shape[Delay]):
+    """A number, of a delay that is always as long."""
+
+    def read(self, value: Value) -> Delay:
+        always_ms = MILLISECONDS.read(value)
+        return LogNormal(always_ms, always_ms)
+
+    def schema(self) -> dict[str, Any]:
+        return MILLISECONDS.schema()
+
+
+PARTS: ListOf[tuple[float, Delay]] = ListOf(OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()}))
+DELAY: Shape[Delay] = OrTable(
+    Constant(), OneKeyOf(SIMPLE | {"mixture": Table({"mixture": Field(PARTS, "Its parts.", required=True)}, _mixture)})
+)
+"""A delay, as a profile describes it."""

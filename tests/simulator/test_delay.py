@@ -1,0 +1,87 @@
+"""Delays are drawn from the distribution that a profile describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.simulator.delay import Delay, Gamma, LogNormal, Measured, Mixture
+from bench.simulator.profile import load_profile
+from bench.units import NS_PER_MS
+
+DRAWS = 20_000
+
+
+def drawn_ms(delay: Delay, seed: int = 1) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    rng = np.random.default_rng(seed)
+    return np.array([delay.draw_ns(rng) / NS_PER_MS for _ in range(DRAWS)])
+
+
+def quantiles(delay: Delay, *ps: float) -> list[float]:
+    return [float(value) for value in np.quantile(drawn_ms(delay), ps)]
+
+
+@pytest.mark.parametrize(
+    ("written", "delay"),
+    [
+        ("450", LogNormal(450, 450)),
+        ("{p50: 450, p95: 900}", LogNormal(450, 900)),
+        ("{mean: 500, shape: 4}", Gamma(500, 4)),
+        ("{quantiles: [300, 450, 2600]}", Measured((300, 450, 2600))),
+        (
+            "{mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, mean: 4000, shape: 9}]}",
+            Mixture(((0.98, LogNormal(450, 900)), (0.02, Gamma(4000, 9)))),
+        ),
+    ],
+)
+def test_a_profile_describes_a_delay_by_a_number_or_by_its_distribution(
+    tmp_path: Path, written: str, delay: Delay
+) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(f"delays_ms: {{first_audio: {written}}}\n")
+
+    assert load_profile(path).delays.first_audio == delay
+
+
+def test_a_constant_delay_is_always_as_long() -> None:
+    assert set(drawn_ms(LogNormal(450, 450))) == {450.0}
+
+
+def test_a_log_normal_delay_has_its_median_and_its_95th_percentile() -> None:
+    assert quantiles(LogNormal(450, 900), 0.5, 0.95) == pytest.approx([450, 900], rel=0.03)
+
+
+def test_a_gamma_delay_has_its_mean_and_scatters_by_its_shape() -> None:
+    drawn = drawn_ms(Gamma(500, 4))
+
+    assert drawn.mean() == pytest.approx(500, rel=0.02)
+    assert drawn.std() == pytest.approx(250, rel=0.03)
+
+
+def test_a_measured_delay_has_the_quantiles_that_were_measured() -> None:
+    measured = (300.0, 400.0, 450.0, 800.0, 2600.0)
+
+    assert quantiles(Measured(measured), 0, 0.25, 0.5, 0.75, 1) == pytest.approx(measured, rel=0.03)
+
+
+def test_a_mixture_has_each_of_its_parts_in_its_share() -> None:
+    drawn = drawn_ms(Mixture(((3, LogNormal(10, 10)), (1, LogNormal(1000, 1000)))))
+
+    assert set(drawn) == {10.0, 1000.0}
+    assert (drawn == 1000).mean() == pytest.approx(0.25, abs=0.02)
+
+
+@given(
+    delay=st.sampled_from(
+        [Gamma(5, 0.01), LogNormal(1, 9), Measured((1, 2)), Mixture(((0, LogNormal(1, 1)), (1, Gamma(9, 1))))]
+    ),
+    seed=st.integers(0, 1 << 32),
+)
+def test_no_delay_is_negative_and_the_same_seed_draws_the_same(delay: Delay, seed: int) -> None:
+    one, other = (delay.draw_ns(np.random.default_rng(seed)) for _ in range(2))
+
+    assert one == other >= 0
