@@ -440,6 +440,8 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.Expected("response_done", AT_NS + MS),
         inputs.InterruptionAwaited("speech"),
         inputs.Interrupted(AT_NS + MS),
+        inputs.SilenceBroken("g711_ulaw", 50 * MS),
+        inputs.SilenceRestored(),
         inputs.CallAnswered("call_1", AT_NS + MS, "the script expects no call of hang_up"),
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.Expired(AT_NS + MS),
