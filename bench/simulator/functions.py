@@ -73,7 +73,7 @@ def tools_of(settings: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTo
 
 
 def _is_server(tool: Json, choice: Json) -> bool:
-    return choice["type"] == tool["type"] == "mcp" and tool["server_label"] == choice["server_label"]
+    return bool(choice["type"] == tool["type"] == "mcp" and tool["server_label"] == choice["server_label"])
 
 
 def _is_chosen(function: Json, choice: Json) -> bool:
