@@ -119,7 +119,7 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
     if ended == "generator" and bracket.ceiling is not None:
         notes.append(f"our own generator was the limit from {unit(plan.by, bracket.ceiling)} on: what lies beyond is "
                      "unknown")  # fmt: skip
-    if ended == "most":
+    if ended == "most" and bracket.top not in bracket.undecided:
         notes.append(f"nothing broke up to --most {plan.most}: a higher one finds the edge")
     if bracket.undecided:
         between = listed([count(load) for load in bracket.undecided])

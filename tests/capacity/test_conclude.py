@@ -120,6 +120,14 @@ def test_no_level_broke_up_to_the_largest() -> None:
     assert any("a higher one finds the edge" in note for note in found.notes)
 
 
+def test_whether_the_largest_breaks_is_not_said_where_it_stayed_undecided() -> None:
+    found = concluded([build_level(128, "holds"), *[build_level(256, "undecided")] * 2])
+
+    assert (found.holds, found.breaks, found.ended) == (128, None, "most")
+    assert not any("nothing broke" in note for note in found.notes)
+    assert any("undecided within their time: 256" in note for note in found.notes)
+
+
 def test_lines_fit_a_terminal() -> None:
     level = build_level(40_000, "generator", why="INVALID: " + "word " * 60, shares=[build_share(), build_share()])
     lines = [*level_lines(level), *closing(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
