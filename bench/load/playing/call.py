@@ -52,8 +52,8 @@ class Switchboard(Protocol):
 class Call:
     """A call under way: whoever plays its steps need not know which of its sessions it is in."""
 
-    def __init__(self, script: PreparedScript, exchange: Switchboard) -> None:
-        self._script, self._exchange = script, exchange
+    def __init__(self, script: PreparedScript, switchboard: Switchboard) -> None:
+        self._script, self._switchboard = script, switchboard
         self._said = Said(script.said_before)
         self._legs = self._turns_begun = 0
         self.hear_turn: Callable[[TurnObservation], None] | None = None
@@ -62,7 +62,7 @@ class Call:
 
     def _next_leg(self) -> Leg:
         self._legs += 1
-        leg = self._exchange.leg(self._legs, self._turns_begun)
+        leg = self._switchboard.leg(self._legs, self._turns_begun)
         leg.played.hear_turn = self._hear
         return leg
 
@@ -78,7 +78,7 @@ class Call:
 
     def connect(self) -> bool:
         """Connect; False where there is no connection."""
-        self._leg.session = self._exchange.connect(self._leg, self._script)
+        self._leg.session = self._switchboard.connect(self._leg, self._script)
         return self._leg.session is not None
 
     def open(self) -> bool:
@@ -111,12 +111,12 @@ class Call:
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._leg.timeline, self._script.renew_after_ns or 0
         is_old = timeline.turns_begun and not timeline.over and self._session.now_ns - timeline.start_ns >= after_ns
-        return bool(is_old or timeline.outlived) and not self._exchange.ending()
+        return bool(is_old or timeline.outlived) and not self._switchboard.ending()
 
     @property
     def _may_renew(self) -> bool:
         """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
-        return self._renewal_is_due and self._exchange.may_renew(waits=self._leg.timeline.over)
+        return self._renewal_is_due and self._switchboard.may_renew(waits=self._leg.timeline.over)
 
     def _renew(self) -> bool:
         """Go on in another session, which is told what was said so far; False where it does not get ready."""
@@ -148,5 +148,5 @@ class Call:
         """Write down, once, what came of the session that the call is in."""
         if not self._leg.ended:
             self._leg.ended = True
-            self._exchange.end(self._leg)
+            self._switchboard.end(self._leg)
             self._leg.played.hear_turn = None  # a cycle would wait for the garbage collector

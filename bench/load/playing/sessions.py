@@ -77,7 +77,7 @@ class Sessions:
 
     def play(self, assignment: Assignment) -> Exception | None:
         """Play a call to its end. Returns what its task has to say to Locust, or a fault."""
-        call = Call(assignment.script, _AssignedExchange(self, assignment))
+        call = Call(assignment.script, _AssignedSwitchboard(self, assignment))
         self.active.add(gevent.getcurrent())
         try:
             return self._perform(assignment, call) if call.connect() else None
@@ -180,7 +180,7 @@ class Sessions:
             self._log_broke = self._log_broke or log.problem is not None
 
 
-class _AssignedExchange:
+class _AssignedSwitchboard:
     """A `bench.load.playing.call.Switchboard` for the call of one assignment."""
 
     def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
