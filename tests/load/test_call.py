@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import gevent
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.load.playing.call import Call, Leg
@@ -203,7 +203,7 @@ def test_the_new_session_is_told_what_was_said_so_far() -> None:
     ]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 @given(
     functions=st.builds(
         FunctionCalls,
@@ -354,7 +354,7 @@ STEPS: dict[str, Step] = {
 }
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     steps=st.lists(st.sampled_from([*STEPS]), min_size=1, max_size=6),
     after_s=st.sampled_from([0.001, 1.0, 4.0, 60.0]),

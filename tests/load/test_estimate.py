@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.limits import Limits
@@ -261,7 +261,7 @@ def test_minutes_hold_what_functions_take_and_what_is_spoken_before_calls() -> N
     assert session_minutes(made, HIGH) * 60 == pytest.approx(0.5 + LOW.spoken_s + HIGH.spoken_s)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(
     together=st.booleans(),
     preamble=st.sampled_from([0.0, 1.0]),

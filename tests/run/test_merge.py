@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import typer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cli.merge import merge
@@ -139,7 +139,7 @@ def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Pat
     closes=st.lists(st.booleans(), min_size=3, max_size=3),
     twice=st.booleans(),
 )
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6)
 def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, of_part: list[int], closes: list[bool], twice: bool
 ) -> None:

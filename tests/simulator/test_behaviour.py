@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol import openai_ga
@@ -519,7 +519,6 @@ HOSTILE = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(
     dialect=st.sampled_from(DIALECTS),
     script=st.lists(st.tuples(SENSIBLE | HOSTILE, st.integers(0, 2_000 * MS)), max_size=12),

@@ -275,7 +275,7 @@ ACTS = st.lists(st.sampled_from([COMMIT, CLEAR, CREATE, TOOLS, {"type": "respons
 SPEECH = st.lists(st.integers(0, 700), max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(script=st.lists(st.tuples(ACTS, SPEECH, st.sampled_from(NAMES), st.integers(0, 3000)), max_size=6))
 def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
     script: list[tuple[list[dict[str, Any]], list[int], AudioFormatName, int]],
