@@ -320,7 +320,8 @@ def column_reader(folder: Path, table: TableName) -> ReadColumns:
 def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Add the columns that an older version of this tool did not write; they are null."""
     metadata = pq.read_metadata(path)
-    there = [name for name in schema.names if name in set(metadata.schema.names)]
+    written = set(metadata.schema.names)
+    there = [name for name in schema.names if name in written]
     encoded = [name for name in there if name in dictionaries]
     with pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded) as file:  # read_table opens it three times
         table = file.read(there)
