@@ -155,7 +155,7 @@ def ga_transcriber(model: Check) -> Check:
     return Nullable(shape(keys))
 
 
-PREVIEW_TRANSCRIBER = Nullable(shape({"model": choice(*OLDER_TRANSCRIBERS), "language": text, "prompt": text}))
+PREVIEW_TRANSCRIBER = shape({"model": choice(*OLDER_TRANSCRIBERS), "language": text, "prompt": text})
 NOISE_KINDS = choice("near_field", "far_field")
 
 
@@ -171,7 +171,7 @@ def ga_hearing(transcriber: Check) -> CheckTable:
 
 PREVIEW_HEARING: CheckTable = {
     "input_audio_format": choice(*GA_FORMATS),
-    "input_audio_transcription": PREVIEW_TRANSCRIBER,
+    "input_audio_transcription": Nullable(PREVIEW_TRANSCRIBER),
     "input_audio_noise_reduction": Nullable(shape({"type": NOISE_KINDS})),
     "turn_detection": turn_detection(ga=False),
 }
@@ -236,6 +236,7 @@ GA_TRANSCRIPTION = ga_transcription_table(choice(*TRANSCRIBERS))
 AZURE_GA_TRANSCRIPTION = ga_transcription_table(short(64))
 PREVIEW_TRANSCRIPTION: CheckTable = {
     **PREVIEW_HEARING,
+    "input_audio_transcription": PREVIEW_TRANSCRIBER,  # it cannot be put out: there would be nothing left to do
     "include": array(choice(LOGPROBS)),
     "modalities": PREVIEW_MODALITIES,
 }

@@ -23,6 +23,7 @@ from openai.types.beta.realtime import conversation_item_create_event_param as p
 from openai.types.beta.realtime import conversation_item_with_reference_param as preview_input
 from openai.types.beta.realtime import response_create_event_param as preview_responses
 from openai.types.beta.realtime import session_update_event_param as preview_sessions
+from openai.types.beta.realtime import transcription_session_update_param as preview_transcriptions
 from openai.types.realtime import conversation_item_create_event_param as ga_items
 from openai.types.realtime import realtime_conversation_item_assistant_message_param as assistant_messages
 from openai.types.realtime import realtime_conversation_item_system_message_param as system_messages
@@ -51,6 +52,7 @@ EVENTS: dict[bool, dict[str, Any]] = {
 DIALECTS = (AZURE_GA, OPENAI_GA, AZURE_PREVIEW, OPENAI_PREVIEW)
 UNSUPPORTED = {
     preview_sessions.SessionClientSecret,
+    preview_transcriptions.SessionClientSecret,
     realtime.RealtimeTranscriptionSessionCreateRequestParam,  # of another kind of session
     realtime.RealtimeMcpApprovalResponseParam,  # of another item
     realtime.RealtimeConversationItemFunctionCallOutputParam,  # of another item
@@ -142,11 +144,20 @@ def with_a_null(kind: Any) -> Iterator[tuple[dict[str, Any], bool]]:
                 yield given | {key: [part] if listed else part}, said
 
 
+def transcriptions(dialect: WireDialect) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The same for the update of a session that only transcribes, which GA has no type of event for."""
+    if dialect.names is not GA:
+        yield from with_a_null(preview_transcriptions.TranscriptionSessionUpdateParam)
+        return
+    for session, said in with_a_null(realtime.RealtimeTranscriptionSessionCreateRequestParam):
+        yield {"type": "session.update", "session": session}, said
+
+
 NULLS = {
     (dialect, name): list(with_a_null(kind))
     for dialect in DIALECTS
     for name, kind in EVENTS[dialect.names is GA].items()
-}
+} | {(dialect.transcribing(), "transcription"): list(transcriptions(dialect)) for dialect in DIALECTS}
 
 
 def errors(dialect: WireDialect, event: dict[str, Any]) -> list[str]:

@@ -25,8 +25,9 @@ from bench.simulator.deeds import (
 from bench.simulator.faults import read_line
 from bench.simulator.refusals import Complaint, RefusedUpgrade
 from bench.simulator.trouble import StruckFault, Trouble
-from bench.simulator.wire import AZURE_PREVIEW, Outgoing
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Outgoing, WireDialect
 from tests.simulator.builders import AT_NS, CREATE, FOREVER_NS, MS, SECOND, build_behaviour
+from tests.simulator.sdk_types import assert_typed
 
 AUDIO = "response.output_audio.delta"
 
@@ -225,8 +226,11 @@ def test_an_error_comes_ahead_of_the_event() -> None:
         ("incomplete", "incomplete", {"type": "incomplete", "reason": "content_filter"}),
     ],
 )
-def test_a_response_is_ended_ahead_of_time(line: str, status: str, details: dict[str, Any]) -> None:
-    behaviour, struck = build_behaviour(), trouble(line)
+@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
+def test_a_response_is_ended_ahead_of_time(
+    line: str, status: str, details: dict[str, Any], dialect: WireDialect
+) -> None:
+    behaviour, struck = build_behaviour(dialect), trouble(line)
     behaviour.receive(CREATE, AT_NS)
     seen: list[Outgoing] = []
     due = struck.deeds(behaviour.due(FOREVER_NS), AT_NS)
@@ -235,6 +239,7 @@ def test_a_response_is_ended_ahead_of_time(line: str, status: str, details: dict
             behaviour.end_response(deed.response_id, AT_NS + SECOND, deed.status, deed.details)
         elif isinstance(deed, HandOver):
             seen.append(deed.event)
+    assert_typed(dialect, [body(event) for event in seen])
     (final,) = (body(event)["response"] for event in seen if event.type == "response.done")
     (final["status_details"].get("error") or {}).pop("message", None)
 
