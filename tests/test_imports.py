@@ -53,7 +53,7 @@ REPORTS_MAY_USE = {
 NAMED_IN = {
     "locust": ("bench.load.leading", "bench.load.user", "scenarios"),
     "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
-    "flask": ("bench.load.leading.web_ui",),
+    "flask": ("bench.load.leading.web_ui", "bench.load.leading.web_tab"),
     "werkzeug": ("bench.load.leading.web_ui",),
     "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),

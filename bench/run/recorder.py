@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -61,13 +61,42 @@ class Labels:
     event_log: bool = False
 
 
+class Traffic(NamedTuple):
+    """Counts what went over the wire of one target, both ways."""
+
+    events_received: int = 0
+    events_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+
+
+NO_TRAFFIC = Traffic()
+
+
 @dataclass
 class _Target:
-    """Holds what is counted of one target in this process."""
+    """Holds what is counted of one target in this process. `past`: the traffic of seconds that are over."""
 
     second: Second = field(default_factory=Second)
     active: int = 0
     simulated: bool = False
+    events_sent: int = 0
+    past: Traffic = NO_TRAFFIC
+
+    @property
+    def traffic(self) -> Traffic:
+        """All of it so far."""
+        past, second = self.past, self.second
+        return Traffic(
+            past.events_received + second.events,
+            self.events_sent,
+            past.bytes_received + second.wire_bytes_received,
+            past.bytes_sent + second.wire_bytes_sent,
+        )
+
+    def end_second(self) -> None:
+        """Begin to count another second."""
+        self.past, self.second = self.traffic, Second()
 
 
 class Recorder:
@@ -240,7 +269,7 @@ class Recorder:
                 }
                 | vars(target.second),
             )
-            target.second = Second()
+            target.end_second()
         self._hub_delay_max_ns = 0
 
     def flush(self) -> None:
@@ -256,6 +285,11 @@ class Recorder:
     def simulated(self) -> bool:
         """Whether anything so far was measured against the simulator."""
         return any(target.simulated for target in self._targets.values())
+
+    @property
+    def traffic(self) -> dict[str, Traffic]:
+        """What went over the wire so far, by target."""
+        return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
         """Write the histograms and facts; yields after every histogram, so that the caller can let others run."""
@@ -349,6 +383,7 @@ class SessionRecord:
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         second = self.target.second
+        self.target.events_sent += 1
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
         if lag_ns is not None:

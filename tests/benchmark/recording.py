@@ -12,10 +12,11 @@ from typing import Any, cast
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.load.leading.tally import ProgressSum
 from bench.load.playing.arm import Arm
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.played import RunListener
-from bench.load.playing.progress import Progress, ProgressSum
+from bench.load.playing.progress import Progress
 from bench.load.playing.spending import Spending
 from bench.money import Prices, Terms
 from bench.observe import inputs
@@ -110,6 +111,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
+        talk.timeline.tell(inputs.Connected({"upgrade_done": at(0)}, {}))
         record = recorder.session(Labels(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
         hearing = (talk.timeline, arm, progress, cast(Any, Spender()))
         listeners.append(RunListener(record, *hearing, hide=keyring.hide, fire=lambda **_: None))
@@ -126,7 +128,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         measure("listeners", partial(tell_all, listeners, taken))
         measure("flush", recorder.flush)
         if number % 2 == 0:
-            measure("progress", lambda: total.add(0, progress.standing(recorder.histograms)))
+            measure("progress", lambda: total.add(0, progress.standing(recorder.histograms, recorder.traffic)))
     recorder.close()
     return {part: float(np.median(costs)) * len(costs) / ROUNDS for part, costs in costs_us.items()}
 

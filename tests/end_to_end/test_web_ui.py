@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -249,3 +249,69 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text().splitlines()[1:]
     except OSError:
         return []
+
+
+def tables(ui: WebUi) -> dict[str, list[dict[str, Any]]]:
+    """The rows of our tabs, as the page gets them."""
+    told = json.loads(ui.ask("GET", "/stats/requests")[1])
+    return {table["key"]: table["data"] for table in told["extended_stats"]}
+
+
+def until(happened: Callable[[], bool], ui: WebUi) -> None:
+    guard = time.monotonic() + GUARD_S
+    while not happened():
+        assert ui.process.poll() is None
+        assert time.monotonic() < guard
+        time.sleep(0.05)
+
+
+def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whose_report_it_serves(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    runs = tmp_path / "runs"
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--session-pause", "0") as ui:
+        the_page_has_our_tabs_and_says_what_locusts_pool(ui)
+        assert ui.ask("GET", "/realtime/report")[0] == 404
+        titles = []
+        for number in (1, 2):
+            assert ui.swarm(user_count="2", spawn_rate="2")["success"]
+            until(lambda: any(row["turns"] >= 20 for row in _figures(ui)), ui)
+            assert ui.ask("GET", "/realtime/report")[0] == 404, "that of the run before"
+            rows = tables(ui)
+            ui.ask("POST", "/stop")
+            until(lambda: ui.ask("GET", "/realtime/report")[0] == 200, ui)
+            assert len(list(runs.iterdir())) == number
+            titles.append(ui.ask("GET", "/realtime/report")[1])
+        assert ui.ask("GET", "/realtime/report", Origin="https://example.org")[0] == 403
+        ui.end()
+
+    (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
+    assert (wait["origin"], wait["failed"], wait["p50"] > 0) == ("requested", 0, True)
+    (sessions,) = rows["realtime-sessions"]
+    assert sessions["target"] == wait["target"]
+    assert sessions["verdict"].startswith("SIMULATED: ")
+    assert min(sessions[name] for name in ("turns", "eventsin", "eventsout", "bytesin", "bytesout")) > 0
+    folders = sorted(runs.iterdir())
+    assert titles == [(folder / "report.html").read_text() for folder in folders]
+    states = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    assert all(run["totals"]["sessions"]["ok"] >= 1 for run in states)
+
+
+def _figures(ui: WebUi) -> list[dict[str, Any]]:
+    return [row for row in tables(ui)["realtime"] if row["figure"] == "ttfa"]
+
+
+def the_page_has_our_tabs_and_says_what_locusts_pool(ui: WebUi) -> None:
+    _, page = ui.ask("GET", "/")
+
+    assert '"extended_tabs": [{"key": "realtime", "title": "Realtime"}' in page
+    assert "a row pools all targets" in page
+
+
+def test_behind_a_login_neither_the_report_nor_the_standing_is_told_to_strangers(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-login") as ui:
+        answers = [ui.ask("GET", path) for path in ("/realtime/report", "/stats/requests")]
+
+    assert not [said for _, said in answers if "extended_stats" in said or "no run" in said]

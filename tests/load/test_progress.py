@@ -11,19 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.playing.progress import UNNAMED, Progress, ProgressReport, ProgressSum, Times, Wait
+from bench.load.leading.tally import ProgressSum, Wait
+from bench.load.playing.progress import TARGET_COUNTS, UNNAMED, Progress, ProgressReport, Times
 from bench.load.playing.spending import Spending
 from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
+from bench.run.recorder import Traffic
 from tests.helpers import MS, at, build_observation, build_session
 
 NOTHING = Histograms()
+S = 10**9
+STEP = "talk.greeting"
 PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
 
 
 def progress() -> Progress:
     return Progress(Spending({"gpt-realtime": PRICES}, {}))
+
+
+def of_step(times_us: dict[str, dict[str, list[int]]]) -> Times:
+    """Times of one step of each arm."""
+    return {arm: {STEP: times} for arm, times in times_us.items()}
 
 
 def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
@@ -101,9 +110,9 @@ def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
     made.turn_ended("sweden", "talk", None, waited(900, outcome="error:server_error"))
     second = made.standing(NOTHING)
 
-    assert first.times_us["sweden"]["ttfa"] == [500_000]
-    assert second.times_us["sweden"]["ttfa"] == [700_000]
-    assert second.times_us["sweden"]["bound of ttfa"] == [30]
+    assert first.times_us["sweden"][STEP]["ttfa"] == [500_000]
+    assert second.times_us["sweden"][STEP]["ttfa"] == [700_000]
+    assert second.times_us["sweden"][STEP]["bound of ttfa"] == [30]
 
 
 def test_waits_of_one_arm_name_and_origin_are_not_anothers() -> None:
@@ -111,7 +120,7 @@ def test_waits_of_one_arm_name_and_origin_are_not_anothers() -> None:
     written = {"requested": at(0), "first_text": at(300), "ended": at(400)}
     times = reported(waited(500), build_observation(instants=spoken), build_observation(instants=written)).times_us
 
-    shown = {name: values for name, values in times["sweden"].items() if name.startswith("tt")}
+    shown = {name: values for name, values in times["sweden"][STEP].items() if name.startswith("tt")}
     assert shown == {"ttfa": [500_000], "ttfa after speech": [800_000], "ttft": [300_000]}
 
 
@@ -141,6 +150,39 @@ def test_a_report_goes_through_json() -> None:
     standing = replace(reported(waited(500), waited(650), failed), waiting_s=2.5, tokenless=3)
 
     assert ProgressReport(**json.loads(json.dumps(asdict(standing)))) == standing
+
+
+def test_turns_are_told_by_their_step_and_the_first_word_of_their_outcome() -> None:
+    turns = [waited(500), waited(600), waited(700, traits="calls"), waited(800, outcome="error:server_error")]
+    standing = reported(*turns)
+
+    assert standing.outcomes == {"sweden": {STEP: {"ok": 2, "error": 1}, f"{STEP}.calls": {"ok": 1}}}
+    assert standing.times_us["sweden"][f"{STEP}.calls"]["ttfa"] == [700_000]
+
+
+def test_what_is_told_of_a_target_is_its_own() -> None:
+    made = progress()
+    made.session_opened("sweden", build_session())
+    for arm, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
+        made.turn_ended(arm, "talk", "gpt-realtime", build_observation(outcome=outcome))
+    standing = made.standing(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
+
+    sweden, east = standing.targets["sweden"], standing.targets["east"]
+    assert (sweden["sessions_open"], sweden["turns_good"], sweden["events_received"]) == (1, 1, 5)
+    assert (east["turns_good"], east["turns_failed"], east["bytes_sent"]) == (1, 1, 0)
+    assert sweden["usd"] + east["usd"] == pytest.approx(standing.usd)
+    assert standing.targets["west"]["bytes_received"] == 10
+
+
+def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
+    made = progress()
+    made.turn_ended("sweden", "talk", None, waited(500))
+    first = made.standing(NOTHING)
+    before = asdict(first)
+    made.turn_ended("sweden", "talk", None, waited(500, outcome="error:server_error"))
+    made.standing(NOTHING)
+
+    assert asdict(first) == before
 
 
 # All of them.
@@ -178,7 +220,7 @@ def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
 times = st.dictionaries(
     st.sampled_from(["sweden", "east"]),
     st.dictionaries(st.sampled_from(["ttfa", "ttft", "bound of ttfa"]), st.lists(st.integers(0, 10**7), max_size=5)),
-)
+).map(of_step)
 REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
 
@@ -214,7 +256,10 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
 def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
     tally = ProgressSum()
     tally.add(
-        0, ProgressReport(times_us={"sweden": {"ttft": [1000], "ttfa": [500_000] * 2}, "east": {"ttfa": [700_000]}})
+        0,
+        ProgressReport(
+            times_us=of_step({"sweden": {"ttft": [1000], "ttfa": [500_000] * 2}, "east": {"ttfa": [700_000]}})
+        ),
     )
 
     assert [(wait.name, wait.arm, wait.turns) for wait in tally.waits()] == [
@@ -226,7 +271,8 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
     tally = ProgressSum()
     for worker in range(2):
         tally.add(
-            worker, ProgressReport(times_us={"sweden": {"ttfa": [ms * 1000 for ms in range(1 + worker, 201, 2)]}})
+            worker,
+            ProgressReport(times_us=of_step({"sweden": {"ttfa": [ms * 1000 for ms in range(1 + worker, 201, 2)]}})),
         )
 
     (wait,) = tally.waits()
@@ -238,7 +284,9 @@ def waits(good: int, failed: int, name: str = "ttfa") -> list[Wait]:
     """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
     times = {"ttfa": [ms * 1000 for ms in range(1, good + 1)]} if good else {}
     tally = ProgressSum()
-    tally.add(0, ProgressReport(times_us={"sweden": times}, failures={"sweden": {name: failed}} if failed else {}))
+    tally.add(
+        0, ProgressReport(times_us=of_step({"sweden": times}), failures={"sweden": {name: failed}} if failed else {})
+    )
     return tally.waits()
 
 
@@ -280,7 +328,7 @@ def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
     made.turn_ended("sweden", "talk", None, waited(500))
 
     assert unknown == {"east": {UNNAMED: 2}}
-    assert made.standing(NOTHING).failures == {"east": {"ttfa": 1, UNNAMED: 1}}
+    assert made.standing(NOTHING).failures == {"east": {"ttfa": 1, "value of ttfa": 1, UNNAMED: 1}}
 
 
 def test_a_turn_that_failed_after_its_first_audio_is_counted_as_failed_alone() -> None:
@@ -303,12 +351,77 @@ def test_failures_of_all_processes_and_arms_are_added() -> None:
     assert tally.total.failures == {"east": {"ttfa": 5}, "sweden": {"ttft": 1}}
 
 
+def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -> None:
+    spoken = {"speech_end": at(0), "first_transcript": at(300), "first_audio": at(800), "first_audible": at(900),
+              "ended": at(950)}  # fmt: skip
+    exact = dict.fromkeys(("first_transcript", "first_audio", "first_audible"), 0)
+    good = build_observation(instants=spoken, errors_ns=exact)
+    lost = build_observation(outcome="timeout:first_delta", instants={"speech_end": at(0), "ended": at(999)})
+    tally = ProgressSum()
+    tally.add(0, reported(*[good] * 9, lost))
+    tally.add(1, reported(*[waited(200, step="ask")] * 5))
+
+    told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in tally.figures("sweden")}
+    assert told == {
+        "ttfa": (5, 0, 200),
+        "ttfa after speech": (10, 1, 800),
+        "transcript_first after speech": (10, 1, 300),
+        "voice_to_voice after speech": (10, 1, 900),
+    }
+
+
+def test_the_trend_is_the_p95_of_the_last_hundred_turns_the_failed_among_them() -> None:
+    tally = ProgressSum()
+    both = ("ttfa", "value of ttfa")
+    reports = [
+        ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [900_000] * 99)})),  # too few
+        ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [100_000] * 95)}), failures=failed(5)),
+        ProgressReport(failures=failed(6)),
+    ]
+    for standing in reports:
+        tally.add(0, standing)
+        tally.sample()
+
+    (wait,) = tally.figures("sweden")
+    assert wait.trend_ms == (100, math.inf)
+
+
+def failed(count: int) -> dict[str, dict[str, int]]:
+    return {"sweden": {"ttfa": count, "value of ttfa": count}}
+
+
+def traffic(events: int) -> ProgressReport:
+    counts = dict.fromkeys(TARGET_COUNTS, 0.0) | {"events_received": events, "bytes_sent": 10 * events, "usd": 0.5}
+    return ProgressReport(targets={"sweden": counts})
+
+
+def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> None:
+    tally = ProgressSum()
+    for second in range(20):
+        tally.add(0, traffic(100 * second if second < 10 else 1_000 * second), second * S)
+        tally.add(1, traffic(0 if second < 3 else 7), second * S)
+    for second in range(12):
+        tally.add(2, traffic(5_000 * second), second * S)
+
+    (sweden,) = tally.targets(19 * S)
+    assert (sweden.rates.events_received, sweden.rates.bytes_sent) == (1_000, 10_000)
+    assert sweden.usd == 1.5
+    assert tally.targets(25 * S)[0].rates == Traffic()
+
+
+def test_a_cost_that_nobody_knows_is_no_figure() -> None:
+    tally = ProgressSum()
+    tally.add(0, ProgressReport(targets={"sweden": dict.fromkeys(TARGET_COUNTS, 0.0) | {"unpriced": 3}}))
+
+    assert (tally.targets(0)[0].usd, tally.targets(0)[0].unpriced) == (None, 3)
+
+
 # Health.
 
 
 def healthy(**changes: Any) -> ProgressReport:
     times = {"sweden": {"ttfa": [90_000], "value of ttfa": [90_000], "bound of ttfa": [20]}}
-    return ProgressReport(**{"turns_stamped": 1, "times_us": times, **changes})
+    return ProgressReport(**{"turns_stamped": 1, **changes, "times_us": of_step(changes.get("times_us", times))})
 
 
 def health(*standings: ProgressReport, chunk_ms: float | None = 100.0) -> str:
@@ -334,6 +447,31 @@ def test_a_late_arm_is_not_hidden_by_one_that_is_on_time() -> None:
     assert health(*[healthy()] * 3, healthy(times_us=late)).startswith("harness late: stamp_error")
 
 
+def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by_all() -> None:
+    tally = ProgressSum(100.0)
+    targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
+    late = {"east": {"value of ttfa": [90_000], "bound of ttfa": [3_100]}}
+    said = []
+    for worker, standing in enumerate(
+        (ProgressReport(targets=targets), healthy(), healthy(simulated=True), healthy(times_us=late))
+    ):
+        tally.add(worker, standing)
+        said.append(tally.targets(0)[0].verdict)
+
+    assert said == [
+        "not judged yet", "valid so far", "SIMULATED: valid so far", "SIMULATED: invalid: stamp_error 3.1 ms > 1 ms"
+    ]  # fmt: skip
+    east, sweden = tally.targets(0)
+    assert (east.health, sweden.health) == ("harness late: stamp_error 3.1 ms > 1 ms", "harness ok")
+    assert east.verdict == sweden.verdict
+
+
+def test_the_median_of_a_figure_is_of_both_origins_as_in_the_verdict() -> None:
+    both = {"value of ttfa": [90_000] * 3, "value of ttfa after speech": [900_000] * 9, "bound of ttfa": [8_000] * 12}
+
+    assert health(healthy(times_us={"sweden": both})) == "harness ok"
+
+
 def test_audio_that_leaves_late_in_one_process_is_late() -> None:
     assert health(healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)) == "harness late: send_lag 12 ms > 10 ms"
 
@@ -344,4 +482,4 @@ def test_a_late_loop_counts_where_stamps_are_its_own() -> None:
 
 
 def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:
-    assert reported(waited(0.5)).times_us["sweden"]["ttfa"] == [int(0.5 * MS) // 1000]
+    assert reported(waited(0.5)).times_us["sweden"][STEP]["ttfa"] == [int(0.5 * MS) // 1000]

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.view import Moment, View, clock, left_s, line, phase
-from bench.load.playing.progress import ProgressReport, ProgressSum
+from bench.load.leading.figures import clock
+from bench.load.leading.tally import ProgressSum
+from bench.load.leading.view import Moment, View, left_s, line, phase
+from bench.load.playing.progress import ProgressReport
 
 S = 1_000_000_000
 TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "value of ttfa": [486_000] * 100, "bound of ttfa": [20] * 100}
@@ -29,7 +31,9 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def tally(**changes: Any) -> ProgressSum:
     made = ProgressSum(100.0)
-    made.add(0, ProgressReport(**USUAL | changes))
+    given = USUAL | changes
+    times = {arm: {"talk.order": times} for arm, times in given["times_us"].items()}
+    made.add(0, ProgressReport(**given | {"times_us": times}))
     return made
 
 
@@ -187,7 +191,7 @@ standings = st.builds(
     send_lag_p99_ms=st.none() | st.floats(0, 1e4),
     simulated=st.booleans(),
     failures=st.dictionaries(labels, st.dictionaries(st.sampled_from(["ttfa", ""]), st.integers(1, 99)), max_size=6),
-    times_us=st.dictionaries(labels, st.just(TIMES), max_size=6),
+    times_us=st.dictionaries(labels, st.just({"talk.order": TIMES}), max_size=6),
 )
 moments = st.builds(
     Moment,

@@ -25,7 +25,7 @@ from bench.run.file_spool import path_of
 from bench.run.histograms import Histograms, Key, distribution
 from bench.run.part import FACTS, parts
 from bench.run.provenance import named_host
-from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.recorder import Labels, Recorder, SessionRecord, Traffic
 from bench.run.row_histograms import all_histograms
 from bench.run.rows import TURN_COLUMNS, session_row
 from bench.run.spool import prepare, spool_of
@@ -507,6 +507,7 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
     assert (first["turns_failed"], first["events"]) == (1, 3)
     assert (first["audio_bytes_received"], first["audio_bytes_sent"]) == (480, 480)
     assert (first["wire_bytes_received"], first["wire_bytes_sent"]) == (wire, 650)
+    assert recorder.traffic == {LABELS.target: Traffic(3, 1, wire, 650)}
     assert (first["receive_lag_max_ns"], first["hub_delay_max_ns"]) == (9_000, 7 * MS)
     assert (second["sessions_active"], second["session_starts"], second["events"]) == (1, 0, 0)
     assert (second["receive_lag_max_ns"], second["hub_delay_max_ns"]) == (0, 0)

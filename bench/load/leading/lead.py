@@ -14,7 +14,9 @@ from bench.load.leading.closing import close_run, holds_rows, upload_run
 from bench.load.leading.looks import Looks
 from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
 from bench.load.leading.shape import StagedLoad
+from bench.load.leading.tally import TargetStanding
 from bench.load.leading.watch import Watch
+from bench.load.leading.web_tab import add_tabs
 from bench.load.leading.web_ui import guard, open_words
 from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
 from bench.load.planning.demand import asked, demand_of
@@ -56,6 +58,7 @@ class Lead(Runs):
             check_port(parsed.web_host, parsed.web_port)
         if web_ui is not None:
             guard(web_ui, vars(parsed), self._check)
+            add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_words(web_ui):
                 self.say(opened)
 
@@ -147,9 +150,20 @@ class Lead(Runs):
         watch = self._current.watch
         if watch is not None:
             self._keep_budget(watch)
+            watch.sample()
             if not self._current.ending:
                 watch.keep_looks()
             watch.show(self._current.ending)
+
+    def _targets(self) -> list[TargetStanding]:
+        """How each target stands, or stood at the end of the last run."""
+        return [] if self._current.watch is None else self._current.watch.targets
+
+    def _report(self) -> Path | None:
+        """The page of the last run, once it is made."""
+        folder = self._current.folder
+        page = None if folder is None or not self._current.summary else folder / "report.html"
+        return page if page is not None and page.exists() else None
 
     def _keep_budget(self, watch: Watch) -> None:
         if not self._current.ending:

@@ -6,7 +6,6 @@ What the line says is pure and made to fit: its least important parts go first.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,15 +13,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TextIO
 
-from bench.load.playing.progress import HARNESS_LATE, HARNESS_OK, ProgressReport, ProgressSum, Wait
+from bench.load.leading.figures import FAILED, clock, milliseconds
+from bench.load.leading.tally import HARNESS_LATE, HARNESS_OK, ProgressSum, Wait
+from bench.load.playing.progress import ProgressReport
 from bench.money import dollars
 from bench.plain import one_line
 
 BETWEEN = " · "
 MAX_ARMS = 4
 """So many have figures of their own in the line."""
-FAILED = "failed"
-"""In the place of a quantile that lands on a failed turn."""
 HELD_S = 1.0
 """Starts that are held back for less are not worth a word."""
 REDRAW_NS = 500_000_000
@@ -166,7 +165,7 @@ def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
 
 
 def _one(rank: int, wait: Wait) -> LinePart:
-    p50, p95 = _ms(wait.p50_ms), _ms(wait.p95_ms)
+    p50, p95 = milliseconds(wait.p50_ms), milliseconds(wait.p95_ms)
     if wait.p95_ms is None:
         return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
     return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
@@ -175,7 +174,10 @@ def _one(rank: int, wait: Wait) -> LinePart:
 def _several(rank: int, name: str, waits: list[Wait]) -> LinePart:
     """The arms' p50 beside each other, and their p95 once one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
-    arms = [f"{_plain(wait.arm)} {_ms(wait.p50_ms)}" + (f"/{_ms(wait.p95_ms)}" if both else "") for wait in waits]
+    arms = [
+        f"{_plain(wait.arm)} {milliseconds(wait.p50_ms)}" + (f"/{milliseconds(wait.p95_ms)}" if both else "")
+        for wait in waits
+    ]
     every, *fewer = (_in_ms(_listed(arms, count)) for count in range(min(MAX_ARMS, len(arms)), 0, -1))
     what = "p50/p95" if both else "p50"
     forms = f"{name} {what} {every}", f"{name.partition(' ')[0]} {every}", every
@@ -201,14 +203,6 @@ def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[LinePart
     yield LinePart(7 if budget_usd is not None else 10, (of + unpriced, of, spent))
 
 
-def _ms(value_ms: float | None) -> str:
-    if value_ms is None:
-        return "–"
-    if math.isinf(value_ms):
-        return FAILED
-    return f"{value_ms:.0f}" if value_ms >= 10 else f"{value_ms:.1f}"
-
-
 def _in_ms(figures: str) -> str:
     """Figures with their unit, unless the last one is none."""
     return figures if figures.endswith(FAILED) else f"{figures} ms"
@@ -216,13 +210,6 @@ def _in_ms(figures: str) -> str:
 
 def _plain(label: str) -> str:
     return "".join(letter if "!" <= letter <= "~" else "_" for letter in label)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a clock has them: 00:42, 1:02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 class View:

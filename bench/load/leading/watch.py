@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 from bench.clock import monotonic_ns
 from bench.load.leading.looks import Looks
+from bench.load.leading.tally import ProgressSum, TargetStanding
 from bench.load.leading.view import Moment, View, left_s, phase
 from bench.load.planning.planned import Planned
-from bench.load.playing.progress import ProgressReport, ProgressSum
+from bench.load.playing.progress import ProgressReport
 from bench.load.playing.spending import over_budget
 from bench.units import NS_PER_S
 
 LAST_S = 1.0
 """A run that is ended so shortly before its time is over has had its time."""
+SAMPLE_NS = 5 * NS_PER_S
 
 
 class Watch:
@@ -37,11 +39,13 @@ class Watch:
         self._wanted, self._stop, self._looks = wanted, stop, looks
         self._tally = ProgressSum(planned.chunk_ms)
         self._held_s: dict[int, dict[str, float]] = {}
-        self._began_ns = monotonic_ns()
+        self._began_ns = self._sampled_ns = monotonic_ns()
+        self._targets: list[TargetStanding] = []
+        self._targets_ns = 0
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
         """Add a process's report."""
-        self._tally.add(worker, standing)
+        self._tally.add(worker, standing, monotonic_ns())
         self._held_s[worker] = held_s
 
     def told_by(self, worker: int) -> ProgressReport | None:
@@ -70,6 +74,21 @@ class Watch:
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - LAST_S
         return self._sessions is not None and self._tally.total.sessions_over < self._sessions
+
+    @property
+    def targets(self) -> list[TargetStanding]:
+        """How each target stands; made once a second at most, however many ask."""
+        now_ns = monotonic_ns()
+        if now_ns >= self._targets_ns + NS_PER_S:
+            self._targets, self._targets_ns = self._tally.targets(now_ns), now_ns
+        return self._targets
+
+    def sample(self) -> None:
+        """Note, where that is due, how long callers waited of late; asked once a second."""
+        now_ns = monotonic_ns()
+        if now_ns >= self._sampled_ns + SAMPLE_NS:
+            self._sampled_ns = now_ns
+            self._tally.sample()
 
     def show(self, ending: str = "") -> None:
         """Draw the line where it is due. `ending`: see `view.phase`."""

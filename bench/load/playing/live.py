@@ -269,6 +269,7 @@ class LiveRun:
         """Report how the run stands here, since the last report."""
         return self._progress.standing(
             self._recorder.histograms,
+            self._recorder.traffic,
             waiting_s=self._starts.waiting_s,
             tokenless=self._keyring.waiting,
             simulated=self._recorder.simulated,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from bench.money import Prices, Tariff, Terms, dollars, tariff_of
@@ -20,14 +20,14 @@ class Spending:
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, Terms]) -> None:
         self._table, self._terms = table, terms
         self._tariffs: dict[tuple[str, str | None], Tariff] = {}
-        self._open: Counter[float] = Counter()
-        """Sessions that are open, by what a minute of them costs."""
-        self._opened_ns: Counter[float] = Counter()
+        self._open: Counter[tuple[str, float]] = Counter()
+        """Sessions that are open, by their target and what a minute of them costs."""
+        self._opened_ns: Counter[tuple[str, float]] = Counter()
         """The sum of the instants at which these were opened."""
-        self.usd = 0.0
-        """Without the minutes of sessions that are open."""
-        self.unpriced = 0
-        """How many turns, and sessions for what belongs to no turn, told tokens and are in no amount."""
+        self._usd: defaultdict[str, float] = defaultdict(float)
+        """By target, without the minutes of sessions that are open."""
+        self.unpriced_of: Counter[str] = Counter()
+        """How many turns, and sessions for what belongs to no turn, told tokens and are in no amount; by target."""
         self.unread = 0
         """How many of these told tokens that cannot be read."""
         self.silent = 0
@@ -49,20 +49,37 @@ class Spending:
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
         """Count the minutes of a session from this instant on, where it is paid by the minute."""
         if usd_per_minute := self._usd_per_minute(target, model):
-            self._open[usd_per_minute] += 1
-            self._opened_ns[usd_per_minute] += opened_ns
+            self._open[target, usd_per_minute] += 1
+            self._opened_ns[target, usd_per_minute] += opened_ns
 
     def close(self, target: str, model: str | None, opened_ns: int, ended_ns: int) -> None:
         """Add the minutes of a session that was opened, and has ended."""
         if usd_per_minute := self._usd_per_minute(target, model):
-            self._open[usd_per_minute] -= 1
-            self._opened_ns[usd_per_minute] -= opened_ns
-            self.usd += usd_per_minute * (ended_ns - opened_ns) / NS_PER_MINUTE
+            self._open[target, usd_per_minute] -= 1
+            self._opened_ns[target, usd_per_minute] -= opened_ns
+            self._usd[target] += usd_per_minute * (ended_ns - opened_ns) / NS_PER_MINUTE
+
+    @property
+    def usd(self) -> float:
+        """All that is spent, without the minutes of sessions that are open."""
+        return sum(self._usd.values())
+
+    @property
+    def unpriced(self) -> int:
+        """How many turns and sessions are in no amount."""
+        return self.unpriced_of.total()
 
     def usd_at(self, now_ns: int) -> float:
         """All that is spent by an instant, the minutes of open sessions included."""
-        open_ns = ((usd, count * now_ns - self._opened_ns[usd]) for usd, count in self._open.items())
-        return self.usd + sum(usd_per_minute * length_ns for usd_per_minute, length_ns in open_ns) / NS_PER_MINUTE
+        return sum(self.usd_of_targets(now_ns).values())
+
+    def usd_of_targets(self, now_ns: int) -> dict[str, float]:
+        """The same for each target that cost something."""
+        spent = self._usd.copy()
+        for (target, usd_per_minute), count in self._open.items():
+            open_ns = count * now_ns - self._opened_ns[target, usd_per_minute]
+            spent[target] += usd_per_minute * open_ns / NS_PER_MINUTE
+        return dict(spent)
 
     def _usd_per_minute(self, target: str, model: str | None) -> float:
         prices = self._tariff(target, model).prices
@@ -74,12 +91,12 @@ class Spending:
             return
         if usage.unread:
             self.unread += 1
-            self.unpriced += 1
+            self.unpriced_of[target] += 1
         elif tariff.prices is None:
-            self.unpriced += 1
+            self.unpriced_of[target] += 1
             self.unknown_models.add(tariff.model)
         else:
-            self.usd += usage_usd(tariff.prices, usage)
+            self._usd[target] += usage_usd(tariff.prices, usage)
 
     def _tariff(self, target: str, model: str | None) -> Tariff:
         tariff = self._tariffs.get((target, model))
