@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,9 @@ def test_what_the_simulator_bills_lies_within_the_estimate(
     assert low <= usage_usd(REALTIME, billed) <= high
 
 
-turns = st.lists(st.sampled_from([say(), respond(), play(1_000), play(3_000), say(output="text")]), max_size=6)
+TURNS = [say(), respond(), play(1_000), play(3_000), say(output="text")]
+CALLING = [expecting("find"), expecting("find", "count"), expecting(), say(tool_choice="required")]
+turns = st.lists(st.sampled_from(TURNS), max_size=6)
 sessions = st.fixed_dictionaries(
     {
         "output": st.sampled_from(["audio", "text"]),
@@ -304,9 +307,11 @@ sessions = st.fixed_dictionaries(
 )
 
 
-@given(turns, sessions)
-def test_low_is_never_more_than_high(steps: list[Step], session: dict[str, Any]) -> None:
-    made = quote(target(), [script(*steps, **session)], TABLE, AS_OF)
+@given(st.lists(st.sampled_from([*TURNS, *CALLING]), max_size=6), sessions, st.sampled_from([script, agent]))
+def test_low_is_never_more_than_high(
+    steps: list[Step], session: dict[str, Any], made_by: Callable[..., Script]
+) -> None:
+    made = quote(target(), [made_by(*steps, **session)], TABLE, AS_OF)
 
     assert made.usd is not None
     assert 0 <= made.usd[0] <= made.usd[1]

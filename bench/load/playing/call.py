@@ -93,12 +93,12 @@ class Call:
             return self._session.perform(step)
         if not step.within_turn:
             self._session.await_quiet(settled=step.plays_turn)
-            if self._may_renew and not self._renew():
+            if self._may_renew() and not self._renew():
                 return False
         begun = self._leg.timeline.turns_begun
         if self._play(step):
             return True
-        if step.plays_turn and self._leg.timeline.turns_begun == begun and self._may_renew:
+        if step.plays_turn and self._leg.timeline.turns_begun == begun and self._may_renew():
             self._said.take_back()  # the session had ended before the caller's first sound
             return self._renew() and (self._play(step) or self._renewal_is_due)
         return self._renewal_is_due
@@ -113,7 +113,6 @@ class Call:
         is_old = timeline.turns_begun and not timeline.over and self._session.now_ns - timeline.start_ns >= after_ns
         return bool(is_old or timeline.outlived) and not self._switchboard.ending()
 
-    @property
     def _may_renew(self) -> bool:
         """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
         return self._renewal_is_due and self._switchboard.may_renew(waits=self._leg.timeline.over)

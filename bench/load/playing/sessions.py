@@ -193,15 +193,14 @@ class _AssignedSwitchboard:
         return self._sessions.leg(self._assignment, number, turns_begun)
 
     def may_renew(self, *, waits: bool) -> bool:
-        while not self._has_place:
+        while not self._place_has_come():
             if not waits or self.ending():
                 return False
             gevent.sleep(POLL_S)
         return True
 
-    @property
-    def _has_place(self) -> bool:
-        """Whether the place has come, which is booked where there is none."""
+    def _place_has_come(self) -> bool:
+        """Whether the next leg has its place among the starts now; one is booked where there is none."""
         pacer, now_ns = self._assignment.arm.pacer, monotonic_ns()
         if self._booked_ns is None:
             self._booked_ns = pacer.book(now_ns)
