@@ -33,7 +33,8 @@ TIMEOUTS = {
 CAUSES = {
     "dns": "this machine finds no such name: is the resource's name right? Private endpoints need their DNS zone",
     "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
-    "tls": "behind a proxy that inspects TLS, or with a private CA, name the authority's PEM file by --ca FILE",
+    "tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name the "
+    "authority's PEM file by --ca FILE",
     "upgrade": "what answers is no WebSocket server: is the host right, and the path that of a realtime service?",
     "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
@@ -48,6 +49,9 @@ CAUSES = {
     "max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
     "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
     "harness": "a fault of this tool: report it, with the words that stand beside it",
+    "1008": "the service takes exception to what was sent, or to who sent it: see its words",
+    "1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
+    "1011": OUT_OF_ORDER,
     "dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the target",
 }
 """By what stands behind the class."""

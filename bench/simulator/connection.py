@@ -100,6 +100,7 @@ class Connection:
         self._chores: list[asyncio.TimerHandle] = []
         self._still = False  # nothing is sent
         self._rest: asyncio.TimerHandle | None = None
+        self._overdue_ns: int | None = None  # since when it should have expired
         self._trouble = shared.trouble()
         on_hello = partial(self._strike, "tls") if self._trouble else None
         self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone, on_hello)
@@ -289,6 +290,8 @@ class Connection:
         self.thawed(now_ns)
         self.send_due(now_ns)
         self._flush()
+        if self._overdue_ns is not None and not self._still:
+            self._expire(self._overdue_ns)
 
     def _ping(self) -> None:
         if self._protocol.state is State.OPEN:
@@ -300,8 +303,11 @@ class Connection:
         self._pinger = self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
-        """End a session that has lasted too long, as the service does."""
+        """End a session that has lasted too long, as the service does; one that holds still, once it goes on."""
         if self._behaviour is None or self._protocol.state is not State.OPEN:
+            return
+        if self._still:
+            self._overdue_ns = due_ns
             return
         reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
         body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))

@@ -101,6 +101,7 @@ AZURE: Mapping[str, RefusedUpgrade] = {
         "The realtime operation does not work with the specified model. Please choose different model and try again.",
     ),
     "bad_key": BAD_KEY,
+    "dead_token": DEAD_TOKEN,
     "no_role": RefusedUpgrade(401, "PermissionDenied", "Principal does not have access to API/Operation."),
     "forbidden": RefusedUpgrade(403, "403", "Access denied due to Virtual Network/Firewall rules."),
     "no_deployment": NO_DEPLOYMENT,

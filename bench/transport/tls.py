@@ -5,6 +5,7 @@ TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the s
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from bench.units import NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
 """Of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
+EOF_REASON, CUT = "UNEXPECTED_EOF_WHILE_READING", "the connection was closed in the midst of the handshake"
+OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
+"""What OpenSSL's binding puts around words."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
 
@@ -233,8 +237,10 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
 
 def _words(error: OSError) -> str:
     """What went wrong; of an alert about our certificate, with the remedy."""
-    said = str(error.strerror or error)
     reason = getattr(error, "reason", None) or ""
+    if reason == EOF_REASON:
+        return CUT
+    said = OPENSSL_FRAME.sub("", str(error.strerror or error))
     return f"{said}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else said
 
 

@@ -155,6 +155,22 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
     assert struck == {(number, fault.kind, fault.at) for number, fault in faults}
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("tls_alert", "alert handshake failure"),
+        ("reset,at=tls", "the connection was closed in the midst of the handshake"),
+    ],
+)
+def test_a_tls_handshake_that_fails_is_told_in_words(fault: str, words: str, tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--tls", "--fault", fault) as ready:
+        target = resolve_target({}, url=ready.urls["ga"], ca=ready.ca)
+        session, _ = played(Dialer(target, Keyring([target])), build_script(say()), tmp_path)
+
+    assert (session.outcome, session.detail.endswith(words)) == ("refused:tls", True), session.detail
+    assert "_ssl" not in session.detail
+
+
 def cell_of(name: str) -> FaultCell:
     return next(cell for cell in CELLS if str(cell) == name)
 

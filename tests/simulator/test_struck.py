@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from bench.simulator.truth import read_truth
@@ -92,6 +92,17 @@ def test_silent_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
         ready.stop()
 
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
+
+
+def test_a_session_that_grows_too_old_in_silence_expires_when_it_goes_on(tmp_path: Path) -> None:
+    options = ("--fault", "silence,at=session,for_s=0.3")
+    with (
+        quick_simulator(tmp_path, *options, more="expires_after_s: 0.05\n") as ready,
+        connect(ready.urls["ga"]) as client,
+    ):
+        assert [receive(client)["type"] for _ in range(2)] == ["session.created", "error"]
+        with pytest.raises(ConnectionClosed, match="1001"):
+            receive(client)
 
 
 def test_a_profile_strikes_as_the_command_line_does(tmp_path: Path) -> None:
