@@ -67,7 +67,7 @@ class Runs(ABC):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._view = View(sys.stderr, os.environ)
+        self._view = View(sys.stderr, os.environ, table=environment.parsed_options.live)
         self._current = Current()
         self._longest_s = 0.0
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""

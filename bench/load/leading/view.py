@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TextIO
 
 from bench.load.leading.figures import FAILED, clock, milliseconds
-from bench.load.leading.tally import HARNESS_LATE, HARNESS_OK, ProgressSum, Wait
+from bench.load.leading.tally import HARNESS_LATE, HARNESS_OK, ProgressSum, TargetStanding, Wait
 from bench.load.playing.progress import ProgressReport
 from bench.money import dollars
 from bench.plain import one_line
@@ -26,8 +26,9 @@ HELD_S = 1.0
 """Starts that are held back for less are not worth a word."""
 REDRAW_NS = 500_000_000
 PLAIN_NS = 10_000_000_000
-USUAL_COLUMNS = 80
-ERASE_REST = "\x1b[K"
+USUAL_COLUMNS, USUAL_ROWS = 80, 24
+TABLE_NS = 1_000_000_000
+ERASE_REST, ERASE_BELOW = "\x1b[K", "\x1b[J"
 COLOURS = {"bad": "31", "sim": "35"}
 
 
@@ -213,28 +214,54 @@ def _plain(label: str) -> str:
 
 
 class View:
-    """Shows the line on a stream, and is one itself: what is written to it does not run into the line."""
+    """Shows the line on a stream, and is one itself: what is written to it does not run into the line.
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ") -> None:
+    `table`: below the line, where that is drawn in place, stands a table with a row for each target.
+    """
+
+    def __init__(
+        self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ", table: bool = False
+    ) -> None:
         self._stream, self._prefix = stream, prefix
         self._in_place = stream.isatty() and environ.get("TERM") != "dumb"
         self._colour = self._in_place and not environ.get("NO_COLOR")
-        self._drawn = False
+        self._table = table and self._in_place
+        self._drawn = 0
+        """How many lines stand there to be drawn over."""
         self._phase, self._shown_ns = "", 0
 
     def show(self, tally: ProgressSum, moment: Moment, now_ns: int) -> None:
-        """Draw the line where it is due: at a new phase; else twice a second in place, and every 10 s in a log."""
-        due_ns = self._shown_ns + (REDRAW_NS if self._in_place else PLAIN_NS)
-        if moment.phase == self._phase and now_ns < due_ns:
+        """Draw the line where it is due: at a new phase; in place twice a second, a table once; every 10 s in a log."""
+        every_ns = TABLE_NS if self._table else REDRAW_NS if self._in_place else PLAIN_NS
+        if moment.phase == self._phase and now_ns < self._shown_ns + every_ns:
             return
         if not _takes(self._stream):
             return
         self._phase, self._shown_ns = moment.phase, now_ns
         if self._in_place:
-            self._put("\r" + line(tally, moment, _columns(self._stream) - 1, colour=self._colour) + ERASE_REST)
-            self._drawn = True
+            width = _columns(self._stream) - 1
+            lines = [line(tally, moment, width, colour=self._colour)]
+            if self._table:
+                lines += self._board(tally.targets(now_ns), width)
+            self._put(self._back + (ERASE_REST + "\n").join(lines) + self._erase)
+            self._drawn = len(lines)
         else:
             self._put(f"{self._prefix}{line(tally, moment)}\n")
+
+    def _board(self, targets: list[TargetStanding], width: int) -> list[str]:
+        """The rows that there is room for."""
+        from bench.load.leading.board import board_lines  # rich takes its time to import
+
+        return board_lines(targets, width, colour=self._colour)[: _rows(self._stream) - 2]
+
+    @property
+    def _erase(self) -> str:
+        return ERASE_REST + (ERASE_BELOW if self._table else "")
+
+    @property
+    def _back(self) -> str:
+        """The way to the begin of what is drawn."""
+        return "\r" + (f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else "")
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
@@ -251,8 +278,8 @@ class View:
     def clear(self) -> None:
         """Take the line away, before somebody else writes."""
         if self._drawn:
-            self._drawn = False
-            self._put("\r" + ERASE_REST)
+            self._put(self._back + self._erase)
+            self._drawn = 0
 
     def _put(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads any more: a run goes on without its view
@@ -269,7 +296,15 @@ def _takes(stream: TextIO) -> bool:
 
 
 def _columns(stream: TextIO) -> int:
+    return _size(stream).columns or USUAL_COLUMNS
+
+
+def _rows(stream: TextIO) -> int:
+    return _size(stream).lines or USUAL_ROWS
+
+
+def _size(stream: TextIO) -> os.terminal_size:
     try:
-        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+        return os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        return USUAL_COLUMNS
+        return os.terminal_size((USUAL_COLUMNS, USUAL_ROWS))
