@@ -36,7 +36,7 @@ FLOORS = (
     "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
     "question", "thresholds", "exactness",
     "runs", "lost", "turns", "samples",
-    "export", "summary", "api", "wording", "finding",
+    "export", "likeness", "summary", "api", "wording", "finding",
     "page", "text", "render",
     "sides", "sizing", "looks", "compare", "gate",
 )  # fmt: skip

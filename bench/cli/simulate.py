@@ -28,6 +28,11 @@ def simulate(
         Path | None, typer.Option(help="Where to write the certificate authority to trust (with --tls).")
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="YAML file of delays; see bench/simulator/profiles.")] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="RUN[:TARGET]", help="A run: answer as its service did, by its delays and pace."),
+    ] = None,
+    like_step: Annotated[str | None, typer.Option(help="With --like: of the turns of this step alone.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,
     ttfa_p50_ms: Annotated[
         float | None, typer.Option(min=0.001, max=60_000, help="Median time to first audio, instead of the profile's.")
@@ -68,7 +73,7 @@ def simulate(
     from bench.simulator.workers import WorkerDiedError, reserve, serve_by_workers
 
     faults = [read_line(line) for line in fault or ()]
-    chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
+    chosen = _profile(profile, like, like_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = _tokens(token_life)
     door = Door(_key(key, key_env), tokens)
     identity = _identity(tokens, chosen.faults, seed)
@@ -114,10 +119,35 @@ def _clear(ready_file: Path) -> None:
         raise UsageError(f"--ready-file {ready_file} cannot be written: its folder is not there, or read-only")
 
 
-def _profile(path: Path | None) -> Profile:
+def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
+    from bench.errors import UsageError
     from bench.simulator.profile import default_profile, load_profile
 
-    return load_profile(path) if path else default_profile()
+    if step is not None and like is None:
+        raise UsageError("--like-step goes with --like, which names the run")
+    if like is None:
+        return load_profile(path) if path else default_profile()
+    if path is not None:
+        raise UsageError("give --profile or --like, not both")
+    return _likeness(like, step)
+
+
+def _likeness(like: str, step: str | None) -> Profile:
+    import json
+    import tempfile
+    from pathlib import Path
+
+    from bench.simulator.profile import load_profile
+    from reports.likeness import likeness
+    from reports.runs import load
+    from reports.sides.named import parted
+
+    folder, target = parted(like)
+    settings = likeness(load(folder), target, step)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"like {folder.name}.yaml"
+        path.write_text(json.dumps(settings), encoding="utf-8")  # which is YAML, too
+        return load_profile(path)
 
 
 def _key(key: str | None, key_env: str | None) -> str | None:
