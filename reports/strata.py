@@ -19,7 +19,7 @@ TRAITS = {
     "calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
-    "filler": "with filler",
+    "filler": "with fillers on",
 }
 """What sets turns of one step apart (`bench.measures.TRAITS`), and its words."""
 PLAIN = "plain"

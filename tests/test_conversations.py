@@ -20,17 +20,19 @@ from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
-from bench.plan.turns import Interrupt, Pause, Sound, Step
+from bench.plan.turns import Interrupt, Pause, SendEvent, Sound, Step
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import FunctionTool, TurnDetection
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechDetection, default_profile
 from bench.simulator.voice import TOKEN_MS
+from bench.simulator.wire import VOICE_LIVE
 from bench.transport.memory import PeerAnswer
-from tests.helpers import MS, say
+from tests.helpers import MS, S, say
 from tests.test_talking import (
     SPEECH,
     VAD,
@@ -415,3 +417,54 @@ def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
     assert (first.outcome, first.interruption, first.yielded) == ("ok", "speech", None)
     assert (second.outcome, second.traits) == ("ok", None)
     assert second.start_ns >= first.instants["ended"]
+
+
+# Fillers.
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    triggers=st.sampled_from([("latency",), ("tool",), ("latency", "tool")]),
+    threshold_ms=st.sampled_from([100, 600, 5_000]),
+    rounds=st.integers(0, 2),
+    delay_s=st.sampled_from([0.0, 0.15, 0.5, 6.0]),
+    spoken=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
+    triggers: tuple[str, ...], threshold_ms: int, rounds: int, delay_s: float, spoken: bool, seed: int
+) -> None:
+    functions = FunctionCalls(share=float(rounds > 0), rounds=max(1, rounds))
+    profile = replace(default_profile(), functions=functions)
+    setting = {"type": "static_interim_response", "triggers": list(triggers), "latency_threshold_ms": threshold_ms}
+    function = Function(ORDER, [{"place": "depot"}], delay=delay_s)
+    steps, detection = ([speak(*SPEECH)] * 2, VAD) if spoken else ([say(), say()], None)
+    script = build_script(*steps, tools=(ORDER,), extra={"interim_response": setting}, dialect=PREVIEW,
+                          turn_detection=detection)  # fmt: skip
+    service = Simulator(PREVIEW, profile, seed, wire=VOICE_LIVE)
+    talk = talked(replace(script, functions={"find_parcel": function}), service)
+
+    assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
+    assert talk.session.service_errors == 0
+    said = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
+    for turn, after in zip(talk.turns, [*talk.turns[1:], None], strict=True):
+        assert turn.traits == ("calls+filler" if rounds else "filler")
+        mine = [(at_ns, event) for at_ns, event in said
+                if turn.start_ns <= at_ns and (after is None or at_ns < after.start_ns)]  # fmt: skip
+        items = dict.fromkeys(event["item_id"] for _, event in mine)
+        answer = next(at_ns for at_ns, event in mine if event["item_id"] == list(items)[-1])
+        assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (mine[0][0], answer)
+        assert turn.preamble is (len(items) > 1)
+        assert turn.audio_bytes_received == sum(len(base64.b64decode(event["delta"])) for _, event in mine)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_fillers_that_only_the_service_knows_of_are_told_by_its_session(known: bool) -> None:
+    setting = {"type": "static_interim_response", "triggers": ["latency"], "latency_threshold_ms": 100}
+    update = {"type": "session.update", "session": {"interim_response": setting}}
+    changed = [SendEvent(update)] if known else []
+    script = build_script(say(), Pause(1 * S), *changed, Pause(1 * S), say(), dialect=PREVIEW)
+    talk = talked(script, Simulator(PREVIEW, default_profile(), 1, wire=VOICE_LIVE))
+
+    assert [turn.traits for turn in talk.turns] == ([None, "filler"] if known else [None, None])
+    assert [turn.preamble for turn in talk.turns] == ([False, True] if known else [False, False])

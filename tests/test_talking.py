@@ -56,7 +56,7 @@ from bench.simulator.delay import LogNormal
 from bench.simulator.profile import Profile, default_profile
 from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import RecordedReply, build_reply
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing, WireDialect
 from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import LiveTransport, PeerAnswer, VirtualClock
@@ -99,8 +99,9 @@ class Simulator:
         seed: int,
         at_ns: int = START_NS,
         replies: Sequence[RecordedReply] = REPLIES,
+        wire: WireDialect | None = None,
     ) -> None:
-        wire = AZURE_GA if dialect is GA else AZURE_PREVIEW
+        wire = wire or (AZURE_GA if dialect is GA else AZURE_PREVIEW)
         rng = np.random.default_rng(seed)
         self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, replies, rng, Ids("a" * 12))
         self.behaviour.open(at_ns)

@@ -121,6 +121,9 @@ class Walkie:
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
         return None
 
+    def fills_waits(self, session: Mapping[str, Any]) -> bool:
+        return False
+
     def is_expiry(self, code: int, reason: str) -> bool:
         return reason == "battery empty"
 

@@ -29,7 +29,7 @@ class TurnPlan:
     `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
     `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
     does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
-    instructions of its own.
+    instructions of its own. `fillers`: the session asks for fillers while its caller waits.
     """
 
     number: int
@@ -50,6 +50,7 @@ class TurnPlan:
     expected_calls: Mapping[str, int] | None = None
     reference: Reference = NO_REFERENCE
     instructed: bool = False
+    fillers: bool = False
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):

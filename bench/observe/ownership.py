@@ -80,6 +80,10 @@ class Ownership:
         turn, requests, response_id = None, 1, event.response_id
         if self._unanswered:
             turn, requests = self._take_request(self._place_of_request(event.request))
+        elif current is not None and current.awaits_functions:
+            current.filled_by(response_id)
+            self._own(self._by_response, response_id, current)
+            return current
         elif current is not None and self.service_responds and current.hearing.noticed:
             turn = current  # the service does not announce its commit, or does so later
         if turn is not None:

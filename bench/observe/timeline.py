@@ -178,6 +178,7 @@ class Timeline:
         if before is not None:  # the caller speaks while its reply is played
             self._last.interrupts = before.interruption
         self._last.false_reply, self._false_reply = self._false_reply, None
+        self._last.may_be_filled = plan.fillers or self._dialect.fills_waits(self._settings)
         self._turns.append(self._last)
         self._first = self._first or plan.number
         self._begun += 1
@@ -270,6 +271,7 @@ class Timeline:
         self._watch = None
 
     def _call_answered(self, answered: CallAnswered) -> None:
+        self._wake_ns = NOT_KNOWN
         if self._last is not None:
             self._last.calls.answered(answered.at_ns, answered.wrong)
 
@@ -354,6 +356,9 @@ class Timeline:
             kept = {name: self._settings[name] for name in KEPT if name in self._settings and name not in event.session}
             self._settings = kept | event.session if kept else event.session
             self._service_session_id = self._service_session_id or event.session_id
+            if self._dialect.fills_waits(event.session):
+                for turn in self._open_turns():
+                    turn.may_be_filled = True
 
     def _turn_event(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         kind = event.kind
@@ -421,7 +426,7 @@ class Timeline:
             self._billed.add(response_id)
         if turn is not None and turn.state is not State.OVER:
             turn.billed(usage)
-            of_conversation = not turn.plan.out_of_band
+            of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
             if of_conversation and self._length.answered(usage, instructed=turn.plan.instructed):
                 turn.after_truncation = True
         else:
@@ -659,9 +664,12 @@ class Timeline:
 
     @property
     def wants_to_go_on(self) -> bool:
-        """Whether all functions have returned that the service has called, and it waits to be asked for the answer."""
+        """Whether all functions have returned that the service has called, and it waits to be asked for the answer.
+
+        What it says meanwhile must be over: it takes no request while a response is under way.
+        """
         turn = self._current()
-        return turn is not None and turn.state is State.CALLING and turn.calls.all_answered
+        return turn is not None and turn.awaits_functions and turn.calls.all_answered and not turn.filler
 
     @property
     def interruptible(self) -> bool:

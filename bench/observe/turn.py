@@ -146,6 +146,12 @@ class Turn:
     """Of the first of them that told what it read."""
     false_reply: bool | None = None
     """Whether the service replied, before it, to what asks for no reply; None where nothing was heard."""
+    fillers: set[str] = field(default_factory=set)
+    """Responses that nobody asked for, which the service gives while functions run."""
+    filler: str = ""
+    """The one of them that is under way."""
+    may_be_filled: bool = False
+    """Whether its session speaks fillers while its caller waits."""
     after_truncation: bool = False
     """Whether the service had shortened the conversation before it."""
     network: Network | None = None
@@ -223,6 +229,16 @@ class Turn:
         """The id of the last message that asked for a response of this turn; of those after calls with its number."""
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
+
+    @property
+    def awaits_functions(self) -> bool:
+        """Whether the service has called functions, and waits to be asked for the answer."""
+        return self.state is State.CALLING
+
+    def filled_by(self, response_id: str) -> None:
+        """Note a response that is said while functions run: it is heard, and answers nothing."""
+        self.fillers.add(response_id)
+        self.filler = response_id
 
     def answered_by(self, response_id: str) -> None:
         """Note the response that is this turn's: a new reply, or the next part of the one that there is."""
@@ -322,6 +338,10 @@ class Turn:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
             self.reply.add_text(event.text, event.item_id)
+        if kind is Kind.RESPONSE_DONE and event.response_id in self.fillers:
+            self.filler = ""
+            self.reply.await_another()
+            return None
         return self._ending(event, arrival) if kind is Kind.RESPONSE_DONE else None
 
     def _ending(self, event: Event, arrival: Arrival) -> Ending | None:
@@ -459,6 +479,9 @@ class Turn:
         deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
         if self.state is State.PLAYING:
             deadlines.append((self.reply.playback_ends_ns, "ok", ""))
+        elif self.state is State.CALLING and self.filler and self.calls.all_answered:
+            waits_from_ns = max(self.progress_ns, self.calls.last_output_ns)
+            deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
         elif self.state not in (State.SENDING, State.CALLING, State.OVER):
             due_ns, outcome, detail = self._timeout(limits)
             deadlines.append((max(due_ns, self.awaited_ns), outcome, detail))
@@ -522,6 +545,7 @@ class Turn:
             "calls": bool(self.calls.rounds),
             "after_interruption": self._follows_interruption,
             "after_truncation": self.after_truncation,
+            "filler": self.may_be_filled or bool(self.fillers),
         }
         return traits_of([name for name, holds in apart.items() if holds])
 

@@ -170,5 +170,8 @@ class Dialect(Protocol):
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
         """After how much silence a session, as the service describes it, speaks up by itself; None where never."""
 
+    def fills_waits(self, session: Mapping[str, Any]) -> bool:
+        """Whether a session, as a client sets it or the service describes it, speaks fillers while its caller waits."""
+
     def is_expiry(self, code: int, reason: str) -> bool:
         """Whether a close with this code and reason says that the session has lasted as long as one may."""

@@ -127,6 +127,8 @@ MODALITIES = ("output_modalities", "modalities")
 """What a session's kinds of output are called, in either dialect."""
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """Where a session says after how much silence it speaks up by itself."""
+FILLERS = "interim_response"
+"""The setting by which Azure Voice Live speaks fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
 LONGEST_SESSION = (1001, "maximum duration")
 """The close of a session that was as long as one may be: its code, and what is in its reason."""
 
@@ -414,6 +416,10 @@ class OpenAI(ABC):
         for key in IDLE_TIMEOUT:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def fills_waits(self, session: Mapping[str, Any]) -> bool:
+        """Only Azure Voice Live does, which has the preview's names."""
+        return isinstance(session.get(FILLERS), Mapping)
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """OpenAI closes so; Azure sends an error before (`session_expired`)."""

@@ -72,8 +72,9 @@ class Composer:
         if own is None:
             self._history.remember(parts)
         calls = calls_of(tools, items, self._profile.functions, self._rng)
-        content = ResponseContent(output.audio, self._commentary(calls), reply, calls)
-        plan = self._planner.response(content, self._asked(wanted, context, at_ns))
+        content = ResponseContent(output.audio, self._commentary(calls), reply, calls, self._shortest)
+        late_ns = self._session.fillers(wanted).latency_ns if output.audio else None
+        plan = self._planner.response(content, self._asked(wanted, context, at_ns)._replace(late_ns=late_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
         self._servers.occupy(plan.done_ns)
         return self._response(wanted, output, plan, context, None, in_band)
@@ -90,7 +91,21 @@ class Composer:
     def _commentary(self, calls: Sequence[ModelCall]) -> RecordedReply | None:
         """What is said ahead of calls, or of the answer: the shortest reply there is; None: nothing."""
         share = self._profile.functions.preamble if calls else self._profile.parts.share
-        return min(self._replies, key=lambda reply: reply.audio_ms) if drawn(share, self._rng) else None
+        return self._shortest if drawn(share, self._rng) else None
+
+    @property
+    def _shortest(self) -> RecordedReply:
+        return min(self._replies, key=lambda reply: reply.audio_ms)
+
+    def fills_calls(self, answer: Response) -> bool:
+        """Whether something is said while what a response has called runs."""
+        called = any(isinstance(item, FunctionCallItem) for item in answer.items)
+        return called and answer.in_band and answer.output.audio and self._session.fillers({}).during_calls
+
+    def filler(self, at_ns: int) -> Response:
+        """What is said while functions run; it costs nothing."""
+        plan = self._planner.filler(self._shortest, at_ns)
+        return self._response({}, self._session.output({}), plan, NOTHING, None, in_band=True)
 
     def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
         begin_ns = self._servers.begin_ns(at_ns)

@@ -37,7 +37,7 @@ class ConversationItem:
     """Holds an item. `spoken` are the blocks of an assistant's audio that were sent; None for every other item.
 
     `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it.
-    `left_out`: the model's context has no room for it any more.
+    `left_out`: the model's context has no room for it any more. `filler`: it was said while functions ran.
     """
 
     id: str
@@ -47,6 +47,7 @@ class ConversationItem:
     audio_end_ms: int | None = None
     left_out: bool = False
     response_id: str = ""
+    filler: bool = False
 
     @property
     def spoken_ms(self) -> int:

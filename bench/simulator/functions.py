@@ -106,7 +106,7 @@ def _calls(choice: str, read: Sequence[ConversationItem], habits: FunctionCalls,
 def _rounds(read: Sequence[ConversationItem]) -> int | None:
     """How many responses have called since the caller spoke; None where nobody spoke, or was answered."""
     calling, following = set[str](), None
-    for item in reversed(read):
+    for item in reversed([item for item in read if not item.filler]):
         kind, role = item.body["type"], item.body.get("role")
         if role == "user":
             return len(calling)

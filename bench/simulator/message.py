@@ -22,6 +22,7 @@ class MessageItem(OutputItem):
     ) -> None:
         super().__init__(item_id, output_index, planned.schedule, writer)
         self._phase, self._tokens, self._with_audio = planned.phase, planned.reply.tokens, output.audio
+        self._filler = planned.filler
         self._blocks = planned.reply.blocks[output.format]
         self._words: list[str] = []
         self._spoken: list[AudioBlock] = []
@@ -44,7 +45,8 @@ class MessageItem(OutputItem):
         body = message_body(self.id, "assistant", [], "in_progress")
         if self._phase is not None:
             body["phase"] = self._phase
-        return ConversationItem(self.id, body, spoken=self._spoken if self._with_audio else None)
+        spoken = self._spoken if self._with_audio else None
+        return ConversationItem(self.id, body, spoken=spoken, filler=self._filler)
 
     def _opening(self) -> Iterator[Render]:
         yield from super()._opening()

@@ -4,6 +4,8 @@
     an answer in parts            [commentary, answer]       a pause between them
     a response that calls         [calls]
     the same with a preamble      [commentary, calls]
+    an answer that is late        [filler, answer]           where a session speaks fillers
+    what is said during calls     [filler]
 
 What reasoning takes is spent behind the commentary, ahead of what the response is for. The delays of an answer's first
 events are drawn, and multiplied by the drift at the instant that asks for it.
@@ -12,7 +14,7 @@ events are drawn, and multiplied by the drift at the instant that asks for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,24 +38,31 @@ class Asked(NamedTuple):
     reasoning_ns: int = 0
     slowness: float = 1.0
     """What its delays are multiplied by."""
+    late_ns: int | None = None
+    """After so long a filler is said; None where none is."""
 
 
 class ResponseContent(NamedTuple):
-    """Says what a response consists of: in audio or in text, perhaps a commentary, then the calls or the answer."""
+    """Says what a response consists of: in audio or in text, perhaps a commentary, then the calls or the answer.
+
+    `filler`: what is said ahead if that is late.
+    """
 
     audio: bool
     commentary: RecordedReply | None
     answer: RecordedReply
     calls: Sequence[ModelCall] = ()
+    filler: RecordedReply | None = None
 
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """Holds a message to be. `phase` is None where messages do not tell theirs."""
+    """Holds a message to be. `phase` is None where messages do not tell theirs. `filler`: it is said during calls."""
 
     reply: RecordedReply
     schedule: Schedule
     phase: str | None = None
+    filler: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,8 @@ class Planner:
 
     def response(self, content: ResponseContent, asked: Asked) -> ResponsePlan:
         first_ns = self._first_ns(content, asked)
+        if asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns and content.commentary is None:
+            return self._filled(content, asked, first_ns)
         created_ns = self._created_ns(asked, first_ns)
         if content.commentary is None:
             return self._completed(content, created_ns, [], created_ns, first_ns)
@@ -93,6 +104,22 @@ class Planner:
         pause = self._delays.function_named if content.calls else self._delays.answer_pause
         first_ns = closed_ns + self._drawn_ns(pause, asked, asked.reasoning_ns)
         return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
+
+    def _filled(self, content: ResponseContent, asked: Asked, first_ns: int) -> ResponsePlan:
+        """The plan of a response that is late, with a filler ahead, which does not say what it is."""
+        filler_ns = max(asked.earliest_ns, asked.at_ns + (asked.late_ns or 0))
+        created_ns = self._created_ns(asked, filler_ns)
+        filler = self._filler(content.filler or content.answer, created_ns, filler_ns)
+        closed_ns = filler.schedule.done_ns
+        return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
+
+    def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
+        """The plan of what is said during calls."""
+        filler = replace(self._filler(reply, at_ns, at_ns), filler=True)
+        return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
+
+    def _filler(self, reply: RecordedReply, after_ns: int, first_ns: int) -> PlannedMessage:
+        return PlannedMessage(reply, audio_schedule(self._profile, reply, after_ns, first_ns, self._rng))
 
     def failure(self, asked: Asked) -> ResponsePlan:
         """The plan of a response that fails as soon as it was created."""

@@ -10,6 +10,7 @@ from typing import Any
 from bench.simulator.agenda import Series
 from bench.simulator.answer import Response
 from bench.simulator.composer import Composer
+from bench.simulator.fillers import AFTER_CALL_NS
 from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
@@ -97,6 +98,14 @@ class Responses:
     def _notice_done(self, answer: Response, done_ns: int) -> None:
         if self.when_done is not None:
             self.when_done(answer, done_ns)
+        if self._composer.fills_calls(answer):
+            self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
+
+    def _fill(self, answer: Response, at_ns: int) -> None:
+        """Say something while what a response has called runs, unless another one was asked for or it was cancelled."""
+        if self._active is answer and answer.status == "completed":
+            self._active = self._composer.filler(at_ns)
+            self._start(self._active)
 
     def _limits_step(self, after_ns: int) -> OutboxStep:
         return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits

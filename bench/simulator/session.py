@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import EventPlace, merged, missing
+from bench.simulator.fillers import Fillers, fillers_of
 from bench.simulator.functions import ResponseTools, tools_of
 from bench.simulator.history import HistoryTruncation, truncation_of
 from bench.simulator.session_form import OutputSettings, SessionForm
@@ -47,6 +48,10 @@ class EffectiveSession:
         chosen = self.shown | response
         reasoning = chosen.get("reasoning") or {}
         return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
+
+    def fillers(self, response: Json) -> Fillers:
+        """When such a response is given fillers; only Voice Live has any."""
+        return fillers_of(self.shown | response)
 
     @property
     def truncation(self) -> HistoryTruncation:

@@ -19,6 +19,8 @@ from reports.runs import Run
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
+FILLER = "filler"
+"""The trait of turns whose caller may hear a filler first."""
 DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
 """What a decision says of itself, as a run that it ended repeats it."""
 
@@ -40,10 +42,22 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     if left_out and turns.rows.size:  # where nothing is left the headline says so
         are = "is" if left_out == 1 else "are"
         yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {are} of the warm-up, and left out."
+    yield from _filled(turns)
     stray = int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64)))
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
-        yield f"{made} made by no turn of the script: noise, or the idle timeout."
+        yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+def _filled(turns: Turns) -> Iterable[str]:
+    """A sentence where what is heard first may not be the service's answer, and no event tells."""
+    filled = int(turns.frame["traits"].iloc[turns.rows].astype("string").str.contains(FILLER).sum())
+    if filled:
+        are = "1 turn is" if filled == 1 else f"{filled:,} turns are"
+        yield (
+            f"{are} of sessions with fillers on (interim_response): what is heard first, and in ttfa and "
+            "voice_to_voice, may be a filler, and no event tells."
+        )
 
 
 def _retirements(run: Run, sessions: pd.DataFrame) -> Iterable[str]:

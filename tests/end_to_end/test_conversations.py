@@ -18,6 +18,7 @@ from tests.simulator_process import quick_simulator
 
 SPOKEN_S = {"said.wav": 0.4, "over.wav": 0.6}
 SESSIONS = 4
+NO_TASKS: Mapping[str, str] = {}
 Row = dict[str, Any]
 
 CUT = """
@@ -68,6 +69,16 @@ class Caller(RealtimeUser):
         self.sound("said.wav", kind="noise", during="silence")
         self.play("over.wav", label="again")
 """
+FILLED = """
+session:
+  turn_detection: {type: server_vad, silence_duration_ms: 200}
+  extra: {interim_response: {type: static_interim_response, triggers: [latency, tool], latency_threshold_ms: 0}}
+tools: {find_parcel: {returns: depot, delay: 0.5}}
+steps:
+  - {play: over.wav, label: spoken, calls: find_parcel}
+  - {say: Hello, label: typed, calls: find_parcel}
+"""
+PLAIN = FILLED.replace("  extra", "  # extra")
 
 
 class Played:
@@ -78,24 +89,27 @@ class Played:
         self.rows: list[Row] = files.read_table(folder, "turns").to_pylist()
         self.sessions: list[Row] = files.read_table(folder, "sessions").to_pylist()
         self.rates = {rate["rate"]: rate for rate in json.loads((folder / "summary.json").read_text())["rates"]}
-        self._folder = folder
+        self.folder = folder
+        self.report = (folder / "report.md").read_text()
 
     def column(self, name: str, step: str) -> Counter[Any]:
         return Counter(row[name] for row in self.rows if row["step"] == step)
 
     def unlike_their_logs(self, *names: str) -> list[Row]:
         """The rows in which a column is not what the log of their session gives."""
-        logs = {row["session_id"]: self._folder / "events" / f"{row['session_id']}.jsonl" for row in self.rows}
+        logs = {row["session_id"]: self.folder / "events" / f"{row['session_id']}.jsonl" for row in self.rows}
         again = {name: {turn.turn: row_of(turn) for turn in replay(log).turns} for name, log in logs.items()}
         return [
             row for row in self.rows if any(row[name] != again[row["session_id"]][row["turn"]][name] for name in names)
         ]
 
 
-def played(parent: Path, script: str, *, tasks: Mapping[str, str], **profiles: str) -> dict[str, Played]:
+def played(
+    parent: Path, script: str, *, tasks: Mapping[str, str] = NO_TASKS, address: str = "ga", **profiles: str
+) -> dict[str, Played]:
     """A run of the same callers for each of these profiles, all at once, for most of the time is the callers' own.
 
-    `tasks`: in Python what the script says, for the runs of these names.
+    `address`: which of the services they call. `tasks`: in Python what the script says, for the runs of these names.
     """
     runs: dict[str, Played] = {}
     with ExitStack() as stack:
@@ -110,7 +124,15 @@ def played(parent: Path, script: str, *, tasks: Mapping[str, str], **profiles: s
             if name in tasks:
                 scenario.write_text(tasks[name])
             load = ("-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--record-events", "100%")
-            started = locust(scenario, folder / "runs", *load, "--url", ready.urls["ga"])
+            started = locust(
+                scenario,
+                folder / "runs",
+                *load,
+                "--url",
+                ready.urls[address],
+                "--dialect",
+                "ga" if address == "ga" else "preview",
+            )
             processes[name] = stack.enter_context(started)
         for name, process in processes.items():
             _, errors = process.communicate(timeout=GUARD_S)
@@ -150,3 +172,25 @@ def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_no
         assert run.unlike_their_logs("false_reply", "outcome", "response_id") == []
         rate = run.rates["false_response_rate"]
         assert (rate["events"], rate["of"]) == (2 * SESSIONS if replied else 0, 2 * SESSIONS)
+
+
+def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path: Path) -> None:
+    filled = played(tmp_path, FILLED, address="voice_live", filled="")["filled"]
+    plain = played(tmp_path, PLAIN, address="voice_live", plain="")["plain"]
+
+    assert filled.status in (0, 4), filled.errors
+    assert filled.column("outcome", "spoken") == filled.column("outcome", "typed") == {"ok": SESSIONS}
+    assert {row["traits"] for row in filled.rows} == {"calls+filler"}
+    assert {row["traits"] for row in plain.rows} == {"calls"}
+    for row in filled.rows:  # a filler ahead of the call, one while it runs, one ahead of the answer
+        assert (
+            row["first_audio_at_ns"]
+            < row["call_done_at_ns"]
+            < row["answer_requested_at_ns"]
+            < row["answer_audio_at_ns"]
+        )
+        assert row["preamble"]
+    assert filled.unlike_their_logs("traits", "outcome", "first_audio_at_ns", "answer_audio_at_ns") == []
+    assert "with fillers on" in filled.report
+    assert "8 turns are of sessions with fillers on" in filled.report
+    assert "fillers" not in plain.report

@@ -171,3 +171,23 @@ def test_a_run_of_before_there_were_traits_is_plain() -> None:
     stored = Path(__file__).parent / "stored"
     for folder in sorted(stored.iterdir()):
         assert {stratum.traits for stratum in turns_of(load_for_report(folder)).strata} == {""}
+
+
+def with_fillers(_: int, row: dict[str, Any]) -> dict[str, Any]:
+    """The sessions of `east` may speak fillers, and one turn of these calls functions, too."""
+    if row["target"] != "east":
+        return row
+    return row | {"traits": "calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}
+
+
+def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compared_with_plain_ones(
+    tmp_path: Path,
+) -> None:
+    synthetic.write(tmp_path, PLAN)
+    summary = rewrite(tmp_path, with_fillers)
+    (notice,) = [notice for notice in summary.notices if "fillers" in notice]
+
+    assert notice.startswith("100 turns are of sessions with fillers on (interim_response): what is heard first")
+    assert summary.differences == ()
+    for text in (terminal(summary), markdown(summary), html(summary)):
+        assert "with fillers on" in " ".join(text.split())
