@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import re
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -25,6 +28,7 @@ from azure.ai.voicelive.models import (
 from azure.core.credentials import AzureKeyCredential
 
 from bench.protocol.openai import FORMATS
+from tests import forked
 from tests.simulator.builders import sound
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 
@@ -133,6 +137,21 @@ def test_its_client_answers_a_function_call(simulator: Ready) -> None:
 
     assert asked["response"]["output"][0]["name"] == "look"
     assert [item["type"] for item in done(events)["output"]] == ["message"]
+
+
+def test_a_probe_reaches_it_as_preview(simulator: Ready) -> None:
+    """So it is no service that only its own client can talk to."""
+    command = [sys.executable, "-m", "bench.cli.app", "probe", "--url", simulator.urls["voice_live"]]
+    probe = forked.run(
+        [*command, "--dialect", "preview", "--api-key-env", "LIVE_KEY"],
+        env=os.environ | {"LIVE_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+    )
+
+    assert probe.returncode == 0, probe.stdout + probe.stderr
+    assert re.search(r"^outcome +ok$", probe.stdout, re.MULTILINE), probe.stdout
 
 
 def test_its_client_is_told_of_a_wrong_key(simulator: Ready) -> None:
