@@ -5,7 +5,6 @@ Times are seconds since the run began, latencies ms. Warm-up is drawn too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from reports.bins import time_step
 from reports.page.over_time import Bin, began_s, bins_of, drawn
 from reports.page.svg import log_range
-from reports.statistics.quantiles import Floats
 from reports.strata import Stratum
 from reports.summary.summary import Summary
 
@@ -48,28 +46,21 @@ class StepsOverTime:
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     """The main measure of each step over the run; None where no step has a median in two bins."""
     turns, at_s = summary.turns, began_s(summary)
-    pools = [(pool.target, drawn(summary, pool)) for pool in turns.pools if pool.stratum == stratum]
-    places = [
-        (target, step, values, np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step)))
-        for target, values in pools
-        for step in np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST].tolist()
-    ]
-    sizes = [rows.size for _, _, _, rows in places if rows.size]
-    if not sizes:
+    steps = np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST]
+    sizes = turns.by_group(np.ones(turns.rows.size, dtype=bool))[:, steps]
+    if not sizes.any():
         return None
     length_s = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
-    bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes)) // IN_BIN)))
-    courses = tuple(
-        StepCourse(turns.steps[step], target, tuple(_known(at_s[rows], values[rows], bin_s)))
-        for target, step, values, rows in places
-    )
-    told = tuple(course for course in courses if course.bins)
-    low, high = log_range(bin_.p50 for course in told for bin_ in course.bins)
-    steps = tuple(dict.fromkeys(turns.steps[step] for _, step, _, _ in places))
-    if not any(len(course.bins) > 1 for course in told):
+    bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
+    courses: list[StepCourse] = []
+    for pool in (pool for pool in turns.pools if pool.stratum == stratum):
+        values = drawn(summary, pool)
+        for step in steps.tolist():
+            rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
+            known = tuple(bin_ for bin_ in bins_of(at_s[rows], values[rows], bin_s) if not np.isnan(bin_.p50))
+            courses += [StepCourse(turns.steps[step], pool.target, known)] if known else []
+    if not any(len(course.bins) > 1 for course in courses):
         return None
-    return StepsOverTime(summary.mains[stratum], length_s, bin_s, low, high, steps, summary.targets, told)
-
-
-def _known(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
-    return (bin_ for bin_ in bins_of(at_s, values, bin_s) if not np.isnan(bin_.p50))
+    names = tuple(turns.steps[step] for step in steps.tolist())
+    low, high = log_range(bin_.p50 for course in courses for bin_ in course.bins)
+    return StepsOverTime(summary.mains[stratum], length_s, bin_s, low, high, names, summary.targets, tuple(courses))

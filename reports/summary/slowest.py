@@ -67,10 +67,12 @@ def slowest_of_steps(
 ) -> tuple[Slow, ...]:
     """The same of each step on each target; none where those are too many."""
     falling = _falling(one, stratum, without)
-    group = pd.Series(one.turns.group[one.index[falling]])
-    each = min(OF_STEP, OF_STEPS // max(1, group.nunique()))
-    first = group.groupby(group).cumcount().to_numpy() < each
-    return tuple(_slow(run, one, stratum, began_utc_ns, falling[first]))
+    group = one.turns.group[one.index[falling]]
+    groups = np.unique(group)
+    each = min(OF_STEP, OF_STEPS // max(1, groups.size))
+    first = [np.flatnonzero(group == code)[:each] for code in groups] if each else []
+    chosen = falling[np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))]
+    return tuple(_slow(run, one, stratum, began_utc_ns, chosen))
 
 
 def _falling(one: Sampled, stratum: Stratum, without: str) -> Integers:

@@ -50,6 +50,19 @@ def test_a_target_is_switched_off_and_on_by_the_keyboard_without_any_script(brow
         assert (seen(shown, 0), seen(shown, 1)) == before
 
 
+def test_the_crosshair_says_nothing_of_a_target_that_is_off(shown: Page) -> None:
+    shown.value("document.querySelector('#time svg').focus()")
+    shown.press("ArrowRight", 39)
+    both = said(shown)
+    shown.value("document.querySelector('[value=o0]').click(); document.querySelector('#time svg').focus()")
+    shown.press("ArrowLeft", 37)
+    shown.press("ArrowRight", 39)
+
+    where, direct, gateway = both.split(" · ")
+    assert direct.startswith("direct ")
+    assert said(shown) == f"{where} · {gateway}"
+
+
 def test_what_is_printed_has_every_target(shown: Page) -> None:
     before = seen(shown, 0)
     shown.value("document.querySelector('[value=o0]').click()")
