@@ -29,7 +29,7 @@ class EffectiveSession:
         if isinstance(wanted, dict):
             _check_type(self.form, wanted, place)
             ignored += [key for key in self.form.ignored_nulls if wanted.get(key) is None]
-        updated = merged(self.form.table, self.shown, wanted, place, ignored=ignored)
+        updated = self.form.settled(merged(self.form.table, self.shown, wanted, place, ignored=ignored), wanted)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)

@@ -60,6 +60,10 @@ class OutputSettings:
     counts_images: bool = False
 
 
+def _as_it_is(merged: Json, wanted: Json) -> Json:
+    return merged
+
+
 @dataclass(frozen=True)
 class SessionForm:
     """The form of a session. `input` and `output` say what an effective session means for hearing and speaking.
@@ -67,7 +71,7 @@ class SessionForm:
     `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
     where there are no responses, and no more of the conversation than what is heard. `transcript_deltas`: whether they
     come ahead of what the caller has said. `ignored`: keys of an update that are taken and mean nothing, and those of
-    which only a null is.
+    which only a null is. `settled`: what an update makes of a session, given what was merged and what was wanted.
     """
 
     opened: Callable[[str, str, int], Json]  # of its id, model and end
@@ -80,6 +84,7 @@ class SessionForm:
     transcript_deltas: bool = True
     ignored: Sequence[str] = ()
     ignored_nulls: Sequence[str] = ()
+    settled: Callable[[Json, Json], Json] = _as_it_is
 
 
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:

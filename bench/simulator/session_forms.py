@@ -22,8 +22,9 @@ from bench.simulator.session_form import (
     transcriber_of,
 )
 from bench.simulator.settings import turn_detection
-from bench.simulator.wire import GA, VOICE_LIVE, Json, WireDialect
+from bench.simulator.wire import GA, VOICE_LIVE, Json, RejectedError, WireDialect
 
+WITHOUT_DETECTION = "gpt-realtime-whisper"
 TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
 
 
@@ -140,6 +141,18 @@ def _without_responses(input: Callable[[Json], InputSettings]) -> Callable[[Json
     return heard
 
 
+def _without_detection(merged: Json, wanted: Json) -> Json:
+    """Puts out turn detection for the model that has none (the SDK's texts, and field reports of the refusal)."""
+    heard = merged["audio"]["input"]
+    if transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
+        return merged
+    asked = (wanted.get("audio") or {}).get("input") or {}
+    if asked.get("turn_detection") is not None:
+        problem = "Turn detection is not supported for this transcription model."
+        raise RejectedError("invalid_value", problem, "session.audio.input.turn_detection")
+    return merged | {"audio": {"input": heard | {"turn_detection": None}}}
+
+
 def _ga_output(session: Json, response: Json) -> OutputSettings:
     chosen = session | response
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
@@ -209,4 +222,5 @@ def _ga_transcription(dialect: WireDialect) -> SessionForm:
         settings.AZURE_GA_TRANSCRIPTION if dialect.deployed else settings.GA_TRANSCRIPTION,
         _without_responses(_ga_input),
         type="transcription",
+        settled=_without_detection,
     )

@@ -187,6 +187,22 @@ def test_so_many_pieces_fail_as_the_profile_says() -> None:
     assert 8 < failed < 32
 
 
+@pytest.mark.parametrize("dialect", IN_GA)
+def test_a_model_without_turn_detection_refuses_it_and_puts_out_what_was_on(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect)
+    before = behaviour.session
+    (error,) = answers(behaviour, update(dialect, "gpt-realtime-whisper", VAD))
+    assert error["error"]["param"] == "session.audio.input.turn_detection"
+    assert behaviour.session == before
+
+    heard = {"transcription": {"model": "gpt-realtime-whisper"}}
+    session = {"type": "transcription", "audio": {"input": heard}}
+    (updated,) = answers(behaviour, {"type": "session.update", "session": session})
+    assert updated["session"]["audio"]["input"]["turn_detection"] is None
+    (again,) = answers(behaviour, update(dialect, "whisper-1", VAD))
+    assert again["session"]["audio"]["input"]["turn_detection"]["type"] == "server_vad"
+
+
 @pytest.mark.parametrize("dialect", IN_PREVIEW)
 def test_no_item_can_be_taken_for_a_segment_in_preview(dialect: WireDialect) -> None:
     (error,) = answers(build_behaviour(dialect), update(dialect, "gpt-4o-transcribe-diarize"))
