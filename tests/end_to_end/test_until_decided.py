@@ -47,14 +47,14 @@ def scenario(folder: Path, late: str = "") -> Path:
 
 
 def decided(
-    folder: Path, services: dict[str, Ready], targets: str, *options: str, late: str = ""
+    folder: Path, services: dict[str, Ready], targets: str, *options: str, late: str = "", **environment: str
 ) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
     """(exit status, what it printed, run.json, decision.json) of a run of at most 200 pairs."""
     names = write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
     (folder / "ci.yaml").write_text(THRESHOLDS)
     plan = ("--until-decided", "--thresholds", str(folder / "ci.yaml"), "--look-every", "20", "--sessions", str(MOST))
     load = ("-u", "4", "-r", "4", "--targets", targets, "--target-file", names)
-    ended = run_locust(scenario(folder, late), folder / "runs", *load, *plan, *options)
+    ended = run_locust(scenario(folder, late), folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")
     assert "Traceback" not in ended.stderr
     return ended.returncode, ended.stdout, files.read_document(run), json.loads((run / "decision.json").read_text())
@@ -90,7 +90,8 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
             (tmp_path / name).mkdir()
             limited = quick_simulator(tmp_path / name, more="limits: {requests_per_min: 50}\n")
             services[name] = stack.enter_context(limited)
-        status, printed, document, decision = decided(tmp_path, services, "fast,slow")
+        started = {"PYTHONUNBUFFERED": "1"}  # another Python's processes are not forked: the look is started here
+        status, printed, document, decision = decided(tmp_path, services, "fast,slow", **started)
 
     assert (status, decision["reason"], decision["stopped"], len(decision["looks"])) == (4, "invalid", True, 1)
     assert "o not use these figures: fast: " in " ".join(printed.split())

@@ -44,7 +44,13 @@ REPORT = (
     "import bench.run.close, reports.compare.render, reports.gate.render, reports.looks.decide, reports.looks.planning"
 )
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
-SIMULATE = "import bench.simulator.server, numpy.random, soundfile, soxr" + CALLED.format(
+VOICES = """
+from bench.simulator import voice
+from functools import cache
+voice.load_replies = cache(voice.load_replies)
+voice.load_replies()
+"""
+SIMULATE = f"import bench.simulator.server, numpy.random, soundfile, soxr{VOICES}" + CALLED.format(
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
 CAPACITY = f"""{REPORT}

@@ -1,7 +1,8 @@
-"""Lets a forked Locust have the commands before and after its run forked as well, by the fork server of reports.
+"""Lets a forked Locust have the commands before and after its run, and looks at it, forked by the server of reports.
 
 The fork server of Locust executes this text with `REPORTS`, a descriptor of the other's, after its imports and before
-its first fork. It takes the place of `subprocess` in the two modules that start these commands.
+its first fork. It takes the place of `subprocess` in the two modules that start the commands before and after, and of
+what starts a look.
 """
 
 # mypy: ignore-errors
@@ -13,6 +14,7 @@ import sys
 import tempfile
 
 import bench.load.leading.closing
+import bench.load.leading.looks
 import bench.load.planning.decision
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
@@ -61,4 +63,12 @@ class Forking:
                 raise
 
 
+def output_of(command):
+    ended = Forking().run(command, env=os.environ, start_new_session=True)
+    if ended.returncode != 0:
+        raise OSError(ended.stderr.strip().splitlines()[-1])
+    return ended.stdout
+
+
 bench.load.leading.closing.subprocess = bench.load.planning.decision.subprocess = Forking()
+bench.load.leading.looks.output_of = output_of
