@@ -337,10 +337,10 @@ def _counter(value: object) -> Counter[str]:
     return Counter({str(key): int(number) for key, number in value.items()} if isinstance(value, dict) else {})
 
 
-def row_of(frame: pd.DataFrame, place: int) -> pd.Series[Any]:
+def row_of(frame: pd.DataFrame, place: int) -> dict[str, Any]:
     """One row by its place, with NaN for whatever is missing in it."""
     row = frame.iloc[place].astype(object)
-    return row.where(row.notna(), np.nan)
+    return dict(zip(frame.columns, row.where(row.notna(), np.nan), strict=True))
 
 
 def response_ids(run: Run, rows: Sequence[int]) -> list[str]:

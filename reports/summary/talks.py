@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.units import NS_PER_S
 from reports.runs import Run, row_of
@@ -151,12 +150,12 @@ def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
         yield _placed(run, _ended(talk, script, turn), turn, script)
 
 
-def _after_speech(turn: pd.Series[Any], instant: str) -> float:
+def _after_speech(turn: dict[str, Any], instant: str) -> float:
     after_s = float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS_PER_S
     return after_s if after_s == after_s else np.nan  # the same one, so that turns can be compared
 
 
-def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
+def _ended(talk: Talk, script: dict[str, Any], turn: dict[str, Any]) -> Talk:
     """With the end of its reply, as far as the length of its audio is known.
 
     The player starts a jitter buffer after the first delta; what it plays before the wait's end is silence.
@@ -171,7 +170,7 @@ def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
     return replace(talk, end_s=end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s))
 
 
-def _placed(run: Run, talk: Talk, turn: pd.Series[Any], script: dict[str, Any]) -> Talk:
+def _placed(run: Run, talk: Talk, turn: dict[str, Any], script: dict[str, Any]) -> Talk:
     """With the places of its stalls, where its event log is kept and tells of as much stalling as the row does."""
     rate = BYTES_PER_S.get(str(script.get("output_format")))
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
