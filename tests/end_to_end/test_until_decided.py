@@ -29,7 +29,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
 
 
 HARNESS = """
-from bench.load.playing.progress import ProgressSum
+from bench.load.leading.tally import ProgressSum
 from bench.observe.turn import Turn
 
 ProgressSum.late = lambda tally: {late!r}  # whatever this machine does otherwise
