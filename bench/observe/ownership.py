@@ -1,11 +1,12 @@
 """Maps ids of responses and items to the turn they belong to, and knows what the service has under way. Pure.
 
 Nothing in `response.created` names what it answers, so a response answers the oldest request that was not answered or
-refused yet, whether or not its turn is over. A request is a `response.create`, or a commit by a VAD that starts
-responses by itself; one response answers all that a VAD has committed of a turn before the response began. Responses
-out of band, which may be under way beside others, name their request where the service gives its name back. An item
-belongs to the turn that was speaking when it was announced, or that we committed; what a VAD hears while no spoken turn
-is open, after a turn was heard out, or after the idle timeout, is nobody's, and so is the answer to it.
+refused yet, whether or not its turn is over; one that may have been refused counts until the next is sent. A request
+is a `response.create`, or a commit by a VAD that starts responses by itself; one response answers all that a VAD has
+committed of a turn before the response began. Responses out of band, which may be under way beside others, name their
+request where the service gives its name back. An item belongs to the turn that was speaking when it was announced, or
+that we committed; what a VAD hears while no spoken turn is open, after a turn was heard out, or after the idle
+timeout, is nobody's, and so is the answer to it.
 """
 
 from __future__ import annotations
@@ -45,17 +46,32 @@ class Ownership:
         self._committing: list[Turn] = []  # those whose commit, by us, was not acknowledged yet
         self._stray_items: set[str] = set()
         self._unanswered: list[Request] = []
+        self._doubted: list[Request] = []  # of these: those that may have been refused
         self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
         self.stray_commits = 0
 
     def asked(self, turn: Turn) -> None:
         """Note that a turn's `response.create` was sent."""
         plan = turn.plan
-        self._unanswered.append(Request(turn, False, turn.request_event_id, plan.out_of_band))
+        self._expect(Request(turn, False, turn.request_event_id, plan.out_of_band))
 
     def asked_aside(self, event_id: str) -> None:
         """Note that the script asked for a response that is no turn's."""
-        self._unanswered.append(Request(None, by_vad=False, event_id=event_id))
+        self._expect(Request(None, by_vad=False, event_id=event_id))
+
+    def _expect(self, request: Request) -> None:
+        """Expect a response, and no longer one that is in doubt: it would have come."""
+        if self._doubted:
+            self._unanswered = [waiting for waiting in self._unanswered if waiting not in self._doubted]
+            self._doubted = []
+        self._unanswered.append(request)
+
+    def doubt(self, turn: Turn) -> None:
+        """Note that an error that names nothing may have refused what this turn asked for, or not.
+
+        A response that still comes is the turn's; the next request is sent once it has, or none is waited for any more.
+        """
+        self._doubted = [request for request in self._unanswered if request.turn is turn]
 
     def knows(self, response_id: str) -> bool:
         """Whether any event of this response came."""
@@ -160,7 +176,7 @@ class Ownership:
         if self.service_responds and (
             turn is None or turn.hearing.answered < turn.hearing.commits
         ):  # else the response came first
-            self._unanswered.append(Request(turn, by_vad=True))
+            self._expect(Request(turn, by_vad=True))
 
     def drop_request(self, turn: Turn | None) -> bool:
         """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""

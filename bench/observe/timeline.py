@@ -466,7 +466,7 @@ class Timeline:
             self._error_of_a_turn(failure, at_ns)
 
     def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, and end the turn that it names or that is under way.
+        """Drop the request or commit that the error answers, or doubt them, and end the turn of it or under way.
 
         What stops a reply may come too late, which harms nobody.
         """
@@ -477,7 +477,7 @@ class Timeline:
         if failure.event_id:
             self._owners.drop_event(failure.event_id)
         elif turn is not None:
-            self._owners.drop_request(turn)
+            self._owners.doubt(turn)
             self._owners.drop_commit(turn)
         if turn is None:
             self._count_error(failure)

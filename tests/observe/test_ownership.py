@@ -496,6 +496,23 @@ def test_a_commit_that_was_refused_is_acknowledged_by_nothing(refusal: bytes) ->
     assert (second.item_id, after_ms(second, "committed"), second.outcome) == ("item_2", 20, "ok")
 
 
+@pytest.mark.parametrize("came_before_next", [False, True])
+def test_a_response_behind_an_error_that_names_nothing_is_not_the_next_turn_s(came_before_next: bool) -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, error("server_error"))
+    assert talk.timeline.quiet_by_ns is not None  # it may have been refused, or come yet
+    if came_before_next:
+        talk.hear(500, *reply(GA, "r1"))
+        assert talk.timeline.quiet_by_ns is None
+    talk.ask(1_000, 2)
+    talk.hear(1_200, *reply(GA, "r2"))
+
+    first, second = talk.take(2_000)
+    assert (first.outcome, first.response_id) == ("failed:server_error", "r1" if came_before_next else "")
+    assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r2", 1_200)
+
+
 # A service that leaves ids out.
 
 
