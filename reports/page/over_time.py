@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -186,8 +187,8 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     order = order_of_codes(place)
     place, values = place[order], values[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(place) > 0])
-    for begin, end in zip(starts, [*starts[1:], place.size], strict=True):
+    starts = np.flatnonzero(np.diff(place, prepend=-1) > 0)
+    for begin, end in pairwise([*starts, place.size]):
         part = np.sort(values[begin:end])
         failed = int(np.isinf(part).sum())
         p50 = quantile(part, 0.5) if part.size >= 4 else np.nan

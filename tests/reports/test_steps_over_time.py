@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import reports
 from reports.page.step_panels import steps_over_time as drawn
 from reports.page.steps_over_time import steps_over_time
+from reports.summary.summary import summarise
+from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import STEPS, Plan
 
@@ -53,6 +58,22 @@ def test_the_figure_has_a_panel_for_each_step_and_reads_all_of_them() -> None:
     assert plot.stops is not None
     assert len(plot.stops["t"]) == len({bin_.begin_s for course in frame.courses for bin_ in course.bins})  # type: ignore[arg-type]
     assert all(step in svg for step in STEPS)
+
+
+def test_a_step_that_a_target_never_began_has_no_line(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path, TWO)
+    table = pq.read_table(folder / "turns.parquet")
+    lacking = (table["target"].to_numpy(zero_copy_only=False) == "b") & (
+        table["step"].to_numpy(zero_copy_only=False) == STEPS[0]
+    )
+    pq.write_table(table.filter(pa.array(~lacking)), folder / "turns.parquet")
+    summary = summarise(reports.load(folder, everything=False))
+    frame = steps_over_time(summary, summary.turns.strata[0])
+    assert frame is not None
+
+    assert (STEPS[0], 1) not in {(course.step, course.target) for course in frame.courses}
+    assert (STEPS[0], 0) in {(course.step, course.target) for course in frame.courses}
+    assert drawn(frame).svg()
 
 
 @pytest.mark.parametrize("failed", [0.6, 1.0])
