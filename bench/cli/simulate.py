@@ -27,7 +27,9 @@ def simulate(
     ca_out: Annotated[
         Path | None, typer.Option(help="Where to write the certificate authority to trust (with --tls).")
     ] = None,
-    profile: Annotated[Path | None, typer.Option(help="YAML file of delays; see bench/simulator/profiles.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="YAML file of delays and habits, or a preset: default, busy, gpt-realtime-2.1.")
+    ] = None,
     like: Annotated[
         str | None,
         typer.Option(metavar="RUN[:TARGET]", help="A run: answer as its service did, by its delays and pace."),

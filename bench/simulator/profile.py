@@ -281,15 +281,33 @@ PROFILE: Table[dict[str, Any]] = Table(
 )
 
 
+PRESETS = ("default", "busy", "gpt-realtime-2.1")
+"""Profiles that come with the tool; where each is from stands in its file."""
+
+
 @cache
 def default_profile() -> Profile:
-    with resources.as_file(resources.files("bench.simulator") / "profiles" / "default.yaml") as path:
-        settings = PROFILE.read(read_yaml(path, "the profile"))
+    settings = _preset_settings("default")
     return Profile(name="default", delays=Delays(**settings.pop("delays_ms")), **settings)
 
 
+def preset(name: str) -> Profile:
+    """One of PRESETS."""
+    return default_profile() if name == "default" else _merged(default_profile(), name, _preset_settings(name))
+
+
+def _preset_settings(name: str) -> dict[str, Any]:
+    with resources.as_file(resources.files("bench.simulator") / "profiles" / f"{name}.yaml") as path:
+        return PROFILE.read(read_yaml(path, "the profile"))
+
+
 def load_profile(path: Path) -> Profile:
-    """The profile in `path`; what it leaves out is as in the default profile. Raises UsageError with its place."""
+    """The profile in `path`, or the preset of that name where there is no such file.
+
+    What it leaves out is as in the default profile. Raises UsageError with its place.
+    """
+    if str(path) in PRESETS and not path.exists():
+        return preset(str(path))
     return _merged(default_profile(), path.stem, PROFILE.read(read_yaml(path, "the profile")))
 
 

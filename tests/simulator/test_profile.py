@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bench.simulator
 from bench.errors import UsageError
 from bench.simulator.delay import LogNormal
 from bench.simulator.drift import DelayDrift
 from bench.simulator.faults import Fault, Reach
 from bench.simulator.profile import (
+    PRESETS,
     AnswerParts,
     FunctionCalls,
     ReadingTime,
@@ -26,6 +28,22 @@ from bench.simulator.quota import QuotaLimits
 
 def test_the_default_profile_assumes_450_and_900_ms_to_first_audio() -> None:
     assert default_profile().delays.first_audio == LogNormal(450, 900)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_had_by_its_name_and_says_what_it_is_made_from(name: str) -> None:
+    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+
+    assert load_profile(Path(name)).name == name
+    assert "assumption" in written
+    assert {path.stem for path in Path(bench.simulator.__file__).parent.glob("profiles/*.yaml")} == set(PRESETS)
+
+
+def test_a_file_of_a_presets_name_comes_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("busy").write_text("speed: 9\n")
+
+    assert load_profile(Path("busy")).speed == 9
 
 
 def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
