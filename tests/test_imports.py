@@ -64,6 +64,7 @@ NAMED_IN = {
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.quality",),
+    "opentelemetry": ("bench.load.leading.exporter",),
     "junitparser": ("reports.gate.junit",),
     "ruamel": ("bench.yaml_file",),
 }
@@ -109,6 +110,7 @@ STARTED = {
     "bench.load.planning.decision": {"reports.looks"},
     "bench.load.leading.looks": {"reports.looks"},
     "bench.load.leading.closing": {"bench.cli.app"},
+    "bench.load.leading.telemetry": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""
 

@@ -15,6 +15,7 @@ from bench.load.leading.looks import Looks
 from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
 from bench.load.leading.shape import StagedLoad
 from bench.load.leading.tally import TargetStanding
+from bench.load.leading.telemetry import Telemetry, check_installed
 from bench.load.leading.watch import Watch
 from bench.load.leading.web_tab import add_tabs
 from bench.load.leading.web_ui import guard, open_words
@@ -46,11 +47,17 @@ class Lead(Runs):
         parsed = environment.parsed_options
         self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
 
+    @property
+    def _telemetry(self) -> bool:
+        return bool(self._environment.parsed_options.telemetry)
+
     # What is to be run.
 
     def open(self) -> None:
         if self._upload:
             destination_of(self._upload, "--upload")
+        if self._telemetry:
+            check_installed()
         self.prepare()
         self._set_users()
         parsed, web_ui = self._environment.parsed_options, self._environment.web_ui
@@ -142,6 +149,7 @@ class Lead(Runs):
             wanted=lambda: int(self._environment.runner.target_user_count or 0),
             stop=self.request_stop,
             looks=None if plan is None else Looks(folder, plan, stop=self.request_stop, say=self.say),
+            telemetry=Telemetry(folder.name, self._planned, self.say) if self._telemetry else None,
         )
 
     # While it goes on.
@@ -231,6 +239,7 @@ class Lead(Runs):
         self._look()
         if current.watch is not None:
             current.watch.end_looks()
+            current.watch.end_telemetry()
         self._note_holds()
         self._note_absent_workers(folder)
         closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bench.clock import monotonic_ns
 from bench.load.leading.looks import Looks
 from bench.load.leading.tally import ProgressSum, TargetStanding
+from bench.load.leading.telemetry import Telemetry
 from bench.load.leading.view import Moment, View, left_s, phase
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
@@ -22,7 +23,7 @@ class Watch:
     """Watches from the process that leads a run. `view`: None where somebody else shows how it goes.
 
     `wanted`: how many users there are to be; `stop` ends the run, with the reason. `looks`: None where none are
-    planned.
+    planned. `telemetry`: None where no metrics are sent.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Watch:
         wanted: Callable[[], int],
         stop: Callable[[str], None],
         looks: Looks | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._wanted, self._stop, self._looks = wanted, stop, looks
+        self._wanted, self._stop, self._looks, self._telemetry = wanted, stop, looks, telemetry
         self._tally = ProgressSum(planned.chunk_ms)
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._sampled_ns = monotonic_ns()
@@ -47,6 +49,8 @@ class Watch:
         """Add a process's report."""
         self._tally.add(worker, standing, monotonic_ns())
         self._held_s[worker] = held_s
+        if self._telemetry is not None:
+            self._telemetry.tell(worker, standing)
 
     def told_by(self, worker: int) -> ProgressReport | None:
         """A process's last report, None where it made none."""
@@ -89,6 +93,13 @@ class Watch:
         if now_ns >= self._sampled_ns + SAMPLE_NS:
             self._sampled_ns = now_ns
             self._tally.sample()
+            if self._telemetry is not None:
+                self._telemetry.tell_harness(late=bool(self._tally.late()))
+
+    def end_telemetry(self) -> None:
+        """Have metrics sent that are left."""
+        if self._telemetry is not None:
+            self._telemetry.close()
 
     def show(self, ending: str = "") -> None:
         """Draw the line where it is due. `ending`: see `view.phase`."""

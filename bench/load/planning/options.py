@@ -150,6 +150,11 @@ def add_options(parser: Any) -> None:
         help="show Locust's tables without the web UI, too, instead of our line",
     )
     add("--live", action="store_true", help="show a table below our line, with a row for each target, on a terminal")
+    add(
+        "--telemetry",
+        action="store_true",
+        help="send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
+    )
     add("--priority", action="store_true", help="ask for a higher priority of the processes that play (niceness -10)")
     add("--yes", action="store_true", help="do run over 20 sessions against a host that is not loopback")
 

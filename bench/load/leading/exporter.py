@@ -1,0 +1,189 @@
+"""Sends metrics to an OpenTelemetry collector: a process of its own, which is told by lines of JSON how a run stands.
+
+The first line is an `Exported`, each later one a `Told`; when they end, the rest is sent. It needs the extra `otel`.
+Where the collector is, and what it is sent with, say the standard variables (OTEL_EXPORTER_OTLP_ENDPOINT and its kin).
+Names: of the GenAI conventions for clients where one fits, else `rtbench.*`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.resources import Resource
+
+from bench.load.leading.tally import LIVE_FIGURES
+from bench.load.playing.progress import SINCE, VALUE, Outcomes, Times
+from bench.measures import FIRST_DELTAS
+from bench.outcomes import outcome_class
+from bench.units import US_PER_MS
+
+AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
+"""What the standard variables say goes before what is usual here."""
+USUAL_INTERVAL_MS = 5_000
+MOST_SCALE = 8
+"""The finest buckets that Prometheus takes: 0.27 % wide."""
+US_PER_S = 1_000 * US_PER_MS
+NOT_TAKEN = (
+    "no metrics reach the collector: see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says, by OTLP over HTTP; "
+    "the run goes on without them"
+)
+Attributes = Mapping[str, Any]
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What is exported of a run. `targets`: the attributes of each, by its label."""
+
+    run_id: str
+    scenario: str
+    version: str
+    targets: Mapping[str, Mapping[str, str]]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A process's report, as far as it is exported (`ProgressReport`), or, without one, whether the harness is late."""
+
+    worker: int = -1
+    targets: Mapping[str, Mapping[str, float]] = {}
+    outcomes: Outcomes = {}
+    times_us: Times = {}
+    simulated: bool = False
+    late: bool | None = None
+
+
+class Instruments:
+    """Keeps a run's metrics."""
+
+    def __init__(self, meter: Meter, run: Exported) -> None:
+        self._run = run
+        self._before: dict[int, Told] = {}
+        self._first_chunk = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk", "s", "From the request to the first delta, of good turns."
+        )
+        self._wait = meter.create_histogram(
+            "rtbench.turn.wait", "s", "How long callers of good turns waited, by measure and origin."
+        )
+        self._turns = meter.create_counter("rtbench.turns", "{turn}", "Measured turns that ended, by outcome.")
+        self._events = meter.create_counter("rtbench.events", "{event}", "Events on the wire, by direction.")
+        self._bytes = meter.create_counter("rtbench.io", "By", "Bytes on the wire, by direction.")
+        self._cost = meter.create_counter("rtbench.cost", "{USD}", "What turns and minutes cost.")
+        self._sessions = meter.create_gauge("rtbench.sessions", "{session}", "Sessions that are open.")
+        self._late = meter.create_gauge("rtbench.harness.late", "", "1 where the run would be invalid now, else 0.")
+
+    def take(self, told: Told) -> None:
+        """Count what is told."""
+        if told.late is not None:
+            self._late.set(int(told.late))
+            return
+        before = self._before.get(told.worker, Told())
+        self._before[told.worker] = told
+        self._take_counts(told, before)
+        self._take_outcomes(told, before)
+        for label, steps in told.times_us.items():
+            for step, times in steps.items():
+                self._take_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
+
+    def _of(self, label: str, simulated: bool) -> dict[str, Any]:
+        return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
+
+    def _take_counts(self, told: Told, before: Told) -> None:
+        for label, counts in told.targets.items():
+            if not any(counts.values()):  # whether it is simulated is not known yet
+                continue
+            attributes, last = self._of(label, told.simulated), before.targets.get(label, {})
+            for instrument, name in ((self._events, "events"), (self._bytes, "bytes")):
+                for direction, suffix in (("receive", "received"), ("transmit", "sent")):
+                    more = counts[f"{name}_{suffix}"] - last.get(f"{name}_{suffix}", 0)
+                    instrument.add(more, attributes | {"network.io.direction": direction})
+            self._cost.add(max(0.0, counts["usd"] - last.get("usd", 0.0)), attributes)
+            self._sessions.set(
+                sum(report.targets.get(label, {}).get("sessions_open", 0) for report in self._before.values()),
+                attributes,
+            )
+
+    def _take_outcomes(self, told: Told, before: Told) -> None:
+        for label, steps in told.outcomes.items():
+            for step, outcomes in steps.items():
+                last = before.outcomes.get(label, {}).get(step, {})
+                for outcome, count in outcomes.items():
+                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
+                    attributes = {"rtbench.step": step} | kind
+                    self._turns.add(count - last.get(outcome, 0), self._of(label, told.simulated) | attributes)
+
+    def _take_times(self, attributes: Attributes, times: Mapping[str, list[int]]) -> None:
+        for measure, origin, values_us in waits_of(times):
+            of_wait = {**attributes, "rtbench.measure": measure, "rtbench.origin": origin}
+            for value_us in values_us:
+                self._wait.record(value_us / US_PER_S, of_wait)
+                if origin == "requested" and measure in FIRST_DELTAS.values():
+                    self._first_chunk.record(value_us / US_PER_S, attributes)
+
+
+def waits_of(times: Mapping[str, list[int]]) -> Iterator[tuple[str, str, list[int]]]:
+    """(measure, origin, µs) of each live figure among the times of a step."""
+    for measure in LIVE_FIGURES:
+        for origin, since in SINCE.items():
+            name = measure + since if measure in FIRST_DELTAS.values() else VALUE + measure + since
+            if name in times:
+                yield measure, origin, times[name]
+
+
+class Exporter(OTLPMetricExporter):
+    """Says once, in a line on stderr, that nothing is taken."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._said = False
+
+    def export(self, *given: Any, **settings: Any) -> MetricExportResult:
+        """Send metrics, as the exporter of OTLP does."""
+        result = super().export(*given, **settings)
+        if result is not MetricExportResult.SUCCESS and not self._said:
+            self._said = True
+            print(NOT_TAKEN, file=sys.stderr, flush=True)
+        return result
+
+
+def provider_of(run: Exported, environ: Mapping[str, str]) -> MeterProvider:
+    """What sends metrics every few seconds; times as exponential histograms, unless the environment says otherwise."""
+    finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
+    exporter = Exporter(preferred_aggregation=None if AGGREGATION in environ else finest)
+    interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
+    about = {
+        "service.name": environ.get("OTEL_SERVICE_NAME", "rtbench"),
+        "service.version": run.version,
+        "service.instance.id": run.run_id,
+        "rtbench.scenario": run.scenario,
+    }
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=interval_ms)
+    return MeterProvider([reader], Resource.create(about), shutdown_on_exit=False)
+
+
+def export(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
+    """Send what is told, until there are no more lines."""
+    logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
+    logging.disable()
+    told = iter(lines)
+    run = msgspec.json.decode(next(told), type=Exported)
+    provider = provider_of(run, environ)
+    instruments = Instruments(provider.get_meter("rtbench", run.version), run)
+    decoder = msgspec.json.Decoder(Told)
+    for line in told:
+        instruments.take(decoder.decode(line))
+    provider.shutdown()
+
+
+if __name__ == "__main__":
+    try:
+        export(sys.stdin.buffer, os.environ)
+    except Exception as error:  # whatever it is, the run goes on; its words may hold an address with a password
+        print(f"no more metrics are sent: {type(error).__name__}", file=sys.stderr)

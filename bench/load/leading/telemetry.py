@@ -1,0 +1,129 @@
+"""Tells a child process how a run stands, which sends that to an OpenTelemetry collector (`exporter.py`).
+
+The child runs beside the sessions at low priority: what the SDK computes and what it waits for holds nobody up here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.queue import Full, Queue
+from gevent.subprocess import DEVNULL, PIPE, Popen
+
+from bench.errors import UsageError
+from bench.load.leading.child import LOW_PRIORITY
+from bench.load.planning.planned import Planned
+from bench.load.playing.progress import BOUND, ProgressReport
+from bench.plain import one_line
+from bench.run.provenance import tool_version
+from bench.spawn import own_environment, python_command
+from bench.target.target import Target
+
+MOST_LINES = 1_000
+"""So many lines may wait for the child; it is told no more beyond them."""
+LAST_S = 10.0
+"""So long the child may take for what is left when the run is over."""
+PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
+BEHIND = "the process that sends metrics fell behind: some are lost"
+
+
+def check_installed() -> None:
+    """Raises UsageError where the packages are not there that send metrics."""
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+        raise UsageError("--telemetry needs the extra `otel`: pip install 'rtbench[otel]'")
+
+
+class Telemetry:
+    """Tells the child of one run. `say` shows what the child has to say."""
+
+    def __init__(self, run_id: str, planned: Planned, say: Callable[[str], None]) -> None:
+        self._say, self._behind = say, False
+        self._lines: Queue[bytes | None] = Queue(MOST_LINES)
+        self._child = Popen(
+            python_command("bench.load.leading.exporter"),
+            stdin=PIPE,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            env=own_environment(os.environ),
+            start_new_session=True,  # Ctrl-C is not for it
+        )
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self._child.pid, LOW_PRIORITY)
+        self._writes, self._hears = gevent.spawn(self._write), gevent.spawn(self._hear)
+        targets = {target.label: attributes_of(target) for target in planned.targets}
+        about = {"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets}
+        self._put(about)
+
+    def tell(self, worker: int, standing: ProgressReport) -> None:
+        """Tell of a process's report."""
+        self._put(
+            {
+                "worker": worker,
+                "targets": standing.targets,
+                "outcomes": standing.outcomes,
+                "simulated": standing.simulated,
+                "times_us": {
+                    label: {step: _values(times) for step, times in steps.items()}
+                    for label, steps in standing.times_us.items()
+                },
+            }
+        )
+
+    def tell_harness(self, *, late: bool) -> None:
+        """Tell whether the run would be invalid now."""
+        self._put({"late": late})
+
+    def _put(self, told: Mapping[str, Any]) -> None:
+        try:
+            self._lines.put_nowait(msgspec.json.encode(told) + b"\n")
+        except Full:
+            if not self._behind:
+                self._behind = True
+                self._say(BEHIND)
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended, and has said why
+            while (line := self._lines.get()) is not None:
+                self._child.stdin.write(line)
+                self._child.stdin.flush()
+        with contextlib.suppress(OSError):
+            self._child.stdin.close()
+
+    def _hear(self) -> None:
+        """Show what the child says."""
+        for line in self._child.stderr:
+            if text := line.decode(errors="replace").strip():
+                self._say(f"telemetry: {one_line(text)}")
+
+    def close(self) -> None:
+        """Have the child send what is left, and end it where that takes too long."""
+        with contextlib.suppress(Full):
+            self._lines.put(None, timeout=LAST_S)
+        with gevent.Timeout(LAST_S, False):
+            self._child.wait()
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        gevent.joinall([self._hears], timeout=1)
+        gevent.killall([self._writes, self._hears])
+
+
+def _values(times: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    return {name: values for name, values in times.items() if not name.startswith(BOUND)}
+
+
+def attributes_of(target: Target) -> dict[str, str]:
+    """What metrics say of a target, by the names of the conventions."""
+    told = {
+        "gen_ai.provider.name": PROVIDERS.get(target.service, target.service),
+        "gen_ai.request.model": target.model,
+        "cloud.region": target.region,
+        "server.address": target.host,
+    }
+    return {name: value for name, value in told.items() if value}

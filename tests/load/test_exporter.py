@@ -1,0 +1,104 @@
+"""What a run tells once a second, as metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("opentelemetry.sdk")
+
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+
+from bench.load.leading.exporter import MOST_SCALE, Exported, Instruments, Told
+from bench.load.leading.telemetry import attributes_of
+from bench.load.playing.progress import TARGET_COUNTS
+from tests.helpers import resolve_target
+
+RUN = Exported("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
+STEP = "talk.greeting"
+TIMES = {
+    "ttfa": [500_000, 700_000],
+    "value of ttfa": [500_000, 700_000],
+    "ttfa after speech": [900_000],
+    "value of voice_to_voice after speech": [1_100_000],
+    "value of transcript_total": [2_000_000],
+}
+
+
+def told(worker: int = 0, **changes: Any) -> Told:
+    counts = dict.fromkeys(TARGET_COUNTS, 0.0) | changes.pop("counts", {"sessions_open": 3})
+    given = {"worker": worker, "targets": {"sweden": counts}} | changes
+    return msgspec.json.decode(msgspec.json.encode(given), type=Told)
+
+
+def points(*every: Told) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+    """(attributes, point) of each metric after all that was told."""
+    reader = InMemoryMetricReader(
+        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
+    )
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    instruments = Instruments(provider.get_meter("rtbench"), RUN)
+    for one in every:
+        instruments.take(one)
+    (resource,) = reader.get_metrics_data().resource_metrics
+    provider.shutdown()
+    metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics]
+    return {metric.name: [(dict(p.attributes), p) for p in metric.data.data_points] for metric in metrics}
+
+
+def test_waits_are_histograms_by_measure_and_origin() -> None:
+    found = points(told(times_us={"sweden": {STEP: TIMES}}))
+
+    waits = {(a["rtbench.measure"], a["rtbench.origin"]): (p.count, p.sum) for a, p in found["rtbench.turn.wait"]}
+    assert waits == {
+        ("ttfa", "requested"): (2, pytest.approx(1.2)),
+        ("ttfa", "speech_end"): (1, pytest.approx(0.9)),
+        ("voice_to_voice", "speech_end"): (1, pytest.approx(1.1)),
+    }
+
+
+def test_only_what_was_requested_is_a_time_to_the_first_chunk() -> None:
+    ((attributes, point),) = points(told(times_us={"sweden": {STEP: TIMES}}))[
+        "gen_ai.client.operation.time_to_first_chunk"
+    ]
+
+    assert (point.count, point.sum) == (2, pytest.approx(1.2))
+    assert (attributes["gen_ai.request.model"], attributes["rtbench.step"]) == ("gpt-realtime", STEP)
+
+
+def test_counts_are_added_over_reports_and_processes_and_open_sessions_are_of_this_moment() -> None:
+    counts = [{"events_received": n, "bytes_sent": 10 * n, "usd": n / 10, "sessions_open": n} for n in (5, 9)]
+    outcomes = [{"sweden": {STEP: {"ok": n, "timeout": 1}}} for n in (5, 9)]
+    first, second = (told(0, counts=c, outcomes=o) for c, o in zip(counts, outcomes, strict=True))
+    found = points(first, second, second, told(1, counts=counts[0]))
+
+    events = {a["network.io.direction"]: p.value for a, p in found["rtbench.events"]}
+    assert events == {"receive": 14, "transmit": 0}
+    assert found["rtbench.cost"][0][1].value == pytest.approx(1.4)
+    assert found["rtbench.sessions"][0][1].value == 14
+    turns = {(a["rtbench.outcome"], a["rtbench.outcome_class"]): p.value for a, p in found["rtbench.turns"]}
+    assert turns == {("ok", "good"): 9, ("timeout", "failed"): 1}
+
+
+def test_before_a_target_has_said_anything_nothing_is_told_of_it() -> None:
+    assert "rtbench.sessions" not in points(told(counts={}), told(late=True))
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_late_harness_is_told(late: bool) -> None:
+    ((_, point),) = points(told(late=late))["rtbench.harness.late"]
+
+    assert point.value == late
+
+
+def test_a_target_is_named_as_the_conventions_say_and_without_its_address_s_query() -> None:
+    target = resolve_target({}, url="wss://example.org:8443/v1/realtime?model=gpt-realtime&call_id=secret")
+
+    said = attributes_of(target)
+    assert said["server.address"] == "example.org"
+    assert said["gen_ai.request.model"] == "gpt-realtime"
+    assert "secret" not in str(said)
