@@ -25,6 +25,7 @@ PARTS = {
     "cost": "tests.benchmark.cost",
     "sending": "tests.benchmark.sending",
     "recording": "tests.benchmark.recording",
+    "telemetry": "tests.benchmark.telemetry",
     "processes": "tests.benchmark.processes",
     "memory": "tests.benchmark.memory",
     "simulator": "tests.benchmark.simulator",

@@ -25,14 +25,13 @@ from bench.load.leading.tally import LIVE_FIGURES
 from bench.load.playing.progress import SINCE, VALUE, Outcomes, Times
 from bench.measures import FIRST_DELTAS
 from bench.outcomes import outcome_class
-from bench.units import US_PER_MS
+from bench.units import US_PER_S
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
 """What the standard variables say goes before what is usual here."""
 USUAL_INTERVAL_MS = 5_000
 MOST_SCALE = 8
 """The finest buckets that Prometheus takes: 0.27 % wide."""
-US_PER_S = 1_000 * US_PER_MS
 NOT_TAKEN = (
     "no metrics reach the collector: see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says, by OTLP over HTTP; "
     "the run goes on without them"
@@ -123,9 +122,10 @@ class Instruments:
         for measure, origin, values_us in waits_of(times):
             of_wait = {**attributes, "rtbench.measure": measure, "rtbench.origin": origin}
             for value_us in values_us:
-                self._wait.record(value_us / US_PER_S, of_wait)
+                wait_s = value_us / US_PER_S
+                self._wait.record(wait_s, of_wait)
                 if origin == "requested" and measure in FIRST_DELTAS.values():
-                    self._first_chunk.record(value_us / US_PER_S, attributes)
+                    self._first_chunk.record(wait_s, attributes)
 
 
 def waits_of(times: Mapping[str, list[int]]) -> Iterator[tuple[str, str, list[int]]]:

@@ -36,7 +36,7 @@ BEHIND = "the process that sends metrics fell behind: some are lost"
 def check_installed() -> None:
     """Raises UsageError where the packages are not there that send metrics."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
-        raise UsageError("--telemetry needs the extra `otel`: pip install 'rtbench[otel]'")
+        raise UsageError("--telemetry needs packages that are not here: install rtbench with the extra `otel`")
 
 
 class Telemetry:
