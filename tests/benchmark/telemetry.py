@@ -1,4 +1,4 @@
-"""What `--telemetry` costs the process that plays, in pairs of runs with it and without: CPU an event, and the loop's delay.
+"""What `--telemetry` costs the process that plays: CPU an event and the loop's delay, in pairs with it and without.
 
 The child that sends the metrics is not in these figures, but takes its time from what is left of the cores.
 """
