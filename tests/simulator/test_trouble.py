@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.deeds import (
@@ -22,7 +24,7 @@ from bench.simulator.deeds import (
     HoldStill,
     ResetConnection,
 )
-from bench.simulator.faults import read_line
+from bench.simulator.faults import IN_RESPONSE, KINDS, read_line
 from bench.simulator.refusals import Complaint, RefusedUpgrade
 from bench.simulator.trouble import StruckFault, Trouble
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Outgoing, WireDialect
@@ -347,3 +349,23 @@ def test_a_binary_message_holds_the_same() -> None:
     assert given.frame is not None
     assert given.frame[0] == 0x82
     assert given.frame.endswith(given.event.body)
+
+
+KINDS_OF_EVENTS = sorted(name for name, kind in KINDS.items() if set(kind.places) & set(IN_RESPONSE))
+
+
+@given(data=st.data())
+def test_whatever_strikes_together_nothing_raises_and_what_is_struck_is_one_of_the_service_s_events(
+    data: st.DataObject,
+) -> None:
+    kinds = data.draw(st.lists(st.sampled_from(KINDS_OF_EVENTS), min_size=1, max_size=4))
+    lines = [f"{kind},at={data.draw(st.sampled_from(KINDS[kind].places))}" if len(KINDS[kind].places) > 1 else kind
+             for kind in kinds]  # fmt: skip
+    events = made(build_behaviour())
+    done = list(islice(trouble(*lines).deeds(events, AT_NS), 5_000))
+
+    known = {event.type for event in events} | {"error", "response.nobody_knows"}
+    assert {other(event.type) if event.type not in known else event.type for event in sent(done)} <= known
+    if "endless" not in kinds:
+        times = [event.due_ns for event in sent(done)]
+        assert set(times) <= {event.due_ns for event in events}
