@@ -80,6 +80,8 @@ class Telemetry:
         self._put({"late": late})
 
     def _put(self, told: Mapping[str, Any]) -> None:
+        if self._writes.dead:  # the child has ended, and has said why
+            return
         try:
             self._lines.put_nowait(msgspec.json.encode(told) + b"\n")
         except Full:
@@ -88,7 +90,7 @@ class Telemetry:
                 self._say(BEHIND)
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):  # it has ended, and has said why
+        with contextlib.suppress(OSError):  # it has ended
             while (line := self._lines.get()) is not None:
                 self._child.stdin.write(line)
                 self._child.stdin.flush()
@@ -103,8 +105,9 @@ class Telemetry:
 
     def close(self) -> None:
         """Have the child send what is left, and end it where that takes too long."""
-        with contextlib.suppress(Full):
-            self._lines.put(None, timeout=LAST_S)
+        with contextlib.suppress(Full), gevent.Timeout(LAST_S, Full):
+            if not self._writes.dead:
+                self._lines.put(None)
         with gevent.Timeout(LAST_S, False):
             self._child.wait()
         if self._child.poll() is None:

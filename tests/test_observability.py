@@ -1,0 +1,49 @@
+"""The files of docs/observability fit each other. The dashboard's queries: tests/end_to_end/test_telemetry.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.test_deploy import IMAGE, ROOT
+
+FOLDER = ROOT / "docs" / "observability"
+
+
+def read(name: str) -> Any:
+    return YAML(typ="safe").load((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def test_what_is_mounted_is_there_and_ports_are_open_to_this_machine_alone() -> None:
+    services = read("compose.yaml")["services"]
+    mounts = [mount.split(":")[0] for service in services.values() for mount in service["volumes"]]
+
+    assert [mount for mount in mounts if not (FOLDER / mount).exists()] == []
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service["ports"])
+    images = [service["image"].rpartition("/")[2].replace(":v", ":") for service in services.values()]
+    assert all(IMAGE.fullmatch(image) for image in images)
+    assert not any("." in service["image"].partition(":")[0] for service in services.values())
+
+
+def test_metrics_go_from_the_collector_to_prometheus_and_the_dashboard_asks_that() -> None:
+    services = read("compose.yaml")["services"]
+    collector = read("collector.yaml")
+    (datasource,) = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
+    dashboard = json.loads((FOLDER / "grafana" / "dashboards" / "rtbench.json").read_text(encoding="utf-8"))
+
+    port = collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
+    assert services["collector"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert collector["exporters"]["otlphttp"]["endpoint"].startswith(datasource["url"])
+    assert "--web.enable-otlp-receiver" in services["prometheus"]["command"]
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {datasource["uid"]}
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for query in panel["targets"]
+        for name in re.findall(r"\$(\w+)", query["expr"])
+    }
+    assert asked - {"__rate_interval"} == variables
