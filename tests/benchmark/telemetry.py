@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
+import gevent
+
+from bench.load.leading.telemetry import Telemetry
+from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, ProgressReport
+from bench.measures import HEADLINE
 from bench.run import folder as files
 from tests.benchmark.harness import run_locust
 from tests.benchmark.watched_run import p_ms
@@ -19,6 +26,7 @@ from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
 
 CALLERS, RAMP_S, LASTS_S, PAIRS = 200, 5, 25, 5
+TURNS_A_S, REPORTS = 40, 500
 
 
 class Cost(NamedTuple):
@@ -33,6 +41,7 @@ def main() -> None:
     pairs = []
     with collector() as received, running_simulator() as ready:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = received.url
+        print(f"a second's report of {TURNS_A_S} turns takes {told_us():.0f} µs to tell", flush=True)
         for number in range(PAIRS):
             ways: tuple[tuple[str, ...], ...] = ((), ("--telemetry",))
             costs = {way: cost(ready.urls["ga"], *way) for way in (ways if number % 2 else reversed(ways))}
@@ -42,6 +51,24 @@ def main() -> None:
                   flush=True)  # fmt: skip
     more = median(on.cpu_us_an_event / off.cpu_us_an_event - 1 for off, on in pairs)
     print(f"{CALLERS} sessions, {PAIRS} pairs: {100 * more:+.1f} % of the process's CPU, median")
+
+
+def told_us() -> float:
+    """CPU of a report of these callers, with the write to the child: of a loop that tells, less one that does not."""
+    names = [VALUE + name for name in HEADLINE] + [BOUND + name for name in HEADLINE]
+    times = {"here": {"talk.say": {name: [523_456] * TURNS_A_S for name in names}}}
+    standing = ProgressReport(targets={"here": dict.fromkeys(TARGET_COUNTS, 1.0)}, times_us=times)
+    telemetry = Telemetry("run", cast(Any, SimpleNamespace(targets=[], scenario="talk")), print)
+    loops = []
+    for tells in (False, True):
+        begun_s = time.process_time()
+        for _ in range(REPORTS):
+            if tells:
+                telemetry.tell(0, standing)
+            gevent.sleep(0.002)
+        loops.append(time.process_time() - begun_s)
+    telemetry.close()
+    return 1e6 * (loops[1] - loops[0]) / REPORTS
 
 
 def cost(url: str, *options: str) -> Cost:

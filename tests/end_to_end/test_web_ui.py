@@ -47,6 +47,8 @@ NEVER_FROM_THE_FORM = {
     "csv_prefix": "/tmp/stats",
     "processes": "9",
     "stop_timeout": "1",
+    "live": "true",
+    "telemetry": "true",
 }
 UNFIT = [
     ("sessions", "abc", "--sessions must be a whole number from 1 on, not abc"),

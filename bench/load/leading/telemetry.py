@@ -30,12 +30,17 @@ MOST_LINES = 1_000
 LAST_S = 10.0
 """So long the child may take for what is left when the run is over."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
+NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics fell behind: some are lost"
 
 
 def check_installed() -> None:
     """Raises UsageError where the packages are not there that send metrics."""
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+    try:
+        there = all(map(find_spec, NEEDED))
+    except ModuleNotFoundError:  # what they stand in is not there
+        there = False
+    if not there:
         raise UsageError("--telemetry needs packages that are not here: install rtbench with the extra `otel`")
 
 
