@@ -18,7 +18,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
     "units", "errors", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements", "remedies",
-    "plain", "cores", "priority", "spawn", "yaml_file", "shapes", "protocol", "transport", "target",
+    "plain", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes", "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports",

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
 
     from bench.simulator.faults import Fault
     from bench.simulator.identity import Identity
+    from bench.simulator.lateness import Tally
     from bench.simulator.profile import Profile
+    from bench.simulator.server import Offer
     from bench.simulator.tokens import TokenIssuer
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
@@ -61,6 +64,7 @@ def simulate(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that share the port, for more than one core carries.")
     ] = 1,
+    clients: Annotated[bool, typer.Option("--clients", help="Print what to paste to reach it by each SDK.")] = False,
     truth: Annotated[Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write JSON with port and URLs here, once listening.")] = None,
 ) -> None:
@@ -69,10 +73,10 @@ def simulate(
     from bench.simulator.faults import read_line
     from bench.simulator.handshake import Door
     from bench.simulator.lateness import summary
-    from bench.simulator.server import Offer, listen, serve
+    from bench.simulator.server import Offer, listen
     from bench.simulator.truth import TruthLog
     from bench.simulator.voice import load_replies
-    from bench.simulator.workers import WorkerDiedError, reserve, serve_by_workers
+    from bench.simulator.workers import WorkerDiedError, reserve
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, like, like_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
@@ -93,18 +97,49 @@ def simulate(
         facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
+            if clients:
+                _help_clients(facts, keyed=door.closed)
             _announce(facts | {"pids": pids} | _tokens_at(endpoint, identity), chosen, seed, ready_file)
 
         try:
-            one = workers == 1
-            parts = [serve(offer, listener, ready)] if one else serve_by_workers(offer, listener, workers, ready)
-            typer.echo(summary(parts))
+            typer.echo(summary(_served(offer, listener, workers, ready)))
         except WorkerDiedError as died:
             typer.echo(f"rtbench: {died}", err=True)
             raise typer.Exit(1) from None
         finally:
             if log:
                 log.close()
+
+
+def _served(
+    offer: Offer, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
+) -> list[Tally]:
+    """Serve to the end, with a live line where there is a terminal."""
+    import os
+    import sys
+
+    from bench.clock import monotonic_ns
+    from bench.live_line import LiveLine
+    from bench.simulator.live import LiveView
+    from bench.simulator.server import serve
+    from bench.simulator.workers import serve_by_workers
+
+    line = LiveLine(sys.stderr, os.environ)
+    view = LiveView(line)
+    told = (lambda number, standing: view.told(number, standing, monotonic_ns())) if line.in_place else None
+    try:
+        if workers == 1:
+            return [serve(offer, listener, ready, told=told)]
+        return serve_by_workers(offer, listener, workers, ready, told)
+    finally:
+        line.clear()
+
+
+def _help_clients(facts: Mapping[str, Any], *, keyed: bool) -> None:
+    from bench.simulator.clients import to_paste
+
+    ws, _, _ = facts["urls"]["openai"].partition("/v1/")
+    typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=keyed)))
 
 
 def _clear(ready_file: Path) -> None:

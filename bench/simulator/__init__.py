@@ -15,7 +15,8 @@
     connection   socket, TLS, frames and stamps around one behaviour
     timetable    whose events are due next, of all connections
     server       listens and serves; workers: several of it on one port
-    lateness     what it did, and how late it was
+    lateness     what it did, and how late it was; live: how it stands, on a terminal
+    clients      what reaches it from each SDK
     profile, drift, voice    seeded delays, and what makes all of them longer for a while; what it says
     truth        what it really did, and when
 

@@ -51,6 +51,11 @@ class Door:
     key: str | None = None
     tokens: TokenIssuer | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether anything is asked for."""
+        return self.key is not None or self.tokens is not None
+
 
 @dataclass(frozen=True)
 class Accepted:

@@ -33,6 +33,7 @@ from bench.simulator.faults import Fault
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.identity import Identity, served
 from bench.simulator.lateness import LatenessCounts, Tally
+from bench.simulator.live import Standing
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
@@ -47,6 +48,8 @@ from bench.units import NS_PER_S
 BACKLOG = 1024
 FLUSH_S = 0.5
 TAG_BITS = 24
+TellStanding = Callable[[int, Standing], None]
+"""Learns the number of a process, and how that stands."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
 
 
@@ -135,6 +138,13 @@ class Server:
             connection.close(GOING_AWAY)
         while self._connections:
             await asyncio.sleep(0.01)
+
+    @property
+    def standing(self) -> Standing:
+        late_p99_ms = self.lateness.quantile_ms(0.99)
+        return Standing(
+            self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
+        )
 
     @property
     def idle(self) -> bool:
@@ -248,15 +258,16 @@ def serve(
     ready: Callable[[str | None, list[int]], None],
     worker: ServerWorker | None = None,
     stop: int | None = None,
+    told: TellStanding | None = None,
 ) -> Tally:
     """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
 
     `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
-    of the processes that serve.
+    of the processes that serve; `told` learns now and then how this one stands.
     """
     _allow_many_sockets()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
-        return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop))
+        return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop, told))
 
 
 async def _serve(
@@ -265,6 +276,7 @@ async def _serve(
     ready: Callable[[str | None, list[int]], None],
     worker: ServerWorker,
     stop: int | None,
+    told: TellStanding | None,
 ) -> Tally:
     loop = asyncio.get_running_loop()
     stopped = _told_to_stop(loop, stop)
@@ -280,6 +292,8 @@ async def _serve(
                 await asyncio.wait_for(stopped.wait(), FLUSH_S)
             if offer.truth:
                 offer.truth.flush()
+            if told:
+                told(worker.number, server.standing)
             if server.idle:
                 gc.collect()
     await server.stop()

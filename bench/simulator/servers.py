@@ -10,11 +10,13 @@ import heapq
 
 
 class Servers:
-    """`count` servers; None: as many as one likes. Instants of CLOCK_MONOTONIC. `sessions`: how many share them now."""
+    """`count` servers; None: as many as one likes. Instants of CLOCK_MONOTONIC. `sessions`: how many share them now;
+    `responses`: how many were made by them, whether or not they had to wait.
+    """
 
     def __init__(self, count: int | None = None) -> None:
         self._free_ns = [0] * (count or 0)
-        self.sessions = 0
+        self.sessions = self.responses = 0
 
     def begin_ns(self, at_ns: int) -> int:
         """When a response is begun that is asked for `at_ns`."""
@@ -22,5 +24,6 @@ class Servers:
 
     def occupy(self, until_ns: int) -> None:
         """Keep the server that is free first."""
+        self.responses += 1
         if self._free_ns:
             heapq.heapreplace(self._free_ns, until_ns)

@@ -20,7 +20,8 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.simulator.lateness import Tally
-from bench.simulator.server import BACKLOG, Offer, ServerWorker, listen, new_tag, serve
+from bench.simulator.live import Standing
+from bench.simulator.server import BACKLOG, Offer, ServerWorker, TellStanding, listen, new_tag, serve
 
 READY = "ready"
 
@@ -46,13 +47,17 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def serve_by_workers(
-    offer: Offer, held: socket.socket, count: int, ready: Callable[[str | None, list[int]], None]
+    offer: Offer,
+    held: socket.socket,
+    count: int,
+    ready: Callable[[str | None, list[int]], None],
+    told: TellStanding | None = None,
 ) -> list[Tally]:
-    """Serve by `count` workers until SIGINT or SIGTERM; `ready` is told their ids once all listen.
+    """Serve by `count` workers until SIGINT or SIGTERM; `ready` is told their ids once all listen, `told` how they do.
 
     Returns what each did. Raises WorkerDiedError if one died; then the others are ended, too.
     """
-    crew = _Crew(offer, held, count)
+    crew = _Crew(offer, held, count, told)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: crew.stop())
     try:
@@ -63,14 +68,15 @@ def serve_by_workers(
 
 
 class _Crew:
-    """The workers, each at the other end of a pipe: it says READY, then what it did; any word to it ends it."""
+    """The workers, each at the other end of a pipe: it says READY, how it stands, then what it did. A word ends it."""
 
-    def __init__(self, offer: Offer, held: socket.socket, count: int) -> None:
+    def __init__(self, offer: Offer, held: socket.socket, count: int, told: TellStanding | None) -> None:
+        self._told = told
         self._processes: dict[Connection, ForkProcess] = {}
         tag = new_tag()
         for number in range(count):
             ours, theirs = multiprocessing.Pipe()
-            work = (theirs, [*self._processes, ours], offer, held, ServerWorker(number, count, tag))
+            work = (theirs, [*self._processes, ours], offer, held, ServerWorker(number, count, tag), told is not None)
             process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
             with warnings.catch_warnings():  # of threads that a fork leaves behind: numpy's, idle, and not needed
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -98,10 +104,16 @@ class _Crew:
                     listening += 1
                     if listening == len(self._processes):
                         ready([process.pid or 0 for process in self._processes.values()])
+                elif isinstance(said, tuple):
+                    self._tell(*said)
                 else:
                     served[pipe] = said
                     self.stop()
         return [served[pipe] for pipe in self._processes]
+
+    def _tell(self, number: int, standing: Standing) -> None:
+        if self._told:
+            self._told(number, standing)
 
     def _heard(self, served: dict[Connection, Tally]) -> list[Connection]:
         """Pipes of those who have not ended, on which there is something to hear."""
@@ -120,15 +132,25 @@ class _Crew:
 
 
 def _work(
-    pipe: Connection, inherited: list[Connection], offer: Offer, held: socket.socket, worker: ServerWorker
+    pipe: Connection,
+    inherited: list[Connection],
+    offer: Offer,
+    held: socket.socket,
+    worker: ServerWorker,
+    shown: bool,
 ) -> None:
     for other in inherited:  # so that the pipe ends with the parent, however that ends
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     address = held.getsockname()[:2]
+
+    def told(number: int, standing: Standing) -> None:
+        with contextlib.suppress(OSError):  # nobody is there any more
+            pipe.send((number, standing))
+
     with socket.create_server(address, family=held.family, backlog=BACKLOG, reuse_port=True) as listener:
         listener.setblocking(False)
-        tally = serve(offer, listener, lambda *_: pipe.send(READY), worker, stop=pipe.fileno())
+        tally = serve(offer, listener, lambda *_: pipe.send(READY), worker, pipe.fileno(), told if shown else None)
     with contextlib.suppress(OSError):  # nobody is there any more
         pipe.send(tally)

@@ -1,15 +1,17 @@
 """How long commands take to start: `rtbench --help`, that of each command, a scenario's, and what a session imports.
 
-Wanted: 0.4 s of wall time for each command, from the start of its process to its end.
+Wanted: 0.4 s of wall time for each command, from the start of its process to its end; 1 s until a simulator listens.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +32,7 @@ def main() -> None:
     scenario = [python, "-m", "locust", "-f", str(SCENARIO), "--help"]
     for command in (*helps, session, scenario):
         print(f"{shown(command):<44} {timed(command)}", flush=True)
+    print(f"{'rtbench simulate, until it listens':<44} {timed([rtbench, 'simulate', '--port', '0'], listens)}")
     for title, command in (("rtbench --help", [python, "-m", "bench.cli.app", "--help"]), ("bench.session", session)):
         print(f"imports of {title}, ms with what they import: {', '.join(costliest(command))}")
 
@@ -44,10 +47,11 @@ def shown(command: list[str]) -> str:
     return " ".join(Path(word).name if word.startswith("/") else word for word in command)
 
 
-def timed(command: list[str]) -> str:
+def timed(command: list[str], once: Callable[[list[str]], tuple[float, float]] | None = None) -> str:
     """Medians of several runs, after one that fills the caches."""
-    run(command)
-    walls_ms, cpus_ms = zip(*(run(command) for _ in range(TIMES)), strict=True)
+    once = once or run
+    once(command)
+    walls_ms, cpus_ms = zip(*(once(command) for _ in range(TIMES)), strict=True)
     return f"{median(walls_ms):5.0f} ms (least {min(walls_ms):.0f}), CPU {median(cpus_ms):.0f} ms"
 
 
@@ -60,6 +64,21 @@ def run(command: list[str]) -> tuple[float, float]:
     if process.returncode:
         raise RuntimeError(f"{shown(command)}: exit status {process.returncode}")
     return (time.perf_counter_ns() - begun_ns) / 1e6, (used.ru_utime + used.ru_stime) * 1e3
+
+
+def listens(command: list[str]) -> tuple[float, float]:
+    """Wall time until a simulator says that it listens, and CPU time until it has ended, in ms."""
+    begun_ns = time.perf_counter_ns()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        if not any(line.startswith("READY") for line in process.stdout):
+            raise RuntimeError(f"{shown(command)}: it did not listen")
+        wall_ms = (time.perf_counter_ns() - begun_ns) / 1e6
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return wall_ms, (used.ru_utime + used.ru_stime) * 1e3
 
 
 def costliest(command: list[str]) -> list[str]:

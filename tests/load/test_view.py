@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import re
-import select
 import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +16,7 @@ from bench.load.leading.figures import clock
 from bench.load.leading.tally import ProgressSum
 from bench.load.leading.view import Moment, View, left_s, line, phase
 from bench.load.playing.progress import TARGET_COUNTS, ProgressReport
+from tests.terminal import screen, terminal
 
 S = 1_000_000_000
 TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "value of ttfa": [486_000] * 100, "bound of ttfa": [20] * 100}
@@ -276,23 +273,6 @@ def test_the_time_left_is_until_the_end_that_comes_first(
 
 
 # How it is drawn.
-
-
-@contextmanager
-def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
-    """(what reads its screen, what writes to it) of a terminal of our own."""
-    reads, writes = pty.openpty()
-    termios.tcsetwinsize(writes, (24, columns))
-    with os.fdopen(reads, "rb", buffering=0), os.fdopen(writes, "w") as stream:
-        yield reads, stream
-
-
-def screen(reads: int) -> str:
-    """All that was written to it."""
-    text = b""
-    while select.select([reads], [], [], 0.05)[0]:
-        text += os.read(reads, 65_536)
-    return text.decode().replace("\r\n", "\n")
 
 
 def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:

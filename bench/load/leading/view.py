@@ -1,35 +1,26 @@
-"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then.
-
-What the line says is pure and made to fit: its least important parts go first.
-"""
+"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TextIO
 
+from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.leading.figures import FAILED, clock, milliseconds
 from bench.load.leading.tally import HARNESS_LATE, HARNESS_OK, ProgressSum, TargetStanding, Wait
 from bench.load.playing.progress import ProgressReport
 from bench.money import dollars
 from bench.plain import one_line
 
-BETWEEN = " · "
 MAX_ARMS = 4
 """So many have figures of their own in the line."""
 HELD_S = 1.0
 """Starts that are held back for less are not worth a word."""
 REDRAW_NS = 500_000_000
 PLAIN_NS = 10_000_000_000
-USUAL_COLUMNS, USUAL_ROWS = 80, 24
 TABLE_NS = 1_000_000_000
-ERASE_REST, ERASE_BELOW = "\x1b[K", "\x1b[J"
-COLOURS = {"bad": "31", "sim": "35"}
 
 
 @dataclass(frozen=True)
@@ -45,20 +36,6 @@ class Moment:
     wanted: int | None = None
     budget_usd: float | None = None
     looks: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class LinePart:
-    """A piece of the line: the same thing in fewer and fewer words, at last with something left out (`cut`).
-
-    Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts. So
-    trouble has low ranks, and stays when good news has gone.
-    """
-
-    rank: int
-    forms: tuple[str, ...]
-    style: str = ""
-    cut: tuple[str, ...] = ()
 
 
 def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> str:
@@ -80,27 +57,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
 
 def line(tally: ProgressSum, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
     """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
-    parts = list(_parts(tally, moment))
-    while width is not None and parts and len(BETWEEN.join(part.forms[0] for part in parts)) > width:
-        _shorten(parts)
-    return BETWEEN.join(_inked(part.forms[0], part.style if colour else "") for part in parts)
-
-
-def _shorten(parts: list[LinePart]) -> None:
-    """One part in fewer words; where there are none, a part cut or left out."""
-    wordy = [place for place, part in enumerate(parts) if len(part.forms) > 1]
-    place = max(wordy or range(len(parts)), key=lambda place: parts[place].rank)
-    part = parts[place]
-    if wordy:
-        parts[place] = replace(part, forms=part.forms[1:])
-    elif part.cut:
-        parts[place] = replace(part, forms=part.cut[:1], cut=part.cut[1:])
-    else:
-        del parts[place]
-
-
-def _inked(text: str, style: str) -> str:
-    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
+    return fitted(_parts(tally, moment), width, colour=colour)
 
 
 # The parts, in the order in which they stand.
@@ -213,8 +170,8 @@ def _plain(label: str) -> str:
     return "".join(letter if "!" <= letter <= "~" else "_" for letter in label)
 
 
-class View:
-    """Shows the line on a stream, and is one itself: what is written to it does not run into the line.
+class View(LiveLine):
+    """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then.
 
     `table`: below the line, where that is drawn in place, stands a table with a row for each target.
     """
@@ -222,89 +179,33 @@ class View:
     def __init__(
         self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ", table: bool = False
     ) -> None:
-        self._stream, self._prefix = stream, prefix
-        self._in_place = stream.isatty() and environ.get("TERM") != "dumb"
-        self._colour = self._in_place and not environ.get("NO_COLOR")
-        self._table = table and self._in_place
-        self._drawn = 0
-        """How many lines stand there to be drawn over."""
+        super().__init__(stream, environ)
+        self._prefix, self._table = prefix, table and self.in_place
         self._phase, self._shown_ns = "", 0
 
     def show(self, tally: ProgressSum, moment: Moment, now_ns: int) -> None:
         """Draw the line where it is due: at a new phase; in place twice a second, a table once; every 10 s in a log."""
-        every_ns = TABLE_NS if self._table else REDRAW_NS if self._in_place else PLAIN_NS
+        every_ns = TABLE_NS if self._table else REDRAW_NS if self.in_place else PLAIN_NS
         if moment.phase == self._phase and now_ns < self._shown_ns + every_ns:
             return
-        if not _takes(self._stream):
+        if not self.takes():
             return
         self._phase, self._shown_ns = moment.phase, now_ns
-        if self._in_place:
-            width = _columns(self._stream) - 1
-            lines = [line(tally, moment, width, colour=self._colour)]
+        if self.in_place:
+            width = self.width
+            lines = [line(tally, moment, width, colour=self.colour)]
             if self._table:
                 lines += self._board(tally.targets(now_ns), width)
-            self._put(self._back + (ERASE_REST + "\n").join(lines) + self._erase)
-            self._drawn = len(lines)
+            self.draw(lines)
         else:
-            self._put(f"{self._prefix}{line(tally, moment)}\n")
+            self.write(f"{self._prefix}{line(tally, moment)}\n")
 
     def _board(self, targets: list[TargetStanding], width: int) -> list[str]:
         """The rows that there is room for."""
         from bench.load.leading.board import board_lines  # rich takes its time to import
 
-        return board_lines(targets, width, colour=self._colour)[: _rows(self._stream) - 2]
-
-    @property
-    def _erase(self) -> str:
-        return ERASE_REST + (ERASE_BELOW if self._table else "")
-
-    @property
-    def _back(self) -> str:
-        """The way to the begin of what is drawn."""
-        return "\r" + (f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else "")
+        return board_lines(targets, width, colour=self.colour)[: self.rows - 2]
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
         self.write(f"{self._prefix}{one_line(text)}\n")
-
-    def write(self, text: str) -> None:
-        """Write as a stream does, in the place of the line, which comes back when it is due."""
-        self.clear()
-        self._put(text)
-
-    def flush(self) -> None:
-        """Do nothing, for nothing is held back here: a stream has it."""
-
-    def clear(self) -> None:
-        """Take the line away, before somebody else writes."""
-        if self._drawn:
-            self._put(self._back + self._erase)
-            self._drawn = 0
-
-    def _put(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: a run goes on without its view
-            self._stream.write(text)
-            self._stream.flush()
-
-
-def _takes(stream: TextIO) -> bool:
-    """Whether a stream takes a line now: a terminal that was stopped (Ctrl-S) would hold up the whole process."""
-    try:
-        return bool(select.select([], [stream], [], 0)[1])
-    except (OSError, ValueError):  # no file behind it: memory
-        return True
-
-
-def _columns(stream: TextIO) -> int:
-    return _size(stream).columns or USUAL_COLUMNS
-
-
-def _rows(stream: TextIO) -> int:
-    return _size(stream).lines or USUAL_ROWS
-
-
-def _size(stream: TextIO) -> os.terminal_size:
-    try:
-        return os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
-        return os.terminal_size((USUAL_COLUMNS, USUAL_ROWS))

@@ -1,0 +1,139 @@
+"""The simulator's live line, and what it prints to paste."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from bench.live_line import LiveLine, fitted
+from bench.simulator.clients import CLIENTS, to_paste
+from bench.simulator.live import LiveView, Standing, live_parts
+from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator
+from tests.terminal import screen, terminal
+
+S = 1_000_000_000
+BUSY = Standing(open=3, sessions=12, responses=40, events=2_000, late_p99_ms=0.3)
+
+
+def test_the_line_says_how_the_simulator_stands() -> None:
+    assert fitted(live_parts([BUSY], 1234.4)) == (
+        "SIMULATED · 3 open of 12 sessions · 40 responses · 1234 events/s · handed − due p99 ≤ 0.3 ms"
+    )
+
+
+def test_before_anything_was_sent_it_was_not_late() -> None:
+    assert fitted(live_parts([Standing(0, 0, 0, 0, 0.0)], 0)) == (
+        "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"
+    )
+
+
+def test_of_several_processes_the_latest_counts_and_all_else_is_added_up() -> None:
+    late = Standing(open=1, sessions=2, responses=3, events=4, late_p99_ms=7.5)
+
+    assert fitted(live_parts([BUSY, late], 9)) == (
+        "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · handed − due p99 ≤ 7.5 ms"
+    )
+    assert "\x1b[31mhanded − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, late], 9), colour=True)
+
+
+def test_on_a_narrow_terminal_the_lateness_stays_longest() -> None:
+    assert fitted(live_parts([BUSY], 1234), 45) == "3 open · 1234 events/s · late p99 ≤ 0.3 ms"
+    assert fitted(live_parts([BUSY], 1234), 20) == "late p99 ≤ 0.3 ms"
+
+
+def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:
+    with terminal(160) as (reads, stream):
+        view = LiveView(LiveLine(stream, {}))
+        view.told(0, BUSY, 10 * S)
+        view.told(0, Standing(3, 12, 40, 2_400, 0.3), 12 * S)
+        text = screen(reads)
+
+    assert "200 events/s" in text.split("\r")[-1]
+
+
+def test_the_line_is_drawn_twice_a_second_at_most() -> None:
+    with terminal(160) as (reads, stream):
+        view = LiveView(LiveLine(stream, {}))
+        for tenth in range(10):
+            view.told(tenth % 2, BUSY, 10 * S + tenth * S // 10)
+        text = screen(reads)
+
+    assert text.count("\r") == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_simulator_on_a_terminal_shows_sessions_while_they_are_open(workers: int, tmp_path: Path) -> None:
+    ready, seen = tmp_path / "ready.json", [""]
+    command = [sys.executable, "-m", "bench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready)]
+    with terminal(160) as (reads, stream):
+        process = subprocess.Popen(
+            [*command, "--workers", str(workers)], cwd=ROOT, stdout=subprocess.PIPE, stderr=stream, text=True
+        )
+        try:
+            wait_for(ready.exists)
+            with connect(json.loads(ready.read_text())["urls"]["openai"]) as client:
+                client.recv()
+                wait_for(lambda: "1 open of 1 sessions" in drawn(reads, seen))
+        finally:
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=GUARD_S)
+        drawn(reads, seen)
+
+    assert seen[-1].endswith("\r\x1b[K")  # nothing of it stays
+    assert said.splitlines()[-1].startswith("SIMULATED: 1 sessions")
+
+
+def drawn(reads: int, seen: list[str]) -> str:
+    """All that a terminal has shown so far."""
+    seen[:] = ["".join([*seen, screen(reads)])]
+    return seen[0]
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + GUARD_S
+    while not there():
+        assert time.monotonic() < deadline_s
+        time.sleep(POLL_S)
+
+
+def test_in_a_log_there_is_no_line(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path) as ready, connect(ready.urls["openai"]) as client:
+        client.recv()
+
+    assert "events/s" not in ready.output
+    assert "\r" not in ready.output
+
+
+def test_with_clients_it_says_how_each_sdk_reaches_it(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--clients", "--key", "a-secret") as ready:
+        pass
+
+    address = f"127.0.0.1:{ready.port}"
+    assert f'AsyncOpenAI(api_key="YOUR-KEY", base_url="http://{address}/v1")' in ready.output
+    assert f'url = "ws://{address}/v1/realtime"' in ready.output
+    assert "a-secret" not in ready.output
+
+
+def test_with_tls_clients_are_told_whom_to_trust() -> None:
+    trust, *lines = to_paste("wss://[::1]:8765", "/tmp/ca.pem", keyed=False)
+
+    assert trust == "trust: export SSL_CERT_FILE=/tmp/ca.pem NODE_EXTRA_CA_CERTS=/tmp/ca.pem"
+    assert '  url = "wss://[::1]:8765/v1/realtime"' in lines
+    assert 'baseURL: "https://[::1]:8765/v1"' in "\n".join(lines)
+    assert not [line for line in lines if "--tls" in line]
+
+
+def test_what_is_to_be_pasted_fits_a_screen() -> None:
+    lines = to_paste("ws://127.0.0.1:8765", None, keyed=False)
+
+    assert len(lines) == 3 * len(CLIENTS) <= 24
+    assert max(map(len, lines)) <= 110
+    assert "{" not in "".join(lines).replace("{ ", "").replace('{"api_key', "")
