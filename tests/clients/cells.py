@@ -1,0 +1,40 @@
+"""What comes of each client at each step: parameters of a test and of a benchmark, and the table of docs/clients.md."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+STEPS = {
+    "connect": "the session is described",
+    "text": "a typed turn is answered in text (frameworks: in audio)",
+    "manual audio": "audio that the client commits is answered in audio",
+    "VAD": "speech that the service hears itself is answered",
+    "interruption": "the caller speaks into a reply, which is cancelled and cut",
+    "function call": "a function is called, its output answered",
+    "cancel": "the client cancels a reply",
+    "invalid event": "an event that nobody knows is an error, and the session goes on",
+}
+"""Each step, and what makes it a pass."""
+
+PASS, NOT_TRIED = "pass", "–"
+
+
+class ClientRow(NamedTuple):
+    """A client on one dialect. `outcomes`: of the steps that do not pass, in words; `where` it is tried."""
+
+    client: str
+    dialect: str
+    where: str = "test"
+    outcomes: dict[str, str] = {}  # noqa: RUF012
+
+    def outcome(self, step: str) -> str:
+        return self.outcomes.get(step, PASS)
+
+
+ROWS = (
+    *(
+        ClientRow("openai (Python)", dialect)
+        for dialect in ("Azure GA", "Azure preview", "OpenAI GA", "OpenAI preview")
+    ),
+    ClientRow("azure-ai-voicelive", "Voice Live"),
+)

@@ -1,0 +1,75 @@
+"""The tables and programs of docs/clients.md: `python -m tests.clients.page` writes them (`make schema`).
+
+Outcomes are the parameters of `test_cells.py` and of the benchmark; programs are those that they run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.clients.cells import ROWS, STEPS
+
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+FOLDER = Path(__file__).parent / "programs"
+SECTION = "<!-- made: {} -->\n{}<!-- end -->"
+ADDRESS = "127.0.0.1:8765"
+"""Where programs look for the simulator; whoever runs them in a test puts its own port there."""
+
+PROGRAMS = {
+    "openai (Python)": "test",
+    "azure-ai-voicelive": "test",
+}
+"""Clients of which there is a program, and where it is run."""
+
+
+def source(name: str) -> str:
+    """The program of a client."""
+    (path,) = FOLDER.glob(re.sub(r"\W+", "_", name).strip("_").lower() + ".*")
+    return path.read_text(encoding="utf-8")
+
+
+def sections() -> dict[str, str]:
+    """Each part of the page that is made, by its name."""
+    return {"steps": _steps(), "matrix": _matrix(), "programs": _programs()}
+
+
+def written(page: str) -> str:
+    """The page with these parts made anew."""
+    for name, text in sections().items():
+        page = re.sub(SECTION.format(name, "(?s:.*?)"), lambda _, n=name, t=text: SECTION.format(n, t), page)
+    return page
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _steps() -> str:
+    return _table(("step", "what makes it a pass"), ((name, note) for name, note in STEPS.items()))
+
+
+def _matrix() -> str:
+    return _table(
+        ("client", "dialect", *STEPS, "tried by"),
+        ((row.client, row.dialect, *(row.outcome(step) for step in STEPS), row.where) for row in ROWS),
+    )
+
+
+def _programs() -> str:
+    return "".join(f"### {name}\n\n```{_language(name)}\n{source(name)}```\n\n" for name in PROGRAMS)
+
+
+def _language(name: str) -> str:
+    return "js" if "Node" in name else "python"
+
+
+def main() -> None:
+    """Write these parts of the page."""
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
