@@ -47,8 +47,8 @@ def obtainable() -> Priority:
     raised = niceness()
     set_niceness(before)
     if _is_grouped():
-        everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it counts beside all"
-        return Priority(raised, "counts beside programs of the same terminal alone", everywhere)
+        everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it counts against all programs"
+        return Priority(raised, "only counts against programs of the same terminal", everywhere)
     return Priority(raised)
 
 

@@ -24,10 +24,10 @@ TIMEOUTS = {
     "dns": "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS",
     "tcp": "nothing answers there: a firewall drops it; open port 443 to this host, or name a proxy by --proxy URL",
     "proxy": NO_PROXY,
-    "tls": "something takes the connection and says nothing: a proxy that inspects TLS, or no TLS server at all",
+    "tls": "the connection is accepted and nothing answers: a proxy inspects TLS, or there is no TLS server",
     "upgrade": "the server takes the connection and does not answer: a proxy on the way may not know WebSockets",
     "speech": "noise above the VAD's threshold is speech to it: take a quieter recording, or another threshold",
-    "session": "the upgrade was taken but no session came: the path may be another service's, or the model is loading",
+    "session": "the upgrade was accepted but no session came: is the path another service's, or is the model loading?",
 }
 """By the stage whose limit passed."""
 CAUSES = {
@@ -35,7 +35,7 @@ CAUSES = {
     "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
     "tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name the "
     "authority's PEM file by --ca FILE",
-    "upgrade": "what answers is no WebSocket server: is the host right, and the path that of a realtime service?",
+    "upgrade": "the server that answers speaks no WebSocket: are host and path those of a realtime service?",
     "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
@@ -48,8 +48,8 @@ CAUSES = {
     "inference_not_authorized_error": "the key is a restricted one: allow it the realtime API, or take another",
     "max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
     "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
-    "harness": "a fault of this tool: report it, with the words that stand beside it",
-    "1008": "the service takes exception to what was sent, or to who sent it: see its words",
+    "harness": "this is a fault of this tool: report it, with the words beside it",
+    "1008": "the service rejects what was sent, or who sent it: see its words",
     "1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "1011": OUT_OF_ORDER,
     "dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the target",

@@ -33,8 +33,8 @@ class Inexact:
 
     @property
     def why(self) -> str:
-        """not exact here: it can be off by 31 ms (p99; limit 20 ms)."""
-        return f"not exact here: it can be off {self.off}"
+        """not exact in this run: it can be off by 31 ms (p99; limit 20 ms)."""
+        return f"not exact in this run: it can be off {self.off}"
 
     @property
     def off(self) -> str:

@@ -124,7 +124,7 @@ class Run:
 
     @cached_property
     def inexact(self) -> tuple[Inexact, ...]:
-        """The measures that are not exact here, target by target."""
+        """The measures that are not exact in this run, target by target."""
         return inexact_of(self.folder, self.document)
 
     @property

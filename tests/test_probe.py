@@ -206,7 +206,7 @@ def test_an_option_does_not_override_a_variant(described: Path) -> None:
     shown = rtbench("probe", "--target-file", described, "--targets", "east.marin", "--voice", "alloy")
 
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert "--voice and the variant east.marin both say voice" in shown.stderr
+    assert "--voice and the variant east.marin both set voice" in shown.stderr
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_over_real_sockets_the_log_gives_the_live_observations_field_by_field(
 )
 def test_what_the_user_can_mend_is_one_line(arguments: tuple[str, ...]) -> None:
     shown = rtbench(*arguments)
-    notices = [line for line in shown.stderr.splitlines() if "tells no dialect" not in line]
+    notices = [line for line in shown.stderr.splitlines() if "does not tell the dialect" not in line]
 
     assert (shown.returncode, shown.stdout) == (2, "")
     assert len(notices) == 1

@@ -76,7 +76,9 @@ def closing(calibration: Calibration) -> list[str]:
         causes = " and ".join(dict.fromkeys(calibration.ended[kind] for kind in unknown))
         return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
     if calibration.quick:
-        lines.append("a first idea: few loads were tried, each for a short time; without --quick it is narrowed down")
+        lines.append(
+            "this is a first idea: few loads were tried, each for a short time; leave --quick out to narrow it down"
+        )
     exact = min(found.sessions for found in calibration.exact.values())
     return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
 

@@ -19,8 +19,8 @@ from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks,
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 PICTURE = (
     "p99 of |figure − truth| of the measure that is most wrong, over sessions; the truth is the simulator's. Hollow "
-    "marks: a load that was too much. Left out are loads that say nothing of the harness: the simulator was late, or "
-    "other programs took the time."
+    "marks: a load that was too much. Loads that say nothing about the harness are left out: the simulator was "
+    "late, or other programs took the time."
 )
 LOADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
          "memory", "simulator late, p99", "others")  # fmt: skip

@@ -166,7 +166,7 @@ def _died(process: subprocess.Popen[bytes], folder: Path, scratch: Path) -> str:
             raise _failed(scratch)
         closed = "verdict" in files.read_document(folder)
         return "" if status in ENDED and closed else f"the run ended with status {status}"
-    return f"the run had not ended {END_S:.0f} s after it was to"
+    return f"the run did not end within {END_S:.0f} s of its planned end"
 
 
 def _when_begun(process: subprocess.Popen[bytes], scratch: Path) -> Path:
@@ -184,4 +184,4 @@ def _sleep_until(at_utc_ns: int) -> None:
 
 def _failed(scratch: Path) -> UsageError:
     said = (scratch / "harness.log").read_text(errors="replace").strip()
-    return UsageError(f"the run did not come to its end: {said[-300:] or 'it said nothing'}")
+    return UsageError(f"the run did not end: {said[-300:] or 'it printed nothing'}")

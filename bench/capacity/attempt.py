@@ -181,7 +181,9 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     held_s = float((document.get("holds") or {}).get(target) or 0.0)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
-    return f"the service held starts back for {held_s:.0f} s, for its quota: only {calls:.0f} calls were in progress"
+    return (
+        f"the service held starts back for {held_s:.0f} s because of its quota: only {calls:.0f} calls were in progress"
+    )
 
 
 def _drains(side: Side) -> str:

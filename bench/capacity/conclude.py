@@ -107,7 +107,7 @@ def _sentence(
     if holds is not None:
         parts.append("a longer hold confirmed it" if held else "not confirmed by a hold")
     if ended in REASONS:
-        parts.append(f"the search ended early, for {REASONS[ended]}")
+        parts.append(f"the search ended early, because {REASONS[ended]}")
     return "; ".join(parts)
 
 
@@ -115,7 +115,7 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
     """What is to be known beside the answer."""
     telling = {level.load for level in levels if level.answer in ABOUT_THE_SERVICE}
     silent = {level.load: level.why for level in levels if level.why and level.load not in telling}
-    notes = [f"{unit(plan.by, load)} say nothing of the service: {why}" for load, why in silent.items()]
+    notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
     if ended == "generator" and bracket.ceiling is not None:
         notes.append(f"our own generator was the limit from {unit(plan.by, bracket.ceiling)} on: what lies beyond is "
                      "unknown")  # fmt: skip

@@ -34,5 +34,5 @@ def _words(kind: EdgeKind, share: SloShare, limits_left: Mapping[str, float]) ->
     if kind != "quota":
         return counts
     left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in limits_left.items())
-    remaining = f"; at the least {left} a minute were left" if left else "; the service told no limits"
+    remaining = f"; at the least {left} a minute were left" if left else "; the service reported no limits"
     return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")

@@ -32,7 +32,7 @@ LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95
 SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
 WAITS = (
     "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that were not shown "
-    "to hold. The band lies between the highest level that holds and the lowest that breaks: there the edge is."
+    "to hold. The band lies between the highest level that holds and the lowest that breaks: the edge lies there."
 )
 
 

@@ -159,7 +159,7 @@ def _ended(process: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
     try:
         status = process.wait(END_S)
     except subprocess.TimeoutExpired:
-        return f"the run had not ended {END_S:.0f} s after it was to"
+        return f"the run did not end within {END_S:.0f} s of its planned end"
     if status == USAGE_STATUS:
         return f"the run ended with status {status}: {_last_line(log)}"
     closed = "verdict" in files.read_document(folder)

@@ -39,7 +39,7 @@ def prepared(
     forecast = _forecast(file, words)
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["label"] for target in forecast["targets"])
-        raise UsageError(f"a capacity is of one target, and these are several: {labels}; name one of them by --targets")
+        raise UsageError(f"capacity searches one target, and these are several: {labels}; name one by --targets")
     (target,) = forecast["targets"]
     if not target["loopback"] and not yes:
         raise UsageError(
@@ -76,7 +76,10 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     calls = calls_most(plan.by, plan.most, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
         usd = dollars(calls * forecast["session_usd"][1])
-        lines.append(f"were all of the time spent at {unit(plan.by, plan.most)}: {calls:,.0f} calls, {usd} USD at most")
+        lines.append(
+            f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is spent at "
+            f"{unit(plan.by, plan.most)}"
+        )
     if plan.budget_usd is None:
         lines.append("--budget USD limits what it may cost")
     return lines
@@ -88,7 +91,7 @@ def _check(options: Sequence[str]) -> None:
     for word in options:
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):
-            raise UsageError(f"{name} is what the search itself gives each level: leave it out behind --")
+            raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
 
 
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:

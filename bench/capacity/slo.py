@@ -48,7 +48,7 @@ def _allowed(threshold: Threshold, text: str) -> float:
     if threshold.margin is not None:
         raise UsageError(f"--slo {quoted(text)} is relative, and there is no baseline here: write a limit, {EXAMPLES}")
     if threshold.target:
-        raise UsageError(f"--slo {quoted(text)} names a target, and a capacity is of one target: leave it out")
+        raise UsageError(f"--slo {quoted(text)} names a target, but the search has only one: leave it out")
     if threshold.kind == "mean":
         raise UsageError(
             f"--slo {quoted(text)} is about a mean, which is no share of turns: write a quantile or a rate"

@@ -13,15 +13,16 @@ def bench(
         str, typer.Option(help="`simulator` simulates even where AZURE_OPENAI_ENDPOINT is set; `auto` does not.")
     ] = "auto",
     targets: Annotated[
-        str, typer.Option(metavar="NAMES", help="Targets of targets.yaml, side by side, as in west,east.quick.")
+        str,
+        typer.Option(metavar="NAMES", help="Call these targets of targets.yaml side by side, as in west,east.quick."),
     ] = "",
     target_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where targets are described, instead of ./targets.yaml.")
+        Path | None, typer.Option(metavar="FILE", help="Read targets from this file instead of ./targets.yaml.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
-    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Make run folders in this folder.")] = Path("runs"),
 ) -> None:
-    """Run the shipped scenarios, on a deployment voice alone, in a small run and print what they measured.
+    """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
 
     Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
     SIMULATED. Before it calls a deployment it says what that may cost, and asks.

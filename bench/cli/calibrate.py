@@ -20,11 +20,15 @@ SPARE_DESCRIPTORS = 100
 
 def calibrate(
     most: Annotated[int, typer.Option(min=1, max=100_000, help="Try no more sessions than this.")] = 1600,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer loads, each for a shorter time: a first idea.")] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="Over TLS, as services are called.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data here, too.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try fewer loads, each for a shorter time, for a first idea.")
+    ] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as services are called.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data to this folder, too.")
+    ] = None,
 ) -> None:
-    """Run the harness against the simulator at rising load, and say up to where its figures can be trusted.
+    """Run the harness against the simulator at rising load, and say up to which load its figures can be trusted.
 
     Each run's rows are compared with what the simulator really did. The result is saved: later runs cite it, and warn
     beyond it. Exit status 4 where nothing could be concluded, for the simulator or other programs were at the limit.
@@ -64,7 +68,7 @@ def _check_descriptors(most: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
         raise UsageError(f"a process may open {hard} files here, too few for {most:,} sessions: "
-                         f"raise it with `ulimit -n`, or calibrate with --most {lower}")  # fmt: skip
+                         f"raise the limit with `ulimit -n`, or calibrate with --most {lower}")  # fmt: skip
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
@@ -146,7 +150,10 @@ def _problem(found: Calibration, folder: Path) -> str:
 
     before = load(folder / file_name(tls=found.tls))
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
-        typer.echo(f"{folder / file_name(tls=found.tls)} stays: it is a fuller one, of {before.date_utc}", err=True)
+        typer.echo(
+            f"{folder / file_name(tls=found.tls)} stays as it is: it is a fuller calibration, of {before.date_utc}",
+            err=True,
+        )
         return ""
     try:
         page = save(found, folder).with_suffix(".html")

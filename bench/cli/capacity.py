@@ -40,31 +40,33 @@ def capacity(
     locustfile: Annotated[str, typer.Option("-f", "--locustfile", metavar="FILE", help="The scenario to play.")],
     slo: Annotated[
         list[str],
-        typer.Option(metavar="OBJECTIVE", help='What must hold, such as "ttfa p(95)<800" or "failed<1%"; several may.'),
+        typer.Option(
+            metavar="OBJECTIVE",
+            help='Objective that must hold, such as "ttfa p(95)<800" or "failed<1%"; may be repeated.',
+        ),
     ],
     by: Annotated[By, typer.Option(help="sessions: calls at a time; arrivals: calls a minute.")] = By.SESSIONS,
     first: Annotated[int, typer.Option("--from", min=1, help="The first level; it is doubled until one breaks.")] = 1,
     most: Annotated[int, typer.Option(min=1, max=MOST_LEVEL, help="Try no larger level.")] = 256,
     time: Annotated[str, typer.Option(metavar="SPAN", help="How long the search may take.")] = "30m",
     budget: Annotated[float | None, typer.Option(metavar="USD", help="What the search may cost.")] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="SHARE", help="How close both ends of the answer are to be.")
-    ] = "10%",
+    precision: Annotated[str, typer.Option(metavar="SHARE", help="How close both ends of the answer must be.")] = "10%",
     at_least: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Exit with 0 where so many are shown to hold, else with 1, 3, 4."),
+        typer.Option(min=1, metavar="N", help="Exit with 0 if this load is shown to hold, else with 1, 3 or 4."),
     ] = None,
     max_sessions: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="With --by arrivals: so many calls may be in progress.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="With --by arrivals: let at most so many calls be in progress."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write capacity.json here, too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write capacity.json to this path, too.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Where the report and all runs go.")
+        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write the report and all runs to this folder.")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do call a host that is not loopback, which may cost money.")
+        bool, typer.Option("--yes", help="Allow calls to a host that is not loopback, which may cost money.")
     ] = False,
     options: Annotated[
         list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
@@ -72,8 +74,8 @@ def capacity(
 ) -> None:
     """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
 
-    Exit status: 0 shown to hold, 1 the edge lies below, 2 cannot be asked so, 3 undecided, 4 our own generator was the
-    limit.
+    Exit status: 0 shown to hold, 1 the edge lies below, 2 the question cannot be asked, 3 undecided, 4 our own
+    generator was the limit.
     """
     from bench.capacity.attempt import Search
     from bench.capacity.prepare import prepared
@@ -81,7 +83,7 @@ def capacity(
 
     slos, plan = _asked(slo, by, first, most, time, budget, precision, at_least)
     if max_sessions is not None and by is By.SESSIONS:
-        raise UsageError("--max-sessions is about calls that arrive: add --by arrivals")
+        raise UsageError("--max-sessions needs --by arrivals: add it, or leave --max-sessions out")
     folder = _folder(out, locustfile)
     ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
     search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min)

@@ -40,12 +40,15 @@ def check(
     on_inconclusive: Annotated[
         OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0, and say so loudly")
     ] = OnInconclusive.FAIL,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="write JUnit XML, too")] = None,
-    allow: Annotated[str, typer.Option(metavar="NAMES", help="in what stored baselines may differ: model,region")] = "",
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="write JUnit XML to this file, too")] = None,
+    allow: Annotated[
+        str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
+    ] = "",
 ) -> None:
     """Check a run against thresholds and a baseline.
 
-    Exit status: 0 passed, 1 regressed or over a threshold, 2 cannot be asked so, 3 inconclusive, 4 invalid or no data.
+    Exit status: 0 passed, 1 regressed or over a threshold, 2 the question cannot be asked, 3 inconclusive, 4 invalid or
+    no data.
     """
     from bench.cli.report import wants_colour, width
     from reports.gate import render
@@ -78,7 +81,9 @@ def _asked(
 
     if not run.exists() and (whole := folder_of(str(run))).is_dir():
         target = str(run).removeprefix(f"{whole}:")
-        raise UsageError(f"check takes a whole run, {whole}; one target of it is asked by ttfa{{target:{target}}}")
+        raise UsageError(
+            f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
+        )
     limits = read(thresholds) if thresholds else ()
     may_differ = allowed(allow)
     close_if_left(run, read_document(run))

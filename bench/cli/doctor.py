@@ -26,7 +26,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "brig
 @with_service_options
 def doctor(
     service_options: ServiceOptions,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
     turn: Annotated[
         bool, typer.Option("--turn/--no-turn", help="Say one sentence to the service, which costs about a cent.")
     ] = True,

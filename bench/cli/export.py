@@ -36,16 +36,19 @@ def export(
     run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
     form: Annotated[
         Form,
-        typer.Option("--format", help="Rows as CSV, Parquet or JSON lines; or the histograms.", show_default=False),
+        typer.Option(
+            "--format", help="Write rows as CSV, Parquet or JSON lines, or the histograms.", show_default=False
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write here; by default to the folder export in the run's.")
+        Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
     ] = None,
     table: Annotated[
-        list[TableChoice] | None, typer.Option(help="Only this table; may be said again. Default: all.")
+        list[TableChoice] | None, typer.Option(help="Write only this table; may be repeated (default: all).")
     ] = None,
     measure: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With hlog: only the histograms of this measure, such as ttfa.")
+        str | None,
+        typer.Option(metavar="NAME", help="With hlog: write only the histograms of this measure, such as ttfa."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")] = False,
 ) -> None:

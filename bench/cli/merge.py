@@ -23,7 +23,7 @@ def merge(
     """Make one run of several: of engines that ran alone, of several regions, or of what a killed run has left.
 
     Rows are put together, histograms added bucket by bucket; the result is a run folder like any other, and its parts
-    stay as they are. Exit status 0; 4: what came of it is not valid. The last line is its path.
+    stay as they are. Exit status 0; 4: the merged run is not valid. The last line is its path.
     """
     from bench.run.merging.merge import merge_runs
 

@@ -30,7 +30,9 @@ def open_run(
     page = path / "report.html"
     if not page.exists():
         if is_under_way(path, read_document(path)):
-            raise UsageError(f"{path} is under way, and has no page yet: `rtbench report` makes one of what is there")
+            raise UsageError(
+                f"{path} is under way, and has no page yet: run `rtbench report` to make one of what is there"
+            )
         from bench.cli.report import summarised
         from reports import render
 

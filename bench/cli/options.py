@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 INTRODUCTION = (
-    "Options of a run, beside Locust's own, which `locust --help` lists. Each can stand on the command line, in "
-    "locust.conf by its name without dashes before it, or in the environment as the variable behind it."
+    "These are the options of a run beside Locust's own, which `locust --help` lists. Give each on the "
+    "command line, in locust.conf by its name without the dashes, or in the environment as the variable behind it."
 )
 INDENT = 28
 

@@ -31,9 +31,11 @@ OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual
 @with_service_options
 def probe(
     service_options: ServiceOptions,
-    say: Annotated[str | None, typer.Option(help=f"What to say as text; without it: {DEFAULT_WORDS}")] = None,
+    say: Annotated[str | None, typer.Option(help=f"Say this text (default: {DEFAULT_WORDS})")] = None,
     wav: Annotated[Path | None, typer.Option(help="Play this recording instead; the service finds its end.")] = None,
-    manual: Annotated[bool, typer.Option("--manual", help="With --wav: commit it and ask for the response.")] = False,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="With --wav: commit the recording and ask for the response.")
+    ] = False,
     voice: Annotated[str | None, typer.Option(help="The voice that replies.")] = None,
     instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     transcription: Annotated[
@@ -41,7 +43,7 @@ def probe(
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
     log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")] = None,
-    keep_audio: Annotated[bool, typer.Option("--keep-audio", help="With --log: with its audio.")] = False,
+    keep_audio: Annotated[bool, typer.Option("--keep-audio", help="With --log: keep the audio, too.")] = False,
 ) -> None:
     """Say one thing to the service and show every event, what was measured and the settings in effect.
 
@@ -86,9 +88,9 @@ def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_kee
     if say is not None and wav is not None:
         raise UsageError("--say and --wav are two turns, and a probe has one: leave one out")
     if manual and wav is None:
-        raise UsageError("--manual goes with --wav: text needs no end of speech")
+        raise UsageError("--manual needs --wav, because text has no end of speech: leave --manual out")
     if lone_keep:
-        raise UsageError("--keep-audio goes with --log: there is no log to keep it in")
+        raise UsageError("--keep-audio needs --log: add it, or leave --keep-audio out")
 
 
 def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
@@ -97,7 +99,7 @@ def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
         if session.get(name) is not None:
             option = OPTIONS.get(name, f"--{name}")
             raise UsageError(
-                f"{option} and the variant {target.label} both say {name}: leave out the option, or --targets"
+                f"{option} and the variant {target.label} both set {name}: leave out the option, or --targets"
             )
 
 

@@ -21,10 +21,11 @@ def runs(
     ] = FOLDER,
     remove: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="remove this run, by its name or its folder; again for more"),
+        typer.Option(metavar="NAME", help="remove this run, by its name or its folder; may be repeated"),
     ] = None,
     older_than: Annotated[
-        str, typer.Option(metavar="AGE", help="remove the runs that began before: 30d, or a date such as 2026-11-01")
+        str,
+        typer.Option(metavar="AGE", help="remove the runs that are older than this: 30d, or a date such as 2026-11-01"),
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="do not ask before runs are removed")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the list as JSON")] = False,
@@ -56,7 +57,7 @@ def _remove(folder: Path, names: Sequence[str], older_than: str, *, yes: bool) -
 
     chosen = list({run.resolve(): run for run in (*_named(folder, names), *_old(folder, older_than))}.values())
     if not chosen:
-        print("no run is to be removed")
+        print("there is no run to remove")
     elif yes or _agreed(chosen):
         for run in chosen:
             remove_run(run)
@@ -111,6 +112,6 @@ def _agreed(chosen: Sequence[Path]) -> bool:
     for run in chosen:
         print(run)
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to answer whether these are to be removed: add --yes")
+        raise UsageError("nobody is there to confirm the removal: add --yes")
     question = f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good? [y/N] "
     return input(question).strip().lower() in ("y", "yes")

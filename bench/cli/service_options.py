@@ -23,15 +23,17 @@ def option(text: str, metavar: str | None = None) -> Any:
 
 
 def service_options(
-    targets: Annotated[str | None, option("Targets of targets.yaml, as in west,east.quick.", "NAMES")] = None,
+    targets: Annotated[
+        str | None, option("Call these targets of targets.yaml, as in west,east.quick.", "NAMES")
+    ] = None,
     target_file: Annotated[
-        Path | None, option("Where targets are described, instead of ./targets.yaml.", "FILE")
+        Path | None, option("Read targets from this file instead of ./targets.yaml.", "FILE")
     ] = None,
     url: Annotated[
         str | None, option("WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT.")
     ] = None,
-    dialect: Annotated[str | None, option("ga or preview, where the address does not tell.")] = None,
-    api_key_env: Annotated[str | None, option("Environment variable of the key.", "NAME")] = None,
+    dialect: Annotated[str | None, option("ga or preview, if the address does not tell.")] = None,
+    api_key_env: Annotated[str | None, option("Environment variable that holds the key.", "NAME")] = None,
     auth: Annotated[
         str | None,
         option(
@@ -43,13 +45,13 @@ def service_options(
     client_cert: Annotated[
         Path | None, option("Your own certificate (PEM), for a service that wants one.", "FILE")
     ] = None,
-    client_key: Annotated[Path | None, option("Its key, where that is in another file.", "FILE")] = None,
+    client_key: Annotated[Path | None, option("Its private key, if that is in another file.", "FILE")] = None,
     proxy: Annotated[
-        str | None, option("http://, socks5h:// … of a proxy, or none; without it the environment's.", "URL")
+        str | None, option("URL of a proxy (http://, socks5h:// …), or none (default: the environment's).", "URL")
     ] = None,
     resolve: Annotated[str | None, option("Connect to this address instead of looking the host up.", "ADDRESS")] = None,
     compression: Annotated[str | None, option("none (the default) or deflate.", "KIND")] = None,
-    max_message_mib: Annotated[int | None, option("The largest message that is taken; 16.", "MIB")] = None,
+    max_message_mib: Annotated[int | None, option("The largest message that is accepted (default: 16).", "MIB")] = None,
 ) -> ServiceOptions:
     """Read what these options say of the service. Raises UsageError."""
     from bench.target.endpoint import ServiceOptions

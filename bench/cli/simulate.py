@@ -35,9 +35,9 @@ def simulate(
     ] = None,
     like: Annotated[
         str | None,
-        typer.Option(metavar="RUN[:TARGET]", help="A run: answer as its service did, by its delays and pace."),
+        typer.Option(metavar="RUN[:TARGET]", help="Answer as the service of this run did, with its delays and pace."),
     ] = None,
-    like_step: Annotated[str | None, typer.Option(help="With --like: of the turns of this step alone.")] = None,
+    like_step: Annotated[str | None, typer.Option(help="With --like: use only the turns of this step.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,
     ttfa_p50_ms: Annotated[
         float | None, typer.Option(min=0.001, max=60_000, help="Median time to first audio, instead of the profile's.")
@@ -45,28 +45,35 @@ def simulate(
     speed: Annotated[
         float | None, typer.Option(min=0.1, max=1000, help="Seconds of audio generated in a second.")
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Ask clients for this key. Without one anything goes.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Ask clients for this key. Without one every client is let in.")
+    ] = None,
     key_env: Annotated[str | None, typer.Option(help="Ask for the key in this environment variable.")] = None,
     token_life: Annotated[
         float | None,
         typer.Option(
-            min=0.5, max=86_400, help="Ask for access tokens, and serve an endpoint that issues them: seconds."
+            min=0.5,
+            max=86_400,
+            help="Ask for access tokens that live so many seconds, and serve an endpoint that issues them.",
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="What goes wrong, as in close,code=1011,share=0.1; again for more. See docs/faults.md."),
+        typer.Option(help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. See docs/faults.md."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Take only what the types of the official SDK allow, so hardly a null.")
+        bool,
+        typer.Option("--strict", help="Take only what the types of the official SDK allow, which refuses most nulls."),
     ] = False,
     deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port, for more than one core carries.")
+        int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core carries.")
     ] = 1,
     clients: Annotated[bool, typer.Option("--clients", help="Print what to paste to reach it by each SDK.")] = False,
     truth: Annotated[Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")] = None,
-    ready_file: Annotated[Path | None, typer.Option(help="Write JSON with port and URLs here, once listening.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write JSON with port and URLs to this file, once listening.")
+    ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
     from bench.errors import UsageError

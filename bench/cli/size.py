@@ -10,13 +10,15 @@ import typer
 
 
 def size(
-    like: Annotated[str, typer.Option(metavar="RUN", help="a run that it will be like, or RUN:TARGET")],
+    like: Annotated[str, typer.Option(metavar="RUN", help="a run that is like the planned one, or RUN:TARGET")],
     measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
     detect: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="what is to be found: 20% (of rates: points, 3%)")
+        str | None, typer.Option(metavar="SHARE", help="the change to find: 20% (of rates: points, 3%)")
     ] = None,
-    margin: Annotated[str | None, typer.Option(metavar="SHARE", help="what is accepted: 10% (of rates: 1%)")] = None,
-    power: Annotated[float, typer.Option(help="how often it is to be found")] = 0.9,
+    margin: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="how much worse is accepted: 10% (of rates: 1%)")
+    ] = None,
+    power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""

@@ -72,8 +72,8 @@ TOLD = {
     ),
     "refused:upgrade": (
         ACCEPT_HEADER,
-        "what answers has not read this request: a cache or a proxy on the way that does not know WebSockets, or a "
-        "server that gets the handshake wrong (RFC 6455 §4.2.2)",
+        "this answers somebody else's request: it comes from a cache or a proxy on the way that does not know "
+        "WebSockets, or from a server that gets the handshake wrong (RFC 6455 §4.2.2)",
     ),
 }
 """By outcome: words of this tool's own in the detail, and what to do where they are there."""
@@ -97,14 +97,15 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
             return NO_KEY
         case 403 if target.service != "azure":
-            return ("the key or token is not taken, or must not do this here: is it the server's own (see the variable "
-                    "that --api-key-env names), may it use this model, may this address come in?")  # fmt: skip
+            return ("the key or token is refused, or is not allowed to do this: is it the server's own (see the "
+"variable "
+                    "that --api-key-env names), may it use this model, may this address connect?")  # fmt: skip
         case 403:
             return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
-                    "resource's Networking page, or come through its private endpoint")  # fmt: skip
+                    "resource's Networking page, or connect through its private endpoint")  # fmt: skip
         case 404 if "DeploymentNotFound" in words:
             return (f"{target.host} has no deployment called {target.model}: list them by `{LIST_DEPLOYMENTS}`; "
-                    "what is wanted is its name, not the model's; a new one takes five minutes")  # fmt: skip
+                    "give the deployment's name, not the model's; a new one takes five minutes")  # fmt: skip
         case 404:
             return f"there is no path {_path(target)} here: is it the resource's host, and the path of its dialect?"
         case 431:
@@ -125,7 +126,7 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
     if signed == "entra":
         aud = refusal.claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
-        return f"the token is not taken{sent}: is it for this cloud and tenant, and is this machine's clock right?"
+        return f"the token is refused{sent}: is it for this cloud and tenant, and is this machine's clock right?"
     if target.service != "azure":
         return "wrong key, or another server's: look at the variable that --api-key-env names"
     return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
@@ -144,7 +145,7 @@ def _throttled(refusal: Refusal, target: Target) -> str:
     if refusal.outcome == "throttled:handshake":
         advice = "the deployment's quota of connections (preview) or requests a minute is spent"
         return _later(
-            f"{advice}: raise it in the deployment's page, or start fewer sessions (--connect-rate)", refusal.wait_s
+            f"{advice}: raise it on the deployment's page, or start fewer sessions (--connect-rate)", refusal.wait_s
         )
     return _later(
         "the deployment's quota of tokens or requests a minute is spent: raise it, or say less", refusal.wait_s

@@ -82,7 +82,7 @@ def clock_resolution(resolution_s: float) -> Finding:
     said = f"monotonic clock in steps of {resolution_s * NS_PER_S:,.0f} ns"
     if resolution_s <= COARSE_S:
         return Finding("clock", "ok", said)
-    return Finding("clock", "warning", said, "no latency is known better than that: measure on another machine")
+    return Finding("clock", "warning", said, "no latency can be measured more finely: measure on another machine")
 
 
 def processors(cpus: int, load: float) -> Finding:
@@ -90,7 +90,7 @@ def processors(cpus: int, load: float) -> Finding:
     if load <= BUSY * cpus:
         return Finding("processors", "ok", said)
     return Finding(
-        "processors", "warning", said, "other programs are at work: end them before a run, or it shows in it"
+        "processors", "warning", said, "other programs are at work: end them before a run, or its figures suffer"
     )
 
 
@@ -112,7 +112,7 @@ def judged_wall_clock(moved_ms: float) -> Finding:
     said = f"moved {moved_ms:+.2f} ms against the monotonic clock in {WATCHED_S:g} s"
     if abs(moved_ms) <= STEP_MS:
         return Finding("wall clock", "ok", said)
-    return Finding("wall clock", "warning", said, "time is being set: wait until the clock is synchronised")
+    return Finding("wall clock", "warning", said, "the clock is being set: wait until it is synchronised")
 
 
 def _wall_less_monotonic_ns() -> int:

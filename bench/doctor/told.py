@@ -179,9 +179,9 @@ def _cost(turn: TurnObservation, paid: Tariff) -> str:
 
 def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
     if turn.usage is None:
-        return "unpriced: the service told no tokens"
+        return "unpriced: the service reported no tokens"
     if turn.usage.unread:
-        return "unpriced: the service told tokens that cannot be read"
+        return "unpriced: the service reported tokens that cannot be read"
     usage = msgspec.structs.asdict(turn.usage)
     parts = [f"{usage[kind]} {word}" for kind, word in TOKENS.items() if usage[kind]]
     tokens = f"tokens: {', '.join(parts) or 'none'}"
@@ -192,7 +192,7 @@ def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
 
 def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
     if not limits:
-        return Finding("limits", "skipped", "the service told none")
+        return Finding("limits", "skipped", "the service reported none")
     return Finding("limits", "ok", "; ".join(_limit(limit) for limit in limits))
 
 

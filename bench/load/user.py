@@ -188,7 +188,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     def _on_stage(self) -> Stage:
         if self.stage is None:
             raise UsageError(
-                "there is no session: say, play, respond, message, send, pause, expect belong into a @task"
+                "there is no session here: call say, play, respond, message, send, pause, expect inside a @task"
             )
         return self.stage
 

@@ -323,14 +323,17 @@ def _interrupt(interrupt: WantedInterruption, chunk_ms: int, **turn: Any) -> Int
     if audio:
         return replace(_wav_turn(audio, chunk_ms, True, **turn), interrupts=cue, verifies=verify)
     if turn:
-        raise UnfitError(next(iter(turn)), "is of a turn, and only what is said is one: give `play` under `interrupt`")
+        raise UnfitError(
+            next(iter(turn)),
+            "belongs to a turn, and an interruption without words is none: give `play` under `interrupt`",
+        )
     return Interrupt(cue, verify)
 
 
 def _cue(after: float | None = None, share: float | None = None, word: str | None = None) -> Cue:
     given = [name for name, value in (("after", after), ("share", share), ("word", word)) if value is not None]
     if len(given) > 1:
-        raise UnfitError(given[1], f"says when, and {given[0]} does: give one of after, share and word")
+        raise UnfitError(given[1], f"sets the instant, and so does {given[0]}: give one of after, share and word")
     return Cue(round((after or 0) * NS_PER_S), share, word or "")
 
 
@@ -342,7 +345,7 @@ def _sound(play: Pcm, kind: SoundKind, during: str, chunk_ms: int, **cue: Any) -
     if during == "reply":
         return Sound(kind, play, chunk_ms, _cue(**cue))
     if cue:
-        raise UnfitError(next(iter(cue)), "is of a reply, and during silence there is none: remove one of the two")
+        raise UnfitError(next(iter(cue)), "needs a reply, and during silence there is none: remove one of the two")
     return Sound(kind, play, chunk_ms, None)
 
 
@@ -387,7 +390,7 @@ def _send_event(send: Mapping[str, Any]) -> SendEvent:
 
 def _with_speech(play: tuple[Pcm, ...], speech: Speech) -> Pcm:
     if len(play) > 1:
-        raise UnfitError("speech", f"is that of one WAV, and `play` has {len(play)}")
+        raise UnfitError("speech", f"is for one WAV, and `play` has {len(play)}")
     if not speech.begin < speech.end <= play[0].samples:
         length = f"{play[0].path} lasts {play[0].seconds:.3f} s"
         raise UnfitError("speech", f"must begin before it ends, and end with the WAV at the latest; {length}")

@@ -107,10 +107,10 @@ OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
 OF_WRITTEN_ANSWER = ("text_delta",)
 UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing but what is committed"
-UNTOLD = "during silence is told with the turn after it, and none follows: let a `say`, `respond` or `play` follow"
+UNTOLD = "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it"
 PLACES = {"event": ("expect", "event")}
 """Where in a step a key stands that is not its own."""
-UNPACED = "must be true under turn detection: of audio that is sent all at once, the end of speech has no instant"
+UNPACED = "must be true with turn detection, because audio that is sent all at once has no instant at which speech ends"
 
 
 def load_script(path: Path) -> Script:

@@ -276,7 +276,7 @@ class OpenAI(ABC):
             return None
         path, remedy = conflicting
         return SettingsRefusal(
-            ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}"
+            ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
         )
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
@@ -290,7 +290,7 @@ class OpenAI(ABC):
         if conflicting is None:
             return ""
         path, remedy = conflicting
-        return f"must not set {'.'.join(path)}, which this tool goes by: {remedy}"
+        return f"must not set {'.'.join(path)}, which this tool relies on: {remedy}"
 
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
         """The service greets, is told the settings, and has taken them."""

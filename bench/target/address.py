@@ -88,7 +88,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
     if settings.dialect is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
-        notices += (f"the path {parts.path} tells no dialect: speaking ga ({other} for the other)",)
+        notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
     dialect = DIALECTS[settings.dialect] if settings.dialect else OF_PATHS.get(path, GA)
     resource = parts.path + (f"?{parts.query}" if parts.query else "")
     return _address(parts, resource, dialect, _service(parts.hostname or "", path), notices)

@@ -166,7 +166,7 @@ class TargetSettings:
     headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
     ca: str | None = key(FILE, "A certificate authority to trust as well (PEM).")
     client_cert: str | None = key(FILE, "A client certificate (PEM).")
-    client_key: str | None = key(FILE, "Its key, where that is in another file.")
+    client_key: str | None = key(FILE, "Its private key, if that is in another file.")
     proxy: str | None = key(PROXY, "A proxy; ${NAME} is an environment variable.", quiet=True)
     resolve: str | None = key(Matching(WORD, "an IP address"), "The address to connect to, instead of the host's.")
     compression: str | None = key(Choice(("none", "deflate")), "Of messages.")

@@ -246,7 +246,7 @@ class SignIn:
         self._failures += 1
         self._problem = problem
         left_s = 0.0 if self.newest is None else _left_s(self.newest)
-        state = f"the token lives {left_s:.0f} s more" if left_s > 0 else "no token lives"
+        state = f"the token is valid for {left_s:.0f} s more" if left_s > 0 else "no token is valid"
         self._incident(REFRESH, f"{problem} ({state}; next try in {self._pause_s():.1f} s)")
 
 

@@ -173,12 +173,12 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
 
 
 def too_few(finding: Finding) -> str:
-    """44 sessions; 198 to print: of a quantile that an arm has too few sessions or turns for; else empty."""
+    """44 sessions; needs 198: of a quantile that an arm has too few sessions or turns for; else empty."""
     lacks = [one for one in _lacks(finding) if one is not None]
     if not lacks:
         return ""
     least = min(lacks, key=lambda one: one.there / one.needs)
-    return f"{plural(least.there, least.of.removesuffix('s'))}; {count(least.needs)} to print"
+    return f"{plural(least.there, least.of.removesuffix('s'))}; needs {count(least.needs)}"
 
 
 def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:

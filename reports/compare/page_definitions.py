@@ -16,8 +16,8 @@ VERDICTS = {
 WORDS = {
     "margin": "How much worse is still accepted. It is agreed before the run: a share of the baseline’s figure, "
     "for rates percentage points.",
-    "provisional": "The spread from run to run was assumed, not known, for too few runs of the baseline are stored; or "
-    "an arm drifts by itself, and the run is too short to know how far.",
+    "provisional": "The spread from run to run was assumed, not known, because too few runs of the baseline are "
+    "stored; or an arm drifts by itself, and the run is too short to know how far.",
     "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold at "
     "the level divided by their number, the next at the level divided by one less, and so on.",
     "failed turns": "Counted as endlessly slow in every percentile of a wait. "

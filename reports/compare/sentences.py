@@ -76,7 +76,7 @@ def headline(comparison: Comparison) -> str:
         return said(comparison.decision)
     label, word = candidates(comparison)[0]
     if word is None:
-        return "Nothing decides: no figure was gated."
+        return "There is no verdict, because no figure was gated."
     return _opening(word, label, _speaker(gated_of(comparison, label)), comparison)
 
 

@@ -70,7 +70,7 @@ def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool)
             raise UsageError(f"{place} is a run's own folder, whose files have these names; choose another --out")
         there = [name for name in names if (place / name).exists()]
         if there and not force:
-            raise UsageError(f"{place / there[0]} is there already; --force overwrites it, --out writes elsewhere")
+            raise UsageError(f"{place / there[0]} exists already; --force overwrites it, --out writes elsewhere")
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}; choose another folder with --out") from None

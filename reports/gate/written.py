@@ -26,8 +26,8 @@ def value_text(item: Item) -> str:
 
 
 def few_text(item: Item) -> str:
-    """n/a (440 turns; 500 to print), n/a (20 sessions; 40 to print)."""
-    return f"n/a ({count(item.too_few or 0)} {item.lacks}; {count(item.needs or 0)} to print)"
+    """n/a (440 turns; needs 500), n/a (20 sessions; needs 40)."""
+    return f"n/a ({count(item.too_few or 0)} {item.lacks}; needs {count(item.needs or 0)})"
 
 
 def _without_figure(item: Item) -> bool:

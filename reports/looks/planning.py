@@ -71,8 +71,8 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
     if enough == pairs:
         return ""
     left = nothing_seen(gate.measure, pairs, level, None).replace(NBSP, " ")
-    told = f"{gate.written} cannot pass in {count(pairs)} pairs, for {left}"
-    return told if enough is None else f"{told}: --sessions {enough} or more, or a wider margin"
+    told = f"{gate.written} cannot pass in {count(pairs)} pairs, because {left}"
+    return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
 
 
 def _last_level(sizes: Sequence[int]) -> float:
@@ -123,7 +123,7 @@ def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int)
     most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
     if most <= pairs:
         return
-    turns = f", for it needs {count(floor(gate.p))} values in each arm" if gate.p is not None else ""
+    turns = f", because it needs {count(floor(gate.p))} values in each arm" if gate.p is not None else ""
     raise UsageError(
         f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
         f"raise --sessions to {most} or more, or gate another figure"

@@ -88,8 +88,8 @@ def money(summary: Summary) -> Section | None:
 COSTS = ("target", "USD", "a turn", "a session", "a minute", "turns", "no usage", "text in", "audio in")
 OF_COSTS = ("cached, of input", "text out", "audio out")
 TOKENS = (
-    "Tokens as the service told them in each turn’s usage. A minute is one of conversation: of a session, from its "
-    "opened connection to its end."
+    "Tokens are as the service reported them in each turn’s usage. A minute is one of conversation: of a session, "
+    "from its opened connection to its end."
 )
 PRICES = ("USD per million tokens", Column("model", left=True), Column("source", left=True))
 OF_TOKENS = {
@@ -154,8 +154,8 @@ LIMITS = (
 def _reading(quota: Quota) -> str:
     bin_ = span(quota.bin_s)
     told = (
-        f"Lines: the least share of a limit that remained in each {bin_}, as the service told it; solid tokens, dashed "
-        "requests. "
+        f"Lines: the least share of a limit that remained in each {bin_}, as the service reported it; solid "
+        "tokens, dashed requests. "
     )
     counted = f"Red: throttled turns and sessions in each {bin_}. "
     parts = (

@@ -270,7 +270,9 @@ def context(summary: Summary) -> Section | None:
 
 def _caption(frame: Along) -> Inline:
     thinned = " Below the axis: turns"
-    thinned += ", for they become fewer, and what is left is of sessions that lasted." if frame.by != "context" else "."
+    thinned += (
+        (", because they become fewer, and those left are of sessions that lasted.") if frame.by != "context" else "."
+    )
     return (Strong(f"{HEADS[frame.by]}."), f" {_moved(frame)}", thinned if frame.thinned else "")
 
 

@@ -37,7 +37,7 @@ def health(summary: Summary) -> Section:
     }[verdict.valid]
     stamps = document.get("stamp_source")
     totals = document.get("totals") or {}
-    said = [f"Stamps: {stamps}." if stamps else "Where stamps came from is not known."]
+    said = [f"Stamps: {stamps}." if stamps else "The source of the stamps is not known."]
     if totals.get("events"):
         said.append(
             f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "

@@ -178,7 +178,7 @@ def _simulated(sides: Sequence[Side]) -> Check:
     texts = tuple("◇ SIMULATED" if one else "a real service" for one in simulated)
     alone = listed([side.label for side in sides if side.simulated])
     cause = Cause(
-        f"{alone} alone {'was' if sum(simulated) == 1 else 'were'} simulated", "measure both arms in the same way"
+        f"only {alone} {'was' if sum(simulated) == 1 else 'were'} simulated", "measure both arms in the same way"
     )
     return Check(SERVICE, texts, fair, () if fair else (cause,))
 

@@ -91,16 +91,14 @@ def refuse_the_same(sides: Iterable[tuple[Run, str]]) -> None:
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
     for (folder, target), times in seen.items():
         if times > 1:
-            raise UsageError(
-                f"{target or folder.name} of {folder} is named {times} times: a side cannot be its own other"
-            )
+            raise UsageError(f"{target or folder.name} of {folder} is named {times} times: name it once")
     folders: dict[tuple[str, int], Path] = {}
     for run, _ in sides:
         folder, whole = run.folder.resolve(), identity(run)
         if folders.setdefault(whole, folder) != folder:
             raise UsageError(
-                f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}, and a run says nothing against "
-                "itself"
+                f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}, and a run cannot be "
+                "compared with itself"
             )
 
 

@@ -28,7 +28,7 @@ def lines(size: Size) -> Iterable[str]:
         each = "pair" if size.paired else "session of each"
         yield f"  {_range(size.usd, usd)} for both arms, at {usd(size.usd_per_session)} for a {each}"
     else:
-        yield "  cost unknown: the run tells no tokens, or its model has no price"
+        yield "  cost unknown: the run has no token counts, or its model has no price"
     yield ""
     times = three(round(100 * size.power_of_pilot))
     yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {times}{NBSP}% of the runs."

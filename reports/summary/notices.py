@@ -30,9 +30,9 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     yield from (str(notice) for notice in run.document.get("notices") or [])
     yield from _missing(run, run.document.get("totals") or {})
     if run.document.get("state") == "running" and not run.closed:
-        yield "This run is under way: its figures are of what has been written by now."
+        yield "This run is under way: its figures cover what has been written so far."
     elif not run.closed or run.document.get("state") == "killed":
-        yield "This run did not end cleanly: its figures are of what had been written by then."
+        yield "This run did not end cleanly: its figures cover what had been written by then."
     stopped = str(run.document.get("stopped") or "")
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
@@ -55,8 +55,8 @@ def _filled(turns: Turns) -> Iterable[str]:
     if filled:
         are = "1 turn is" if filled == 1 else f"{filled:,} turns are"
         yield (
-            f"{are} of sessions with fillers on (interim_response): what is heard first, and in ttfa and "
-            "voice_to_voice, may be a filler, and no event tells."
+            f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
+            "voice_to_voice, may be of a filler, and no event tells it."
         )
 
 
@@ -81,10 +81,11 @@ def _models(sessions: pd.DataFrame) -> Iterable[tuple[str, str]]:
 
 
 def _not_exact(run: Run) -> Iterable[str]:
-    """A sentence for each target: gateway: not exact here: ttfa can be off by 31 ms (p99; limit 20 ms), ..."""
+    """A sentence for each target, with how far each measure can be off: ttfa can be off by 31 ms (p99; limit 20 ms)."""
     for target in dict.fromkeys(one.target for one in run.inexact):
         told = [f"{one.measure} can be off {one.off}" for one in run.inexact if one.target == target]
-        yield f"{_whose(run, target)}not exact here, and no verdict goes by it: {', '.join(told)}."
+        these = "These measures are not exact in this run, so no verdict uses them"
+        yield f"{_whose(run, target)}{these}: {', '.join(told)}."
 
 
 def _whose(run: Run, target: str) -> str:

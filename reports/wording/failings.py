@@ -9,7 +9,7 @@ from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import words
 
-NO_VERDICT = "Not judged: {}. Nothing says whether the load generator kept up."
+NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
 NAMED = 3
 """So many targets are named one by one in a sentence."""
 

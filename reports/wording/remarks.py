@@ -159,7 +159,7 @@ def money(summary: Summary) -> Iterable[str]:
         )
     if found.silent:
         are = "is" if found.silent == 1 else "are"
-        yield f"{plural(found.silent, 'turn')} told no tokens that can be read, and {are} in no amount."
+        yield f"{plural(found.silent, 'turn')} reported no tokens that can be read, and {are} in no amount."
     if len(_priced(found)) > 1:
         yield PER_REPLY
     if found.stray_usd:

@@ -18,12 +18,12 @@ NOUNS = {
 
 
 def nothing_seen(measure: str, sessions: int, level: float, needed: int | None) -> str:
-    """no failure in 100 sessions still leaves up to 3.0 %: needs about 299 sessions."""
+    """with no failure in 100 sessions the rate may still be up to 3.0 %: it takes about 299 sessions."""
     left = 100 * upper(0.0, 0.0, sessions, level)
     shown = f"{left:.1f}" if left >= 1 else f"{left:.2g}"
     noun = NOUNS.get(measure, f"{measure} turn")
-    told = f"no {noun} in {plural(sessions, 'session')} still leaves up to {shown}{NBSP}%"
-    return f"{told}: needs about {plural(needed, 'session')}" if needed else told
+    told = f"with no {noun} in {plural(sessions, 'session')} the rate may still be up to {shown}{NBSP}%"
+    return f"{told}: it takes about {plural(needed, 'session')}" if needed else told
 
 
 def with_unseen(verdict: Verdict, question: Question, found: Difference | None, sessions: int) -> Verdict:

@@ -31,7 +31,7 @@ SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main measure waits for."""
 COMPARABLE = (
-    "VAD turns and turns that the script commits: ttfa cannot be compared, for it counts from the end of speech in "
+    "VAD turns and turns that the script commits: ttfa cannot be compared, because it counts from the end of speech in "
     "the one and from response.create in the other. voice_to_voice has one definition; yet with VAD it contains the "
     "silence that the service waits for (silence_duration_ms), where a manual turn has the script’s instant commit."
 )
@@ -242,7 +242,7 @@ def whose(figures: Figures) -> str:
     With a mark where the measure is not exact in this run.
     """
     shown = figures.target if since(figures.measure, figures.stratum) else figures.label
-    return f"{shown} · not exact here" if figures.inexact else shown
+    return f"{shown} · not exact in this run" if figures.inexact else shown
 
 
 def stalled(counts: Counts) -> str:

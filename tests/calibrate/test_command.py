@@ -170,7 +170,7 @@ def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.M
     kept, made = (load(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
 
     assert result.exit_code == 0
-    assert "stays: it is a fuller one" in result.stderr
+    assert "stays as it is: it is a fuller calibration" in result.stderr
     assert (kept and kept.quick, made and made.quick) == (False, True)
 
 

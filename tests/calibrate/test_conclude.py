@@ -47,7 +47,7 @@ def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
     quick = msgspec.structs.replace(full, quick=True)
 
     assert [line for line in closing(quick) if line not in closing(full)] == [
-        "a first idea: few loads were tried, each for a short time; without --quick it is narrowed down"
+        "this is a first idea: few loads were tried, each for a short time; leave --quick out to narrow it down"
     ]
     assert (is_coarse(full), is_coarse(quick)) == (False, True)
 

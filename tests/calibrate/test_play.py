@@ -54,7 +54,7 @@ def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
 def test_a_run_that_fails_says_what_it_said(tmp_path: Path) -> None:
     (tmp_path / "harness.log").write_text("rtbench: no such file\n")
 
-    assert str(play._failed(tmp_path)) == "the run did not come to its end: rtbench: no such file"
+    assert str(play._failed(tmp_path)) == "the run did not end: rtbench: no such file"
 
 
 def ending(folder: Path, code: str, **document: object) -> str:
@@ -76,7 +76,7 @@ def test_a_run_that_is_killed_says_by_what(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_refused_ends_the_calibration(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the run did not come to its end: no"):
+    with pytest.raises(UsageError, match="the run did not end: no"):
         ending(tmp_path, "exit(2)")
 
 
@@ -87,5 +87,5 @@ def test_a_run_that_does_not_end_is_not_waited_for_without_end(tmp_path: Path, m
     with play._ended(process):
         said = play._died(process, tmp_path, tmp_path)
 
-    assert said == "the run had not ended 0 s after it was to"
+    assert said == "the run did not end within 0 s of its planned end"
     assert process.returncode == -signal.SIGKILL

@@ -89,7 +89,7 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_p
         (("--from", "20", "--most", "10"), "lies above"),
         (("--precision", "1%"), "--precision must be from 5% to 100%"),
         (("--budget", "0"), "--budget must be more than 0"),
-        (("--max-sessions", "10"), "add --by arrivals"),
+        (("--max-sessions", "10"), "needs --by arrivals"),
         (("--slo", "ttfa p(95)<+20%"), "is relative"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.parametrize("option", ["--users", "-u", "--arrivals=3/s", "--run-time", "--warmup", "--budget"])
 def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, option: str) -> None:
-    with pytest.raises(UsageError, match="is what the search itself gives each level"):
+    with pytest.raises(UsageError, match="is an option that the search sets for each level"):
         prepared(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
 
 

@@ -110,7 +110,7 @@ def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:
     found = concluded(SHOWN[:1], interrupted=True)
 
     assert (found.holds, found.ended) == (32, "interrupted")
-    assert "ended early, for it was interrupted" in found.sentence
+    assert "ended early, because it was interrupted" in found.sentence
 
 
 def test_no_level_broke_up_to_the_largest() -> None:

@@ -51,7 +51,7 @@ def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) 
 
     assert ready.costs[1:] == (
         COST,
-        "were all of the time spent at 100 calls at a time: 9,000 calls, 2,250.00 USD at most",
+        "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at 100 calls at a time",
         "--budget USD limits what it may cost",
     )
     assert "--budget USD limits what it may cost" not in limited.costs
@@ -59,7 +59,7 @@ def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_capacity_is_of_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="is of one target, and these are several: here, west"):
+    with pytest.raises(UsageError, match="searches one target, and these are several: here, west"):
         searching(monkeypatch, HERE, AWAY)
 
 

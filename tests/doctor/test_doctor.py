@@ -295,7 +295,7 @@ def test_a_token_of_somebody_else_is_explained(tmp_path: Path) -> None:
         shown = doctor(*arguments, env=endpoint.environment)
 
     assert (
-        "the token is not taken (the token is for https://cognitiveservices.azure.com)"
+        "the token is refused (the token is for https://cognitiveservices.azure.com)"
         in (findings(shown)["upgrade"]["remedy"])
     )
     assert TOKEN not in shown.stdout

@@ -89,7 +89,7 @@ def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path
 
     assert process.returncode == 130
     assert document_of(tmp_path / "found")["ended"] == "interrupted"
-    assert "ended early, for it was interrupted" in " ".join(output.split())
+    assert "ended early, because it was interrupted" in " ".join(output.split())
     assert "verdict" in files.read_document(run)
 
 

@@ -99,7 +99,7 @@ def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> N
             status = hosted.ended()
 
     assert status == 2
-    assert "this worker needs --proxy itself" in hosted.log("master")
+    assert "give --proxy to this worker as well" in hosted.log("master")
     told = heard.read_bytes()
     assert b"rtbench_run" in told, "nothing was heard"
     assert PASSWORD.encode() not in told

@@ -141,5 +141,5 @@ def test_workers_that_are_not_signed_in_when_the_run_ends_are_told_of(tmp_path: 
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
 
     assert ended.returncode == 2
-    assert "the run ended before 1 of its 2 workers had begun" in ended.stderr
+    assert "the run ended before 1 of its 2 workers began" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -20,7 +20,7 @@ from tests.simulator_process import Ready
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
 """Locust's workers themselves would go on for a minute; here they would never end."""
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
-GONE = "its master is gone"
+GONE = "it lost its master"
 
 
 def scenario(folder: Path) -> Path:

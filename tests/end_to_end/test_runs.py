@@ -162,7 +162,7 @@ def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
     assert ended.returncode in (0, 4), ended.stderr
     assert ended.stderr.count(advice) == 1
     assert notice.startswith(advice)
-    assert "--processes 4 is enough" in notice
+    assert "this load takes --processes 4;" in notice
     assert document["totals"]["sessions"] == {"ok": 4}
 
 

@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
 
     assert ended.returncode == 2
     assert said in ended.stderr
-    assert "what was recorded" not in ended.stderr
+    assert "the recorded data" not in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

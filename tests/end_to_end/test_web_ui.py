@@ -54,10 +54,10 @@ UNFIT = [
     ("sessions", "abc", "--sessions must be a whole number from 1 on, not abc"),
     ("sessions", "-4", "--sessions must be a whole number from 1 on, not -4"),
     ("session_pause", "long", "--session-pause must be a number from 0 on, not long"),
-    ("look_every", "5", "--look-every is about --until-decided, which is not there"),
+    ("look_every", "5", "--look-every needs --until-decided: add it, or leave --look-every out"),
     ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
-    ("max_sessions", "3", "--max-sessions is about calls that arrive"),
-    ("until_decided", "true", "--until-decided is about two targets"),
+    ("max_sessions", "3", "--max-sessions needs calls that arrive"),
+    ("until_decided", "true", "--until-decided compares two targets"),
 ]
 """What is refused with its reason."""
 RATES = ("eventsin", "eventsout", "bytesin", "bytesout")

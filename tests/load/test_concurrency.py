@@ -77,18 +77,19 @@ def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users:
 def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
     assert advice(1_000) == (
         "1,000 sessions in one process are more than this machine is trusted with: 350 listening ones (calibrated on "
-        "2026-11-20); --processes 3 is enough; with fewer, figures may be off by more than 1 ms and the run INVALID"
+        "2026-11-20); this load takes --processes 3; with fewer, figures may be off by more than 1 ms and the run "
+        "INVALID"
     )
     assert advice(1_000, processes=2).startswith("500 sessions in one process")
-    assert "--processes 6 is enough" in advice(1_000, arms=2)
+    assert "this load takes --processes 6;" in advice(1_000, arms=2)
 
 
 @pytest.mark.parametrize(
     ("cores", "said"),
     [
-        (3, "--processes 3 is"),
-        (2, "; 3 processes are enough, on 2 such machines with 2 cores"),
-        (1, "3 such machines with 1 core each"),
+        (3, "takes --processes 3;"),
+        (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
+        (1, "3 machines with 1 core each"),
     ],
 )
 def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(cores: int, said: str) -> None:
@@ -128,5 +129,5 @@ def test_a_host_that_carries_less_or_that_nobody_knows_is_named() -> None:
     (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 99), on("west", None), on("south", 450, 5)])
 
     assert "more than they are trusted with (east 99)" in line
-    assert "nobody knows what west can be trusted with: `rtbench calibrate` there finds out" in line
+    assert "west is not calibrated: run `rtbench calibrate` there" in line
     assert "too few cores: south has 4 for 5" in line

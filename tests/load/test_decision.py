@@ -73,9 +73,9 @@ def test_a_failure_gate_that_cannot_turn_green_in_so_few_pairs_says_so_before_th
     (notice,) = made(pairs=100)["notices"]
 
     assert notice.startswith(
-        "failures: rate<+1pt cannot pass in 100 pairs, for no failure in 100 sessions still leaves"
+        "failures: rate<+1pt cannot pass in 100 pairs, because with no failure in 100 sessions the rate may still be"
     )
-    enough = int(notice.split("--sessions ")[1].split()[0])
+    enough = int(notice.split("--sessions to ")[1].split()[0])
     assert 299 <= enough <= 360
     assert "notices" not in made(pairs=enough)
     assert "notices" not in asking(tmp_path, 'failures: "rate<+5pt"\n', pairs=100)
@@ -114,7 +114,7 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_measure(tmp_path:
 @pytest.mark.parametrize(
     ("thresholds", "pairs", "said"),
     [
-        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, for it needs 400 values in each arm"),
+        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each arm"),
         ("", 20, "and the run has 20 at most: raise --sessions to 40 or more"),
         ("failures: rate<+1pt\n", 19, "failures: rate<+1pt cannot be tested before 20 pairs, and the run has 19"),
         ("ttfa: p(99)<+30%\n", 199, "cannot be tested before 200 pairs"),

@@ -106,10 +106,10 @@ def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
         (["--arrivals", "fast"], "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
         (["--arrivals", "0/s"], "--arrivals must be calls in a time"),
         (["--arrivals", "1/s"], "need --max-sessions N"),
-        (["--max-sessions", "3"], "--max-sessions is about calls that arrive: add --arrivals"),
-        (["--arrival-pattern", "constant"], "--arrival-pattern is about calls that arrive: add --arrivals"),
+        (["--max-sessions", "3"], "--max-sessions needs calls that arrive: add --arrivals"),
+        (["--arrival-pattern", "constant"], "--arrival-pattern needs calls that arrive: add --arrivals"),
         (["--arrival-pattern", "nowhere.txt"], "must be poisson, constant, gamma:SHAPE, or a file of instants, and"),
-        (["--arrivals", "1/s", "--stages", "x.yaml"], "--arrivals and --stages both say the rate"),
+        (["--arrivals", "1/s", "--stages", "x.yaml"], "--arrivals and --stages both set the rate"),
         (["--stages", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -139,7 +139,7 @@ def test_stages_say_how_long_a_run_lasts_and_how_many_users_it_has(stages: tuple
 
 
 def test_calls_are_of_one_class_of_users() -> None:
-    with pytest.raises(UsageError, match="of one class of users, not of Busy, Caller"):
+    with pytest.raises(UsageError, match="need one class of users, and these are Busy, Caller"):
         demand("--arrivals", "1/s", "--max-sessions", "3", classes=(Busy, Caller))
 
 

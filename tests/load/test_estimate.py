@@ -378,7 +378,7 @@ def test_one_target_without_a_price_leaves_no_estimate() -> None:
 
 def test_the_words_say_how_much_for_what_by_which_prices() -> None:
     assert estimate_words([priced()], 8) == (
-        "about 0.40 to 1.10 USD for 8 sessions (gpt-realtime, prices of 2026-11-01); replies of 3 to 20 s assumed"
+        "about 0.40 to 1.10 USD for 8 sessions (gpt-realtime, prices of 2026-11-01); replies of 3 to 20 s are assumed"
     )
 
 
@@ -396,7 +396,7 @@ def test_sessions_without_a_limit_are_told_one_by_one() -> None:
 def test_written_replies_are_assumed_in_tokens() -> None:
     made = quote(target(), [script(say(), output="text")], TABLE, AS_OF)
 
-    assert estimate_words([made], 1).endswith("; replies of 30 to 150 tokens assumed")
+    assert estimate_words([made], 1).endswith("; replies of 30 to 150 tokens are assumed")
 
 
 def test_transcription_is_said_to_be_billed_apart() -> None:
@@ -415,7 +415,9 @@ def test_without_a_price_the_words_say_why_and_what_to_do() -> None:
     made = quote(target(service="azure", model="voice-1"), [script(say())], TABLE, AS_OF)
     words = estimate_words([made], 8)
 
-    assert words.startswith("the cost cannot be estimated, for no price of voice-1 is known: give the target `prices:`")
+    assert words.startswith(
+        "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`"
+    )
     assert not re.search(r"\d USD", words)
 
 
@@ -424,7 +426,7 @@ def test_a_target_without_a_price_is_named_beside_the_estimate_of_the_others() -
     words = estimate_words([priced(), unknown], 8)
 
     assert words.startswith("about 0.40 to 1.10 USD for 8 sessions with azure (gpt-realtime, prices of 2026-11-01); ")
-    assert "; without east, for no price of voice-1 is known: give the target `prices:`" in words
+    assert "; east is left out, because no price of voice-1 is known: give the target `prices:`" in words
     assert "with each of 2 targets (" in estimate_words([priced(), unknown, priced(target="west")], 8)
 
 

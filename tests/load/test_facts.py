@@ -57,7 +57,7 @@ def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("session", "notices"),
     [
-        ("{}", ["talk: `words` are held against nothing, for session.input_transcription is not set"]),
+        ("{}", ["talk: `words` cannot be checked, because session.input_transcription is not set"]),
         ("{input_transcription: whisper-1}", []),
     ],
 )

@@ -224,7 +224,7 @@ def test_a_warm_up_that_is_no_time_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize("idle", [("--thresholds", "ci.yaml"), ("--look-every", "25")])
 def test_how_to_decide_is_refused_where_nothing_is_to_be_decided(idle: tuple[str, str]) -> None:
-    with pytest.raises(UsageError, match=f"{idle[0]} is about --until-decided"):
+    with pytest.raises(UsageError, match=f"{idle[0]} needs --until-decided"):
         Options.of(parsed(*idle))
 
 

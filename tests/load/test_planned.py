@@ -56,7 +56,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> None:
     notices = plan(tmp_path, "--url", THERE).notices
 
-    assert any(notice.startswith("no more than 20 sessions are opened") for notice in notices)
+    assert any(notice.startswith("at most 20 sessions are opened") for notice in notices)
     assert any("USD for 20 sessions" in notice for notice in notices)
     assert plan(tmp_path, "--url", HERE).notices == []
 
@@ -117,7 +117,7 @@ def test_a_decision_is_about_two_targets_and_has_a_most_of_pairs(tmp_path: Path)
 
     assert both.sessions == 500
     for labels in (("west",), ("west", "east", "south")):
-        with pytest.raises(UsageError, match="--until-decided is about two targets, and this run has west"):
+        with pytest.raises(UsageError, match="--until-decided compares two targets, and this run has west"):
             plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
 
 
@@ -129,7 +129,7 @@ def test_a_decision_that_may_cost_money_wants_a_yes(tmp_path: Path) -> None:
         plan(tmp_path, *options, "--until-decided")
     meant = plan(tmp_path, *options, "--until-decided", "--yes")
     assert meant.sessions == 500
-    assert not any("no more than" in notice for notice in meant.notices)
+    assert not any("at most" in notice for notice in meant.notices)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_shape_says_itself_how_long_its_run_lasts(tmp_path: Path) -> None:
 
 
 def test_a_warm_up_that_is_the_whole_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, for the run lasts 60 s"):
+    with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, because the run lasts only 60 s"):
         plan(tmp_path, "--url", HERE, "--warmup", "1m", run_time=60)
 
 

@@ -140,7 +140,7 @@ def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Pa
 def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path / name))) for name in ("One", "Other"))
 
-    with pytest.raises(UsageError, match="of one name, talk"):
+    with pytest.raises(UsageError, match="have the same name, talk"):
         loaded_parts([one, other])
 
 
@@ -156,7 +156,7 @@ def test_a_class_with_one_method_gives_its_name_to_the_script() -> None:
 
 
 def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="One has session, limits, which its YAML scripts say themselves"):
+    with pytest.raises(UsageError, match="One sets session, limits, which belongs in its YAML scripts: move it there"):
         plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, limits={"done": 3}))
 
 

@@ -143,13 +143,13 @@ def test_without_a_budget_nothing_is_too_much() -> None:
 def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
     line = unknown_price(after("gpt-realtime-3", "gpt-next", None))
 
-    assert line.startswith("--budget cannot be kept, for no price of gpt-next, gpt-realtime-3 is known: ")
+    assert line.startswith("--budget cannot be kept, because no price of gpt-next, gpt-realtime-3 is known: ")
     assert "--prices FILE" in line
     assert "targets.yaml" in line
 
 
 def test_an_unknown_price_without_a_model_says_so() -> None:
-    assert "for the service names no model" in unknown_price(after(None))
+    assert "because the service names no model" in unknown_price(after(None))
 
 
 def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are() -> None:
@@ -158,5 +158,5 @@ def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are(
 
     assert spending.unpriced == 1
     assert unknown_price(spending) == (
-        "--budget cannot be kept, for the service tells tokens that cannot be read: leave --budget out"
+        "--budget cannot be kept, because the service's token counts cannot be read: leave --budget out"
     )

@@ -107,7 +107,7 @@ except Exception as error:
 
     assert told == [
         "UsageError",
-        "there is no session: say, play, respond, message, send, pause, expect belong into a @task",
+        "there is no session here: call say, play, respond, message, send, pause, expect inside a @task",
     ]
 
 
@@ -178,7 +178,7 @@ def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, n
     program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
     told = told_by(ENDING + program, str(callers), name)
 
-    problem = "there is no session: say, play, respond, message, send, pause, expect belong into a @task"
+    problem = "there is no session here: call say, play, respond, message, send, pause, expect inside a @task"
     assert told == [f"{callers}:{line}: {name}: {problem}"]
 
 

@@ -188,7 +188,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: build_script(Path(__file__), {"session": {"turn_detection": "server_vad"}}, [wav(paced=False)]),
-        "paced must be true under turn detection",
+        "paced must be true with turn detection",
     ),
 ]
 

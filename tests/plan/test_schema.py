@@ -30,13 +30,13 @@ VALIDATOR = Draft202012Validator(script_schema())
 BEYOND_A_SCHEMA = (
     "is about no turn",
     "speech must begin before it ends",
-    "speech is that of one WAV",
+    "speech is for one WAV",
     "most must not be below the median",
     "no such file",
     "is not UTF-8 text",
     "during silence there is none",
-    "says when, and",
-    "is of a turn, and only what is said is one",
+    "sets the instant, and",
+    "belongs to a turn, and an interruption",
     "goes with a message of the user's",
 )
 """Words of refusals that depend on other values, or on files."""

@@ -114,7 +114,7 @@ WRONG: list[tuple[str, int | None, str]] = [
         "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n"
         "- sound: {play: a.wav, kind: aside, during: silence}\n- pause: 1\n",
         4,
-        "during silence is told with the turn after it, and none follows: let a `say`, `respond` or `play` follow",
+        "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it",
     ),
     (
         "session: {turn_detection: server_vad}\nsteps:\n- sound: {play: a.wav, kind: aside}\n- say: hi\n",
@@ -130,7 +130,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- say: hi\n- sound: {play: a.wav, kind: aside, during: silence, after: 1}\n",
         3,
-        "after is of a reply, and during silence there is none: remove one of the two",
+        "after needs a reply, and during silence there is none: remove one of the two",
     ),
     ("steps:\n- say: hi\n- sound: {play: a.wav, kind: aside, during: pause}\n", 3, "during must be reply or silence"),
     ("steps:\n- say: hi\n- interrupt: {verify: please}\n", 3, "verify must be true or false"),
@@ -238,7 +238,8 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n- play: a.wav\n  paced: false\n",
         5,
-        "paced must be true under turn detection: of audio that is sent all at once, the end of speech has no instant",
+        "paced must be true with turn detection, because audio that is sent all at once has no instant at which "
+        "speech ends",
     ),
     ("steps:\n- play: []\n", 2, "play must not be an empty list"),
     ("steps:\n- play: [a.wav,\n    none.wav]\n", 3, "none.wav: no such file"),
@@ -249,7 +250,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- play: [a.wav, a.wav]\n  speech: {begin: 0, end: 1}\n",
         3,
-        "speech is that of one WAV, and `play` has 2",
+        "speech is for one WAV, and `play` has 2",
     ),
     ("steps:\n- say: hi\n  speech: {begin: 0, end: 1}\n", 3, "unknown key 'speech'"),
     ("steps:\n- expect: {event: committed, within: 1}\n- say: hi\n", 2, "step 1 is about no turn"),

@@ -28,7 +28,7 @@ def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ..
         return None
     above, *place = refused.setting
     assert above == "extra"
-    told, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool goes by: ")
+    told, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
     assert told == ".".join(place)
     return tuple(place), remedy
 

@@ -254,7 +254,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert (one.per_minute, one.silent) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
     assert one.turns == one.priced == sum(summary.outcomes.begun)
-    assert "told no tokens" not in said(summary)
+    assert "reported no tokens" not in said(summary)
     assert "USD a minute" in html(summary)
     assert as_data(summary)["money"]["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 

@@ -29,8 +29,11 @@ from tests.reports.sizing.test_size import size_of
 from tests.reports.synthetic import Plan, write
 
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
-NOTE = "not exact here, and no verdict goes by it: response_total can be off by 31 ms (p99; limit 20 ms)."
-WHY = "not exact here: it can be off by 31 ms (p99; limit 20 ms)"
+NOTE = (
+    "These measures are not exact in this run, so no verdict uses them: response_total can be off by 31 ms "
+    "(p99; limit 20 ms)."
+)
+WHY = "not exact in this run: it can be off by 31 ms (p99; limit 20 ms)"
 
 
 def summary(folder: Path, plan: Plan = LATE) -> Summary:
@@ -54,8 +57,9 @@ def test_the_terminal_and_the_markdown_say_it(tmp_path: Path) -> None:
 
     assert NOTE in " ".join(plain(render.terminal(found)).split())
     table = next(line for line in markdown(found).splitlines() if line.startswith("| response\\_total"))
-    assert "not exact here" in table
-    assert "not exact here" not in next(line for line in markdown(found).splitlines() if line.startswith("| ttfa"))
+    assert "not exact in this run" in table
+    ttfa = next(line for line in markdown(found).splitlines() if line.startswith("| ttfa"))
+    assert "not exact in this run" not in ttfa
 
 
 def test_the_json_says_it_of_the_verdict_and_of_each_figure(tmp_path: Path) -> None:
@@ -70,7 +74,7 @@ def test_the_page_marks_it(tmp_path: Path) -> None:
     page = render.html(summary(tmp_path))
 
     assert NOTE in plain(page)
-    assert "· not exact here" in page
+    assert "· not exact in this run" in page
 
 
 def test_only_the_target_is_marked_that_it_is_so_of(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
 def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
-    with pytest.raises(UsageError, match="response_total p50 is not exact here"):
+    with pytest.raises(UsageError, match="response_total p50 is not exact in this run"):
         size_of(write(tmp_path, late), "response_total:p50")
     assert size_of(tmp_path, "ttfa:p50").sessions[1] > 0
 
@@ -170,4 +174,4 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
 def test_the_document_of_a_check_has_the_reason(tmp_path: Path) -> None:
     found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds("response_total: med<9s"))
 
-    assert "not exact here" in json.dumps([item.reason for item in found.items])
+    assert "not exact in this run" in json.dumps([item.reason for item in found.items])

@@ -158,7 +158,7 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None
     folder = synthetic.write(tmp_path / "run", PLAN)
     export_tables(folder, "csv", tables=["turns"])
 
-    with pytest.raises(UsageError, match=r"turns\.csv is there already; --force overwrites it"):
+    with pytest.raises(UsageError, match=r"turns\.csv exists already; --force overwrites it"):
         export_tables(folder, "csv")
     assert [path.name for path in (folder / "export").iterdir()] == ["turns.csv"]
     assert len(export_tables(folder, "csv", force=True)) == 3

@@ -231,7 +231,7 @@ def test_old_runs_are_removed_and_of_those_one_under_way_stays(tmp_path: Path) -
 
     assert {path.name for path in tmp_path.iterdir()} == {"third", "live"}
     assert "stays: " in ended.stdout
-    assert rtbench("runs", tmp_path, "--older-than", "2026-11-20", "--yes").stdout == "no run is to be removed\n"
+    assert rtbench("runs", tmp_path, "--older-than", "2026-11-20", "--yes").stdout == "there is no run to remove\n"
 
 
 def test_ages_are_days_or_a_date() -> None:

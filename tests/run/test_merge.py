@@ -317,7 +317,7 @@ def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> Non
     plan = {"pairs": 4, "draws": 10, "looks": [2, 4], "gates": {}, "level": 0.05, "spending": "x"}
     document = merge_runs([build_part(tmp_path, decision_plan=plan)], tmp_path / "merged")
     assert "decision_plan" not in document
-    assert document["notices"][0].endswith("decide nothing here.")
+    assert document["notices"][0].endswith("do not count for the merged run.")
 
 
 def test_rows_of_older_runs_are_of_the_host_that_led_them(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
     assert {row["worker"] for row in rows(tmp_path / "merged", "turns")} == {0}
     assert [incident["worker"] for incident in document["incidents"]] == [0]
     (notice,) = document["notices"]
-    assert notice.startswith("broken on alpha is left out, for ")
+    assert notice.startswith("broken on alpha is left out, because ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["verdict"]["rules"] if rule["passed"] is False)
     assert (rule["rule"], rule["figure"], document["verdict"]["valid"]) == ("e", 50.0, False)
@@ -471,14 +471,14 @@ def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
 def test_a_folder_whose_name_is_no_name_of_a_run_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot be a run|is there already"):
+    with pytest.raises(UsageError, match=r"cannot be a run|exists already"):
         merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         merge_runs([build_part(tmp_path)], tmp_path / "merged")
 
 

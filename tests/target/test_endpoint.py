@@ -350,7 +350,7 @@ def test_a_dialect_is_ga_or_preview(dialect: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("wss://voice.example/talk", "tells no dialect: speaking ga"),
+        ("wss://voice.example/talk", "does not tell the dialect, so ga is spoken"),
         (f"{GA_URL}&api-version={PREVIEW_VERSION}", "Azure refuses an api-version"),
         ("wss://res.openai.azure.com/openai/realtime?deployment=d", "Azure wants an api-version"),
         ("wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01", "known for realtime are"),

@@ -124,7 +124,7 @@ def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
     """The notice of a long run that has no warm-up, because nobody knew how long it would be."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
-    return ["Nothing was cut as warm-up, for the run's length was not known before it: --warmup 1m cuts a minute."]
+    return ["No warm-up was cut, because the run's length was not known beforehand; --warmup 1m cuts a minute."]
 
 
 def holds_rows(folder: Path) -> bool:

@@ -32,16 +32,16 @@ class LatenessWatch:
         """Whether the harness is late. `late`: by which figure, empty where by none; `pairs`, `turns`: that ended."""
         if not late:
             if self._since is not None:
-                self._say("the harness keeps up again: looks go on")
+                self._say("the load generator keeps up again, so looks go on")
             self._since = None
             return False
         if self._since is None:
             self._since = pairs
             self._say(
-                f"the harness is late, {late}: no look is held, and where that lasts for {self._most} pairs the run is "
-                f"given up; {MORE_PROCESSES}"
+                f"the load generator is late ({late}), so no look is held; the run ends if this lasts for {self._most} "
+                f"pairs; {MORE_PROCESSES}"
             )
         if pairs - self._since >= self._most and turns >= LEAST_TURNS and not self._given_up:
             self._given_up = True
-            self._stop(f"{GIVEN_UP}the harness was late for {pairs - self._since} pairs in a row, {late}")
+            self._stop(f"{GIVEN_UP}the load generator was late for {pairs - self._since} pairs in a row ({late})")
         return True

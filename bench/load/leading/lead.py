@@ -75,7 +75,9 @@ class Lead(Runs):
         if demand.users is None:
             return
         if demand.course is not None and self._environment.shape_class is not None:
-            raise UsageError("--stages and the load shape of the Locust file both say how many sessions: leave one out")
+            raise UsageError(
+                "--stages and the load shape of the Locust file both set the number of sessions: leave one out"
+            )
         parsed.num_users = demand.users
         if demand.course is not None:
             self._environment.shape_class = shape = StagedLoad(demand.course)
@@ -263,7 +265,7 @@ class Lead(Runs):
             self.say(f"{folder} is gone: there is nothing to report")
             return
         self.say(problem)
-        recorded = f"what was recorded is in {folder}; when that is mended: rtbench report {folder}"
+        recorded = f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}"
         self.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
 
     def _note_holds(self) -> None:
@@ -279,7 +281,7 @@ class Lead(Runs):
         workers = int(self._current.document["workers"])
         absent = workers - sum(part.begun for part in parts(folder))
         if absent and self._environment.process_exit_code != USAGE_STATUS:
-            self.say(f"the run ended before {absent} of its {workers} workers had begun: they opened no session")
+            self.say(f"the run ended before {absent} of its {workers} workers began; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS
 
 

@@ -53,7 +53,7 @@ NOTE = (
     "padding: 8px 24px'>"
     "Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row pools all targets, "
     "origins, the warm-up, and failed turns with the time that they took; Aggregated pools turns with connects. "
-    "Realtime tells the measured turns of each target and origin; a failed turn waits without end. "
+    "Realtime shows the measured turns of each target and origin; a failed turn waits without end. "
     f"<a href='./{REPORT}' target='_blank'>The report of the run</a> is there once the run has ended."
     "</footer>"
 )

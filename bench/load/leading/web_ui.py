@@ -101,6 +101,6 @@ def open_words(web_ui: Any) -> str:
     if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
         return ""
     return (
-        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: who reaches it can start runs that "
-        "cost money; leave --web-host out, or add --web-login"
+        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: anyone who reaches it can "
+        "start runs that cost money; leave --web-host out, or add --web-login"
     )

@@ -212,7 +212,7 @@ class Master(Lead):
         try:
             receipt = replica.take(msgspec.convert(msg.data["chunk"], PartChunk, builtin_types=(bytes,)))
         except (BadChunkError, msgspec.ValidationError) as error:
-            self.say(f"worker {number} sent what no worker of this version sends, which was left out: {error}")
+            self.say(f"worker {number} sent an unknown message, which is ignored: {error}")
         except OSError as error:
             self.refuse(unwritable(error))
         else:
@@ -264,7 +264,7 @@ class Master(Lead):
             host = next((str(host["name"]) for host in part.facts.hosts), "")
             lost.append({"worker": part.worker, "host": host, **missing})
             whose = f"worker {part.worker}{f' on {host}' if host else ''}"
-            told_of = f"at least {missing['sessions']} sessions and {missing['turns']} turns of which it had told"
+            told_of = f"at least {missing['sessions']} sessions and {missing['turns']} turns that it had reported"
             self.say(f"{whose} was lost: {told_of} never came")
         return lost
 
@@ -355,14 +355,16 @@ class Worker(Runs):
         for name in MAY_HOLD_SECRETS:
             if getattr(parsed, name, None) == NOT_SENT:
                 if not self._given[name]:
-                    raise UsageError(f"this worker needs --{name} itself: it may hold a password, and does not travel")
+                    raise UsageError(
+                        f"give --{name} to this worker as well: it may hold a password, so the master does not send it"
+                    )
                 setattr(parsed, name, self._given[name])
 
     def _check_identity(self, handed: dict[str, Any]) -> None:
         mine = identity_of(self._planned.identity)
         if handed["version"] != mine["version"]:
             versions = f"this worker is rtbench {mine['version']}, and its master is {handed['version']}"
-            raise UsageError(f"{versions}: install the same")
+            raise UsageError(f"{versions}: install the same version on both")
         if handed != mine:
             raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
 
@@ -413,8 +415,8 @@ class Worker(Runs):
         self._current.hurried = True
         if not self._current.ending:
             self._current.ending = DRAINING
-            where = f"what was recorded is in {folder}: rtbench report {folder}" if folder.exists() else f"{folder} too"
-            self.say(f"worker {self._number} ends, for its master is gone; {where}")
+            where = f"its data is in {folder}: rtbench report {folder}" if folder.exists() else f"{folder} is gone too"
+            self.say(f"worker {self._number} ends, because it lost its master; {where}")
             self._environment.process_exit_code = USAGE_STATUS
             gevent.spawn(self._environment.runner.quit)
 
@@ -446,7 +448,9 @@ class Worker(Runs):
             shutil.rmtree(folder, ignore_errors=True)
             return
         self._environment.process_exit_code = USAGE_STATUS
-        self.say(f"the master lacks a part of what worker {self._number} recorded; it is in {folder}: rtbench merge")
+        self.say(
+            f"the master lacks a part of the data of worker {self._number}; it is in {folder}: add it by rtbench merge"
+        )
 
     def on_test_stop(self, **_: Any) -> None:
         super().on_test_stop()

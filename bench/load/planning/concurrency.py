@@ -60,7 +60,7 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     """
     here = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
-        unknown = f"{here}: `rtbench calibrate` finds out how many this machine can be trusted with"
+        unknown = f"this machine is not calibrated for {here}: run `rtbench calibrate`"
         return [unknown] if concurrency.per_process > FIRST_SESSIONS else []
     if concurrency.per_process <= cited["sessions"]:
         return []
@@ -72,11 +72,11 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
 
 def _needed(processes: int | None, cores: int) -> str:
     if processes is None:
-        return f"no number of processes is enough; {OFF}"
+        return f"no number of processes is enough for this load; {OFF}"
     if processes <= cores:
-        return f"--processes {processes} is enough; with fewer, {OFF}"
-    machines = f"{-(-processes // cores)} such machines with {cores} core{'s' * (cores > 1)} each"
-    return f"{processes} processes are enough, on {machines}; with fewer, {OFF}"
+        return f"this load takes --processes {processes}; with fewer, {OFF}"
+    machines = f"{-(-processes // cores)} machines with {cores} core{'s' * (cores > 1)} each"
+    return f"this load takes {processes} processes, on {machines}; with fewer, {OFF}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list
         trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
         said.append(f"more than they are trusted with ({trusted}); {OFF}: start more workers")
     if unknown:
-        said.append(f"nobody knows what {', '.join(unknown)} can be trusted with: `rtbench calibrate` there finds out")
+        said.append(
+            f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not calibrated: run `rtbench calibrate` there"
+        )
     if crowded:
         said.append(f"too few cores: {', '.join(crowded)}")
     return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]

@@ -35,7 +35,7 @@ def check_two(targets: Sequence[Target]) -> None:
     """Raises UsageError where there are not two targets."""
     if len(targets) != 2:
         named = ", ".join(target.label for target in targets)
-        raise UsageError(f"--until-decided is about two targets, and this run has {named}: name two with --targets A,B")
+        raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
 
 
 def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:

@@ -102,14 +102,17 @@ def _slots(options: Options, parsed: Any) -> int:
     if slots is None:
         raise UsageError("calls that arrive need --max-sessions N: how many may be in progress before one is blocked")
     if users not in (None, slots):
-        raise UsageError(f"--users {users} contradicts --max-sessions {slots}: leave it out, for calls take its place")
+        raise UsageError(
+            f"--users {users} contradicts --max-sessions {slots}: leave --users out: with arrivals, "
+            "--max-sessions sets how many calls may be in progress"
+        )
     return slots
 
 
 def _refuse_users(course: LoadCourse | None, parsed: Any) -> None:
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
-        raise UsageError(f"--users {users} contradicts --stages, which say how many sessions there are: leave it out")
+        raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")
 
 
 def _recorded(options: Options) -> Recorded | None:
@@ -125,9 +128,9 @@ def _recorded(options: Options) -> Recorded | None:
 def _refuse_idle(options: Options) -> None:
     """Raises UsageError for what is about arrivals where there are none."""
     if options.max_sessions is not None:
-        raise UsageError("--max-sessions is about calls that arrive: add --arrivals 30/min, or say --users N")
+        raise UsageError("--max-sessions needs calls that arrive: add --arrivals 30/min, or use --users N instead")
     if options.arrival_pattern is not None:
-        raise UsageError("--arrival-pattern is about calls that arrive: add --arrivals 30/min")
+        raise UsageError("--arrival-pattern needs calls that arrive: add --arrivals 30/min")
 
 
 def _refuse_several(user_classes: Collection[Any]) -> None:
@@ -135,6 +138,6 @@ def _refuse_several(user_classes: Collection[Any]) -> None:
     names = sorted(user.__name__ for user in user_classes)
     if len(names) > 1:
         raise UsageError(
-            f"calls that arrive are of one class of users, not of {', '.join(names)}: name one of them, or give one "
-            "all scripts as its `tasks`, with weights"
+            f"calls that arrive need one class of users, and these are {', '.join(names)}: name one of them, or "
+            "give one all scripts as its `tasks`, with weights"
         )

@@ -126,12 +126,13 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
     known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
-        return f"the cost cannot be estimated, for {_no_price(unknown)}"
+        return f"the cost cannot be estimated, because {_no_price(unknown)}"
     many = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
     basis = "; ".join(dict.fromkeys(quote.basis for quote in known))
     words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{_arms(known, unknown)} ({basis})"
-    left_out = f"; without {_listed(quote.target for quote in unknown)}, for {_no_price(unknown)}" if unknown else ""
-    return f"{words}; {_assumptions(known)}{left_out}"
+    are = "is" if len(unknown) == 1 else "are"
+    without = f"; {_listed(quote.target for quote in unknown)} {are} left out, because {_no_price(unknown)}"
+    return f"{words}; {_assumptions(known)}{without if unknown else ''}"
 
 
 def priced(quotes: Iterable[Quote]) -> list[Quote]:
@@ -158,7 +159,7 @@ def _assumptions(quotes: Collection[Quote]) -> str:
     spoken = any(quote.spoken for quote in quotes)
     replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
     apart = "; transcription is billed apart" if any(quote.transcribed for quote in quotes) else ""
-    return f"replies of {replies} assumed{apart}"
+    return f"replies of {replies} are assumed{apart}"
 
 
 def _no_price(quotes: Iterable[Quote]) -> str:

@@ -21,7 +21,7 @@ def script_notices(plays: Iterable[Play]) -> list[str]:
         for name in unfilled_names(script)
     )
     unheard = (
-        f"{script.name}: `words` are held against nothing, for session.input_transcription is not set"
+        f"{script.name}: `words` cannot be checked, because session.input_transcription is not set"
         for script in scripts
         if script.session.input_transcription is None
         and any(isinstance(turn, WavTurn) and turn.words for turn in script.turns)

@@ -57,9 +57,9 @@ def add_options(parser: Any) -> None:
     add(
         "--targets",
         metavar="A,B",
-        help="targets of targets.yaml, compared in pairs of sessions; variants: NAME.VARIANT",
+        help="call these targets of targets.yaml and compare them in pairs of sessions; variants: NAME.VARIANT",
     )
-    add("--target-file", metavar="FILE", help="where --targets are described (default: targets.yaml)")
+    add("--target-file", metavar="FILE", help="file that describes --targets (default: targets.yaml)")
     add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
     add("--dialect", choices=[*DIALECTS], help="how the service spells its events (default: by path or version)")
     add("--api-key-env", metavar="NAME", help="environment variable of the key (with --url the only one that is sent)")
@@ -83,12 +83,12 @@ def add_options(parser: Any) -> None:
         "--sessions",
         type=_positive,
         metavar="N",
-        help="end the run after N sessions, those of the warm-up among them, with each of several targets",
+        help="end the run after N sessions with each target, those of the warm-up included",
     )
     add(
         "--arrivals",
         metavar="RATE",
-        help="calls arrive at this rate, each a session, whether or not others are answered: 30/min, 2/s, 100/h",
+        help="let calls arrive at this rate, each as a session, whether or not others are answered: 30/min, 2/s, 100/h",
     )
     add(
         "--arrival-pattern",
@@ -99,51 +99,63 @@ def add_options(parser: Any) -> None:
         "--max-sessions",
         type=_positive,
         metavar="N",
-        help="so many calls may be in progress; one that arrives beyond them is blocked, and counted",
+        help="let at most so many calls be in progress; a call beyond them is blocked and counted",
     )
     add(
         "--stages",
         metavar="FILE",
-        help="a load that changes, of arrivals or of sessions: ramps, holds and steps (YAML)",
+        help="play the load of this YAML file, in arrivals or in sessions: ramps, holds and steps",
     )
     add(
         "--warmup",
         metavar="S",
-        help="sessions that start so early are kept apart from the figures: 90s, 2m, 0 for none "
+        help="keep sessions that start so early out of the figures: 90s, 2m, 0 for none "
         "(default: none, in runs of ten minutes or more the ramp-up and a session, a minute at least)",
     )
     add("--until-decided", action="store_true", help="compare two targets, and end the run once that is decided")
-    add("--thresholds", metavar="FILE", help="what --until-decided decides: the relative thresholds of this file")
-    add("--look-every", type=_positive, metavar="N", help="pairs from look to look of --until-decided (default: 50)")
+    add("--thresholds", metavar="FILE", help="file with the relative thresholds that --until-decided decides")
+    add("--look-every", type=_positive, metavar="N", help="pairs between two looks of --until-decided (default: 50)")
     add(
-        "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
+        "--connect-rate",
+        type=float,
+        metavar="N",
+        help="open at most so many connections a minute, 0 for no limit (Azure preview: 30)",
     )
     add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
-    add("--history", metavar="FILE", help="messages (.jsonl) that every session begins with, as if they had been said")
-    add("--prices", metavar="FILE", help="prices of tokens, instead of those that come with the tool")
-    add("--budget", metavar="USD", help="end the run when its turns have cost so much")
-    add("--seed", default="1", metavar="N", help="which recordings a session plays, and its drawn pauses (default: 1)")
+    add(
+        "--history",
+        metavar="FILE",
+        help="file of messages (.jsonl) that every session begins with, as if they had been said",
+    )
+    add("--prices", metavar="FILE", help="file of token prices, instead of those that come with the tool")
+    add("--budget", metavar="USD", help="end the run when its turns have cost so many USD")
+    add(
+        "--seed",
+        default="1",
+        metavar="N",
+        help="seed by which recordings and pauses are drawn for each session (default: 1)",
+    )
     add("--record-events", metavar="P%%", help="keep the event log of this share of the sessions, e.g. 1%%")
-    add("--keep-audio", action="store_true", help="keep the audio in event logs, else it is cut")
-    add("--transcripts", action="store_true", help="keep what was said, in transcripts.jsonl")
+    add("--keep-audio", action="store_true", help="keep the audio in event logs; without this it is cut")
+    add("--transcripts", action="store_true", help="keep the words of both sides, in transcripts.jsonl")
     add(
         "--name",
         metavar="NAME",
-        help="what the run is called: its folder, its baselines (default: the Locust file's name)",
+        help="name of the run, of its folder and of its baselines (default: the Locust file's name)",
     )
-    add("--part-of", metavar="NAME", help="the run that this one is a part of, where machines play it apart")
+    add("--part-of", metavar="NAME", help="name of the run that this one is a part of, if several machines play it")
     add(
         "--label",
         action="append",
         metavar="KEY=VALUE",
-        help="something to know the run by, such as commit=1a2b3c; again for more",
+        help="label that identifies the run, such as commit=1a2b3c; may be repeated",
     )
     add(
         "--upload",
         metavar="URL",
-        help="where the run's folder is put when it is reported: a container of Azure Blob Storage, or an HTTPS server",
+        help="upload the run's folder to this URL when it is reported: Azure Blob Storage, or an HTTPS server",
     )
-    add("--runs", default="runs", metavar="FOLDER", help="where run folders are made (default: runs)")
+    add("--runs", default="runs", metavar="FOLDER", help="make run folders in this folder (default: runs)")
     add(
         "--locust-tables",
         action="store_true",
@@ -156,7 +168,7 @@ def add_options(parser: Any) -> None:
         help="send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
     )
     add("--priority", action="store_true", help="ask for a higher priority of the processes that play (niceness -10)")
-    add("--yes", action="store_true", help="do run over 20 sessions against a host that is not loopback")
+    add("--yes", action="store_true", help="allow over 20 sessions against a host that is not loopback")
 
 
 def _positive(text: str) -> int:
@@ -207,9 +219,9 @@ class Options:
         """From Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
         record_events = _share(parsed.record_events, "--record-events")
         if parsed.keep_audio and not record_events:
-            raise UsageError("--keep-audio is about event logs, and none are kept: add --record-events 1%")
+            raise UsageError("--keep-audio needs event logs, and none are kept: add --record-events 1%")
         if not parsed.until_decided and (idle := _idle(parsed)):
-            raise UsageError(f"{idle} is about --until-decided, which is not there")
+            raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
         _refuse_two_loads(parsed)
         return Options(
             service_options=_service_options(parsed),
@@ -267,7 +279,7 @@ def _idle(parsed: Any) -> str:
 def _refuse_two_loads(parsed: Any) -> None:
     """Raises UsageError where two options say how much is played."""
     if parsed.arrivals and parsed.stages:
-        raise UsageError("--arrivals and --stages both say the rate of calls: leave one out")
+        raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
 
 
 def _rate(value: object) -> float | None:
@@ -287,7 +299,7 @@ def _path(value: object) -> Path | None:
 def _budget(value: object) -> float | None:
     budget_usd = _number(value, "--budget")
     if budget_usd == 0:
-        raise UsageError("--budget must be more than 0: without money there is no turn")
+        raise UsageError("--budget must be more than 0 USD")
     return budget_usd
 
 

@@ -112,7 +112,7 @@ class Planned:
         """What to read before the run. What it may cost is said of services that are not on this machine."""
         of_targets = dict.fromkeys(notice for target in self.targets for notice in target.notices)
         capped = self.sessions is not None and asked_sessions(self.options) is None
-        cap = f"no more than {self.sessions} sessions are opened, for they may cost money: --yes lifts that"
+        cap = f"at most {self.sessions} sessions are opened, because they may cost money; add --yes for more"
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
         ahead = [*cost, *([budget] if budget else [])]
@@ -228,7 +228,9 @@ def _warmup_s(
     parsed = environment.parsed_options
     length_s = demand.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
     if options.warmup_s and length_s and options.warmup_s >= length_s:
-        raise UsageError(f"--warmup {options.warmup_s:g} s leaves nothing to measure, for the run lasts {length_s:g} s")
+        raise UsageError(
+            f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {length_s:g} s"
+        )
     ramp_s = 0.0
     if demand.arrivals is None:
         rates = per_minute_of(targets, options.connect_rate)

@@ -171,7 +171,7 @@ def _prepared(user: type, part: TaskPart, dialect: Dialect, session: Mapping[str
 def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
     given = ", ".join(user.settings())
     if given and all(isinstance(task.does, Path) for task in tasks):
-        raise UsageError(f"{user.__name__} has {given}, which its YAML scripts say themselves: write it there")
+        raise UsageError(f"{user.__name__} sets {given}, which belongs in its YAML scripts: move it there")
 
 
 def _refuse_namesakes(parts: Iterable[TaskPart]) -> None:
@@ -179,8 +179,8 @@ def _refuse_namesakes(parts: Iterable[TaskPart]) -> None:
     for script in (part.script for part in parts):
         other = seen.setdefault(script.name, script)
         if other is not script:
-            both = f"{other.path} and {script.path} have scripts"
-            raise UsageError(f"{both} of one name, {script.name}, and would be reported as one: rename one")
+            both = f"{other.path} and {script.path} have the same name"
+            raise UsageError(f"{both}, {script.name}, and would be reported as one: rename one")
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
@@ -194,7 +194,7 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
     host, arms = hosts.most_common(1)[0]
     if max(users, sessions or 0) * arms > MANY_SESSIONS:
         more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
-        raise UsageError(f"{more}: add --yes if that is meant")
+        raise UsageError(f"{more}: add --yes to allow it")
     return sessions or MANY_SESSIONS // arms
 
 

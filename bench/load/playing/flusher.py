@@ -21,7 +21,7 @@ def unwritable(error: OSError) -> str:
     """Say in one line what to do where the disk takes no more, or the run folder is gone."""
     if isinstance(error, FileNotFoundError):
         return (
-            "the run folder is gone, and what was recorded with it: somebody removed or moved it while the run went on"
+            "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
         )
     return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
 

@@ -116,7 +116,7 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
 def unknown_price(spending: Spending) -> str:
     """Say why a budget cannot be kept where something told has no price, and what to do, in one line."""
     if not spending.unknown_models:
-        return "--budget cannot be kept, for the service tells tokens that cannot be read: leave --budget out"
+        return "--budget cannot be kept, because the service's token counts cannot be read: leave --budget out"
     named = ", ".join(sorted(filter(None, spending.unknown_models)))
     which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
-    return f"--budget cannot be kept, for {which}: {GIVE_PRICES}"
+    return f"--budget cannot be kept, because {which}: {GIVE_PRICES}"

@@ -72,10 +72,10 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     if killed and len(documents) > 1:
         sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
     if any("decision_plan" in document for document in documents):
-        sentences.append("A part was to end once it was decided: its looks are its own, and decide nothing here.")
+        sentences.append("A part was to end once it was decided: its looks do not count for the merged run.")
     if _are_apart(documents):
         sentences.append(
-            "Its parts were not played at the same time: users and rates are added up, and never were together."
+            "Its parts were not played at the same time: users and rates are sums that never existed at one time."
         )
     differing: dict[str, Callable[[Document], object]] = {
         "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),
@@ -86,7 +86,7 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     apart = [what for what, value in differing.items() if not _all_equal([value(document) for document in documents])]
     if apart:
         sentences.append(f"Its parts have different {' and '.join(apart)}.")
-    return [*sentences, *(f"{name} is left out, for {_missing(entry)}." for name, entry in left_out)]
+    return [*sentences, *(f"{name} is left out, because {_missing(entry)}." for name, entry in left_out)]
 
 
 def _are_apart(documents: Documents) -> bool:

@@ -34,7 +34,7 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
         raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
     if out.exists() or out.is_symlink():
-        raise UsageError(f"{out} is there already: name a folder that is not")
+        raise UsageError(f"{out} exists already: name another folder")
     parts = [RunPart(folder) for folder in run_folders(given)]
     for part in parts:
         if part.is_under_way:
@@ -68,7 +68,7 @@ def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[s
     while True:
         sound = [part for part in parts if part not in [damage.part for damage in damages]]
         if not sound:
-            raise UsageError(f"no part can be read: of {damages[0].part.folder}, {damages[0].why}")
+            raise UsageError(f"no part can be read: {damages[0].part.folder}: {damages[0].why}")
         try:
             document = _merged(sound, damages, fresh, out.name)
         except DamagedPartError as damage:

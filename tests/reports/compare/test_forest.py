@@ -230,7 +230,7 @@ def test_a_quantile_of_too_few_turns_is_not_told() -> None:
     few = replace(wide, arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))
     (row,) = rows(few)
 
-    assert row.told.replace(NBSP, " ") == "n/a (44 sessions; 198 to print)"
+    assert row.told.replace(NBSP, " ") == "n/a (44 sessions; needs 198)"
     assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
     assert math.isnan(row.d)
 

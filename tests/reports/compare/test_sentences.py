@@ -206,7 +206,7 @@ def test_of_several_candidates_the_worst_speaks() -> None:
 def test_without_a_gated_figure_nothing_decides() -> None:
     found = of(finding("ttfa", 0.95, "regressed", WORSE))
 
-    assert sentences.headline(found) == "Nothing decides: no figure was gated."
+    assert sentences.headline(found) == "There is no verdict, because no figure was gated."
     assert sentences.second(found) == ""
 
 

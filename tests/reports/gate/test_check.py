@@ -172,8 +172,8 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
     ] * 2
-    assert value_text(limit) == "n/a (44 sessions; 198 to print)"
-    assert value_text(margin) == "n/a (44 sessions; 198 to print)"
+    assert value_text(limit) == "n/a (44 sessions; needs 198)"
+    assert value_text(margin) == "n/a (44 sessions; needs 198)"
     assert interval_text(margin) == "–"
     assert margin.baseline is None  # of 60 sessions
 
@@ -359,8 +359,8 @@ def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
         (("audio_speed: avg>-10%",), "STORED", "hold no means"),
         (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; it has sim"),
         (("ttfa: med<+10%",), "RUN", "is the run that is checked"),
-        (("ttfa: med<+10%",), "COPY", "a run says nothing against itself"),
-        ((), "COPY", "a run says nothing against itself"),
+        (("ttfa: med<+10%",), "COPY", "a run cannot be compared with itself"),
+        ((), "COPY", "a run cannot be compared with itself"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_to_do(

@@ -273,10 +273,10 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
 
 
 def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, UNDECIDED, stopped=f"{GIVEN_UP}the harness was late for 12 pairs in a row"))
+    found = look_at(run(tmp_path, UNDECIDED, stopped=f"{GIVEN_UP}the load generator was late for 12 pairs in a row"))
 
     assert found.status == 4
-    assert sentence(found) == "do not use these figures: the harness was late for 12 pairs in a row"
+    assert sentence(found) == "do not use these figures: the load generator was late for 12 pairs in a row"
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
