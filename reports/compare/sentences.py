@@ -28,7 +28,7 @@ HAS: dict[Word, str] = {
 }
 HAPPENS = {"failures": "fail or are never begun", "throttled": "are throttled", "stalled": "stall"}
 NEAR = "It lies so near the margin that no sensible number of sessions would settle it."
-APART = "More sessions alone would not settle it, for two runs differ by themselves: play both in one run (--targets)."
+APART = "More sessions would not settle it, because two runs differ by themselves: play both in one run (--targets)."
 PROVISIONAL = (
     "Provisional: two runs of one unchanged service differ by themselves, and {} of run-to-run spread was assumed for "
     "that. Play both in one run (--targets A,B), or store five baselines, to know instead of to assume."

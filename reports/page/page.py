@@ -19,7 +19,7 @@ from reports.wording import failings, remarks, sentences, words
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
     "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
-    "for turns of one session resemble each other more than those of different sessions.",
+    "because turns of one session resemble each other more than those of different sessions.",
     "failed turns": "Counted as endlessly slow in every percentile of a wait. "
     "Turns cut by the end of the run are left out, and counted.",
     "sigma": "Standard deviation of the logarithm of successful waits: 0.5 is a factor of 1.65 to either side.",
