@@ -35,7 +35,7 @@ CAUSES = {
     "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
     "tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name the "
     "authority's PEM file by --ca FILE",
-    "upgrade": "the server that answers speaks no WebSocket: are host and path those of a realtime service?",
+    "upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime service?",
     "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
