@@ -112,8 +112,9 @@ def _pid(victim: str, process: subprocess.Popen[str], runs: Path, simulator: Rea
         return simulator.pid
     if victim != "a worker":
         return process.pid
+    folder = next(iter(runs.iterdir()), None) if runs.exists() else None
     with contextlib.suppress(OSError, ValueError):
-        return int(json.loads(path_of(next(runs.iterdir()), 1, FACTS).read_text())["pid"])
+        return None if folder is None else int(json.loads(path_of(folder, 1, FACTS).read_text())["pid"])
     return None
 
 
