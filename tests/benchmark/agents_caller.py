@@ -1,4 +1,6 @@
-"""A caller of an agent of `openai-agents`, at the address that is given: asks, is answered, interrupts, and asks again.
+"""A caller of an agent of `openai-agents`, at the URL that is given: asks, is answered, interrupts, and asks again.
+
+Prints the outcomes of these steps as JSON.
 
 Run by `frameworks.py` in the framework's own environment, which has nothing of ours.
 """
@@ -6,6 +8,7 @@ Run by `frameworks.py` in the framework's own environment, which has nothing of 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from typing import Any
 
@@ -45,7 +48,8 @@ async def talk(url: str) -> None:
     settings = {"model_name": "gpt-realtime", "turn_detection": VAD}
     runner = RealtimeRunner(agent, config={"model_settings": settings})
     interruptions, speaking = 0, False
-    async with await runner.run(model_config={"api_key": "any", "url": url}) as session:
+    at = {"api_key": "any", "url": f"{url.replace('http', 'ws', 1)}/realtime?model=gpt-realtime"}
+    async with await runner.run(model_config=at) as session:
         await speak(session, 400)
         await keep_silent(session, 400)
         async for event in session:
@@ -59,7 +63,8 @@ async def talk(url: str) -> None:
                 await keep_silent(session, 400)
             if event.type == "audio" and len(asked) == 2:
                 break
-    print(f"functions were called with {asked}, interruptions {interruptions}, and answered at last")
+    interrupted = "pass" if interruptions else "never told of one"
+    print(json.dumps({"VAD": "pass", "function call": "pass", "interruption": interrupted}))
 
 
 set_tracing_disabled(True)

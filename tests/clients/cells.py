@@ -17,6 +17,8 @@ STEPS = {
 """Each step, and what makes it a pass."""
 
 PASS, NOT_TRIED = "pass", "–"
+BENCHMARK = "benchmark"
+"""Where clients are tried that want other versions than ours: `tests/benchmark/frameworks.py`."""
 
 
 class ClientRow(NamedTuple):
@@ -31,10 +33,19 @@ class ClientRow(NamedTuple):
         return self.outcomes.get(step, PASS)
 
 
+def not_tried(*steps: str) -> dict[str, str]:
+    return dict.fromkeys(steps, NOT_TRIED)
+
+
 ROWS = (
     *(
         ClientRow("openai (Python)", dialect)
         for dialect in ("Azure GA", "Azure preview", "OpenAI GA", "OpenAI preview")
     ),
     ClientRow("azure-ai-voicelive", "Voice Live"),
+    ClientRow("openai (Node)", "Azure GA", BENCHMARK),
+    ClientRow("openai (Node)", "OpenAI GA", BENCHMARK),
+    ClientRow("openai-agents", "OpenAI GA", BENCHMARK, not_tried("manual audio", "cancel", "invalid event")),
+    ClientRow("LiveKit", "OpenAI GA", BENCHMARK, not_tried("invalid event")),
+    ClientRow("pipecat", "OpenAI GA", BENCHMARK, not_tried(*list(STEPS)[2:])),
 )

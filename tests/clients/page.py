@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.clients.cells import ROWS, STEPS
+from tests.clients.cells import BENCHMARK, ROWS, STEPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 FOLDER = Path(__file__).parent / "programs"
@@ -20,6 +20,10 @@ ADDRESS = "127.0.0.1:8765"
 PROGRAMS = {
     "openai (Python)": "test",
     "azure-ai-voicelive": "test",
+    "openai (Node)": BENCHMARK,
+    "openai-agents": BENCHMARK,
+    "LiveKit": BENCHMARK,
+    "pipecat": BENCHMARK,
 }
 """Clients of which there is a program, and where it is run."""
 

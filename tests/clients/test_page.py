@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.benchmark.frameworks import FRAMEWORKS
+from tests.clients.cells import BENCHMARK, ROWS
 from tests.clients.page import PAGE, SECTION, sections, written
 
 
@@ -10,3 +12,7 @@ def test_the_page_is_up_to_date() -> None:
 
     assert written(page) == page, "run `make schema`"
     assert all(SECTION.format(name, text) in page for name, text in sections().items())
+
+
+def test_what_the_page_says_that_the_benchmark_tries_is_tried_by_it() -> None:
+    assert {row.client for row in ROWS if row.where == BENCHMARK} == set(FRAMEWORKS)
