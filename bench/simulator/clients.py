@@ -27,6 +27,10 @@ CLIENTS = (
         'at = {{"api_key": "{key}", "url": "{ws}/v1/realtime?model=gpt-realtime"}}',
         "async with await RealtimeRunner(agent).run(model_config=at) as session:",
     )),
+    ClientLines("@openai/agents (Node)", (
+        'const url = "{ws}/v1/realtime?model=gpt-realtime";',
+        'await session.connect({{ apiKey: "{key}", url }});',
+    )),
     ClientLines("rtclient", (
         'url, key = "{http}", AzureKeyCredential("{key}")',
         'async with RTClient(url, key_credential=key, azure_deployment="gpt-realtime") as client:',

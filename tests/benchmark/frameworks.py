@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.simulator.clients import CLIENTS
 from bench.simulator.voice import load_replies
 from tests.clients.cells import NOT_TRIED, PASS, ROWS, STEPS, ClientRow
 from tests.clients.page import ADDRESS, source
@@ -23,6 +24,7 @@ from tests.simulator_process import GUARD_S, QUICK, Ready, running_simulator
 
 HERE = Path(__file__).parent
 PATHS = {"OpenAI GA": "/v1", "Azure GA": "/openai/v1"}
+SECURE = {client.name for client in CLIENTS if client.secure}
 PROGRAM_STEPS = ("connect", "text")
 """What the program of the page shows to pass."""
 
@@ -38,6 +40,7 @@ FRAMEWORKS = {
     "openai-agents": Framework(("openai-agents==0.24.0",), "agents_caller.py"),
     "LiveKit": Framework(("livekit-agents==1.8.9", "livekit-plugins-openai==1.8.9"), "livekit_caller.py"),
     "pipecat": Framework(("pipecat-ai[openai]==1.14.0",)),
+    "@openai/agents (Node)": Framework(("@openai/agents@0.20.0",)),
     "openai (Node)": Framework(("openai@7.57.0", "ws@8"), "node_caller.mjs"),
 }
 
@@ -62,7 +65,7 @@ def main() -> None:
                 run = in_node(home, framework) if node else in_python(home, framework)
                 for row in ROWS:
                     if row.client == client:
-                        unlike += told(row, outcomes(row, framework, run, home, secure if node else plain))
+                        unlike += told(row, outcomes(row, framework, run, home, secure if client in SECURE else plain))
     if unlike:
         sys.exit(f"{unlike} cells are not as docs/clients.md has them")
 
@@ -113,7 +116,7 @@ def in_python(home: Path, framework: Framework) -> list[str]:
 
 def in_node(home: Path, framework: Framework) -> list[str]:
     """Node, in a folder that has the package."""
-    home.mkdir()
+    home.mkdir(parents=True)
     subprocess.run(["npm", "install", "--silent", "--prefix", str(home), *framework.requirements], check=True)
     return ["node"]
 

@@ -46,6 +46,7 @@ ROWS = (
     ClientRow("openai (Node)", "Azure GA", BENCHMARK),
     ClientRow("openai (Node)", "OpenAI GA", BENCHMARK),
     ClientRow("openai-agents", "OpenAI GA", BENCHMARK, not_tried("manual audio", "cancel", "invalid event")),
+    ClientRow("@openai/agents (Node)", "OpenAI GA", BENCHMARK, not_tried(*list(STEPS)[2:])),
     ClientRow("LiveKit", "OpenAI GA", BENCHMARK, not_tried("invalid event")),
     ClientRow("pipecat", "OpenAI GA", BENCHMARK, not_tried(*list(STEPS)[2:])),
 )

@@ -22,6 +22,7 @@ PROGRAMS = {
     "azure-ai-voicelive": "test",
     "openai (Node)": BENCHMARK,
     "openai-agents": BENCHMARK,
+    "@openai/agents (Node)": BENCHMARK,
     "LiveKit": BENCHMARK,
     "pipecat": BENCHMARK,
 }
