@@ -47,12 +47,14 @@ async def talk(url: str) -> None:
     agent = RealtimeAgent(name="Parcels", instructions="Help the caller.", tools=[find_parcel])
     settings = {"model_name": "gpt-realtime", "turn_detection": VAD}
     runner = RealtimeRunner(agent, config={"model_settings": settings})
-    interruptions, speaking = 0, False
+    interruptions, cuts, speaking = 0, 0, False
     at = {"api_key": "any", "url": f"{url.replace('http', 'ws', 1)}/realtime?model=gpt-realtime"}
     async with await runner.run(model_config=at) as session:
         await speak(session, 400)
         await keep_silent(session, 400)
         async for event in session:
+            if event.type == "raw_model_event" and event.data.type == "raw_server_event":
+                cuts += event.data.data["type"] == "conversation.item.truncated"
             if event.type == "error":
                 sys.exit(f"error: {event.error}")
             if event.type == "audio" and len(asked) == 1 and not speaking:
@@ -63,7 +65,7 @@ async def talk(url: str) -> None:
                 await keep_silent(session, 400)
             if event.type == "audio" and len(asked) == 2:
                 break
-    interrupted = "pass" if interruptions else "never told of one"
+    interrupted = "pass" if interruptions and cuts else f"{interruptions} interruptions, {cuts} cuts"
     print(json.dumps({"VAD": "pass", "function call": "pass", "interruption": interrupted}))
 
 

@@ -34,6 +34,7 @@ class Talk:
         self.session = session
         self.replies: asyncio.Queue[Any] = asyncio.Queue()
         self.done: asyncio.Queue[Any] = asyncio.Queue()
+        self.cut = asyncio.Event()
         self.heard: list[str] = []
         session.on("generation_created", self.replies.put_nowait)
         for name in ("input_speech_started", "input_speech_stopped"):
@@ -43,6 +44,8 @@ class Talk:
     def _received(self, event: dict[str, Any]) -> None:
         if event["type"] == "response.done":
             self.done.put_nowait(event["response"])
+        elif event["type"] == "conversation.item.truncated":
+            self.cut.set()
 
     def play(self, audio: bytes) -> None:
         for begin in range(0, len(audio), CHUNK_BYTES):
@@ -97,6 +100,7 @@ async def interruption(talk: Talk) -> None:
         response = await talk.done.get()
         assert response["status_details"]["reason"] == "turn_detected", response
         talk.session.truncate(message_id=message.message_id, modalities=["audio"], audio_end_ms=60)
+        await talk.cut.wait()
         break
 
 
