@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.leading import closing
+from bench.load.leading import closing, looks
 from bench.load.planning import decision
 from tests import forked
 
@@ -162,6 +162,7 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     for module in (closing, decision):
         monkeypatch.setattr(module, "subprocess", subprocess)
+    monkeypatch.setattr(looks, "output_of", looks.output_of)
     exec(forked.HAND_ON, namespace := {"REPORTS": reports})
     asked: list[Any] = []
     status = namespace["Forking"]._status

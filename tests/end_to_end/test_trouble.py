@@ -221,12 +221,12 @@ runpy.run_module("locust", run_name="__main__")
 
 
 def run_until_full(folder: Path, simulator: Ready, bytes_a_file: int) -> subprocess.CompletedProcess[str]:
-    """A run on a disk that takes so much of each file."""
+    """A run on a disk that takes so much of each file, started and not forked: what closes it inherits the limit."""
     scenario = write_scenario(folder, turns=20)
     program = FULL.format(bytes=bytes_a_file)
     command = [sys.executable, "-c", program, "-f", str(scenario), "--headless", "--runs", str(folder / "runs")]
     load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
-    return forked.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
+    return subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(

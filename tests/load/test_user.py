@@ -248,7 +248,7 @@ def test_a_run_is_refused_in_one_line_by_however_many_users(ending: str, ends: i
 ends = []
 environment = SimpleNamespace(
     runner=SimpleNamespace(quit=lambda: ends.append(1)),
-    parsed_options=SimpleNamespace(headless=True, upload=None),
+    parsed_options=SimpleNamespace(headless=True, upload=None, live=False),
     process_exit_code=None,
 )
 with contextlib.redirect_stderr(io.StringIO()) as said:
