@@ -232,7 +232,7 @@ def run_until_full(folder: Path, simulator: Ready, bytes_a_file: int) -> subproc
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    ended = run_until_full(tmp_path, simulator, 60_000)
+    ended = run_until_full(tmp_path, simulator, 200_000)  # the heads of its files take some 40,000
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode == 2
