@@ -86,7 +86,8 @@ def test_a_call_that_the_service_holds_back_waits_in_its_response_time_alone(tmp
 def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Path, simulator: Ready) -> None:
     (tmp_path / "stages.yaml").write_text("start: 1\nstages:\n- {duration: 2s, target: 1}\n- {duration: 2s, target: 4}")
     stages = ("--stages", str(tmp_path / "stages.yaml"))
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *stages)
+    scenario = write_scenario(tmp_path, turns=500)  # so long that each session outlasts the second that counts it
+    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], *stages)
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode in ENDS_WELL, ended.stderr

@@ -20,6 +20,7 @@ MAY_KNOW = (
     "bench.protocol",
     "bench.simulator",  # is the service
     "bench.doctor",  # explains a service's own words
+    "bench.remedies",  # says what helps against them
 )
 MAY_CHOOSE = (
     *MAY_KNOW,

@@ -187,7 +187,7 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
     summary = rewrite(tmp_path, with_fillers)
     (notice,) = [notice for notice in summary.notices if "fillers" in notice]
 
-    assert notice.startswith("100 turns are of sessions with fillers on (interim_response): what is heard first")
+    assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")
     assert summary.differences == ()
     for text in (terminal(summary), markdown(summary), html(summary)):
         assert "with fillers on" in " ".join(text.split())
