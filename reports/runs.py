@@ -179,7 +179,7 @@ def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFra
         turns = read_turns(path, document)
         sessions = session_frame(_read(path, "sessions", of_sessions))
         seconds = second_frame(_read(path, "seconds"))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last where a name of a column is damaged
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
