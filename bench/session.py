@@ -159,20 +159,20 @@ class Session:
         self._hear_out()
         if settled:
             self._settle()
-            self._await_checks()
+            self._await(self._timeline.checks_until_ns)
         if self._ending() and not self._timeline.over:
             self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run ended"))
 
     def await_turn(self) -> None:
         """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
         self._finish_turn()
-        self._await_transcripts()
+        self._await(self._timeline.late_due_ns)
         self._hand_out()
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
         self._finish_turn()
-        self._await_transcripts()
+        self._await(self._timeline.late_due_ns)
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self._transport.now_ns()))
         self._hand_out()
@@ -227,14 +227,6 @@ class Session:
             until_ns = min(quiet_ns, longest_ns)
             if self._transport.heard_ns >= until_ns:
                 self._timeline.tell(inputs.GaveUp())
-                return
-            self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
-
-    def _await_checks(self) -> None:
-        """Wait until it is known what the service keeps of an interrupted reply, which may be much to show."""
-        while not self._timeline.over and not self._ending():
-            until_ns = self._timeline.checks_until_ns(self._transport.now_ns())
-            if until_ns is None:
                 return
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
@@ -399,12 +391,13 @@ class Session:
         if self._timeline.wants_to_go_on:
             self._send(OutgoingMessage(*self._script.dialect.request(*self._functions.next_request())))
 
-    def _await_transcripts(self) -> None:
+    def _await(self, due_ns: Callable[[int], int | None]) -> None:
+        """Listen until the timeline has what it waits for. `due_ns`: until when it waits at most; None where it has."""
         while not self._timeline.over and not self._ending():
-            due_ns = self._timeline.late_due_ns(self._transport.now_ns())
-            if due_ns is None:
+            until_ns = due_ns(self._transport.now_ns())
+            if until_ns is None:
                 return
-            self._listen(min(due_ns, self._transport.now_ns() + SLICE_NS))
+            self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
     # In and out.
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+import pytest
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
@@ -15,6 +20,9 @@ from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import spool_of
 from bench.session import Session
 from bench.target.dial import Dialer
+from bench.transport import websocket
+
+GUARD_S = 60  # against a hang; nothing is measured by it
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
@@ -46,6 +54,21 @@ class Recorded:
     def turn_ended(self, turn: TurnObservation) -> None:
         self._record.turn_ended(turn)
         self.turns.append(turn)
+
+
+def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hang is ended from without the event loop; what a session waits for at its end is short."""
+    monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
+    monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
+
+    def hangs(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"nothing has ended this for {GUARD_S} s")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(GUARD_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:

@@ -90,6 +90,15 @@ def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[R
         yield ready
 
 
+@contextmanager
+def patient_simulator(folder: Path, *arguments: str) -> Iterator[Ready]:
+    """The quick one, but that a reply is generated as slowly as it is spoken: it can be interrupted."""
+    profile = folder / "patient.yaml"
+    profile.write_text(QUICK.replace("speed: 100", "speed: 1"))
+    with running_simulator("--profile", str(profile), *arguments) as ready:
+        yield ready
+
+
 def _ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> Ready:
     deadline = time.monotonic() + GUARD_S
     while not ready_file.exists():

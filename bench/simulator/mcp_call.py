@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from bench.simulator.conversation_item import ConversationItem, TokenCounts
+from bench.simulator.function_call import WrittenCallItem
 from bench.simulator.mcp import call_body
 from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.output_item import OutputItem, ResponseWriter
@@ -15,18 +16,12 @@ FAMILY = "response.mcp_call_arguments"
 Run = Callable[[ConversationItem, int, int], None]  # given the item, its place in the output, and when
 
 
-class McpCallItem(OutputItem):
-    """Makes a call: its arguments are written token by token; then it is run, and ends behind the response."""
+class McpCallItem(WrittenCallItem):
+    """Makes a call of a server's tool: once its arguments are written it is run, and ends behind the response."""
 
     def __init__(self, item_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter, run: Run) -> None:
-        super().__init__(item_id, output_index, planned.schedule, writer)
-        self._call, self._run = planned.call, run
-        self._written: list[str] = []
-
-    @property
-    def tokens(self) -> TokenCounts:
-        """The arguments that were written so far cost these."""
-        return TokenCounts(len(self._written))
+        super().__init__(item_id, output_index, planned, writer)
+        self._run = run
 
     def closing(self, status: str) -> Iterator[Render]:
         if self.item is None or self.closed:
@@ -40,26 +35,13 @@ class McpCallItem(OutputItem):
         body = call_body(self.id, self._call.name, str(self._call.server), "")
         return ConversationItem(self.id, body, response_id=self._writer.response_id)
 
-    def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, _, _ in self.schedule.deltas:
-            yield due_ns, self._token
-
-    def _content_closing(self) -> Iterator[Render]:
-        yield self._arguments_done
-
-    # Renderers
-
-    def _token(self, due_ns: int) -> Outgoing:
-        token, padding = self._call.tokens[len(self._written)], self._writer.obfuscation()
-        self._written.append(token)
+    def _delta(self, due_ns: int, token: str) -> Outgoing:
+        padding = self._writer.obfuscation()
         fields = {"delta": token} | ({"obfuscation": padding} if padding else {})
         return self._event(due_ns, f"{FAMILY}.delta", self._place | fields)
 
-    def _arguments_done(self, due_ns: int) -> Outgoing:
-        assert self.item is not None
-        self.item.body["arguments"] = "".join(self._written)
-        self.item.tokens = self.tokens
-        return self._event(due_ns, f"{FAMILY}.done", self._place | {"arguments": self.item.body["arguments"]})
+    def _done(self, due_ns: int, arguments: str) -> Outgoing:
+        return self._event(due_ns, f"{FAMILY}.done", self._place | {"arguments": arguments})
 
     def _called(self, due_ns: int) -> None:
         assert self.item is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import CheckTable
 from bench.simulator.wire import Json
 
@@ -90,6 +91,29 @@ class SessionForm:
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
     """The model that writes down what the caller says."""
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
+
+
+def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
+    """A session as a service opens it whose settings lie side by side, as in preview."""
+    return {
+        "id": session_id,
+        "object": "realtime.session",
+        SIMULATOR_MARK: True,
+        "model": model,
+        "expires_at": expires_at_s,
+        "modalities": ["audio", "text"],
+        "instructions": INSTRUCTIONS,
+        "voice": "alloy",
+        "input_audio_format": "pcm16",
+        "output_audio_format": "pcm16",
+        "input_audio_transcription": None,
+        "input_audio_noise_reduction": None,
+        "turn_detection": detection,
+        "tools": [],
+        "tool_choice": "auto",
+        "temperature": 0.8,
+        "max_response_output_tokens": "inf",
+    }
 
 
 def flat_output(session: Json, response: Json) -> OutputSettings:

@@ -19,6 +19,7 @@ from bench.simulator.session_form import (
     OutputSettings,
     SessionForm,
     flat_output,
+    flat_session,
     transcriber_of,
 )
 from bench.simulator.settings import turn_detection
@@ -40,25 +41,7 @@ def _preview_detection() -> Any:
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return {
-        "id": session_id,
-        "object": "realtime.session",
-        SIMULATOR_MARK: True,
-        "model": model,
-        "expires_at": expires_at_s,
-        "modalities": ["audio", "text"],
-        "instructions": INSTRUCTIONS,
-        "voice": "alloy",
-        "input_audio_format": "pcm16",
-        "output_audio_format": "pcm16",
-        "input_audio_transcription": None,
-        "input_audio_noise_reduction": None,
-        "turn_detection": _preview_detection(),
-        "tools": [],
-        "tool_choice": "auto",
-        "temperature": 0.8,
-        "max_response_output_tokens": "inf",
-    }
+    return flat_session(session_id, model, expires_at_s, _preview_detection())
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:

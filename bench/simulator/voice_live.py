@@ -13,7 +13,6 @@ from typing import Any
 from bench.protocol.audio import AudioFormat, pcm16
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA_FORMATS
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,
     CheckTable,
@@ -35,12 +34,12 @@ from bench.simulator.checks import (
     whole,
 )
 from bench.simulator.session_form import (
-    INSTRUCTIONS,
     Detection,
     InputSettings,
     OutputSettings,
     SessionForm,
     flat_output,
+    flat_session,
     transcriber_of,
 )
 from bench.simulator.settings import GA_VOICE, LOGPROBS, PREVIEW_CAP
@@ -205,26 +204,10 @@ UNSUPPORTED = ("animation", "avatar", "output_audio_timestamp_types")
 
 def opened(session_id: str, model: str, expires_at_s: int) -> Json:
     """The session as the service opens it."""
-    return {
-        "id": session_id,
-        "object": "realtime.session",
-        SIMULATOR_MARK: True,
-        "model": model,
-        "expires_at": expires_at_s,
-        "modalities": ["audio", "text"],
-        "instructions": INSTRUCTIONS,
-        "voice": "alloy",
-        "input_audio_format": "pcm16",
+    detection = {"type": "server_vad", **DETECTORS["server_vad"]}
+    return flat_session(session_id, model, expires_at_s, detection) | {
         "input_audio_sampling_rate": 24_000,
-        "output_audio_format": "pcm16",
-        "turn_detection": {"type": "server_vad", **DETECTORS["server_vad"]},
-        "input_audio_noise_reduction": None,
         "input_audio_echo_cancellation": None,
-        "input_audio_transcription": None,
-        "tools": [],
-        "tool_choice": "auto",
-        "temperature": 0.8,
-        "max_response_output_tokens": "inf",
         "interim_response": None,
     }
 

@@ -8,10 +8,8 @@ short and all others are long; nothing else here is measured by the clock.
 from __future__ import annotations
 
 import resource
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import gevent
 import pytest
@@ -23,14 +21,13 @@ from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport import tcp, websocket
+from bench.transport import tcp
 from reports.summary.outcomes import meaning
 from tests.attack.evil_server import BEHAVIOURS, evil_server
 from tests.helpers import build_script, resolve_target, say
-from tests.played_session import played, rows
+from tests.played_session import hang_guard, played, rows
 from tests.simulator_process import Ready, quick_simulator
 
-GUARD_S = 60  # against a hang; nothing is measured by it
 SHORT_S = 0.4
 MEMORY_KB = 256 * 1024
 
@@ -49,18 +46,7 @@ def evil_port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hang is ended from without the event loop; what a session waits for at its end is short."""
-    monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
-    monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
-
-    def hangs(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"nothing has ended this for {GUARD_S} s")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(GUARD_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    yield from hang_guard(monkeypatch)
 
 
 def limits_for(outcome: str) -> Limits:

@@ -20,7 +20,7 @@ from bench.simulator.clients import CLIENTS
 from bench.simulator.voice import load_replies
 from tests.clients.cells import NOT_TRIED, PASS, ROWS, STEPS, ClientRow
 from tests.clients.page import ADDRESS, source
-from tests.simulator_process import GUARD_S, QUICK, Ready, running_simulator
+from tests.simulator_process import GUARD_S, Ready, patient_simulator
 
 HERE = Path(__file__).parent
 PATHS = {"OpenAI GA": "/v1", "Azure GA": "/openai/v1"}
@@ -50,11 +50,9 @@ def main() -> None:
     unlike = 0
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        profile, ca = scratch / "patient.yaml", scratch / "ca.pem"
-        profile.write_text(QUICK.replace("speed: 100", "speed: 1"))  # so that a reply can be interrupted
         with (
-            running_simulator("--profile", str(profile)) as plain,
-            running_simulator("--profile", str(profile), "--tls", "--ca-out", str(ca)) as secure,
+            patient_simulator(scratch) as plain,
+            patient_simulator(scratch, "--tls", "--ca-out", str(scratch / "ca.pem")) as secure,
         ):
             for client, framework in FRAMEWORKS.items():
                 node = "Node" in client

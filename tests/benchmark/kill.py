@@ -112,14 +112,18 @@ def _pid(victim: str, process: subprocess.Popen[str], runs: Path, simulator: Rea
         return simulator.pid
     if victim != "a worker":
         return process.pid
-    folder = next(iter(runs.iterdir()), None) if runs.exists() else None
+    folder = _run_folder(runs)
     with contextlib.suppress(OSError, ValueError):
         return None if folder is None else int(json.loads(path_of(folder, 1, FACTS).read_text())["pid"])
     return None
 
 
+def _run_folder(runs: Path) -> Path | None:
+    return next(iter(runs.iterdir()), None) if runs.exists() else None
+
+
 def _stage(runs: Path) -> str:
-    folder = next(iter(runs.iterdir()), None) if runs.exists() else None
+    folder = _run_folder(runs)
     if folder is None:
         return "before its folder"
     with contextlib.suppress(BenchError, OSError, ValueError):
@@ -138,7 +142,7 @@ def _wait_for_group(group: int) -> None:
 
 
 def _left(victim: str, when: str, killed_ns: int, runs: Path, log: Path) -> Killed:
-    folder = next(iter(runs.iterdir()), None) if runs.exists() else None
+    folder = _run_folder(runs)
     due = set(_ended(log, killed_ns - FLUSHED_NS))
     if folder is None:
         return Killed(victim, when, due=len(due), lost=len(due))

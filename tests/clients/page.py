@@ -6,14 +6,13 @@ Outcomes are the parameters of `test_cells.py` and of the benchmark; programs ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.clients.cells import BENCHMARK, ROWS, STEPS
+from tests.made_page import made_anew, table
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 FOLDER = Path(__file__).parent / "programs"
-SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 ADDRESS = "127.0.0.1:8765"
 """Where programs look for the simulator; whoever runs them in a test puts its own port there."""
 
@@ -42,22 +41,15 @@ def sections() -> dict[str, str]:
 
 def written(page: str) -> str:
     """The page with these parts made anew."""
-    for name, text in sections().items():
-        page = re.sub(SECTION.format(name, "(?s:.*?)"), lambda _, n=name, t=text: SECTION.format(n, t), page)
-    return page
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"
+    return made_anew(page, sections())
 
 
 def _steps() -> str:
-    return _table(("step", "what makes it a pass"), ((name, note) for name, note in STEPS.items()))
+    return table(("step", "what makes it a pass"), ((name, note) for name, note in STEPS.items()))
 
 
 def _matrix() -> str:
-    return _table(
+    return table(
         ("client", "dialect", *STEPS, "tried by"),
         ((row.client, row.dialect, *(row.outcome(step) for step in STEPS), row.where) for row in ROWS),
     )

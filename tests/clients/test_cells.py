@@ -20,7 +20,7 @@ from bench.simulator.voice import load_replies
 from tests.clients.cells import PASS, ROWS, STEPS, ClientRow
 from tests.clients.page import ADDRESS, PROGRAMS, source
 from tests.clients.steps import GA, PLAYED, PREVIEW, Spelling, Talk
-from tests.simulator_process import GUARD_S, QUICK, Ready, quick_simulator, running_simulator
+from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 
 PATIENT = ("interruption", "cancel")
 """Steps that need a reply which is generated as slowly as it is spoken."""
@@ -36,9 +36,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    profile = tmp_path_factory.mktemp("patient") / "patient.yaml"
-    profile.write_text(QUICK.replace("speed: 100", "speed: 1"))
-    with running_simulator("--profile", str(profile), "--key", KEY, "--strict") as ready:
+    with patient_simulator(tmp_path_factory.mktemp("patient"), "--key", KEY, "--strict") as ready:
         yield ready
 
 

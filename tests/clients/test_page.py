@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.benchmark.frameworks import FRAMEWORKS
 from tests.clients.cells import BENCHMARK, ROWS
-from tests.clients.page import PAGE, SECTION, sections, written
+from tests.clients.page import PAGE, sections, written
+from tests.made_page import SECTION
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -14,8 +14,9 @@ import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from bench.protocol.openai import FORMATS
+from tests.end_to_end.sdk_events import until
 from tests.simulator.builders import function, sound
-from tests.simulator_process import GUARD_S, QUICK, Ready, quick_simulator, running_simulator
+from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 
 KEY = "an-sdk-test-key"
 PREVIEW_MODEL, GA_MODEL = "gpt-4o-realtime-preview", "gpt-realtime"
@@ -64,11 +65,8 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 
 
 @pytest.fixture(scope="module")
-def patient_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    """The same, but that a reply is generated as slowly as it is spoken: it can be interrupted."""
-    profile = tmp_path_factory.mktemp("patient") / "patient.yaml"
-    profile.write_text(QUICK.replace("speed: 100", "speed: 1"))
-    with running_simulator("--profile", str(profile), "--key", KEY, "--strict") as ready:
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with patient_simulator(tmp_path_factory.mktemp("patient"), "--key", KEY, "--strict") as ready:
         yield ready
 
 
@@ -93,18 +91,6 @@ def converse(
             return await talk(connection)
 
     return asyncio.run(asyncio.wait_for(run(), GUARD_S))
-
-
-async def until(connection: Any, last: str) -> list[Any]:
-    """The events up to and with the first of type `last`; an error event fails the test."""
-    events = []
-    async for event in connection:
-        assert event.type != "error", event
-        events.append(event)
-        if event.type == last:
-            break
-    assert events[-1].type == last
-    return events
 
 
 async def text_turn(connection: Any, session: dict[str, Any], response: dict[str, Any]) -> list[Any]:
@@ -250,11 +236,9 @@ async def interrupted_call(connection: Any, session: dict[str, Any], audio: str)
      *((build, GA_CALLER, "response.output_audio") for build in GA)],
 )  # fmt: skip
 def test_the_sdk_holds_a_conversation_with_a_function_call_and_an_interruption(
-    patient_simulator: Ready, build: Any, session: dict[str, Any], audio: str
+    patient: Ready, build: Any, session: dict[str, Any], audio: str
 ) -> None:
-    asked, interrupted, cut, again = converse(
-        build, patient_simulator.port, lambda c: interrupted_call(c, session, audio)
-    )
+    asked, interrupted, cut, again = converse(build, patient.port, lambda c: interrupted_call(c, session, audio))
 
     for event in (asked, again):
         (call,) = event.response.output

@@ -29,6 +29,7 @@ from azure.core.credentials import AzureKeyCredential
 
 from bench.protocol.openai import FORMATS
 from tests import forked
+from tests.end_to_end.sdk_events import until
 from tests.simulator.builders import sound
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 
@@ -52,18 +53,6 @@ def converse(simulator: Ready, talk: Talk, key: str = KEY) -> list[ServerEvent]:
             return await talk(connection)
 
     return asyncio.run(asyncio.wait_for(run(), GUARD_S))
-
-
-async def until(connection: VoiceLiveConnection, last: str) -> list[ServerEvent]:
-    """The events up to and with the first of type `last`; an error event fails the test."""
-    events = []
-    async for event in connection:
-        assert event.type != "error", event
-        events.append(event)
-        if event.type == last:
-            break
-    assert events[-1].type == last
-    return events
 
 
 async def typed(connection: VoiceLiveConnection) -> list[ServerEvent]:

@@ -5,8 +5,7 @@ Kinds, places and keys are the simulator's own; outcomes are the parameters of `
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from bench.shapes import Choice, Field
 from bench.simulator.faults import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
 from bench.simulator.refusals import AZURE, OPENAI
 from tests.faults.cells import CASES, FaultCase
+from tests.made_page import made_anew, table
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
-SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 
 
 def tables() -> dict[str, str]:
@@ -28,18 +27,11 @@ def tables() -> dict[str, str]:
 
 def written(page: str) -> str:
     """The page with its tables made anew."""
-    for name, table in tables().items():
-        page = re.sub(SECTION.format(name, "(?s:.*?)"), lambda _, n=name, t=table: SECTION.format(n, t), page)
-    return page
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"
+    return made_anew(page, tables())
 
 
 def _kinds() -> str:
-    return _table(
+    return table(
         ("kind", "what happens", "where", "its keys"),
         ((names, kind.note, _where(kind), "; ".join(map(_key, kind.keys.items()))) for names, kind in _named_kinds()),
     )
@@ -80,15 +72,15 @@ def _key(entry: tuple[str, Field[Any]]) -> str:
 
 
 def _places() -> str:
-    return _table(("place", "what stands there"), ((f"`{place.name}`", place.note) for place in PLACES))
+    return table(("place", "what stands there"), ((f"`{place.name}`", place.note) for place in PLACES))
 
 
 def _when() -> str:
-    return _table(("key", "what it says"), ((f"`{key}`", field.note) for key, field in WHEN.items()))
+    return table(("key", "what it says"), ((f"`{key}`", field.note) for key, field in WHEN.items()))
 
 
 def _outcomes() -> str:
-    return _table(
+    return table(
         ("fault", "where", "outcome"),
         (
             (_fault(case, place == 0), _gathered(places.split()), _outcome(case, outcome, place == 0))

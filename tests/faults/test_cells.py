@@ -7,10 +7,8 @@ by the clock.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 import gevent
@@ -32,16 +30,14 @@ from bench.simulator.faults import EVERYWHERE, KINDS, OF_RESPONSES, read_line
 from bench.simulator.truth import read_truth
 from bench.target.dial import Dialer
 from bench.target.tokens import Keyring
-from bench.transport import websocket
 from bench.transport.base import Phases
 from bench.transport.websocket import WebSocket
 from reports.summary.outcomes import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import PLAIN, build_script, resolve_target, say
-from tests.played_session import played, rows
+from tests.played_session import hang_guard, played, rows
 from tests.simulator_process import Ready, quick_simulator
 
-GUARD_S = 60  # against a hang; nothing is measured by it
 SHORT_S = 0.4
 CELLS = list(cells())
 WAYS = [(place, tls) for place in EVERYWHERE for tls in (False, True) if tls or place != "tls"]
@@ -117,18 +113,7 @@ def all_played(ready: Ready, tries: list[Attempt], folder: Path) -> list[Observe
 
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hang is ended from without the event loop; what a session waits for at its end is short."""
-    monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
-    monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
-
-    def hangs(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"nothing has ended this for {GUARD_S} s")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(GUARD_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    yield from hang_guard(monkeypatch)
 
 
 @pytest.mark.parametrize(("place", "tls"), WAYS, ids=lambda way: {True: "tls", False: "plain"}.get(way, way))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.faults.page import PAGE, SECTION, tables, written
+from tests.faults.page import PAGE, tables, written
+from tests.made_page import SECTION
 
 
 def test_the_tables_of_the_page_are_up_to_date() -> None:
