@@ -296,7 +296,7 @@ class Session:
         self.await_quiet(settled=True)
         if self._timeline.over:
             return
-        reply_format = self._script.settings.output_format
+        reply_format = self._script.output_format.name
         self._timeline.tell(inputs.SilenceBroken(reply_format, self._script.jitter_buffer_ns))
         self._murmur(sound)
         self._idle(self._transport.now_ns() + WATCH_NS)
@@ -340,8 +340,8 @@ class Session:
             service_responds=turn.vad and turn.request is None,
             tail_ns=turn.tail_ns,
             audio=turn.audio,
-            speech_format=self._script.settings.input_format,
-            reply_format=self._script.settings.output_format,
+            speech_format=self._script.input_format.name,
+            reply_format=self._script.output_format.name,
             jitter_buffer_ns=self._script.jitter_buffer_ns,
             out_of_band=turn.out_of_band,
             functions=bool(self._script.settings.tools),

@@ -18,7 +18,7 @@ from bench.errors import ScriptError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.frames import Repertoire
 from bench.plan.turns import Script, Step
-from bench.protocol.audio import AudioFormat, AudioFormatName, pcm16
+from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, SettingsRefusal
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
@@ -59,7 +59,7 @@ class Walkie:
         "scratch": Act.CLEAR,
         "come in": Act.REQUEST,
     }
-    input_formats: ClassVar[Mapping[AudioFormatName, AudioFormat]] = {"pcm16": pcm16(RATE_HZ)}
+    input_formats: ClassVar[Mapping[AudioFormatName, AudioFormat]] = by_name(PCM16_16K)
     output_formats = input_formats
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:

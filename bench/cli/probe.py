@@ -69,7 +69,7 @@ def probe(
     reply, replayed = _probe(target, script, log, keep_audio=keep_audio)
     show(replayed, target=target)
     if save is not None:
-        _save(save, reply, replayed, script.dialect.output_formats[script.settings.output_format])
+        _save(save, reply, replayed, script.output_format)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 

@@ -39,7 +39,7 @@ from bench.plan.turns import (
     WavTurn,
     images_of,
 )
-from bench.protocol.audio import AudioFormat
+from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.messages import FunctionOutput, Message
@@ -215,6 +215,16 @@ class PreparedScript:
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
         return tuple(step for step in self.steps if step.plays_turn)
+
+    @property
+    def input_format(self) -> AudioFormat:
+        """What the caller's audio is sent as."""
+        return chosen(self.dialect.input_formats, self.settings.input_format)
+
+    @property
+    def output_format(self) -> AudioFormat:
+        """What replies come as."""
+        return chosen(self.dialect.output_formats, self.settings.output_format)
 
     @property
     def service_responds(self) -> bool:
@@ -454,7 +464,7 @@ class Repertoire:
 
     @property
     def _format(self) -> AudioFormat:
-        return self.dialect.input_formats[self.script.session.input_format]
+        return chosen(self.dialect.input_formats, self.script.session.input_format)
 
 
 def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:

@@ -20,7 +20,7 @@ def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int
     """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
     if isinstance(payload, CutPayload):
         return payload.audible
-    if first_audible_pcm is None or audio.name != "pcm16":
+    if first_audible_pcm is None or not audio.is_pcm:
         return decoded_audible(payload, audio)
     return first_audible_pcm(payload)
 

@@ -5,7 +5,7 @@ Which formats a service takes, and at which rate, its dialect says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench.units import NS_PER_S
 
-AudioFormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
+"""What users call a format, and files. `pcm16` is 24 kHz; at other rates of PCM the rate stands behind the @."""
 Samples = NDArray[np.int16]
 
 
@@ -27,6 +28,11 @@ class AudioFormat:
     sample_bytes: int
     encode: Callable[[Samples], bytes]
     decode: Callable[[bytes], Samples]
+
+    @property
+    def is_pcm(self) -> bool:
+        """Whether its bytes are samples as they are."""
+        return self.decode is _pcm_samples
 
     @property
     def bytes_per_s(self) -> int:
@@ -82,11 +88,25 @@ def _decoder(table: Samples) -> Callable[[bytes], Samples]:
     return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
 
 
-def pcm16(rate_hz: int) -> AudioFormat:
-    """Samples as they are, little-endian, at a service's rate."""
-    return AudioFormat("pcm16", rate_hz, 2, _pcm_bytes, _pcm_samples)
+def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
+    """Samples as they are, little-endian."""
+    return AudioFormat(name, rate_hz, 2, _pcm_bytes, _pcm_samples)
 
 
+def by_name(*formats: AudioFormat) -> Mapping[AudioFormatName, AudioFormat]:
+    """The formats in their order, of which the first is a service's own, by their names."""
+    return {format.name: format for format in formats}
+
+
+def chosen(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
+    """The format of this name; without a name the service's own, which is the first."""
+    return next(iter(formats.values())) if name is None else formats[name]
+
+
+PCM16 = _pcm("pcm16", 24_000)
+PCM16_8K = _pcm("pcm16@8000", 8_000)
+PCM16_16K = _pcm("pcm16@16000", 16_000)
+PCM16_48K = _pcm("pcm16@48000", 48_000)
 G711_RATE_HZ = 8_000
 G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, ulaw, _decoder(_ulaw_table()))
 G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, alaw, _decoder(_alaw_table()))

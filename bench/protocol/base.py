@@ -88,11 +88,11 @@ class Dialect(Protocol):
 
     @property
     def input_formats(self) -> Mapping[AudioFormatName, AudioFormat]:
-        """The formats of the caller's audio, with their rates."""
+        """The formats of the caller's audio, with their rates; the first is the service's own."""
 
     @property
     def output_formats(self) -> Mapping[AudioFormatName, AudioFormat]:
-        """The formats of the service's audio, with their rates."""
+        """The formats of the service's audio, with their rates; the first is the service's own."""
 
     @property
     def acts(self) -> Mapping[str, Act]:

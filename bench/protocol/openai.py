@@ -16,7 +16,18 @@ from typing import Annotated, Any
 import msgspec
 
 from bench.plain import word
-from bench.protocol.audio import G711_ALAW, G711_ULAW, pcm16
+from bench.protocol.audio import (
+    G711_ALAW,
+    G711_ULAW,
+    PCM16,
+    PCM16_8K,
+    PCM16_16K,
+    PCM16_48K,
+    AudioFormat,
+    AudioFormatName,
+    by_name,
+    chosen,
+)
 from bench.protocol.base import Act, Awaited, ClientMessage, SettingsRefusal
 from bench.protocol.events import (
     DELTAS,
@@ -38,7 +49,10 @@ from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection, without_none
 from bench.protocol.tokens import UnreadableError, tokens_in
 
-FORMATS = {format.name: format for format in (pcm16(24_000), G711_ULAW, G711_ALAW)}
+FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
+"""What OpenAI takes and gives."""
+RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
+"""What can be said where a format has its rate beside it: OpenAI's own formats, and those of servers like it."""
 NAMES = {
     Act.SET_UP: "session.update",
     Act.ITEM: "conversation.item.create",
@@ -226,7 +240,8 @@ class OpenAI(ABC):
     what a client's messages are called.
     """
 
-    input_formats = output_formats = FORMATS
+    input_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
+    output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
 
     def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
         self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}
@@ -236,6 +251,11 @@ class OpenAI(ABC):
         self._foreign = frozenset(name for name, kind in others.items() if kind in DELTAS)
 
     # What differs.
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What users call it."""
 
     @property
     @abstractmethod
@@ -267,8 +287,27 @@ class OpenAI(ABC):
     # What a session says.
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
-        """Settings that only the other dialect has, and further ones that would undo what this tool goes by."""
-        return self.lacks(settings) or self._undone(settings)
+        """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
+        return self._unknown_format(settings) or self.lacks(settings) or self._undone(settings)
+
+    def _unknown_format(self, settings: SessionSettings) -> SettingsRefusal | None:
+        for setting, name, formats in (
+            ("input_format", settings.input_format, self.input_formats),
+            ("output_format", settings.output_format, self.output_formats),
+        ):
+            if name is not None and name not in formats:
+                return SettingsRefusal(
+                    (setting,), f"{setting} must be one of {', '.join(formats)} in the {self.name} dialect, not {name}"
+                )
+        return None
+
+    def hears(self, settings: SessionSettings) -> AudioFormat:
+        """The format of the caller's audio."""
+        return chosen(self.input_formats, settings.input_format)
+
+    def speaks(self, settings: SessionSettings) -> AudioFormat:
+        """The format of the service's audio."""
+        return chosen(self.output_formats, settings.output_format)
 
     def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:
         conflicting = conflict(self.session(settings), settings.extra, self.kept)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.protocol.audio import AudioFormatName
+from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
-from bench.protocol.openai import FORMATS, GA_PARTS, PREVIEW_PARTS, OpenAI, detection, tools
+from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, RATED_FORMATS, OpenAI, detection, tools
 from bench.protocol.settings import Output, SessionSettings, without_none
 
-GA_FORMATS: dict[AudioFormatName, dict[str, Any]] = {
-    "pcm16": {"type": "audio/pcm", "rate": FORMATS["pcm16"].rate_hz},
-    "g711_ulaw": {"type": "audio/pcmu"},
-    "g711_alaw": {"type": "audio/pcma"},
-}
-"""How GA says a format."""
+G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+
+
+def ga_format(format: AudioFormat) -> dict[str, Any]:
+    """How GA says a format."""
+    if format.is_pcm:
+        return {"type": "audio/pcm", "rate": format.rate_hz}
+    return {"type": G711_TYPES[format.name]}
 
 
 KEPT: Mapping[Keys, str] = {
@@ -36,6 +38,7 @@ KEPT: Mapping[Keys, str] = {
 class Ga(OpenAI):
     """Of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
 
+    input_formats = output_formats = RATED_FORMATS
     kept = KEPT
     name = "ga"
     reply_part = "output_text"
@@ -50,10 +53,10 @@ class Ga(OpenAI):
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription
         heard = {
-            "format": GA_FORMATS[settings.input_format],
+            "format": ga_format(self.hears(settings)),
             "turn_detection": detection(settings.turn_detection),
         } | ({"transcription": {"model": transcription}} if transcription else {})
-        spoken = without_none({"format": GA_FORMATS[settings.output_format], "voice": settings.voice})
+        spoken = without_none({"format": ga_format(self.speaks(settings)), "voice": settings.voice})
         return without_none(
             {
                 "type": "realtime",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.protocol.audio import PCM16
 from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
-from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, OpenAI, detection, tools
+from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, RATED_FORMATS, OpenAI, detection, tools
 from bench.protocol.settings import Output, SessionSettings, without_none
 
 KEPT: Mapping[Keys, str] = {
@@ -32,6 +33,7 @@ REMEDY = "remove it, or use --dialect ga"
 class Preview(OpenAI):
     """Of the api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
+    input_formats = RATED_FORMATS
     kept = KEPT
     name = "preview"
     reply_part = "text"
@@ -51,14 +53,22 @@ class Preview(OpenAI):
                 **self.output(settings.output),
                 "instructions": settings.instructions,
                 "voice": settings.voice,
-                "input_audio_format": settings.input_format,
-                "output_audio_format": settings.output_format,
+                **self.formats(settings),
                 "input_audio_transcription": {"model": transcription} if transcription else None,
                 "temperature": settings.temperature,
                 "max_response_output_tokens": settings.max_output_tokens,
                 **tools(settings),
             }
         ) | {"turn_detection": detection(settings.turn_detection)}
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        """How a session says its formats. A rate is said where it is another than OpenAI's: that service has no key."""
+        heard, spoken = self.hears(settings), self.speaks(settings)
+        rate_hz = heard.rate_hz if heard.is_pcm and heard is not PCM16 else None
+        name = "pcm16" if heard.is_pcm else heard.name
+        return {"input_audio_format": name, "output_audio_format": spoken.name} | without_none(
+            {"input_audio_sampling_rate": rate_hz}
+        )
 
     def output(self, output: Output) -> dict[str, Any]:
         """Preview cannot speak without text beside it: the choice is text alone, or both."""

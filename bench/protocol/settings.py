@@ -68,8 +68,9 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Preview only; GA has no such setting."""
     turn_detection: TurnDetection | None = None
     """None switches it off: turns are committed by the client."""
-    input_format: AudioFormatName = "pcm16"
-    output_format: AudioFormatName = "pcm16"
+    input_format: AudioFormatName | None = None
+    """None: the service's own."""
+    output_format: AudioFormatName | None = None
     reasoning: dict[str, Any] | None = None
     """GA only: the effort of a model that reasons, in the words of the dialect."""
     truncation: str | dict[str, Any] | None = None

@@ -24,7 +24,7 @@ from bench.observe import inputs
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.protocol.audible import audible_sample
-from bench.protocol.audio import AudioFormat
+from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
@@ -41,7 +41,6 @@ NO_MESSAGE = b""
 
 def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]:
     """What the first line of a session's log says of it."""
-    settings = script.settings
     return {
         "run_id": run_id,
         "session_id": labels.session_id,
@@ -50,8 +49,8 @@ def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]
         "script": script.name,
         "variables_row": script.variables_row,
         "dialect": script.dialect.name,
-        "input_format": settings.input_format,
-        "output_format": settings.output_format,
+        "input_format": script.input_format.name,
+        "output_format": script.output_format.name,
     }
 
 
@@ -168,7 +167,7 @@ class LoggedTimeline(Timeline):
             called_ns=called_ns,
             renewable=renewable,
         )
-        self._log, self._format = log, dialect.output_formats["pcm16"]
+        self._log, self._format = log, chosen(dialect.output_formats, None)
         made_with = (start_ns, wanted, limits, service_responds, intended_ns, called_ns, renewable)
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, *made_with))
         log.flush()  # so that it tells a log, whenever the process is killed

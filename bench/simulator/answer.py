@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.openai import RATED_FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.simulator.history import Context
 from bench.simulator.message import MessageItem
 from bench.simulator.outbox import OutboxStep
@@ -134,7 +135,7 @@ class Response:
         return sum(each.text for each in tokens), sum(each.audio for each in tokens)
 
     def _ga_settings(self) -> Json:
-        spoken = {"format": GA_FORMATS[self.output.format], "voice": self.output.voice}
+        spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
         return {
             "output_modalities": ["audio"] if self.output.audio else ["text"],
             "audio": {"output": spoken},

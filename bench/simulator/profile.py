@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from bench.errors import UsageError
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import RATED_FORMATS
 from bench.shapes import (
     Choice,
     Field,
@@ -210,6 +212,7 @@ class Profile:
     vad: SpeechDetection = SpeechDetection()
     truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords = KnownWords()
+    formats: tuple[AudioFormatName, ...] | None = None  # of audio, in sessions of GA; None: OpenAI's
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
         """What the delays of a response are multiplied by that is asked for at `at_ns`, by the sessions open then."""
@@ -275,6 +278,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "truncates_ignored": Field(SHARE, "Share of truncates that are acknowledged and change nothing."),
         "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
         "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
+        "formats": Field(OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own."),
     },
     dict,
     nothing=False,

@@ -42,7 +42,7 @@ from bench.simulator.timetable import Alarm
 from bench.simulator.trouble import StruckFault, Trouble
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import Ids
+from bench.simulator.wire import GA, Ids, WireDialect
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
@@ -212,7 +212,7 @@ class Server:
     def _new_session(self, accepted: Accepted) -> Behaviour:
         self.sessions += 1
         return Behaviour(
-            accepted.dialect.read_strictly() if self._offer.strict else accepted.dialect,
+            self._spoken_with(accepted.dialect),
             accepted.model,
             int(utc_ns() / NS_PER_S + self._offer.profile.expires_after_s),
             self._offer.profile,
@@ -222,6 +222,11 @@ class Server:
             self._quota,
             self._servers,
         )
+
+    def _spoken_with(self, dialect: WireDialect) -> WireDialect:
+        """The dialect as this server speaks it."""
+        spoken = dialect.speaking(self._offer.profile.formats) if dialect.names is GA else dialect
+        return spoken.read_strictly() if self._offer.strict else spoken
 
     def _note_fault(self, struck: StruckFault) -> None:
         self.struck += 1

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.audio import AudioFormat
+from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings, voice_live
-from bench.simulator.checks import EventPlace
+from bench.simulator.checks import Check, EventPlace
 from bench.simulator.session_form import (
     INSTRUCTIONS,
     Detection,
@@ -44,8 +45,8 @@ def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
     return flat_session(session_id, model, expires_at_s, _preview_detection())
 
 
-def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    pcm = GA_FORMATS["pcm16"]
+def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
+    """`own`: the service's own format."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -56,12 +57,12 @@ def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:
         "instructions": INSTRUCTIONS,
         "audio": {
             "input": {
-                "format": pcm,
+                "format": ga_format(own),
                 "transcription": None,
                 "noise_reduction": None,
                 "turn_detection": _ga_detection(),
             },
-            "output": {"format": pcm, "voice": "alloy", "speed": 1.0},
+            "output": {"format": ga_format(own), "voice": "alloy", "speed": 1.0},
         },
         "max_output_tokens": "inf",
         "truncation": "auto",
@@ -106,7 +107,7 @@ def _preview_input(session: Json) -> InputSettings:
 def _ga_input(session: Json) -> InputSettings:
     heard = session["audio"]["input"]
     return InputSettings(
-        FORMATS[settings.FORMAT_OF[heard["format"]["type"]]],
+        settings.format_of(heard["format"]),
         None if heard["turn_detection"] is None else Detection(**heard["turn_detection"]),
         transcriber_of(heard["transcription"]),
         settings.LOGPROBS in (session["include"] or ()),
@@ -141,7 +142,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
     return OutputSettings(
         audio=chosen["output_modalities"] == ["audio"],
-        format=settings.FORMAT_OF[spoken["format"]["type"]],
+        format=settings.format_of(spoken["format"]).name,
         voice=spoken["voice"],
         instructions=chosen["instructions"],
         max_output_tokens=chosen["max_output_tokens"],
@@ -177,16 +178,23 @@ def _preview(dialect: WireDialect) -> SessionForm:
 
 
 def _ga(dialect: WireDialect) -> SessionForm:
+    transcriber, format = _ga_checks(dialect)
     return SessionForm(
-        ga_session,
-        settings.AZURE_GA_SESSION if dialect.deployed else settings.GA_SESSION,
+        partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
+        settings.ga_session_table(transcriber, format),
         _ga_input,
         _ga_output,
-        settings.GA_RESPONSE,
+        settings.ga_response_table(format),
         type="realtime",
         ignored=("model",),
         ignored_nulls=TYPED_KEYS,
     )
+
+
+def _ga_checks(dialect: WireDialect) -> tuple[Check, Check]:
+    """(of the model that transcribes, of a format)."""
+    transcriber = settings.AZURE_TRANSCRIBER if dialect.deployed else settings.OPENAI_TRANSCRIBER
+    return transcriber, settings.format_check(dialect.formats)
 
 
 def _preview_transcription() -> SessionForm:
@@ -202,7 +210,7 @@ def _preview_transcription() -> SessionForm:
 def _ga_transcription(dialect: WireDialect) -> SessionForm:
     return SessionForm(
         ga_transcription,
-        settings.AZURE_GA_TRANSCRIPTION if dialect.deployed else settings.GA_TRANSCRIPTION,
+        settings.ga_transcription_table(*_ga_checks(dialect)),
         _without_responses(_ga_input),
         type="transcription",
         settled=_without_detection,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.simulator.checks import (
     Check,
     CheckTable,
@@ -20,6 +22,7 @@ from bench.simulator.checks import (
     free_object,
     merged,
     number,
+    rejected_value,
     shape,
     short,
     strings_by_name,
@@ -30,8 +33,6 @@ from bench.simulator.profile import EFFORTS
 from bench.simulator.tool_checks import GA_TOOL_CHOICE, GA_TOOLS, PREVIEW_TOOL_CHOICE, PREVIEW_TOOLS
 from bench.simulator.wire import Json, RejectedError
 
-PCM = GA_FORMATS["pcm16"]["type"]
-FORMAT_OF: dict[str, AudioFormatName] = {ga["type"]: name for name, ga in GA_FORMATS.items()}  # GA type → preview name
 LOGPROBS = "item.input_audio_transcription.logprobs"
 SOME_TOKENS = whole(0, 1 << 40)
 
@@ -77,14 +78,33 @@ def modalities(*supported: list[str]) -> Check:
 PREVIEW_MODALITIES = modalities(["text"], ["audio", "text"], ["text", "audio"])
 GA_MODALITIES = modalities(["text"], ["audio"])
 
-ga_format = by_type(
-    {
-        "audio/pcm": shape({"type": anything, "rate": whole(24_000, 24_000)}, **GA_FORMATS["pcm16"]),
-        "audio/pcmu": shape({"type": anything}, **GA_FORMATS["g711_ulaw"]),
-        "audio/pcma": shape({"type": anything}, **GA_FORMATS["g711_alaw"]),
-    },
-    default=PCM,
-)
+
+def format_check(names: Sequence[AudioFormatName]) -> Check:
+    """A format of GA, one of these; without a type or a rate the first one that has it."""
+    spelled = [ga_format(RATED_FORMATS[name]) for name in names]
+    rates = [format["rate"] for format in spelled if "rate" in format]
+    keys: CheckTable = {"type": anything, "rate": _rate(rates)}
+    return by_type(
+        {
+            format["type"]: shape(keys if "rate" in format else {"type": anything}, **format)
+            for format in reversed(spelled)
+        },
+        default=spelled[0]["type"],
+    )
+
+
+def _rate(rates: Sequence[int]) -> Check:
+    def check(value: Any, place: EventPlace) -> int:
+        if whole(min(rates), max(rates))(value, place) not in rates:
+            raise rejected_value(place, value, rates)
+        return int(value)
+
+    return check
+
+
+def format_of(spelled: Json) -> AudioFormat:
+    """The format that a session of GA tells."""
+    return next(format for format in RATED_FORMATS.values() if ga_format(format) == spelled)
 
 
 def voice_name(value: Any, place: EventPlace) -> Any:
@@ -159,10 +179,10 @@ PREVIEW_TRANSCRIBER = shape({"model": choice(*OLDER_TRANSCRIBERS), "language": t
 NOISE_KINDS = choice("near_field", "far_field")
 
 
-def ga_hearing(transcriber: Check) -> CheckTable:
+def ga_hearing(transcriber: Check, format: Check) -> CheckTable:
     """What may be said of a GA session's input; `transcriber` checks the name of the model."""
     return {
-        "format": ga_format,
+        "format": format,
         "transcription": ga_transcriber(transcriber),
         "noise_reduction": Nullable(shape({"type": NOISE_KINDS, "strength": number(0, 1)})),
         "turn_detection": turn_detection(ga=True),
@@ -170,7 +190,7 @@ def ga_hearing(transcriber: Check) -> CheckTable:
 
 
 PREVIEW_HEARING: CheckTable = {
-    "input_audio_format": choice(*GA_FORMATS),
+    "input_audio_format": choice(*FORMATS),
     "input_audio_transcription": Nullable(PREVIEW_TRANSCRIBER),
     "input_audio_noise_reduction": Nullable(shape({"type": NOISE_KINDS})),
     "turn_detection": turn_detection(ga=False),
@@ -188,7 +208,7 @@ PREVIEW_SESSION: CheckTable = {
     "instructions": text,
     "voice": PREVIEW_VOICE,
     "speed": number(0.25, 1.5),
-    "output_audio_format": choice(*GA_FORMATS),
+    "output_audio_format": choice(*FORMATS),
     "tools": PREVIEW_TOOLS,
     "tool_choice": PREVIEW_TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
@@ -197,15 +217,15 @@ PREVIEW_SESSION: CheckTable = {
 }
 
 
-def ga_session_table(transcriber: Check) -> CheckTable:
+def ga_session_table(transcriber: Check, format: Check) -> CheckTable:
     """What may be said of a GA session; `transcriber` checks the name of the model that writes the caller's words."""
     return {
         "type": choice("realtime"),
         "output_modalities": GA_MODALITIES,
         "instructions": text,
         "audio": {
-            "input": ga_hearing(transcriber),
-            "output": {"format": ga_format, "voice": voice_name, "speed": number(0.25, 1.5)},
+            "input": ga_hearing(transcriber, format),
+            "output": {"format": format, "voice": voice_name, "speed": number(0.25, 1.5)},
         },
         "max_output_tokens": GA_CAP,
         "truncation": truncation,
@@ -219,21 +239,19 @@ def ga_session_table(transcriber: Check) -> CheckTable:
     }
 
 
-GA_SESSION = ga_session_table(choice(*TRANSCRIBERS))
-AZURE_GA_SESSION = ga_session_table(short(64))  # there a deployment is named
+OPENAI_TRANSCRIBER = choice(*TRANSCRIBERS)
+AZURE_TRANSCRIBER = short(64)  # there a deployment is named
 
 
-def ga_transcription_table(transcriber: Check) -> CheckTable:
+def ga_transcription_table(transcriber: Check, format: Check) -> CheckTable:
     """What may be said of a GA session that writes down what it hears, and answers nothing."""
     return {
         "type": choice("transcription"),
-        "audio": {"input": ga_hearing(transcriber)},
+        "audio": {"input": ga_hearing(transcriber, format)},
         "include": array(choice(LOGPROBS)),
     }
 
 
-GA_TRANSCRIPTION = ga_transcription_table(choice(*TRANSCRIBERS))
-AZURE_GA_TRANSCRIPTION = ga_transcription_table(short(64))
 PREVIEW_TRANSCRIPTION: CheckTable = {
     **PREVIEW_HEARING,
     "input_audio_transcription": PREVIEW_TRANSCRIBER,  # it cannot be put out: there would be nothing left to do
@@ -251,21 +269,25 @@ PREVIEW_RESPONSE: CheckTable = {
     **_RESPONSE,
     "modalities": PREVIEW_MODALITIES,
     "voice": PREVIEW_VOICE,
-    "output_audio_format": choice(*GA_FORMATS),
+    "output_audio_format": choice(*FORMATS),
     "tools": PREVIEW_TOOLS,
     "tool_choice": PREVIEW_TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
     "max_output_tokens": PREVIEW_CAP,
     "max_response_output_tokens": PREVIEW_CAP,
 }
-GA_RESPONSE: CheckTable = {
-    **_RESPONSE,
-    "output_modalities": GA_MODALITIES,
-    "audio": {"output": {"format": ga_format, "voice": voice_name}},
-    "tools": GA_TOOLS,
-    "tool_choice": GA_TOOL_CHOICE,
-    "max_output_tokens": GA_CAP,
-    "prompt": Nullable(prompt),
-    "parallel_tool_calls": flag,
-    "reasoning": reasoning,
-}
+
+
+def ga_response_table(format: Check) -> CheckTable:
+    """What a response.create of GA may say."""
+    return {
+        **_RESPONSE,
+        "output_modalities": GA_MODALITIES,
+        "audio": {"output": {"format": format, "voice": voice_name}},
+        "tools": GA_TOOLS,
+        "tool_choice": GA_TOOL_CHOICE,
+        "max_output_tokens": GA_CAP,
+        "prompt": Nullable(prompt),
+        "parallel_tool_calls": flag,
+        "reasoning": reasoning,
+    }

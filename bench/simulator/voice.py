@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.measures import AUDIBLE
 from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
-from bench.protocol.openai import FORMATS
+from bench.protocol.openai import FORMATS, RATED_FORMATS
 
 RATE_HZ = FORMATS["pcm16"].rate_hz
 TOKEN_MS = 50  # one audio token of an answer
@@ -86,8 +86,8 @@ def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     """`samples`: 24 kHz mono."""
     padded = _fitted(samples)
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
-    heard = {8_000: _resampled_8khz(padded), RATE_HZ: padded}
-    blocks = {name: _cut(heard[format.rate_hz], sizes, format) for name, format in FORMATS.items()}
+    heard = {rate_hz: _resampled(padded, rate_hz) for rate_hz in {each.rate_hz for each in RATED_FORMATS.values()}}
+    blocks = {name: _cut(heard[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
     return RecordedReply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 
@@ -134,8 +134,11 @@ def _decoded(flac: bytes) -> Samples:
     return np.asarray(samples, dtype=np.int16)
 
 
-def _resampled_8khz(samples: Samples) -> Samples:
+def _resampled(samples: Samples, rate_hz: int) -> Samples:
+    """The samples at another rate, exactly as long."""
+    if rate_hz == RATE_HZ:
+        return samples
     import soxr
 
-    narrow: Any = soxr.resample(samples, RATE_HZ, 8000)
-    return np.resize(np.asarray(narrow, dtype=np.int16), len(samples) // 3)
+    resampled: Any = soxr.resample(samples, RATE_HZ, rate_hz)
+    return np.resize(np.asarray(resampled, dtype=np.int16), len(samples) * rate_hz // RATE_HZ)

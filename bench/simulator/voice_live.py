@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.protocol.audio import AudioFormat, pcm16
+from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat
 from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.checks import (
     Check,
     CheckTable,
@@ -46,8 +45,8 @@ from bench.simulator.settings import GA_VOICE, LOGPROBS, PREVIEW_CAP
 from bench.simulator.tool_checks import GA_TOOL_CHOICE, GA_TOOLS
 from bench.simulator.wire import Json
 
-RATES_HZ = (16_000, 24_000)
-PCM = {rate_hz: pcm16(rate_hz) for rate_hz in RATES_HZ}
+PCM = {format.rate_hz: format for format in (PCM16_16K, PCM16)}
+RATES_HZ = tuple(PCM)
 KNOWN_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
@@ -160,7 +159,7 @@ SAID: CheckTable = {
     "modalities": some(choice("text", "audio")),
     "instructions": text,
     "voice": voice,
-    "output_audio_format": choice(*GA_FORMATS),
+    "output_audio_format": choice(*FORMATS),
     "tools": GA_TOOLS,
     "tool_choice": GA_TOOL_CHOICE,
     "temperature": number(0, 2),
@@ -170,7 +169,7 @@ SAID: CheckTable = {
 }
 SESSION: CheckTable = {
     **SAID,
-    "input_audio_format": choice(*GA_FORMATS),
+    "input_audio_format": choice(*FORMATS),
     "input_audio_sampling_rate": sampling_rate,
     "turn_detection": Nullable(detection),
     "input_audio_noise_reduction": Nullable(

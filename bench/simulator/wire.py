@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import FORMATS
+
 Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
 
@@ -59,7 +62,7 @@ class WireDialect(NamedTuple):
 
     `tolerant`: it takes what Azure's legacy clients send. `strict`: it takes no null but where the official SDK's types
     have one. `deployed`: models that transcribe are named by their deployments. `transcribes`: the session answers
-    nothing, but writes down what it hears.
+    nothing, but writes down what it hears. `formats`: of audio that it takes and gives; the first is its own.
     """
 
     name: str
@@ -68,9 +71,14 @@ class WireDialect(NamedTuple):
     strict: bool = False
     deployed: bool = False
     transcribes: bool = False
+    formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
 
     def read_strictly(self) -> WireDialect:
         return self._replace(strict=True, tolerant=False)
+
+    def speaking(self, formats: tuple[AudioFormatName, ...] | None) -> WireDialect:
+        """The same with other formats of audio; None: with its own."""
+        return self if formats is None else self._replace(formats=formats)
 
     def transcribing(self) -> WireDialect:
         return self._replace(transcribes=True)

@@ -16,7 +16,14 @@ from reports.statistics.quantiles import rank
 from reports.summary.played import stretches
 from reports.turns import Turns, values_of
 
-BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
+BYTES_PER_S = {
+    "pcm16": 48_000,
+    "pcm16@8000": 16_000,
+    "pcm16@16000": 32_000,
+    "pcm16@48000": 96_000,
+    "g711_ulaw": 8_000,
+    "g711_alaw": 8_000,
+}
 """Of decoded audio, by the script's format of output."""
 LONGEST_BUFFER_MS = 2_000
 """What a script can ask of the player."""

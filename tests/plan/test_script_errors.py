@@ -234,7 +234,11 @@ WRONG: list[tuple[str, int | None, str]] = [
         2,
         'eagerness must be low, medium, high or auto, not the text "eager"',
     ),
-    ("session:\n  input_format: pcm\n", 2, 'input_format must be pcm16, g711_ulaw or g711_alaw, not the text "pcm"'),
+    (
+        "session:\n  input_format: pcm\n",
+        2,
+        'input_format must be pcm16, pcm16@8000, pcm16@16000, pcm16@48000, g711_ulaw or g711_alaw, not the text "pcm"',
+    ),
     (
         "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n- play: a.wav\n  paced: false\n",
         5,

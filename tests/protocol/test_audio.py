@@ -11,8 +11,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import AudioFormatName, Samples, alaw, ulaw
-from bench.protocol.openai import FORMATS
+from bench.protocol.audio import PCM16, PCM16_16K, AudioFormatName, Samples, alaw, by_name, chosen, ulaw
+from bench.protocol.openai import FORMATS, RATED_FORMATS
+from reports.summary.talks import BYTES_PER_S
 from tests.examples import thorough
 
 NARROW: tuple[tuple[AudioFormatName, str], ...] = (("g711_ulaw", "ULAW"), ("g711_alaw", "ALAW"))
@@ -80,7 +81,18 @@ def test_pcm_bytes_come_back_but_for_a_cut_last_sample(audio: bytes) -> None:
     assert pcm.encode(pcm.decode(audio)) == audio[: len(audio) // 2 * 2]
 
 
-@pytest.mark.parametrize(("name", "a_second"), [("pcm16", 48_000), ("g711_ulaw", 8_000), ("g711_alaw", 8_000)])
+@pytest.mark.parametrize(("name", "a_second"), BYTES_PER_S.items())
 def test_a_second_has_the_bytes_that_the_protocol_says(name: AudioFormatName, a_second: int) -> None:
-    assert FORMATS[name].bytes_per_s == a_second
-    assert FORMATS[name].duration_ns(a_second) == 1_000_000_000
+    assert RATED_FORMATS[name].bytes_per_s == a_second
+    assert RATED_FORMATS[name].duration_ns(a_second) == 1_000_000_000
+
+
+def test_every_format_has_its_second_where_reports_look_it_up() -> None:
+    assert set(BYTES_PER_S) == set(RATED_FORMATS)
+
+
+def test_a_format_that_nobody_names_is_the_first_which_is_the_services_own() -> None:
+    formats = by_name(PCM16_16K, PCM16)
+
+    assert chosen(formats, None) is PCM16_16K
+    assert chosen(formats, "pcm16") is PCM16

@@ -146,6 +146,32 @@ def test_each_dialect_has_its_word_for_a_format_in_either_direction(
 
 
 @pytest.mark.parametrize(
+    ("format", "rate_hz"), [("pcm16@8000", 8_000), ("pcm16@16000", 16_000), ("pcm16@48000", 48_000)]
+)
+def test_each_dialect_says_another_rate_of_pcm_in_its_own_place(format: AudioFormatName, rate_hz: int) -> None:
+    said = SessionSettings(input_format=format)
+
+    assert (
+        set_up(PREVIEW, said, "e")["session"].items()
+        >= {
+            "input_audio_format": "pcm16",
+            "input_audio_sampling_rate": rate_hz,
+        }.items()
+    )
+    assert heard(GA, said)["format"] == {"type": "audio/pcm", "rate": rate_hz}
+    assert "input_audio_sampling_rate" not in set_up(PREVIEW, SessionSettings(), "e")["session"]
+
+
+def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
+    refused = PREVIEW.refuses(SessionSettings(output_format="pcm16@16000"))
+
+    assert refused is not None
+    assert refused.setting == ("output_format",)
+    assert "not pcm16@16000" in refused.problem
+    assert GA.refuses(SessionSettings(output_format="pcm16@16000")) is None
+
+
+@pytest.mark.parametrize(
     ("dialect", "output", "said"),
     [
         (PREVIEW, "audio", {"modalities": ["audio", "text"]}),

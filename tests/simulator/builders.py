@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from bench.protocol.audio import AudioFormatName, Samples
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.openai import RATED_FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import Profile, default_profile
@@ -67,9 +67,9 @@ def append(audio_ms: int) -> dict[str, Any]:
 
 def sound(*parts_ms: int, name: AudioFormatName = "pcm16") -> bytes:
     """Speech-like noise (−20 dBFS) and silence by turns, beginning with noise."""
-    rate_hz = FORMATS[name].rate_hz
+    rate_hz = RATED_FORMATS[name].rate_hz
     parts = [noise(ms * rate_hz // 1000, 0 if place % 2 else 3277) for place, ms in enumerate(parts_ms)]
-    return FORMATS[name].encode(np.concatenate(parts))
+    return RATED_FORMATS[name].encode(np.concatenate(parts))
 
 
 def noise(samples: int, amplitude: int) -> Samples:
@@ -99,7 +99,7 @@ def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16
     if dialect.names is not GA:
         heard = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
         return {"type": "session.update", "session": heard}
-    heard = {"turn_detection": detection, "format": GA_FORMATS[name], "transcription": transcription}
+    heard = {"turn_detection": detection, "format": ga_format(RATED_FORMATS[name]), "transcription": transcription}
     return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": heard}}}
 
 
@@ -107,7 +107,7 @@ def talk(
     behaviour: Behaviour, audio: bytes, begin_ns: int = AT_NS, *, chunk_ms: int = 100, name: AudioFormatName = "pcm16"
 ) -> list[dict[str, Any]]:
     """What follows from audio that comes in as a microphone would send it, up to the arrival of its last chunk."""
-    size, events = FORMATS[name].bytes_per_s * chunk_ms // 1000, []
+    size, events = RATED_FORMATS[name].bytes_per_s * chunk_ms // 1000, []
     for place, begin in enumerate(range(0, len(audio), size), 1):
         at_ns = begin_ns + place * chunk_ms * MS
         events += drain(behaviour, at_ns)

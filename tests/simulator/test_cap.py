@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import REPLY, answers, build_behaviour, one, without_deltas
@@ -30,7 +30,7 @@ def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name
     output: dict[str, Any] = {} if cap is None else {"max_output_tokens": cap}
     if dialect.names is GA:
         output |= {"output_modalities": ["audio" if audio else "text"]}
-        output |= {"audio": {"output": {"format": GA_FORMATS[name]}}} if audio else {}
+        output |= {"audio": {"output": {"format": ga_format(FORMATS[name])}}} if audio else {}
     else:
         output |= {"modalities": ["audio", "text"] if audio else ["text"], "output_audio_format": name}
     return {"type": "response.create", "response": output}
@@ -74,7 +74,7 @@ def test_an_answer_ends_as_incomplete_with_as_many_tokens_as_the_cap_allows(
 
 
 @given(cap=st.integers(1, WHOLE + 9), dialect=st.sampled_from(DIALECTS), audio=st.booleans(),
-       name=st.sampled_from([*GA_FORMATS]))  # fmt: skip
+       name=st.sampled_from([*FORMATS]))  # fmt: skip
 def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what_was_said(
     cap: int, dialect: WireDialect, audio: bool, name: AudioFormatName
 ) -> None:

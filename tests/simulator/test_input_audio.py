@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import FORMATS
+from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.input_audio import InputAudio, SpeechEdge
 from bench.simulator.session_form import Detection, InputSettings
 from tests.simulator.builders import sound
 
-NAMES: tuple[AudioFormatName, ...] = ("pcm16", "g711_ulaw", "g711_alaw")
+NAMES: tuple[AudioFormatName, ...] = tuple(RATED_FORMATS)
 SERVER_VAD = Detection("server_vad")
 SILENCE_MS = 200
 
 
 def heard(name: AudioFormatName = "pcm16", detection: Detection | None = SERVER_VAD) -> InputSettings:
-    return InputSettings(FORMATS[name], detection, None)
+    return InputSettings(RATED_FORMATS[name], detection, None)
 
 
 def speech_in(
@@ -41,7 +41,7 @@ def speech_in(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_speech_is_found_at_its_bytes_in_every_format(name: AudioFormatName) -> None:
-    a_ms = FORMATS[name].bytes_per_s // 1000
+    a_ms = RATED_FORMATS[name].bytes_per_s // 1000
 
     found = speech_in(sound(0, 300, 500, 400, name=name), [100 * a_ms], name)
 
@@ -75,7 +75,8 @@ def test_the_clock_counts_each_byte_in_its_own_format(appends: list[tuple[AudioF
     for name, size in appends:
         list(stream.append(bytes(size), heard(name, None)))
 
-    assert stream.buffered_ms == pytest.approx(sum(size * 1000 / FORMATS[name].bytes_per_s for name, size in appends))
+    lengths_ms = [size * 1000 / RATED_FORMATS[name].bytes_per_s for name, size in appends]
+    assert stream.buffered_ms == pytest.approx(sum(lengths_ms))
     assert stream.end.byte == sum(size for _, size in appends)
 
 

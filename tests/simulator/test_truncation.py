@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA_FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import AnswerParts
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
@@ -44,7 +44,8 @@ def retrieve(item_id: str) -> dict[str, Any]:
 
 
 def create(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
-    told = {"audio": {"output": {"format": GA_FORMATS[name]}}} if dialect.names is GA else {"output_audio_format": name}
+    in_ga = {"audio": {"output": {"format": ga_format(FORMATS[name])}}}
+    told = in_ga if dialect.names is GA else {"output_audio_format": name}
     return {"type": "response.create", "response": told}
 
 

@@ -10,7 +10,7 @@ from azure.ai.voicelive import models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.protocol.audio import pcm16
+from bench.protocol.audio import PCM16_16K
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.settings import LOGPROBS
 from bench.simulator.wire import VOICE_LIVE
@@ -175,7 +175,7 @@ def test_a_client_may_end_its_turns_itself(off: Any) -> None:
 
 
 def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
-    narrow = pcm16(16_000)
+    narrow = PCM16_16K
     behaviour = opened(input_audio_sampling_rate=16_000, turn_detection={"type": "server_vad"})
     audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(noise(16_000 * 800 // 1000, 3277))
     audio += bytes(32 * 700)
