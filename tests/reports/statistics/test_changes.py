@@ -1,0 +1,169 @@
+"""Where the level of a figure changed in the course of many runs: seldom where nothing did, and where it did."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from reports.statistics.changes import (
+    ENOUGH,
+    SIDE,
+    _marked,
+    changes,
+    comparisons,
+    levels,
+    likeness,
+    variance_of,
+    windows,
+)
+from reports.statistics.quantiles import Floats, estimates, sample
+
+LEAST = math.log(1.05)
+HISTORIES = 300
+figures = arrays(np.float64, st.integers(0, 40), elements=st.floats(-2, 2, width=32))
+
+
+def marks(values: Floats, variance: float = 0.0, among: int = 0) -> list[int]:
+    spread = np.full(values.size, variance)
+    return [one.at for one in changes(values, spread, among=among or max(1, comparisons(values.size)), least=LEAST)]
+
+
+def nights(rng: np.random.Generator, runs: int, spread: float = 0.05, alike: float = 0.0) -> Floats:
+    own = rng.normal(0, spread, runs)
+    for at in range(1, runs):
+        own[at] = alike * own[at - 1] + math.sqrt(1 - alike**2) * own[at]
+    return own
+
+
+def stepped(rng: np.random.Generator, runs: int, at: int, times: float) -> Floats:
+    values = nights(rng, runs)
+    values[at:] += math.log(times)
+    return values
+
+
+@pytest.mark.parametrize(("runs", "alike"), [(12, 0.0), (40, 0.0), (12, 0.5), (40, 0.5)])
+def test_a_history_in_which_nothing_changed_seldom_has_a_mark(runs: int, alike: float) -> None:
+    rng = np.random.default_rng(20261122)
+    marked = sum(bool(marks(nights(rng, runs, 0.1, alike))) for _ in range(HISTORIES))
+
+    assert marked / HISTORIES <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / HISTORIES)
+
+
+def test_without_counting_how_alike_neighbours_are_every_fifth_history_of_like_nights_would_have_a_mark() -> None:
+    rng = np.random.default_rng(20261122)
+    made = [nights(rng, 40, 0.1, 0.5) for _ in range(100)]
+    plain = [_marked(one - one.mean(), np.zeros(40), 0.0, comparisons(40), LEAST, 0.05) for one in made]
+
+    assert sum(map(bool, plain)) >= 20 > sum(bool(marks(one)) for one in made)
+
+
+def test_a_step_is_found_near_its_place() -> None:
+    rng = np.random.default_rng(1)
+    found = [marks(stepped(rng, 40, 25, 1.25)) for _ in range(50)]
+
+    assert sum(any(abs(at - 25) <= 1 for at in one) for one in found) >= 45
+
+
+def test_a_larger_step_is_not_harder_to_find() -> None:
+    rng = np.random.default_rng(2)
+    shares = [sum(bool(marks(stepped(rng, 30, 15, times))) for _ in range(60)) for times in (1.1, 1.3, 3.0)]
+
+    assert shares[0] < shares[1] <= shares[2] + 2
+
+
+def test_what_went_and_came_back_is_two_changes() -> None:
+    values = nights(np.random.default_rng(3), 60)
+    values[25:37] += math.log(1.4)
+
+    assert marks(values) == pytest.approx([25, 37], abs=1)
+
+
+def test_the_interval_of_a_change_leaves_out_no_change_and_the_runs_compared_are_told() -> None:
+    (found,) = changes(stepped(np.random.default_rng(4), 40, 20, 1.5), np.zeros(40), among=200, least=LEAST)
+
+    assert 0 < found.low < found.d < found.high
+    assert found.at == 20
+    assert (found.before, found.after) == (20, 20)
+
+
+def test_a_change_that_is_smaller_than_what_counts_has_no_mark() -> None:
+    values = np.where(np.arange(40) < 20, 0.0, math.log(1.04)) + 1e-4 * np.arange(40) % 3
+
+    assert marks(values) == []
+
+
+def test_the_scatter_inside_runs_counts_where_runs_agree_by_chance() -> None:
+    values = np.where(np.arange(20) < 10, 0.0, 0.1)
+
+    assert marks(values, variance=0.0) == [10]
+    assert marks(values, variance=0.05) == []
+
+
+def test_more_series_on_a_page_ask_for_clearer_changes() -> None:
+    values = stepped(np.random.default_rng(5), 40, 20, 1.15)
+
+    assert marks(values)
+    assert not marks(values, among=10**12)
+
+
+def test_levels_are_the_means_between_changes() -> None:
+    values = np.repeat([1.0, 2.0, 1.5], 10)
+
+    assert levels(values, changes(values, np.zeros(30), among=9, least=LEAST)) == pytest.approx([1.0, 2.0, 1.5])
+    assert levels(values, []) == pytest.approx([1.5])
+
+
+@given(figures)
+def test_marks_stand_apart_and_away_from_the_ends(values: Floats) -> None:
+    found = marks(values)
+    edges = [0, *found, values.size]
+
+    assert all(later - earlier >= SIDE for earlier, later in pairwise(edges) if found)
+    assert not found or values.size >= ENOUGH
+
+
+@given(figures, st.floats(-3, 3))
+def test_marks_do_not_depend_on_the_level(values: Floats, by: float) -> None:
+    assert marks(np.round(values, 3)) == marks(np.round(values, 3) + round(by, 3))
+
+
+@given(st.integers(0, 130))
+def test_every_place_with_five_runs_on_either_side_is_compared(runs: int) -> None:
+    found = windows(runs)
+
+    assert sorted(set(found[:, 1])) == list(range(SIDE, runs - SIDE + 1))
+    assert len({tuple(row) for row in found}) == comparisons(runs)
+    assert all(0 <= first <= at - SIDE and at + SIDE <= end <= runs for first, at, end in found)
+    if runs >= ENOUGH:
+        assert {(0, runs)} <= {(first, end) for first, _, end in found.tolist()}
+
+
+def test_neighbours_are_found_to_be_as_alike_as_they_were_made() -> None:
+    rng = np.random.default_rng(6)
+    found = [likeness(nights(rng, 4000, 0.1, alike), []) for alike in (0.0, 0.5, 0.8)]
+
+    assert found == pytest.approx([0.0, 0.5, 0.8], abs=0.06)
+
+
+def test_a_step_is_not_taken_for_likeness_where_its_place_is_known() -> None:
+    values = stepped(np.random.default_rng(7), 60, 30, 3.0)
+
+    assert likeness(values, []) > 0.5
+    assert likeness(values, [30]) < 0.3
+
+
+def test_a_published_interval_tells_its_variance_to_a_fifth() -> None:
+    rng = np.random.default_rng(8)
+    logs = [np.log(rng.lognormal(0, 0.5, 900)) for _ in range(300)]
+    told = [estimates(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
+    true = np.var([math.log(one.value) for one in told])
+
+    assert np.mean([variance_of(one.low, one.value, one.high) for one in told]) == pytest.approx(true, rel=0.2)
+    assert variance_of(-math.inf, 600.0, 660.0) == pytest.approx(variance_of(600**2 / 660, 600.0, 660.0))
+    assert variance_of(0.0, 0.0, 5.0) == 0
