@@ -63,7 +63,7 @@ class Ready:
 
 
 @contextmanager
-def running_simulator(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Ready]:
+def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Ready]:
     """`rtbench simulate --port 0 ARGUMENTS`, ended with SIGINT at the end of the block."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
@@ -71,7 +71,7 @@ def running_simulator(*arguments: str, env: dict[str, str] | None = None) -> Ite
         command += ["--ready-file", str(ready_file)]
         with log.open("wb") as output:
             process = forked.Popen(
-                [*command, *arguments], cwd=ROOT, env=os.environ | (env or {}), stdout=output, stderr=subprocess.STDOUT
+                [*command, *arguments], cwd=cwd, env=os.environ | (env or {}), stdout=output, stderr=subprocess.STDOUT
             )
         try:
             ready = _ready(process, ready_file, log)

@@ -6,19 +6,14 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import typer
 
 from bench.cli.app import app
 from tests import forked
+from tests.docs.commands import ROOT, commands
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```sh[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-REDIRECTED = re.compile(r"\s+[>&|].*$")
 PARSE = """
 import shlex, sys
 from locust.argument_parser import get_parser
@@ -31,19 +26,9 @@ YOURS = {"mine.py", "calls.py"}
 """Scenarios that a page tells its reader to write."""
 
 
-def commands(page: Path) -> Iterator[list[str]]:
-    """The commands in a page's shell blocks, each as its words, without comments and redirections."""
-    for block in BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " ")):
-        for line in block.splitlines():
-            for command in line.split(" && "):
-                words = shlex.split(REDIRECTED.sub("", command), comments=True)
-                if words:
-                    yield words
-
-
 def of(program: str) -> list[tuple[str, list[str]]]:
     """(page, arguments) of every command of a program."""
-    return [(page.name, words[1:]) for page in PAGES for words in commands(page) if words[0] == program]
+    return [(one.page, [*one.words[1:]]) for one in commands() if one.words[0] == program]
 
 
 def test_every_locust_command_parses_and_names_files_that_are_there() -> None:
@@ -71,6 +56,6 @@ def test_every_rtbench_command_parses(page: str, arguments: list[str]) -> None:
 
 def test_every_make_command_is_a_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {words[1] for page in PAGES for words in commands(page) if words[0] == "make" and len(words) > 1}
+    named = {words[0] for _, words in of("make") if words}
 
     assert named <= targets

@@ -310,3 +310,42 @@ def test_workers_that_never_come_are_waited_for_as_long_as_was_said(tmp_path: Pa
     assert "2 workers are expected, and 0 came in 1 s" in line
     assert ended.returncode == 2
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+SLOW_TO_BEGIN = """
+import time
+from bench.load.leading import lead
+from locust import events
+from locust.runners import WorkerRunner
+
+close_run = lead.close_run
+
+
+@events.test_start.add_listener
+def begin_late(environment, **_):
+    if isinstance(environment.runner, WorkerRunner):
+        time.sleep(2)
+
+
+def close_slowly(*arguments):
+    time.sleep(3)
+    return close_run(*arguments)
+
+
+lead.close_run = close_slowly
+"""
+"""Workers that prepare for longer than their run lasts, and a master who reports it for long, as on a busy machine."""
+
+
+def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: Path, simulator: Ready) -> None:
+    path = write_scenario(tmp_path)
+    path.write_text(SLOW_TO_BEGIN + path.read_text())
+    load = ("-u", "2", "-r", "2", "-t", "1s", "--processes", "2", "--url", simulator.urls["ga"])
+
+    ended = run_locust(path, tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    begun = files.read_document(folder)["totals"].get("turns_begun", 0)
+    assert "cannot write the run folder" not in ended.stderr
+    assert len(files.read_table(folder, "turns")) == begun
+    assert not files.read_document(folder)["lost"]

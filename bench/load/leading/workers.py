@@ -43,9 +43,10 @@ from bench.target.tokens import Keyring, closed_on_failure
 from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
-WORKERS_CLOSE_S, WORKERS_BACK_S = 30.0, 15.0
-"""So long the master waits at the end for the last rows of its workers; and for those that it does not hear from."""
-HERE, STOP, DONE = "rtbench_here", "rtbench_stop", "rtbench_done"
+WORKERS_CLOSE_S, WORKERS_BACK_S, WORKERS_BEGIN_S = 30.0, 15.0, 5.0
+"""So long the master waits at the end for the last rows of its workers; for those that it does not hear from; and for
+those on its host that have not begun, who may be about to open sessions."""
+HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 """What workers send to their master."""
@@ -63,6 +64,8 @@ class Master(Lead):
         super().__init__(environment)
         self._done: set[str] = set()
         """The workers whose sessions are done."""
+        self._drained: set[str] = set()
+        """The workers that were told to end, and have: who has recorded nothing by then will not."""
         self._here: dict[str, dict[str, Any]] = {}
         """The workers that can be told to quit, with what each said of its host."""
         self._members: dict[str, int] = {}
@@ -77,6 +80,7 @@ class Master(Lead):
         listen(PONG, self._on_pong)
         listen(STOP, lambda msg, **_: self.request_stop(str(msg.data["reason"])))
         listen(DONE, self._on_worker_done)
+        listen(DRAINED, lambda msg, **_: self._drained.add(msg.node_id))
         listen(REFUSED, lambda msg, **_: self.refuse(str(msg.data["problem"])))
         listen(STANDING, self._on_standing)
         listen(CHUNK, self._on_chunk)
@@ -136,7 +140,7 @@ class Master(Lead):
         return tuple(hosts_advice(plan.concurrency, hosts))
 
     def _start(self) -> None:
-        self._done, self._members, self._replicas = set(), {}, {}
+        self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
         vars(self._environment.parsed_options).update(self._given)
         super()._start()
 
@@ -223,14 +227,23 @@ class Master(Lead):
     def _drain_sessions(self) -> None:
         """Tell the workers to end, and wait until each has flushed its last row, and shipped it."""
         folder = self._current.folder
-        if folder is None or not spool.is_kept(folder) or not self._unfinished(folder):
+        if folder is None or not spool.is_kept(folder):
             return
         self._environment.runner.send_message(DRAIN, {})
         began_ns = monotonic_ns()
         until_ns = began_ns + int((self._longest_s + WORKERS_CLOSE_S) * NS_PER_S)
         back_ns = began_ns + int(WORKERS_BACK_S * NS_PER_S)
-        while self._unfinished(folder, awaits_missing=monotonic_ns() < back_ns) and monotonic_ns() < until_ns:
+        begun_ns = began_ns + int(WORKERS_BEGIN_S * NS_PER_S)
+        while (self._unfinished(folder, awaits_missing=monotonic_ns() < back_ns) and monotonic_ns() < until_ns) or (
+            self._beginning(folder) and monotonic_ns() < begun_ns
+        ):
             gevent.sleep(0.1)
+
+    def _beginning(self, folder: Path) -> bool:
+        """Whether a worker on this host may yet open sessions, of which nothing is recorded so far."""
+        here = {part.worker for part in parts(folder)} | self._replicas.keys()
+        awaited = set(self._present()) - self._drained
+        return any(number not in here for client, number in self._members.items() if client in awaited)
 
     def _unfinished(self, folder: Path, *, awaits_missing: bool = True) -> bool:
         """Whether a worker still has something to flush or to ship.
@@ -296,6 +309,11 @@ def identity_of(played: dict[str, Any]) -> dict[str, Any]:
     return played | {"version": tool_version()}
 
 
+def _is_under_way(folder: Path) -> bool:
+    """Whether a run is not over yet: what is recorded once its master closes it would be in no file of it."""
+    return spool.is_kept(folder) and files.read_document(folder)["state"] == "running"
+
+
 class Worker(Runs):
     """The runs of a worker: its users play."""
 
@@ -340,7 +358,7 @@ class Worker(Runs):
         self.prepare()
         self._check_identity(handed["identity"])
         folder, keyring = Path(handed["folder"]), self._signed_in()
-        if shares and not spool.is_kept(folder):  # the run is over
+        if shares and not _is_under_way(folder):
             keyring.close()
             return
         with closed_on_failure(keyring):
@@ -431,6 +449,7 @@ class Worker(Runs):
     def _on_master_drain(self, **_: Any) -> None:
         self._drain()
         self._finish()
+        self._environment.runner.send_message(DRAINED, {})
 
     def _finish(self) -> None:
         with self._closing:

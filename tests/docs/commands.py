@@ -1,0 +1,33 @@
+"""The commands that the README and the documents tell their readers to type."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```sh[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+REDIRECTED = re.compile(r"\s+[>&|].*$")
+
+
+class Command(NamedTuple):
+    """A command of a page, as its words, without comments and redirections. `block`: which of the page's."""
+
+    page: str
+    block: int
+    words: tuple[str, ...]
+
+
+def commands() -> Iterator[Command]:
+    """All of them, in the order in which they stand."""
+    for page in PAGES:
+        for block, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))):
+            for line in text.splitlines():
+                for command in line.split(" && "):
+                    words = tuple(shlex.split(REDIRECTED.sub("", command), comments=True))
+                    if words:
+                        yield Command(page.name, block, words)
