@@ -94,12 +94,12 @@ def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_kee
 
 
 def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
-    """A variant's settings are what makes it one."""
+    """A target's own settings are a part of it."""
     for name in target.session:
         if session.get(name) is not None:
-            option = OPTIONS.get(name, f"--{name}")
+            option, kind = OPTIONS.get(name, f"--{name}"), "variant" if target.variant_of else "target"
             raise UsageError(
-                f"{option} and the variant {target.label} both set {name}: leave out the option, or --targets"
+                f"{option} and the {kind} {target.label} both set {name}: leave out the option, or --targets"
             )
 
 

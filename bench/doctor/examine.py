@@ -21,6 +21,7 @@ from bench.transport.tcp import warm_up
 
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
+VARIABLES_SENT = "neither a key nor a token is sent by itself, but what variables hold, in the address or the upgrade"
 INFORMING = ("no key is set: signing in", "through the proxy")
 """How those notices begin that are no warnings."""
 
@@ -64,14 +65,17 @@ def configuration(target: Target) -> Iterator[Finding]:
 def sign_in(target: Target, keyring: Keyring) -> Finding:
     """The key, or the token, which is fetched."""
     signed = signed_by(target)
+    if signed == "nothing" and target.secrets:
+        return Finding("sign-in", "ok", VARIABLES_SENT)
     if signed == "nothing" and target.loopback:
         return Finding("sign-in", "ok", NOTHING_SENT)
     if signed == "nothing":
         return Finding("sign-in", "warning", NOTHING_SENT, "name the key's variable by --api-key-env, or --auth entra")
     if signed == "key":
         name, value = keyring.header(target, 0) or ("", "")
-        length = len(value.removeprefix("Bearer "))
-        return Finding("sign-in", "ok", f"a key of {length} characters, in the header {name}")
+        scheme, _, key = value.rpartition(" ")
+        said = f"a key of {len(key)} characters, in the header {name}"
+        return Finding("sign-in", "ok", f"{said} ({scheme})" if scheme == "Basic" else said)
     try:
         keyring.open()
     except UsageError as error:

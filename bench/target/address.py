@@ -14,8 +14,9 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.target.headers import is_variable
 from bench.target.settings import KeyNames, TargetSettings
-from bench.target.target import Service, is_loopback
+from bench.target.target import EACH_CONNECTION, Service, is_loopback
 from bench.target.urls import SettingError, path_of, split_url
 
 AZURE_PREVIEW = "/openai/realtime"
@@ -172,9 +173,9 @@ def _url_parts(url: str, names: KeyNames) -> SplitResult:
         )
     if not path_of(parts):
         raise SettingError("url", f"{source} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-        if _SECRET_QUERY.search(name.lower()):
-            remedy = f"name its variable by {names['key_env']}"
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):
+            remedy = f"name its variable by {names['key_env']}, or write {name}=${{NAME}} with the name of its variable"
             raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
     return parts
 

@@ -9,7 +9,7 @@ from bench.money import Prices, prices_of
 from bench.target.address import Address, endpoint_address, url_address
 from bench.target.credentials import cleaned
 from bench.target.crossing import way_of
-from bench.target.headers import Headers, further_headers
+from bench.target.headers import Headers, filled_resource, further_headers, subprotocols
 from bench.target.prices import load_price_table
 from bench.target.settings import KeyNames, Surroundings, TargetSettings
 from bench.target.signing import auth_of
@@ -20,20 +20,24 @@ from bench.target.urls import SettingError
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     """The target that the settings describe; without a label it has its host's. Raises SettingError or UsageError."""
     address = _address(settings, around.names)
+    resource, of_url = filled_resource(address.resource, around.environ)
     way, way_notices = way_of(settings, around, address)
-    auth, sign_in_notices = auth_of(settings, around, address, way)
-    further, secrets = further_headers(settings.headers or {}, around.environ)
+    auth, of_auth, sign_in_notices = auth_of(settings, around, address, way)
+    further, of_headers = further_headers(settings.headers or {}, around.environ)
+    offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
     return Target(
         label=settings.label or as_label(address.host),
         host=address.host,
         port=address.port,
         tls=address.tls,
-        resource=address.resource,
+        resource=resource,
         dialect=address.dialect,
         service=address.service,
         auth=auth,
         headers=_merged((("User-Agent", f"rtbench/{_version()}"), *address.headers), further),
-        secrets=secrets,
+        subprotocols=offered,
+        secrets=(*of_url, *of_auth, *of_headers, *of_offered),
+        session=settings.session or {},
         way=way,
         region=settings.region,
         connect_rate_per_min=settings.connect_rate,

@@ -17,15 +17,15 @@ _USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
 class Credential:
     """One request header with a secret in it, behind a `scheme` such as Bearer. Only `header` gives the secret away."""
 
-    __slots__ = ("_scheme", "_secret", "name")
+    __slots__ = ("_secret", "name", "scheme")
 
     def __init__(self, name: str, secret: str, scheme: str = "") -> None:
-        self.name = name
-        self._secret, self._scheme = secret, scheme
+        self.name, self.scheme = name, scheme
+        self._secret = secret
 
     def header(self) -> tuple[str, str]:
         """(name, value) of the request header."""
-        return self.name, f"{self._scheme} {self._secret}" if self._scheme else self._secret
+        return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def hide(self, text: str) -> str:
         """The text without the secret: a service may quote what it was sent. A key that is a mere word is none."""

@@ -38,7 +38,15 @@ class Dialer:
         own = self._authorization(limits, phases)
         headers = [*self.target.headers, *([own] if own else [])]
         try:
-            socket = open_websocket(self.target.url, headers, self._context, limits, phases, self._crossing)
+            socket = open_websocket(
+                self.target.connection_url(),
+                headers,
+                self._context,
+                limits,
+                phases,
+                self._crossing,
+                self.target.subprotocols,
+            )
         except ConnectError as error:
             detail = self._keyring.hide(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None

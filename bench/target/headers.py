@@ -1,9 +1,9 @@
-"""Further headers of a target's upgrade, and `${NAME}` in them. Their values are stored nowhere. Pure."""
+"""What a target adds to its upgrade, and `${NAME}` in it. What variables stand for is stored nowhere. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
@@ -11,6 +11,8 @@ from bench.target.urls import SettingError
 
 OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "content-length", "transfer-encoding"})
 """Headers that signing in and the WebSocket upgrade set; so are all that begin with sec-."""
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""Of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Headers = tuple[tuple[str, str], ...]
@@ -25,13 +27,44 @@ def further_headers(given: Mapping[str, str], environ: Mapping[str, str]) -> tup
             )
     if len({name.lower() for name in given}) < len(given):
         raise SettingError("headers", "headers has one header twice, in capitals and without")
-    headers, secrets = [], []
+    headers: list[tuple[str, str]] = []
+    secrets: list[Credential] = []
     for name, text in given.items():
         source = f"the header {name}"
         values = _variables(text, environ, "headers", source)
         headers.append((name, _header_value(_filled(text, values), source)))
-        secrets += [Credential(name, value) for value in values.values() if len(value) >= SHORTEST_SECRET]
+        secrets += hidden_values(name, values)
     return tuple(headers), tuple(secrets)
+
+
+def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
+    """(subprotocols to offer, what variables stood for in them). Raises SettingError, which quotes no value."""
+    names: list[str] = []
+    secrets: list[Credential] = []
+    for text in given:
+        values = _variables(text, environ, "subprotocols", "subprotocols")
+        names.append(_filled(text, values))
+        secrets += hidden_values("subprotocol", values)
+        if not _TOKEN.fullmatch(names[-1]):
+            raise SettingError("subprotocols", "subprotocols must be names, of letters, digits and -._ alone")
+    return tuple(names), tuple(secrets)
+
+
+def filled_resource(resource: str, environ: Mapping[str, str]) -> tuple[str, tuple[Credential, ...]]:
+    """(a URL's path and query with its variables, percent-encoded; what they stood for). Raises SettingError."""
+    values = _variables(resource, environ, "url", "the url")
+    quoted = {name: quote(value, safe="") for name, value in values.items()}
+    return _filled(resource, quoted), (*hidden_values("url", values), *hidden_values("url", quoted))
+
+
+def is_variable(text: str) -> bool:
+    """Whether a text is a variable and nothing else."""
+    return _VARIABLE.fullmatch(text) is not None
+
+
+def hidden_values(name: str, values: Mapping[str, str]) -> tuple[Credential, ...]:
+    """The values of variables that are long enough to be secrets, so that they are shown nowhere."""
+    return tuple(Credential(name, value) for value in values.values() if len(value) >= SHORTEST_SECRET)
 
 
 def filled_url(text: str, environ: Mapping[str, str], key: str) -> str:

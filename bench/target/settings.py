@@ -21,6 +21,7 @@ from bench.shapes import (
     JsonObject,
     Matching,
     Number,
+    OneOrMore,
     OrTable,
     Schema,
     Shape,
@@ -56,6 +57,7 @@ LABEL = Matching(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
 ID = Matching(SHORT_WORD, "an id, which is no secret")
 REGION = Matching("[ -~]{1,64}", "1 to 64 characters of ASCII")
 HEADERS = ByName(HEADER_NAME, Text(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
+SUBPROTOCOLS = OneOrMore(Text("the name of a subprotocol"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
 SIGN_IN = Choice(get_args(SignInName))
@@ -131,7 +133,7 @@ class AuthSettings:
     tenant_id: str | None = key(ID, "The tenant, where the credential needs one.", quiet=True)
 
 
-AUTH = OrTable(Choice(("key", *SIGN_IN.words)), table_of(AuthSettings))
+AUTH = OrTable(Choice(("key", "basic", *SIGN_IN.words)), table_of(AuthSettings))
 
 
 @dataclass(frozen=True)
@@ -152,18 +154,22 @@ class TargetSettings:
     """One service and how to reach it."""
 
     endpoint: str | None = key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
-    url: str | None = key(URL, "Any service: the whole address, used as it is.", quiet=True)
+    url: str | None = key(URL, "Any service: the whole address; ${NAME} is an environment variable.", quiet=True)
     dialect: str | None = key(Choice(tuple(DIALECTS)), "How events are spelt.")
     api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = key(MODEL, "The same by its other name.")
     label: str | None = key(LABEL, "The name in rows and reports, if not the one here.")
     region: str | None = key(REGION, "Where it is, for reports.")
-    auth: Literal["key"] | SignInName | AuthSettings | None = key(
+    auth: Literal["key", "basic"] | SignInName | AuthSettings | None = key(
         AUTH, "How to sign in; a table says more.", quiet=True
     )
     key_env: str | None = key(VARIABLE, "The environment variable that holds the key.", quiet=True)
     headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
+    subprotocols: tuple[str, ...] | None = key(
+        SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True
+    )
+    session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
     ca: str | None = key(FILE, "A certificate authority to trust as well (PEM).")
     client_cert: str | None = key(FILE, "A client certificate (PEM).")
     client_key: str | None = key(FILE, "Its private key, if that is in another file.")

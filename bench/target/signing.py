@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
@@ -14,6 +15,7 @@ from bench.target.target import Auth, Entra, Way
 from bench.target.urls import SettingError
 from bench.transport.base import Proxy
 
+BASIC = "Basic"
 CLOUDS: Mapping[str, tuple[str, str | None]] = {
     "azure.com": (PUBLIC_SCOPE, None),
     "azure.us": ("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
@@ -22,31 +24,50 @@ CLOUDS: Mapping[str, tuple[str, str | None]] = {
 """Cloud → scope of its tokens, and the host that signs in; None for azure-identity's own."""
 
 
-def auth_of(settings: TargetSettings, around: Surroundings, address: Address, way: Way) -> tuple[Auth, tuple[str, ...]]:
-    """(what signs in, notices). Raises SettingError, and UsageError for a key that no header can hold."""
+class SignedIn(NamedTuple):
+    """What signs in; what else of it must be shown nowhere; and what to read of it before a run."""
+
+    auth: Auth
+    secrets: tuple[Credential, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def auth_of(settings: TargetSettings, around: Surroundings, address: Address, way: Way) -> SignedIn:
+    """Raises SettingError, and UsageError for a key that no header can hold."""
     auth, names = settings.auth, around.names
-    if auth is None or auth == "key":
+    if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, around, address)
     if settings.key_env is not None:
         raise SettingError("auth", f"{names['auth']} and {names['key_env']} are two ways to sign in: leave one out")
     entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address)
     told: Proxy | Literal["none"] | None = None if settings.proxy is None else way.proxy or NONE
-    return replace(entra, proxy=told, ca=way.ca), ()
+    return SignedIn(replace(entra, proxy=told, ca=way.ca))
 
 
-def _by_key(
-    settings: TargetSettings, around: Surroundings, address: Address
-) -> tuple[Credential | None, tuple[str, ...]]:
+def _by_key(settings: TargetSettings, around: Surroundings, address: Address) -> SignedIn:
     names = around.names
     if settings.key_env is not None:
         key = _key(settings.key_env, around)
+        if settings.auth == "basic":
+            return _basic(key)
         azure = address.service == "azure"
-        return (Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer")), ()
-    if settings.auth == "key":
-        raise SettingError("auth", f"{names['auth']} key needs {names['key_env']}, the name of the key's variable")
-    if address.service == "other" or address.loopback or settings.headers:
-        return None, ()
-    return None, (f"no key is sent: {names['key_env']} NAME sends the one in the variable NAME",)
+        return SignedIn(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
+    if settings.auth is not None:
+        name = f"{names['auth']} {settings.auth}"
+        raise SettingError("auth", f"{name} needs {names['key_env']}, the name of the key's variable")
+    if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
+        return SignedIn(None)
+    return SignedIn(None, notices=(f"no key is sent: {names['key_env']} NAME sends the one in the variable NAME",))
+
+
+def _basic(key: str) -> SignedIn:
+    """Basic authentication (RFC 7617): a user and a password with a colon between them, or what base64 made of both."""
+    if ":" not in key:
+        return SignedIn(Credential("Authorization", key, BASIC))
+    coded = base64.b64encode(key.encode()).decode()
+    return SignedIn(
+        Credential("Authorization", coded, BASIC), (Credential("key", key), Credential("key", key.partition(":")[2]))
+    )
 
 
 def _key(variable: str, around: Surroundings) -> str:

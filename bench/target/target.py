@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.transport.base import MAX_MESSAGE_MIB, Proxy
 
+EACH_CONNECTION = "{uuid}"
+"""What stands in a query for a name that no two connections share."""
 Service = Literal["azure", "openai", "other"]
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
@@ -90,8 +93,10 @@ class Target:
     session_source: str = ""
     """Where `session` is written, for errors: targets.yaml:12."""
     variant_of: str | None = None
+    subprotocols: tuple[str, ...] = field(default=(), repr=False)
+    """What the upgrade offers in `Sec-WebSocket-Protocol`, and stores nowhere."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)
-    """What else must be shown nowhere: what `${NAME}` stood for in headers."""
+    """What else must be shown nowhere: what `${NAME}` stood for, and what a password is made of."""
     notices: tuple[str, ...] = ()
 
     @property
@@ -109,6 +114,10 @@ class Target:
     def url(self) -> str:
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
         return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
+
+    def connection_url(self) -> str:
+        """The URL of one connection, with a UUID of its own where the target wants one."""
+        return self.url.replace(EACH_CONNECTION, uuid.uuid4().hex)
 
     @property
     def public_url(self) -> str:

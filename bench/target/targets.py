@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ScriptError, UsageError
 from bench.plain import shortened
+from bench.protocol.extra import merged
 from bench.target.address import with_model
 from bench.target.build import build_target
 from bench.target.settings import (
@@ -23,6 +24,7 @@ from bench.target.target import Target
 from bench.target.urls import SettingError
 from bench.yaml_file import Value, read_yaml
 
+EXTRA = "extra"
 PATHS = ("ca", "client_cert", "client_key")
 
 
@@ -71,16 +73,27 @@ def _named(
     keys = ("targets", name)
     label = settings.label or name
     if not variant_name:
-        return _built(file, keys, replace(settings, label=label), options, around)
+        target = _built(file, keys, replace(settings, label=label), options, around)
+        source = file.nearest(*keys, "session").place if settings.session else ""
+        return replace(target, session_source=source)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
     changed = replace(_changed(file, variant_keys, settings, variant), label=f"{label}.{variant_name}")
     return replace(
         _built(file, variant_keys, changed, options, around),
         variant_of=label,
-        session=dict(variant.session or {}),
+        session=_varied(settings.session or {}, variant.session or {}),
         session_source=file.nearest(*variant_keys, "session").place,
     )
+
+
+def _varied(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A target's settings with those of its variant, whose `extra` is merged key by key."""
+    both = dict(own) | dict(given)
+    extras = own.get(EXTRA), given.get(EXTRA)
+    if all(isinstance(extra, Mapping) for extra in extras):
+        both[EXTRA] = merged(own[EXTRA], given[EXTRA])
+    return both
 
 
 def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
@@ -124,5 +137,5 @@ def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettin
     """The settings with options in the place of keys; a way to sign in takes the place of the other, too."""
     paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
     other = {"key_env": "auth", "auth": "key_env"}
-    ways = {other[name]: None for name in other if name in given and given.get("auth") != "key"}
+    ways = {other[name]: None for name in other if name in given and given.get("auth") not in ("key", "basic")}
     return replace(settings, **(ways | given | paths))

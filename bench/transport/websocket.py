@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidHeader, PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
+from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from bench.clock import Arrival, Handed, monotonic_ns
@@ -69,6 +70,7 @@ def open_websocket(
     limits: Limits,
     phases: Phases,
     way: Crossing = DIRECT,
+    subprotocols: Sequence[str] = (),
 ) -> WebSocket:
     """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
 
@@ -79,7 +81,7 @@ def open_websocket(
     phases.mark("connect_start")
     stream = connect(uri.host, uri.port, context, limits, phases, way)
     try:
-        socket = WebSocket(stream, client_protocol(uri, way.max_message_bytes, deflate=way.deflate))
+        socket = WebSocket(stream, client_protocol(uri, way.max_message_bytes, subprotocols, deflate=way.deflate))
         socket.upgrade(headers, limits, phases)
     except BaseException:
         stream.close()
@@ -87,13 +89,23 @@ def open_websocket(
     return socket
 
 
-def client_protocol(uri: WebSocketURI, max_message_bytes: int, *, deflate: bool = False) -> ClientProtocol:
+def client_protocol(
+    uri: WebSocketURI, max_message_bytes: int, subprotocols: Sequence[str] = (), *, deflate: bool = False
+) -> ClientProtocol:
     """Make the client's side of the WebSocket protocol; `deflate` offers to compress messages.
+
+    A service may choose one of the `subprotocols`, and need not.
 
     The limit holds for whole messages, decompressed, and ends the connection as soon as it is clear that it will be
     passed: by the length that a frame announces, by a fragment, by what was inflated so far.
     """
-    return ClientProtocol(uri, extensions=[offer()] if deflate else None, max_size=max_message_bytes, logger=_SILENT)
+    return ClientProtocol(
+        uri,
+        extensions=[offer()] if deflate else None,
+        subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+        max_size=max_message_bytes,
+        logger=_SILENT,
+    )
 
 
 class WebSocket:

@@ -16,7 +16,9 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.checks import EventPlace, missing
-from bench.simulator.settings import GA_RESPONSE, GA_SESSION, PREVIEW_RESPONSE, PREVIEW_SESSION
+from bench.simulator.session_forms import form_of
+from bench.simulator.settings import PREVIEW_RESPONSE, PREVIEW_SESSION
+from bench.simulator.wire import OPENAI_GA
 from tests.doctor.test_explain import build_target
 
 UNKNOWN = "failed:unknown_parameter"
@@ -66,8 +68,9 @@ def test_other_mistakes_are_not_taken_for_it(spoken: Dialect, outcome: str, word
 
 
 def test_what_tells_one_dialect_is_unknown_to_the_other() -> None:
+    ga = form_of(OPENAI_GA)
     tables: dict[Dialect, dict[str, Any]] = {
-        GA: {**GA_SESSION, **GA_RESPONSE},
+        GA: {**ga.table, **(ga.response or {})},
         PREVIEW: {**PREVIEW_SESSION, **PREVIEW_RESPONSE},
     }
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -26,7 +27,12 @@ def quoting_service() -> Iterator[dict[str, str]]:
 
 
 def _given(request: Request) -> str:
-    return request.headers.get("api-key") or request.headers["authorization"].removeprefix("Bearer ")
+    """The key of a request, wherever it is: in the query, a subprotocol, a header."""
+    query = parse_qs(urlsplit(request.path).query)
+    offered = request.headers.get("sec-websocket-protocol", "").rpartition("key.")[2]
+    authorization = request.headers.get("authorization", "").rpartition(" ")[2]
+    own = query.get("apiKey", [""])[0] or offered or request.headers.get("x-team-key", "")
+    return own or request.headers.get("api-key") or authorization
 
 
 def _refuse(connection: ServerConnection, request: Request) -> Response | None:

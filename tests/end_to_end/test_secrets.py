@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -56,6 +58,39 @@ def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_scre
     assert set(sessions["arm"]) == set(urls)
     assert not TOKEN.search(ended.stdout + ended.stderr)
     assert with_tokens(folder) == []
+
+
+KEY = "a key/that+nobody may see".replace(" ", "-")
+WAYS = {
+    "basic": "url: '{url}', auth: basic, key_env: USER_AND_KEY",
+    "query": "url: '{url}&apiKey=${{THE_KEY}}'",
+    "offered": "url: '{url}', subprotocols: ['realtime', 'key.${{PLAIN_KEY}}']",
+    "header": "url: '{url}', headers: {{X-Team-Key: '${{THE_KEY}}'}}",
+}
+SPELLINGS = (KEY, quote(KEY, safe=""), base64.b64encode(f"me:{KEY}".encode()).decode(), "a-key-that-nobody-may-see")
+
+
+def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
+    with quoting_service() as urls:
+        lines = (
+            f"  {way}-{place}: {{{keys.format(url=url)}}}\n"
+            for way, keys in WAYS.items()
+            for place, url in urls.items()
+        )
+        names = write_targets(tmp_path, "".join(lines))
+        arms = ",".join(f"{way}-{place}" for way in WAYS for place in urls)
+        load = ("-u", "1", "--sessions", "1", "--targets", arms, "--target-file", names, *EVERYTHING)
+        keys = {"THE_KEY": KEY, "USER_AND_KEY": f"me:{KEY}", "PLAIN_KEY": SPELLINGS[-1]}
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keys)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert set(sessions["arm"]) == set(arms.split(","))
+    for name in sessions["session_id"]:
+        assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # it was quoted
+    for spelling in SPELLINGS:
+        assert spelling not in ended.stdout + ended.stderr
+        assert [path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)] == []
 
 
 def rtbench(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ import gevent
 import pytest
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
@@ -97,6 +99,39 @@ def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
     assert request.headers["api-key"] == "a-key-that-nobody-may-see"
     assert request.headers["Host"] == f"127.0.0.1:{port}"
     assert phases.token_wait_ns == 0
+
+
+@pytest.mark.parametrize("chosen", [None, "realtime"])
+def test_subprotocols_are_offered_and_the_service_may_choose_one(chosen: str | None) -> None:
+    offers: list[str] = []
+
+    def choose(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        offers.extend(offered)
+        return None if chosen is None else Subprotocol(chosen)
+
+    with serve(
+        lambda connection: connection.close(), "127.0.0.1", 0, subprotocols=[Subprotocol("realtime")],
+        select_subprotocol=choose,
+    ) as server:  # fmt: skip
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        target = replace(build_target(server.socket.getsockname()[1]), subprotocols=("realtime", "a-key.k-1"))
+        Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
+        server.shutdown()
+        thread.join(GUARD_S)
+
+    assert offers == ["realtime", "a-key.k-1"]
+
+
+def test_each_connection_has_a_uuid_of_its_own_where_the_address_wants_one() -> None:
+    with service() as (port, requests):
+        target = replace(build_target(port), resource="/v1/realtime?key={uuid}&protocol=realtime")
+        for _ in range(2):
+            Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
+
+    keys = [request.path.partition("key=")[2].partition("&")[0] for request in requests]
+    assert [len(key) for key in keys] == [32, 32]
+    assert keys[0] != keys[1]
 
 
 KEY = "sk-a-key-that-nobody-may-see-0123456789"

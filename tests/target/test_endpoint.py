@@ -475,7 +475,7 @@ def test_two_ways_to_sign_in_are_one_too_many() -> None:
 
 @pytest.mark.parametrize("auth", ["", "aad", "entra ", "default"])
 def test_an_unknown_way_to_sign_in_is_refused(auth: str) -> None:
-    assert "--auth must be key, entra, managed_identity," in refusal(AZURE, auth=auth)
+    assert "--auth must be key, basic, entra, managed_identity," in refusal(AZURE, auth=auth)
 
 
 # --- the way there

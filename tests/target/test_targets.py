@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import pytest
 
@@ -14,7 +15,7 @@ from bench.errors import UsageError
 from bench.money import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.target.credentials import Credential
+from bench.target.credentials import Credential, hidden
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Entra, Target
 from bench.transport.base import Proxy
@@ -173,6 +174,49 @@ def test_headers_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> N
     assert SECRET not in repr(target)
 
 
+def test_a_url_may_hold_variables_in_its_query_and_a_uuid_of_each_connection(tmp_path: Path) -> None:
+    target = the_one(tmp_path, "url: 'wss://voice.example/v1/realtime?model=m&apiKey=${MY_KEY}&key={uuid}'")
+    first, second = target.connection_url(), target.connection_url()
+
+    assert f"apiKey={quote(SECRET, safe='')}&key=" in first
+    assert first != second
+    assert first.partition("&key=")[0] == second.partition("&key=")[0]
+    assert target.public_url == "wss://voice.example/v1/realtime?model=m&apiKey=***&key=***"
+    for spelling in (SECRET, quote(SECRET, safe="")):
+        assert hidden(f"no {spelling}, hello", target.secrets) == "no ***, hello"
+    assert SECRET not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [("bWU6cHc=", "bWU6cHc="), ("me:a-long-password", "bWU6YS1sb25nLXBhc3N3b3Jk")],
+)
+def test_a_key_may_be_sent_as_basic_authentication_as_it_is_or_encoded(tmp_path: Path, key: str, sent: str) -> None:
+    target = the_one(tmp_path, URL, "auth: basic", "key_env: BASIC", environ={"BASIC": key})
+
+    assert isinstance(target.auth, Credential)
+    assert target.auth.header() == ("Authorization", f"Basic {sent}")
+    if ":" in key:
+        assert hidden("of a-long-password, me:a-long-password", target.secrets) == "of ***, ***"
+
+
+def test_subprotocols_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> None:
+    target = the_one(tmp_path, URL, "subprotocols: [realtime, 'openai-insecure-api-key.${TOKEN}']",
+                     environ={"TOKEN": "sk-a-key-of-16"})  # fmt: skip
+
+    assert target.subprotocols == ("realtime", "openai-insecure-api-key.sk-a-key-of-16")
+    assert hidden("no sk-a-key-of-16", target.secrets) == "no ***"
+
+
+def test_a_target_has_settings_of_its_own_and_its_variant_others(tmp_path: Path) -> None:
+    lines = (URL, "session: {voice: ara, extra: {a: 1}}", "variants:", "  low: {session: {voice: eve, extra: {b: 2}}}")
+    own = the_one(tmp_path, *lines)
+    (low,) = resolved(tmp_path, (tmp_path / "targets.yaml").read_text(), "one.low")
+
+    assert own.session == {"voice": "ara", "extra": {"a": 1}}
+    assert low.session == {"voice": "eve", "extra": {"a": 1, "b": 2}}
+
+
 def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
     proxy = "proxy: http://${USER_NAME}:${PASSWORD}@proxy.example:3128"
 
@@ -325,7 +369,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, f"key_env: {SECRET}"), 4, "key_env names a variable that is not set: it wants the variable's name"),
         ((URL, f"key_env: [{SECRET}]"), 4, "key_env must be the name of an environment variable"),
         ((URL, "auth: key"), 4, "auth key needs key_env"),
-        ((URL, f"auth: {SECRET}"), 4, "auth must be key, entra, managed_identity"),
+        ((URL, f"auth: {SECRET}"), 4, "auth must be key, basic, entra, managed_identity"),
         ((URL, "auth: entra"), 4, "auth is for Azure, and voice.example is not there"),
         ((*AZURE, "auth: entra", "key_env: MY_KEY"), 5, "auth and key_env are two ways to sign in"),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
@@ -339,6 +383,11 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a wants a variable that is not set"),
         ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable text of ASCII"),
         ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be at most 10"),
+        (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url wants a variable that is not set"),
+        ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with the name of its variable"),
+        ((URL, "auth: basic"), 4, "auth basic needs key_env"),
+        ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
+        ((URL, "session: voice"), 4, "session must be made of `key: value`"),
         ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
         ((URL, f"proxy: https://me:{SECRET}@p"), 4, "proxy begins with https://"),
         ((URL, "resolve: voice.example"), 4, "resolve must be an IP address"),
