@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import scenarios
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.spawn import own_environment, python_command
+from bench.starter import EXAMPLES
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, ServiceOptions, resolve_targets
 from bench.target.prices import load_price_table
 from bench.target.target import Target
@@ -41,7 +41,7 @@ class Load:
     @property
     def options(self) -> list[str]:
         """Locust's."""
-        files = ",".join(str(_shipped() / f"{name}.py") for name in self.scenarios)
+        files = ",".join(str(EXAMPLES / f"{name}.py") for name in self.scenarios)
         load = {"--users": self.users, "--spawn-rate": self.spawn_rate, "--sessions": self.sessions}
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
 
@@ -90,13 +90,8 @@ def _much(targets: Sized) -> str:
 def _cost(targets: Iterable[Target]) -> str:
     """What it may cost, in words."""
     table = load_price_table(None)
-    scripts = [load_script(_shipped() / "scripts" / f"{name}.yaml") for name in BILLED.scenarios]
+    scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in BILLED.scenarios]
     return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], BILLED.sessions)
-
-
-def _shipped() -> Path:
-    """Where the scenarios are."""
-    return Path(scenarios.__file__).parent
 
 
 def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -17,11 +17,11 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements", "remedies",
-    "plain", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes", "protocol", "transport", "target",
-    "plan", "observe", "simulator",
+    "units", "errors", "windows", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements",
+    "remedies", "plain", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes", "protocol", "transport",
+    "target", "plan", "observe", "simulator",
     "connect", "run", "session",
-    "load", "probe", "doctor", "reports",
+    "load", "probe", "doctor", "reports", "starter",
     "quick",
     "calibrate",
     "capacity",

@@ -18,6 +18,7 @@ from bench.cli.compare import compare
 from bench.cli.decide import decide
 from bench.cli.doctor import doctor
 from bench.cli.export import export
+from bench.cli.init import init
 from bench.cli.merge import merge
 from bench.cli.open import open_run
 from bench.cli.options import options
@@ -39,7 +40,6 @@ INTERRUPTED_STATUS = 130
 app = typer.Typer(
     name="rtbench",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -62,6 +62,7 @@ def rtbench(
 
 
 app.command()(bench)
+app.command()(init)
 app.command()(calibrate)
 app.command()(capacity)
 app.command()(simulate)

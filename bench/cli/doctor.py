@@ -30,25 +30,33 @@ def doctor(
     turn: Annotated[
         bool, typer.Option("--turn/--no-turn", help="Say one sentence to the service, which costs about a cent.")
     ] = True,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Look at this machine and at what targets.yaml says, and call nobody.")
+    ] = False,
 ) -> None:
     """Look at this machine, the way to a service and the service itself; say what is wrong and what to do.
+
+    With --offline, and no service named, every target of targets.yaml is looked at.
 
     Exit status 0 when nothing failed, 1 when something did.
     """
     from bench.transport.green import patch
 
     patch()
-    from bench.doctor.examine import examine
+    from bench.doctor.examine import examine, examine_offline
     from bench.doctor.finding import any_failed
     from bench.doctor.machine import look_at_machine
-    from bench.target.endpoint import resolve_targets
+    from bench.target.endpoint import resolve_every_target, resolve_targets
     from bench.target.prices import load_price_table
 
-    targets = resolve_targets(os.environ, service_options)
+    targets = (resolve_every_target if offline else resolve_targets)(os.environ, service_options)
     prices = load_price_table(None).models
     told = _quietly if as_json else _printed
     machine = told("this machine", look_at_machine())
-    found = [told(_title(target, turn), examine(target, prices, with_turn=turn)) for target in targets]
+    if offline:
+        found = [told(target.label, examine_offline(target)) for target in targets]
+    else:
+        found = [told(_title(target, turn), examine(target, prices, with_turn=turn)) for target in targets]
     failed = any(any_failed(findings) for findings in (machine, *found))
     if as_json:
         print(json.dumps(_document(machine, targets, found, failed), indent=2))

@@ -28,9 +28,19 @@ INFORMING = ("no key is set: signing in", "through the proxy")
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
     """Yield the findings of one target, from its configuration to a turn. Nothing secret is in what is found."""
+    return _harmless(target, lambda keyring: _examined(target, keyring, prices, with_turn=with_turn))
+
+
+def examine_offline(target: Target) -> Iterator[Finding]:
+    """Yield what can be found of one target without the network. Nothing secret is in what is found."""
+    return _harmless(target, lambda keyring: _examined_offline(target, keyring))
+
+
+def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a look that is given the target's keyring, without what is secret or steers a terminal."""
     keyring = Keyring([target])
     try:
-        for finding in _examined(target, keyring, prices, with_turn=with_turn):
+        for finding in look(keyring):
             yield printable(_hidden(finding, keyring.hide))
     finally:
         keyring.close()
@@ -51,6 +61,15 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
     answered = keyring.answered_by(target)
     visit = Visit(Dialer(target, keyring), prices, answered.claims if answered else {}, keyring.hide)
     yield from visit.findings(with_turn=with_turn)
+
+
+def _examined_offline(target: Target, keyring: Keyring) -> Iterator[Finding]:
+    yield from configuration(target)
+    if signed_by(target) == "entra":
+        yield Finding("sign-in", "skipped", "a token is asked for over the network")
+    else:
+        yield sign_in(target, keyring)
+    yield Finding("service", "skipped", "neither the way there nor the service is looked at: --offline")
 
 
 def configuration(target: Target) -> Iterator[Finding]:

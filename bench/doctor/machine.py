@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from bench.cores import core_count
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.priority import Priority, obtainable
+from bench.run.provenance import tool_version
+from bench.transport.compiled import COMPILED
 from bench.transport.stamps import kernel_stamps
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -29,6 +32,7 @@ TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 def look_at_machine() -> Iterator[Finding]:
     """Every finding about this machine."""
+    yield installation(compiled=COMPILED)
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield local_ports(*_port_range())
     yield stamps()
@@ -36,6 +40,15 @@ def look_at_machine() -> Iterator[Finding]:
     yield wall_clock()
     yield processors(core_count(), os.getloadavg()[0])
     yield priority(obtainable())
+
+
+def installation(*, compiled: bool) -> Finding:
+    """Say what is installed here, and whether it has the parts in C that make events cheaper."""
+    said = f"rtbench {tool_version()} on Python {platform.python_version()}"
+    if compiled:
+        return Finding("installation", "ok", f"{said}, with the parts that are compiled")
+    return Finding("installation", "warning", f"{said}, without the parts that are compiled, which make events cheaper",
+                   "for many calls at once, install a C compiler and Python's headers, then rtbench again")  # fmt: skip
 
 
 def open_files(soft: int, hard: int) -> Finding:

@@ -17,7 +17,7 @@ from bench.target.build import build_target
 from bench.target.credentials import cleaned, unquoted
 from bench.target.settings import ON_COMMAND_LINE, TARGET, Surroundings, TargetSettings
 from bench.target.target import Entra, Target
-from bench.target.targets import file_targets
+from bench.target.targets import file_targets, target_names
 from bench.yaml_file import PlainValue
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -67,6 +67,15 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
     if service_options.url is not None:
         return [build_target(options, around)]
     return [_from_environment(options, around)]
+
+
+def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
+    """As `resolve_targets`; where neither options nor the environment name one, every target of the file."""
+    path = service_options.target_file or TARGET_FILE
+    named = service_options.targets or service_options.url is not None
+    if named or (service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())):
+        return resolve_targets(environ, service_options)
+    return resolve_targets(environ, replace(service_options, targets=target_names(path)))
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:

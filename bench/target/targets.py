@@ -41,6 +41,11 @@ def file_targets(path: Path, names: Sequence[str], options: TargetSettings, arou
     return targets
 
 
+def target_names(path: Path) -> tuple[str, ...]:
+    """The names of a file's targets, without those of variants. Raises ScriptError with the line."""
+    return tuple(TARGETS.read(read_yaml(path, "the file")))
+
+
 def _known(settings: dict[str, TargetSettings]) -> Iterator[str]:
     """Yield every name that can be asked for."""
     for name, target in settings.items():

@@ -24,6 +24,9 @@ from tests.simulator_process import Ready, quick_simulator, running_simulator
 
 NOT_HERE = {
     "make": "`.ci/run` makes what stands in the README",
+    "python3 -m venv": "installs; tests/release",
+    ".venv/bin/pip": "installs; tests/release",
+    "uv": "installs; tests/release",
     "docker": "needs a daemon; tests/test_deploy.py reads the files",
     "kubectl": "needs a cluster; tests/test_deploy.py reads the files",
     "az ": "needs a subscription",
@@ -42,7 +45,7 @@ STATUSES = {"locust": (0, 4), "doctor": (0, 1), "check": (0, 1, 3, 4), "compare"
 """How a command may exit that did what it should, if not by 0."""
 CONFIRMED = {"runs": ("--yes",)}
 """What a reader is asked, and says."""
-TARGETS = ("eastus2", "sweden", "east", "west", "old", "new")
+TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new")
 STORED = {
     **dict.fromkeys(("A", "B", "C"), ("gateway",)),
     "RUN": ("west", "east"),
@@ -110,7 +113,7 @@ def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, sim
         match [here(word, env, simulator, place) for word in words]:
             case ["export", *settings]:
                 env |= dict(setting.split("=", 1) for setting in settings) | deployment(simulator)
-            case [("." | "kill" | "unset"), *_]:
+            case [("." | "cd" | "kill" | "unset"), *_]:
                 pass
             case [program, *arguments]:
                 run(Path(program).name, arguments, env, place)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.doctor.machine import (
     clock_resolution,
+    installation,
     judged_wall_clock,
     local_ports,
     open_files,
@@ -18,6 +19,16 @@ from bench.doctor.machine import (
     stamps,
 )
 from bench.priority import Priority
+from bench.run.provenance import tool_version
+
+
+@pytest.mark.parametrize(("compiled", "state"), [(True, "ok"), (False, "warning")])
+def test_an_installation_without_what_is_compiled_is_a_warning(compiled: bool, state: str) -> None:
+    found = installation(compiled=compiled)
+
+    assert found.state == state
+    assert tool_version() in found.said
+    assert bool(found.remedy) != compiled
 
 
 @pytest.mark.parametrize(

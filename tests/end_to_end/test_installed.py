@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works in a folder whose files have the names of the tool's own packages."""
+"""The wheel, built from the sdist: what is in it, and that it works beside files that have our packages' names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_tool_and_works_whatever_lies_beside_a_locust_file(
 
 
 def built(folder: Path) -> Path:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist"), "."]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), "."]
     compiler = folder / "cc"
     compiler.write_text('#!/bin/sh\nexec cc "$@" -O0\n')  # nothing here is to be fast
     compiler.chmod(0o755)
@@ -96,7 +96,8 @@ def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[
 def it_holds_the_three_packages_with_their_data_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     packages = {"rtbench.py", "bench", "reports", "scenarios"}
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == packages
+    assert any(name.endswith(".data/data/share/man/man1/rtbench.1") for name in names)
     shipped = [path for folder in ("bench", "reports", "scenarios") for path in (ROOT / folder).rglob("*")]
     for path in shipped:
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".c":  # which Cython leaves there

@@ -22,6 +22,8 @@ from ruamel.yaml import YAML
 
 from bench.errors import INVALID_STATUS
 from bench.run import folder as files
+from bench.starter import EXAMPLES as EXAMPLE_FILES
+from bench.starter import WORKFLOWS, CiSystem
 from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S, free_port
 from tests.simulator_process import QUICK, ROOT, Ready
@@ -49,8 +51,8 @@ class Workflow:
     steps: list[str]
 
 
-def workflow(name: str) -> Workflow:
-    document = YAML(typ="safe").load((EXAMPLES / name).read_text(encoding="utf-8"))
+def workflow(path: Path) -> Workflow:
+    document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     variables = document.get("env") or document.get("variables") or {}
     plain = {key: text for key, text in variables.items() if "$" not in text}
     return Workflow(plain, [text for step in _steps(document) if (text := _shell(step))])
@@ -147,7 +149,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
 
 
 def gated(place: Workplace, name: str) -> list[str]:
-    example = workflow(name)
+    example = workflow(EXAMPLES / name)
     place.environment |= {
         key: text if key == "RTBENCH" else _with_ports(text, place.ports) for key, text in example.environment.items()
     }
@@ -200,7 +202,7 @@ def test_a_nightly_run_is_checked_and_kept_as_a_baseline(
         "AZURE_OPENAI_API_KEY": "any",
     }
 
-    workplace.run_all(workflow(name).steps)
+    workplace.run_all(workflow(EXAMPLES / name).steps)
 
     pushed = subprocess.run(
         ["git", "--git-dir", "../origin", "ls-tree", "-r", "--name-only", "main"],
@@ -210,3 +212,27 @@ def test_a_nightly_run_is_checked_and_kept_as_a_baseline(
         check=True,
     )
     assert len([path for path in pushed.stdout.split() if path.startswith("baselines/")]) == 1
+
+
+def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
+    workplace: Workplace, forking: str
+) -> None:
+    workplace.environment["PATH"] = forking + workplace.environment["PATH"]
+    assert workplace.run("rtbench init").returncode == 0
+    written = workflow(workplace.folder / WORKFLOWS[CiSystem.GITHUB])
+    targets = workplace.folder / "targets.yaml"
+    targets.write_text(_with_ports(targets.read_text(), workplace.ports))
+    workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
+
+    said = workplace.run_all(
+        [step.replace("rtbench simulate", "rtbench simulate --profile profile.yaml") for step in written.steps]
+    )
+
+    assert "::warning" in said[-1], "so few calls decide nothing"
+    assert (workplace.folder / "rtbench.xml").exists()
+
+
+def test_both_workflows_of_init_do_the_same() -> None:
+    github, azure = (workflow(EXAMPLE_FILES / "starter" / f"{ci}.yml") for ci in CiSystem)
+
+    assert github == azure

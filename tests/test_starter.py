@@ -1,0 +1,90 @@
+"""`rtbench init`: what it writes is good as it stands, and nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from bench.errors import UsageError
+from bench.plan.script import load_script
+from bench.starter import WORKFLOWS, CiSystem, starter_files, write_starter
+from bench.target.endpoint import ServiceOptions, resolve_every_target, resolve_targets
+from reports.thresholds.grammar import read
+from tests import forked
+
+
+def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:
+    assert all(write_starter(tmp_path, CiSystem.GITHUB).values())
+    both = ServiceOptions(targets=("simulator", "service"), target_file=tmp_path / "targets.yaml")
+    targets = resolve_targets({}, both)
+
+    assert [target.loopback for target in targets] == [True, False]
+    assert len(load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml").steps) == 5
+    assert len(read(tmp_path / "scenarios" / "ci.yaml")) == 3
+    assert len((tmp_path / "README.md").read_text().splitlines()) <= 12
+
+
+@pytest.mark.parametrize("ci", CiSystem)
+def test_the_workflow_is_that_of_the_system_that_was_named(tmp_path: Path, ci: CiSystem) -> None:
+    write_starter(tmp_path, ci)
+
+    assert [other for other in CiSystem if (tmp_path / WORKFLOWS[other]).exists()] == [ci]
+    assert YAML(typ="safe").load(tmp_path / WORKFLOWS[ci])
+
+
+def test_what_is_there_already_is_left_as_it_was_and_the_rest_is_written(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "targets.yaml").symlink_to("nowhere")
+    written = write_starter(tmp_path, CiSystem.GITHUB)
+
+    assert {path.name for path, done in written.items() if not done} == {"README.md", "targets.yaml"}
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+    assert not any(write_starter(tmp_path, CiSystem.GITHUB).values())
+
+
+@pytest.mark.parametrize("in_the_way", ["scenarios", ".github"])
+def test_a_file_where_a_folder_is_to_be_is_named(tmp_path: Path, in_the_way: str) -> None:
+    (tmp_path / in_the_way).write_text("a file")
+
+    with pytest.raises(UsageError, match=f"{in_the_way}.* cannot be written"):
+        write_starter(tmp_path, CiSystem.GITHUB)
+
+
+def test_the_examples_that_are_copied_are_there() -> None:
+    assert all(example.is_file() for ci in CiSystem for example in starter_files(ci).values())
+
+
+def test_without_a_service_named_every_target_of_the_file_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_starter(tmp_path, CiSystem.GITHUB)
+    monkeypatch.chdir(tmp_path)
+    azure = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
+
+    def labels(environ: dict[str, str], options: ServiceOptions) -> list[str]:
+        return [target.label for target in resolve_every_target(environ, options)]
+
+    assert labels({}, ServiceOptions()) == ["simulator", "service"]
+    assert labels({}, ServiceOptions(target_file=Path("targets.yaml"))) == ["simulator", "service"]
+    assert labels({}, ServiceOptions(targets=("service",))) == ["service"]
+    assert labels({}, ServiceOptions(url="ws://127.0.0.1:1/v1/realtime?model=m")) == ["127.0.0.1"]
+    assert labels(azure, ServiceOptions()) == [resolve_targets(azure, ServiceOptions())[0].label]
+
+
+def test_a_folder_that_was_just_made_passes_the_doctor_offline(tmp_path: Path) -> None:
+    def rtbench(*words: str) -> str:
+        command = [sys.executable, "-m", "bench.cli.app", *words]
+        ended = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return str(ended.stdout)
+
+    assert "rtbench doctor --offline" in rtbench("init").splitlines()[-1]
+    found = rtbench("doctor", "--offline")
+
+    assert "installation" in found
+    assert "a token is asked for over the network" in found
+    assert "was there already" in rtbench("init")
