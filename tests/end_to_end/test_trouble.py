@@ -16,6 +16,7 @@ import pytest
 from bench.run import folder as files
 from bench.run.file_spool import path_of
 from bench.run.part import FACTS
+from bench.units import NS_PER_S
 from tests import forked
 from tests.end_to_end.locust_process import (
     GUARD_S,
@@ -310,6 +311,35 @@ def test_workers_that_never_come_are_waited_for_as_long_as_was_said(tmp_path: Pa
     assert "2 workers are expected, and 0 came in 1 s" in line
     assert ended.returncode == 2
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+CHECKS_MUCH = """
+import time
+from bench.load.leading.lead import Lead
+
+check = Lead.open
+
+
+def check_for_long(lead):
+    check(lead)
+    time.sleep(0.01)
+    until = time.monotonic() + 2  # and its loop does not look at the clock
+    while time.monotonic() < until:
+        pass
+
+
+Lead.open = check_for_long
+"""
+
+
+def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: Path, simulator: Ready) -> None:
+    path = write_scenario(tmp_path)
+    path.write_text(path.read_text() + CHECKS_MUCH)
+
+    run_locust(path, tmp_path / "runs", "-u", "1", "-t", "3s", "--url", simulator.urls["ga"])
+
+    document = files.read_document(only_run(tmp_path / "runs"))
+    assert document["ended_utc_ns"] - document["began_utc_ns"] > 2.5 * NS_PER_S
 
 
 SLOW_TO_BEGIN = """

@@ -332,6 +332,19 @@ def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> N
     waiting.join()
 
 
+def test_pairs_that_still_waited_for_their_start_when_the_run_ended_are_not_done(tmp_path: Path) -> None:
+    refusing = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
+    stand = Stand(tmp_path, dialers={"here": refusing}, sessions=2)
+    stand.play()
+    waiting = gevent.spawn(stand.play)
+    while not stand.live.standing().waiting_s:
+        gevent.sleep(0)
+    stand.live.ending = True
+    waiting.join()
+
+    assert stand.stopped == []
+
+
 def wait_for(happened: Callable[[], bool]) -> None:
     while not happened():
         gevent.sleep(0.01)

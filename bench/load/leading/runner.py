@@ -17,6 +17,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
+import gevent
 from locust import events
 from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
@@ -46,6 +47,7 @@ def _on_init(environment: Any, **_: Any) -> None:
     except BenchError as error:
         runs.say(str(error))
         runs.give_up()
+    gevent.get_hub().loop.update_now()  # Locust counts `-t` from when its loop last looked at the clock
     runs.take_the_screen()
     listen = environment.events
     listen.test_start.add_listener(runs.on_test_start)

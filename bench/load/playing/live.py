@@ -132,6 +132,8 @@ class LiveRun:
             start = self._starts.wait(called_ns or monotonic_ns())
             if start is not None:
                 self._play_started(start, called_ns, user, task, caller)
+            elif self._left is not None:
+                self._left += 1  # it was never begun
         finally:
             self._open -= 1
             self._stop_if_done()
