@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from reports.numbers import clock, ms, scale_of, shortened, three
 from reports.page.frames import Flow
 from reports.page.svg import (
@@ -119,9 +117,10 @@ def flow(sums: Flow, length_s: float, w: int) -> Plot:
         lines[word] = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
         with plot.along_run():
             plot.path(lines[word], f"curve flow{style}")
-    upper, lower = sorted(lines, key=lambda word: float(np.median([height for _, height in lines[word]])))
-    _on_line(plot, upper, lines[upper], above=True)
-    _on_line(plot, lower, lines[lower], above=False)
+    at = _widest(*lines.values())
+    upper, lower = sorted(lines, key=lambda word: lines[word][at][1])
+    _on_line(plot, upper, lines[upper], at, above=True)
+    _on_line(plot, lower, lines[lower], at, above=False)
     said = [
         f"{clock(t, long=length_s > 180)} · received {three(b / size)} {unit}/s · sent {three(a / size)} {unit}/s"
         for t, a, b in zip(sums.at_s, sums.sent, sums.received, strict=True)
@@ -130,9 +129,15 @@ def flow(sums: Flow, length_s: float, w: int) -> Plot:
     return plot
 
 
-def _on_line(plot: Plot, word: str, points: Sequence[Point], *, above: bool) -> None:
-    """The name of a line at three quarters of its length, above or below what is there of it."""
-    at = points[3 * len(points) // 4][0]
+def _widest(first: Sequence[Point], second: Sequence[Point]) -> int:
+    """The place among the points of two lines where they are furthest apart, off the ends of these."""
+    inner = range(len(first) // 8, max(len(first) // 8 + 1, 7 * len(first) // 8))
+    return max(inner, key=lambda place: abs(first[place][1] - second[place][1]))
+
+
+def _on_line(plot: Plot, word: str, points: Sequence[Point], place: int, *, above: bool) -> None:
+    """The name of a line at one of its points, above or below what is there of it."""
+    at = points[place][0]
     heights = [height for x, height in points if abs(x - at) <= NAMED]
     low = min(max(heights) + 16, plot.y0 - 5)
     plot.text(at, max(min(heights) - 6, plot.y1) if above else low, word, "lab whole", "middle")
