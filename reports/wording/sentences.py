@@ -99,7 +99,8 @@ def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
     if all(answer.figures.at(0.95).published for answer in shown):
         tails = [answer.figures.at(0.95).value for answer in shown]
         times = together(*medians, *tails)[len(shown) :]
-        return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(times)} (p95)."
+        longer = [f"{time} on {a.target}" if named else time for time, a in zip(times, shown, strict=True)]
+        return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(longer)} (p95)."
     if named:
         return f"{_waits(told, named)}."
     slowest, which = (
