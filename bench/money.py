@@ -12,6 +12,8 @@ from typing import Literal, TypeVar
 
 MILLION = 1_000_000
 CENT = 0.01
+UNLISTED_DIALECTS = frozenset({"voice-live"})
+"""Those of services that bill a model by tiers of their own, which no price table of models has."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
@@ -43,10 +45,14 @@ class Prices:
 
 @dataclass(frozen=True)
 class Terms:
-    """What is known of a target before it answers: the model or deployment that is asked for, prices of its own."""
+    """What is known of a target before it answers: the model or deployment that is asked for, prices of its own.
+
+    `listed`: whether the price table has its service's prices.
+    """
 
     asked: str | None = None
     own: Prices | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -
     model = answered or terms.asked or ""
     if terms.own is not None:
         return Tariff(model, terms.own, "own")
-    prices = prices_of(table, model)
+    prices = prices_of(table, model) if terms.listed else None
     return Tariff(model, prices, "table" if prices else "")
 
 

@@ -348,7 +348,7 @@ class Session:
             expected_calls=None if turn.calls is None else Counter(call.name for call in turn.calls),
             reference=turn.reference,
             instructed=turn.instructed,
-            fillers=self._script.dialect.fills_waits(self._script.settings.extra),
+            fillers=self._script.dialect.fillers(self._script.settings) is not None,
         )
         self._functions.begin(turn)
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))

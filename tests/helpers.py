@@ -22,8 +22,10 @@ from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.speech import Speech
 from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Usage
 from bench.protocol.messages import Image, Message, Role
+from bench.protocol.openai import OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -41,22 +43,24 @@ S = 1_000_000_000
 AT_NS = 1_000 * S
 """When things begin in tests that bring their own time."""
 
+REALTIME: dict[str, Dialect] = {name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAI)}
+"""The dialects that have the events of the Realtime API, in one of two spellings."""
+
+
+def _spelt_as(first: str) -> dict[str, str]:
+    return {"text": f"{first}text", "audio": f"{first}audio", "transcript": f"{first}audio_transcript"}
+
+
 # The three families of deltas, as each dialect spells them.
+IN_GA, IN_PREVIEW = _spelt_as("response.output_"), _spelt_as("response.")
 FAMILIES: dict[Dialect, dict[str, str]] = {
-    PREVIEW: {
-        "text": "response.text",
-        "audio": "response.audio",
-        "transcript": "response.audio_transcript",
-    },
-    GA: {
-        "text": "response.output_text",
-        "audio": "response.output_audio",
-        "transcript": "response.output_audio_transcript",
-    },
+    dialect: IN_GA if f"{IN_GA['text']}.delta" in dialect.kinds else IN_PREVIEW
+    for dialect in REALTIME.values()
+    if isinstance(dialect, OpenAI)
 }
-
-
-OTHER: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
+OTHER: dict[Dialect, Dialect] = {
+    dialect: PREVIEW if families is IN_GA else GA for dialect, families in FAMILIES.items()
+}
 
 # What a service says.
 
@@ -353,7 +357,7 @@ class Service:
                 if self.settings_ns is not None:
                     yield self.settings_ns, session_updated()
             case "conversation.item.create" if self.acknowledges:
-                name = "added" if self.dialect is GA else "created"
+                name = "added" if FAMILIES[self.dialect] is IN_GA else "created"
                 yield 5 * MS, message(f"conversation.item.{name}", item={"id": "item_text"})
             case "input_audio_buffer.commit":
                 yield from self._committed()

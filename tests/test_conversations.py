@@ -22,7 +22,6 @@ from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
 from bench.plan.turns import Interrupt, Pause, SendEvent, Sound, Step
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -32,7 +31,7 @@ from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechD
 from bench.simulator.voice import TOKEN_MS
 from bench.simulator.wire import VOICE_LIVE
 from bench.transport.memory import PeerAnswer
-from tests.helpers import MS, S, say
+from tests.helpers import MS, REALTIME, S, say
 from tests.test_talking import (
     SPEECH,
     VAD,
@@ -265,7 +264,7 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     speed=st.sampled_from([1.0, 4.0, 20.0]),
     ignored=st.booleans(),
     spoken=st.booleans(),
-    dialect=st.sampled_from(list(DIALECTS.values())),
+    dialect=st.sampled_from(list(REALTIME.values())),
     seed=st.integers(0, 99),
 )
 def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(

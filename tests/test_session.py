@@ -13,7 +13,6 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.turns import Expect, Pause, Step
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -24,6 +23,7 @@ from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
     MS,
+    REALTIME,
     GuardedTransport,
     Listening,
     Played,
@@ -68,7 +68,7 @@ def test_a_session_greets_plays_its_turns_and_closes() -> None:
     assert played.listening.began == 3
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize("acknowledges", [False, True])
 def test_nothing_waits_for_an_acknowledgement(dialect: Dialect, acknowledges: bool) -> None:
     script = build_script(say(), play(100), dialect=dialect)

@@ -12,7 +12,6 @@ from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.messages import History
 from bench.plan.turns import AddMessage, Pause, Script, SendEvent, Step
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import SessionSettings, TurnDetection
@@ -20,6 +19,7 @@ from bench.transport.memory import PeerAnswer
 from tests.helpers import (
     LOUD,
     MS,
+    REALTIME,
     Played,
     S,
     Service,
@@ -49,7 +49,7 @@ def with_history(*texts: str, dialect: Dialect = GA, pipelined: bool = False) ->
 # History.
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dialect) -> None:
     played = Played(with_history("One", "Two", dialect=dialect), Service(dialect, acknowledges=True))
 

@@ -19,7 +19,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.frames import Repertoire
 from bench.plan.turns import Script, Step
 from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, SettingsRefusal
+from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature, SettingsRefusal
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
 from bench.protocol.messages import Message
@@ -73,7 +73,7 @@ class Walkie:
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         return ""
 
-    lacks_images = "has an image, and this is a radio"
+    lacks: ClassVar[Mapping[Feature, str]] = {Feature.IMAGE: "and this is a radio"}
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
         return self._message("type", message.text)
@@ -119,6 +119,9 @@ class Walkie:
         return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        return None
+
+    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
         return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ Statuses, codes and their causes: docs/protocol.md, "Refusals".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,13 +15,12 @@ from bench.observe.timeline import TEXT_SESSION
 from bench.observe.turn import UNHEARD
 from bench.remedies import CAUSES, CLASSES, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
 from bench.shapes import either
-from bench.target.address import API_VERSIONS, AZURE_GA, azure_cloud
+from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.target import Entra, Target
 from bench.transport.answer import ACCEPT_HEADER
 
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
-VERSIONS = " or ".join(API_VERSIONS)
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
 NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
@@ -87,7 +86,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 f"{_deployment(target)} is not of a realtime model: deploy {either(REALTIME_MODELS)}, and name that one"
             )
         case 400 if _API_VERSION.search(words):
-            return f"this api-version is not known here: use {VERSIONS}, or {AZURE_GA}, which has none"
+            return _other_version(_path(target))
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
@@ -115,12 +114,18 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     return CLASSES["refused"]
 
 
+def _other_version(path: str) -> str:
+    known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
+    undated = "" if path == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
+    return f"this api-version is not known here: use {known}{undated}"
+
+
 def _unauthorized(refusal: Refusal, target: Target) -> str:
     signed = signed_by(target)
     if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
         return f"take api-version out of the URL: {AZURE_GA} has none, and Azure answers a stray one with 401"
     if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
-        return _role(refusal.claims)
+        return _role(refusal.claims, ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES)
     if signed == "nothing":
         return f"{NO_KEY}, or sign in by --auth entra" if target.service == "azure" else NO_KEY
     if signed == "entra":
@@ -132,10 +137,10 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
     return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
 
 
-def _role(claims: Mapping[str, str]) -> str:
+def _role(claims: Mapping[str, str], roles: Sequence[str]) -> str:
     who = claims.get("oid") or claims.get("appid") or "OBJECT_ID"
-    return (f"the identity has no role on the resource: give it {ROLES[0]!r} (or {ROLES[1]!r}): "
-            f'az role assignment create --assignee {who} --role "{ROLES[0]}" --scope RESOURCE_ID; '
+    return (f"the identity has no role on the resource: give it {roles[0]!r} (or {roles[1]!r}): "
+            f'az role assignment create --assignee {who} --role "{roles[0]}" --scope RESOURCE_ID; '
             "it takes up to five minutes to work")  # fmt: skip
 
 

@@ -133,12 +133,16 @@ def settings_in(session: Mapping[str, Any]) -> str:
     audio = _part(session, "audio")
     heard, spoken = _part(audio, "input"), _part(audio, "output")
     shown = {
-        "voice": spoken.get("voice", session.get("voice")),
+        "voice": _voice(spoken.get("voice", session.get("voice"))),
         "turn detection": _detection(heard.get("turn_detection", session.get("turn_detection"))),
         "input": _format(heard.get("format", session.get("input_audio_format"))),
         "output": _format(spoken.get("format", session.get("output_audio_format"))),
     }
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+
+
+def _voice(value: object) -> object:
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 def _detection(value: object) -> str:

@@ -37,7 +37,15 @@ from bench.plan.turns import (
 )
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.messages import Image, Message
-from bench.protocol.settings import Effort, FunctionTool, ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.settings import (
+    EchoCancellation,
+    Effort,
+    FunctionTool,
+    NoiseReduction,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+)
 from bench.shapes import (
     AnyJson,
     ByName,
@@ -111,18 +119,94 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "tool_choice": Field(Text(), "auto, none, required, or the name of the function that is to be called."),
 }
 
+NO_FIELDS: Mapping[str, Field[Any]] = {}
+
+
+@dataclass(frozen=True)
+class Texts(Shape[list[str]]):
+    """Several texts, at least one."""
+
+    def read(self, value: Value) -> list[str]:
+        return list(OneOrMore(Text()).read(value))
+
+    def schema(self) -> Schema:
+        return OneOrMore(Text()).schema()
+
+
+@dataclass(frozen=True)
+class TypedTable(Shape[dict[str, Any]]):
+    """A table whose `type` says which other keys it has; it is kept as it is written."""
+
+    fields: Mapping[str, Mapping[str, Field[Any]]]
+
+    def read(self, value: Value) -> dict[str, Any]:
+        content = value.content()
+        if not isinstance(content, dict) or "type" not in content:
+            raise value.refuse(f"needs `type`: {either(self.fields)}")
+        return self._tables[Choice(tuple(self.fields)).read(content["type"])].read(value)
+
+    def schema(self) -> Schema:
+        return {"oneOf": [table.schema() for table in self._tables.values()]}
+
+    @property
+    def _tables(self) -> dict[str, Table[dict[str, Any]]]:
+        return {
+            name: Table(
+                {"type": Field(Choice((name,)), "Which one.", required=True), **more}, lambda **settings: settings
+            )
+            for name, more in self.fields.items()
+        }
+
+
 DETECTION_FIELDS: dict[str, Field[Any]] = {
     "create_response": Field(Flag(), "Whether the service answers by itself when it has noticed the end of speech."),
     "interrupt_response": Field(Flag(), "Whether speech stops an answer that is under way."),
 }
+LEVEL_FIELDS: dict[str, Field[Any]] = {
+    "threshold": Field(Number(0, 1), "How sure the service must be that it hears speech."),
+    "prefix_padding_ms": Field(Whole(0, 5_000), "Audio that is kept from before the speech."),
+    "silence_duration_ms": Field(Whole(0, 10_000), "Silence that ends a turn."),
+}
+END_OF_UTTERANCE = Table(
+    {
+        "model": Field(
+            Choice(tuple(f"semantic_detection_v1{variant}" for variant in ("", "_en", "_multilingual"))),
+            "Which model says that an utterance is over.",
+            required=True,
+        ),
+        "threshold_level": Field(Choice(("low", "medium", "high", "default")), "How sure it must be."),
+        "timeout_ms": Field(Whole(0, 60_000), "How long it waits at most."),
+    },
+    lambda **settings: settings,
+)
+OF_VOICE_LIVE: dict[str, Field[Any]] = {
+    "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that says when a turn is over. Voice Live only."),
+    "auto_truncate": Field(Flag(), "Whether the service cuts an answer that speech stops. Voice Live only."),
+}
+AZURE_FIELDS: dict[str, Field[Any]] = {
+    **LEVEL_FIELDS,
+    "speech_duration_ms": Field(Whole(0, 60_000), "The least speech that begins a turn."),
+    "remove_filler_words": Field(Flag(), "Whether an um or a so is no speech."),
+    **OF_VOICE_LIVE,
+    **DETECTION_FIELDS,
+}
+LANGUAGES: dict[str, Field[Any]] = {
+    "languages": Field(Texts(), "The languages that are spoken, as in en-US."),
+}
+
+
+def _azure_detector(name: str, note: str, more: Mapping[str, Field[Any]] = NO_FIELDS) -> Table[TurnDetection]:
+    named = {"type": Field(Choice((name,)), f"{note}. Voice Live only.", required=True)}
+    return Table({**named, **AZURE_FIELDS, **more}, TurnDetection)
+
+
 DETECTION_TABLES = {
     "server_vad": Table(
         {
             "type": Field(Choice(("server_vad",)), "Detection by loudness.", required=True),
-            "threshold": Field(Number(0, 1), "How sure the service must be that it hears speech."),
-            "prefix_padding_ms": Field(Whole(0, 5_000), "Audio that is kept from before the speech."),
-            "silence_duration_ms": Field(Whole(0, 10_000), "Silence that ends a turn."),
+            **LEVEL_FIELDS,
             "idle_timeout_ms": Field(Whole(5_000, 30_000), "Silence after which the service speaks up. GA only."),
+            **OF_VOICE_LIVE,
             **DETECTION_FIELDS,
         },
         TurnDetection,
@@ -131,9 +215,15 @@ DETECTION_TABLES = {
         {
             "type": Field(Choice(("semantic_vad",)), "Detection by meaning.", required=True),
             "eagerness": Field(Choice(("low", "medium", "high", "auto")), "How soon a turn counts as finished."),
+            "auto_truncate": OF_VOICE_LIVE["auto_truncate"],
             **DETECTION_FIELDS,
         },
         TurnDetection,
+    ),
+    "azure_semantic_vad": _azure_detector("azure_semantic_vad", "Detection by meaning", LANGUAGES),
+    "azure_semantic_vad_en": _azure_detector("azure_semantic_vad_en", "The same for English"),
+    "azure_semantic_vad_multilingual": _azure_detector(
+        "azure_semantic_vad_multilingual", "The same for many languages", LANGUAGES
     ),
 }
 
@@ -168,6 +258,54 @@ def _detection(value: Value, entries: dict[str, Value]) -> TurnDetection:
     return DETECTION_TABLES[chosen].read(value)
 
 
+NAMED: dict[str, Field[Any]] = {"name": Field(Text(), "The voice's name.", required=True)}
+AZURE_VOICE: dict[str, Field[Any]] = {
+    **NAMED,
+    "temperature": Field(Number(0, 1), "How much it varies, of a voice in high definition."),
+    "locale": Field(Text(), "The language that it speaks, as in en-US."),
+    "prefer_locales": Field(Texts(), "Accents that it prefers, as in en-GB."),
+    **{
+        key: Field(Text(), note)
+        for key, note in (
+            ("style", "A style, as in cheerful."),
+            ("pitch", "How high it is, as in SSML."),
+            ("rate", "How fast it speaks, as in SSML."),
+            ("volume", "How loud it is, as in SSML."),
+            ("custom_lexicon_url", "Where a lexicon of pronunciations is."),
+            ("custom_text_normalization_url", "Where rules of normalization are."),
+        )
+    },
+}
+VOICE = OrTable(
+    Text(),
+    TypedTable(
+        {
+            "openai": NAMED,
+            "azure-standard": AZURE_VOICE,
+            "azure-custom": {
+                **AZURE_VOICE,
+                "endpoint_id": Field(Text(), "The endpoint that has the voice.", required=True),
+            },
+            "azure-personal": {**AZURE_VOICE, "model": Field(Text(), "The model that speaks.", required=True)},
+            "azure-realtime-native": NAMED,
+        }
+    ),
+)
+INTERIM: dict[str, Field[Any]] = {
+    "triggers": Field(OneOrMore(Choice(("latency", "tool"))), "A long wait, a function that runs."),
+    "latency_threshold_ms": Field(Whole(0, 600_000), "How long a wait is long."),
+}
+INTERIM_RESPONSE = TypedTable(
+    {
+        "static_interim_response": {**INTERIM, "texts": Field(Texts(), "What is said, one of these.")},
+        "llm_interim_response": {
+            **INTERIM,
+            "model": Field(Text(), "The model that says it."),
+            "instructions": Field(Text(), "What that is told."),
+            "max_completion_tokens": Field(Whole(1, 1_000_000), "The longest filler, in tokens."),
+        },
+    }
+)
 REASONING = Table(
     {"effort": Field(Choice(get_args(Effort)), "More effort takes longer.", required=True)},
     lambda effort: {"effort": effort},
@@ -203,13 +341,18 @@ class EventShape(Shape[dict[str, Any]]):
 SESSION = Table(
     RESPONSE_FIELDS
     | {
-        "voice": Field(Text(), "A voice of the service."),
-        "temperature": Field(Number(0.6, 1.2), "Preview dialect only."),
+        "voice": Field(VOICE, "A voice of the service; of Voice Live also a table."),
+        "temperature": Field(Number(0.6, 1.2), "Preview and Voice Live only."),
         "input_transcription": Field(Text(), "Model that transcribes the caller's audio; on Azure GA its deployment."),
         "turn_detection": Field(DetectionShape(), "Who ends a turn of the caller's; none: this tool commits it."),
         "input_format": Field(FORMAT, "How the caller's audio is sent."),
         "output_format": Field(FORMAT, "How answers come."),
-        "reasoning": Field(REASONING, "How much a model that reasons does so. GA only."),
+        "noise_reduction": Field(Choice(get_args(NoiseReduction)), "What is done about noise behind the caller."),
+        "echo_cancellation": Field(
+            Choice(get_args(EchoCancellation)), "Its own voice is no speech to the service. Voice Live only."
+        ),
+        "interim_response": Field(INTERIM_RESPONSE, "Fillers while the caller waits. Voice Live only."),
+        "reasoning": Field(REASONING, "How much a model that reasons does so. Not in preview."),
         "truncation": Field(TRUNCATION, "What is dropped of a conversation that grows too long. GA only."),
         "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),
     },

@@ -37,10 +37,10 @@ from bench.plan.turns import (
     Step,
     TextTurn,
     WavTurn,
-    images_of,
+    features_of,
 )
 from bench.protocol.audio import AudioFormat, chosen
-from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
+from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, ClientMessage, Dialect, Feature, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -482,13 +482,13 @@ def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Raise ScriptError for settings and images that the dialect does not have, and for events that undo settings."""
+    """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
     refused = dialect.refuses(script.session)
     if refused is not None:
         raise _at(script, ("session", *refused.setting), refused.problem)
-    if dialect.lacks_images:
-        for key, name in _places_of_images(script):
-            raise _at(script, (key,), f"{name} {dialect.lacks_images}")
+    for key, name, feature in _wanted_features(script):
+        if feature in dialect.lacks:
+            raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
     for number, step in enumerate(script.steps, 1):
         problem = dialect.refuses_event(step.event, script.session) if isinstance(step, SendEvent) else ""
         if problem:
@@ -502,13 +502,13 @@ def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
     return script.written.nearest(*keys).error(problem)
 
 
-def _places_of_images(script: Script) -> Iterator[tuple[str, str]]:
-    """(key of the script, in words where) of each image."""
+def _wanted_features(script: Script) -> Iterator[tuple[str, str, Feature]]:
+    """(key of the script, in words where, what is wanted there) of what not every service has."""
     if script.history and any(message.image for message in script.history.messages):
-        yield "history", "history"
+        yield "history", "history", Feature.IMAGE
     for number, step in enumerate(script.steps, 1):
-        if images_of(step):
-            yield "steps", f"step {number}"
+        for feature in features_of(step):
+            yield "steps", f"step {number}", feature
 
 
 def _service_responds(settings: SessionSettings) -> bool:

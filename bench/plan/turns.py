@@ -6,7 +6,7 @@ turn before it, which goes on meanwhile, or to none; any other step waits until 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,6 +20,7 @@ from bench.plan.messages import History
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import Rows
 from bench.plan.think_times import ThinkTime
+from bench.protocol.base import Feature
 from bench.protocol.messages import Image, Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.units import NS_PER_S
@@ -212,6 +213,14 @@ def images_of(step: Step) -> tuple[Image, ...]:
     """The images that a step holds."""
     own = [step.image] if isinstance(step, TextTurn) else []
     return tuple(image for image in (*own, *(message.image for message in messages_of(step))) if image is not None)
+
+
+def features_of(step: Step) -> Iterator[Feature]:
+    """What a step asks for that not every service has."""
+    if images_of(step):
+        yield Feature.IMAGE
+    if isinstance(step, AskTurn) and (step.response.out_of_band or step.response.input is not None):
+        yield Feature.OUT_OF_BAND
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,13 @@ class Awaited(NamedTuple):
     name: str
 
 
+class Feature(Enum):
+    """What a script may ask for that not every service has. The value: how an error says that a step asks for it."""
+
+    IMAGE = "has an image"
+    OUT_OF_BAND = "asks for an answer beside the conversation, or to an input of its own"
+
+
 class SettingsRefusal(NamedTuple):
     """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
 
@@ -113,8 +120,8 @@ class Dialect(Protocol):
         """How an event that a script writes would undo what this tool goes by, with a remedy; "" where it would not."""
 
     @property
-    def lacks_images(self) -> str:
-        """Why a message cannot have an image, with what to do; "" where it can."""
+    def lacks(self) -> Mapping[Feature, str]:
+        """What this dialect cannot ask for → how an error goes on, with what to do."""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
         """A message that joins the conversation; it asks for no response."""
@@ -170,8 +177,11 @@ class Dialect(Protocol):
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
         """After how much silence a session, as the service describes it, speaks up by itself; None where never."""
 
+    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
+        """How a session is asked to speak fillers while its caller waits; None where it is not."""
+
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Whether a session, as a client sets it or the service describes it, speaks fillers while its caller waits."""
+        """Whether a session, as the service describes it, speaks fillers while its caller waits."""
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """Whether a close with this code and reason says that the session has lasted as long as one may."""

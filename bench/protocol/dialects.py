@@ -5,5 +5,6 @@ from __future__ import annotations
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.voice_live import VOICE_LIVE
 
-DIALECTS: dict[str, Dialect] = {"ga": GA, "preview": PREVIEW}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (GA, PREVIEW, VOICE_LIVE)}

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ from bench.protocol.audio import (
     by_name,
     chosen,
 )
-from bench.protocol.base import Act, Awaited, ClientMessage, SettingsRefusal
+from bench.protocol.base import Act, Awaited, ClientMessage, Feature, SettingsRefusal
 from bench.protocol.events import (
     DELTAS,
     EMPTY,
@@ -143,6 +144,40 @@ IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """Where a session says after how much silence it speaks up by itself."""
 FILLERS = "interim_response"
 """The setting by which Azure Voice Live speaks fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
+GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME = "ga", "preview", "voice-live"
+TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live"}
+
+
+class Owned(NamedTuple):
+    """A setting that not every dialect has.
+
+    `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `holds`: of which values that
+    is true, where it is not true of all; `called`: what such a value is called.
+    """
+
+    keys: tuple[str, ...]
+    owners: tuple[str, ...]
+    called: str
+    holds: Callable[[Any], bool] = lambda value: True
+
+
+OWNED = (
+    Owned(("temperature",), (PREVIEW_NAME, VOICE_LIVE_NAME), "temperature"),
+    Owned(("turn_detection", "idle_timeout_ms"), (GA_NAME,), "idle_timeout_ms"),
+    Owned(("reasoning",), (GA_NAME, VOICE_LIVE_NAME), "reasoning"),
+    Owned(("truncation",), (GA_NAME,), "truncation"),
+    Owned(
+        ("turn_detection", "type"), (VOICE_LIVE_NAME,), "Azure's semantic VAD", lambda name: name.startswith("azure_")
+    ),
+    Owned(("turn_detection", "auto_truncate"), (VOICE_LIVE_NAME,), "auto_truncate"),
+    Owned(("turn_detection", "end_of_utterance_detection"), (VOICE_LIVE_NAME,), "end_of_utterance_detection"),
+    Owned(("voice",), (VOICE_LIVE_NAME,), "a voice as a table", lambda voice: isinstance(voice, Mapping)),
+    Owned(
+        ("noise_reduction",), (VOICE_LIVE_NAME,), "Azure's noise suppression", lambda name: name.startswith("azure_")
+    ),
+    Owned(("echo_cancellation",), (VOICE_LIVE_NAME,), "echo_cancellation"),
+    Owned((FILLERS,), (VOICE_LIVE_NAME,), FILLERS),
+)
 LONGEST_SESSION = (1001, "maximum duration")
 """The close of a session that was as long as one may be: its code, and what is in its reason."""
 
@@ -242,6 +277,7 @@ class OpenAI(ABC):
 
     input_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
     output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
+    lacks: Mapping[Feature, str] = MappingProxyType({})
 
     def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
         self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}
@@ -254,27 +290,18 @@ class OpenAI(ABC):
 
     @property
     @abstractmethod
-    def name(self) -> str:
-        """What users call it."""
-
-    @property
-    @abstractmethod
     def reply_part(self) -> str:
         """The type of a part of text in a message of the assistant's."""
-
-    @property
-    @abstractmethod
-    def lacks_images(self) -> str:
-        """Why a message cannot have an image; "" where it can."""
 
     @property
     @abstractmethod
     def kept(self) -> Mapping[Keys, str]:
         """Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
 
+    @property
     @abstractmethod
-    def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
-        """A setting that only the other dialect has."""
+    def name(self) -> str:
+        """What users call it."""
 
     @abstractmethod
     def session(self, settings: SessionSettings) -> dict[str, Any]:
@@ -288,7 +315,7 @@ class OpenAI(ABC):
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
-        return self._unknown_format(settings) or self.lacks(settings) or self._undone(settings)
+        return self._unknown_format(settings) or self._lacks(settings) or self._undone(settings)
 
     def _unknown_format(self, settings: SessionSettings) -> SettingsRefusal | None:
         for setting, name, formats in (
@@ -308,6 +335,14 @@ class OpenAI(ABC):
     def speaks(self, settings: SessionSettings) -> AudioFormat:
         """The format of the service's audio."""
         return chosen(self.output_formats, settings.output_format)
+
+    def _lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
+        owned = next((owned for owned in OWNED if self.name not in owned.owners and _is_set(settings, owned)), None)
+        if owned is None:
+            return None
+        owner = owned.owners[0]
+        problem = f"{owned.called} is a setting of the {TITLES[owner]} dialect, {TITLES[self.name]} has none"
+        return SettingsRefusal(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:
         conflicting = conflict(self.session(settings), settings.extra, self.kept)
@@ -456,6 +491,11 @@ class OpenAI(ABC):
             value = value.get(key) if isinstance(value, Mapping) else None
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
+    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
+        """Only Azure Voice Live has any; a client that speaks preview asks for them by `extra`."""
+        asked = merged(self.session(settings), settings.extra).get(FILLERS)
+        return asked if isinstance(asked, Mapping) else None
+
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
         """Only Azure Voice Live does, which has the preview's names."""
         return isinstance(session.get(FILLERS), Mapping)
@@ -484,6 +524,19 @@ def tools(settings: SessionSettings) -> dict[str, Any]:
 def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
     """The `tool_choice` of a session or response."""
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
+
+
+def noise_reduction(settings: SessionSettings) -> dict[str, str] | None:
+    """What a session says of noise behind the caller."""
+    return None if settings.noise_reduction is None else {"type": settings.noise_reduction}
+
+
+def _is_set(settings: SessionSettings, owned: Owned) -> bool:
+    """Whether a setting is not left to the service, and is one that not every dialect has."""
+    value: Any = settings
+    for key in owned.keys:
+        value = getattr(value, key, None)
+    return value is not None and owned.holds(value)
 
 
 def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:

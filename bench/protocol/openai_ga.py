@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
-from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, RATED_FORMATS, OpenAI, detection, tools
+from bench.protocol.openai import (
+    GA_NAME,
+    GA_PARTS,
+    PREVIEW_PARTS,
+    RATED_FORMATS,
+    OpenAI,
+    detection,
+    noise_reduction,
+    tools,
+)
 from bench.protocol.settings import Output, SessionSettings, without_none
 
 G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
@@ -40,22 +48,20 @@ class Ga(OpenAI):
 
     input_formats = output_formats = RATED_FORMATS
     kept = KEPT
-    name = "ga"
+    name = GA_NAME
     reply_part = "output_text"
-    lacks_images = ""
-
-    def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
-        if settings.temperature is None:
-            return None
-        problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
-        return SettingsRefusal(("temperature",), problem)
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription
         heard = {
             "format": ga_format(self.hears(settings)),
             "turn_detection": detection(settings.turn_detection),
-        } | ({"transcription": {"model": transcription}} if transcription else {})
+        } | without_none(
+            {
+                "transcription": {"model": transcription} if transcription else None,
+                "noise_reduction": noise_reduction(settings),
+            }
+        )
         spoken = without_none({"format": ga_format(self.speaks(settings)), "voice": settings.voice})
         return without_none(
             {

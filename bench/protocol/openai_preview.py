@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bench.protocol.audio import PCM16
-from bench.protocol.base import SettingsRefusal
+from bench.protocol.base import Feature
 from bench.protocol.extra import Keys
-from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, RATED_FORMATS, OpenAI, detection, tools
+from bench.protocol.openai import (
+    GA_PARTS,
+    PREVIEW_NAME,
+    PREVIEW_PARTS,
+    RATED_FORMATS,
+    OpenAI,
+    detection,
+    noise_reduction,
+    tools,
+)
 from bench.protocol.settings import Output, SessionSettings, without_none
 
 KEPT: Mapping[Keys, str] = {
@@ -25,26 +35,16 @@ KEPT: Mapping[Keys, str] = {
 }
 
 
-GA_ONLY = (("turn_detection", "idle_timeout_ms"), ("reasoning",), ("truncation",))
-"""Settings that this dialect has no words for, by their keys below a script's `session`."""
-REMEDY = "remove it, or use --dialect ga"
-
-
 class Preview(OpenAI):
     """Of the api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
     input_formats = RATED_FORMATS
     kept = KEPT
-    name = "preview"
+    name = PREVIEW_NAME
     reply_part = "text"
-    lacks_images = f"has an image, which messages have in the GA dialect only: {REMEDY}"
-
-    def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
-        setting = next((setting for setting in GA_ONLY if _is_given(settings, setting)), None)
-        if setting is None:
-            return None
-        problem = f"{setting[-1]} is a setting of the GA dialect, preview has none: {REMEDY}"
-        return SettingsRefusal(setting, problem)
+    lacks: Mapping[Feature, str] = MappingProxyType(
+        {Feature.IMAGE: "which messages have in the GA dialect only: remove it, or use --dialect ga"}
+    )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription
@@ -55,6 +55,7 @@ class Preview(OpenAI):
                 "voice": settings.voice,
                 **self.formats(settings),
                 "input_audio_transcription": {"model": transcription} if transcription else None,
+                "input_audio_noise_reduction": noise_reduction(settings),
                 "temperature": settings.temperature,
                 "max_response_output_tokens": settings.max_output_tokens,
                 **tools(settings),
@@ -73,14 +74,6 @@ class Preview(OpenAI):
     def output(self, output: Output) -> dict[str, Any]:
         """Preview cannot speak without text beside it: the choice is text alone, or both."""
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
-
-
-def _is_given(settings: SessionSettings, setting: tuple[str, ...]) -> bool:
-    """Whether a setting at the end of these keys is not left to the service."""
-    value: object = settings
-    for key in setting:
-        value = getattr(value, key, None)
-    return value is not None
 
 
 PREVIEW = Preview(PREVIEW_PARTS, others=GA_PARTS)

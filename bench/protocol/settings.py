@@ -15,18 +15,35 @@ TokenCap = int | Literal["inf"]
 """The longest answer, in tokens; `inf`: as long as the model can make it."""
 
 
+DetectorName = Literal[
+    "server_vad", "semantic_vad", "azure_semantic_vad", "azure_semantic_vad_en", "azure_semantic_vad_multilingual"
+]
+"""Those with azure in their names are Azure Voice Live's."""
+NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
+"""What is near to the microphone, or far from it; Azure Voice Live's own."""
+EchoCancellation = Literal["server_echo_cancellation"]
+
+
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     """The service's voice activity detection. None leaves the service's default."""
 
-    type: Literal["server_vad", "semantic_vad"] = "server_vad"
+    type: DetectorName = "server_vad"
     threshold: float | None = None
-    """Server VAD only, 0 to 1; so are the padding, the silence and the idle timeout."""
+    """Not of `semantic_vad`, 0 to 1; nor has that the padding, the silence and the idle timeout."""
     prefix_padding_ms: int | None = None
     silence_duration_ms: int | None = None
     idle_timeout_ms: int | None = None
     """GA only: the service speaks up by itself after so much silence."""
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
-    """Semantic VAD only."""
+    """`semantic_vad` only."""
+    speech_duration_ms: int | None = None
+    """Azure's semantic detectors only, as are the next two: the least speech that begins a turn."""
+    remove_filler_words: bool | None = None
+    languages: list[str] | None = None
+    end_of_utterance_detection: dict[str, Any] | None = None
+    """Azure Voice Live only: a model that says when an utterance is over."""
+    auto_truncate: bool | None = None
+    """Azure Voice Live only: the service cuts what was not heard of an answer that speech stops."""
     create_response: bool | None = None
     interrupt_response: bool | None = None
 
@@ -60,21 +77,28 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     output: Output = "audio"
     instructions: str | None = None
-    voice: str | None = None
+    voice: str | dict[str, Any] | None = None
+    """A name, or of Azure Voice Live's voices all that describes one."""
     max_output_tokens: TokenCap | None = None
     input_transcription: str | None = None
     """Model (on Azure GA: deployment) that transcribes the caller's audio."""
     temperature: float | None = None
-    """Preview only; GA has no such setting."""
+    """Not in GA."""
     turn_detection: TurnDetection | None = None
     """None switches it off: turns are committed by the client."""
     input_format: AudioFormatName | None = None
     """None: the service's own."""
     output_format: AudioFormatName | None = None
     reasoning: dict[str, Any] | None = None
-    """GA only: the effort of a model that reasons, in the words of the dialect."""
+    """Not in preview: the effort of a model that reasons, in the words of GA."""
     truncation: str | dict[str, Any] | None = None
     """GA only: what is dropped of a conversation that grows too long, in the words of the dialect."""
+    noise_reduction: NoiseReduction | None = None
+    """What is done about noise behind the caller."""
+    echo_cancellation: EchoCancellation | None = None
+    """Azure Voice Live only: the service's own voice is taken out of what it hears."""
+    interim_response: dict[str, Any] | None = None
+    """Azure Voice Live only: fillers that are spoken while the caller waits, in the words of the service."""
     tools: tuple[FunctionTool, ...] = ()
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from bench.money import Prices
+from bench.protocol.settings import DetectorName
 from bench.run.folder import SCHEMA_VERSION
 
 Count = Annotated[int, Meta(ge=0)]
@@ -24,7 +25,7 @@ class TargetEntry(TypedDict):
 
     label: str
     url: str
-    dialect: Literal["ga", "preview"]
+    dialect: Literal["ga", "preview", "voice-live"]
     service: str
     loopback: bool
     region: NotRequired[str | None]
@@ -54,9 +55,10 @@ class ScriptEntry(TypedDict):
     dialect: NotRequired[str]
     input_format: NotRequired[str]
     output_format: NotRequired[str]
-    turn_detection: NotRequired[Literal["none", "server_vad", "semantic_vad"]]
+    turn_detection: NotRequired[Literal["none"] | DetectorName]
     detection: NotRequired[dict[str, Any] | None]
     extra: NotRequired[dict[str, Any]]
+    fillers: NotRequired[dict[str, Any] | None]
     jitter_buffer_ms: NotRequired[float | None]
     background_snr_db: NotRequired[float | None]
     variables: NotRequired[Count | None]

@@ -14,6 +14,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.headers import is_variable
 from bench.target.settings import KeyNames, TargetSettings
 from bench.target.target import EACH_CONNECTION, Service, is_loopback
@@ -22,11 +23,28 @@ from bench.target.urls import SettingError, path_of, split_url
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
 OPENAI = "/v1/realtime"
-OF_PATHS: dict[str, Dialect] = {AZURE_PREVIEW: PREVIEW, AZURE_GA: GA, OPENAI: GA}
-NEEDED = {AZURE_PREVIEW: ("deployment",), AZURE_GA: ("model",), OPENAI: ("model", "call_id", "intent")}
+VOICE_LIVE_PATH = "/voice-live/realtime"
+OF_PATHS: dict[str, Dialect] = {
+    AZURE_PREVIEW: PREVIEW,
+    AZURE_GA: GA,
+    OPENAI: GA,
+    VOICE_LIVE_PATH: VOICE_LIVE,
+}
+NEEDED = {
+    AZURE_PREVIEW: ("deployment",),
+    AZURE_GA: ("model",),
+    OPENAI: ("model", "call_id", "intent"),
+    VOICE_LIVE_PATH: ("model", "agent-name", "agent_id"),
+}
 """One of these must be in the query of such a path."""
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
+VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
+VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
+"""The api-versions of each path that has any; the first is used where none is named."""
+AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
+"""The path of each dialect at an Azure resource."""
+NOT_OF_VOICE_LIVE = ".openai.azure.com"
 MODEL_VERSION = "2024-12-17"  # of gpt-4o-realtime-preview; a page of Azure's once printed it as an api-version
 EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
@@ -79,7 +97,8 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
     dialect = wanted or _azure_dialect(parts, version, names)
     notices = _azure_notices(dialect, version, bool(path_of(parts)), names)
-    return _address(parts, _azure_resource(dialect, deployment, version), dialect, "azure", notices)
+    resource = _azure_resource(AZURE_PATHS.get(dialect.name, AZURE_GA), deployment, version)
+    return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, names["endpoint"]))
 
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -92,6 +111,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
     dialect = DIALECTS[settings.dialect] if settings.dialect else OF_PATHS.get(path, GA)
     resource = parts.path + (f"?{parts.query}" if parts.query else "")
+    notices += _host_notices(parts, dialect, names["url"])
     return _address(parts, resource, dialect, _service(parts.hostname or "", path), notices)
 
 
@@ -138,28 +158,38 @@ def _azure_dialect(parts: SplitResult, version: str, names: KeyNames) -> Dialect
 
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
     source, asked = names["api_version"], f"{names['dialect']} {dialect.name} was asked for"
-    if dialect is not PREVIEW:
+    path = AZURE_PATHS.get(dialect.name, AZURE_GA)
+    known = VERSIONS.get(path)
+    if known is None:
         return (f"{source} is ignored: {asked}, GA has no api-version",) if version else ()
     ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {asked}",) if endpoint_is_ga else ()
     if not version:
-        return (*ignored, f"{source} is not set: using {API_VERSIONS[0]}")
-    return ignored + _version_notices(version, "api_version", source)
+        return (*ignored, f"{source} is not set: using {known[0]}")
+    return ignored + _version_notices(version, path, "api_version", source)
 
 
-def _azure_resource(dialect: Dialect, deployment: str, version: str) -> str:
-    """Path and query; on Azure GA `model` is the name of the deployment."""
-    if dialect is not PREVIEW:
-        return f"{AZURE_GA}?{urlencode({'model': deployment})}"
-    return f"{AZURE_PREVIEW}?{urlencode({'api-version': version or API_VERSIONS[0], 'deployment': deployment})}"
+def _azure_resource(path: str, deployment: str, version: str) -> str:
+    """Path and query; `model` is the name of the deployment on Azure GA, and that of a model at Voice Live."""
+    dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
+    return f"{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
 
 
-def _version_notices(version: str, key: str, source: str) -> tuple[str, ...]:
+def _version_notices(version: str, path: str, key: str, source: str) -> tuple[str, ...]:
+    known = VERSIONS[path]
     if version == MODEL_VERSION:
         raise SettingError(
-            key, f"{source} is {MODEL_VERSION}, a model version and no api-version: use {' or '.join(API_VERSIONS)}"
+            key, f"{source} is {MODEL_VERSION}, a model version and no api-version: use {' or '.join(known)}"
         )
-    known = version in API_VERSIONS
-    return () if known else (f"{source} is {version}; known for realtime are {' and '.join(API_VERSIONS)}",)
+    return () if version in known else (f"{source} is {version}; known for {path} are {' and '.join(known)}",)
+
+
+def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[str, ...]:
+    """What is wrong with the host for the dialect that is spoken there."""
+    host = (parts.hostname or "").removesuffix(".")
+    if dialect is not VOICE_LIVE or not host.endswith(NOT_OF_VOICE_LIVE):
+        return ()
+    name = host.removesuffix(NOT_OF_VOICE_LIVE)
+    return (f"Voice Live answers at {name}.services.ai.azure.com, not at {host}: set {source} to that",)
 
 
 def _url_parts(url: str, names: KeyNames) -> SplitResult:
@@ -189,13 +219,15 @@ def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[st
     version = query.get("api-version")
     if path == AZURE_GA and version:
         return (f"Azure refuses an api-version at {AZURE_GA} (401): take it out of {source}",)
-    if path == AZURE_PREVIEW and not version:
-        return (f"Azure wants an api-version at {AZURE_PREVIEW}: add &api-version={API_VERSIONS[0]} to {source}",)
-    return _version_notices(version, "url", f"api-version in {source}") if path == AZURE_PREVIEW and version else ()
+    if path not in VERSIONS:
+        return ()
+    if not version:
+        return (f"Azure wants an api-version at {path}: add &api-version={VERSIONS[path][0]} to {source}",)
+    return _version_notices(version, path, "url", f"api-version in {source}")
 
 
 def _service(host: str, path: str) -> Service:
-    if azure_cloud(host) is not None or path.startswith("/openai/"):
+    if azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH)):
         return "azure"
     return "openai" if f".{host}".endswith(".api.openai.com") else "other"
 

@@ -33,7 +33,7 @@ class ServiceOptions:
     """What a command line says of the service; each part may be missing.
 
     `targets`: names in `target_file` (`targets.yaml`, if none is given), those of variants as `name.variant`. `url`,
-    `dialect` (ga, preview), `api_key_env`, `auth` (key, entra, managed_identity, …), `proxy` (a URL, or none),
+    `dialect` (a name of `DIALECTS`), `api_key_env`, `auth` (key, entra, managed_identity, …), `proxy` (a URL, or none),
     `resolve` (an IP address), `compression` (none, deflate) and `max_message_mib` are as typed, and checked by
     `resolve_targets`.
     `prices`: the price table that targets may name models of; None is the one that comes with the tool.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
 from bench.target.proxies import NONE
@@ -22,6 +23,8 @@ CLOUDS: Mapping[str, tuple[str, str | None]] = {
     "azure.cn": ("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
 }
 """Cloud → scope of its tokens, and the host that signs in; None for azure-identity's own."""
+VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
+"""What the tokens of Voice Live's own client are for, in the public cloud (azure-ai-voicelive 1.3.1)."""
 
 
 class SignedIn(NamedTuple):
@@ -85,6 +88,8 @@ def _by_entra(auth: AuthSettings, names: KeyNames, address: Address) -> Entra:
         remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"
         raise SettingError("auth", f"{names['auth']} is for Azure, and {address.host} is not there: {remedy}")
     scope, authority = CLOUDS[cloud or "azure.com"]
+    if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
+        scope = VOICE_LIVE_SCOPE
     return Entra(
         scope=auth.scope or scope,
         kind="default" if auth.type == "entra" else auth.type,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bench.money import Prices, Terms
+from bench.money import UNLISTED_DIALECTS, Prices, Terms
 from bench.protocol.base import Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
@@ -22,7 +22,10 @@ EACH_CONNECTION = "{uuid}"
 Service = Literal["azure", "openai", "other"]
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
-_PUBLIC_QUERY = frozenset({"model", "deployment", "api-version", "call_id", "intent"})
+_PUBLIC_QUERY = frozenset(
+    {"model", "deployment", "api-version", "call_id", "intent"}
+    | {"agent-name", "agent-version", "agent-project-name", "agent_id", "project_id"}
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Target:
     @property
     def terms(self) -> Terms:
         """What its turns are priced by before it answers."""
-        return Terms(self.model, self.prices)
+        return Terms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
 
     @property
     def url(self) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from bench.errors import UsageError
 from reports.sides.fairness import definitions
 from reports.sides.side import Side
-from reports.sides.workload import EXTRA, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
+from reports.sides.workload import EXTRA, FILLERS, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
 from reports.summary.arms import arms_of
 from reports.thresholds.gated import near, quoted
 
@@ -51,8 +51,9 @@ def conditions_of(side: Side) -> dict[str, str]:
 
 
 def _without_unset(told: Mapping[str, str]) -> dict[str, str]:
-    """A script's conditions as baselines store them: those of before say nothing of `extra`, and set none."""
-    return {words: text for words, text in told.items() if text != "none" or not words.startswith(OF_SCRIPTS[EXTRA])}
+    """A script's conditions as baselines store them: those of before say nothing of some, and set none."""
+    later = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS])
+    return {words: text for words, text in told.items() if text != "none" or not words.startswith(later)}
 
 
 def differing(now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()) -> list[str]:

@@ -15,6 +15,8 @@ from reports.numbers import NONE
 
 EXTRA = "extra"
 """Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
+FILLERS = "fillers"
+"""What is spoken while callers wait: figures of the first sound are figures of it. No variant may differ in it."""
 OF_SCRIPTS = {
     "turns": "turns of a session",
     "output": "kind of output",
@@ -24,6 +26,7 @@ OF_SCRIPTS = {
     "input_format": "input format",
     "output_format": "output format",
     EXTRA: "further session settings",
+    FILLERS: "fillers (interim_response)",
     "jitter_buffer_ms": "jitter buffer, ms",
     "background_snr_db": "background noise, dB",
     "variables": "rows of variables",
@@ -117,7 +120,7 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def _setting(key: str, value: object) -> str:
-    return json.dumps(value, sort_keys=True) if key == EXTRA and value else said(value)
+    return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else said(value)
 
 
 def said(value: object) -> str:

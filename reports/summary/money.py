@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, astuple, dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.money import Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
+from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
 from bench.units import NS_PER_S
 from reports.runs import Run
 from reports.statistics.counting import distinct
@@ -304,8 +305,12 @@ def _tariffs(run: Run, targets: Sequence[str], models: Sequence[str]) -> list[Ta
     entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
     table = _table(run)
     every = [entries.get(label, {}) for label in targets]
-    terms = [Terms(str(entry.get("model") or ""), as_prices(entry.get("prices"))) for entry in every]
-    return [tariff_of(table, of_target, model) for of_target in terms for model in models]
+    return [tariff_of(table, of_target, model) for of_target in map(_terms, every) for model in models]
+
+
+def _terms(entry: Mapping[str, Any]) -> Terms:
+    listed = entry.get("dialect") not in UNLISTED_DIALECTS
+    return Terms(str(entry.get("model") or ""), as_prices(entry.get("prices")), listed)
 
 
 def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:

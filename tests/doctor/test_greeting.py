@@ -21,9 +21,10 @@ from tests.doctor.test_explain import build_target
 from tests.helpers import OTHER
 
 GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW: preview_session("s", "m", 0)}
+NAMES = [dialect.name for dialect in GREETINGS]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", GREETINGS, ids=NAMES)
 def test_a_session_has_the_shape_of_its_dialect(dialect: Dialect) -> None:
     assert shape_of(GREETINGS[dialect]) is dialect
 
@@ -33,7 +34,7 @@ def test_a_session_with_neither_shape_or_both_has_none(session: dict[str, Any]) 
     assert shape_of(session) is None
 
 
-@pytest.mark.parametrize("spoken", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("spoken", GREETINGS, ids=NAMES)
 @pytest.mark.parametrize(
     "outcome", ["timeout:session", "failed:invalid_value", "failed:no_audio", "timeout:speech", "closed:1000"]
 )
@@ -50,7 +51,7 @@ def test_a_greeting_explains_nothing_that_has_another_cause(outcome: str) -> Non
     assert dialect_remedy(outcome, "", PREVIEW, GREETINGS[GA]) == ""
 
 
-@pytest.mark.parametrize("spoken", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("spoken", GREETINGS, ids=NAMES)
 def test_a_session_that_opens_all_the_same_is_warned_of(spoken: Dialect) -> None:
     (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 

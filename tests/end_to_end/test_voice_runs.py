@@ -1,6 +1,6 @@
 """Callers of every kind in real processes: each dialect in the clear, and one over TLS.
 
-The three runs are made once, so what must hold of each is a function of a run, and one test walks them all.
+The runs are made once, so what must hold of each is a function of a run, and one test walks them all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.end_to_end.voice_run import Row, VoiceRun, instants, unlike_their_log
 from tests.end_to_end.voices import SESSIONS, write_callers
 from tests.simulator_process import quick_simulator
 
-RUNS = {"ga": (), "preview": (), "ga over TLS": ("--tls",)}
+RUNS = {"ga": (), "preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
 LOAD = (
     "-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--session-pause", "60",
     "--record-events", "100%", "--transcripts",
@@ -49,7 +49,7 @@ def played(parent: Path) -> dict[str, VoiceRun]:
             folder, dialect = folders[name], name.split()[0]
             folder.mkdir()
             ready = stack.enter_context(quick_simulator(folder, "--truth", str(folder / "truth.jsonl"), *options))
-            target = ("--url", ready.urls[dialect], *(("--ca", str(ready.ca)) if ready.ca else ()))
+            target = ("--url", ready.urls[dialect.replace("-", "_")], *(("--ca", str(ready.ca)) if ready.ca else ()))
             load = locust(write_callers(folder, dialect), folder / "runs", *LOAD, *target)
             processes[name] = stack.enter_context(load)
         errors = {name: process.communicate(timeout=GUARD_S)[1] for name, process in processes.items()}

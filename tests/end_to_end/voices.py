@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 RATE_HZ = 24_000
 Sound = NDArray[np.int16]
 SERVER_VAD = "type: server_vad, silence_duration_ms: 200, threshold: 0.4, prefix_padding_ms: 100"
-OF_A_DIALECT = {"ga": (", idle_timeout_ms: 30000", ""), "preview": ("", "\n  temperature: 0.8")}
+OF_A_DIALECT = {
+    "ga": (", idle_timeout_ms: 30000", ""),
+    "preview": ("", "\n  temperature: 0.8"),
+    "voice-live": (", auto_truncate: true", "\n  temperature: 0.8\n  echo_cancellation: server_echo_cancellation"),
+}
 """Settings that only this one has: of turn detection, of the session."""
 SCRIPTS = {
     "server_vad": """

@@ -26,7 +26,6 @@ from websockets.frames import Opcode
 import reports
 from bench.observe import inputs
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.handshake import Door
@@ -37,6 +36,7 @@ from reports.text.terminal import terminal
 from tests.attack.test_files import READERS, check
 from tests.fuzz.spoiling import spoilt_bytes, spoilt_document
 from tests.helpers import (
+    REALTIME,
     committed,
     created,
     delta,
@@ -221,7 +221,7 @@ def simulated_server() -> Iterator[Subject]:
 
 def measured_session(random: Random) -> None:
     """A timeline hears what a service says of some turns, messages of which are lost, doubled, moved or spoilt."""
-    dialect = random.choice(list(DIALECTS.values()))
+    dialect = random.choice(list(REALTIME.values()))
     outputs = random.choices(("audio", "text"), k=random.randint(1, 3))
     came = _whole_log(dialect, outputs, random)
     for _ in range(random.randint(0, 8)):

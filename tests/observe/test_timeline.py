@@ -18,7 +18,6 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -29,6 +28,7 @@ from tests.helpers import (
     AT_NS,
     LOUD,
     MS,
+    REALTIME,
     USAGE,
     Talk,
     after_ms,
@@ -570,7 +570,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     assert turn.usage == USAGE
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize("output", ["audio", "text"])
 def test_turns_follow_each_other_with_their_own_events(dialect: Dialect, output: str) -> None:
     talk = Talk(dialect, wanted=3)
@@ -928,7 +928,7 @@ def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
 @st.composite
 def logs(draw: st.DrawFn) -> tuple[Dialect, list[str], list[bytes]]:
     """A dialect, the outputs of some turns, and all that a service says to them when all goes well."""
-    dialect = draw(st.sampled_from(list(DIALECTS.values())))
+    dialect = draw(st.sampled_from(list(REALTIME.values())))
     outputs = draw(st.lists(st.sampled_from(["audio", "text"]), min_size=1, max_size=3))
     came = [session_created(), session_updated()]
     for number, output in enumerate(outputs, 1):
@@ -1147,7 +1147,7 @@ RUNS = st.lists(
 )
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @given(runs=RUNS, ends=st.booleans(), most=st.sampled_from([8, 15, 250_000]))
 def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
     dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], ends: bool, most: int

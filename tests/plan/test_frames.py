@@ -30,14 +30,13 @@ from bench.plan.think_times import LogNormalTimes, RecordedTimes, ThinkTime
 from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, SendEvent, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import parsed_yaml
 from tests.examples import thorough
-from tests.helpers import png
+from tests.helpers import REALTIME, png
 
 PLAIN = ResponseSettings()
 VAD = TurnDetection()
@@ -292,16 +291,16 @@ def update_of(script: PreparedScript) -> OutgoingMessage:
     return update
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
     script = prepared(build_script(AskTurn("a", ResponseSettings(output="text")), voice="alloy"), dialect)
     session = decoded(update_of(script).data)["session"]
-    voice = session["voice"] if dialect is PREVIEW else session["audio"]["output"]["voice"]
+    voice = session["audio"]["output"]["voice"] if dialect is GA else session["voice"]
     request = script.turns[0].request
     assert request is not None
 
     assert voice == "alloy"
-    assert decoded(request.data)["response"] == {"modalities" if dialect is PREVIEW else "output_modalities": ["text"]}
+    assert decoded(request.data)["response"] == {"output_modalities" if dialect is GA else "modalities": ["text"]}
     assert (script.name, script.dialect, script.limits.done, script.jitter_buffer_ns) == (
         "talk",
         dialect,
@@ -532,7 +531,7 @@ def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:
     assert repertoire.session(0, 1) is repertoire.session(99, 2)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize("name", ["text_turns", "voice_turns", "voice_manual"])
 def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: str, dialect: Dialect) -> None:
     script = load_script(Path(__file__).parents[2] / "scenarios" / "scripts" / f"{name}.yaml")

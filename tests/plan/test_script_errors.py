@@ -20,6 +20,8 @@ from bench.plain import printable
 from bench.plan.script import TextTurn, load_script
 from tests.helpers import png
 
+DETECTORS = "server_vad, semantic_vad, azure_semantic_vad, azure_semantic_vad_en or azure_semantic_vad_multilingual"
+
 WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 
 
@@ -195,12 +197,24 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "session:\n  turn_detection: vad\n",
         2,
-        'must be none, server_vad or semantic_vad, or a table with a `type`, not the text "vad"',
+        f'must be none, {DETECTORS}, or a table with a `type`, not the text "vad"',
     ),
-    ("session:\n  turn_detection:\n", 2, "none, server_vad or semantic_vad, or a table with a `type`, not nothing"),
+    (
+        "session:\n  turn_detection:\n",
+        2,
+        f"none, {DETECTORS}, or a table with a `type`, not nothing",
+    ),
     ("session:\n  turn_detection: []\n", 2, "or a table with a `type`, not a list"),
-    ("session:\n  turn_detection: {threshold: 1}\n", 2, "turn_detection needs `type`: server_vad or semantic_vad"),
-    ("session:\n  turn_detection: {type: none}\n", 2, 'type must be server_vad or semantic_vad, not the text "none"'),
+    (
+        "session:\n  turn_detection: {threshold: 1}\n",
+        2,
+        f"turn_detection needs `type`: {DETECTORS}",
+    ),
+    (
+        "session:\n  turn_detection: {type: none}\n",
+        2,
+        f'type must be {DETECTORS}, not the text "none"',
+    ),
     (
         "session:\n  turn_detection:\n    type: server_vad\n    eagerness: high\n",
         4,

@@ -15,7 +15,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
 from bench.run.document import TargetEntry
-from tests.helpers import OTHER, build_message, delta, event_of, message, transcribed
+from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
     output="audio", instructions="Be brief.", voice="alloy", max_output_tokens=400, input_transcription="whisper-1"
@@ -74,10 +74,10 @@ def test_ga_says_a_nested_session_with_its_type() -> None:
     }
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: Dialect) -> None:
     session = set_up(dialect, SessionSettings(), "e")["session"]
-    heard = session if dialect is PREVIEW else session["audio"]["input"]
+    heard = session["audio"]["input"] if dialect is GA else session
 
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
     assert heard["turn_detection"] is None
@@ -87,12 +87,12 @@ def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: D
 def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
     """What a session says of the caller's audio: (format, turn detection) wherever the dialect keeps them."""
     session = set_up(dialect, settings, "e")["session"]
-    if dialect is PREVIEW:
+    if dialect is not GA:
         return {"format": session["input_audio_format"], "turn_detection": session["turn_detection"]}
     return {name: session["audio"]["input"][name] for name in ("format", "turn_detection")}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
@@ -188,12 +188,12 @@ def test_each_dialect_has_its_word_for_the_output(dialect: Dialect, output: Outp
     assert said.items() <= session.items()
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_response_that_asks_for_nothing_special_is_a_bare_event(dialect: Dialect) -> None:
     assert decoded(dialect.request(ResponseSettings(), "e1")) == {"type": "response.create", "event_id": "e1"}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_response_says_what_it_is_to_be(dialect: Dialect) -> None:
     settings = ResponseSettings(instructions="Sing.", max_output_tokens=9)
 
@@ -221,7 +221,7 @@ def test_the_other_events_are_the_same_everywhere() -> None:
     assert decoded(GA.clear("e4")) == {"type": "input_audio_buffer.clear", "event_id": "e4"}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_they_are_taken(dialect: Dialect) -> None:
     greeting, update, taken = dialect.set_up(SessionSettings(), "e")
 
@@ -232,7 +232,7 @@ def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_the
     assert [event_of(message(step.name), dialect).kind for step in (greeting, taken)] == [greeting.kind, taken.kind]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
     said = [
         *(step for step in dialect.set_up(SessionSettings(), "e") if isinstance(step, ClientMessage)),
@@ -251,7 +251,7 @@ def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
     assert len(dialect.acts) == len(acts)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dialect) -> None:
     append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
     for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):

@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import (
     UNREAD,
     CutPayload,
@@ -31,6 +30,7 @@ from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,
     OTHER,
+    REALTIME,
     USAGE,
     base64_of,
     committed,
@@ -57,7 +57,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize(
     ("family", "kind", "closing"),
     [
@@ -103,11 +103,11 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         ("response.function_call_arguments.delta", Kind.NOTED),
         ("rate_limits.updated", Kind.RATE_LIMITS),
         ("error", Kind.ERROR),
-        ("response.animation_viseme.delta", Kind.UNKNOWN),
+        ("response.video.delta", Kind.UNKNOWN),
         ("", Kind.UNKNOWN),
     ],
 )
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_name_has_its_kind(name: str, kind: Kind, dialect: Dialect) -> None:
     event = event_of(message(name), dialect)
 
@@ -127,7 +127,7 @@ def test_a_name_has_its_kind(name: str, kind: Kind, dialect: Dialect) -> None:
         (None, 0, ""),
     ],
 )
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_an_item_that_was_retrieved_says_how_much_audio_it_has_and_which_words(
     content: Any, audio_bytes: int, words: str, dialect: Dialect
 ) -> None:
@@ -268,7 +268,7 @@ def test_an_error_says_which_client_event_it_answers() -> None:
     assert event_of(error(None), GA).failure == Failure("invalid_request_error", "", "No.", "")
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize(
     ("code", "effect"),
     [
@@ -296,7 +296,7 @@ def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> 
     assert event_of(message("conversation.item.added", item={"id": "item_4"}), GA).item_id == "item_4"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @given(payload=st.binary(max_size=400))
 def test_audio_bytes_follow_from_the_base64_alone(dialect: Dialect, payload: bytes) -> None:
     text = base64.b64encode(payload).decode()
@@ -327,7 +327,7 @@ def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
     assert event_of(message("response.output_audio.delta"), GA).payload_bytes == 0
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @given(payload=st.binary(min_size=1, max_size=400))
 def test_the_audio_of_a_delta_can_be_had_by_whoever_wants_it(dialect: Dialect, payload: bytes) -> None:
     event = event_of(delta(dialect, "audio", "resp_1", base64.b64encode(payload).decode()), dialect)
@@ -355,7 +355,7 @@ def test_an_event_of_the_caller_s_speech_tells_its_item(make: Callable[[str], by
     assert event_of(make("item_7"), GA).item_id == "item_7"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_the_whole_of_a_text_comes_with_its_end(dialect: Dialect) -> None:
     names = FAMILIES[dialect]
     text = event_of(message(f"{names['text']}.done", text="Yes."), dialect)
@@ -387,7 +387,7 @@ def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
 
 
 @thorough
-@given(wire=st.binary(max_size=300), dialect=st.sampled_from(list(DIALECTS.values())))
+@given(wire=st.binary(max_size=300), dialect=st.sampled_from(list(REALTIME.values())))
 def test_no_bytes_make_it_raise(wire: bytes, dialect: Dialect) -> None:
     assert isinstance(event_of(wire, dialect), Event)
 
@@ -398,7 +398,7 @@ def test_no_bytes_make_it_raise(wire: bytes, dialect: Dialect) -> None:
     fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
     status_details=JSON_VALUES,
     usage_value=JSON_VALUES,
-    dialect=st.sampled_from(list(DIALECTS.values())),
+    dialect=st.sampled_from(list(REALTIME.values())),
 )
 def test_no_json_makes_it_raise(
     name: str, fields: dict[str, Any], status_details: Any, usage_value: Any, dialect: Dialect
@@ -424,7 +424,7 @@ def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: in
 LONG = "i" * 200_000
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
     failure = {"type": LONG, "code": LONG, "message": LONG, "event_id": LONG}
     reason = {"type": LONG, "reason": LONG, "error": failure}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
 from bench.protocol.settings import TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
@@ -19,7 +18,7 @@ from bench.run.replay import replay
 from bench.session import Session
 from bench.simulator.profile import default_profile
 from bench.transport.memory import VirtualClock
-from tests.helpers import Listening
+from tests.helpers import REALTIME, Listening
 from tests.test_talking import (
     BESIDE,
     DETECTIONS,
@@ -48,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.data(),
-    dialect=st.sampled_from(list(DIALECTS.values())),
+    dialect=st.sampled_from(list(REALTIME.values())),
     detection=DETECTIONS,
     start=STARTS,
     lost=st.frozensets(st.integers(3, 80), max_size=2),

@@ -261,6 +261,8 @@ def test_the_dialect_option_wins_over_the_path() -> None:
         (LOCAL_URL, ("api-key", "mine")),
         ("wss://api.openai.com/v1/realtime?model=m", ("Authorization", "Bearer mine")),
         ("wss://voice.example/talk", ("Authorization", "Bearer mine")),
+        ("wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-07-15&model=m", ("api-key", "mine")),
+        ("wss://voice.example/voice-live/realtime?api-version=2026-07-15&model=m", ("api-key", "mine")),
     ],
 )
 def test_the_key_that_is_named_goes_in_the_header_that_the_service_reads(url: str, header: tuple[str, str]) -> None:
@@ -343,8 +345,8 @@ def test_a_variable_that_should_hold_the_key_and_does_not_is_refused_without_its
 
 
 @pytest.mark.parametrize("dialect", ["", "GA", "beta", "x" * 99, "a\nb"])
-def test_a_dialect_is_ga_or_preview(dialect: str) -> None:
-    assert "--dialect must be ga or preview" in refusal(AZURE, dialect=dialect)
+def test_a_dialect_is_one_of_those_that_are_known(dialect: str) -> None:
+    assert "--dialect must be ga, preview or voice-live" in refusal(AZURE, dialect=dialect)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +355,7 @@ def test_a_dialect_is_ga_or_preview(dialect: str) -> None:
         ("wss://voice.example/talk", "does not tell the dialect, so ga is spoken"),
         (f"{GA_URL}&api-version={PREVIEW_VERSION}", "Azure refuses an api-version"),
         ("wss://res.openai.azure.com/openai/realtime?deployment=d", "Azure wants an api-version"),
-        ("wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01", "known for realtime are"),
+        ("wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01", "known for /openai/realtime are"),
         (GA_URL, "no key is sent"),
         ("wss://api.openai.com/v1/realtime?model=m", "no key is sent"),
     ],

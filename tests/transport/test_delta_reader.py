@@ -27,7 +27,7 @@ from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import leading_texts
 from bench.transport.tcp import READ_BYTES
 from tests.examples import thorough
-from tests.helpers import base64_of, delta
+from tests.helpers import REALTIME, base64_of, delta
 from tests.transport.test_websocket import FAR_NS, PING, FakeStream, cut, opened, read, text
 
 if not COMPILED:
@@ -55,7 +55,7 @@ def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separa
 
 MESSAGES = st.builds(
     said,
-    st.sampled_from([*DIALECTS.values()]),
+    st.sampled_from([*REALTIME.values()]),
     KINDS,
     st.none() | st.sampled_from(["event_1", "event_2", 'odd"id', "é", ""]),
     PAYLOADS,
@@ -103,7 +103,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> DeltaReader:
 
 @thorough
 @given(
-    st.sampled_from([*DIALECTS.values()]),
+    st.sampled_from([*REALTIME.values()]),
     st.lists(MESSAGES, min_size=1, max_size=3),
     st.lists(MESSAGES | ODD, min_size=1, max_size=3),
     st.booleans(),
@@ -119,7 +119,7 @@ def test_what_is_taken_says_what_it_says_when_it_is_understood(
     assert reader.count == 0
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize("kind", ["audio", "transcript", "text"])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["dense", "spaced"])
 @pytest.mark.parametrize("ids", [("event_1", "event_22"), (None, None)], ids=["ids", "none"])
@@ -133,7 +133,7 @@ def test_a_delta_like_the_one_that_was_learned_is_taken(
     assert told(reader.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None:
     known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     reader = reader_of(dialect, known)

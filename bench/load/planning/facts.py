@@ -57,6 +57,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
+        "fillers": play.repertoire.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "background_snr_db": script.background.snr_db if script.background else None,
         "variables": len(script.variables.rows) if script.variables else None,

@@ -1,0 +1,65 @@
+"""The dialect of Azure Voice Live: the preview's events and flat session, with further ones of its own.
+
+Names and fields: the client azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version 2026-07-15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from bench.protocol.base import Feature
+from bench.protocol.events import Kind
+from bench.protocol.extra import Keys
+from bench.protocol.openai import FILLERS, GA_PARTS, PREVIEW_PARTS, VOICE_LIVE_NAME
+from bench.protocol.openai_preview import KEPT, Preview
+from bench.protocol.settings import SessionSettings, without_none
+
+OWN_KINDS = dict.fromkeys(
+    (
+        "warning",
+        "session.avatar.connecting",
+        "session.avatar.switch_to_speaking",
+        "session.avatar.switch_to_idle",
+        "response.animation_blendshapes.delta",
+        "response.animation_blendshapes.done",
+        "response.animation_viseme.delta",
+        "response.animation_viseme.done",
+        "response.audio_timestamp.delta",
+        "response.audio_timestamp.done",
+        "mcp_list_tools.in_progress",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+    ),
+    Kind.NOTED,
+)
+"""Events that are known, and mark no instant."""
+
+
+class VoiceLive(Preview):
+    """Of Azure's path /voice-live/realtime."""
+
+    name = VOICE_LIVE_NAME
+    lacks: Mapping[Feature, str] = MappingProxyType(
+        {Feature.OUT_OF_BAND: "which Voice Live has not: remove `conversation: none` and `input`"}
+    )
+    kept: Mapping[Keys, str] = {**KEPT, ("avatar",): "an avatar's video is not measured"}
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        echo = settings.echo_cancellation
+        return super().session(settings) | without_none(
+            {
+                "input_audio_echo_cancellation": None if echo is None else {"type": echo},
+                "reasoning_effort": None if settings.reasoning is None else settings.reasoning["effort"],
+                FILLERS: settings.interim_response,
+            }
+        )
+
+
+VOICE_LIVE = VoiceLive({**PREVIEW_PARTS, **OWN_KINDS}, others=GA_PARTS)
