@@ -217,7 +217,7 @@ class Truth:
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         self._said, self._heard, self._turns = talk.simulator.said, talk.simulator.heard, talk.script.turns
         settings = talk.script.settings
-        self._heard_as, self._spoken_as = FORMATS[settings.input_format], FORMATS[settings.output_format]
+        self._heard_as, self._spoken_as = talk.script.dialect.hears(settings), talk.script.dialect.speaks(settings)
         self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
         self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
 
@@ -332,7 +332,7 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
             _, measures["stall"], stalls = truth.played(turn.turn)
             assert turn.stalls == stalls
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
-            rate = FORMATS[talk.script.settings.output_format].bytes_per_s
+            rate = talk.script.dialect.speaks(talk.script.settings).bytes_per_s
             after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
             assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.protocol.audio import PCM16
+from bench.protocol.audio import PCM16, AudioFormat, AudioFormatName
 from bench.protocol.base import Feature
 from bench.protocol.extra import Keys
 from bench.protocol.openai import (
@@ -38,7 +38,7 @@ KEPT: Mapping[Keys, str] = {
 class Preview(OpenAI):
     """Of the api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
-    input_formats = RATED_FORMATS
+    input_formats: Mapping[AudioFormatName, AudioFormat] = RATED_FORMATS
     kept = KEPT
     name = PREVIEW_NAME
     reply_part = "text"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormatName, by_name
 from bench.protocol.base import Feature
 from bench.protocol.events import Kind
 from bench.protocol.extra import Keys
@@ -42,14 +43,24 @@ OWN_KINDS = dict.fromkeys(
 """Events that are known, and mark no instant."""
 
 
+FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
+SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
+"""How formats of answers are said whose rate stands in their name; the others are called as everywhere."""
+
+
 class VoiceLive(Preview):
     """Of Azure's path /voice-live/realtime."""
 
+    input_formats = output_formats = FORMATS
     name = VOICE_LIVE_NAME
     lacks: Mapping[Feature, str] = MappingProxyType(
         {Feature.OUT_OF_BAND: "which Voice Live has not: remove `conversation: none` and `input`"}
     )
     kept: Mapping[Keys, str] = {**KEPT, ("avatar",): "an avatar's video is not measured"}
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        spoken = self.speaks(settings).name
+        return super().formats(settings) | {"output_audio_format": SPOKEN_FORMATS.get(spoken, spoken)}
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         echo = settings.echo_cancellation

@@ -12,6 +12,7 @@ from functools import partial
 
 from bench.protocol.openai import RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
+from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.history import Context
 from bench.simulator.message import MessageItem
 from bench.simulator.outbox import OutboxStep
@@ -146,7 +147,7 @@ class Response:
         return {
             "modalities": ["audio", "text"] if self.output.audio else ["text"],
             "voice": self.output.voice,
-            "output_audio_format": self.output.format,
+            "output_audio_format": SPOKEN_FORMATS.get(self.output.format, self.output.format),
             "temperature": self.output.temperature,
             "max_output_tokens": self.output.max_output_tokens,
         }

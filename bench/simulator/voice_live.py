@@ -1,8 +1,8 @@
 """Defines the sessions of Azure Voice Live: the events of preview, and settings of its own (azure-ai-voicelive 1.3.1).
 
 What its settings do beyond those of preview is not simulated, but for the words that a client is shown of them: its
-semantic detectors end speech as `server_vad` does, its voices sound alike. Avatars, animation, timestamps of words and
-output at other rates than 24 kHz are not known here, and refused.
+semantic detectors end speech as `server_vad` does, its voices sound alike. Avatars, animation and timestamps of words
+are not known here, and refused.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat
+from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormat, AudioFormatName
 from bench.protocol.openai import FORMATS
+from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.checks import (
     Check,
     CheckTable,
@@ -45,8 +46,9 @@ from bench.simulator.settings import GA_VOICE, LOGPROBS, PREVIEW_CAP
 from bench.simulator.tool_checks import GA_TOOL_CHOICE, GA_TOOLS
 from bench.simulator.wire import Json
 
-PCM = {format.rate_hz: format for format in (PCM16_16K, PCM16)}
+PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
 RATES_HZ = tuple(PCM)
+RATED: dict[str, AudioFormatName] = {said: name for name, said in SPOKEN_FORMATS.items()}
 KNOWN_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
@@ -159,7 +161,7 @@ SAID: CheckTable = {
     "modalities": some(choice("text", "audio")),
     "instructions": text,
     "voice": voice,
-    "output_audio_format": choice(*FORMATS),
+    "output_audio_format": choice(*FORMATS, *RATED),
     "tools": GA_TOOLS,
     "tool_choice": GA_TOOL_CHOICE,
     "temperature": number(0, 2),
@@ -223,7 +225,8 @@ def heard(session: Json) -> InputSettings:
 
 def spoken(session: Json, response: Json) -> OutputSettings:
     """What a response gives out."""
-    return replace(flat_output(session, response), counts_images=True)
+    output = flat_output(session, response)
+    return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
 
 def _format(session: Json) -> AudioFormat:

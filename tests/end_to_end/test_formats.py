@@ -14,6 +14,7 @@ from bench.plan.audio import RATE_HZ, load_pcm
 from bench.probe import probe, wav_script
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
+from bench.protocol.voice_live import VOICE_LIVE
 from bench.run.replay import Replayed, replay
 from bench.simulator.truth import read_truth
 from bench.simulator.vad import FRAME_MS
@@ -28,6 +29,9 @@ EDGE_MS = 2 * FRAME_MS
 LEAD_MS = 100
 """The chunk of silence that an open microphone is recording when the caller begins to speak."""
 NAMES: tuple[AudioFormatName, ...] = get_args(AudioFormatName)
+Kind = tuple[str, AudioFormatName]
+"""A service that the simulator stands in for, and a format."""
+KINDS: list[Kind] = [("ga", name) for name in NAMES] + [("voice_live", name) for name in VOICE_LIVE.input_formats]
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 
@@ -72,32 +76,32 @@ def size_in(reply: RecordedReply, name: AudioFormatName) -> int:
 
 
 @pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[AudioFormatName, Call]:
-    """A call in each format, all at once; the simulator has ended, so that its log is whole."""
+def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Call]:
+    """A call in each format of each service, all at once; the simulator has ended, so that its log is whole."""
     folder = tmp_path_factory.mktemp("simulator")
     truth = folder / "truth.jsonl"
     with quick_simulator(folder, "--truth", str(truth), more=f"formats: [{', '.join(NAMES)}]\n") as simulator:
-        url = simulator.urls["ga"]
         talks = {
-            name: gevent.spawn(called, url, folder / name, input_format=name, output_format=name) for name in NAMES
+            (service, name): gevent.spawn(
+                called, simulator.urls[service], folder / f"{service}-{name}", input_format=name, output_format=name
+            )
+            for service, name in KINDS
         }
-        told = {name: talk.get(timeout=GUARD_S) for name, talk in talks.items()}
+        told = {kind: talk.get(timeout=GUARD_S) for kind, talk in talks.items()}
     lines = list(read_truth(truth))
     return {
-        name: Call(
-            RATED_FORMATS[name],
+        kind: Call(
+            RATED_FORMATS[kind[1]],
             call,
             [line for line in lines if line.get("s") == call.session.service_session_id],
         )
-        for name, call in told.items()
+        for kind, call in told.items()
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_audio_arrives_at_the_length_and_speed_at_which_it_was_spoken(
-    name: AudioFormatName, calls: dict[AudioFormatName, Call]
-) -> None:
-    call, pcm = calls[name], load_pcm(WAV)
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_audio_arrives_at_the_length_and_speed_at_which_it_was_spoken(kind: Kind, calls: dict[Kind, Call]) -> None:
+    call, pcm = calls[kind], load_pcm(WAV)
     spoken_ms = [LEAD_MS + edge * 1000 / RATE_HZ for edge in (pcm.speech.begin, pcm.speech.end)]
 
     (turn,) = call.told.turns
