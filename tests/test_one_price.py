@@ -36,6 +36,7 @@ CASES = {
     "another model is no reason for the other's price": ("gpt-next", Terms("gpt-realtime"), None),
     "a deployment's name that is no model's": (None, Terms("voice"), None),
     "nobody names any": (None, Terms(), None),
+    "a service with tiers of its own": ("gpt-realtime", Terms("gpt-realtime", listed=False), None),
     "own prices": ("gpt-next", Terms("voice", FLAT), "own"),
     "own prices without a name": (None, Terms(None, FLAT), "own"),
 }
@@ -67,10 +68,11 @@ def test_a_turn_has_one_price_wherever_it_is_told(
 def reported(folder: Path, answered: str | None, terms: Terms) -> Run:
     """A run whose sessions were answered by that model."""
     run = reports.load(synthetic.write(folder, Plan(sessions=2, usage=True)), everything=False)
-    entry = {"label": "sim", "model": terms.asked} | ({"prices": asdict(terms.own)} if terms.own else {})
+    entry = {"label": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
+    own = {"prices": asdict(terms.own)} if terms.own else {}
     models = {name: asdict(prices) for name, prices in TABLE.items()}
     sessions = run.sessions.assign(model=answered)
-    return replace(run, sessions=sessions, document=run.document | {"targets": [entry], "prices": {"models": models}})
+    return replace(run, sessions=sessions, document=run.document | {"targets": [entry | own], "prices": {"models": models}})
 
 
 @given(answered=st.none() | st.sampled_from(["", *TABLE, "x"]), asked=st.none() | st.sampled_from(["", *TABLE, "y"]))

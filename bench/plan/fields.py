@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, get_args
 
 from bench.interruptions import Cue, SoundKind
@@ -124,13 +124,15 @@ NO_FIELDS: Mapping[str, Field[Any]] = {}
 
 @dataclass(frozen=True)
 class Texts(Shape[list[str]]):
-    """Several texts, at least one."""
+    """One text or several, as the list that services want."""
+
+    shape: Shape[str] = field(default_factory=Text)
 
     def read(self, value: Value) -> list[str]:
-        return list(OneOrMore(Text()).read(value))
+        return list(OneOrMore(self.shape).read(value))
 
     def schema(self) -> Schema:
-        return OneOrMore(Text()).schema()
+        return OneOrMore(self.shape).schema()
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,7 @@ VOICE = OrTable(
     ),
 )
 INTERIM: dict[str, Field[Any]] = {
-    "triggers": Field(OneOrMore(Choice(("latency", "tool"))), "A long wait, a function that runs."),
+    "triggers": Field(Texts(Choice(("latency", "tool"))), "A long wait, a function that runs."),
     "latency_threshold_ms": Field(Whole(0, 600_000), "How long a wait is long."),
 }
 INTERIM_RESPONSE = TypedTable(

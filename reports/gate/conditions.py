@@ -17,7 +17,7 @@ OWN = ("service", "model", "region", "API version", "voice", "client version", "
 """Conditions with a group of their own; the others are words of a workload, such as `users`."""
 SETTINGS = "settings of the target"
 """Of a variant: what it has instead of its script's."""
-FIXED = ("simulated", "definitions")
+FIXED = ("simulated", "definitions", "fillers")
 """Runs that differ in these are no two runs of one thing, whoever allows it."""
 ALLOWABLE = (
     *("service", "model", "region", "api_version", "voice", "client_version"),
@@ -60,7 +60,7 @@ def differing(now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence
     """What differs and may not: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow model)."""
     return [
         f"{key.removeprefix('load: ')}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline"
-        + ("" if key in FIXED else f" (--allow {group_of(key)})")
+        + ("" if group_of(key) in FIXED else f" (--allow {group_of(key)})")
         for key in dict.fromkeys([*now, *then])
         if group_of(key) not in allowed and now.get(key, "") != then.get(key, "")
     ]
@@ -74,6 +74,8 @@ def group_of(key: str) -> str:
         return "concurrency"
     if key == WARMUP:
         return "warmup"
+    if key.startswith(OF_SCRIPTS[FILLERS]):
+        return "fillers"
     return "pacing" if key.startswith(PACING) else "scripts"
 
 

@@ -19,6 +19,7 @@ from tests.simulator_process import quick_simulator
 SPOKEN_S = {"said.wav": 0.4, "over.wav": 0.6}
 SESSIONS = 4
 NO_TASKS: Mapping[str, str] = {}
+NO_ADDRESSES: Mapping[str, str] = {}
 Row = dict[str, Any]
 
 CUT = """
@@ -72,13 +73,13 @@ class Caller(RealtimeUser):
 FILLED = """
 session:
   turn_detection: {type: server_vad, silence_duration_ms: 200}
-  extra: {interim_response: {type: static_interim_response, triggers: [latency, tool], latency_threshold_ms: 0}}
+  interim_response: {type: static_interim_response, triggers: [latency, tool], latency_threshold_ms: 0}
 tools: {find_parcel: {returns: depot, delay: 0.5}}
 steps:
   - {play: over.wav, label: spoken, calls: find_parcel}
   - {say: Hello, label: typed, calls: find_parcel}
 """
-PLAIN = FILLED.replace("  extra", "  # extra")
+PLAIN = FILLED.replace("  interim", "  # interim")
 
 
 class Played:
@@ -105,11 +106,17 @@ class Played:
 
 
 def played(
-    parent: Path, script: str, *, tasks: Mapping[str, str] = NO_TASKS, address: str = "ga", **profiles: str
+    parent: Path,
+    script: str,
+    *,
+    tasks: Mapping[str, str] = NO_TASKS,
+    addresses: Mapping[str, str] = NO_ADDRESSES,
+    **profiles: str,
 ) -> dict[str, Played]:
     """A run of the same callers for each of these profiles, all at once, for most of the time is the callers' own.
 
-    `address`: which of the services they call. `tasks`: in Python what the script says, for the runs of these names.
+    `addresses`: which of the services the runs of these names call, if not GA. `tasks`: in Python what the
+    script says, for the runs of these names.
     """
     runs: dict[str, Played] = {}
     with ExitStack() as stack:
@@ -129,9 +136,7 @@ def played(
                 folder / "runs",
                 *load,
                 "--url",
-                ready.urls[address],
-                "--dialect",
-                "ga" if address == "ga" else "preview",
+                ready.urls[addresses.get(name, "ga")],
             )
             processes[name] = stack.enter_context(started)
         for name, process in processes.items():
@@ -142,10 +147,13 @@ def played(
 
 def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_so(tmp_path: Path) -> None:
     keeps = "truncates_ignored: 1\n"
-    runs = played(tmp_path, CUT, cuts="", keeps=keeps, task=keeps, tasks={"task": CUT_IN_PYTHON})
+    runs = played(
+        tmp_path, CUT, cuts="", live="", keeps=keeps, task=keeps,
+        tasks={"task": CUT_IN_PYTHON}, addresses={"live": "voice_live"},
+    )  # fmt: skip
 
     for name, run in runs.items():
-        right = name == "cuts"
+        right = name in ("cuts", "live")
         assert run.status in (0, 4), run.errors
         assert run.column("outcome", "said") == run.column("outcome", "over") == {"interrupted": SESSIONS}
         assert run.column("truncated_right", "said") == run.column("truncated_right", "over") == {right: SESSIONS}
@@ -175,8 +183,8 @@ def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_no
 
 
 def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path: Path) -> None:
-    filled = played(tmp_path, FILLED, address="voice_live", filled="")["filled"]
-    plain = played(tmp_path, PLAIN, address="voice_live", plain="")["plain"]
+    filled = played(tmp_path, FILLED, addresses={"filled": "voice_live"}, filled="")["filled"]
+    plain = played(tmp_path, PLAIN, addresses={"plain": "voice_live"}, plain="")["plain"]
 
     assert filled.status in (0, 4), filled.errors
     assert filled.column("outcome", "spoken") == filled.column("outcome", "typed") == {"ok": SESSIONS}

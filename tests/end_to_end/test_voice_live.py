@@ -128,11 +128,12 @@ def test_its_client_answers_a_function_call(simulator: Ready) -> None:
     assert [item["type"] for item in done(events)["output"]] == ["message"]
 
 
-def test_a_probe_reaches_it_as_preview(simulator: Ready) -> None:
+@pytest.mark.parametrize("options", [(), ("--dialect", "preview")], ids=["its own dialect", "preview"])
+def test_a_probe_reaches_it(options: tuple[str, ...], simulator: Ready) -> None:
     """So it is no service that only its own client can talk to."""
     command = [sys.executable, "-m", "bench.cli.app", "probe", "--url", simulator.urls["voice_live"]]
     probe = forked.run(
-        [*command, "--dialect", "preview", "--api-key-env", "LIVE_KEY"],
+        [*command, *options, "--api-key-env", "LIVE_KEY"],
         env=os.environ | {"LIVE_KEY": KEY},
         capture_output=True,
         text=True,

@@ -103,7 +103,7 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         ("response.function_call_arguments.delta", Kind.NOTED),
         ("rate_limits.updated", Kind.RATE_LIMITS),
         ("error", Kind.ERROR),
-        ("response.video.delta", Kind.UNKNOWN),
+        ("response.smell.delta", Kind.UNKNOWN),
         ("", Kind.UNKNOWN),
     ],
 )

@@ -22,6 +22,7 @@ from bench.protocol.openai import NAMES as MESSAGES
 from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings
+from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
 from bench.target.settings import TargetSettings
@@ -114,6 +115,58 @@ def test_the_dialect_option_wins_over_the_environment(
 
     assert (target.url, target.dialect.name) == (url, dialect)
     assert [text.startswith(notice or "") for text in target.notices] == ([True] if notice else [])
+
+
+LIVE = {**AZURE, ENDPOINT: "https://res.services.ai.azure.com"}
+LIVE_URL = "wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-04-10&model=my-deployment"
+
+
+def test_voice_live_is_found_at_a_resource_and_told_by_its_path() -> None:
+    by_endpoint = resolve_target(LIVE | {"OPENAI_API_VERSION": "2026-04-10"}, dialect="voice-live")
+    by_url = resolve_target({}, url=LIVE_URL)
+
+    assert by_endpoint.url == by_url.url == LIVE_URL
+    assert by_endpoint.dialect is by_url.dialect is VOICE_LIVE
+    assert by_endpoint.service == by_url.service == "azure"
+    assert (by_endpoint.notices, by_endpoint.connects_per_min) == ((), None)
+    assert by_endpoint.terms.listed is False
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (LIVE_URL.replace("2026-04-10", "2024-10-01-preview"), "known for /voice-live/realtime are 2026-07-15 and"),
+        (LIVE_URL.replace("api-version=2026-04-10&", ""), "add &api-version=2026-07-15"),
+        (
+            LIVE_URL.replace("services.ai", "openai"),
+            "Voice Live answers at res.services.ai.azure.com, not",
+        ),
+    ],
+)
+def test_what_is_likely_wrong_with_an_address_of_voice_live_is_noticed(url: str, words: str) -> None:
+    assert any(words in notice for notice in resolve_target({}, url=url).notices)
+
+
+def test_an_agent_of_voice_live_stands_in_the_place_of_its_model() -> None:
+    agent = LIVE_URL.replace("model=my-deployment", "agent-name=desk&agent-project-name=care")
+
+    assert resolve_target({}, url=agent).public_url == agent
+    assert "must say which model answers" in refusal({}, url=LIVE_URL.partition("&model")[0])
+
+
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("res.services.ai.azure.com", "https://ai.azure.com/.default"),
+        ("res.cognitiveservices.azure.com", "https://ai.azure.com/.default"),
+        ("res.services.ai.azure.us", "https://cognitiveservices.azure.us/.default"),
+    ],
+)
+def test_a_token_for_voice_live_is_for_what_its_own_client_asks_for(host: str, scope: str) -> None:
+    target = resolve_target({}, url=LIVE_URL.replace("res.services.ai.azure.com", host), auth="entra")
+
+    assert isinstance(target.auth, Entra)
+    assert target.auth.scope == scope
 
 
 def test_a_version_that_nobody_has_tried_passes_with_a_notice() -> None:

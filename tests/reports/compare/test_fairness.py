@@ -177,6 +177,24 @@ def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() 
     assert differing([arms["calls"], workload(later, "a")]) == {}
 
 
+def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> None:
+    """What is heard first is a filler then, and its instant says nothing of the answer's."""
+    fillers: list[dict[str, Any] | None] = [None, {"type": "static_interim_response"}, {"type": "llm_interim_response"}]
+    plain, static, llm = (
+        workload(document({"fillers": filler}, "west") | {"targets": [target_of({"interim_response": filler})]}, "west")
+        for filler in fillers
+    )
+
+    for one, other in ((plain, static), (plain, llm), (static, llm)):
+        assert list(differing([one, other])) == ["fillers (interim_response)"]
+    assert differing([static, static]) == {}
+
+
+def target_of(session: dict[str, Any]) -> dict[str, Any]:
+    """A target with settings of its own."""
+    return {"label": "west", "connects_per_min": None, "session": session}
+
+
 def test_further_settings_are_a_part_of_the_workload() -> None:
     extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
     arms = [workload(document({"extra": extra}), "a") for extra in extras]

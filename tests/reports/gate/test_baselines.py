@@ -130,6 +130,15 @@ def test_conditions_are_those_of_the_target_and_of_its_work(tmp_path: Path) -> N
     assert (found["load: users"], found["simulated"], found["client version"]) == ("7", "yes", "0.1.0")
 
 
+def test_fillers_are_a_condition_that_nobody_can_allow_to_differ() -> None:
+    now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
+
+    (told,) = differing(now, then, ("scripts",))
+    assert told.endswith("not known in the baseline")
+    with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
+        allowed("fillers")
+
+
 def test_further_settings_are_a_condition_where_there_are_any(tmp_path: Path) -> None:
     words = "further session settings"
     document = json.loads((run(tmp_path / "plain") / "run.json").read_text())

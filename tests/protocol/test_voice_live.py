@@ -1,0 +1,113 @@
+"""The dialect of Azure Voice Live: what it says beyond preview, what it knows, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from azure.ai.voicelive.models import RequestSession, ServerEvent, ServerEventType
+
+from bench.plan.script import session_settings
+from bench.protocol.base import ClientMessage
+from bench.protocol.events import Kind
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.voice_live import VOICE_LIVE
+from tests.helpers import event_of, message
+
+SETTINGS: dict[str, Any] = {
+    "voice": {"type": "azure-standard", "name": "en-US-AvaNeural", "temperature": 0.8, "prefer_locales": ["en-GB"]},
+    "turn_detection": {
+        "type": "azure_semantic_vad",
+        "silence_duration_ms": 400,
+        "speech_duration_ms": 80,
+        "remove_filler_words": True,
+        "languages": ["en-US", "de-DE"],
+        "end_of_utterance_detection": {"model": "semantic_detection_v1", "threshold_level": "low", "timeout_ms": 900},
+        "auto_truncate": True,
+    },
+    "noise_reduction": "azure_deep_noise_suppression",
+    "echo_cancellation": "server_echo_cancellation",
+    "interim_response": {"type": "static_interim_response", "texts": ["One moment."], "triggers": ["tool"]},
+    "reasoning": {"effort": "low"},
+    "input_format": "pcm16@16000",
+    "output_format": "pcm16@8000",
+}
+
+
+def said(**settings: Any) -> dict[str, Any]:
+    steps = VOICE_LIVE.set_up(session_settings(settings), "e1")
+    (update,) = (msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage))
+    session: dict[str, Any] = update["session"]
+    return session
+
+
+def test_its_settings_are_said_in_the_words_of_its_own_client() -> None:
+    session = said(**SETTINGS)
+
+    assert RequestSession(session).as_dict() == session
+    assert set(session) <= set(RequestSession._attr_to_rest_field)
+    assert session["voice"] == SETTINGS["voice"]
+    assert session["turn_detection"] == SETTINGS["turn_detection"]
+    assert session["input_audio_noise_reduction"] == {"type": "azure_deep_noise_suppression"}
+    assert session["input_audio_echo_cancellation"] == {"type": "server_echo_cancellation"}
+    assert session["interim_response"] == SETTINGS["interim_response"]
+    assert session["reasoning_effort"] == "low"
+    assert (session["input_audio_format"], session["input_audio_sampling_rate"]) == ("pcm16", 16_000)
+    assert session["output_audio_format"] == "pcm16_8000hz"
+
+
+@pytest.mark.parametrize(
+    ("setting", "called"),
+    [
+        ("voice", "a voice as a table"),
+        ("turn_detection", "Azure's semantic VAD"),
+        ("noise_reduction", "Azure's noise suppression"),
+        ("echo_cancellation", "echo_cancellation"),
+        ("interim_response", "interim_response"),
+    ],
+)
+def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) -> None:
+    settings = session_settings({setting: SETTINGS[setting]})
+
+    assert VOICE_LIVE.refuses(settings) is None
+    for dialect, title in ((GA, "GA"), (PREVIEW, "preview")):
+        refused = dialect.refuses(settings)
+        assert refused is not None
+        assert refused.setting[0] == setting
+        problem = f"{called} is a setting of the Voice Live dialect, {title} has none"
+        assert refused.problem == f"{problem}: remove it, or use --dialect voice-live"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"truncation": "disabled"}, "truncation is a setting of the GA dialect, Voice Live has none"),
+        ({"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6_000}}, "idle_timeout_ms is a setting of"),
+        ({"input_format": "pcm16@48000"}, "input_format must be one of pcm16, pcm16@8000, pcm16@16000"),
+        ({"extra": {"avatar": {"character": "lisa"}}}, "extra must not set avatar, which this tool relies on"),
+    ],
+)  # fmt: skip
+def test_it_refuses_what_it_has_not_and_what_nobody_measures(settings: dict[str, Any], words: str) -> None:
+    refused = VOICE_LIVE.refuses(session_settings(settings))
+
+    assert refused is not None
+    assert refused.problem.startswith(words)
+
+
+@pytest.mark.parametrize("name", [str(kind.value) for kind in ServerEventType])
+def test_every_event_that_its_own_client_knows_is_known(name: str) -> None:
+    event = event_of(message(name), VOICE_LIVE)
+
+    assert event.kind is not Kind.UNKNOWN
+    assert ServerEvent._deserialize({"type": name}, []).type == name
+
+
+@pytest.mark.parametrize("given", [SETTINGS["interim_response"], None])
+@pytest.mark.parametrize("key", ["interim_response", "extra"])
+def test_fillers_are_known_whichever_way_they_are_asked_for(key: str, given: dict[str, Any] | None) -> None:
+    asked = {key: given} if key != "extra" else {"extra": {"interim_response": given}}
+    settings = session_settings(asked if given or key == "extra" else {})
+
+    assert VOICE_LIVE.fillers(settings) == given
