@@ -72,7 +72,9 @@ def reported(folder: Path, answered: str | None, terms: Terms) -> Run:
     own = {"prices": asdict(terms.own)} if terms.own else {}
     models = {name: asdict(prices) for name, prices in TABLE.items()}
     sessions = run.sessions.assign(model=answered)
-    return replace(run, sessions=sessions, document=run.document | {"targets": [entry | own], "prices": {"models": models}})
+    return replace(
+        run, sessions=sessions, document=run.document | {"targets": [entry | own], "prices": {"models": models}}
+    )
 
 
 @given(answered=st.none() | st.sampled_from(["", *TABLE, "x"]), asked=st.none() | st.sampled_from(["", *TABLE, "y"]))

@@ -139,7 +139,7 @@ def test_voice_live_is_found_at_a_resource_and_told_by_its_path() -> None:
         (LIVE_URL.replace("api-version=2026-04-10&", ""), "add &api-version=2026-07-15"),
         (
             LIVE_URL.replace("services.ai", "openai"),
-            "Voice Live answers at res.services.ai.azure.com, not",
+            "Voice Live answers at res.services.ai.azure.com",
         ),
     ],
 )
