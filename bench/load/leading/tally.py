@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -123,7 +123,7 @@ class ProgressSum:
 
     def targets(self, now_ns: int) -> list[TargetStanding]:
         """How each target stands, by its label."""
-        total, exact = self.total, self._exact()
+        total, waits, exact = self.total, self.waits(), self._exact()
         verdict = _verdict(judge(self._evidence(exact)), simulated=total.simulated)
         return [
             TargetStanding(
@@ -131,7 +131,7 @@ class ProgressSum:
                 int(counts["sessions_open"]),
                 int(counts["turns_good"]),
                 int(counts["turns_failed"]),
-                tuple(self.figures(label)),
+                tuple(self._figures(label, waits, total.failures.get(label, {}))),
                 self._rates(label, now_ns),
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
@@ -146,8 +146,10 @@ class ProgressSum:
 
         A failed turn whose step has shown no such figure yet is counted with the wait for the first delta alone.
         """
-        of_arm = {wait.name: wait for wait in self.waits() if wait.arm == arm}
-        failed = self.total.failures.get(arm, {})
+        return self._figures(arm, self.waits(), self.total.failures.get(arm, {}))
+
+    def _figures(self, arm: str, waits: Iterable[Wait], failed: Mapping[str, int]) -> list[Wait]:
+        of_arm = {wait.name: wait for wait in waits if wait.arm == arm}
         for name in (name + since for name in LIVE_FIGURES for since in SINCE.values()):
             good = self._good(key := Key(VALUE + name, arm))
             if name not in of_arm and (good or key.measure in failed):
