@@ -123,6 +123,7 @@ def load_script(path: Path) -> Script:
     script = _script(path, text, SCRIPT.read(root))
     _refuse_unpaced(root, script)
     _refuse_unmeetable(root, script)
+    _refuse_undeclared(root, script)
     _refuse_unknown_names(root, script.variables)
     return replace(script, written=root)
 
@@ -342,6 +343,15 @@ def _refuse_unpaced(root: Value, script: Script) -> None:
     for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
         if isinstance(step, WavTurn) and not step.paced:
             raise (value.within("paced") or value).refuse(UNPACED)
+
+
+def _refuse_undeclared(root: Value, script: Script) -> None:
+    """Raise UsageError where a call is expected of a function that nobody declared: such a call fails its turn."""
+    known = {function.tool.name for function in script.tools}
+    for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
+        for call in (step.plays_turn and step.calls) or ():
+            if call.name not in known:
+                raise (value.within("calls") or value).refuse(f"names the function {call.name}, which `tools` has not")
 
 
 def _refuse_unmeetable(root: Value, script: Script) -> None:

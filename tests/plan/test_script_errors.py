@@ -99,6 +99,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- say: hi\n  success: {reply_matches: '('}\n", 3, "reply_matches is no regular expression: missing ),"),
     ("steps:\n- say: hi\n  success: {reply_contains: []}\n", 3, "reply_contains must not be an empty list"),
     ("steps:\n- say: hi\n  success: {reply_contains: [hello, '-']}\n", 3, "has no word in it"),
+    ("steps:\n- say: hi\n  calls: find_parcel\n", 3, "calls names the function find_parcel, which `tools` has not"),
     ("steps:\n- say: hi\n  success: {}\n", 3, "must have exactly one of reply_matches, reply_contains, not none"),
     ("steps:\n- say: hi\n  success: {reply_is: x}\n", 3, "not the unknown key 'reply_is'"),
     ("steps:\n- pause: 1\n  label: x\n", 3, "unknown key 'label'; allowed: pause"),
