@@ -15,6 +15,7 @@ from bench.limits import Limits
 from bench.money import Prices
 from bench.target.dial import Dialer
 from bench.target.identity import SignInError
+from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.tokens import Answered, Keyring
 from bench.transport.tcp import warm_up
@@ -76,6 +77,10 @@ def configuration(target: Target) -> Iterator[Finding]:
     """The target's address and dialect, and what there is to say of them before anything is called."""
     said = f"{target.public_url}, {target.dialect.name} dialect"
     yield Finding("target", "ok", said)
+    known = SERVICES.get(target.service)
+    if known is not None:
+        lasts = "" if known.minutes is None else f"; its sessions last {known.minutes} minutes at most"
+        yield Finding("service", "ok", f"{known.title}{lasts}")
     for notice in target.notices:
         words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file
         yield Finding("target", "ok" if words.startswith(INFORMING) else "warning", words)

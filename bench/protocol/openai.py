@@ -52,7 +52,7 @@ from bench.protocol.tokens import UnreadableError, tokens_in
 
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
 """What OpenAI takes and gives."""
-RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
+RATED_FORMATS: Mapping[AudioFormatName, AudioFormat] = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
 """What can be said where a format has its rate beside it: OpenAI's own formats, and those of servers like it."""
 NAMES = {
     Act.SET_UP: "session.update",
@@ -303,6 +303,11 @@ class OpenAI(ABC):
     def name(self) -> str:
         """What users call it."""
 
+    @property
+    def family(self) -> str:
+        """The name of the dialect whose settings it has."""
+        return self.name
+
     @abstractmethod
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         """The `session` of a session.update, without `extra`."""
@@ -337,11 +342,11 @@ class OpenAI(ABC):
         return chosen(self.output_formats, settings.output_format)
 
     def _lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
-        owned = next((owned for owned in OWNED if self.name not in owned.owners and _is_set(settings, owned)), None)
+        owned = next((owned for owned in OWNED if self.family not in owned.owners and _is_set(settings, owned)), None)
         if owned is None:
             return None
         owner = owned.owners[0]
-        problem = f"{owned.called} is a setting of the {TITLES[owner]} dialect, {TITLES[self.name]} has none"
+        problem = f"{owned.called} is a setting of the {TITLES[owner]} dialect, {TITLES[self.family]} has none"
         return SettingsRefusal(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:

@@ -105,6 +105,9 @@ class Behaviour:
         return self._session.shown
 
     def open(self, at_ns: int) -> None:
+        if self._dialect.greeting:
+            created = {"conversation": {"id": self.ids.new("conv"), "object": "realtime.conversation"}}
+            self._outbox.answer(at_ns, self._delays.session_created, (self._dialect.greeting, created))
         self._tell_session(at_ns, "created", self._delays.session_created)
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:

@@ -27,7 +27,19 @@ from bench.simulator.refusals import (
     RefusedUpgrade,
 )
 from bench.simulator.tokens import TokenIssuer
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
+from bench.simulator.wire import (
+    AZURE_GA,
+    AZURE_PREVIEW,
+    GLM,
+    INWORLD,
+    OPENAI_GA,
+    OPENAI_PREVIEW,
+    QWEN,
+    STEPFUN,
+    VOICE_LIVE,
+    XAI,
+    WireDialect,
+)
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2025-05-01-preview", "2025-10-01", "2026-04-10", "2026-06-01-preview", "2026-07-15")
@@ -37,6 +49,10 @@ UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deploy
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
+KIN = {"/api-ws/v1/realtime": QWEN, "/api/paas/v4/realtime": GLM, "/api/v1/realtime/session": INWORLD}
+"""Paths of services that speak the Realtime API with differences of their own."""
+OF_MODELS = {"grok-": XAI, "step": STEPFUN}
+"""How models are called of such services that have OpenAI's path."""
 MAX_CUSTOM_HEADERS = 10
 STANDARD_HEADERS = {
     "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
@@ -93,9 +109,19 @@ def judge(
             return _azure_refusal(headers, shown) or _azure_ga(query, shown.token)
         case "/voice-live/realtime":
             return _azure_refusal(headers, shown) or _voice_live(query, shown.token)
+        case path if path in KIN:
+            return shown.problem or Accepted(KIN[path], query.get("model") or "simulated", token=shown.token)
+        case _ if is_openai(target) and (named := _by_model(query)):
+            return shown.problem or Accepted(named, query["model"], token=shown.token)
         case _ if is_openai(target):
             return _openai(query, headers, shown, fault)
     return NO_SUCH_PATH
+
+
+def _by_model(query: Mapping[str, str]) -> WireDialect | None:
+    """Who has a model of this name, of those that have OpenAI's path."""
+    model = query.get("model", "")
+    return next((dialect for first, dialect in OF_MODELS.items() if model.startswith(first)), None)
 
 
 def is_openai(target: str) -> bool:
@@ -162,7 +188,9 @@ def _shown(door: Door, headers: Mapping[str, str], query: Mapping[str, str], now
     if door.key is None and door.tokens is None:
         return _Shown()
     bearer = _bearer(headers)
-    if door.key is not None and _any_is(door.key, (headers.get("api-key"), query.get("api-key"), bearer)):
+    if door.key is not None and _any_is(
+        door.key, (headers.get("api-key"), query.get("api-key"), bearer, _basic(headers))
+    ):
         return _Shown()
     if door.tokens is None or bearer is None:
         return _Shown(BAD_KEY)
@@ -173,6 +201,12 @@ def _shown(door: Door, headers: Mapping[str, str], query: Mapping[str, str], now
 def _bearer(headers: Mapping[str, str]) -> str | None:
     authorization = headers.get("authorization", "")
     return authorization[7:] if authorization[:7].lower() == "bearer " else None
+
+
+def _basic(headers: Mapping[str, str]) -> str | None:
+    """What stands behind Basic: a key of Inworld's is sent as it is."""
+    scheme, _, coded = headers.get("authorization", "").partition(" ")
+    return coded if scheme.lower() == "basic" else None
 
 
 def _any_is(key: str, offered: tuple[str | None, ...]) -> bool:

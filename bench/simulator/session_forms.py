@@ -11,7 +11,7 @@ from bench.protocol.audio import AudioFormat
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.protocol.simulated import SIMULATOR_MARK
-from bench.simulator import settings, voice_live
+from bench.simulator import kin, settings, voice_live
 from bench.simulator.checks import Check, EventPlace
 from bench.simulator.session_form import (
     INSTRUCTIONS,
@@ -24,7 +24,7 @@ from bench.simulator.session_form import (
     transcriber_of,
 )
 from bench.simulator.settings import turn_detection
-from bench.simulator.wire import GA, VOICE_LIVE, Json, RejectedError, WireDialect
+from bench.simulator.wire import GA, INWORLD, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
 TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
@@ -141,7 +141,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
     chosen = session | response
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
     return OutputSettings(
-        audio=chosen["output_modalities"] == ["audio"],
+        audio="audio" in chosen["output_modalities"],
         format=settings.format_of(spoken["format"]).name,
         voice=spoken["voice"],
         instructions=chosen["instructions"],
@@ -159,6 +159,12 @@ def form_of(dialect: WireDialect) -> SessionForm:
     in_ga = dialect.names is GA
     if dialect.name == VOICE_LIVE.name:
         return voice_live.FORM
+    if dialect in kin.FLAT:
+        return kin.FLAT[dialect]
+    if dialect.name == XAI.name:
+        return kin.xai_form(_ga(dialect))
+    if dialect.name == INWORLD.name:
+        return kin.inworld_form(_ga(dialect))
     if dialect.transcribes:
         return _ga_transcription(dialect) if in_ga else _preview_transcription()
     return _ga(dialect) if in_ga else _preview(dialect)

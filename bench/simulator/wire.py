@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import FORMATS
+from bench.protocol.openai import FORMATS, RATED_FORMATS
 
 Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
@@ -63,6 +63,7 @@ class WireDialect(NamedTuple):
     `tolerant`: it takes what Azure's legacy clients send. `strict`: it takes no null but where the official SDK's types
     have one. `deployed`: models that transcribe are named by their deployments. `transcribes`: the session answers
     nothing, but writes down what it hears. `formats`: of audio that it takes and gives; the first is its own.
+    `greeting`: the event that comes ahead of session.created, where one does.
     """
 
     name: str
@@ -72,6 +73,7 @@ class WireDialect(NamedTuple):
     deployed: bool = False
     transcribes: bool = False
     formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
+    greeting: str | None = None
 
     def read_strictly(self) -> WireDialect:
         return self._replace(strict=True, tolerant=False)
@@ -89,6 +91,11 @@ AZURE_GA = WireDialect("azure-ga", GA, deployed=True)
 OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
 OPENAI_GA = WireDialect("openai-ga", GA)
 VOICE_LIVE = WireDialect("voice-live", PREVIEW)
+XAI = WireDialect("xai", GA, formats=tuple(RATED_FORMATS), greeting="conversation.created")
+INWORLD = WireDialect("inworld", GA, formats=tuple(RATED_FORMATS))
+QWEN = WireDialect("qwen", PREVIEW)
+GLM = WireDialect("glm", PREVIEW)
+STEPFUN = WireDialect("stepfun", PREVIEW)
 
 
 class RejectedError(Exception):

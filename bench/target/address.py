@@ -16,6 +16,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.headers import is_variable
+from bench.target.services import SERVICES, service_at
 from bench.target.settings import KeyNames, TargetSettings
 from bench.target.target import EACH_CONNECTION, Service, is_loopback
 from bench.target.urls import SettingError, path_of, split_url
@@ -106,13 +107,16 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     parts = _url_parts(url, names)
     path = path_of(parts)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
-    if settings.dialect is None and path not in OF_PATHS:
+    host = parts.hostname or ""
+    known = SERVICES.get(settings.service or service_at(host, path) or "")
+    if settings.dialect is None and known is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
         notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
-    dialect = DIALECTS[settings.dialect] if settings.dialect else OF_PATHS.get(path, GA)
+    own = known.dialect if known else OF_PATHS.get(path, GA)
+    dialect = DIALECTS[settings.dialect] if settings.dialect else own
     resource = parts.path + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, names["url"])
-    return _address(parts, resource, dialect, _service(parts.hostname or "", path), notices)
+    return _address(parts, resource, dialect, settings.service or _service(host, path), notices)
 
 
 def with_model(url: str, model: str) -> str | None:
@@ -229,7 +233,7 @@ def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[st
 def _service(host: str, path: str) -> Service:
     if azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH)):
         return "azure"
-    return "openai" if f".{host}".endswith(".api.openai.com") else "other"
+    return service_at(host, path) or "other"
 
 
 def _address(

@@ -10,7 +10,9 @@ from bench.target.address import Address, endpoint_address, url_address
 from bench.target.credentials import cleaned
 from bench.target.crossing import way_of
 from bench.target.headers import Headers, filled_resource, further_headers, subprotocols
+from bench.target.named import at_service
 from bench.target.prices import load_price_table
+from bench.target.services import SERVICES
 from bench.target.settings import KeyNames, Surroundings, TargetSettings
 from bench.target.signing import auth_of
 from bench.target.target import Target, as_label
@@ -19,6 +21,7 @@ from bench.target.urls import SettingError
 
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     """The target that the settings describe; without a label it has its host's. Raises SettingError or UsageError."""
+    settings = settings if settings.service is None else at_service(settings, SERVICES[settings.service], around)
     address = _address(settings, around.names)
     resource, of_url = filled_resource(address.resource, around.environ)
     way, way_notices = way_of(settings, around, address)
@@ -50,13 +53,14 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
 def _address(settings: TargetSettings, names: KeyNames) -> Address:
     if settings.url is not None:
         if settings.endpoint is not None:
-            raise SettingError("endpoint", "endpoint and url both say where the service is: leave one out")
+            other = "url" if settings.service is None else "service"
+            raise SettingError("endpoint", f"endpoint and {other} both say where the service is: leave one out")
         for key in ("deployment", "model", "api_version"):
             if getattr(settings, key) is not None:
                 raise SettingError(key, f"{key} goes with `endpoint`: a `url` says it itself")
         return url_address(settings.url, settings, names)
     if settings.endpoint is None:
-        raise SettingError("endpoint", "the target needs `endpoint` (Azure) or `url` (any service)")
+        raise SettingError("endpoint", "the target needs `endpoint` (Azure), `service` or `url` (any service)")
     if settings.deployment is not None and settings.model is not None:
         raise SettingError("model", "model and deployment are two names of the same: leave one out")
     deployment = settings.deployment or settings.model

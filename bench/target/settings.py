@@ -31,6 +31,7 @@ from bench.shapes import (
     key,
     table_of,
 )
+from bench.target.services import SERVICES
 from bench.yaml_file import Value
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ LABEL = Matching(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
 ID = Matching(SHORT_WORD, "an id, which is no secret")
 REGION = Matching("[ -~]{1,64}", "1 to 64 characters of ASCII")
 HEADERS = ByName(HEADER_NAME, Text(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
+SERVICE = Choice(tuple(SERVICES))
 SUBPROTOCOLS = OneOrMore(Text("the name of a subprotocol"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
@@ -155,10 +157,11 @@ class TargetSettings:
 
     endpoint: str | None = key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
     url: str | None = key(URL, "Any service: the whole address; ${NAME} is an environment variable.", quiet=True)
+    service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or beside it.")
     dialect: str | None = key(Choice(tuple(DIALECTS)), "How events are spelt.")
     api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
-    model: str | None = key(MODEL, "The same by its other name.")
+    model: str | None = key(MODEL, "The same by its other name; with `service`: the model.")
     label: str | None = key(LABEL, "The name in rows and reports, if not the one here.")
     region: str | None = key(REGION, "Where it is, for reports.")
     auth: Literal["key", "basic"] | SignInName | AuthSettings | None = key(

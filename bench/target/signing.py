@@ -11,6 +11,7 @@ from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
 from bench.target.proxies import NONE
+from bench.target.services import SERVICES
 from bench.target.settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
 from bench.target.target import Auth, Entra, Way
 from bench.target.urls import SettingError
@@ -51,7 +52,7 @@ def _by_key(settings: TargetSettings, around: Surroundings, address: Address) ->
     names = around.names
     if settings.key_env is not None:
         key = _key(settings.key_env, around)
-        if settings.auth == "basic":
+        if settings.auth == "basic" or (settings.auth is None and _takes_basic(address)):
             return _basic(key)
         azure = address.service == "azure"
         return SignedIn(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
@@ -61,6 +62,11 @@ def _by_key(settings: TargetSettings, around: Surroundings, address: Address) ->
     if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
         return SignedIn(None)
     return SignedIn(None, notices=(f"no key is sent: {names['key_env']} NAME sends the one in the variable NAME",))
+
+
+def _takes_basic(address: Address) -> bool:
+    known = SERVICES.get(address.service)
+    return known is not None and known.basic
 
 
 def _basic(key: str) -> SignedIn:

@@ -19,7 +19,8 @@ from bench.transport.base import MAX_MESSAGE_MIB, Proxy
 
 EACH_CONNECTION = "{uuid}"
 """What stands in a query for a name that no two connections share."""
-Service = Literal["azure", "openai", "other"]
+Service = str
+"""`azure`, a name of `bench.target.services`, or `other`."""
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(

@@ -111,7 +111,8 @@ def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, varia
     if model is None:
         return settings
     if settings.url is None:
-        return replace(settings, deployment=model, model=None)
+        named = {"model": model} if settings.service else {"deployment": model, "model": None}
+        return replace(settings, **named)
     url = with_model(settings.url, model)
     if url is None:
         raise file.nearest(*keys).error("model has nothing to replace: the target's `url` names no model")

@@ -108,7 +108,7 @@ def _footer(summary: Summary) -> Inline:
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
     simulated = MEASURED_AGAINST if summary.simulated else ""
-    ends = f". Definitions version {version}. All times UTC."
+    ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
     return (simulated, made_from, ". The same figures are in ", files, ends)
 
 

@@ -19,6 +19,7 @@ from bench.run.replay import Replayed, replay
 from bench.simulator.truth import read_truth
 from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import RecordedReply, load_replies
+from bench.target.target import Target
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import ROOT, quick_simulator
@@ -40,10 +41,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-def called(url: str, folder: Path, **session: Any) -> Replayed:
+def called(target: Target, folder: Path, **session: Any) -> Replayed:
     """A call that says the WAV, with the service finding its end."""
     folder.mkdir(exist_ok=True)
-    target, log = resolve_target({}, url=url), folder / "call.jsonl"
+    log = folder / "call.jsonl"
     script = wav_script(target, WAV, {"turn_detection": "server_vad", **session})
     probe(target, script, log, keep_audio=False)
     return replay(log)
@@ -71,6 +72,12 @@ class Call:
         return lengths[size]
 
 
+def spoken_ms() -> list[float]:
+    """Where speech begins and ends for the caller."""
+    speech = load_pcm(WAV).speech
+    return [LEAD_MS + edge * 1000 / RATE_HZ for edge in (speech.begin, speech.end)]
+
+
 def size_in(reply: RecordedReply, name: AudioFormatName) -> int:
     return sum(block.audio_bytes for block in reply.blocks[name])
 
@@ -83,7 +90,11 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Call]:
     with quick_simulator(folder, "--truth", str(truth), more=f"formats: [{', '.join(NAMES)}]\n") as simulator:
         talks = {
             (service, name): gevent.spawn(
-                called, simulator.urls[service], folder / f"{service}-{name}", input_format=name, output_format=name
+                called,
+                resolve_target({}, url=simulator.urls[service]),
+                folder / f"{service}-{name}",
+                input_format=name,
+                output_format=name,
             )
             for service, name in KINDS
         }
@@ -101,19 +112,19 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Call]:
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_audio_arrives_at_the_length_and_speed_at_which_it_was_spoken(kind: Kind, calls: dict[Kind, Call]) -> None:
-    call, pcm = calls[kind], load_pcm(WAV)
-    spoken_ms = [LEAD_MS + edge * 1000 / RATE_HZ for edge in (pcm.speech.begin, pcm.speech.end)]
+    call = calls[kind]
 
     (turn,) = call.told.turns
     assert turn.outcome == "ok"
-    assert call.heard_ms == pytest.approx(spoken_ms, abs=EDGE_MS)
+    assert call.heard_ms == pytest.approx(spoken_ms(), abs=EDGE_MS)
     assert turn.audio_bytes_received * 1000 == call.replied_ms * call.format.bytes_per_s
 
 
 def test_a_service_that_takes_another_rate_alone_refuses_what_it_would_misread(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, more="formats: pcm16@16000\n") as simulator:
-        misfit = called(simulator.urls["ga"], tmp_path)
-        fit = called(simulator.urls["ga"], tmp_path, input_format="pcm16@16000", output_format="pcm16@16000")
+        target = resolve_target({}, url=simulator.urls["ga"])
+        misfit = called(target, tmp_path)
+        fit = called(target, tmp_path, input_format="pcm16@16000", output_format="pcm16@16000")
 
     assert misfit.session.outcome != "ok"
     assert "rate" in misfit.session.detail

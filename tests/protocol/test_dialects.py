@@ -12,6 +12,7 @@ from bench.protocol.base import Act, Awaited, ClientMessage, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
+from bench.protocol.openai_like import GLM
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
 from bench.run.document import TargetEntry
@@ -77,19 +78,19 @@ def test_ga_says_a_nested_session_with_its_type() -> None:
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: Dialect) -> None:
     session = set_up(dialect, SessionSettings(), "e")["session"]
-    heard = session["audio"]["input"] if dialect is GA else session
+    heard = session.get("audio", {}).get("input", {}) | session
 
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
-    assert heard["turn_detection"] is None
+    assert heard["turn_detection"] == ({"type": "client_vad"} if dialect is GLM else None)
     assert {"transcription", "input_audio_transcription"}.isdisjoint(heard)
 
 
 def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
     """What a session says of the caller's audio: (format, turn detection) wherever the dialect keeps them."""
     session = set_up(dialect, settings, "e")["session"]
-    if dialect is not GA:
-        return {"format": session["input_audio_format"], "turn_detection": session["turn_detection"]}
-    return {name: session["audio"]["input"][name] for name in ("format", "turn_detection")}
+    heard = session.get("audio", {}).get("input", {}) | session
+    format = heard["input_audio_format"] if "input_audio_format" in session else heard["format"]
+    return {"format": format, "turn_detection": heard["turn_detection"]}
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)

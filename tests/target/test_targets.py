@@ -349,7 +349,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
     ("lines", "line", "words"),
     [
         ((), 2, "one must be made of `key: value`, not nothing"),
-        (("region: x",), 2, "the target needs `endpoint` (Azure) or `url` (any service)"),
+        (("region: x",), 2, "the target needs `endpoint` (Azure), `service` or `url` (any service)"),
         ((*AZURE, URL), 3, "endpoint and url both say where the service is"),
         ((URL, "deployment: d"), 4, "deployment goes with `endpoint`: a `url` says it itself"),
         ((*AZURE, "model: d"), 5, "model and deployment are two names of the same"),
@@ -362,7 +362,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by key_env"),
         ((*AZURE, "api_version: 2024-12-17"), 5, "a model version and no api-version"),
         ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
-        ((URL, "dialect: GA"), 4, 'dialect must be ga, preview or voice-live, not the text "GA"'),
+        ((URL, "dialect: GA"), 4, 'or stepfun, not the text "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "label: a b"), 4, "label must be 1 to 64 of A-Z a-z 0-9 . _ -"),
         ((URL, "label: a", "label: b"), 5, "one has the key 'label' twice"),

@@ -1,0 +1,106 @@
+"""The services that are known by name: where each is, how it speaks and is signed in to. Pure.
+
+What a service spells otherwise its dialect knows. What each claim goes by, and what was tried: docs/services.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_like import GLM, INWORLD, QWEN, STEPFUN, XAI
+
+MODEL = "{model}"
+
+
+@dataclass(frozen=True)
+class KnownService:
+    """One service.
+
+    `url`: its address, with `{model}` where the model is named, which is `model` where nobody names one. `hosts`: ends
+    of the names of its hosts; none of a server that people run themselves. `key_env`: the variable that its own clients
+    read the key from. `basic`: the key is sent by Basic authentication. `minutes`: how long a session may last; None
+    where no limit is told.
+    """
+
+    title: str
+    url: str
+    dialect: Dialect
+    hosts: tuple[str, ...] = ()
+    model: str | None = None
+    key_env: str | None = None
+    basic: bool = False
+    minutes: int | None = None
+
+
+SERVICES: Mapping[str, KnownService] = {
+    "openai": KnownService(
+        "OpenAI",
+        "wss://api.openai.com/v1/realtime?model={model}",
+        GA,
+        hosts=("api.openai.com",),
+        key_env="OPENAI_API_KEY",
+        minutes=60,
+    ),
+    "xai": KnownService(
+        "xAI Grok",
+        "wss://api.x.ai/v1/realtime?model={model}",
+        XAI,
+        hosts=("api.x.ai",),
+        model="grok-voice-latest",
+        key_env="XAI_API_KEY",
+        minutes=60,
+    ),
+    "qwen": KnownService(
+        "Qwen-Omni",
+        "wss://dashscope-intl.aliyuncs.com/api-ws/v1/realtime?model={model}",
+        QWEN,
+        hosts=("aliyuncs.com",),
+        key_env="DASHSCOPE_API_KEY",
+        minutes=120,
+    ),
+    "stepfun": KnownService(
+        "StepFun",
+        "wss://api.stepfun.ai/v1/realtime?model={model}",
+        STEPFUN,
+        hosts=("api.stepfun.ai", "api.stepfun.com"),
+        key_env="STEPFUN_API_KEY",
+        minutes=30,
+    ),
+    "glm": KnownService(
+        "GLM-Realtime",
+        "wss://open.bigmodel.cn/api/paas/v4/realtime",
+        GLM,
+        hosts=("open.bigmodel.cn",),
+        model="glm-realtime",
+        key_env="ZHIPU_API_KEY",
+    ),
+    "inworld": KnownService(
+        "Inworld",
+        "wss://api.inworld.ai/api/v1/realtime/session?key={uuid}&protocol=realtime",
+        INWORLD,
+        hosts=("api.inworld.ai",),
+        key_env="INWORLD_API_KEY",
+        basic=True,
+    ),
+    "localai": KnownService("LocalAI", "ws://localhost:8080/v1/realtime?model={model}", GA),
+    "huggingface": KnownService(
+        "Hugging Face speech-to-speech", "ws://localhost:8765/v1/realtime?model={model}", GA, model="speech-to-speech"
+    ),
+    "litellm": KnownService("LiteLLM", "ws://localhost:4000/v1/realtime?model={model}", GA, key_env="LITELLM_API_KEY"),
+}
+OF_PATHS = {
+    "/api-ws/v1/realtime": "qwen",
+    "/api/paas/v4/realtime": "glm",
+    "/api/v1/realtime/session": "inworld",
+}
+"""Paths that no other service has."""
+
+
+def service_at(host: str, path: str) -> str | None:
+    """The service that is at an address, by its host, or else by its path; None for none that is known."""
+    named = host.removesuffix(".")
+    by_host = (name for name, known in SERVICES.items() if any(f".{named}".endswith(f".{end}") for end in known.hosts))
+    return next(by_host, OF_PATHS.get(path))

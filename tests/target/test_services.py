@@ -1,0 +1,102 @@
+"""Services by their names: where a target is, how it speaks and signs in, where it says nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.protocol.dialects import DIALECTS
+from bench.target.credentials import Credential
+from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.services import SERVICES
+from bench.target.target import Target
+from tests.helpers import resolve_target
+
+KEYS = {known.key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.key_env}
+
+
+def named(folder: Path, *lines: str, environ: dict[str, str] = KEYS, name: str = "one") -> Target:
+    path = folder / "targets.yaml"
+    path.write_text("targets:\n  one:\n" + "".join(f"    {line}\n" for line in lines))
+    (target,) = resolve_targets(environ, ServiceOptions(targets=(name,), target_file=path))
+    return target
+
+
+def refusal(folder: Path, *lines: str, **options: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        named(folder, *lines, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_says_its_address_its_dialect_and_its_key(name: str, tmp_path: Path) -> None:
+    known = SERVICES[name]
+    target = named(tmp_path, f"service: {name}", "model: voice-1")
+
+    assert (target.service, target.dialect) == (name, known.dialect)
+    assert target.host in known.url
+    assert DIALECTS[known.dialect.name] is known.dialect
+    assert "voice-1" in target.resource or target.session["extra"] == {"model": "voice-1"}
+    if known.key_env is not None:
+        assert isinstance(target.auth, Credential)
+        scheme = "Basic" if known.basic else "Bearer"
+        assert target.auth.header() == ("Authorization", f"{scheme} key-of-{name}")
+
+
+@pytest.mark.parametrize("name", [name for name, known in SERVICES.items() if known.hosts])
+def test_an_address_tells_its_service(name: str) -> None:
+    known = SERVICES[name]
+    url = known.url.replace("{model}", "m")
+    target = resolve_target({"K": "some-key-1"}, url=url, api_key_env="K")
+
+    assert (target.service, target.dialect) == (name, known.dialect)
+    assert not target.notices
+    assert isinstance(target.auth, Credential)
+    assert target.auth.scheme == ("Basic" if known.basic else "Bearer")
+
+
+def test_what_a_target_says_itself_wins_over_its_service(tmp_path: Path) -> None:
+    lines = ("service: xai", "url: ws://127.0.0.1:1/v1/realtime?model=grok-1", "dialect: ga", "key_env: MINE")
+    target = named(tmp_path, *lines, environ={"MINE": "my-own-key"})
+
+    assert (target.url, target.dialect.name) == ("ws://127.0.0.1:1/v1/realtime?model=grok-1", "ga")
+    assert isinstance(target.auth, Credential)
+    assert target.auth.header()[1] == "Bearer my-own-key"
+
+
+def test_a_service_s_usual_key_goes_to_its_own_address_alone(tmp_path: Path) -> None:
+    assert named(tmp_path, "service: xai", "url: wss://gateway.example/v1/realtime?model=m").auth is None
+
+
+def test_a_variant_has_another_model_of_its_service(tmp_path: Path) -> None:
+    lines = ("service: xai", "variants: {fast: {model: grok-fast}}")
+
+    assert named(tmp_path, *lines).model == "grok-voice-latest"
+    assert named(tmp_path, *lines, name="one.fast").model == "grok-fast"
+
+
+def test_each_connection_to_inworld_has_a_key_of_its_own(tmp_path: Path) -> None:
+    target = named(tmp_path, "service: inworld")
+
+    assert target.connection_url() != target.connection_url()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (("service: grok",), "service must be openai, xai, qwen"),
+        (("service: qwen",), "the target needs `model`, the name of a model of Qwen-Omni"),
+        (("service: xai", "endpoint: https://a.openai.azure.com"), "endpoint and service both say where"),
+        (("service: xai", "deployment: d"), "deployment goes with `endpoint`"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(lines: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    assert words in refusal(tmp_path, *lines)
+
+
+def test_a_key_that_is_not_set_is_named_where_a_service_cannot_do_without(tmp_path: Path) -> None:
+    assert "XAI_API_KEY is not set: it is the key of xAI Grok" in refusal(tmp_path, "service: xai", environ={})
+    assert named(tmp_path, "service: litellm", "model: m", environ={}).auth is None
