@@ -188,12 +188,16 @@ Block = Table | Paragraph | Heading | Bullets | Alarm | Definitions | Fold | Dra
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a document that answers a question; `name` is what a list of contents calls it, where there is one."""
+    """A part of a document that answers a question; `name` is what a list of contents calls it, where there is one.
+
+    `style`: the filter that hides it.
+    """
 
     anchor: str
     name: str
     question: str
     blocks: Sequence[Block] = field(default_factory=tuple)
+    style: str = ""
 
 
 Head = Column | Inline

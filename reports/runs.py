@@ -172,9 +172,7 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFrame], of_sessions: list[str]) -> Run:
-    document = _shown(run_folder.read_document(path))
-    if wrong := misfit(document, RUN):
-        raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
+    document = document_of(path)
     try:
         turns = read_turns(path, document)
         sessions = session_frame(_read(path, "sessions", of_sessions))
@@ -184,6 +182,14 @@ def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFra
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
     return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
+
+
+def document_of(path: Path) -> dict[str, Any]:
+    """What run.json of a folder says, every text as it may be shown. Raises UsageError where the folder is no run."""
+    document: dict[str, Any] = _shown(run_folder.read_document(path))
+    if wrong := misfit(document, RUN):
+        raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
+    return document
 
 
 def _shown(value: Any) -> Any:

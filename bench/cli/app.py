@@ -18,6 +18,7 @@ from bench.cli.compare import compare
 from bench.cli.decide import decide
 from bench.cli.doctor import doctor
 from bench.cli.export import export
+from bench.cli.history import history
 from bench.cli.init import init
 from bench.cli.merge import merge
 from bench.cli.open import open_run
@@ -77,6 +78,7 @@ app.command()(check)
 app.add_typer(baseline)
 app.command()(compare)
 app.command()(decide)
+app.command()(history)
 app.command()(merge)
 app.command()(upload)
 app.command()(size)

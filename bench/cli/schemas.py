@@ -23,6 +23,7 @@ from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.compare.document import CompareDocument
 from reports.gate.baselines import Baseline
 from reports.gate.document import CheckDocument
+from reports.history.document import HistoryDocument
 from reports.looks.document import DecisionDocument
 from reports.schemas.document import schema_of
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
@@ -30,7 +31,10 @@ from reports.schemas.summary import SummaryDocument
 from reports.sizing.document import SizeDocument
 
 REPORTS = Path(reports.__file__).parent
-FOLDERS = {"compare": "compare", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"}
+FOLDERS = {
+    **{"compare": "compare", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"},
+    "history": "history",
+}
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 
 
@@ -55,6 +59,7 @@ def schemas() -> dict[str, Schema]:
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
         "size": schema_of(SizeDocument, "size", "What rtbench size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
+        "history": schema_of(HistoryDocument, "history", "What rtbench history --json prints"),
         "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),
     }  # fmt: skip
 

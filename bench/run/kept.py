@@ -79,7 +79,7 @@ class KeptRuns(msgspec.Struct, frozen=True):
 def kept_runs(folder: Path) -> KeptRuns:
     """Find the runs whose folders stand in this one. Raises UsageError where it is no folder."""
     runs, notices = [], []
-    for path in _run_folders(folder):
+    for path in run_folders(folder):
         try:
             runs.append(_kept(path, files.read_document(path)))
         except (UsageError, msgspec.ValidationError) as error:
@@ -135,7 +135,8 @@ def check_removable(run: Path) -> None:
         raise UsageError(f"{run} is not removed: there are other runs in it, such as {others[0]}")
 
 
-def _run_folders(folder: Path) -> list[Path]:
+def run_folders(folder: Path) -> list[Path]:
+    """The run folders that stand in this one, in no order. Raises UsageError where it is no folder."""
     try:
         return [path for path in folder.iterdir() if (path / "run.json").is_file()]
     except OSError as error:

@@ -224,11 +224,12 @@ def place_of(folder: Path, scenario: str, target: str) -> Path:
 def read(folder: Path, scenario: str | None = None, target: str | None = None) -> list[Kept]:
     """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
     of = (safe(scenario) if scenario is not None else "*", safe(target) if target is not None else "*")
-    stored = [Kept(path, _read(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
+    stored = [Kept(path, read_file(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
     return sorted(stored, key=lambda one: (one.baseline.began_utc_ns, one.baseline.run_id), reverse=True)
 
 
-def _read(path: Path) -> Baseline:
+def read_file(path: Path) -> Baseline:
+    """One stored baseline. Raises UsageError for a file that is none, or of a newer version."""
     try:
         content = path.read_bytes()
         schema = msgspec.json.decode(content).get("schema")

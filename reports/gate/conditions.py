@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bench.errors import UsageError
-from reports.sides.fairness import definitions
+from bench.measures import DEFINITIONS_VERSION
 from reports.sides.side import Side
 from reports.sides.workload import EXTRA, FILLERS, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
 from reports.summary.arms import arms_of
@@ -32,7 +32,14 @@ def conditions_of(side: Side) -> dict[str, str]:
     """A text for each condition of a target's run, the workload's among them; empty where the run does not tell."""
     document = side.run.document
     facts = arms_of(document, side.session_rows, [side.name])[0].facts
-    entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == side.name), {})
+    return conditions(document, side.name, facts, simulated=side.run.simulated)
+
+
+def conditions(
+    document: Mapping[str, Any], target: str, facts: Mapping[str, str], *, simulated: bool
+) -> dict[str, str]:
+    """The same from a run's document; `facts`: what sessions were told of model, region and voice."""
+    entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == target), {})
     own = entry.get("session")
     return {
         "service": str(entry.get("service") or ""),
@@ -41,12 +48,12 @@ def conditions_of(side: Side) -> dict[str, str]:
         "API version": _api_version(entry),
         "voice": facts["voice"],
         "client version": str((document.get("tool") or {}).get("version") or ""),
-        "simulated": "yes" if side.run.simulated else "no",
-        "definitions": str(definitions(side)),
+        "simulated": "yes" if simulated else "no",
+        "definitions": str(document.get("definitions") or DEFINITIONS_VERSION),
         **({SETTINGS: said(own)} if own else {}),
-        **_without_unset(scripts(document, side.name)),
+        **_without_unset(scripts(document, target)),
         **warmup(document),
-        **{f"load: {words}": text for words, text in load(document, side.name).items()},
+        **{f"load: {words}": text for words, text in load(document, target).items()},
     }
 
 

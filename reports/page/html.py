@@ -34,6 +34,14 @@ MEASURED_AGAINST: Inline = (
 
 
 @dataclass(frozen=True)
+class Filter:
+    """What a reader may leave out by: its name, and its values with the class of what each of them hides."""
+
+    name: str
+    values: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything of a page. The lead stands below its headline, the answer above its sections."""
 
@@ -51,6 +59,7 @@ class Page:
     footer: Inline = ""
     targets: Sequence[str] = ()
     """of a page whose figures show several: what is switched off and on, in their order"""
+    filters: Sequence[Filter] = ()
     struck: bool = False
     """no figure of it may be used"""
 

@@ -137,6 +137,13 @@ class Plot:
         self.add("</g>")
 
     @contextmanager
+    def among(self, classes: str) -> Iterator[None]:
+        """Whatever is added meanwhile goes with filters of the page: it is hidden where one of these classes is."""
+        self.add(f'<g class="{classes}">' if classes else "<g>")
+        yield
+        self.add("</g>")
+
+    @contextmanager
     def along_run(self) -> Iterator[None]:
         """Whatever is added meanwhile lies on the run's time, between the axes as they are now, and has no text.
 

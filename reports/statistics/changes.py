@@ -10,9 +10,10 @@ variance of run r from its sessions, and c of how much neighbouring runs say the
 A place is marked where |b − a| > t · SE at the level divided by all comparisons that are made, and where a and b lie
 farther apart than `least`. The clearest place is marked first, and no window reaches across one that is marked.
 
-f is how alike neighbours are. Of differences between runs one and two apart E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f where
-neighbours are f alike, whatever the level; half a standard error, 1/(2√n), is added to it. Differences across a place
-that would be marked with f = 0 are left out, so that a change is not taken for likeness.
+f is how alike neighbours are: the mean of two estimates, and half a standard error, 1/(2√n). Of differences between
+runs one and two apart E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the level. The correlation r of neighbours around
+the means between changes is f as well, but for (1 + 3r)·k/n that k means of n runs take from it (Kendall). What is
+marked with f = 0 are the changes here, so that a change is not taken for likeness.
 """
 
 from __future__ import annotations
@@ -53,6 +54,19 @@ class Change:
     after: int
 
 
+@dataclass(frozen=True)
+class Searched:
+    """The changes of a series, in its order. `doubtful`: what would be one, were neighbours not `alike`."""
+
+    changes: tuple[Change, ...] = ()
+    doubtful: tuple[Change, ...] = ()
+    alike: float = 0.0
+
+    def worth(self, runs: int) -> int:
+        """As how many independent runs so many count."""
+        return round(runs / _costs(self.alike))
+
+
 @lru_cache(64)
 def windows(runs: int) -> Integers:
     """Every comparison of so many runs: rows of (first run before, first run after, one behind the last run after)."""
@@ -67,31 +81,45 @@ def comparisons(runs: int) -> int:
     return len(windows(runs))
 
 
-def changes(figures: Floats, variances: Floats, *, among: int, least: float, level: float = LEVEL) -> list[Change]:
-    """The changes of a series, in its order. `figures` and `variances`: of each run, from its sessions.
+def changes(figures: Floats, variances: Floats, *, among: int, least: float, level: float = LEVEL) -> Searched:
+    """Search a series. `figures` and `variances`: of each run, the latter from its sessions.
 
     `among`: the comparisons of all series that are looked at together, this one's included.
     """
     if figures.size < ENOUGH:
-        return []
+        return Searched()
     centred = figures - figures.mean()
     candidates = _marked(centred, variances, 0.0, among, least, level)
     if not candidates:
-        return []
+        return Searched()
     alike = likeness(centred, [change.at for change in candidates])
-    return _marked(centred, variances, alike, among, least, level)
+    found = _marked(centred, variances, alike, among, least, level)
+    near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
+    return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike)
 
 
 def likeness(figures: Floats, places: Sequence[int]) -> float:
-    """How alike neighbours are, from 0 to ALIKE_MOST, by differences that do not reach across one of the places."""
+    """How alike neighbours are, from 0 to ALIKE_MOST, where the level may have changed at these places."""
+    estimates = _by_differences(figures, places), _by_correlation(figures, places)
+    return float(np.clip(sum(estimates) / 2 + 0.5 / math.sqrt(figures.size), 0.0, ALIKE_MOST))
+
+
+def _by_differences(figures: Floats, places: Sequence[int]) -> float:
+    """Of those that do not reach across a place."""
     one, two = ((figures[apart:] - figures[:-apart]) ** 2 for apart in (1, 2))
     at = np.array(places, dtype=np.int64)
-    near = np.delete(one, at - 1)
-    next_but_one = np.delete(two, np.unique(np.concatenate([at - 2, at - 1]).clip(0, two.size - 1)))
-    if not near.any():
+    near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
+    return float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
+
+
+def _by_correlation(figures: Floats, places: Sequence[int]) -> float:
+    """Of neighbours between two places, around their mean."""
+    parts = [part - part.mean() for part in np.split(figures, places)]
+    squares = sum(float((part**2).sum()) for part in parts)
+    if not squares:
         return 0.0
-    found = next_but_one.mean() / near.mean() - 1 + 0.5 / math.sqrt(figures.size)
-    return float(np.clip(found, 0.0, ALIKE_MOST))
+    found = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares
+    return found + (1 + 3 * max(found, 0.0)) * len(parts) / figures.size
 
 
 def levels(figures: Floats, found: Sequence[Change]) -> list[float]:
@@ -124,12 +152,17 @@ def _reach(
     runs = before + after
     explained = _sum(figures, first, at) ** 2 / before + _sum(figures, at, end) ** 2 / after
     squares = _sum(figures**2, first, end) - explained
-    costs = (1 + alike) / (1 - alike)
+    costs = _costs(alike)
     between = np.maximum(squares, 0.0) / (runs - 2) * costs * (1 / before + 1 / after)
     within = _sum(variances, first, at) / before**2 + _sum(variances, at, end) / after**2
     df = np.maximum(DF_LEAST, runs / costs - 2)
     reach: Floats = stdtrit(df, 1 - level / 2) * np.sqrt(np.maximum(between, within))
     return reach
+
+
+def _costs(alike: float) -> float:
+    """How many runs say as much as an independent one."""
+    return (1 + alike) / (1 - alike)
 
 
 def _sum(values: Floats, first: Integers, end: Integers) -> Floats:

@@ -31,7 +31,8 @@ figures = arrays(np.float64, st.integers(0, 40), elements=st.floats(-2, 2, width
 
 def marks(values: Floats, variance: float = 0.0, among: int = 0) -> list[int]:
     spread = np.full(values.size, variance)
-    return [one.at for one in changes(values, spread, among=among or max(1, comparisons(values.size)), least=LEAST)]
+    every = among or max(1, comparisons(values.size))
+    return [one.at for one in changes(values, spread, among=every, least=LEAST).changes]
 
 
 def nights(rng: np.random.Generator, runs: int, spread: float = 0.05, alike: float = 0.0) -> Floats:
@@ -85,7 +86,7 @@ def test_what_went_and_came_back_is_two_changes() -> None:
 
 
 def test_the_interval_of_a_change_leaves_out_no_change_and_the_runs_compared_are_told() -> None:
-    (found,) = changes(stepped(np.random.default_rng(4), 40, 20, 1.5), np.zeros(40), among=200, least=LEAST)
+    (found,) = changes(stepped(np.random.default_rng(4), 40, 20, 1.5), np.zeros(40), among=200, least=LEAST).changes
 
     assert 0 < found.low < found.d < found.high
     assert found.at == 20
@@ -142,6 +143,16 @@ def test_every_place_with_five_runs_on_either_side_is_compared(runs: int) -> Non
     assert all(0 <= first <= at - SIDE and at + SIDE <= end <= runs for first, at, end in found)
     if runs >= ENOUGH:
         assert {(0, runs)} <= {(first, end) for first, _, end in found.tolist()}
+
+
+def test_what_likeness_of_neighbours_holds_back_is_told() -> None:
+    rng = np.random.default_rng(9)
+    found = [changes(nights(rng, 40, 0.1, 0.6), np.zeros(40), among=comparisons(40), least=LEAST) for _ in range(60)]
+    held = [one for one in found if one.doubtful]
+
+    assert len(held) >= 6
+    assert all(one.alike > 0 and one.worth(40) < 40 for one in held)
+    assert all(not {mark.at for mark in one.doubtful} & {mark.at for mark in one.changes} for one in found)
 
 
 def test_neighbours_are_found_to_be_as_alike_as_they_were_made() -> None:
