@@ -344,11 +344,11 @@ def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: 
 
 SLOW_TO_BEGIN = """
 import time
-from bench.load.leading import lead
+from bench.load.leading import closing
 from locust import events
 from locust.runners import WorkerRunner
 
-close_run = lead.close_run
+child = closing._child
 
 
 @events.test_start.add_listener
@@ -357,12 +357,12 @@ def begin_late(environment, **_):
         time.sleep(2)
 
 
-def close_slowly(*arguments):
+def report_slowly(*arguments, **variables):
     time.sleep(3)
-    return close_run(*arguments)
+    return child(*arguments, **variables)
 
 
-lead.close_run = close_slowly
+closing._child = report_slowly
 """
 """Workers that prepare for longer than their run lasts, and a master who reports it for long, as on a busy machine."""
 
