@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-all fuzz coverage lint format site schema benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-all test-release fuzz coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: .venv/dev ## everything that must hold
 
 test-all: export EXAMPLES := all
 test-all: test ## the same with 300 examples of each property
+
+test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
+	$(BIN)/python -m pytest -q tests/release
 
 coverage: .venv/dev ## how much of the pure core its own tests take, branches counted; below the floor it fails
 	$(BIN)/coverage run -m pytest -q $(PURE)
@@ -41,12 +44,13 @@ site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site, in build/site
 	$(BIN)/mkdocs build --strict -q
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/faults.md and clients.md; the manual page
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/faults.md and clients.md; the manual page; docs/licences.md
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
 	$(BIN)/python -m tests.faults.page
 	$(BIN)/python -m tests.clients.page
+	$(BIN)/python -m tests.docs.licences
 	$(BIN)/python -m bench.cli.man > docs/man/rtbench.1
 
 fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm
@@ -57,6 +61,16 @@ benchmark: .venv/dev ## our own figures, against the truth and beside other clie
 
 benchmark-statistics: .venv/dev ## how often verdicts are wrong, on made-up data and end to end (half an hour)
 	$(BIN)/python -m tests.benchmark statistics sequential gate
+
+dist: .venv/dev ## the wheel and the sdist, in dist
+	$(BIN)/python -m build
+
+sbom: .venv/dev ## a bill of materials of all that is installed with the package, in dist/sbom.cdx.json (CycloneDX)
+	rm -rf build/sbom && $(PYTHON) -m venv build/sbom && mkdir -p dist
+	build/sbom/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	build/sbom/bin/python -m pip install -q --disable-pip-version-check --no-deps .
+	build/sbom/bin/python -m pip uninstall -q --yes pip
+	$(BIN)/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json build/sbom/bin/python
 
 lock: .venv/dev ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile $(LOCK) --upgrade -o requirements.lock pyproject.toml

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.docs import licences
 from tests.test_imports import MODULES, imports
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -74,3 +75,10 @@ def test_only_what_is_imported_is_declared_and_all_of_it() -> None:
 
     assert imported() == needed - NEVER_NAMED
     assert needed >= NEVER_NAMED
+
+
+def test_the_licences_of_all_that_is_installed_are_listed() -> None:
+    written = licences.PAGE.read_text(encoding="utf-8")
+
+    assert written == licences.page(), "run `make schema`"
+    assert "|  |" not in written, "a package names no licence"

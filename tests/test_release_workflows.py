@@ -1,0 +1,56 @@
+"""The workflows that publish: whom they trust, what they may do, and that the commands which they run exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PINNED = re.compile(r"[a-z-]+/[a-z-]+@(v\d+(\.\d+)?|release/v1)")
+OURS = re.compile(r"\bmake ([a-z-]+)")
+
+
+def jobs(path: Path) -> dict[str, Any]:
+    return dict(YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"])
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    return [step for job in jobs(path).values() for step in job["steps"]]
+
+
+def test_there_are_a_release_and_an_image() -> None:
+    assert [path.name for path in WORKFLOWS] == ["image.yml", "release.yml"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_only_a_tag_starts_it_and_only_what_publishes_may_sign(path: Path) -> None:
+    document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+    assert document["on"] == {"push": {"tags": ["v*"]}}
+    assert document["permissions"] == {"contents": "read"}
+    for job in jobs(path).values():
+        assert (job.get("environment") == "release") == ("id-token" in job.get("permissions", {}))
+        assert job["timeout-minutes"] <= 60
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_steps_of_others_are_pinned_and_ours_are_there(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    lines = [step["run"] for step in steps(path) if "run" in step]
+
+    assert all(PINNED.fullmatch(step["uses"]) for step in steps(path) if "uses" in step)
+    assert {name for line in lines for name in OURS.findall(line)} <= targets
+    assert not [line for line in lines if "${{" in line]
+
+
+def test_a_version_is_made_of_tags_only_where_all_of_them_were_fetched() -> None:
+    path = ROOT / ".github" / "workflows" / "release.yml"
+    checkouts = [step for step in steps(path) if step.get("uses", "").startswith("actions/checkout")]
+
+    assert len(checkouts) == 2
+    assert all(step["with"]["fetch-depth"] == 0 for step in checkouts)
