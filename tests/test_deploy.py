@@ -20,6 +20,7 @@ from tests import forked
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "docs" / "deploy"
 JOB, OPERATOR = DEPLOY / "kubernetes" / "job" / "rtbench.yaml", DEPLOY / "kubernetes" / "operator" / "locusttest.yaml"
+COMPOSE = DEPLOY / "compose.yaml"
 LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
 OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY"}
 IMAGE = re.compile(r"[a-z0-9-]+:\d+(\.\d+)*(-slim)?")
@@ -241,6 +242,7 @@ def command_lines() -> Iterator[list[str]]:
             yield spec["args"]
         if "command" in spec:
             yield spec["command"].split()
+    yield documents(COMPOSE)[0]["services"]["load"]["command"][1:]  # the first word is `locust`
 
 
 PARSE = """
@@ -265,7 +267,7 @@ def parsed(lines: list[list[str]]) -> set[str]:
 def test_every_option_of_a_command_line_exists() -> None:
     lines = list(command_lines())
 
-    assert len(lines) == 4
+    assert len(lines) == 5
     parsed(lines)
 
 
@@ -275,6 +277,7 @@ def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
     named |= {entry["name"] for spec in objects for entry in spec.get("variables") or ()}
     (options,) = (d["data"] for d in documents(JOB) if d["metadata"]["name"] == "rtbench-options")
     named |= set(options)
+    named |= {name for service in documents(COMPOSE)[0]["services"].values() for name in service.get("environment", {})}
 
     assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS", "LOCUST_YES"} <= named
     assert named <= parsed([]) | OWN_VARIABLES
@@ -343,7 +346,23 @@ def test_the_entry_point_takes_commands_and_what_operators_give(words: list[str]
 
 
 def test_images_of_manifests_are_named_with_a_version_and_without_a_registry() -> None:
-    images = [spec["image"] for spec in walked(documents(JOB) + documents(OPERATOR)) if "image" in spec]
+    named = documents(JOB) + documents(OPERATOR) + documents(COMPOSE)
+    images = [spec["image"] for spec in walked(named) if "image" in spec]
 
-    assert len(images) == 3
+    assert len(images) == 5
     assert all(IMAGE.fullmatch(image) for image in images), images
+
+
+def test_the_load_of_the_compose_file_reaches_the_simulator_on_a_loopback_that_they_share() -> None:
+    """Plain ws:// is for loopback alone: the load stands in the network of the simulator, once that listens."""
+    services = documents(COMPOSE)[0]["services"]
+    url = services["load"]["environment"]["LOCUST_URL"]
+    port = services["simulator"]["command"][-1]
+
+    assert services["simulator"]["command"][:3] == ["rtbench", "simulate", "--port"]
+    assert url.startswith(f"ws://127.0.0.1:{port}/")
+    assert f"('127.0.0.1', {port})" in services["simulator"]["healthcheck"]["test"][-1]
+    assert services["load"]["network_mode"] == "service:simulator"
+    assert services["load"]["depends_on"] == {"simulator": {"condition": "service_healthy"}}
+    assert (COMPOSE.parent / services["simulator"]["build"]["context"]).resolve() == ROOT
+    assert (ROOT / services["simulator"]["build"]["dockerfile"]).is_file()
