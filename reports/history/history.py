@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,14 @@ class History:
         found = [(course, moved) for course in self.courses for moved in course.moved]
         return sorted(found, key=lambda one: -one[1].first.began_utc_ns)
 
+    @property
+    def places(self) -> list[list[tuple[Course, Moved]]]:
+        """The same, those of one series at one run together."""
+        found: dict[tuple[int, int], list[tuple[Course, Moved]]] = {}
+        for course, moved in self.moved:
+            found.setdefault((id(course.series), id(moved.first)), []).append((course, moved))
+        return list(found.values())
+
 
 def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> History:
     """Of run folders and folders of stored baselines. `questions`: what is asked, the headline figures if empty.
@@ -77,7 +86,8 @@ def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notice
     """The history of entries that were read; pure."""
     once, again = _each_once(entries)
     series = series_of(once)
-    names = dict.fromkeys(one.scenario for one in series)
+    runs = Counter(one.scenario for one in series for _ in one.entries)
+    names = [name for name, _ in runs.most_common()]
     asked = {name: _questions([one for one in series if one.scenario == name], questions) for name in names}
     courses = compared([course_of(one, question) for one in series for question in asked[one.scenario]])
     scenarios = [

@@ -32,7 +32,7 @@ from reports.history.figure import over_weeks
 from reports.history.filters import Filters, filters_of
 from reports.history.history import History, Scenario
 from reports.history.series import Series
-from reports.numbers import NBSP, NONE, moment, plural
+from reports.numbers import NBSP, NONE, plural
 from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
 from reports.page.pieces import figure
 from reports.question import RATES, Question
@@ -95,7 +95,8 @@ def page_of(history: History, folder: Path) -> Page:
 def _badges(history: History) -> Iterable[Badge]:
     if found := history.moved:
         worse = sum(moved.worse is True for _, moved in found)
-        yield Badge("no" if worse else "in", "↕", plural(len(found), "CHANGE", "CHANGES"), f"{worse} for the worse")
+        beside = f"{worse} of {plural(len(found), 'figure')} for the worse"
+        yield Badge("no" if worse else "in", "↕", plural(len(history.places), "CHANGE", "CHANGES"), beside)
     elif history.comparisons:
         yield Badge("eq", "≈", "NO CHANGE", f"that {plural(history.runs, 'run')} can tell")
     else:
@@ -119,7 +120,7 @@ def _notes(history: History) -> Iterable[str]:
 def _moved(history: History, numbers: dict[str, int]) -> Block:
     """Every change, the newest first."""
     heads: list[Head] = [
-        Column("what changed", left=True), "before", "after", "change", Column("since", left=True),
+        Column("what changed", left=True), "before", "after", "change", Column("since, UTC", left=True),
         Column("what else changed there", left=True),
     ]  # fmt: skip
     several = len(history.scenarios) > 1
@@ -139,8 +140,8 @@ def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: b
             Cell(before, _unit(question)),
             Cell(after, _unit(question)),
             Cell(phrases.change(moved, question), ends, style=CHANGED[moved.worse]),
-            Cell(moment(moved.first.began_utc_ns), f"{moved.before} runs before, {moved.after} after"),
-            "; ".join(moved.beside) or "nothing that runs tell",
+            Cell(phrases.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
+            "; ".join(moved.beside) or "nothing that these runs record",
         ],
         target=numbers[course.series.name],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bench.measures import CATALOGUE
@@ -65,16 +66,24 @@ def sentence(course: Course, moved: Moved) -> str:
     return f"{_named(course)}: {change_with_interval(moved, course.question)} since {since}"
 
 
+def place(found: Sequence[tuple[Course, Moved]]) -> str:
+    """sim since 12 Nov 2026, 02:00 UTC: ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
+    course, moved = found[0]
+    told = [f"{differences.figure(one.question)} {change_with_interval(by, one.question)}" for one, by in found]
+    return f"{course.series.name} since {moment(moved.first.began_utc_ns)}: {', '.join(told)}"
+
+
 def _named(course: Course) -> str:
     return f"{differences.figure(course.question)} of {course.series.name}"
 
 
 def headline(history: History) -> str:
     """The newest change, or that there is none, or that there are too few runs to say so."""
-    found = history.moved
-    if found:
-        told = sentence(*found[0])
-        return f"{told}." if len(found) == 1 else f"{plural(len(found), 'change')}; the newest: {told}."
+    if places := history.places:
+        newest, *more = places[0]
+        others = f", with {plural(len(more), 'more figure')}" if more else ""
+        told = f"{sentence(*newest)}{others}."
+        return told if len(places) == 1 else f"{plural(len(places), 'change')}; the newest: {told}"
     if history.comparisons:
         return f"No change that {plural(history.runs, 'run')} can tell."
     return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} on either side of it."

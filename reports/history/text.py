@@ -26,18 +26,18 @@ def _opening(history: History) -> Iterable[Part]:
     yield Paragraph(phrases.headline(history), "bold")
     simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in history.series) else []
     yield Badges(simulated, f"{history.runs} runs, {phrases.begun(history)}")
-    for course, moved in history.moved[1:]:
-        yield Named("before that", [phrases.sentence(course, moved)])
+    for place in history.places:
+        yield Named("changed", [phrases.place(place)])
 
 
 def _series(scenario: Scenario, series: Series) -> Iterable[Part]:
     courses = [course for _, mine in scenario.figures for course in mine if course.series is series]
     simulated = "  ◇ SIMULATED" if series.simulated else ""
     yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
-    heads = ["run", "began, UTC", "verdict", *map(_head, courses), "change"]
+    heads = ["run", "began, UTC", "verdict", *map(_head, courses), ""]
     last = len(heads) - 1
-    shown = [[*range(3, most), last] for most in range(last, 3, -1)]
-    layouts = [(0, 1, 2, *figures) for figures in shown] + [(0, 2, 3, last), (0, 3, last)]
+    shown = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
+    layouts = [*shown, (0, 2, 3, last), (0, 3, last)]
     rows = [row_of([*heads], "soft"), *(_row(series, courses, place) for place in range(len(series.entries)))]
     yield Grid(rows, (0, 1, 2, last), layouts if courses else (), indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
 
@@ -51,18 +51,18 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
     entry = series.entries[place]
     style = "soft" if entry.unfit else ""
     moved = [
-        f"{course.question.name} {phrases.change(one, course.question)}"
+        f"{figure(course.question)} {phrases.change_with_interval(one, course.question)}"
         for course in courses
         for one in course.moved
         if one.first is entry
     ]
     return row_of(
         [
-            Cell(entry.name),
+            Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
             phrases.day(entry),
             Cell(entry.mark, style=STYLES[entry.mark[0]]),
             *(Cell(phrases.inline(course.told[place], course.question), style=style) for course in courses),
-            Cell(f"↕ {', '.join(moved)}" if moved else "", style="warn"),
+            Cell("↕" if moved else "", style="warn"),
         ]
     )
 

@@ -33,8 +33,9 @@ def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
 def test_the_newest_change_is_the_headline_and_all_are_in_a_table() -> None:
     made = page_of(told_by(stepped(12, 12)), HERE)
 
-    assert made.headline.startswith("2\u00a0changes; the newest: ttfa p50 of gateway: +")
-    assert [badge.word for badge in made.badges] == ["2\u00a0CHANGES"]
+    assert made.headline.startswith("ttfa p50 of gateway: +")
+    assert made.headline.endswith(", with 1\u00a0more figure.")
+    assert [badge.word for badge in made.badges] == ["1\u00a0CHANGE"]
     assert html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
 
 
@@ -110,8 +111,9 @@ def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begin
     lines = terminal(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
     marked = [line for line in lines if "↕" in line]
 
-    assert lines[0].startswith("2 changes; the newest: ttfa p50 of gateway: +")
+    assert lines[0].startswith("ttfa p50 of gateway: +")
     assert len(marked) == 1
+    assert lines[lines.index(marked[0]) + 1].strip().startswith("changed here: ttfa p50 +")
     assert "run-012" in marked[0]
     assert "✓ VALID" in marked[0]
     assert [line for line in lines if "✕ INVALID" in line and "run-030" in line]
