@@ -55,6 +55,8 @@ class _Outcomes(msgspec.Struct):
     sessions_begun: int
     turns_wanted: int
     failures: float | None
+    failures_low: float | None = None
+    failures_high: float | None = None
 
 
 class _Replies(msgspec.Struct):
@@ -180,7 +182,8 @@ def _rates(summary: _Summary, target: str) -> dict[str, Told]:
 
 def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, Told]]:
     if (outcomes := summary.outcomes.get(target)) and outcomes.failures is not None:
-        yield "failures", Told(outcomes.failures, n=outcomes.turns_wanted)
+        low, high = _known(outcomes.failures_low), _known(outcomes.failures_high)
+        yield "failures", Told(outcomes.failures, low, high, n=outcomes.turns_wanted)
         if outcomes.turns_begun:
             yield "throttled", Told(_limited(outcomes.turns) / outcomes.turns_begun, n=outcomes.turns_begun)
     for counts in summary.counts:
@@ -194,6 +197,8 @@ def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, Told]]:
 def _rate(rate: _Rate) -> Told:
     if rate.value is None:
         return missing(f"too few: {plural(rate.of, 'turn')}", rate.of)
-    return Told(
-        rate.value, math.nan if rate.low is None else rate.low, math.nan if rate.high is None else rate.high, n=rate.of
-    )
+    return Told(rate.value, _known(rate.low), _known(rate.high), n=rate.of)
+
+
+def _known(end: float | None) -> float:
+    return math.nan if end is None else end

@@ -299,6 +299,8 @@ class Outcomes(Record):
     failures: Figure
     sessions_begun: Count
     sessions_with_failure: Count
+    failures_low: Annotated[Figure | None, about("of the 95 % interval of failures; older versions have none")] = None
+    failures_high: Figure | None = None
 
 
 class Arm(Record, kw_only=True):

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from reports.lost import lost_of
 from reports.question import OF_COLUMNS, TRIALS
 from reports.statistics.counting import distinct, packed
 from reports.statistics.quantiles import LEVEL, Floats
 from reports.statistics.rates import ratio_of
-from reports.turns import Flags, Turns
+from reports.turns import CENSORED, FAILED, Flags, Turns, place_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,22 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
                 sessions = turns.session[mine]
                 share = ratio_in(events[mine], of[mine], sessions, LEVEL)
                 yield TurnRate(rate.name, target, distinct(sessions).size, share)
+
+
+def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
+    """Failed and lost turns, of the turns wanted, of each target. `sessions`: those measured.
+
+    A session that never began a turn is a session like others: all of its turns failed.
+    """
+    known = turns.frame["session_id"].cat.categories
+    codes = known.get_indexer(pd.Index(sessions["session_id"]))
+    codes = np.where(codes < 0, known.size + np.arange(codes.size), codes)
+    ended, lost, target = turns.kind != CENSORED, lost_of(sessions), place_of(sessions["target"], turns.targets)
+    for place in range(len(turns.targets)):
+        mine, theirs = ended & (turns.target == place), target == place
+        events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
+        of = np.concatenate([np.ones(int(mine.sum())), lost[theirs]])
+        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), LEVEL)
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:

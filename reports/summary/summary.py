@@ -42,7 +42,7 @@ from reports.summary.notices import decided, notices
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
-from reports.summary.rates import TurnRate, turn_rates
+from reports.summary.rates import Rate, TurnRate, failure_rates, turn_rates
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest, slowest_of_steps
@@ -142,6 +142,8 @@ class Summary:
     """those that columns of turns tell, where there are any"""
     slowest: tuple[Slow, ...]
     outcomes: Outcomes
+    failures: tuple[Rate, ...]
+    """of each target, of the turns wanted"""
     verdict: RunVerdict
     setup: Setup
     arms: tuple[ArmFacts, ...]
@@ -259,6 +261,7 @@ def summarise(run: Run) -> Summary:
         slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
         counts=counts_of(turns),
         rates=tuple(turn_rates(turns)),
+        failures=tuple(failure_rates(turns, sessions)),
         slowest=tuple(_slowest(slowest, run, turns, samples, mains, window)),
         outcomes=outcomes,
         verdict=verdict_of(run.document),

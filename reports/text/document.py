@@ -165,6 +165,8 @@ def _outcomes(summary: Summary, place: int) -> Values:
         lost_turns=outcomes.lost[place],
         turns_wanted=outcomes.wanted[place],
         failures=outcomes.failures(place),
+        failures_low=summary.failures[place].low,
+        failures_high=summary.failures[place].high,
         sessions_begun=outcomes.opened[place],
         sessions_with_failure=outcomes.with_failure[place],
     )

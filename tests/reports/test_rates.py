@@ -178,3 +178,18 @@ def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
 
     assert (threshold.margin, threshold.limit) == (POINT, None)
     assert better_of(threshold.question) == "higher"
+
+
+def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_one() -> None:
+    summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.05, refused=3))
+    rates = summary.failures
+
+    for place, rate in enumerate(rates):
+        assert rate.value == summary.outcomes.failures(place)
+        assert (rate.count, rate.of) == (summary.outcomes.unmet[place], summary.outcomes.wanted[place])
+        assert 0 < rate.low < rate.value < rate.high < 1
+    assert rates[0].high - rates[0].low > 1.5 * (rates[1].high - rates[1].low)
+
+
+def test_a_run_without_a_turn_has_no_failure_rate() -> None:
+    assert [rate.of for rate in summary_of(Plan(sessions=0)).failures] == []

@@ -36,6 +36,7 @@ def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
     assert (direct.target, gateway.target) == ("direct", "gateway")
     assert [p50.value, p50.low, p50.high] == [row["p50"][key] for key in ("value", "low", "high")]
     assert direct.rates["failures"].value == summary["outcomes"]["direct"]["failures"]
+    assert direct.rates["failures"].low < direct.rates["failures"].value < direct.rates["failures"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
     assert (direct.word, direct.unfit, direct.simulated) == ("VALID", "", True)
