@@ -349,6 +349,7 @@ class Session:
             reference=turn.reference,
             instructed=turn.instructed,
             fillers=self._script.dialect.fillers(self._script.settings) is not None,
+            duplex=self._script.dialect.duplex,
         )
         self._functions.begin(turn)
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))

@@ -51,6 +51,7 @@ class Walkie:
     """A made-up `bench.protocol.base.Dialect`."""
 
     name = "walkie"
+    duplex = False
     acts: ClassVar = {
         "tune": Act.SET_UP,
         "type": Act.ITEM,

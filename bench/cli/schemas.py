@@ -122,7 +122,7 @@ def ready_document() -> Schema:
             "pid": WHOLE,
             "pids": many(WHOLE),
             "port": COUNT,
-            "urls": record(each(("ga", "preview", "openai", "voice_live"), TEXT)),
+            "urls": record(each(("ga", "preview", "openai", "voice_live", "gpt_live"), TEXT)),
             "identity": maybe(record(each(("endpoint", "header"), TEXT))),
         }
     )

@@ -281,6 +281,7 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
         "preview": f"{scheme}://{place}/openai/realtime?{preview}",
         "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
         "voice_live": f"{scheme}://{place}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
+        "gpt_live": f"{scheme}://{place}/v1/live/sessions",
     }
     facts = {"schema": READY_VERSION, "simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
     return facts | {"ca": str(ca) if ca else None, "urls": urls}

@@ -30,6 +30,7 @@ class TurnPlan:
     `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
     does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
     instructions of its own. `fillers`: the session asks for fillers while its caller waits.
+    `duplex`: the service says nothing of turns, so only what is audible of this one is known.
     """
 
     number: int
@@ -51,6 +52,7 @@ class TurnPlan:
     reference: Reference = NO_REFERENCE
     instructed: bool = False
     fillers: bool = False
+    duplex: bool = False
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):

@@ -100,7 +100,7 @@ class Ownership:
             current.filled_by(response_id)
             self._own(self._by_response, response_id, current)
             return current
-        elif current is not None and self.service_responds and current.hearing.noticed:
+        elif current is not None and self.service_responds and (current.hearing.noticed or current.plan.duplex):
             turn = current  # the service does not announce its commit, or does so later
         if turn is not None:
             turn.answered_by(response_id)

@@ -23,6 +23,7 @@ from bench.interruptions import Cue
 from bench.limits import Limits
 from bench.measures import FIRST_DELTAS
 from bench.observe.conversation_length import ConversationLength
+from bench.observe.ear import Ear
 from bench.observe.inputs import (
     AnyInput,
     Begun,
@@ -53,8 +54,9 @@ from bench.observe.silence_watch import SilenceWatch, begins_reply
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.outcomes import GOOD, SERVICE_SAID
 from bench.plan.reference import Judge
+from bench.protocol.audio import chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
-from bench.protocol.events import DELTAS, Effect, Event, Failure, FunctionCall, Kind, Usage
+from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, FunctionCall, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
 from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
@@ -102,11 +104,12 @@ class Timeline:
 
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
-        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_false_reply", "_first", "_good", "_headers",
-        "_idle_prompts", "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome",
-        "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed", "_retransmits", "_sent_audio",
-        "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns",
-        "_turns", "_unknown", "_wake_ns", "_wanted", "_watch", "_widths_ns", "awaits_network", "history_left", "limits",
+        "_ear", "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_false_reply", "_first", "_good",
+        "_headers", "_idle_prompts", "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events",
+        "_outcome", "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed", "_retransmits",
+        "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken",
+        "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_watch", "_widths_ns", "awaits_network",
+        "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +126,7 @@ class Timeline:
     ) -> None:
         self._start_ns, self._wanted, self.limits, self._dialect = start_ns, wanted, limits, dialect
         self._owners = Ownership(service_responds=service_responds)
+        self._ear = Ear(chosen(dialect.output_formats, None)) if dialect.duplex else None
         planned = {"called": called_ns, "intended_start": intended_ns}
         self._instants: dict[str, int] = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self._instants["connect_start"] = start_ns
@@ -175,6 +179,8 @@ class Timeline:
     def _begin(self, begun: Begun) -> None:
         plan, before = begun.plan, self._current()
         self._last = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
+        if self._ear is not None:
+            self._ear.audio = self._last.format
         if before is not None:  # the caller speaks while its reply is played
             self._last.interrupts = before.interruption
         self._last.false_reply, self._false_reply = self._false_reply, None
@@ -303,10 +309,13 @@ class Timeline:
         self._received_wire += wire_bytes
         self._fallbacks += not kernel
         self._arrived_ns = at_ns
+        self._events += len(events)
+        if self._events > self._most_events:
+            self._fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
+        if self._ear is not None:
+            self._received_audio += sum(max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO)
+            events = self._ear.heard_in(events)
         for event in events:
-            self._events += 1
-            if self._events > self._most_events:
-                self._fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
             if event.kind in SESSION_KINDS:
                 self._session_event(event, arrival)
             else:
@@ -335,7 +344,7 @@ class Timeline:
         They are the current turn's, nothing more is awaited of them, and audio can be heard already.
         """
         turn = self._last
-        if turn is None or not (self.takes_deltas and self.answering and turn.hears(event.kind)):
+        if turn is None or turn.plan.duplex or not (self.takes_deltas and self.answering and turn.hears(event.kind)):
             return False
         return self._owners.turn_of(event, turn) is turn
 
@@ -435,7 +444,7 @@ class Timeline:
     def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
         before = turn.state
-        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
+        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._ear is None:
             self._received_audio += event.payload_bytes
         ending = turn.received(event, arrival, wire_bytes)
         if turn.state is not before:

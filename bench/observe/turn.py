@@ -39,6 +39,9 @@ NEVER_NS = 1 << 62
 AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
+HEARD = frozenset({"start", "speech_begin", "speech_end", "first_audible", "ended"})
+"""Instants of a turn of which the service tells nothing."""
+
 UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 NO_MORE = "neither another item nor response.done came"
@@ -207,7 +210,7 @@ class Turn:
         """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
         if self.reply.begun:
             return State.ANSWERING
-        return State.WAITING if self.hearing.noticed else State.UNNOTICED
+        return State.WAITING if self.hearing.noticed or self.plan.duplex else State.UNNOTICED
 
     def transmitted(self, stamp: Transmitted) -> None:
         """Take the kernel's word when a message left, or was acknowledged; it may be another turn's, or too late."""
@@ -277,7 +280,7 @@ class Turn:
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        self.events += 1
+        self.events += event.name != ""  # what has no name was not sent: it was found in the audio
         self.wire_bytes_received += wire_bytes
         self.unknown_events += kind is Kind.UNKNOWN
         self.kernel_stamps += kernel
@@ -493,7 +496,7 @@ class Turn:
             timeout = _timed_out(self.unnoticed_ns, limits.speech, "speech", missing)
         elif self.state is State.WAITING:
             asked_ns = self.instants.get("answer_requested") or self.instants.get("requested")
-            waits_from_ns = asked_ns or self.hearing.instants["speech_stopped"]
+            waits_from_ns = asked_ns or self.hearing.instants.get("speech_stopped", self.unnoticed_ns)
             timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
         elif self.between_items:
             timeout = _timed_out(self.progress_ns, limits.first_delta, "first_delta", NO_MORE)
@@ -505,6 +508,11 @@ class Turn:
     # What is known.
 
     def all_instants(self) -> dict[str, int]:
+        """Every instant that is known of it; where the service tells nothing of turns, only what can be heard."""
+        instants = self._instants()
+        return {name: instants[name] for name in instants if name in HEARD} if self.plan.duplex else instants
+
+    def _instants(self) -> dict[str, int]:
         instants = self.instants | self.hearing.instants | self.calls.instants | self.reply.all_instants()
         if (
             self.calls.rounds
@@ -634,13 +642,13 @@ class Turn:
             transcript_deltas=reply.deltas[Kind.TRANSCRIPT_DELTA],
             unknown_events=self.unknown_events,
             late_chunks=self.late_chunks,
-            gaps_ns=tuple(reply.gaps_ns),
-            inexact_gaps=reply.inexact_gaps,
-            audio_speed=reply.audio_speed,
+            gaps_ns=() if self.plan.duplex else tuple(reply.gaps_ns),
+            inexact_gaps=0 if self.plan.duplex else reply.inexact_gaps,
+            audio_speed=None if self.plan.duplex else reply.audio_speed,
             stall_ns=reply.stall_ns,
             stalls=reply.stalls,
             stall_error_ns=reply.stall_error_ns,
-            vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
+            vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad and not self.plan.duplex else None,
             network_rtt_ns=network.min_rtt_ns if network else None,
             network_rtt_smoothed_ns=network.rtt_ns if network else None,
             retransmits=self.retransmits,
@@ -652,7 +660,7 @@ class Turn:
             sent_source=self.sending.source,
             transmit_lag_ns=self.transmit_lag_ns,
             answer_response_id=self.answer_response_id,
-            preamble=reply.preamble if self.outcome in GOOD else None,
+            preamble=reply.preamble if self.outcome in GOOD and not self.plan.duplex else None,
             function_calls=len(calls.whole) if self.plan.functions else None,
             function_time_ns=calls.own_ns if calls.rounds else None,
             dead_air_ns=self._dead_air_ns,

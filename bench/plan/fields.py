@@ -38,6 +38,7 @@ from bench.plan.turns import (
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.messages import Image, Message
 from bench.protocol.settings import (
+    FULL_DUPLEX,
     EchoCancellation,
     Effort,
     FunctionTool,
@@ -222,6 +223,10 @@ DETECTION_TABLES = {
         },
         TurnDetection,
     ),
+    FULL_DUPLEX: Table(
+        {"type": Field(Choice((FULL_DUPLEX,)), "The model listens while it speaks. GPT-Live only.", required=True)},
+        TurnDetection,
+    ),
     "azure_semantic_vad": _azure_detector("azure_semantic_vad", "Detection by meaning", LANGUAGES),
     "azure_semantic_vad_en": _azure_detector("azure_semantic_vad_en", "The same for English"),
     "azure_semantic_vad_multilingual": _azure_detector(
@@ -347,6 +352,7 @@ SESSION = Table(
         "temperature": Field(Number(0.6, 1.2), "Preview and Voice Live only."),
         "input_transcription": Field(Text(), "Model that transcribes the caller's audio; on Azure GA its deployment."),
         "turn_detection": Field(DetectionShape(), "Who ends a turn of the caller's; none: this tool commits it."),
+        "model": Field(Text(), "The model that answers, where the session says it. GPT-Live only."),
         "input_format": Field(FORMAT, "How the caller's audio is sent."),
         "output_format": Field(FORMAT, "How answers come."),
         "noise_reduction": Field(Choice(get_args(NoiseReduction)), "What is done about noise behind the caller."),

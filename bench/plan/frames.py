@@ -299,7 +299,7 @@ class Repertoire:
             speech=(),
             between=(),
             inputs=(),
-            request=self._request(turn.response, prefix, row),
+            request=None if self.dialect.duplex else self._request(turn.response, prefix, row),
             wants_audio=(turn.response.output or self.script.session.output) == "audio",
             out_of_band=turn.response.out_of_band,
             response=turn.response,
@@ -506,6 +506,13 @@ def _wanted_features(script: Script) -> Iterator[tuple[str, str, Feature]]:
     """(key of the script, in words where, what is wanted there) of what not every service has."""
     if script.history and any(message.image for message in script.history.messages):
         yield "history", "history", Feature.IMAGE
+    for key, wanted, feature in (
+        ("history", script.history, Feature.HISTORY),
+        ("pipelined", script.pipelined, Feature.PIPELINED),
+        ("renew_after", script.renew_after_s, Feature.RENEWAL),
+    ):
+        if wanted:
+            yield key, "the script", feature
     for number, step in enumerate(script.steps, 1):
         for feature in features_of(step):
             yield "steps", f"step {number}", feature

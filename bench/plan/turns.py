@@ -219,6 +219,18 @@ def features_of(step: Step) -> Iterator[Feature]:
     """What a step asks for that not every service has."""
     if images_of(step):
         yield Feature.IMAGE
+    if isinstance(step, TextTurn):
+        yield Feature.TYPED
+    if isinstance(step, AskTurn):
+        yield Feature.ASKED
+    if isinstance(step, AddMessage):
+        yield Feature.MESSAGE
+    if isinstance(step, Interrupt) or (isinstance(step, WavTurn) and step.interrupts is not None):
+        yield Feature.INTERRUPTION
+    if isinstance(step, Sound):
+        yield Feature.SOUND
+    if isinstance(step, Expect):
+        yield Feature.EXPECTATION
     if isinstance(step, AskTurn) and (step.response.out_of_band or step.response.input is not None):
         yield Feature.OUT_OF_BAND
 

@@ -73,6 +73,15 @@ class Feature(Enum):
 
     IMAGE = "has an image"
     OUT_OF_BAND = "asks for an answer beside the conversation, or to an input of its own"
+    TYPED = "is typed"
+    ASKED = "asks for an answer to nothing"
+    MESSAGE = "adds a message to the conversation"
+    INTERRUPTION = "interrupts a reply"
+    SOUND = "lets a sound be heard"
+    EXPECTATION = "expects an event"
+    HISTORY = "begins with what was said before"
+    PIPELINED = "sends before the service has greeted"
+    RENEWAL = "goes on in another session"
 
 
 class SettingsRefusal(NamedTuple):
@@ -92,6 +101,10 @@ class Dialect(Protocol):
     @property
     def name(self) -> str:
         """What users call it, as in `--dialect ga`."""
+
+    @property
+    def duplex(self) -> bool:
+        """Whether audio comes all the time, silence included, and no event says what of it answers what."""
 
     @property
     def input_formats(self) -> Mapping[AudioFormatName, AudioFormat]:

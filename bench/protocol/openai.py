@@ -47,7 +47,7 @@ from bench.protocol.extra import Keys, conflict, merged
 from bench.protocol.lengths import LONGEST_ARGUMENTS, LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
 from bench.protocol.messages import FunctionOutput, Message
-from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection, without_none
+from bench.protocol.settings import FULL_DUPLEX, Output, ResponseSettings, SessionSettings, TurnDetection, without_none
 from bench.protocol.tokens import UnreadableError, tokens_in
 
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
@@ -144,8 +144,8 @@ IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """Where a session says after how much silence it speaks up by itself."""
 FILLERS = "interim_response"
 """The setting by which Azure Voice Live speaks fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
-GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME = "ga", "preview", "voice-live"
-TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live"}
+GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME, GPT_LIVE_NAME = "ga", "preview", "voice-live", "gpt-live"
+TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live", GPT_LIVE_NAME: "GPT-Live"}
 
 
 class Owned(NamedTuple):
@@ -166,6 +166,8 @@ OWNED = (
     Owned(("turn_detection", "idle_timeout_ms"), (GA_NAME,), "idle_timeout_ms"),
     Owned(("reasoning",), (GA_NAME, VOICE_LIVE_NAME), "reasoning"),
     Owned(("truncation",), (GA_NAME,), "truncation"),
+    Owned(("model",), (GPT_LIVE_NAME,), "model"),
+    Owned(("turn_detection", "type"), (GPT_LIVE_NAME,), FULL_DUPLEX, lambda name: name == FULL_DUPLEX),
     Owned(
         ("turn_detection", "type"), (VOICE_LIVE_NAME,), "Azure's semantic VAD", lambda name: name.startswith("azure_")
     ),
@@ -278,6 +280,7 @@ class OpenAI(ABC):
     input_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
     output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
     lacks: Mapping[Feature, str] = MappingProxyType({})
+    duplex = False
 
     def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
         self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}

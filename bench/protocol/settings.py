@@ -15,10 +15,16 @@ TokenCap = int | Literal["inf"]
 """The longest answer, in tokens; `inf`: as long as the model can make it."""
 
 
+FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
 DetectorName = Literal[
-    "server_vad", "semantic_vad", "azure_semantic_vad", "azure_semantic_vad_en", "azure_semantic_vad_multilingual"
+    "server_vad",
+    "semantic_vad",
+    "azure_semantic_vad",
+    "azure_semantic_vad_en",
+    "azure_semantic_vad_multilingual",
+    "full_duplex",
 ]
-"""Those with azure in their names are Azure Voice Live's."""
+"""Those with azure in their names are Azure Voice Live's; `full_duplex` is GPT-Live, which never stops listening."""
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """What is near to the microphone, or far from it; Azure Voice Live's own."""
 EchoCancellation = Literal["server_echo_cancellation"]
@@ -89,6 +95,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     input_format: AudioFormatName | None = None
     """None: the service's own."""
     output_format: AudioFormatName | None = None
+    model: str | None = None
+    """GPT-Live only, which is told in the session which model is to answer."""
     reasoning: dict[str, Any] | None = None
     """Not in preview: the effort of a model that reasons, in the words of GA."""
     truncation: str | dict[str, Any] | None = None

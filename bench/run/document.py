@@ -25,7 +25,7 @@ class TargetEntry(TypedDict):
 
     label: str
     url: str
-    dialect: Literal["ga", "preview", "voice-live", "xai", "inworld", "qwen", "glm", "stepfun"]
+    dialect: Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun"]
     service: str
     loopback: bool
     region: NotRequired[str | None]

@@ -37,6 +37,7 @@ from bench.simulator.deeds import (
     HoldStill,
     ResetConnection,
 )
+from bench.simulator.gpt_live import GptLiveBehaviour
 from bench.simulator.handshake import Accepted, Door, is_openai, judge
 from bench.simulator.lateness import LatenessCounts
 from bench.simulator.quota import Quota
@@ -61,7 +62,7 @@ class Shared:
     quota: Quota
     tls: ssl.SSLContext | None
     deflate: bool
-    new_session: Callable[[Accepted], Behaviour]
+    new_session: Callable[[Accepted], Behaviour | GptLiveBehaviour]
     refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
@@ -93,7 +94,7 @@ class Connection:
         extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
         self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = text_frame
-        self._behaviour: Behaviour | None = None
+        self._behaviour: Behaviour | GptLiveBehaviour | None = None
         self._fragments: list[bytes] = []
         self._events_per_segment = shared.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None

@@ -31,6 +31,7 @@ from bench.simulator.wire import (
     AZURE_GA,
     AZURE_PREVIEW,
     GLM,
+    GPT_LIVE,
     INWORLD,
     OPENAI_GA,
     OPENAI_PREVIEW,
@@ -109,6 +110,8 @@ def judge(
             return _azure_refusal(headers, shown) or _azure_ga(query, shown.token)
         case "/voice-live/realtime":
             return _azure_refusal(headers, shown) or _voice_live(query, shown.token)
+        case "/v1/live/sessions" | "/openai/v1/live/sessions":
+            return _azure_refusal(headers, shown) or Accepted(GPT_LIVE, "", token=shown.token)
         case path if path in KIN:
             return shown.problem or Accepted(KIN[path], query.get("model") or "simulated", token=shown.token)
         case _ if is_openai(target) and (named := _by_model(query)):

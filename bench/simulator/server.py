@@ -30,6 +30,7 @@ from bench.errors import UsageError
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.connection import Connection, Shared
 from bench.simulator.faults import Fault
+from bench.simulator.gpt_live import GptLiveBehaviour
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.identity import Identity, served
 from bench.simulator.lateness import LatenessCounts, Tally
@@ -42,7 +43,7 @@ from bench.simulator.timetable import Alarm
 from bench.simulator.trouble import StruckFault, Trouble
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, Ids, WireDialect
+from bench.simulator.wire import GA, GPT_LIVE, Ids, WireDialect
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
@@ -209,19 +210,19 @@ class Server:
         for connection in self._connections:
             connection.thawed(monotonic_ns())
 
-    def _new_session(self, accepted: Accepted) -> Behaviour:
+    def _new_session(self, accepted: Accepted) -> Behaviour | GptLiveBehaviour:
         self.sessions += 1
-        return Behaviour(
-            self._spoken_with(accepted.dialect),
+        what = (
             accepted.model,
             int(utc_ns() / NS_PER_S + self._offer.profile.expires_after_s),
             self._offer.profile,
             self._offer.replies,
             np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
             Ids(self._worker.id_tag(self.sessions)),
-            self._quota,
-            self._servers,
         )
+        if accepted.dialect is GPT_LIVE:
+            return GptLiveBehaviour(*what)
+        return Behaviour(self._spoken_with(accepted.dialect), *what, self._quota, self._servers)
 
     def _spoken_with(self, dialect: WireDialect) -> WireDialect:
         """The dialect as this server speaks it."""

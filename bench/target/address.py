@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode
 
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.voice_live import VOICE_LIVE
@@ -25,11 +26,14 @@ AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
 OPENAI = "/v1/realtime"
 VOICE_LIVE_PATH = "/voice-live/realtime"
+GPT_LIVE_PATH, AZURE_GPT_LIVE = "/v1/live/sessions", "/openai/v1/live/sessions"
 OF_PATHS: dict[str, Dialect] = {
     AZURE_PREVIEW: PREVIEW,
     AZURE_GA: GA,
     OPENAI: GA,
     VOICE_LIVE_PATH: VOICE_LIVE,
+    GPT_LIVE_PATH: GPT_LIVE,
+    AZURE_GPT_LIVE: GPT_LIVE,
 }
 NEEDED = {
     AZURE_PREVIEW: ("deployment",),
@@ -97,6 +101,9 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     version = settings.api_version or ""
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
     dialect = wanted or _azure_dialect(parts, version, names)
+    if dialect is GPT_LIVE:
+        remedy = f"name wss://HOST{AZURE_GPT_LIVE} by {names['url']}, and the model in the session's settings (`model`)"
+        raise SettingError("endpoint", f"{names['endpoint']} does not lead to GPT-Live: {remedy}")
     notices = _azure_notices(dialect, version, bool(path_of(parts)), names)
     resource = _azure_resource(AZURE_PATHS.get(dialect.name, AZURE_GA), deployment, version)
     return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, names["endpoint"]))

@@ -1,0 +1,290 @@
+"""The dialect of GPT-Live: a model that listens while it speaks, of which no event says what answers what.
+
+Names and fields: the Live API's client and server events, as openai-python 3.51 to 3.54 has them (`types/live`). Audio
+comes all the time, silence included, for as long as the caller's does; there are no ids of responses, no events of turn
+detection, and nothing to commit, to cancel or to truncate. `bench.observe.ear` finds turns in the audio alone.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from bench.plain import word
+from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name, chosen
+from bench.protocol.base import Act, Awaited, ClientMessage, Feature, SettingsRefusal
+from bench.protocol.events import EMPTY, Effect, Event, Failure, FunctionCall, Kind, base64_bytes, text_characters
+from bench.protocol.extra import Keys, conflict, merged
+from bench.protocol.lengths import LONGEST_ID, LONGEST_WORDS, shortened
+from bench.protocol.messages import FunctionOutput, Message
+from bench.protocol.openai import EFFECTS, GPT_LIVE_NAME, LONGEST_SESSION
+from bench.protocol.settings import FULL_DUPLEX, ResponseSettings, SessionSettings, TurnDetection, without_none
+
+FIRST_MODEL = "gpt-live-1"
+START, APPEND = "session.start", "session.input_audio.append"
+AUDIO_DELTA, TRANSCRIPT_DELTA = "session.output_audio.delta", "session.output_transcript.delta"
+STARTED, CLOSED, ERROR = "session.started", "session.closed", "error"
+NOTED = frozenset(
+    {
+        "session.updated",
+        "session.input_audio.muted",
+        "session.input_audio.unmuted",
+        "session.output_audio.fixture.playing",
+        "session.output_audio.fixture.played",
+        "session.instructions.appended",
+        "session.thinking.appended",
+        "session.commentary.appended",
+        "session.input_transcript.delta",
+        "session.delegation.created",
+        "session.usage.updated",
+        "decision.event",
+        "decision.item.created",
+        "decision.item.deleted",
+        "response.event",
+        "info",
+    }
+)
+"""Events that are known, and mark no instant."""
+ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
+KEPT: Mapping[Keys, str] = MappingProxyType(
+    {
+        ("model",): "use `model`",
+        ("instructions",): "use `instructions`",
+        ("audio", "format"): "use `input_format`",
+        ("input",): "what was said before is not played",
+    }
+)
+HERE = frozenset(
+    {"output", "instructions", "voice", "turn_detection", "input_format", "output_format", "model", "extra"}
+)
+"""The settings of a session that it has words for."""
+ONLY_DUPLEX = f"turn_detection must be {FULL_DUPLEX}: GPT-Live decides by itself when to speak, and takes no commits"
+NOT_HERE = "which GPT-Live has not"
+
+
+class _Wire(msgspec.Struct):
+    """What is looked at of an event."""
+
+    type: str = ""
+    delta: msgspec.Raw = EMPTY
+    session: msgspec.Raw = EMPTY
+    error: msgspec.Raw = EMPTY
+    reason: msgspec.Raw = EMPTY
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class GptLive:
+    """A `bench.protocol.base.Dialect`: of OpenAI's path /v1/live/sessions, and Azure's /openai/v1/live/sessions."""
+
+    name = GPT_LIVE_NAME
+    duplex = True
+    input_formats: Mapping[AudioFormatName, AudioFormat] = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
+    output_formats = input_formats
+    acts: Mapping[str, Act] = MappingProxyType({START: Act.SET_UP, APPEND: Act.APPEND})
+    lacks: Mapping[Feature, str] = MappingProxyType(
+        dict.fromkeys(
+            (
+                *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.INTERRUPTION),
+                *(Feature.SOUND, Feature.EXPECTATION, Feature.HISTORY, Feature.PIPELINED, Feature.RENEWAL),
+            ),
+            f"{NOT_HERE}: remove it",
+        )
+        | {Feature.TYPED: f"{NOT_HERE}: `play` a recording instead"}
+    )
+
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+        if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
+            return SettingsRefusal(("turn_detection",), ONLY_DUPLEX)
+        if settings.output == "text":
+            return SettingsRefusal(("output",), "output must be audio: GPT-Live speaks")
+        unset = SessionSettings()
+        names = (name for name in settings.__struct_fields__ if name not in HERE)
+        if (
+            foreign := next((name for name in names if getattr(settings, name) != getattr(unset, name)), None)
+        ) is not None:
+            return SettingsRefusal((foreign,), f"{foreign} is no setting of GPT-Live: remove it")
+        return self._unfit_voice(settings) or self._unfit_format(settings) or self._undone(settings)
+
+    def _unfit_voice(self, settings: SessionSettings) -> SettingsRefusal | None:
+        if settings.voice is None or isinstance(settings.voice, str):
+            return None
+        return SettingsRefusal(("voice",), "voice must be the name of a voice at GPT-Live")
+
+    def _unfit_format(self, settings: SessionSettings) -> SettingsRefusal | None:
+        for key, name in (("input_format", settings.input_format), ("output_format", settings.output_format)):
+            if name is not None and name not in self.input_formats:
+                return SettingsRefusal((key,), f"{key} must be one of {', '.join(self.input_formats)}, not {name}")
+        if self.hears(settings) is self.speaks(settings):
+            return None
+        return SettingsRefusal(("output_format",), "output_format must be input_format: GPT-Live has one for both ways")
+
+    def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:
+        conflicting = conflict(self._session(settings), settings.extra, KEPT)
+        if conflicting is None:
+            return None
+        path, remedy = conflicting
+        return SettingsRefusal(
+            ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
+        )
+
+    def hears(self, settings: SessionSettings) -> AudioFormat:
+        return chosen(self.input_formats, settings.input_format)
+
+    def speaks(self, settings: SessionSettings) -> AudioFormat:
+        return chosen(self.output_formats, settings.output_format)
+
+    # What a session says.
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+        """The client begins; nobody greets."""
+        start = self._message(Act.SET_UP, START, event_id, session=merged(self._session(settings), settings.extra))
+        return start, Awaited(Kind.SESSION_UPDATED, STARTED)
+
+    def _session(self, settings: SessionSettings) -> dict[str, Any]:
+        spoken = {"output": {"voice": settings.voice}} if settings.voice else {}
+        return without_none(
+            {
+                "model": settings.model or FIRST_MODEL,
+                "instructions": settings.instructions,
+                "audio": {"format": wire_format(self.hears(settings)), **spoken},
+            }
+        )
+
+    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return "starts another session" if event["type"] == START else ""
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return self._message(Act.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+
+    def _message(self, act: Act, name: str, event_id: str, **fields: Any) -> ClientMessage:
+        return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
+
+    # What it has no words for: a script that wants it is refused before (`lacks`).
+
+    def message(self, message: Message, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def commit(self, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def clear(self, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def cancel(self, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
+        raise NotImplementedError
+
+    # How the service is read.
+
+    def decode(self, message: bytes) -> Sequence[Event]:
+        try:
+            wire = _decode_wire(message)
+            name = wire.type[:LONGEST_ID]
+            if name == AUDIO_DELTA:
+                return (Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(wire.delta), payload=wire.delta),)
+            if name == TRANSCRIPT_DELTA:
+                size = text_characters(wire.delta)
+                return (Event(Kind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
+            if name == STARTED:
+                return _started(wire)
+            if name == CLOSED:
+                return (_closed(wire),)
+            if name == ERROR:
+                return (Event(Kind.ERROR, name, failure=_failure(_object(wire.error))),)
+            return (Event(Kind.NOTED if name in NOTED else Kind.UNKNOWN, name),)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+
+    def without_audio(self, message: bytes) -> bytes:
+        (event, *_) = self.decode(message)
+        if event.kind is not Kind.AUDIO_DELTA and event.name != APPEND:
+            return message
+        fields = _decode_fields(message)
+        return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
+
+    def text_only(self, session: Mapping[str, Any]) -> str:
+        return ""
+
+    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        return None
+
+    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
+        return None
+
+    def fills_waits(self, session: Mapping[str, Any]) -> bool:
+        return False
+
+    def is_expiry(self, code: int, reason: str) -> bool:
+        closed, words = LONGEST_SESSION
+        return code == closed and words in reason
+
+
+def wire_format(format: AudioFormat) -> dict[str, Any]:
+    """How a session says its format, which is that of both ways."""
+    kinds = {G711_ULAW.name: "audio/pcmu", G711_ALAW.name: "audio/pcma"}
+    return {"type": kinds.get(format.name, "audio/pcm"), "rate": format.rate_hz}
+
+
+def _started(wire: _Wire) -> tuple[Event, ...]:
+    """The session was begun, and its settings were taken."""
+    session = shortened(_object(wire.session), len(wire.session)) or None
+    kinds = (Kind.SESSION_CREATED, Kind.SESSION_UPDATED)
+    return tuple(Event(kind, STARTED, session=session, session_id=_text(session or {}, "id")) for kind in kinds)
+
+
+def _closed(wire: _Wire) -> Event:
+    """The session is over: as we asked, or because the service ends it."""
+    reason = word(_string(wire.reason)[:LONGEST_ID]) or "unknown"
+    if reason == ASKED_TO_CLOSE:
+        return Event(Kind.NOTED, CLOSED)
+    effect = Effect.EXPIRED if reason == EXPIRED else Effect.FATAL
+    words = f"the service closed the session: {reason}"
+    return Event(Kind.ERROR, CLOSED, failure=Failure("session_closed", reason, words, effect=effect))
+
+
+def _failure(error: Mapping[str, Any]) -> Failure:
+    kind, code = (word(_text(error, name)) for name in ("type", "code"))
+    effect = EFFECTS.get(code or kind, Effect.NONE)
+    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "client_event_id"), effect)
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _string(raw: msgspec.Raw) -> str:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return value if isinstance(value, str) else ""
+
+
+def _text(parent: Mapping[str, Any], name: str, longest: int = LONGEST_ID) -> str:
+    value = parent.get(name)
+    return value[:longest] if isinstance(value, str) else ""
+
+
+GPT_LIVE = GptLive()

@@ -1,0 +1,244 @@
+"""Behaves as one session of GPT-Live, as far as the types of the official SDK tell (`openai.types.live`). Pure.
+
+It has the surface of `bench.simulator.behaviour.Behaviour`. The output is a stream that never stops: for each 100 ms
+of the caller's audio a delta of 100 ms goes out, with a reply in it or silence. A reply begins a drawn delay
+(`first_audio`) after the caller's speech ended, both on the clock of the input, and ends at once where the caller
+speaks again. The truth log has where the caller's speech ended (`p` of `session.input_transcript.delta`) and, of each
+delta, its first audible sample. Delegation, fixtures of audio and appended context are not known here, and refused.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bench.protocol.audio import AudioFormat
+from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, CLOSED, GPT_LIVE, START, STARTED, TRANSCRIPT_DELTA, wire_format
+from bench.protocol.simulated import SIMULATOR_MARK
+from bench.simulator.behaviour import EventReceipt
+from bench.simulator.checks import EventPlace
+from bench.simulator.client_item import audio_bytes
+from bench.simulator.input_audio import InputAudio, SpeechEdge
+from bench.simulator.outbox import Outbox
+from bench.simulator.profile import Profile
+from bench.simulator.session_form import Detection, InputSettings
+from bench.simulator.voice import RecordedReply, first_audible
+from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
+from bench.units import NS_PER_MS
+
+TICK_MS = 100
+USAGE_MS = 10_000
+SILENCE_MS = 500
+"""How much silence ends the caller's speech; the service has no such setting, and says nothing of it."""
+FORMATS = {tuple(wire_format(format).values()): format for format in GPT_LIVE.input_formats.values()}
+CONFIG = frozenset(
+    {"model", "instructions", "audio", "delegation", "input", "client", "safety_identifier", "store", "triggers"}
+)
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """100 ms of output, ready to be sent. `audible`: the byte of its first audible sample."""
+
+    encoded: bytes
+    size: int
+    audible: int | None
+    words: str = ""
+
+
+class GptLiveBehaviour:
+    """One session. The arguments are those of `Behaviour`."""
+
+    def __init__(
+        self, model: str, expires_at_s: int, profile: Profile, replies: Sequence[RecordedReply],
+        rng: np.random.Generator, ids: Ids,
+    ) -> None:  # fmt: skip
+        self.ids = ids
+        self.session: Json = {}
+        self._model, self._expires_at_s, self._profile = model, expires_at_s, profile
+        self._replies, self._rng = replies, rng
+        self._outbox = Outbox(ids, rng, obfuscated=False)
+        self._audio = InputAudio()
+        self._audio.set_silence(SILENCE_MS)
+        self._heard: InputSettings | None = None
+        self._ticks = 0
+        """How many deltas were planned."""
+        self._reply: list[Piece] = []
+        self._reply_tick: int | None = None
+        """From which delta on the reply goes out."""
+        self._said = 0
+
+    def open(self, at_ns: int) -> None:
+        """Wait for the client, who begins."""
+
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
+        try:
+            event = msgspec.json.decode(message)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            self._reject(RejectedError("invalid_json", "Could not parse the message as a JSON object."), None, at_ns)
+            return EventReceipt("invalid_json")
+        event_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
+        facts: dict[str, Any] = {}
+        try:
+            facts = self._receive(event, at_ns)
+        except RejectedError as rejected:
+            self._reject(rejected, event_id, at_ns)
+        return EventReceipt(str(event.get("type")), event_id, **facts)
+
+    def receive_binary(self, at_ns: int) -> EventReceipt:
+        problem = "Expected a text WebSocket message; binary frames are not supported."
+        self._reject(RejectedError("invalid_event", problem), None, at_ns)
+        return EventReceipt("invalid_event")
+
+    def next_due_ns(self) -> int | None:
+        return self._outbox.next_due_ns()
+
+    def due(self, now_ns: int) -> Iterator[Outgoing]:
+        return self._outbox.due(now_ns)
+
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        """There are no responses."""
+
+    def end(self) -> None:
+        for part in (self._outbox, self):
+            vars(part).clear()
+
+    # Events of the client
+
+    def _receive(self, event: Json, at_ns: int) -> dict[str, Any]:
+        match event.get("type"):
+            case str(name) if name == START:
+                self._start(event, at_ns)
+            case str(name) if name == APPEND:
+                return self._append(event, at_ns)
+            case "session.close" if self._heard:
+                told = {"reason": "close_requested", "session": self.session, "usage": self._usage}
+                self._answer(CLOSED, told, at_ns)
+            case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._heard:
+                self._answer(f"{name}d", {"client_event_id": event.get("event_id")}, at_ns)
+            case name:
+                raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
+        return {}
+
+    def _start(self, event: Json, at_ns: int) -> None:
+        session = event.get("session")
+        if self._heard or not isinstance(session, dict):
+            raise RejectedError("invalid_value", "The session has started, or `session` is no object.", "session")
+        if unknown := sorted(session.keys() - CONFIG):
+            raise RejectedError(
+                "unknown_parameter", f"Unknown parameter: 'session.{unknown[0]}'.", f"session.{unknown[0]}"
+            )
+        model = session.get("model")
+        if not isinstance(model, str) or not model:
+            raise RejectedError(
+                "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
+            )
+        audio = session.get("audio") or {}
+        output, format = _audio_of(audio) if isinstance(audio, dict) else ({}, None)
+        if format is None:
+            raise RejectedError("invalid_value", "Invalid value of session.audio.format.", "session.audio.format")
+        detection = Detection("server_vad", silence_duration_ms=SILENCE_MS)
+        self._heard = InputSettings(format, detection, None)
+        self.session = {"delegation": None, "input": [], "store": False, **session} | {
+            "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_MARK: True,
+            "audio": {"format": wire_format(format), "output": output},
+        }  # fmt: skip
+        due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
+        told = {"session": self.session, "client_event_id": event.get("event_id")}
+        self._outbox.plan([(due_ns, partial(self._outbox.event, STARTED, told))])
+
+    def _append(self, event: Json, at_ns: int) -> dict[str, Any]:
+        if self._heard is None:
+            raise RejectedError("session_not_started", "Send session.start first.", "type")
+        audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
+        for edge in self._audio.append(audio, self._heard):
+            self._notice(edge, at_ns)
+        while (self._ticks + 1) * TICK_MS <= self._audio.clock_ms:
+            self._tick(at_ns, self._heard.format)
+        return {"from_byte": begin, "to_byte": self._audio.end.byte}
+
+    def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
+        """Plan a reply where the caller's speech ended; be quiet where it began."""
+        if edge.began:
+            self._reply, self._reply_tick = [], None
+            return
+        reply = self._replies[self._said % len(self._replies)]
+        self._said += 1
+        ended_ms = edge.heard_ms - SILENCE_MS
+        delay_ms = self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
+        assert self._heard is not None
+        self._reply = pieces(reply, self._heard.format)
+        self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
+        told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
+        event = partial(self._outbox.event, "session.input_transcript.delta", told, facts={"p": edge.byte})
+        self._outbox.plan([(at_ns, event)])
+
+    # The stream
+
+    def _tick(self, at_ns: int, format: AudioFormat) -> None:
+        """Plan the next 100 ms of output."""
+        piece = silent(format)
+        if self._reply and self._reply_tick is not None and self._ticks >= self._reply_tick:
+            piece = self._reply.pop(0)
+        begin_ms = self._ticks * TICK_MS
+        self._ticks += 1
+        if piece.words:
+            told = {"delta": piece.words, "start_ms": begin_ms, "end_ms": begin_ms + TICK_MS}
+            self._answer(TRANSCRIPT_DELTA, told, at_ns)
+        self._outbox.plan([(at_ns, partial(_delta, piece))])
+        if self._ticks * TICK_MS % USAGE_MS == 0:
+            self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
+
+    @property
+    def _usage(self) -> Json:
+        return {"seconds": self._ticks * TICK_MS / 1000}
+
+    def _answer(self, name: str, fields: Json, at_ns: int) -> None:
+        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields))])
+
+    def _reject(self, rejected: RejectedError, event_id: str | None, at_ns: int) -> None:
+        error = {"type": "invalid_request_error", "code": rejected.code, "message": rejected.message}
+        error |= {"param": rejected.param, "client_event_id": event_id}
+        self._answer("error", {"error": error, "client_event_id": event_id}, at_ns)
+
+
+def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
+    """(how it speaks, in which format) as a session asks for it; None for a format that is not known."""
+    output, wanted = audio.get("output"), audio.get("format", wire_format(GPT_LIVE.input_formats["pcm16"]))
+    said = output if isinstance(output, dict) else {}
+    known = isinstance(wanted, dict) and FORMATS.get((str(wanted.get("type")), wanted.get("rate")))
+    return {"voice": "marin"} | said, known or None
+
+
+def _delta(piece: Piece, due_ns: int) -> Outgoing:
+    """A delta of the primary connection: it has neither ids nor instants."""
+    body = b'{"type":"' + AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
+    return Outgoing(due_ns, AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
+
+
+def silent(format: AudioFormat) -> Piece:
+    """100 ms of silence."""
+    return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format)
+
+
+def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
+    """A reply cut into deltas, its words spread evenly over them."""
+    whole = b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name])
+    size = format.bytes_per_s * TICK_MS // 1000
+    cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]
+    shares = [round(len(reply.tokens) * number / len(cut)) for number in range(len(cut) + 1)]
+    words = ("".join(reply.tokens[begin:end]) for begin, end in pairwise(shares))
+    return [msgspec.structs.replace(_piece(audio, format), words=said) for audio, said in zip(cut, words, strict=True)]
+
+
+def _piece(audio: bytes, format: AudioFormat) -> Piece:
+    audible = first_audible(format.decode(audio))
+    encoded = b'"' + base64.b64encode(audio) + b'"'
+    return Piece(encoded, len(audio), None if audible is None else audible * format.sample_bytes)

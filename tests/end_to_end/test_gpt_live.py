@@ -1,0 +1,183 @@
+"""GPT-Live: what is audible is measured, and nothing else; the official SDK holds a session with the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from openai import AsyncOpenAI
+
+from bench.plan.audio import load_pcm
+from bench.probe import probe, wav_script
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, GPT_LIVE
+from bench.run.replay import Passage, Replayed, replay
+from bench.simulator.truth import read_truth
+from bench.simulator.vad import FRAME_MS
+from bench.units import NS_PER_MS, NS_PER_S
+from tests.helpers import resolve_target
+from tests.played_session import GUARD_S, hang_guard
+from tests.simulator_process import ROOT, Ready, quick_simulator
+
+WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
+FORMATS: tuple[AudioFormatName, ...] = tuple(GPT_LIVE.input_formats)
+EDGE_NS = 2 * FRAME_MS * NS_PER_MS
+"""How far the end of speech that the simulator hears may lie from the one that was found offline."""
+JITTER_NS = 50 * NS_PER_MS
+HEARD = {"speech_begin", "speech_end", "first_audible", "ended"}
+MEASURED = {"voice_to_voice"}
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from hang_guard(monkeypatch)
+
+
+def called(url: str, log: Path, **session: Any) -> Replayed:
+    target = resolve_target({}, url=url)
+    probe(target, wav_script(target, WAV, {"turn_detection": "full_duplex", **session}), log, keep_audio=False)
+    return replay(log)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in one format, and what the simulator says of it."""
+
+    format: AudioFormat
+    told: Replayed
+    truth: list[dict[str, Any]]
+
+    def passages(self, name: str) -> list[Passage]:
+        return [passage for passage in self.told.passages if passage.name == name]
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.truth if line["t"] == name]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[AudioFormatName, Call]:
+    """A call in each format, all at once; the simulator has ended, so that its log is whole."""
+    folder = tmp_path_factory.mktemp("simulator")
+    truth = folder / "truth.jsonl"
+    with quick_simulator(folder, "--truth", str(truth)) as simulator:
+        url = simulator.urls["gpt_live"]
+        talks = {
+            name: gevent.spawn(called, url, folder / f"{name}.jsonl", input_format=name, output_format=name)
+            for name in FORMATS
+        }
+        told = {name: talk.get(timeout=GUARD_S) for name, talk in talks.items()}
+    lines = list(read_truth(truth))
+    return {
+        name: Call(
+            GPT_LIVE.input_formats[name],
+            call,
+            [line for line in lines if line.get("s") == call.session.service_session_id],
+        )
+        for name, call in told.items()
+    }
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_audible_is_the_truth(name: AudioFormatName, calls: dict[AudioFormatName, Call]) -> None:
+    """The first audible sample that was sent after the caller's speech had ended, whichever delta held it."""
+    call = calls[name]
+    (turn,) = call.told.turns
+    assert turn.outcome == "ok", turn.detail
+
+    (ended,) = call.lines("session.input_transcript.delta")
+    appends, sent = call.lines(APPEND), call.passages(APPEND)
+    place = next(number for number, line in enumerate(appends) if line["from"] < ended["p"] <= line["to"])
+    behind_ns = call.format.duration_ns(appends[place]["to"] - ended["p"])
+    assert turn.instants["speech_end"] == pytest.approx(sent[place].at_ns - behind_ns, abs=EDGE_NS)
+
+    deltas, came = call.lines(AUDIO_DELTA), call.passages(AUDIO_DELTA)
+    first = next(number for number, line in enumerate(deltas) if line["a"] is not None)
+    assert deltas[first]["handed"] >= ended["handed"]
+    assert came[first].at_ns >= deltas[first]["handed"]
+    heard_ns = came[first].at_ns + JITTER_NS + call.format.duration_ns(deltas[first]["a"])
+    assert turn.instants["first_audible"] == heard_ns
+    assert turn.measures_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nothing_else_is_measured_and_all_traffic_is_counted(
+    name: AudioFormatName, calls: dict[AudioFormatName, Call]
+) -> None:
+    call = calls[name]
+    (turn,) = call.told.turns
+
+    assert turn.instants.keys() == HEARD
+    assert set(turn.measures_ns()) & {"ttfa", "ttft", "transcript_first", "turn_detection", "response_done"} == set()
+    assert set(turn.measures_ns()) >= MEASURED
+    assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
+    assert turn.reply_text
+
+    session = call.told.session
+    assert session.audio_bytes_received == sum(line["n"] for line in call.lines(AUDIO_DELTA))
+    assert session.audio_bytes_sent == call.lines(APPEND)[-1]["to"]
+    assert turn.audio_bytes_received < session.audio_bytes_received
+    assert session.unknown_events == {}
+
+
+def test_the_caller_s_recording_arrives_at_its_length(calls: dict[AudioFormatName, Call]) -> None:
+    pcm = load_pcm(WAV)
+    for call in calls.values():
+        (ended,) = call.lines("session.input_transcript.delta")
+        spoken_ns = pcm.speech.end * NS_PER_S // 24_000
+        chunk_ns = 100 * NS_PER_MS
+        assert call.format.duration_ns(ended["p"]) % chunk_ns == pytest.approx(spoken_ns % chunk_ns, abs=EDGE_NS)
+
+
+# The official SDK.
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("live"), "--key", "a-live-key") as ready:
+        yield ready
+
+
+async def conversation(simulator: Ready, key: str) -> list[Any]:
+    audio = WAV_BYTES + bytes(48_000 * 6)
+    events: list[Any] = []
+    client = AsyncOpenAI(api_key=key, base_url=f"http://127.0.0.1:{simulator.port}/v1", max_retries=0)
+    async with client.live.connect() as connection:
+        await connection.session.start(session={"model": "gpt-live-1", "audio": {"output": {"voice": "cedar"}}})
+        events.append(await connection.recv())
+        for begin in range(0, len(audio), 4_800):
+            piece = base64.b64encode(audio[begin : begin + 4_800]).decode()
+            await connection.session.input_audio.append(audio=piece)
+        await connection.session.close()
+        while events[-1].type != "session.closed":
+            events.append(await connection.recv())
+    return events
+
+
+WAV_BYTES = load_pcm(WAV).data
+
+
+def test_its_client_holds_a_session(simulator: Ready) -> None:
+    started, *events = asyncio.run(asyncio.wait_for(conversation(simulator, "a-live-key"), GUARD_S))
+
+    assert (started.type, started.session.model, started.session.audio.output.voice) == (
+        "session.started", "gpt-live-1", "cedar",
+    )  # fmt: skip
+    audio = b"".join(base64.b64decode(event.delta) for event in events if event.type == AUDIO_DELTA)
+    words = "".join(event.delta for event in events if event.type == "session.output_transcript.delta")
+    assert any(audio)
+    assert words
+    assert events[-1].reason == "close_requested"
+    assert events[-1].usage.seconds == len(audio) / 48_000
+    json.dumps([event.to_dict() for event in events])
+
+
+def test_its_client_is_told_of_a_wrong_key(simulator: Ready) -> None:
+    with pytest.raises(Exception, match="401"):
+        asyncio.run(asyncio.wait_for(conversation(simulator, "wrong"), GUARD_S))
