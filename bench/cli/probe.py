@@ -49,6 +49,7 @@ def probe(
 
     Exit status 0 when the turn is ok, 1 when it failed.
     """
+    from bench.protocol.settings import FULL_DUPLEX
     from bench.transport.green import patch
 
     patch()
@@ -57,7 +58,9 @@ def probe(
     session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
     _refuse_said_twice(target, session | {"turn_detection": "none" if manual else None})
     if wav is not None:
-        session["turn_detection"] = "none" if manual else "server_vad"
+        session["turn_detection"] = "none" if manual else FULL_DUPLEX if target.dialect.duplex else "server_vad"
+    elif target.dialect.duplex:
+        raise UsageError(f"{target.label} hears speech alone: name a recording by --wav")
     script = _script(target, say, wav, {name: value for name, value in session.items() if value is not None})
     for option, path in (("--save", save), ("--log", log)):
         if path is not None:

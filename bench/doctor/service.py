@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import resources
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
@@ -24,16 +25,20 @@ from bench.doctor.told import (
 from bench.money import Prices, tariff_of
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.probe import text_script
+from bench.plan.frames import PreparedScript
+from bench.probe import text_script, wav_script
 from bench.protocol.events import Event, Kind
 from bench.protocol.limits import RateLimit, limits_in
+from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
 from bench.target.dial import Dialer
+from bench.target.target import Target
 from bench.transport.base import Network, Received, Transport
 from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
 
 WORDS = "Say hello, and nothing else."
+RECORDING = "late_parcel.wav"
 
 
 class Heard:
@@ -75,7 +80,7 @@ class Visit:
     ) -> None:
         self._dialer, self._target = dialer, dialer.target
         self._prices, self._claims, self._hide = prices, claims, hide
-        self._script = text_script(self._target, WORDS, self._target.session)
+        self._script = _script(self._target)
         self._heard = Heard()
 
     def findings(self, *, with_turn: bool) -> Iterator[Finding]:
@@ -127,6 +132,14 @@ class Visit:
 
     def _refused(self, name: str, timeline: Timeline) -> Finding:
         return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)
+
+
+def _script(target: Target) -> PreparedScript:
+    """A session with one turn: typed, or spoken to a service that hears speech alone."""
+    if not target.dialect.duplex:
+        return text_script(target, WORDS, target.session)
+    with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
+        return wav_script(target, wav, {"turn_detection": FULL_DUPLEX, **target.session})
 
 
 def round_trip(network: Network | None) -> Finding:

@@ -14,11 +14,13 @@ import pandas as pd
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
-from reports.numbers import plural
+from reports.numbers import listed, plural
 from reports.runs import Run
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
+HEARD_ALONE = frozenset({"gpt-live"})
+"""Dialects of services in whose sessions only what is audible is known."""
 FILLER = "filler"
 """The trait of turns whose caller may hear a filler first."""
 DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
@@ -42,11 +44,23 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     if left_out and turns.rows.size:  # where nothing is left the headline says so
         are = "is" if left_out == 1 else "are"
         yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {are} of the warm-up, and left out."
+    yield from _heard_alone(run)
     yield from _filled(turns)
     stray = int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64)))
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
         yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+def _heard_alone(run: Run) -> Iterable[str]:
+    """A sentence where a service tells nothing of turns."""
+    targets = [target for target in run.document.get("targets") or [] if target.get("dialect") in HEARD_ALONE]
+    if targets:
+        whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
+        yield (
+            f"{whose}GPT-Live tells nothing of turns. What callers hear is measured, from the audio alone "
+            "(voice_to_voice), and traffic; ttfa, transcripts, turn detection and tokens are absent."
+        )
 
 
 def _filled(turns: Turns) -> Iterable[str]:

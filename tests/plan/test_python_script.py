@@ -160,7 +160,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
     (
         lambda: session_settings({"turn_detection": {"type": "vad"}}),
-        "type must be server_vad, semantic_vad, azure_semantic_vad, ",
+        "type must be server_vad, semantic_vad, full_duplex, ",
     ),
     (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
     (lambda: session_settings([]), "session must be made of `key: value`, not a list"),  # type: ignore[arg-type]

@@ -20,7 +20,10 @@ from bench.plain import printable
 from bench.plan.script import TextTurn, load_script
 from tests.helpers import png
 
-DETECTORS = "server_vad, semantic_vad, azure_semantic_vad, azure_semantic_vad_en or azure_semantic_vad_multilingual"
+DETECTORS = (
+    "server_vad, semantic_vad, full_duplex, azure_semantic_vad, azure_semantic_vad_en or "
+    "azure_semantic_vad_multilingual"
+)
 
 WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 

@@ -399,7 +399,7 @@ def test_a_variable_that_should_hold_the_key_and_does_not_is_refused_without_its
 
 @pytest.mark.parametrize("dialect", ["", "GA", "beta", "x" * 99, "a\nb"])
 def test_a_dialect_is_one_of_those_that_are_known(dialect: str) -> None:
-    assert "--dialect must be ga, preview, voice-live, xai," in refusal(AZURE, dialect=dialect)
+    assert "--dialect must be ga, preview, voice-live, gpt-live, xai," in refusal(AZURE, dialect=dialect)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,135 @@
+"""The dialect of GPT-Live: what it says, what it knows, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.live import ServerEvent, SessionStartEvent
+
+from bench.errors import ScriptError
+from bench.interruptions import Cue
+from bench.plan.script import session_settings
+from bench.plan.turns import AddMessage, Expect, Interrupt, Step
+from bench.protocol.base import Awaited, ClientMessage
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import Effect, Kind
+from bench.protocol.gpt_live import GPT_LIVE
+from bench.protocol.settings import FULL_DUPLEX, TurnDetection
+from tests.helpers import build_message, build_script, event_of, play, respond, say
+
+DUPLEX = TurnDetection(type=FULL_DUPLEX)
+OF_OTHERS = ("session.input_audio.append", "transport.")
+"""Events of the server that only further connections of a session get."""
+
+
+def event_names() -> list[str]:
+    union = get_args(get_args(ServerEvent)[0])
+    return [name for kind in union for name in get_args(kind.model_fields["type"].annotation)]
+
+
+def test_a_session_is_started_in_the_words_of_the_official_sdk() -> None:
+    settings = session_settings(
+        {"turn_detection": "full_duplex", "model": "gpt-live-1.1", "voice": "cedar", "instructions": "Be brief.",
+         "input_format": "g711_ulaw", "output_format": "g711_ulaw", "extra": {"store": False}}
+    )  # fmt: skip
+    start, awaited = GPT_LIVE.set_up(settings, "e1")
+
+    assert isinstance(start, ClientMessage)
+    said = msgspec.json.decode(start.data)
+    assert SessionStartEvent.model_validate(said, strict=True).to_dict() == said
+    assert said["session"] == {
+        "model": "gpt-live-1.1",
+        "instructions": "Be brief.",
+        "audio": {"format": {"type": "audio/pcmu", "rate": 8_000}, "output": {"voice": "cedar"}},
+        "store": False,
+    }
+    assert awaited == Awaited(Kind.SESSION_UPDATED, "session.started")
+
+
+@pytest.mark.parametrize("name", event_names())
+def test_every_event_of_the_official_sdk_is_known_but_those_of_other_connections(name: str) -> None:
+    kinds = {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))}
+
+    assert (kinds == {Kind.UNKNOWN}) == name.startswith(OF_OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "effect"),
+    [
+        ("close_requested", Kind.NOTED, None),
+        ("expired", Kind.ERROR, Effect.EXPIRED),
+        ("content", Kind.ERROR, Effect.FATAL),
+        ("connection_lost", Kind.ERROR, Effect.FATAL),
+    ],
+)
+def test_the_end_of_a_session_has_its_reason(reason: str, kind: Kind, effect: Effect | None) -> None:
+    event = event_of(msgspec.json.encode({"type": "session.closed", "reason": reason}), GPT_LIVE)
+
+    assert (event.kind, event.failure and event.failure.effect) == (kind, effect)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "turn_detection must be full_duplex: GPT-Live decides by itself when to speak"),
+        ({"turn_detection": "server_vad"}, "turn_detection must be full_duplex"),
+        ({"turn_detection": "full_duplex", "output": "text"}, "output must be audio"),
+        ({"turn_detection": "full_duplex", "temperature": 0.8}, "temperature is no setting of GPT-Live: remove it"),
+        ({"turn_detection": "full_duplex", "voice": {"type": "openai", "name": "x"}}, "voice must be the name"),
+        ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must be input_format"),
+        ({"turn_detection": "full_duplex", "input_format": "pcm16@48000"}, "input_format must be one of pcm16,"),
+        ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
+    ],
+)
+def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], words: str) -> None:
+    refused = GPT_LIVE.refuses(session_settings(settings))
+
+    assert refused is not None
+    assert refused.problem.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (say(), "step 2 is typed, which GPT-Live has not: `play` a recording instead"),
+        (respond(), "step 2 asks for an answer to nothing, which GPT-Live has not: remove it"),
+        (AddMessage(build_message("I am.")), "step 2 adds a message to the conversation, which GPT-Live has not"),
+        (Interrupt(Cue(0)), "step 2 interrupts a reply, which GPT-Live has not"),
+        (Expect("audio_delta", 1), "step 2 expects an event, which GPT-Live has not"),
+    ],
+)
+def test_it_refuses_steps_that_it_has_no_words_for(step: Step, words: str) -> None:
+    with pytest.raises(ScriptError) as refused:
+        build_script(play(), step, dialect=GPT_LIVE, turn_detection=DUPLEX)
+    assert words in str(refused.value)
+
+
+def test_other_dialects_refuse_what_is_its_own_alone() -> None:
+    for dialect in DIALECTS.values():
+        if dialect is not GPT_LIVE:
+            for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
+                refused = dialect.refuses(session_settings(settings))
+                assert refused is not None
+                assert "is a setting of the GPT-Live dialect" in refused.problem
+
+
+@given(message=st.binary(max_size=300))
+def test_nothing_that_comes_raises(message: bytes) -> None:
+    assert GPT_LIVE.decode(message)
+
+
+@given(name=st.sampled_from([*event_names(), "x"]), fields=st.dictionaries(
+    st.sampled_from(["delta", "session", "error", "reason"]), st.none() | st.integers() | st.text(max_size=9)
+    | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)
+))  # fmt: skip
+def test_no_event_raises_whatever_its_fields_hold(name: str, fields: dict[str, Any]) -> None:
+    message = msgspec.json.encode({"type": name} | fields)
+
+    assert GPT_LIVE.decode(message)
+    assert [event.kind for event in GPT_LIVE.decode(GPT_LIVE.without_audio(message))] == [
+        event.kind for event in GPT_LIVE.decode(message)
+    ]
