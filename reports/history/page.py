@@ -168,7 +168,8 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
 
 def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
     unit = phrases.unit_of(question)
-    of: Inline = "" if question.kind == "rate" else (f", {unit}, with the ", Term("interval"), " of each run")
+    cut = ", cut where it leaves the figure" if question.kind == "rate" else f", in {unit}"
+    of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
     levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
     return figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), numbers=())

@@ -11,7 +11,7 @@ from bench.units import NS_PER_S
 from reports.history.course import Course, Moved
 from reports.history.entry import Entry, Told
 from reports.history.history import History
-from reports.numbers import NONE, moment, percent, plural, three
+from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import Question
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.wording import differences
@@ -41,7 +41,8 @@ def range_of(told: Told, question: Question) -> str:
     if math.isnan(told.low) or math.isinf(told.value):
         return ""
     ends = [written(end, question) if math.isfinite(end) else OPEN for end in (told.low, told.high)]
-    return " – ".join(ends)
+    unit = f"{NBSP}%" if question.kind == "rate" else ""
+    return f"{ends[0].removesuffix(unit)} – {ends[1]}"
 
 
 def inline(told: Told, question: Question) -> str:
