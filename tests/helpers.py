@@ -45,6 +45,10 @@ AT_NS = 1_000 * S
 
 REALTIME: dict[str, Dialect] = {name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAI)}
 """The dialects that have the events of the Realtime API, in one of two spellings."""
+FIRST_OF_FAMILIES: list[Dialect] = [
+    dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAI) and dialect.family == dialect.name
+]
+"""Of these those that are no other service's variant of one."""
 
 
 def _spelt_as(first: str) -> dict[str, str]:

@@ -49,6 +49,11 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
+from bench.protocol.openai_like import GLM as GLM_DIALECT
+from bench.protocol.openai_like import INWORLD as INWORLD_DIALECT
+from bench.protocol.openai_like import QWEN as QWEN_DIALECT
+from bench.protocol.openai_like import STEPFUN as STEPFUN_DIALECT
+from bench.protocol.openai_like import XAI as XAI_DIALECT
 from bench.protocol.settings import DetectorName, ResponseSettings, SessionSettings, TurnDetection
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
@@ -57,14 +62,30 @@ from bench.simulator.delay import LogNormal
 from bench.simulator.profile import Profile, default_profile
 from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import RecordedReply, build_reply
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, VOICE_LIVE, Ids, Outgoing, WireDialect
+from bench.simulator.wire import (
+    AZURE_GA,
+    AZURE_PREVIEW,
+    GLM,
+    INWORLD,
+    QWEN,
+    STEPFUN,
+    VOICE_LIVE,
+    XAI,
+    Ids,
+    Outgoing,
+    WireDialect,
+)
 from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import LiveTransport, PeerAnswer, VirtualClock
-from tests.helpers import MS, REALTIME, Listening, S, build_message, respond, say
+from tests.helpers import FIRST_OF_FAMILIES, MS, Listening, S, build_message, respond, say
 
 START_NS = 1_000 * S
-WIRES = {"ga": AZURE_GA, "preview": AZURE_PREVIEW, "voice-live": VOICE_LIVE}
+WIRES = {wire.name: wire for wire in (XAI, INWORLD, QWEN, GLM, STEPFUN)} | {
+    "ga": AZURE_GA,
+    "preview": AZURE_PREVIEW,
+    "voice-live": VOICE_LIVE,
+}
 RATE_HZ = 24_000
 LOUD = 3_000
 
@@ -350,7 +371,7 @@ def truth_of_the_start(talk: Talked) -> dict[str, int]:
     due = {sent.type: sent.due_ns for sent in reversed(talk.simulator.said)}
     asked_ns = talk.simulator.heard[0][0]
     return {
-        "session_ready": due["session.created"] - START_NS,
+        "session_ready": due.get("conversation.created", due["session.created"]) - START_NS,
         "session_update": due["session.updated"] - asked_ns,
     }
 
@@ -390,9 +411,17 @@ OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     for name in get_args(DetectorName)
     if name.startswith("azure_")
 }
+OTHERS = (XAI_DIALECT, INWORLD_DIALECT, QWEN_DIALECT, GLM_DIALECT, STEPFUN_DIALECT)
+TALKS_OF_OTHERS = [
+    pytest.param(way, dialect, id=f"{way}-{dialect.name}")
+    for dialect in OTHERS
+    for way, (detection, _) in WAYS.items()
+    if not way.startswith("out of band")
+    if detection is None or dialect.refuses(SessionSettings(turn_detection=detection)) is None
+]
 TALKS = [
-    pytest.param(way, dialect, id=f"{way}-{name}")
-    for name, dialect in REALTIME.items()
+    pytest.param(way, dialect, id=f"{way}-{dialect.name}")
+    for dialect in FIRST_OF_FAMILIES
     for way in (WAYS | OF_VOICE_LIVE if dialect is VOICE_LIVE_DIALECT else WAYS)
     if Feature.OUT_OF_BAND not in dialect.lacks or not way.startswith("out of band")
 ]
@@ -402,6 +431,15 @@ TALKS = [
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("speed", [4.0, 0.8])
 def test_every_figure_is_the_truth(way: str, speed: float, format: AudioFormatName, dialect: Dialect) -> None:
+    check_every_figure(way, speed, format, dialect)
+
+
+@pytest.mark.parametrize(("way", "dialect"), TALKS_OF_OTHERS)
+def test_every_figure_is_the_truth_in_the_format_of_other_services(way: str, dialect: Dialect) -> None:
+    check_every_figure(way, 4.0, None, dialect)
+
+
+def check_every_figure(way: str, speed: float, format: AudioFormatName | None, dialect: Dialect) -> None:
     detection, steps = (WAYS | OF_VOICE_LIVE)[way]
     profile = replace(default_profile(), speed=speed)
     talk = converse(*steps, profile=profile, dialect=dialect, turn_detection=detection, input_format=format,
@@ -662,7 +700,7 @@ def playable(steps: list[Step]) -> list[Step]:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.data(),
-    dialect=st.sampled_from(list(REALTIME.values())),
+    dialect=st.sampled_from(FIRST_OF_FAMILIES),
     detection=DETECTIONS,
     limits=LIMITS,
     seed=st.integers(0, 999),
@@ -705,7 +743,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
 @given(
     steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, BESIDE), min_size=1, max_size=5),
     start=STARTS,
-    dialect=st.sampled_from(list(REALTIME.values())),
+    dialect=st.sampled_from(FIRST_OF_FAMILIES),
     detection=DETECTIONS,
     speed=st.sampled_from([0.7, 4.0]),
     seed=st.integers(0, 999),

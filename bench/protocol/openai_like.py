@@ -7,20 +7,39 @@ reference, and beside it the adapter or SDK that is named; docs/services.md says
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import SettingsRefusal
+from bench.protocol.base import Feature, SettingsRefusal
 from bench.protocol.events import Kind
-from bench.protocol.openai import GA_NAME, GA_PARTS, PREVIEW_NAME, PREVIEW_PARTS
+from bench.protocol.openai import GA_NAME, GA_PARTS, PREVIEW_NAME, PREVIEW_PARTS, OpenAI
 from bench.protocol.openai_ga import Ga
 from bench.protocol.openai_preview import Preview
 from bench.protocol.settings import Output, SessionSettings
 
 Formats = Mapping[AudioFormatName, AudioFormat]
+UNKNOWN: Mapping[Feature, str] = MappingProxyType(
+    dict.fromkeys(
+        (Feature.IMAGE, Feature.OUT_OF_BAND),
+        "which nobody has described of this service: remove it, or use another --dialect",
+    )
+)
+"""What no document and no client of these services says how to ask for."""
 
 
-class Xai(Ga):
+class ServerVadAlone(OpenAI):
+    """Of services that have no other detection of turns."""
+
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+        refused, wanted = super().refuses(settings), settings.turn_detection
+        if refused is not None or wanted is None or wanted.type == "server_vad":
+            return refused
+        problem = f"{wanted.type} is not there in the {self.name} dialect, which has server_vad alone: use that"
+        return SettingsRefusal(("turn_detection", "type"), problem)
+
+
+class Xai(ServerVadAlone, Ga):
     """xAI's Grok Voice Agent: GA, but that voice and turn detection stand at the top of the session.
 
     It ignores them where GA has them (livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat 1.14.0,
@@ -28,6 +47,7 @@ class Xai(Ga):
     """
 
     name, family = "xai", GA_NAME
+    lacks = UNKNOWN
     kept = {  # noqa: RUF012 - as in the dialects that it is made of
         ("turn_detection", "create_response") if keys[-1:] == ("create_response",) else keys: remedy
         for keys, remedy in Ga.kept.items()
@@ -45,6 +65,7 @@ class Inworld(Ga):
     """Inworld's Realtime API: GA, but that audio comes with its text (pipecat 1.14.0, `services/inworld/realtime`)."""
 
     name, family = "inworld", GA_NAME
+    lacks = UNKNOWN
 
     def output(self, output: Output) -> dict[str, Any]:
         return {"output_modalities": ["text"] if output == "text" else ["audio", "text"]}
@@ -58,6 +79,7 @@ class Qwen(Preview):
     """
 
     name, family = "qwen", PREVIEW_NAME
+    lacks = UNKNOWN
     input_formats: Formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
     output_formats: Formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
     kept = {**Preview.kept, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
@@ -72,13 +94,14 @@ class Qwen(Preview):
         return _with_shelled_functions(super().session(settings))
 
 
-class Glm(Preview):
+class Glm(ServerVadAlone, Preview):
     """Zhipu's GLM-Realtime: the preview's names, `client_vad` for turns that the client ends, and `beta_fields`.
 
     `pcm16` and `pcm24` are 16 and 24 kHz there, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
     name, family = "glm", PREVIEW_NAME
+    lacks = UNKNOWN
     input_formats: Formats = by_name(PCM16_16K, PCM16)
     output_formats: Formats = by_name(PCM16)
     kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are played"}  # noqa: RUF012
@@ -93,10 +116,11 @@ class Glm(Preview):
         return session | {"beta_fields": {"chat_mode": "audio"}}
 
 
-class StepFun(Preview):
+class StepFun(ServerVadAlone, Preview):
     """StepFun's Realtime API: the preview, PCM at 24 kHz alone, functions in a shell, and replies always aloud."""
 
     name, family = "stepfun", PREVIEW_NAME
+    lacks = UNKNOWN
     input_formats: Formats = by_name(PCM16)
     output_formats: Formats = by_name(PCM16)
 

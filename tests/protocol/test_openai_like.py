@@ -91,6 +91,12 @@ def test_stepfun_always_speaks_at_24_khz() -> None:
     assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
 
 
+@pytest.mark.parametrize("dialect", [XAI, GLM, STEPFUN], ids=lambda dialect: dialect.name)
+def test_detection_by_meaning_is_refused_where_nobody_has_described_it(dialect: Dialect) -> None:
+    assert "has server_vad alone" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
+    assert refusal(dialect, turn_detection=TurnDetection()) == ""
+
+
 @pytest.mark.parametrize(
     ("dialect", "name", "kind"),
     [
