@@ -113,7 +113,7 @@ def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
          "session.turn_detection.languages"),
         ({"turn_detection": {"type": "azure_semantic_vad", "end_of_utterance_detection": {"model": "x"}}},
          "invalid_value", "session.turn_detection.end_of_utterance_detection.model"),
-        ({"input_audio_sampling_rate": 8000}, "invalid_value", "session.input_audio_sampling_rate"),
+        ({"input_audio_sampling_rate": 12_000}, "invalid_value", "session.input_audio_sampling_rate"),
         ({"output_audio_format": "pcm16_48000hz"}, "invalid_value", "session.output_audio_format"),
         ({"interim_response": {"type": "static_interim_response", "triggers": ["boredom"]}}, "invalid_value",
          "session.interim_response.triggers[0]"),
