@@ -15,7 +15,7 @@ from bench.limits import Limits
 from bench.money import Prices
 from bench.target.dial import Dialer
 from bench.target.identity import SignInError
-from bench.target.services import SERVICES
+from bench.target.services import SERVICES, KnownService
 from bench.target.target import Target
 from bench.target.tokens import Answered, Keyring
 from bench.transport.tcp import warm_up
@@ -75,15 +75,18 @@ def _examined_offline(target: Target, keyring: Keyring) -> Iterator[Finding]:
 
 def configuration(target: Target) -> Iterator[Finding]:
     """The target's address and dialect, and what there is to say of them before anything is called."""
-    said = f"{target.public_url}, {target.dialect.name} dialect"
-    yield Finding("target", "ok", said)
     known = SERVICES.get(target.service)
-    if known is not None:
-        lasts = "" if known.minutes is None else f"; its sessions last {known.minutes} minutes at most"
-        yield Finding("service", "ok", f"{known.title}{lasts}")
+    said = f"{target.public_url}, {target.dialect.name} dialect{'' if known is None else _of(known)}"
+    yield Finding("target", "ok", said)
     for notice in target.notices:
         words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file
         yield Finding("target", "ok" if words.startswith(INFORMING) else "warning", words)
+
+
+def _of(known: KnownService) -> str:
+    return f" of {known.title}" + (
+        "" if known.minutes is None else f", whose sessions last {known.minutes} minutes at most"
+    )
 
 
 def sign_in(target: Target, keyring: Keyring) -> Finding:

@@ -41,3 +41,10 @@ def test_what_is_likely_wrong_is_a_warning() -> None:
     (target,) = resolve_targets({"KEY": "k" * 32}, ServiceOptions(url=url, api_key_env="KEY"))
 
     assert [finding.state for finding in configuration(target)] == ["ok", "warning"]
+
+
+def test_a_service_that_is_known_is_named_with_how_long_its_sessions_last() -> None:
+    (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
+    (said, *_) = configuration(target)
+
+    assert said.said.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")
