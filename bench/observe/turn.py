@@ -280,11 +280,12 @@ class Turn:
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        self.events += event.name != ""  # what has no name was not sent: it was found in the audio
         self.wire_bytes_received += wire_bytes
-        self.unknown_events += kind is Kind.UNKNOWN
-        self.kernel_stamps += kernel
-        self.user_stamps += not kernel
+        if event.name or not self.plan.duplex:  # what has no name there was not sent: it was found in the audio
+            self.events += 1
+            self.unknown_events += kind is Kind.UNKNOWN
+            self.kernel_stamps += kernel
+            self.user_stamps += not kernel
         if error_ns > self.worst_error_ns:
             self.worst_error_ns = error_ns
         if at_ns > self.progress_ns:

@@ -120,7 +120,10 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     assert (turn.response_id, turn.answer_response_id) == ("", "")
     assert turn.reply_text
 
+    assert turn.events == turn.kernel_stamps + turn.user_stamps
+
     session = call.told.session
+    assert session.events == len([line for line in call.truth if line["d"] == "out"]) + 1  # one message begins it twice
     assert session.audio_bytes_received == sum(line["n"] for line in call.lines(AUDIO_DELTA))
     assert session.audio_bytes_sent == call.lines(APPEND)[-1]["to"]
     assert turn.audio_bytes_received < session.audio_bytes_received

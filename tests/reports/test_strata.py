@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from reports import strata
 from reports.page.page import html
 from reports.runs import load_for_report
 from reports.strata import Stratum, in_order
+from reports.summary.notices import notices
 from reports.summary.summary import Summary
 from reports.text.document import as_data
 from reports.text.markdown import markdown
@@ -191,3 +193,18 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
     assert summary.differences == ()
     for text in (terminal(summary), markdown(summary), html(summary)):
         assert "with fillers on" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("heard_alone", "whose"), [((), None), (("west",), "west: "), (("west", "east"), "")])
+def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
+    heard_alone: tuple[str, ...], whose: str | None, tmp_path: Path
+) -> None:
+    synthetic.write(tmp_path, PLAN)
+    run = load_for_report(tmp_path)
+    targets = [t | {"dialect": "gpt-live" if t["label"] in heard_alone else "ga"} for t in run.document["targets"]]
+    told = replace(run, document=run.document | {"targets": targets})
+    said = [notice for notice in notices(told, turns_of(told), told.sessions) if "nothing of turns" in notice]
+
+    assert [line.startswith(f"{whose}GPT-Live tells nothing of turns.") for line in said] == [True] * (
+        whose is not None
+    )
