@@ -155,6 +155,8 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
         return f"Half of the {noun}{where} or more failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
+        if sum(answer.wanted - answer.unmet for answer in begun):
+            return f"Of the {noun}{where} that ended well the service does not tell when their first output came."
         cut = count(sum(a.turns for a in begun))
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
     sessions, figures = sum(a.sessions for a in begun), begun[0].figures
