@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from reports import render, runs
 from tests import forked
 from tests.docs.commands import PAGES, ROOT, Command, commands
 from tests.end_to_end.locust_process import AZURE, GUARD_S, free_port
@@ -52,6 +53,7 @@ STORED = {
     "runs/NAME": ("sweden",),
     "runs/20261120T161510Z-voice_turns": ("sweden",),
     "runs/nightly-7": ("east",),
+    "nights/1/runs/20261119T091400Z-voice_turns": ("sweden",),
 }
 """The runs of which pages speak, and their targets."""
 STORED_NAMES = {Path(name).name for name in STORED}
@@ -81,7 +83,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("stored")
     for name, targets in STORED.items():
         plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
-        synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
+        folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
+        render.write(runs.load_for_report(folder))
+    run("rtbench", ["baseline", "save", "A", "--folder", "baselines"], dict(os.environ), parent)
     return parent
 
 
@@ -116,7 +120,8 @@ def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, sim
             case [("." | "cd" | "kill" | "unset"), *_]:
                 pass
             case [program, *arguments]:
-                run(Path(program).name, arguments, env, place)
+                words = [found for word in arguments for found in (globbed(word, place) if "*" in word else [word])]
+                run(Path(program).name, words, env, place)
 
 
 def deployment(simulator: Ready) -> dict[str, str]:
@@ -138,6 +143,11 @@ def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
     if word == "runs/NAME" and played:
         return f"runs/{max(run.name for run in played)}"
     return re.sub(r"wss?://(?:…|HOST|127\.0\.0\.1:8765)\S*", simulator.urls["ga"], word)
+
+
+def globbed(word: str, place: Path) -> list[str]:
+    """The files that a shell would name."""
+    return [str(path.relative_to(place)) for path in sorted(place.glob(word))]
 
 
 def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:

@@ -63,7 +63,7 @@ forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "r
 bench.capacity.play.subprocess = bench.capacity.prepare.subprocess = forking
 """
 """Its levels are forked as well."""
-REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open")
+REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open", "history")
 PREPARATIONS = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,
