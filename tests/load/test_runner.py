@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
 from bench.load.leading import lead, runs as common, workers
+from bench.run.folder import write_document
 from bench.run.provenance import tool_version
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
@@ -55,6 +56,7 @@ runs._ran, runs._given = False, {}
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()
+write_document(Path(folder), {"schema": 1, "state": "running"})
 runs._planned = SimpleNamespace(
     targets=(target,), plays={"here": {}}, connect_rates=[None], warmup_s=0.0, identity={}
 )
@@ -73,17 +75,19 @@ CLOSED = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from locust.runners import WorkerNodes
 from bench.load.leading import workers
 from bench.load.leading.runs import Current
 from bench.run import spool
 
-folder, sent = Path(sys.argv[1]), []
+folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
+away["away"] = SimpleNamespace(id="away", state="missing")
 master = workers.Master.__new__(workers.Master)
 master._environment = SimpleNamespace(runner=SimpleNamespace(
-    clients={"away": None}, send_message=lambda kind, data: sent.append(kind)
+    clients=away, send_message=lambda kind, data: sent.append(kind)
 ))
 master._current, master._members, master._longest_s = Current(folder=folder), {"away": 0}, 0.0
-master._replicas = {0: None}
+master._replicas, master._drained = {0: None}, set()
 workers.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_kept(folder)

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from bench.cli.simulate import simulate
 from bench.errors import UsageError
 from bench.simulator.refusals import AZURE, OPENAI
 from bench.simulator.truth import read_truth
+from tests.simulator.dialled import connect
 from tests.simulator.test_server import UPGRADE
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
 

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import CloseCode
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from bench.cli.simulate import simulate
 from bench.errors import UsageError
 from bench.simulator.truth import read_truth
 from tests.simulator.builders import append, sound
+from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, ROOT, Ready, quick_simulator, running_simulator
 
 KEY = "secret-of-this-test"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 from bench.simulator.truth import read_truth
+from tests.simulator.dialled import connect
 from tests.simulator.test_gate import CREATE, receive
 from tests.simulator_process import GUARD_S, quick_simulator
 

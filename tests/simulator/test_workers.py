@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.asyncio.client import connect as connect_async
-from websockets.sync.client import connect
 
 from bench.cli.simulate import simulate
 from bench.errors import UsageError
 from bench.simulator import workers
 from bench.simulator.server import TAG_BITS, ServerWorker
 from bench.simulator.truth import read_truth
+from tests.simulator.dialled import connect, connect_async
 from tests.simulator.test_server import receive, turn
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
 

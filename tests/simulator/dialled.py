@@ -1,0 +1,13 @@
+"""Connections of tests to a simulator, which wait for it on a busy machine, too."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from websockets.asyncio import client as asynchronous
+from websockets.sync import client
+
+from tests.simulator_process import GUARD_S
+
+connect = partial(client.connect, open_timeout=GUARD_S)
+connect_async = partial(asynchronous.connect, open_timeout=GUARD_S)
