@@ -90,6 +90,35 @@ def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path
     assert list(runs.iterdir()) == []
 
 
+DIES = """
+import os, signal
+
+forks = []
+
+
+def die_with_the_second():
+    forks.append(None)
+    if len(forks) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+os.register_at_fork(after_in_parent=die_with_the_second)
+"""
+"""A master that is killed before it listens."""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end")
+def test_forked_workers_do_not_look_for_a_master_that_was_killed_before_it_was_there(tmp_path: Path) -> None:
+    path = scenario(tmp_path)
+    path.write_text(path.read_text() + DIES)
+    with locust(
+        path, tmp_path / "runs", "--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--processes", "2"
+    ) as process:
+        process.communicate(timeout=GUARD_S)  # to the end of all that write there
+
+    assert process.returncode == -signal.SIGKILL
+
+
 SLOWLY = """
 import gevent
 from locust.runners import WorkerRunner

@@ -352,6 +352,7 @@ class Worker(Runs):
 
     def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
+        lifeline.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
         if not shares:
             self._environment.parsed_options.yes = self._yes
