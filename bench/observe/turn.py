@@ -8,10 +8,13 @@ the turn lasts until that has been played.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
+from typing import Any
+
+import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.interruptions import Cue, InterruptionKind
@@ -41,6 +44,16 @@ AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 
 HEARD = frozenset({"start", "speech_begin", "speech_end", "first_audible", "ended"})
 """Instants of a turn of which the service tells nothing."""
+UNTOLD: Mapping[str, Any] = {
+    "response_id": "",
+    "gaps_ns": (),
+    "inexact_gaps": 0,
+    "audio_speed": None,
+    "vad_splits": None,
+    "answer_response_id": "",
+    "preamble": None,
+}
+"""What is not known of such a turn: it would have to be told."""
 
 UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
@@ -618,14 +631,14 @@ class Turn:
         reply, calls, interruption, network = self.reply, self.calls, self.interruption, self.network
         if interruption is not None and self.outcome == "ok":
             interruption.played_out(reply.playback_ends_ns)
-        return TurnObservation(
+        known = TurnObservation(
             turn=self.plan.number,
             step=self.plan.step,
             outcome=self.outcome,
             detail=self.detail,
             start_ns=self.start_ns,
             instants=self.all_instants(),
-            response_id="" if self.plan.duplex else self.response_id,
+            response_id=self.response_id,
             item_id=self.item_id,
             audio=self.plan.audio,
             errors_ns=self._errors_ns(),
@@ -643,13 +656,13 @@ class Turn:
             transcript_deltas=reply.deltas[Kind.TRANSCRIPT_DELTA],
             unknown_events=self.unknown_events,
             late_chunks=self.late_chunks,
-            gaps_ns=() if self.plan.duplex else tuple(reply.gaps_ns),
-            inexact_gaps=0 if self.plan.duplex else reply.inexact_gaps,
-            audio_speed=None if self.plan.duplex else reply.audio_speed,
+            gaps_ns=tuple(reply.gaps_ns),
+            inexact_gaps=reply.inexact_gaps,
+            audio_speed=reply.audio_speed,
             stall_ns=reply.stall_ns,
             stalls=reply.stalls,
             stall_error_ns=reply.stall_error_ns,
-            vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad and not self.plan.duplex else None,
+            vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
             network_rtt_ns=network.min_rtt_ns if network else None,
             network_rtt_smoothed_ns=network.rtt_ns if network else None,
             retransmits=self.retransmits,
@@ -660,8 +673,8 @@ class Turn:
             rtt_scope=network.scope if network else None,
             sent_source=self.sending.source,
             transmit_lag_ns=self.transmit_lag_ns,
-            answer_response_id="" if self.plan.duplex else self.answer_response_id,
-            preamble=reply.preamble if self.outcome in GOOD and not self.plan.duplex else None,
+            answer_response_id=self.answer_response_id,
+            preamble=reply.preamble if self.outcome in GOOD else None,
             function_calls=len(calls.whole) if self.plan.functions else None,
             function_time_ns=calls.own_ns if calls.rounds else None,
             dead_air_ns=self._dead_air_ns,
@@ -680,6 +693,7 @@ class Turn:
             context_tokens=self.context.input if self.context else None,
             context_cached_tokens=self.context.cached_in if self.context else None,
         )
+        return msgspec.structs.replace(known, **UNTOLD) if self.plan.duplex else known
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.protocol.base import SettingsRefusal
+
 Keys = tuple[str, ...]
 
 
@@ -30,6 +32,17 @@ def conflict(
     """
     places = ((_meeting(settings, extra, path), remedy) for path, remedy in kept.items())
     return next(((place, remedy) for place, remedy in places if place is not None), None)
+
+
+def undone(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]) -> SettingsRefusal | None:
+    """Why `extra` cannot be merged, with what to do; None where it can. Arguments as of `conflict`."""
+    conflicting = conflict(settings, extra, kept)
+    if conflicting is None:
+        return None
+    path, remedy = conflicting
+    return SettingsRefusal(
+        ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
+    )
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

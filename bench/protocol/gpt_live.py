@@ -18,10 +18,11 @@ from bench.plain import word
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name, chosen
 from bench.protocol.base import Act, Awaited, ClientMessage, Feature, SettingsRefusal
 from bench.protocol.events import EMPTY, Effect, Event, Failure, FunctionCall, Kind, base64_bytes, text_characters
-from bench.protocol.extra import Keys, conflict, merged
-from bench.protocol.lengths import LONGEST_ID, LONGEST_WORDS, shortened
+from bench.protocol.extra import Keys, merged, undone
+from bench.protocol.lengths import LONGEST_ID, shortened
+from bench.protocol.loose import object_in, string_in, text_of
 from bench.protocol.messages import FunctionOutput, Message
-from bench.protocol.openai import EFFECTS, GPT_LIVE_NAME, LONGEST_SESSION
+from bench.protocol.openai import GPT_LIVE_NAME, LONGEST_SESSION, failure_of
 from bench.protocol.settings import FULL_DUPLEX, ResponseSettings, SessionSettings, TurnDetection, without_none
 
 FIRST_MODEL = "gpt-live-1"
@@ -110,7 +111,11 @@ class GptLive:
             foreign := next((name for name in names if getattr(settings, name) != getattr(unset, name)), None)
         ) is not None:
             return SettingsRefusal((foreign,), f"{foreign} is no setting of GPT-Live: remove it")
-        return self._unfit_voice(settings) or self._unfit_format(settings) or self._undone(settings)
+        return (
+            self._unfit_voice(settings)
+            or self._unfit_format(settings)
+            or undone(self._session(settings), settings.extra, KEPT)
+        )
 
     def _unfit_voice(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.voice is None or isinstance(settings.voice, str):
@@ -124,15 +129,6 @@ class GptLive:
         if self.hears(settings) is self.speaks(settings):
             return None
         return SettingsRefusal(("output_format",), "output_format must be input_format: GPT-Live has one for both ways")
-
-    def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:
-        conflicting = conflict(self._session(settings), settings.extra, KEPT)
-        if conflicting is None:
-            return None
-        path, remedy = conflicting
-        return SettingsRefusal(
-            ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
-        )
 
     def hears(self, settings: SessionSettings) -> AudioFormat:
         return chosen(self.input_formats, settings.input_format)
@@ -214,7 +210,7 @@ class GptLive:
             if name == CLOSED:
                 return (_closed(wire),)
             if name == ERROR:
-                return (Event(Kind.ERROR, name, failure=_failure(_object(wire.error))),)
+                return (Event(Kind.ERROR, name, failure=failure_of(object_in(wire.error), "client_event_id")),)
             return (Event(Kind.NOTED if name in NOTED else Kind.UNKNOWN, name),)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
@@ -251,40 +247,19 @@ def wire_format(format: AudioFormat) -> dict[str, Any]:
 
 def _started(wire: _Wire) -> tuple[Event, ...]:
     """The session was begun, and its settings were taken."""
-    session = shortened(_object(wire.session), len(wire.session)) or None
+    session = shortened(object_in(wire.session), len(wire.session)) or None
     kinds = (Kind.SESSION_CREATED, Kind.SESSION_UPDATED)
-    return tuple(Event(kind, STARTED, session=session, session_id=_text(session or {}, "id")) for kind in kinds)
+    return tuple(Event(kind, STARTED, session=session, session_id=text_of(session or {}, "id")) for kind in kinds)
 
 
 def _closed(wire: _Wire) -> Event:
     """The session is over: as we asked, or because the service ends it."""
-    reason = word(_string(wire.reason)[:LONGEST_ID]) or "unknown"
+    reason = word(string_in(wire.reason)[:LONGEST_ID]) or "unknown"
     if reason == ASKED_TO_CLOSE:
         return Event(Kind.NOTED, CLOSED)
     effect = Effect.EXPIRED if reason == EXPIRED else Effect.FATAL
     words = f"the service closed the session: {reason}"
     return Event(Kind.ERROR, CLOSED, failure=Failure("session_closed", reason, words, effect=effect))
-
-
-def _failure(error: Mapping[str, Any]) -> Failure:
-    kind, code = (word(_text(error, name)) for name in ("type", "code"))
-    effect = EFFECTS.get(code or kind, Effect.NONE)
-    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "client_event_id"), effect)
-
-
-def _object(raw: msgspec.Raw) -> dict[str, Any]:
-    value = msgspec.json.decode(raw) if len(raw) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _string(raw: msgspec.Raw) -> str:
-    value = msgspec.json.decode(raw) if len(raw) else None
-    return value if isinstance(value, str) else ""
-
-
-def _text(parent: Mapping[str, Any], name: str, longest: int = LONGEST_ID) -> str:
-    value = parent.get(name)
-    return value[:longest] if isinstance(value, str) else ""
 
 
 GPT_LIVE = GptLive()

@@ -43,9 +43,10 @@ from bench.protocol.events import (
     base64_bytes,
     text_characters,
 )
-from bench.protocol.extra import Keys, conflict, merged
+from bench.protocol.extra import Keys, conflict, merged, undone
 from bench.protocol.lengths import LONGEST_ARGUMENTS, LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
+from bench.protocol.loose import milliseconds_in, object_in, part_of, string_in, text_of
 from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import FULL_DUPLEX, Output, ResponseSettings, SessionSettings, TurnDetection, without_none
 from bench.protocol.tokens import UnreadableError, tokens_in
@@ -243,17 +244,17 @@ class _LooseWire(msgspec.Struct):
             (self.response_id or "")[:LONGEST_ID],
             (self.item_id or "")[:LONGEST_ID],
             self.delta,
-            _Item(*(_text(_object(self.item), field) for field in _Item.__struct_fields__)),
+            _Item(*(text_of(object_in(self.item), field) for field in _Item.__struct_fields__)),
             self.response,
             self.session,
             self.error,
-            _string(self.text),
-            _string(self.transcript),
-            _milliseconds(self.audio_start_ms),
-            _milliseconds(self.audio_end_ms),
-            _string(self.call_id)[:LONGEST_ID],
-            _string(self.name)[:LONGEST_ID],
-            _string(self.arguments),
+            string_in(self.text),
+            string_in(self.transcript),
+            milliseconds_in(self.audio_start_ms),
+            milliseconds_in(self.audio_end_ms),
+            string_in(self.call_id)[:LONGEST_ID],
+            string_in(self.name)[:LONGEST_ID],
+            string_in(self.arguments),
         )
 
 
@@ -323,7 +324,11 @@ class OpenAI(ABC):
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
-        return self._unknown_format(settings) or self._lacks(settings) or self._undone(settings)
+        return (
+            self._unknown_format(settings)
+            or self._lacks(settings)
+            or undone(self.session(settings), settings.extra, self.kept)
+        )
 
     def _unknown_format(self, settings: SessionSettings) -> SettingsRefusal | None:
         for setting, name, formats in (
@@ -351,15 +356,6 @@ class OpenAI(ABC):
         owner = owned.owners[0]
         problem = f"{owned.called} is a setting of the {TITLES[owner]} dialect, {TITLES[self.family]} has none"
         return SettingsRefusal(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
-
-    def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:
-        conflicting = conflict(self.session(settings), settings.extra, self.kept)
-        if conflicting is None:
-            return None
-        path, remedy = conflicting
-        return SettingsRefusal(
-            ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
-        )
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """An update of the session may repeat what the first one said, and set what this tool does not go by."""
@@ -572,32 +568,32 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         return msgspec.structs.replace(event, phase=word((wire.item and wire.item.phase) or ""), calls=_call(wire))
     if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
         return event
-    response, session = _object(wire.response), shortened(_object(wire.session), len(wire.session)) or None
-    details = _part(response, "status_details")
+    response, session = object_in(wire.response), shortened(object_in(wire.session), len(wire.session)) or None
+    details = part_of(response, "status_details")
     return msgspec.structs.replace(
         event,
-        response_id=event.response_id or _text(response, "id"),
-        status=word(_text(response, "status")),
-        reason=word(_text(details, "reason")),
-        request=_text(_part(response, "metadata"), REQUEST_KEY),
-        failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
+        response_id=event.response_id or text_of(response, "id"),
+        status=word(text_of(response, "status")),
+        reason=word(text_of(details, "reason")),
+        request=text_of(part_of(response, "metadata"), REQUEST_KEY),
+        failure=_failure(object_in(wire.error) if kind is Kind.ERROR else part_of(details, "error")),
         usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
         calls=tuple(_calls(response)) if kind is Kind.RESPONSE_DONE else (),
         session=session,
-        session_id=_text(session or {}, "id"),
+        session_id=text_of(session or {}, "id"),
     )
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The parts of the item that a message shows."""
-    content = _part(message, "item").get("content")
+    content = part_of(message, "item").get("content")
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> Event:
     """What the service keeps of an item: how much audio, and which words."""
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
-    words = (_text(part, name, LONGEST_TEXT) for part in parts for name in ("transcript", "text"))
+    words = (text_of(part, name, LONGEST_TEXT) for part in parts for name in ("transcript", "text"))
     return Event(
         Kind.ITEM_RETRIEVED,
         wire.type,
@@ -620,41 +616,19 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
     """The function calls in the output of a response that is done."""
     output = response.get("output")
     for item in output if isinstance(output, list) else ():
-        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := _text(item, "call_id")):
-            yield FunctionCall(call_id, _text(item, "name"), _text(item, "arguments", LONGEST_ARGUMENTS))
+        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := text_of(item, "call_id")):
+            yield FunctionCall(call_id, text_of(item, "name"), text_of(item, "arguments", LONGEST_ARGUMENTS))
 
 
-def _object(raw: msgspec.Raw) -> dict[str, Any]:
-    value = msgspec.json.decode(raw) if len(raw) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _string(raw: msgspec.Raw) -> str:
-    value = msgspec.json.decode(raw) if len(raw) else None
-    return value if isinstance(value, str) else ""
-
-
-def _milliseconds(raw: msgspec.Raw) -> int | None:
-    value = msgspec.json.decode(raw) if len(raw) else None
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _part(parent: dict[str, Any], name: str) -> dict[str, Any]:
-    value = parent.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(parent: dict[str, Any], name: str, longest: int = LONGEST_ID) -> str:
-    value = parent.get(name)
-    return value[:longest] if isinstance(value, str) else ""
-
-
-def _failure(error: dict[str, Any]) -> Failure | None:
-    if not error:
-        return None
-    kind, code = (word(_text(error, name)) for name in ("type", "code"))
+def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> Failure:
+    """An error as the service tells it. `id_name`: where it gives back the client's own id of a message."""
+    kind, code = (word(text_of(error, name)) for name in ("type", "code"))
     effect = EFFECTS.get(code or kind, Effect.NONE)
-    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "event_id"), effect)
+    return Failure(kind, code, text_of(error, "message", LONGEST_WORDS), text_of(error, id_name), effect)
+
+
+def _failure(error: Mapping[str, Any]) -> Failure | None:
+    return failure_of(error) if error else None
 
 
 def _usage(usage: Any) -> Usage | None:

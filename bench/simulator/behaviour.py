@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from bench.simulator import checks
@@ -34,7 +33,19 @@ from bench.simulator.session import EffectiveSession
 from bench.simulator.session_forms import form_of
 from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Ids, Json, Outgoing, RejectedError, WireDialect, WireNames
+from bench.simulator.wire import (
+    GA,
+    PREVIEW,
+    VOICE_LIVE,
+    Ids,
+    Json,
+    Outgoing,
+    RejectedError,
+    WireDialect,
+    WireNames,
+    decoded,
+    refused_binary,
+)
 
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
 
@@ -112,18 +123,17 @@ class Behaviour:
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         try:
-            event = msgspec.json.decode(message)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            event = None
-        if isinstance(event, dict):
-            return self.receive(event, at_ns)
-        self._reject(at_ns, RejectedError("invalid_json", "Could not parse the message as a JSON object."), None)
-        return EventReceipt("invalid_json")
+            event = decoded(message)
+        except RejectedError as rejected:
+            return self._unreadable(at_ns, rejected)
+        return self.receive(event, at_ns)
 
     def receive_binary(self, at_ns: int) -> EventReceipt:
-        problem = "Expected a text WebSocket message; binary frames are not supported."
-        self._reject(at_ns, RejectedError("invalid_event", problem), None)
-        return EventReceipt("invalid_event")
+        return self._unreadable(at_ns, refused_binary())
+
+    def _unreadable(self, at_ns: int, rejected: RejectedError) -> EventReceipt:
+        self._reject(at_ns, rejected, None)
+        return EventReceipt(str(rejected.code))
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_type, event_id = event.get("type"), event.get("event_id")

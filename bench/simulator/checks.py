@@ -195,6 +195,17 @@ def choice(*supported: str) -> Check:
     return check
 
 
+def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> Check:
+    """One of some integers. Beyond `low` and `high` the service says where the range ends, and not what is in it."""
+
+    def check(value: Any, place: EventPlace) -> int:
+        if whole(low, high)(value, place) not in supported:
+            raise rejected_value(place, value, supported)
+        return int(value)
+
+    return check
+
+
 def choice_or(other: Check, *supported: str) -> Check:
     """One of these words, or an object or array that passes the other check."""
     return lambda value, place: (other if isinstance(value, dict | list) else choice(*supported))(value, place)

@@ -29,7 +29,7 @@ from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
 from bench.simulator.session_form import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, first_audible
-from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
+from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, decoded, refused_binary
 from bench.units import NS_PER_MS
 
 TICK_MS = 100
@@ -78,12 +78,9 @@ class GptLiveBehaviour:
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         try:
-            event = msgspec.json.decode(message)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
-            self._reject(RejectedError("invalid_json", "Could not parse the message as a JSON object."), None, at_ns)
-            return EventReceipt("invalid_json")
+            event = decoded(message)
+        except RejectedError as rejected:
+            return self._unreadable(rejected, at_ns)
         event_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
         facts: dict[str, Any] = {}
         try:
@@ -93,9 +90,11 @@ class GptLiveBehaviour:
         return EventReceipt(str(event.get("type")), event_id, **facts)
 
     def receive_binary(self, at_ns: int) -> EventReceipt:
-        problem = "Expected a text WebSocket message; binary frames are not supported."
-        self._reject(RejectedError("invalid_event", problem), None, at_ns)
-        return EventReceipt("invalid_event")
+        return self._unreadable(refused_binary(), at_ns)
+
+    def _unreadable(self, rejected: RejectedError, at_ns: int) -> EventReceipt:
+        self._reject(rejected, None, at_ns)
+        return EventReceipt(str(rejected.code))
 
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()

@@ -21,10 +21,9 @@ from bench.simulator.checks import (
     choice,
     flag,
     free_object,
-    rejected_value,
+    one_of_whole,
     shape,
     text,
-    whole,
 )
 from bench.simulator.session_form import (
     Detection,
@@ -77,17 +76,11 @@ def _spoken(format: Callable[[Json], AudioFormat]) -> Callable[[Json, Json], Out
 # Qwen-Omni: `pcm`, at a rate beside it
 
 
-def _rate(value: Any, place: EventPlace) -> int:
-    if whole(0, 1 << 20)(value, place) not in PCM:
-        raise rejected_value(place, value, tuple(PCM))
-    return int(value)
-
-
 def _at(rate_hz: int) -> Json:
     return {"format": {"type": "pcm", "sample_rate": rate_hz}}
 
 
-QWEN_FORMAT: CheckTable = {"format": {"type": choice("pcm"), "sample_rate": _rate}}
+QWEN_FORMAT: CheckTable = {"format": {"type": choice("pcm"), "sample_rate": one_of_whole(PCM)}}
 QWEN_SESSION: CheckTable = {
     **PREVIEW_SESSION,
     **SHELLED,

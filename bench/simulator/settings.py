@@ -22,7 +22,7 @@ from bench.simulator.checks import (
     free_object,
     merged,
     number,
-    rejected_value,
+    one_of_whole,
     shape,
     short,
     strings_by_name,
@@ -83,7 +83,7 @@ def format_check(names: Sequence[AudioFormatName]) -> Check:
     """A format of GA, one of these; without a type or a rate the first one that has it."""
     spelled = [ga_format(RATED_FORMATS[name]) for name in names]
     rates = [format["rate"] for format in spelled if "rate" in format]
-    keys: CheckTable = {"type": anything, "rate": _rate(rates)}
+    keys: CheckTable = {"type": anything, "rate": one_of_whole(rates, min(rates), max(rates))}
     return by_type(
         {
             format["type"]: shape(keys if "rate" in format else {"type": anything}, **format)
@@ -91,15 +91,6 @@ def format_check(names: Sequence[AudioFormatName]) -> Check:
         },
         default=spelled[0]["type"],
     )
-
-
-def _rate(rates: Sequence[int]) -> Check:
-    def check(value: Any, place: EventPlace) -> int:
-        if whole(min(rates), max(rates))(value, place) not in rates:
-            raise rejected_value(place, value, rates)
-        return int(value)
-
-    return check
 
 
 def format_of(spelled: Json) -> AudioFormat:

@@ -107,6 +107,22 @@ class RejectedError(Exception):
         self.code, self.message, self.param = code, message, param
 
 
+def decoded(message: bytes | bytearray) -> Json:
+    """The event that a client has sent. Raises RejectedError for what is no object of JSON."""
+    try:
+        event = msgspec.json.decode(message)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        event = None
+    if isinstance(event, dict):
+        return event
+    raise RejectedError("invalid_json", "Could not parse the message as a JSON object.")
+
+
+def refused_binary() -> RejectedError:
+    """What becomes of a binary message."""
+    return RejectedError("invalid_event", "Expected a text WebSocket message; binary frames are not supported.")
+
+
 class Ids:
     """Ids of one session. `tag` (12 letters and digits) keeps them apart from those of every other session."""
 

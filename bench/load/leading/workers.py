@@ -231,13 +231,15 @@ class Master(Lead):
             return
         self._environment.runner.send_message(DRAIN, {})
         began_ns = monotonic_ns()
-        until_ns = began_ns + int((self._longest_s + WORKERS_CLOSE_S) * NS_PER_S)
-        back_ns = began_ns + int(WORKERS_BACK_S * NS_PER_S)
-        begun_ns = began_ns + int(WORKERS_BEGIN_S * NS_PER_S)
-        while (self._unfinished(folder, awaits_missing=monotonic_ns() < back_ns) and monotonic_ns() < until_ns) or (
-            self._beginning(folder) and monotonic_ns() < begun_ns
-        ):
+        while self._awaits(folder, (monotonic_ns() - began_ns) / NS_PER_S):
             gevent.sleep(0.1)
+
+    def _awaits(self, folder: Path, waited_s: float) -> bool:
+        """Whether the last rows of a worker may still come, after so long a wait."""
+        if waited_s < WORKERS_BEGIN_S and self._beginning(folder):
+            return True
+        longest_s = self._longest_s + WORKERS_CLOSE_S
+        return waited_s < longest_s and self._unfinished(folder, awaits_missing=waited_s < WORKERS_BACK_S)
 
     def _beginning(self, folder: Path) -> bool:
         """Whether a worker on this host may yet open sessions, of which nothing is recorded so far."""
