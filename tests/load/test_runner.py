@@ -99,6 +99,59 @@ assert sent == [workers.DRAIN], sent
 """
 
 
+KILLED_IN_ITS_CLOSE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import gevent
+from gevent.event import Event
+from gevent.lock import RLock
+from bench.load.leading import lead
+from bench.load.leading.closing import ClosedRun
+from bench.load.leading.runs import Current
+
+how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
+
+def close_run(folder, document, stopped):
+    closing.set()
+    goes_on.wait()
+    if how == "fails":
+        raise IndexError("a fault of ours")
+    closed.append(folder)
+    return ClosedRun("the summary", "", 4)
+
+lead.close_run = close_run
+alone = lead.Alone.__new__(lead.Alone)
+alone._environment = SimpleNamespace(
+    parsed_options=SimpleNamespace(headless=True, autoquit=-1), process_exit_code=None, runner=SimpleNamespace(quit=int)
+)
+alone._current = Current(folder=Path("run"), document={"workers": 0})
+alone._view, alone._closing, alone._upload = SimpleNamespace(say=print, clear=int), RLock(), None
+alone._look, alone._longest_s = lambda: None, 0.0
+heartbeat = gevent.spawn(alone.on_test_stop)
+closing.wait()
+heartbeat.kill()
+quitting = gevent.spawn(alone.on_quitting)
+gevent.idle()
+gevent.idle()
+assert not quitting.dead, "nobody waits for the close"
+goes_on.set()
+quitting.join()
+assert alone._environment.process_exit_code == (2 if how == "fails" else 4), alone._environment.process_exit_code
+assert how == "fails" or (closed, alone._current.summary) == ([Path("run")], "the summary"), closed
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "fails"])
+def test_whatever_kills_who_began_to_close_a_run_it_is_closed_once_and_its_status_is_that_of_its_verdict(
+    how: str,
+) -> None:
+    command = [sys.executable, "-c", KILLED_IN_ITS_CLOSE, how]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLOSED, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -205,6 +205,13 @@ class Lead(Runs):
         if self._ends_itself:
             gevent.spawn_later(0 if self._headless else self._environment.parsed_options.autoquit, self._quit)
 
+    def on_quitting(self, **words: Any) -> None:
+        try:
+            super().on_quitting(**words)
+        finally:
+            if self._current.folder is not None and not self._current.reported:
+                self._environment.process_exit_code = USAGE_STATUS  # a run without a verdict has not gone well
+
     def _quit(self) -> None:
         """End the process: Locust stops a run of which all workers are lost, and waits for another one."""
         self._environment.runner.quit()
@@ -237,7 +244,7 @@ class Lead(Runs):
         folder, current = self._current.folder, self._current
         if folder is None or current.reported:
             return
-        current.reported, current.ending = True, REPORTING
+        current.ending = REPORTING
         self._look()
         if current.watch is not None:
             current.watch.end_looks()
@@ -250,6 +257,7 @@ class Lead(Runs):
             self._say_problem(folder, closed.problem)
         if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = closed.status
+        current.reported = True
         if self._upload and folder.exists():
             self._upload_run(folder, self._upload)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,6 +60,7 @@ class Current:
     hurried: bool = False
     """Whether turns in flight are abandoned."""
     reported: bool = False
+    """Whether its close came to its end."""
     summary: str = ""
 
 
@@ -144,10 +146,10 @@ class Runs(ABC):
             self._current.live.all_users_are_there()
 
     def on_test_stopping(self, **_: Any) -> None:
-        self._drain()
+        _own(self._drain)
 
     def on_test_stop(self, **_: Any) -> None:
-        self._finish()
+        _own(self._finish)
         if self._current.summary and not self._ends_itself:
             print(self._current.summary, flush=True)
 
@@ -157,8 +159,8 @@ class Runs(ABC):
             self._current.ending = DRAINING
             self.say(never_begun(self._current.stopped))
             self._environment.process_exit_code = USAGE_STATUS
-        self._drain()
-        self._finish()
+        _own(self._drain)
+        _own(self._finish)
 
     def on_quit(self, **_: Any) -> None:
         if self._current.summary and self._ends_itself:
@@ -282,3 +284,11 @@ class Runs(ABC):
     def _shows_tables(self) -> bool:
         """Whether how a run goes is Locust's to show."""
         return not self._ends_itself or bool(self._environment.parsed_options.locust_tables)
+
+
+def _own(part: Callable[[], None]) -> None:
+    """Do a part of the end in a greenlet of its own, and wait for it: it goes on where the one that asked is killed.
+
+    Locust ends a run in greenlets that its own quit kills. Whoever asks then waits for what was begun, by a lock.
+    """
+    gevent.spawn(part).get()
