@@ -19,14 +19,14 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
-from bench.spawn import own_environment, python_command
+from bench.spawn import end, own_environment, python_command
 from bench.starter import EXAMPLES
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, ServiceOptions, resolve_targets
 from bench.target.prices import load_price_table
 from bench.target.target import Target
 from bench.units import NS_PER_S
 
-START_S = 60.0
+START_S, END_S, RUN_S = 60.0, 30.0, 3_600.0
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,15 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
     """To the process's own end: Ctrl-C reaches it as well, and it knows what to do."""
+    until_ns = monotonic_ns() + int(RUN_S * NS_PER_S)
     while True:
         try:
-            return process.wait()
+            return process.wait(max(0.0, (until_ns - monotonic_ns()) / NS_PER_S))
         except KeyboardInterrupt:
             continue
+        except subprocess.TimeoutExpired:
+            end(process)
+            raise UsageError(f"the run did not end within {RUN_S / 60:.0f} min, and was ended") from None
 
 
 @contextmanager
@@ -137,7 +141,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
                 yield _when_ready(process, ready, log)
             finally:
                 process.send_signal(signal.SIGTERM)
-                process.wait()
+                end(process, END_S)
 
 
 def _when_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, Any]:

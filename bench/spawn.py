@@ -1,4 +1,4 @@
-"""Starts Python with our own packages, whatever lies where the user stands, and tells which processes run.
+"""Starts Python with our own packages, whatever lies where the user stands; ends processes, and tells which run.
 
 Python looks for modules in the working folder first, and then along PYTHONPATH. A user's own `bench.py` or `reports/`
 there would be taken for ours.
@@ -6,11 +6,16 @@ there would be taken for ours.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+KILLED_S = 10.0
+"""So long is waited for a process that was killed: the kernel may hold it, as on a disk that does not answer."""
 HOME = str(Path(__file__).resolve().parents[1])
 
 
@@ -23,6 +28,18 @@ def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment in which our packages come before all else of PYTHONPATH, where that is set."""
     path = environ.get("PYTHONPATH")
     return dict(environ) | ({"PYTHONPATH": os.pathsep.join((HOME, path))} if path else {})
+
+
+def end(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
+    """Wait so long for a process to end; then kill it, and what it has started where it leads a session of its own."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(within_s)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILLED_S)
 
 
 def is_alive(pid: object) -> bool:

@@ -24,7 +24,7 @@ from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.quick import simulator, without_proxies
 from bench.run import folder as files
 from bench.run.calibration import SessionKind
-from bench.spawn import own_environment, python_command
+from bench.spawn import end, own_environment, python_command
 from bench.units import NS_PER_S
 
 RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"
@@ -139,9 +139,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        end(process)
 
 
 def _watched(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bench.capacity.spending import LOOKS
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.run import folder as files
-from bench.spawn import own_environment, python_command
+from bench.spawn import end, own_environment, python_command
 from bench.units import NS_PER_S
 
 CALLS_PER_SLOT_S = 300
@@ -115,10 +115,7 @@ def _running(locust: Locust, task: LevelTask, log: Path) -> Iterator[subprocess.
     try:
         yield process
     finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):  # its workers, too
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
 
 
 def _when_begun(process: subprocess.Popen[bytes], runs: Path, name: str, log: Path) -> Path:

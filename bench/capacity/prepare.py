@@ -18,6 +18,8 @@ from bench.money import dollars
 from bench.spawn import python_command
 from bench.target.endpoint import ServiceOptions
 
+FORECAST_S = 600.0
+
 
 @dataclass(frozen=True)
 class PreparedSearch:
@@ -97,7 +99,13 @@ def _check(options: Sequence[str]) -> None:
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
     command = python_command("bench.load.leading.forecast", "-f", file, "--headless", *words)
-    process = subprocess.run(command, capture_output=True, text=True, env=environment_of_runs(os.environ), check=False)
+    environment = environment_of_runs(os.environ)
+    try:
+        process = subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=False, timeout=FORECAST_S
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{file} cannot be played: its plan was not made within {FORECAST_S:.0f} s") from None
     lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
         why = (process.stderr.strip().splitlines() or ["it printed nothing"])[-1]

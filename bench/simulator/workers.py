@@ -22,8 +22,11 @@ from bench.errors import UsageError
 from bench.simulator.lateness import Tally
 from bench.simulator.live import Standing
 from bench.simulator.server import BACKLOG, Offer, ServerWorker, TellStanding, listen, new_tag, serve
+from bench.spawn import KILLED_S
 
 READY = "ready"
+END_S = 30.0
+"""So long may a worker take to end once it was told to, or once its pipe is closed."""
 
 
 class WorkerDiedError(Exception):
@@ -91,7 +94,10 @@ class _Crew:
 
     def join(self) -> None:
         for process in self._processes.values():
-            process.join()
+            process.join(END_S)
+            if process.is_alive():
+                process.kill()
+                process.join(KILLED_S)
 
     def watch(self, ready: Callable[[list[int]], None]) -> list[Tally]:
         """Until all have ended, or one has died."""
@@ -125,7 +131,7 @@ class _Crew:
             return pipe.recv()
         except (EOFError, ConnectionResetError):
             process = self._processes[pipe]
-            process.join()
+            process.join(END_S)
             status = process.exitcode or 0
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
             raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were ended, too") from None

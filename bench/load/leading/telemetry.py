@@ -22,7 +22,7 @@ from bench.load.planning.planned import Planned
 from bench.load.playing.progress import BOUND, ProgressReport
 from bench.plain import one_line
 from bench.run.provenance import tool_version
-from bench.spawn import own_environment, python_command
+from bench.spawn import KILLED_S, own_environment, python_command
 from bench.target.target import Target
 
 MOST_LINES = 1_000
@@ -117,7 +117,8 @@ class Telemetry:
             self._child.wait()
         if self._child.poll() is None:
             self._child.kill()
-            self._child.wait()
+            with gevent.Timeout(KILLED_S, False):
+                self._child.wait()
         gevent.joinall([self._hears], timeout=1)
         gevent.killall([self._writes, self._hears])
 

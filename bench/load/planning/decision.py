@@ -18,6 +18,7 @@ from bench.target.target import Target
 MOST_PAIRS = 500
 """Pairs of a run that says no other number."""
 PLAN = python_command("reports.looks", "plan")
+PLAN_S = 120.0
 
 LookPlan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
@@ -63,9 +64,11 @@ def decision_plan(
         "every": options.look_every,
         "thresholds": str(options.thresholds) if options.thresholds else None,
     }
-    made = subprocess.run(
-        [*command, json.dumps(asked)], capture_output=True, text=True, env=own_environment(os.environ), check=False
-    )
+    called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
+    try:
+        made = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=PLAN_S)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"the plan of the decision was not made within {PLAN_S:.0f} s: is the machine busy?") from None
     if made.returncode != 0:
         errors = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
         raise UsageError(errors[-1])
