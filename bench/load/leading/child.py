@@ -57,8 +57,9 @@ def _status(pid: int, longest_s: float) -> int | None:
     loop = gevent.get_hub().loop
     until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
     while (left_ns := until_ns - monotonic_ns()) > 0:
-        with gevent.Timeout(min(left_ns / NS_PER_S, AGAIN_S), False):
-            return os.waitstatus_to_exitcode(waitpid(pid, 0)[1])
+        ended = gevent.with_timeout(min(left_ns / NS_PER_S, AGAIN_S), waitpid, pid, 0, timeout_value=None)
+        if ended is not None:
+            return os.waitstatus_to_exitcode(ended[1])
         loop.reset_sigchld()  # else it takes its handler for set
         loop.install_sigchld()
         os.kill(os.getpid(), signal.SIGCHLD)
