@@ -76,6 +76,7 @@ def _rows(figures: Figures) -> Iterable[dict[str, Any]]:
             "step": figures.step,
             "n": figures.n,
             "failed": figures.failed,
+            "lost": figures.lost,
             "censored": figures.censored,
             "p": estimate.p,
             "value": estimate.value if known else None,

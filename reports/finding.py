@@ -22,11 +22,15 @@ NO_RATIO = "no ratio to 0, which stored runs have"
 
 @dataclass(frozen=True)
 class Arm:
-    """What an arm has of a question: turns, the sessions (or pairs) that hold one, and how many of the turns failed."""
+    """What an arm has of a question: turns, the sessions (or pairs) that hold one, and how many of the turns failed.
+
+    `reached`: of a quantile, the share of the turns wanted that have the figure; NaN of others.
+    """
 
     turns: int
     sessions: int
     failed: int
+    reached: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ class Finding:
     @property
     def failed(self) -> tuple[int, int]:
         return self.arms[0].failed, self.arms[1].failed
+
+    @property
+    def reached(self) -> tuple[float, float]:
+        return self.arms[0].reached, self.arms[1].reached
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:

@@ -1,10 +1,11 @@
 """Which turns are a sample of which measure: turns → `statistics.Sample`.
 
 Good turns enter with their value; one without it (an `ok` turn without text has no ttft) is no sample of that measure.
-Failed turns enter as +inf wherever the measure *applies*: where any good turn of the same target and step has it, else
-any good turn of that step at another target, else, when nothing of the step ever succeeded, where it is the main
-measure or response_total. Of measures that are no waiting time (audio_speed, transcript_lead, stall, request_ack)
-endlessness says nothing: failed turns are counted beside them. Censored turns are left out, counted.
+Failed turns, and turns that were wanted and never begun, enter as +inf wherever the measure *applies*: where any good
+turn of the same target and step has it, else any good turn of that step at another target, else, when nothing of the
+step ever succeeded, where it is the main measure or response_total. Of measures that are no waiting time (audio_speed,
+transcript_lead, stall, request_ack) endlessness says nothing: such turns are counted beside them. Censored turns are
+left out, counted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ ALWAYS = "response_total"
 
 @dataclass(frozen=True)
 class Sampled:
-    """One measure's values, ascending over the whole run: samples of any part need no further sort."""
+    """One measure's values, ascending over the whole run: samples of any part need no further sort.
+
+    `values`, `index` and `failed` are of turns that were begun; a sample holds those that never were as well.
+    """
 
     measure: Measure
     turns: Turns
@@ -62,8 +66,12 @@ class Sampled:
             yield int(place), self._sample(values[here], index[here], target, np.arange(steps.size) == place)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
+        """Of turns that were begun these values; with them those that never were."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        return Sample(values, self.turns.session[index], failed, censored)
+        sessions, lost = self.turns.session[index], self.turns.lost.sessions_of(target, steps & self.applies[target])
+        if lost.size and is_wait(self.measure):
+            values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
+        return Sample(values, sessions, failed + lost.size, censored, lost.size)
 
     def pools(self) -> Iterable[Pool]:
         """What may be pooled of this measure, of each target that has it.

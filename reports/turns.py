@@ -19,7 +19,7 @@ from bench.measures import CATALOGUE
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import origin_ns, values_ns
 from bench.units import NS_PER_MS
-from reports.lost import lost_by_step
+from reports.lost import Lost, lost_turns
 from reports.runs import Run, sequence
 from reports.statistics.quantiles import Floats, Integers
 from reports.strata import ORIGINS, SINCE, Stratum, in_order
@@ -57,13 +57,15 @@ class Turns:
     step_of_row: Integers
     """the step of each row of `frame`, −1 for one that no measured turn has"""
     session: Integers
+    session_of_row: Integers
+    """of each row of `Run.sessions`; those without a turn have codes of their own"""
     kind: Integers
     strata: tuple[Stratum, ...]
     """those of this run's steps, in the order of ORIGINS, plain turns first"""
     stratum: Integers
     """of each step, its place among `strata`"""
-    lost: Integers
-    """turns that were wanted and never begun, by target (row) and step (column)"""
+    lost: Lost
+    """turns that were wanted and never begun"""
 
     @cached_property
     def group(self) -> Integers:
@@ -71,9 +73,20 @@ class Turns:
         return self.target * len(self.steps) + self.step
 
     @cached_property
+    def sessions(self) -> int:
+        """How many codes of sessions there are."""
+        known = self.frame["session_id"].cat.categories.size
+        return max(known, int(self.session_of_row.max(initial=-1)) + 1)
+
+    @cached_property
+    def lost_by_group(self) -> npt.NDArray[np.int64]:
+        """How many lost turns each target (row) has of each step (column)."""
+        return self._counted(self.lost.target * len(self.steps) + self.lost.step)
+
+    @cached_property
     def pools(self) -> tuple[Pool, ...]:
         """For each target one pool for each stratum that it wanted turns of; where it has none, the commonest."""
-        wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost > 0
+        wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost_by_group > 0
         pools = []
         for index, label in enumerate(self.targets):
             places = np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]
@@ -122,8 +135,11 @@ class Turns:
 
     def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
         """How many turns of the mask each target (row) has of each step (column)."""
+        return self._counted(self.group[mask])
+
+    def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
         size = len(self.targets) * len(self.steps)
-        return np.bincount(self.group[mask], minlength=size).reshape(len(self.targets), len(self.steps))
+        return np.bincount(groups, minlength=size).reshape(len(self.targets), len(self.steps))
 
     def steps_in(self, stratum: Stratum) -> Flags:
         """Which of the steps are of a stratum."""
@@ -170,24 +186,35 @@ def turns_of(run: Run) -> Turns:
     place, strata = _strata(frame, codes, len(labels), kind, rows)
     steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
     there = sorted({at for _, _, at in steps}) or [0]
-    begun, sessions = frame[["script", "turn"]].iloc[rows], run.sessions.iloc[measured(run.sessions)]
-    target, session = place_of(frame["target"], targets), frame["session_id"].cat.codes.to_numpy()
-    step, names = of_rows(step_of_row, rows), tuple(name for name, _, _ in steps)
+    wanted_rows, sessions = measured(run.sessions), session_codes(frame, run.sessions)
+    target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
+    step = of_rows(step_of_row, rows)
+    begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
+    wanted = run.sessions.iloc[wanted_rows]
     return Turns(
         frame=frame,
         rows=rows,
         targets=targets,
-        steps=names,
+        steps=tuple(name for name, _, _ in steps),
         labels=tuple(label for _, label, _ in steps),
-        target=of_rows(target, rows),
+        target=target,
         step=step,
         step_of_row=step_of_row,
         session=of_rows(session, rows).astype(np.int32, copy=False),
+        session_of_row=sessions,
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=lost_by_step(begun, step, sessions, place_of(sessions["target"], targets), targets, names),
+        lost=lost_turns(begun, wanted, place_of(wanted["target"], targets), sessions[wanted_rows]),
     )
+
+
+def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
+    """The code of each session, as its turns have it; of one without a turn a code of its own, behind those."""
+    known = turns["session_id"].cat.categories
+    codes: Integers = known.get_indexer(pd.Index(sessions["session_id"])).astype(np.int32)
+    codes[codes < 0] = known.size + np.arange(np.count_nonzero(codes < 0))
+    return codes
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:

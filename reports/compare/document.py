@@ -74,6 +74,13 @@ class OfBoth(Closed):
     candidate: Count
 
 
+class SharesOfBoth(Closed):
+    """A share of each arm's; null of rates and means."""
+
+    baseline: Figure
+    candidate: Figure
+
+
 class ComparedFigure(Closed):
     """One finding; values in the unit of its measure, rates as shares."""
 
@@ -98,6 +105,7 @@ class ComparedFigure(Closed):
     turns: OfBoth
     sessions: OfBoth
     failed: OfBoth
+    reached: Annotated[SharesOfBoth, about("of what was wanted, the share that has the figure")]
 
 
 class FairnessCheck(Closed):
@@ -211,6 +219,7 @@ def _finding(finding: Finding, comparison: Comparison) -> Values:
         turns=_of_both(finding.turns),
         sessions=_of_both(finding.sessions),
         failed=_of_both(finding.failed),
+        reached=_of_both(finding.reached),
     )
 
 
@@ -223,5 +232,5 @@ def _difference(difference: Difference) -> Values:
     )
 
 
-def _of_both(numbers: tuple[int, int]) -> Values:
+def _of_both(numbers: tuple[float, float]) -> Values:
     return Values(baseline=numbers[0], candidate=numbers[1])

@@ -85,7 +85,7 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -
 
 
 def arm_of(sample: Sample) -> Arm:
-    return Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed)
+    return Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed, sample.reached)
 
 
 def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:

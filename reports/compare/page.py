@@ -31,7 +31,7 @@ from reports.compare.comparison import Comparison
 from reports.compare.forest_rows import ForestPanel, ForestRow, panels, with_unit
 from reports.compare.page_definitions import VERDICTS, definitions, method
 from reports.compare.shift import BEYOND, Shift
-from reports.numbers import NBSP, count, three
+from reports.numbers import NBSP, count, percent, three
 from reports.page.charts import percentiles
 from reports.page.html import MEASURED_AGAINST, Page, poured
 from reports.page.pieces import drawing, figure, note
@@ -40,7 +40,10 @@ from reports.question import Question
 from reports.sides.fairness import Check
 from reports.wording.words import since
 
-TURNS_OF = "Turns, sessions and failed turns: of the baseline / of the candidate."
+TURNS_OF = (
+    "Turns, sessions, failed turns (those that never began among them), and the share of what was wanted that has the "
+    "figure: of the baseline / of the candidate."
+)
 BOUNDS = "Bars: the bounds that decide at each look, in colour the one that decided. Dashed: the margin."
 
 
@@ -113,7 +116,18 @@ def _numbers(comparison: Comparison, rows: Sequence[ForestRow]) -> Table:
     several = len(comparison.sides) > 2
     verdict, interval = Column("verdict", left=True), f"{_interval(comparison)} interval"
     heads: list[Head] = ["figure", *([Column("candidate", left=True)] if several else [])]
-    heads += ["baseline", "candidate", "difference", interval, "margin", verdict, "turns", "sessions", "failed"]
+    heads += [
+        "baseline",
+        "candidate",
+        "difference",
+        interval,
+        "margin",
+        verdict,
+        "turns",
+        "sessions",
+        "failed",
+        "reached",
+    ]
     return table(heads, [_row(row, several=several) for row in rows])
 
 
@@ -123,6 +137,7 @@ def _row(row: ForestRow, *, several: bool) -> Row:
     rest = row.name.removeprefix(measure) if row.name.startswith(measure) else ""
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
+    counts.append(" / ".join(percent(share, 1) for share in finding.reached))
     return row_of(
         [
             Cell((Term(measure), rest), row.beside),

@@ -52,6 +52,7 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
+        reached=finite(figure.reached),
     )  # fmt: skip
     if question.kind == "rate" and RATES[question.measure].column and 0 < figure.turns < TRIALS:
         trials = RATES[question.measure].trials

@@ -103,7 +103,9 @@ def _finding(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence
     """What a look ruled of a gate, beside the figures that both arms had by then."""
     figures = [figure(side, gate) for side in sides]
     there = bool(figures) and all(one.turns for one in figures)
-    base, cand = (Arm(one.turns, one.sessions, one.failed) for one in figures) if figures else (NO_ARM, NO_ARM)
+    base, cand = (
+        (Arm(one.turns, one.sessions, one.failed, one.reached) for one in figures) if figures else (NO_ARM, NO_ARM)
+    )
     return Finding(
         gate,
         decision.targets[1],

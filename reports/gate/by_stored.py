@@ -118,7 +118,7 @@ def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float
             candidate_above=now.above,
             better="higher" if CATALOGUE[question.measure].better == "higher" else "lower",
         )  # fmt: skip
-    return rows, difference, Arm(sample.n, sessions, sample.failed)
+    return rows, difference, Arm(sample.n, sessions, sample.failed, sample.reached)
 
 
 def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:

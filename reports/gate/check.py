@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UsageError
@@ -11,7 +12,7 @@ from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
 from reports.gate.by_looks import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
-from reports.gate.items import Checked, Item, OnInconclusive
+from reports.gate.items import PASSED, Checked, Item, OnInconclusive
 from reports.gate.relative import BaselineAnswers, items_of
 from reports.labels import labels_of
 from reports.numbers import listed, percent
@@ -38,6 +39,8 @@ DRIFTING = (
     "not sessions, and these limits are provisional. A longer run tells more."
 )
 FAILURES, THROTTLED = "failures", "throttled"
+OMITTED = 0.1
+"""A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
 
 
@@ -62,7 +65,7 @@ def checked(
     answers = _answers(run, sides, thresholds, baseline, allow, level)
     limits = [item for threshold in absolute for side in sides for item in by_limit.items_of(threshold, side)]
     items = (*limits, *items_of(answers.answers), *answers.items)
-    return Checked(
+    found = Checked(
         run_id=str(run.document.get("run_id") or folder.name),
         scenario=str(run.document.get("scenario") or folder.name),
         simulated=run.simulated,
@@ -74,8 +77,10 @@ def checked(
         against=answers.against,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
-        warnings=tuple(_unguarded(sides, items)),
+        warnings=tuple(_warning(side, sides) for side in _unguarded(sides, items)),
     )
+    omitted = tuple(_warning(side, sides) for side in _unguarded(sides, items) if _never_begun(side) > OMITTED)
+    return replace(found, void=omitted, warnings=()) if omitted and found.status == PASSED else found
 
 
 def _drifting(limits: Sequence[Item]) -> Iterable[str]:
@@ -162,7 +167,7 @@ def _answers(
     return BaselineAnswers()
 
 
-def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
+def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
     """Targets that failed too often to pass by their waits alone, where no threshold is about failures.
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
@@ -174,12 +179,19 @@ def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
         if side.name in guarded or (compared and side.name not in asked) or side.target == ABSENT:
             continue
         if side.outcomes.failures(side.target) > FAIR:
-            share = percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target])
-            whose = f" of {side.name}" if len(sides) > 1 else ""
-            yield (
-                f"{share} of the turns wanted{whose} failed or were never begun, and no threshold is about failures: "
-                'add failures: ["rate<0.01"]'
-            )
+            yield side
+
+
+def _never_begun(side: Side) -> float:
+    """The share of the turns wanted that were never begun."""
+    return side.outcomes.lost[side.target] / side.outcomes.wanted[side.target]
+
+
+def _warning(side: Side, sides: Sequence[Side]) -> str:
+    found, whose = side.outcomes, f" of {side.name}" if len(sides) > 1 else ""
+    share = percent(found.unmet[side.target], found.wanted[side.target])
+    lost = "were never begun" if found.lost[side.target] == found.unmet[side.target] else "failed or were never begun"
+    return f'{share} of the turns wanted{whose} {lost}, and no threshold is about failures: add failures: ["rate<0.01"]'
 
 
 def _unusable(run: Run, sides: Sequence[Side]) -> list[str]:

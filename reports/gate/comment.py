@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from reports.blocks import Block, Bullets, Code, Fold, Heading, Inline, Paragraph, Strong, Table
 from reports.gate.items import Checked, Item
 from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
-from reports.gate.written import interval_text, limit_text, value_text, written
+from reports.gate.written import interval_text, limit_text, reached_text, value_text, written
 from reports.numbers import count, plural
 from reports.text.markup import pour, table
 
@@ -68,5 +68,6 @@ def _reasons(checked: Checked) -> list[str]:
 
 
 def _sizes(items: Sequence[Item]) -> Table:
-    rows = [[item.figure, item.target, count(item.turns), count(item.sessions), count(item.failed)] for item in items]
-    return table(("figure", "target", "turns", "sessions", "failed"), rows, left=(0, 1))
+    sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
+    rows = [[item.figure, item.target, *size] for item, size in zip(items, sizes, strict=True)]
+    return table(("figure", "target", "turns", "sessions", "failed", "reached"), rows, left=(0, 1))

@@ -77,6 +77,8 @@ class Item:
     """turns of the arm that has the fewest, where those are too few"""
     lacks: Literal["turns", "sessions", "words"] = "turns"
     """what `needs` and `too_few` count: of a tail sessions"""
+    reached: float | None = None
+    """of a quantile, the share of the turns wanted that have the figure: failed ones have not, nor those never begun"""
 
     @property
     def grade(self) -> Grade:
@@ -176,7 +178,8 @@ def compared_item(threshold: str, finding: Finding) -> Item:
         more_sessions=verdict.more_sessions, turns=finding.turns[1], sessions=finding.sessions[1],
         failed=finding.failed[1], among_failures=value == math.inf,
         low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
-        look=finding.look, corrected=as_share(finding.corrected, scale_of(question)),
+        reached=finite(finding.reached[1]), look=finding.look,
+        corrected=as_share(finding.corrected, scale_of(question)),
     )  # fmt: skip
 
 

@@ -36,7 +36,8 @@ class Figure:
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
     `needs`: sessions that it takes for the figure to be told at all, of a quantile that is a tail. `drifts`: sessions
-    that follow one another are alike, and the ends are those of the quarters of the run.
+    that follow one another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile, the
+    share of the turns wanted that have the figure.
     """
 
     value: float
@@ -49,6 +50,7 @@ class Figure:
     hopeless: bool = False
     needs: int = 0
     drifts: bool = False
+    reached: float = math.nan
 
 
 def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
@@ -68,7 +70,9 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     if sample.n < floor(p):
         missing = f"too few {unit}s to decide: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
-    return Figure(estimate.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting)
+    return Figure(
+        estimate.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting, sample.reached
+    )
 
 
 def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:

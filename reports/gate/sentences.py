@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.compare.forest_rows import NOT_JUDGED
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
-from reports.gate.written import corrected_text, few_text, interval_text, limit_text, scale_of, value_text
+from reports.gate.written import corrected_text, few_text, interval_text, limit_text, reached_text, scale_of, value_text
 from reports.numbers import count, plural
 from reports.wording import unusable
 from reports.wording.differences import within
@@ -79,7 +79,8 @@ def more(item: Item) -> str:
 def reason(item: Item) -> str:
     """Why an item is what it is, where its figures do not say it; empty else."""
     corrected = f"corrected {corrected_text(item)}, look {item.look}" if corrected_text(item) else ""
-    return "; ".join(filter(None, (corrected, f"{item.reason}{more(item)}".removeprefix("; "))))
+    reached = "" if item.reached in (None, 1.0) else f"reached by {reached_text(item)} of what was wanted"
+    return "; ".join(filter(None, (corrected, f"{item.reason}{more(item)}".removeprefix("; "), reached)))
 
 
 def ending(checked: Checked) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.measures import SLOPE
 from reports.gate.items import Item
-from reports.numbers import NBSP, count, three
+from reports.numbers import NBSP, NONE, count, percent, three
 from reports.statistics.differences import Scale
 from reports.wording.differences import TIMEOUT, interval, share, signed
 
@@ -23,6 +23,11 @@ def value_text(item: Item) -> str:
     if item.needs and _without_figure(item):
         return few_text(item)
     return TIMEOUT if item.among_failures else written(item, item.value)
+
+
+def reached_text(item: Item) -> str:
+    """71.2 %: the share of what was wanted that has the figure; a dash where it is not one of a wait."""
+    return NONE if item.reached is None else percent(item.reached, 1)
 
 
 def few_text(item: Item) -> str:

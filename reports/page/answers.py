@@ -38,10 +38,10 @@ FEWEST = 5
 
 
 MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions. "
-ENDLESS = "Failed turns count as endlessly slow, so they never improve a figure."
+ENDLESS = "Failed turns count as endlessly slow, as do turns that never began: neither improves a figure."
 READING = (
-    "“Failed turns” are turns that failed and turns that were wanted and never begun, of all turns wanted; what was "
-    "never begun has no wait and is in no percentile. A percentile stands here only if enough turns lie beyond it. "
+    "“Failed turns” are turns that failed and turns that were wanted and never begun, of all turns wanted. A "
+    "percentile stands here only if enough turns lie beyond it. "
     "These are service times: they count from an instant of the turn itself, not from a schedule."
 )
 
@@ -92,7 +92,8 @@ def spread(summary: Summary) -> Section | None:
     """A pane of percentile curves for each measure that has one, the main ones first; None where there is none."""
     panes = list(_panes(summary))
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
-    failed = "Where a curve meets the red shelf, all turns beyond failed." if any(summary.outcomes.failed) else ""
+    unmet = any(summary.outcomes.unmet)
+    failed = "Where a curve meets the red shelf, all turns beyond failed or never began." if unmet else ""
     read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", counted(summary))
     question = "How long is the wait, from the luckiest turn to the unluckiest?"
     return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)]) if panes else None

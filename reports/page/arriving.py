@@ -15,7 +15,7 @@ CALLS = (
     *("target", "offered", "blocked", "held", "started", "refused", "completed"),
     *("erlangs offered", "carried", "slots", "a call lasts, s", "start_lag p50, ms", "p99"),
 )
-WAITS = ("first wait, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "failed")
+WAITS = ("first wait, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "reached")
 READING = (
     "Calls that arrived in each bin; red: those that found no free slot. service_time counts from when a call was "
     "begun, response_time from when it arrived, both without the caller’s own speech and pauses."

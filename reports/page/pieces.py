@@ -69,7 +69,7 @@ def capital(said: str, summary: Summary) -> str:
     return f"{said}." if said and len(summary.targets) > 1 else words.sentence(said)
 
 
-MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", "max", "n", "failed", "cut")
+MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", "max", "wanted", "reached", "cut")
 
 
 def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
@@ -103,6 +103,6 @@ def quantiles(one: Distribution) -> list[Inline]:
 
 
 def quantile_cells(figures: Figures) -> Line:
-    """p50, p90, p95, p99, the largest value, and how many there are and failed."""
+    """p50, p90, p95, p99, the largest value, and how many were wanted and reached it."""
     shown = cells_of(cell(figures, p, "") for p in PS)
-    return [*shown, three(figures.high), count(figures.n), count(figures.failed)]
+    return [*shown, three(figures.high), count(figures.wanted), *cells_of([words.reached(figures)])]

@@ -107,7 +107,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         return
     published = any(e.published for f in rows for e in f.quantiles)
     caption = words.worst_step(summary, stratum)
-    heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns", "failed")
+    heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns wanted", "reached")
     lines: list[Row | Line] = [
         [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
     ]
@@ -227,7 +227,7 @@ def connect(summary: Summary) -> Section | None:
 
 
 def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
-    heads = ("measure, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "failed")
+    heads = ("measure, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "reached")
     return table(
         heads,
         [[Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],

@@ -60,6 +60,10 @@ Origin = Annotated[
 ]
 Traits = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
 Why = Annotated[Known | None, about("why the figure is not exact in this run; null where it is")]
+Reached = Annotated[
+    Figure | None, about("share of what was wanted that has a value; null of nothing, and in older versions")
+]
+Never = Annotated[Count, about("those of the failed that were wanted and never begun")]
 Present = Annotated[Figure, Meta(extra_json_schema={"type": "number"})]
 """A figure that there always is."""
 Tail = Annotated[Figure, about("null where fewer than four turns lie beyond it, or where it lies among failed turns")]
@@ -84,6 +88,8 @@ class Figures(Record):
     low: Figure = field(name="min")
     high: Figure = field(name="max")
     inexact: Why = None
+    lost: Never = 0
+    reached: Reached = None
 
 
 class Answer(Record):
@@ -110,6 +116,8 @@ class Answer(Record):
     low: Figure = field(name="min")
     high: Figure = field(name="max")
     inexact: Why = None
+    lost: Never = 0
+    reached: Reached = None
 
 
 class Segment(Record):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-import pandas as pd
 
 from reports.runs import Run, hosts_of
 from reports.statistics.quantiles import Integers
@@ -42,10 +41,8 @@ def by_session(run: Run, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = rows_of(run, turns, target)
     rows = rows[np.argsort(run.sessions[_clock(run)].to_numpy()[rows], kind="stable")]
-    of_code = np.full(_codes(turns), -1, dtype=np.int64)
-    codes = _codes_of(run, turns, rows)
-    seen = codes >= 0
-    of_code[codes[seen]] = np.flatnonzero(seen)
+    of_code = np.full(turns.sessions, -1, dtype=np.int64)
+    of_code[turns.session_of_row[rows]] = np.arange(rows.size)
     begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else np.zeros(0, dtype=np.int64)
     rowless = begun[of_code[begun] < 0] if begun.size else begun
     of_code[rowless] = rows.size + np.arange(rowless.size)
@@ -67,15 +64,14 @@ def by_pair(run: Run, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, .
     if not whole.size:
         return None
     cut = reduce(np.union1d, known).size - whole.size
-    return tuple(_paired(run, turns, mine, number, whole, int(cut)) for mine, number in zip(rows, numbers, strict=True))
+    return tuple(_paired(turns, mine, number, whole, int(cut)) for mine, number in zip(rows, numbers, strict=True))
 
 
-def _paired(run: Run, turns: Turns, rows: Integers, numbers: Integers, whole: Integers, cut: int) -> Clusters:
+def _paired(turns: Turns, rows: Integers, numbers: Integers, whole: Integers, cut: int) -> Clusters:
     kept = np.isin(numbers, whole)
     rows, of_row = rows[kept], np.searchsorted(whole, numbers[kept])
-    of_code = np.full(_codes(turns), -1, dtype=np.int64)
-    codes = _codes_of(run, turns, rows)
-    of_code[codes[codes >= 0]] = of_row[codes >= 0]
+    of_code = np.full(turns.sessions, -1, dtype=np.int64)
+    of_code[turns.session_of_row[rows]] = of_row
     return Clusters(whole.size, of_code, rows, of_row, whole.astype(np.int64), cut)
 
 
@@ -86,14 +82,3 @@ def rows_of(run: Run, turns: Turns, target: int) -> Integers:
     rows = measured(run.sessions)
     mine: Integers = rows[(run.sessions["target"].iloc[rows] == turns.targets[target]).to_numpy()]
     return mine
-
-
-def _codes(turns: Turns) -> int:
-    return len(turns.frame["session_id"].cat.categories)
-
-
-def _codes_of(run: Run, turns: Turns, rows: Integers) -> Integers:
-    """The code in `Turns.session` of each of these sessions, −1 where none of its turns was begun."""
-    ids = pd.Index(run.sessions["session_id"].iloc[rows])
-    codes: Integers = turns.frame["session_id"].cat.categories.get_indexer(ids)
-    return codes

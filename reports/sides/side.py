@@ -13,7 +13,7 @@ import pandas as pd
 from bench.measures import CATALOGUE, SLOPE
 from bench.outcomes import is_throttled
 from reports import exactness
-from reports.lost import lost_by_step, lost_of
+from reports.lost import lost_of
 from reports.question import RATES, Question, better_of
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
@@ -202,14 +202,15 @@ def sample_of(side: Side, question: Question) -> Sample:
         return _of_sessions(side, question.measure)
     if side.target == ABSENT or measure.scope != "turn":
         return NOTHING
-    drawn = _sampled(side, question.measure).of(side.target, side.steps(question))
-    clusters = side.clusters.of_code[drawn.sessions]
+    drawn, steps = _sampled(side, question.measure), side.steps(question)
+    sample, lost = drawn.of(side.target, steps), _lost(side, steps & drawn.applies[side.target])
+    clusters = side.clusters.of_code[sample.sessions]
     if (clusters >= 0).all():
-        return Sample(drawn.values, clusters, drawn.failed, drawn.censored)
+        return replace(sample, sessions=clusters)
     kept = clusters >= 0
-    values = drawn.values[kept]
-    failed = int(np.isinf(values).sum()) if is_wait(measure) else drawn.failed
-    return Sample(values, clusters[kept], failed, drawn.censored)
+    values = sample.values[kept]
+    failed = int(np.isinf(values).sum()) if is_wait(measure) else sample.failed
+    return Sample(values, clusters[kept], failed, sample.censored, int(lost.sum()))
 
 
 def _sampled(side: Side, name: str) -> Sampled:
@@ -289,14 +290,10 @@ def _sums(side: Side, turns: Flags, numbers: Floats) -> Integers:
 
 def _lost(side: Side, steps: Flags) -> Integers:
     """Turns that were wanted and never begun, of some steps, in each cluster."""
-    turns, rows, size = side.turns, side.session_rows, side.clusters.count
-    if not len(rows) or not steps.size:
-        return np.bincount(side.clusters.of_row, lost_of(rows), minlength=size).astype(np.int64)
-    begun = turns.frame[["script", "turn"]].iloc[turns.rows]
-    clusters = [str(number) for number in range(size)]
-    table = lost_by_step(begun, turns.step, rows, side.clusters.of_row, clusters, turns.steps)
-    lost: Integers = table[:, steps].sum(axis=1)
-    return lost
+    if not steps.size:  # no turn of the run was begun
+        return np.bincount(side.clusters.of_row, lost_of(side.session_rows), side.clusters.count).astype(np.int64)
+    clusters = side.clusters.of_code[side.turns.lost.sessions_of(side.target, steps)]
+    return np.bincount(clusters[clusters >= 0], minlength=side.clusters.count)
 
 
 def totals_of(side: Side, question: Question) -> tuple[Floats, Integers]:

@@ -50,13 +50,15 @@ Status = Literal["published", "failed share", "too few turns", "too few sessions
 class Sample:
     """Values of one measure, ascending, failed ones as +inf at the end; beside each the code of its session.
 
-    `failed` and `censored` are counted whether or not they are among the values.
+    `failed` and `censored` are counted whether or not they are among the values; `lost` are those of the failed that
+    were wanted and never begun.
     """
 
     values: Floats
     sessions: Integers
     failed: int = 0
     censored: int = 0
+    lost: int = 0
 
     @property
     def n(self) -> int:
@@ -66,6 +68,16 @@ class Sample:
     def good(self) -> Floats:
         """The finite values, ascending."""
         return self.values[: int(np.searchsorted(self.values, np.inf))]
+
+    @property
+    def wanted(self) -> int:
+        """Good values, and all that failed."""
+        return int(self.good.size) + self.failed
+
+    @property
+    def reached(self) -> float:
+        """The share of what was wanted that has a value; NaN of nothing."""
+        return self.good.size / self.wanted if self.wanted else math.nan
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,11 @@ from reports.turns import Pool, Turns, column_of
 
 @dataclass(frozen=True)
 class Figures:
-    """A measure of a target and step. Quantiles are of `n` values, `failed` ones among them as +inf if it is a wait."""
+    """A measure of a target and step. Quantiles are of `n` values, `failed` ones among them as +inf if it is a wait.
+
+    `lost`: those of the failed that were wanted and never begun. `reached`: the share of the `wanted` that has a value,
+    NaN of nothing.
+    """
 
     measure: str
     unit: str
@@ -32,7 +36,10 @@ class Figures:
     step: str
     n: int
     failed: int
+    lost: int
     censored: int
+    wanted: int
+    reached: float
     quantiles: tuple[Estimate, ...]
     successes: tuple[float, ...]
     """the same quantiles of good turns alone"""
@@ -60,7 +67,10 @@ def figures(sample: Sample, measure: str, target: str, step: str = ALL, pool: Po
         step=step,
         n=sample.n,
         failed=sample.failed,
+        lost=sample.lost,
         censored=sample.censored,
+        wanted=sample.wanted,
+        reached=sample.reached,
         quantiles=tuple(estimates(sample, PS)),
         successes=tuple(quantile(good, p) for p in PS),
         low=low,

@@ -15,7 +15,7 @@ from reports.question import OF_COLUMNS, TRIALS
 from reports.statistics.counting import distinct, packed
 from reports.statistics.quantiles import LEVEL, Floats
 from reports.statistics.rates import ratio_of
-from reports.turns import CENSORED, FAILED, Flags, Turns, place_of
+from reports.turns import CENSORED, FAILED, Flags, Turns, place_of, session_codes
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
 
     A session that never began a turn is a session like others: all of its turns failed.
     """
-    known = turns.frame["session_id"].cat.categories
-    codes = known.get_indexer(pd.Index(sessions["session_id"]))
-    codes = np.where(codes < 0, known.size + np.arange(codes.size), codes)
+    codes = session_codes(turns.frame, sessions)
     ended, lost, target = turns.kind != CENSORED, lost_of(sessions), place_of(sessions["target"], turns.targets)
     for place in range(len(turns.targets)):
         mine, theirs = ended & (turns.target == place), target == place

@@ -332,7 +332,7 @@ def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> C
     opened = int((sessions["target"] == label).sum()) if len(sessions) and alone else 0
     ended = int((mine & (turns.kind != CENSORED)).sum())
     failed = int((mine & (turns.kind == FAILED)).sum())
-    lost = int(turns.lost[pool.target][pool.steps].sum())
+    lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
     told = figures(one.of(pool.target, pool.steps), one.measure.name, label, pool=pool)
     return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
 

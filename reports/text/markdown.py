@@ -228,11 +228,12 @@ def _outcomes(summary: Summary) -> Iterable[Block]:
 def _measures(summary: Summary) -> Table:
     connecting = [f for f in summary.connecting if f.measure != "token_wait" or f.high]
     shown = [*(f for f in summary.measures if f.step == ALL), *connecting, *summary.slopes]
-    head = ("measure", "target", "unit", "n", "failed", "p50", "p90", "p95", "p99", "max")
+    head = ("measure", "target", "unit", "wanted", "reached", "p50", "p90", "p95", "p99", "max")
     rows = []
     for f in shown:
         figures = (words.cell(f, p).figure for p in PS)
-        rows.append([words.named(f), words.whose(f), f.unit, count(f.n), count(f.failed), *figures, three(f.high)])
+        counted = count(f.wanted), words.reached(f).figure
+        rows.append([words.named(f), words.whose(f), f.unit, *counted, *figures, three(f.high)])
     return table(head, rows, left=(0, 1, 2))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.numbers import count, listed, percent, plural
+from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import words
@@ -102,6 +103,14 @@ def hopeless(summary: Summary) -> list[int]:
     found, places = summary.outcomes, range(len(summary.targets))
     bad = [i for i in places if found.wanted[i] and found.unmet[i] == found.wanted[i] and not found.censored[i]]
     return bad if len(places) > 1 else []
+
+
+def never_begun(summary: Summary) -> list[str]:
+    """29 % of the turns wanted were never begun: of the targets that have a good one, where that is more than 1 %."""
+    found, bad = summary.outcomes, hopeless(summary)
+    places = [place for place in range(len(summary.targets)) if place not in bad]
+    lost, wanted = (sum(numbers[place] for place in places) for numbers in (found.lost, found.wanted))
+    return [f"{percent(lost, wanted)} of the turns wanted were never begun"] if lost > FAIR * wanted else []
 
 
 def lacking(summary: Summary) -> list[str]:

@@ -28,7 +28,8 @@ def headline(summary: Summary) -> str:
     parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in summary.turns.strata]
     several = sum(map(bool, parts)) > 1
     said = [_beside(summary, begun, part) or _answered(summary, part, several=several) for part in parts if part]
-    return " ".join([*said, *(f"{lack}." for lack in (*_without_median(begun), *failings.lacking(summary)))])
+    lacking = *_without_median(begun), *failings.never_begun(summary), *failings.lacking(summary)
+    return " ".join([*said, *(f"{lack}." for lack in lacking)])
 
 
 def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:

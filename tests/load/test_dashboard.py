@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.errors import ConnectError
-from bench.load.playing.dashboard import show_connect, show_turn
+from bench.load.playing.dashboard import show_session, show_turn
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from tests.helpers import at, build_observation, build_session
 
@@ -18,7 +18,7 @@ def shown(turn: TurnObservation) -> dict[str, Any]:
 
 def shown_connect(session: SessionObservation, error: ConnectError | None = None) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    show_connect(lambda **entry: told.update(entry), "here", session, error)
+    show_session(lambda **entry: told.update(entry), "here", "talk", session, error)
     return told
 
 
@@ -64,3 +64,14 @@ def test_a_refused_connection_is_shown_with_the_time_until_it_was_refused() -> N
 
 def test_a_session_that_never_connected_and_did_not_fail_is_not_shown() -> None:
     assert shown_connect(build_session(outcome="abandoned", instants={"ended": at(30)})) == {}
+
+
+def test_a_session_that_ended_before_its_script_did_is_shown_as_a_failure() -> None:
+    told: list[dict[str, Any]] = []
+    for outcome, begun in (("expired", 2), ("ok", 5), ("abandoned", 2)):
+        session = build_session(outcome=outcome, turns_wanted=5, turns_begun=begun)
+        show_session(lambda **entry: told.append(entry), "here", "talk", session, None)
+
+    assert [(one["request_type"], one["name"], str(one["exception"])) for one in told if one["exception"]] == [
+        ("talk", "never begun", "expired before 3 of 5 turns")
+    ]

@@ -1,4 +1,4 @@
-"""Turns that were wanted and never begun: counted in every form, by one definition, and in no latency."""
+"""Turns that were wanted and never begun: counted in every form, by one definition, and endless waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import reports
 from reports import render
-from reports.lost import lost_by_step, lost_of
+from reports.lost import lost_of, lost_turns
 from reports.page.page import html
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
@@ -144,10 +144,18 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table(tmp_path: Path) -> Non
     markdown = plain(render.write(summary).markdown.read_text()).replace("\\", "")
     page, text = plain(html(summary)), render.terminal(summary)
 
-    assert re.search(r"◆ dead +0 +n/a \(no turn\) .* 160 of 160 +100 %", text)
-    assert "| dead | 0 | n/a (no turn) | n/a (no turn) | n/a (no turn) | – | 160 of 160 (100 %) |" in markdown
+    assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
+    assert re.search(
+        r"\| dead \| 0 |( &gt; timeout \(160 of 160 failed\) \|){3} – \| 160 of 160 \(100 %\) \|", markdown
+    )
     assert "100 %<small>160 of 160 wanted</small>" in page
-    assert "n/a<small>no turn</small>" in page
+    assert "timeout<small>none began</small>" in page
+
+
+def test_the_headline_says_how_many_of_the_turns_wanted_never_began(tmp_path: Path) -> None:
+    said = plain(headline(build(tmp_path, Plan(sessions=71, refused=29))))
+
+    assert said.endswith("29 % of the turns wanted were never begun.")
 
 
 def test_the_last_line_names_what_never_began(tmp_path: Path) -> None:
@@ -183,11 +191,28 @@ def test_failed_and_lost_turns_are_one_rate_in_every_form(tmp_path: Path) -> Non
     assert f"{rate} wanted failed" in plain(essentials(summary))
 
 
-def test_lost_turns_are_no_part_of_a_latency(tmp_path: Path) -> None:
-    lost, whole = build(tmp_path / "lost", Plan(sessions=60, refused=40)), build(tmp_path / "whole", Plan(sessions=60))
+def test_lost_turns_are_endless_waits_of_their_session(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=60, refused=40))
+    answer, data = summary.answers[0], as_data(summary)
+    sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
+    lost = np.isinf(sample.values)
 
-    assert lost.answers[0].figures.quantiles == whole.answers[0].figures.quantiles
-    assert lost.answers[0].turns == 240
+    assert (answer.turns, answer.wanted, answer.lost) == (240, 400, 160)
+    assert (answer.figures.n, answer.figures.failed, answer.figures.lost) == (400, 160, 160)
+    assert np.unique(sample.sessions[lost]).size == 40
+    assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
+    assert answer.figures.at(0.5).published
+    assert answer.figures.at(0.95).status == "failed share"
+    assert (data["answers"][0]["lost"], data["answers"][0]["reached"]) == (160, 0.6)
+    assert {row["reached"] for row in data["turn_measures"] if row["measure"] == "ttfa"} == {0.6}
+
+
+def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=60, refused=40))
+    page, markdown = plain(html(summary)), plain(render.write(summary).markdown.read_text())
+
+    assert "60 %<small>160 failed, 160 never begun</small>" in page
+    assert re.search(r"\| ttfa .* \| 400 \| 60 % \|", markdown)
 
 
 def test_lost_turns_count_where_turns_of_their_number_count_from(tmp_path: Path) -> None:
@@ -238,17 +263,47 @@ def test_a_run_of_nothing_lost_no_turn(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_every_lost_turn_is_of_one_step_of_its_target(data: st.DataObject) -> None:
+def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataObject) -> None:
     some = st.integers(0, 4)
     scripts = st.sampled_from(["x", "y", None])
-    turns = data.draw(st.lists(st.tuples(scripts, some, some), min_size=1, max_size=20))
+    turns = data.draw(st.lists(st.tuples(st.integers(0, 1), scripts, some, some), min_size=1, max_size=20))
     rows = data.draw(st.lists(st.tuples(scripts, some, some, st.booleans(), st.integers(0, 1)), max_size=10))
-    begun = pd.DataFrame(turns, columns=["script", "turn", "step"]).astype({"script": "category"})
+    begun = pd.DataFrame(turns, columns=["target", "script", "turn", "step"]).astype({"script": "category"})
     names = ["script", "turns_begun", "lost_turns", "cut", "target"]
-    sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"})
+    sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"}).assign(renewed=False)
     sessions["outcome_class"] = np.where(sessions["cut"], "censored", "failed")
-    step, target = (column.to_numpy(dtype=np.int64) for column in (begun.pop("step"), sessions["target"]))
-    table = lost_by_step(begun, step, sessions, target, ("a", "b"), tuple("01234"))
+    target, session = sessions["target"].to_numpy(dtype=np.int64), np.arange(len(sessions))
+    found = lost_turns(begun, sessions, target, session)
 
-    assert table.sum(axis=1).tolist() == [int(lost_of(sessions)[target == place].sum()) for place in (0, 1)]
-    assert not table[:, [place for place in range(5) if place not in step]].any()
+    assert np.bincount(found.session, minlength=session.size).tolist() == lost_of(sessions).tolist()
+    assert found.target.tolist() == target[found.session].tolist()
+    assert set(found.step) <= set(begun["step"])
+
+
+def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> None:
+    begun = pd.DataFrame([(0, "x", 2, 0)] * 3 + [(1, "x", 2, 1)], columns=["target", "script", "turn", "step"]).astype(
+        {"script": "category"}
+    )
+    sessions = _sessions([("a", 0, 1, 1), ("b", 1, 1, 1), ("c", 1, 2, 1)])
+    found = lost_turns(begun, sessions, np.array([0, 0, 1]), np.array([7, 8, 9]))
+
+    assert list(zip(found.session, found.target, found.step, strict=True)) == [
+        (7, 0, 0),  # its first turn, which nobody began: the commonest of its target's script
+        (8, 0, 0),
+        (9, 1, 1),
+        (9, 1, 1),  # its third turn, which nobody began either
+    ]
+
+
+def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_its_call() -> None:
+    begun = pd.DataFrame([(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"])
+    sessions = _sessions([("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]).assign(renewed=[True, False])
+
+    assert lost_turns(begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)).step == [3]
+
+
+def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
+    """Sessions of the script x: (id, turns begun, lost turns, start)."""
+    frame = pd.DataFrame(rows, columns=["session_id", "turns_begun", "lost_turns", "start_utc_ns"])
+    frame = frame.assign(script="x", renewed=False, outcome_class="failed")
+    return frame.astype({"script": "category"})

@@ -1,4 +1,6 @@
-"""Feeds Locust's statistics, an entry per turn and connect: a dashboard, for figures come from the run folder."""
+"""Feeds Locust's statistics, a dashboard, for figures come from the run folder: an entry per turn and connect, and per
+session that lost turns.
+"""
 
 from __future__ import annotations
 
@@ -46,17 +48,20 @@ def _error(turn: TurnObservation, hide: Callable[[str], str]) -> TurnError:
     return TurnError(printable(hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())))
 
 
-def show_connect(fire: Fire, target: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connection, open or refused."""
+def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
+    """Show a connection, open or refused; and that a session which was open ended before its script did.
+
+    So a run whose turns never began ends as one whose turns failed.
+    """
     waited_ns = session.measures_ns().get("connect_total")
-    if waited_ns is None and error is None:
-        return
-    ended_ns = session.instants.get("ended", session.start_ns)
-    fire(
-        request_type="connect",
-        name=target,
-        response_time=(ended_ns - session.start_ns if waited_ns is None else waited_ns) / NS_PER_MS,
-        response_length=0,
-        exception=error,
-        context={},
-    )
+    if waited_ns is not None or error is not None:
+        ended_ns = session.instants.get("ended", session.start_ns)
+        waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
+        _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
+    if session.lost_turns and error is None:
+        said = f"{session.outcome} before {session.lost_turns} of {session.turns_wanted} turns"
+        _fire(fire, script, "never begun", 0.0, TurnError(said))
+
+
+def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None) -> None:
+    fire(request_type=kind, name=name, response_time=waited_ms, response_length=0, exception=error, context={})

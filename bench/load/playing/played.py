@@ -81,4 +81,4 @@ class RunListener:
         self._record.session_ended(session)
         self._progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = self._watcher.session_ended(self._arm, session)
-        dashboard.show_connect(self._fire, self._arm.label, session, problem)
+        dashboard.show_session(self._fire, self._arm.label, self._record.labels.script, session, problem)

@@ -17,6 +17,7 @@ from reports.gate.baselines import Baseline, baseline_of, save
 from reports.gate.check import checked
 from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED, BaselineAnswer, items_of
+from reports.gate.sentences import reason
 from reports.gate.written import interval_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Difference, Margin
@@ -416,15 +417,45 @@ def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, ki
 
 
 def test_failures_that_no_threshold_is_about_are_said_loudly(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(ENOUGH, refused=30, failed=0.0))
+    folder = run(tmp_path, replace(ENOUGH, refused=5, failed=0.0))
     silent, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
 
     assert silent.status == 0
     assert silent.warnings == (
-        "33.3\u00a0% of the turns wanted failed or were never begun, and no threshold is about failures: "
+        "7.7\u00a0% of the turns wanted were never begun, and no threshold is about failures: "
         'add failures: ["rate<0.01"]',
     )
     assert asked.warnings == ()
+
+
+def test_turns_that_never_began_are_endless_waits_of_a_limit(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(ENOUGH, refused=30, failed=0.0))
+    (item,) = checked(folder, thresholds("ttfa: p(95)<9s")).items
+
+    assert (item.word, item.among_failures, item.turns, item.failed) == ("broken", True, 900, 300)
+    assert item.reached == pytest.approx(2 / 3)
+    assert "reached by 66.7\u00a0% of what was wanted" in reason(item)
+
+
+def test_turns_that_never_began_are_endless_waits_of_a_margin(tmp_path: Path) -> None:
+    base = run(tmp_path / "base", replace(ENOUGH, failed=0.0))
+    found = checked(
+        run(tmp_path / "now", replace(ENOUGH, refused=30, failed=0.0)), thresholds("ttfa: p(95)<+20%"), str(base)
+    )
+
+    assert words(found) == ["regressed"]
+
+
+def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(ENOUGH, refused=30, failed=0.0))
+    silent, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
+
+    assert (words(silent), silent.status) == (["kept"], 4)
+    assert silent.void == (
+        "33.3\u00a0% of the turns wanted were never begun, and no threshold is about failures: "
+        'add failures: ["rate<0.01"]',
+    )
+    assert (words(asked), asked.status, asked.void) == (["kept", "kept"], 0, ())
 
 
 def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates(tmp_path: Path) -> None:
