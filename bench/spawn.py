@@ -49,7 +49,7 @@ def is_alive(pid: object) -> bool:
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
         return False
     except OSError:  # another user's, or a system without /proc
         return True

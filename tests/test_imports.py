@@ -18,8 +18,8 @@ PACKAGES = ("bench", "reports", "scenarios")
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
     "units", "errors", "windows", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements",
-    "remedies", "plain", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes", "protocol", "transport",
-    "target", "plan", "observe", "simulator",
+    "remedies", "plain", "foreign", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes", "protocol",
+    "transport", "target", "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports", "starter",
     "quick",
@@ -42,7 +42,7 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.errors", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
+    "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
     "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.disk",
     "bench.run.histograms", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",

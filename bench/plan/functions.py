@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from bench.foreign import JsonError, read_json
 from bench.plan.think_times import ThinkTime
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionTool
@@ -94,7 +95,7 @@ def _is_met(name: str, arguments: Mapping[str, Any], wanted: ExpectedCall) -> bo
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text or "{}")
-    except ValueError:
+        value = read_json(text or "{}", numbers=False)
+    except JsonError:
         return None
     return value if isinstance(value, dict) else None

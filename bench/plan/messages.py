@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
-
 from bench.errors import UsageError
+from bench.foreign import JsonError, read_json
 from bench.plan.files import File
 from bench.plan.images import load_image
 from bench.protocol.messages import Image, Message, Role
@@ -64,8 +63,8 @@ def load_history(path: Path) -> History:
 
 def _read_line(path: Path, number: int, line: str) -> Message:
     try:
-        return MESSAGE.read(PlainValue("the message", msgspec.json.decode(line), path.parent))
-    except (msgspec.DecodeError, RecursionError):
+        return MESSAGE.read(PlainValue("the message", read_json(line), path.parent))
+    except JsonError:
         raise UsageError(f'{path}:{number}: must be JSON, as in {{"role": "user", "text": "Hello"}}') from None
     except UsageError as error:
         raise UsageError(f"{path}:{number}: {error}") from None

@@ -213,10 +213,9 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
 def said(payload: msgspec.Raw | CutPayload) -> str:
     """The text of a delta; "" where it is none."""
     try:
-        value = msgspec.json.decode(payload) if isinstance(payload, msgspec.Raw) and len(payload) else ""
+        return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""
     except msgspec.MsgspecError:
         return ""
-    return value if isinstance(value, str) else ""
 
 
 def text_characters(raw: msgspec.Raw) -> int:

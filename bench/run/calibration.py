@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench.errors import UsageError
+from bench.foreign import JsonError, read_file, read_json
 from bench.run.disk import write_text
 from bench.run.provenance import host, tool_version
 from bench.units import NS_PER_S
@@ -168,8 +169,8 @@ def save(calibration: Calibration, folder: Path | None) -> Path:
 def load(path: Path) -> Calibration | None:
     """Read a calibration; None where there is none that this version can read: a run does not depend on it."""
     try:
-        calibration = msgspec.json.decode(path.read_bytes(), type=Calibration)
-    except (OSError, msgspec.DecodeError):
+        calibration: Calibration = read_json(read_file(path), Calibration)
+    except (OSError, JsonError):
         return None
     return calibration if calibration.schema == SCHEMA_VERSION else None
 

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import UsageError
+from bench.foreign import JsonError, read_file, read_json
 from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.run import spool
 from bench.run.disk import write_text
@@ -250,11 +251,12 @@ def _names(first: str) -> Iterator[str]:
 def read_document(folder: Path) -> dict[str, Any]:
     """Read run.json. Raises UsageError where the folder is no run, or one of a newer version of this tool."""
     try:
-        document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        document = read_json(read_file(folder / "run.json"))
     except FileNotFoundError:
         raise UsageError(f"{folder} is not a run folder: it has no run.json") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder / 'run.json'} cannot be read: {error}") from None
+    except (OSError, JsonError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{folder / 'run.json'} cannot be read: {why}") from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise UsageError(f"{folder / 'run.json'} is not a run's document: it has no schema version")
     if document["schema"] > SCHEMA_VERSION:

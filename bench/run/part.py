@@ -11,11 +11,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import pyarrow as pa
 
+from bench.foreign import JsonError, read_json
 from bench.run import spool
 from bench.run.histograms import Histograms, decode
 
@@ -87,8 +88,8 @@ class Part:
     def facts(self) -> Facts:
         """What the worker wrote last of them; those of one that is not done where they are missing or damaged."""
         try:
-            return msgspec.json.decode(self._read(FACTS) or b"{}", type=Facts)
-        except msgspec.MsgspecError:
+            return cast(Facts, read_json(self._read(FACTS) or b"{}", Facts))
+        except JsonError:
             return Facts()
 
     @property

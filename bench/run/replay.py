@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from bench.clock import Arrival
 from bench.errors import UsageError
+from bench.foreign import read_json
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -126,8 +128,6 @@ def _events(line: lines.LoggedMessage, dialect: Dialect) -> Sequence[Event]:
 
 # The file.
 
-_line = msgspec.json.Decoder(lines.AnyLine).decode
-
 
 class _Head(msgspec.Struct):
     """What tells a log, of whatever version."""
@@ -145,8 +145,8 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
             number += 1
             whole = text.endswith(b"\n")
             if whole:
-                teller.tell(_line(text))
-    except (msgspec.MsgspecError, KeyError, ValueError, OverflowError):
+                teller.tell(read_json(text, lines.AnyLine))
+    except (KeyError, ValueError, OverflowError):
         raise UsageError(f"{path}:{number}: this line is damaged; an event log is read as it was written") from None
     cut = not (whole and teller.timeline.over)
     if cut:
@@ -157,11 +157,11 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
 def _opened(path: Path, text: bytes) -> lines.Opened:
     """The first line."""
     try:
-        head = msgspec.json.decode(text, type=_Head)
+        head = read_json(text, _Head)
         if head.what != "session":
             raise ValueError
         if head.schema > lines.SCHEMA_VERSION:
             raise UsageError(f"{path} was written by a newer rtbench (schema {head.schema}); upgrade to read it")
-        return msgspec.json.decode(text, type=lines.Opened)
-    except (msgspec.MsgspecError, ValueError):
+        return cast(lines.Opened, read_json(text, lines.Opened))
+    except ValueError:
         raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None

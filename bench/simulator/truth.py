@@ -56,7 +56,6 @@ line may tell of something earlier. A killed simulator may leave a cut last line
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +64,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError
+from bench.foreign import JsonError, read_json
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.lateness import Tally
 from bench.simulator.trouble import StruckFault
@@ -154,9 +154,15 @@ def _further(event: Outgoing) -> str:
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:
-    """The log's lines, the first one included. A last line that was cut off is left out."""
+    """The log's lines, the first one included. A last line that was cut off is left out.
+
+    Raises UsageError for a line that is none.
+    """
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
-            yield json.loads(line)
+            try:
+                yield read_json(line, dict[str, Any])
+            except JsonError as error:
+                raise UsageError(f"{path}:{number}: this line is damaged: {error}") from None

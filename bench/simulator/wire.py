@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bench.foreign import JsonError, read_json
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 
@@ -110,8 +111,8 @@ class RejectedError(Exception):
 def decoded(message: bytes | bytearray) -> Json:
     """The event that a client has sent. Raises RejectedError for what is no object of JSON."""
     try:
-        event = msgspec.json.decode(message)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        event = read_json(bytes(message), numbers=False)
+    except JsonError:
         event = None
     if isinstance(event, dict):
         return event

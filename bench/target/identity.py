@@ -8,7 +8,6 @@ gevent's pool it cannot start processes, and it starts one (`uname`) in every fi
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ import certifi
 
 from bench.clock import now_with_realtime
 from bench.errors import BenchError
+from bench.foreign import read_json
 from bench.target.credentials import Credential, hidden
 from bench.target.proxies import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Entra
@@ -109,9 +109,9 @@ def public_claims(secret: str) -> dict[str, str]:
     """For whom, of whom and until when a token is, where it is a JWT (RFC 7519); {} where it is opaque."""
     try:
         part = secret.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        claims = read_json(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         return {name: str(claims[name]) for name in _CLAIMS if name in claims}
-    except (IndexError, ValueError, TypeError, RecursionError):
+    except (IndexError, ValueError, TypeError):
         return {}
 
 

@@ -6,12 +6,12 @@ an end that never comes, so it is read here for what there is of it (HTTP/1.1: R
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from bench.errors import ConnectError
+from bench.foreign import JsonError, read_json
 
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -93,8 +93,8 @@ def service_words(body: bytes) -> str:
     """The error code and message of a JSON body such as Azure's `{"error": {"code", "message"}}`; else its text."""
     text = " ".join(_text(body).split())
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
+        parsed = read_json(body, numbers=False)
+    except JsonError:
         return text[:QUOTED]
     error = parsed.get("error", parsed) if isinstance(parsed, Mapping) else None
     if not isinstance(error, Mapping):

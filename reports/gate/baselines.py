@@ -13,12 +13,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 import numpy as np
 
+from bench import foreign
 from bench.errors import UsageError
+from bench.foreign import JsonError, read_json
 from bench.measures import CATALOGUE, SLOPE
 from bench.run.disk import write_text
 from reports.gate.conditions import conditions_of
@@ -231,12 +233,12 @@ def read(folder: Path, scenario: str | None = None, target: str | None = None) -
 def read_file(path: Path) -> Baseline:
     """One stored baseline. Raises UsageError for a file that is none, or of a newer version."""
     try:
-        content = path.read_bytes()
-        schema = msgspec.json.decode(content).get("schema")
+        content = foreign.read_file(path)
+        schema = read_json(content).get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
-        return msgspec.json.decode(content, type=Baseline)
+        return cast(Baseline, read_json(content, Baseline))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.MsgspecError, AttributeError, UnicodeDecodeError) as error:
+    except (JsonError, AttributeError) as error:
         raise UsageError(f"{path} is no stored baseline: {error}") from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from bench.errors import UsageError
+from bench.foreign import JsonError, read_file, read_json
 from bench.outcomes import is_throttled
 from bench.plain import printable
 from reports.gate.conditions import conditions
@@ -116,10 +117,10 @@ def entries_of(folder: Path) -> list[Entry]:
 def _summary(folder: Path) -> _Summary:
     path = folder / "summary.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Summary)
+        return cast(_Summary, read_json(read_file(path), _Summary))
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, JsonError) as error:
         raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to write it anew") from None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.foreign import JsonError, read_json
 from bench.plain import printable
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
@@ -133,8 +134,8 @@ def _some(column: pd.Series[Any]) -> list[str]:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = read_json(text, numbers=False)
+    except JsonError:
         return {}
     return value if isinstance(value, dict) else {}
 

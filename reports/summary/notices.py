@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.foreign import read_file, read_json
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
@@ -123,7 +123,7 @@ def decided(run: Run) -> str:
 def _sentence(run: Run) -> str:
     """The sentence of its decision.json; empty where there is none that can be read."""
     try:
-        return str(json.loads((run.folder / "decision.json").read_text(encoding="utf-8"))["sentence"])
+        return str(read_json(read_file(run.folder / "decision.json"))["sentence"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -6,11 +6,13 @@ that comes after everything before it was played ends a stall, as `bench.observe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+import msgspec
+
+from bench.foreign import JsonError, open_file, read_json
 from bench.units import NS_PER_S
 
 Stretch = tuple[int, int]
@@ -34,31 +36,39 @@ def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns
     return tuple(found)
 
 
+class _Event(msgspec.Struct):
+    type: str = ""
+    delta: str = ""
+
+
+class _CutAudio(msgspec.Struct):
+    bytes: int = 0
+
+
+class _Line(msgspec.Struct):
+    """What is looked at in a line of the log."""
+
+    what: str
+    at_ns: int
+    event: _Event
+    audio: _CutAudio | None = None
+
+
 def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
-    """(arrival, decoded bytes) of each audio delta in a stretch of time."""
-    try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        if "audio.delta" not in line:
-            continue
-        try:
-            told = json.loads(line)
-        except ValueError:  # its writer was killed in mid-write
-            continue
-        if told.get("what") == "received" and begin_ns <= told.get("at_ns", -1) <= end_ns:
-            size = _size(told)
-            if size > 0:
-                yield int(told["at_ns"]), size
+    """(arrival, decoded bytes) of each audio delta in a stretch of time; a line that is damaged is passed over."""
+    with suppress(OSError), open_file(log) as lines:
+        for text in lines:
+            if b"audio.delta" not in text:
+                continue
+            with suppress(JsonError):
+                line: _Line = read_json(text, _Line)
+                size = _size(line)
+                if line.what == "received" and begin_ns <= line.at_ns <= end_ns and size > 0:
+                    yield line.at_ns, size
 
 
-def _size(told: dict[str, Any]) -> int:
+def _size(line: _Line) -> int:
     """Decoded bytes of a delta whose audio was cut, or kept as base64; 0 of what is no audio delta."""
-    event = told.get("event") or {}
-    if not str(event.get("type", "")).endswith("audio.delta"):
+    if not line.event.type.endswith("audio.delta"):
         return 0
-    if told.get("audio"):
-        return int(told["audio"].get("bytes", 0))
-    text = str(event.get("delta", ""))
-    return len(text) * 3 // 4 - text.count("=")
+    return line.audio.bytes if line.audio else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.foreign import read_json
 from bench.run.merging.pairs import PairNumbering
 
 _SESSION_ID = re.compile(r"w(\d+)-(.*)", re.DOTALL)
@@ -70,12 +71,12 @@ class Numbering:
 
     def line(self, line: bytes) -> bytes:
         """A line of a transcript. Raises ValueError where it is none."""
-        row: dict[str, Any] = json.loads(line)
+        row: dict[str, Any] = read_json(line)
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
         """The first line of an event log. Raises ValueError where it is none."""
-        opened: dict[str, Any] = json.loads(line)
+        opened: dict[str, Any] = read_json(line)
         about = opened["about"]
         return _line(
             opened | {"about": about | {"run_id": self.run_id, "session_id": self.session_id(about["session_id"])}}

@@ -1,0 +1,89 @@
+"""Reads what others wrote: JSON of a depth that can be walked through, and files that end.
+
+Services, endpoints of tokens, run folders that were copied from elsewhere and hands write JSON. A parser takes a
+thousand levels, and whoever walks through the value then ends in a RecursionError; a named pipe or a device in place of
+a file never ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from bench.plain import shortened
+
+DEEPEST = 64
+"""So many lists and objects may stand in each other; ours have nine levels, tools of a service twenty."""
+LARGEST_DOCUMENT = 64 << 20
+"""Bytes of a document that is read as a whole: run.json of 10,000 incidents has 2 MB."""
+WHOLE = range(-(2**63), 2**64)
+"""The whole numbers that JSON of ours has, as those of scripts do."""
+QUOTED = 200
+_LONG_NUMBER = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
+
+
+class JsonError(ValueError):
+    """A text that is no JSON, or none of the kind that is wanted; says what is wrong in a few words on one line."""
+
+
+def read_json(data: bytes | str, kind: Any = Any, *, numbers: bool = True) -> Any:
+    """The value that JSON stands for, of a type as msgspec has it. Raises JsonError for any that cannot be taken.
+
+    It is no deeper than DEEPEST. `numbers`: its whole numbers have 64 bits; what is only shown may have any.
+    """
+    try:
+        value = msgspec.json.decode(data, type=kind)
+        if _is_suspect(data, numbers=numbers):
+            _check(msgspec.json.decode(data), numbers=numbers)
+    except RecursionError:
+        raise JsonError(_TOO_DEEP) from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise JsonError(shortened(str(error), QUOTED)) from None
+    return value
+
+
+_TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+
+
+def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
+    """Whether a text can hold anything that `_check` refuses; hardly any does, so that most are read only once."""
+    if isinstance(data, str):
+        return data.count("[") + data.count("{") > DEEPEST or (numbers and bool(_LONG_NUMBER[0].search(data)))
+    return data.count(b"[") + data.count(b"{") > DEEPEST or (numbers and bool(_LONG_NUMBER[1].search(data)))
+
+
+def _check(value: Any, *, numbers: bool) -> None:
+    """Raises JsonError, level by level: no recursion meets its own limit."""
+    level, depth = [value], 0
+    while level:
+        if numbers and any(type(one) is int and one not in WHOLE for one in level):
+            raise JsonError("it has a whole number that 64 bits do not hold")
+        holders = [one for one in level if isinstance(one, dict | list)]
+        depth += bool(holders)
+        if depth > DEEPEST:
+            raise JsonError(_TOO_DEEP)
+        level = [part for one in holders for part in (one.values() if isinstance(one, dict) else one)]
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file to read, or a link to one. Raises OSError for all else, without waiting for it."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return open(file, "rb")
+
+
+def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
+    """All of a regular file. Raises OSError as `open_file` does, and for one that has more than `most` bytes."""
+    with open_file(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
+    return data

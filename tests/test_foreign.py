@@ -1,0 +1,235 @@
+"""What others wrote is read, or refused in a few words: no RecursionError, and nothing that is waited for for ever."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.foreign import DEEPEST, JsonError, open_file, read_file, read_json
+from bench.plan.functions import Function, problem_of
+from bench.plan.messages import load_history
+from bench.protocol.events import FunctionCall
+from bench.protocol.settings import FunctionTool
+from bench.run import calibration
+from bench.run.folder import read_document
+from bench.run.kept import kept_runs
+from bench.run.merging.numbering import Numbering
+from bench.run.merging.pairs import first_starts, numbered_by_start
+from bench.run.part import FACTS, Facts, Part
+from bench.run.replay import replay
+from bench.simulator.truth import read_truth
+from bench.spawn import is_alive
+from bench.target.identity import public_claims
+from bench.transport.answer import service_words
+from reports.gate.baselines import read_file as read_baseline
+from reports.history.of_run import _summary as read_summary
+from reports.summary.arms import transcription_model
+from reports.summary.played import stretches
+from tests.attack.test_files import LOG
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' * (levels - 1) + b"[1]" + b"}" * (levels - 1)
+
+
+DEEP = nested(5_000)
+HUGE = b"1" + b"0" * 400
+
+
+@pytest.mark.parametrize("levels", [1, DEEPEST])
+def test_json_may_be_nested_so_deep(levels: int) -> None:
+    assert msgspec.json.encode(read_json(nested(levels))) == nested(levels)
+
+
+@pytest.mark.parametrize("levels", [DEEPEST + 1, 900, 5_000, 500_000])
+@pytest.mark.parametrize("kind", [Any, dict[str, Any], dict[str, msgspec.Raw]])
+def test_json_that_is_nested_deeper_is_refused(levels: int, kind: Any) -> None:
+    with pytest.raises(JsonError, match=rf"^it is nested more than {DEEPEST} levels deep$"):
+        read_json(nested(levels), kind)
+    with pytest.raises(JsonError, match="nested"):
+        read_json(nested(levels).decode())
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**400])
+def test_a_whole_number_has_64_bits_unless_it_is_only_shown(number: int) -> None:
+    text = f'{{"a": [{number}]}}'
+
+    with pytest.raises(JsonError, match="64 bits"):
+        read_json(text)
+
+    assert read_json(text, numbers=False) == {"a": [number]}
+    assert read_json(f"[{2**64 - 1}, {-(2**63)}, true, 1e300]") == [2**64 - 1, -(2**63), True, 1e300]
+
+
+def check(read: Callable[[], object]) -> None:
+    try:
+        read()
+    except JsonError as error:
+        if not str(error).isprintable():
+            raise AssertionError(repr(str(error))) from None
+
+
+@given(st.one_of(st.binary(), st.text(), st.recursive(st.none() | st.integers(), st.lists).map(repr)))
+def test_whatever_comes_is_a_value_or_refused_on_one_line(data: bytes | str) -> None:
+    check(lambda: read_json(data))
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe that nobody writes to: whoever opens it to read waits for ever."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def test_what_is_no_file_is_not_waited_for(pipe: Path) -> None:
+    for path in (pipe, pipe.parent, Path("/dev/zero")):
+        with pytest.raises(OSError, match="no regular file"):
+            open_file(path)
+
+
+def test_a_file_is_read_as_far_as_it_may_be_large(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1234")
+
+    assert read_file(tmp_path / "a", 4) == b"1234"
+    with pytest.raises(OSError, match="more than"):
+        read_file(tmp_path / "a", 3)
+
+
+# Whoever reads the JSON of others.
+
+
+class Kept:
+    """The spool of one worker, with these facts."""
+
+    worker = 0
+
+    def __init__(self, facts: bytes) -> None:
+        self._facts = facts
+
+    def open(self, name: str) -> Any:
+        return io.BytesIO(self._facts) if name == FACTS else None
+
+
+def in_file(
+    read: Callable[[Path], object], name: str = "file.json", before: bytes = b""
+) -> Callable[[Path, bytes], object]:
+    """What reads a file, which holds the JSON."""
+
+    def reads(folder: Path, json: bytes) -> object:
+        path = folder / name
+        path.write_bytes(before + json + b"\n")
+        return read(path)
+
+    return reads
+
+
+FIRST_LINE = LOG.splitlines(keepends=True)[0]
+LATER = {
+    "an event log": in_file(replay, before=FIRST_LINE),
+    "an event log's head": in_file(replay),
+    "a run": in_file(lambda path: read_document(path.parent), "run.json"),
+    "a baseline": in_file(read_baseline),
+    "a summary": in_file(lambda path: read_summary(path.parent), "summary.json"),
+    "a history": in_file(load_history, "history.jsonl"),
+}
+"""Refused in one line."""
+
+
+@pytest.mark.parametrize("kind", LATER)
+@pytest.mark.parametrize(
+    "json", [DEEP, b"[" * 500_000, nested(900), b'{"schema":%b}' % HUGE], ids=["deep", "open", "less deep", "huge"]
+)
+def test_a_file_that_is_nested_too_deep_is_refused_in_one_line(kind: str, json: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        LATER[kind](tmp_path, json)
+
+
+NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
+    "facts of a worker": (lambda _, json: Part(Kept(json)).facts, Facts()),  # type: ignore[arg-type]
+    "a calibration": (in_file(calibration.load), None),
+    "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
+    "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
+    "an event log that is drawn": (
+        in_file(lambda path: stretches(path, 0, 9, 1, 0), before=b'{"audio.delta":1}\n"audio.delta'),
+        (),
+    ),
+}
+"""As if it were not there."""
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("kind", NOT_THERE)
+@pytest.mark.parametrize("json", [DEEP, b"[" * 500_000, nested(900)], ids=["deep", "open", "less deep"])
+def test_what_is_nested_too_deep_is_as_if_it_were_not_there(kind: str, json: bytes, tmp_path: Path) -> None:
+    read, nothing = NOT_THERE[kind]
+
+    assert read(tmp_path, json) == nothing
+
+
+ORDER = Function(FunctionTool(name="order"))
+
+
+def test_facts_with_a_number_that_no_process_has_are_of_no_living_worker() -> None:
+    assert not is_alive(2**40)
+    assert Part(Kept(b'{"pid":%b}' % HUGE)).facts == Facts()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("json", [DEEP, nested(900)], ids=["deep", "less deep"])
+def test_deep_arguments_of_a_call_are_answered_as_wrong_ones(json: bytes) -> None:
+    call = FunctionCall("call_1", "order", json.decode())
+
+    problem, arguments = problem_of(call, {"order": ORDER}, None)
+
+    assert (problem, arguments) == ("the arguments of order are no JSON object", None)
+
+
+def test_numbers_in_the_arguments_of_a_call_may_be_of_any_length() -> None:
+    """An order number may have forty digits."""
+    call = FunctionCall("call_1", "order", '{"number": 1%s}' % ("0" * 40))
+
+    assert problem_of(call, {"order": ORDER}, None) == ("", {"number": 10**40})
+
+
+def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "run.json").write_bytes(DEEP)
+
+    (notice,) = kept_runs(tmp_path).notices
+
+    assert notice.endswith("cannot be read: it is nested more than 64 levels deep")
+
+
+@pytest.mark.parametrize("line", [DEEP, b"[" * 500_000])
+def test_a_deep_line_of_a_transcript_or_log_is_no_line(line: bytes) -> None:
+    numbering = Numbering("run", 0, *numbered_by_start([first_starts([])], 0))
+
+    for read in (numbering.line, numbering.log_header):
+        with pytest.raises(ValueError, match="nested"):
+            read(line)
+
+
+def test_a_deep_line_of_a_truth_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+    path.write_bytes(DEEP + b"\n")
+
+    with pytest.raises(UsageError, match=r"truth.jsonl:1: .*nested"):
+        list(read_truth(path))
+
+
+@pytest.mark.parametrize("body", [DEEP, b"[" * 500_000])
+def test_a_deep_answer_is_quoted_as_it_came(body: bytes) -> None:
+    assert service_words(body).startswith(body[:9].decode())
