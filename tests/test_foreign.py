@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from reports.gate.baselines import read_file as read_baseline
 from reports.history.of_run import _summary as read_summary
 from reports.summary.arms import transcription_model
 from reports.summary.played import stretches
-from tests.attack.test_files import LOG
+from tests.attack.test_files import LOG, read_log
 
 
 def nested(levels: int) -> bytes:
@@ -233,3 +234,14 @@ def test_a_deep_line_of_a_truth_log_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", [DEEP, b"[" * 500_000])
 def test_a_deep_answer_is_quoted_as_it_came(body: bytes) -> None:
     assert service_words(body).startswith(body[:9].decode())
+
+
+def test_an_event_log_with_a_number_that_no_clock_has_is_refused(tmp_path: Path) -> None:
+    """Wherever it stands: a time, a size, an error."""
+    numbers = [match.span(1) for match in re.finditer(rb'":(\d+)', LOG)]
+    for begin, end in numbers[::5]:
+        path = tmp_path / "log.jsonl"
+        path.write_bytes(LOG[:begin] + HUGE + LOG[end:])
+
+        with pytest.raises(UsageError, match=r"this line is damaged|not an event log"):
+            read_log(path)

@@ -28,6 +28,8 @@ SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service refuses to commit less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
+FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
+"""Those of libsndfile that programs write speech in. Of others it reads some without knowing where it is in them."""
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 SILENT_DBFS = -60.0  # speech peaks 40 dB and more above this, the noise of a good room stays under it
 
@@ -141,13 +143,16 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
     _refuse_mp3(path, opened)
     try:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            if file.format not in FORMATS:
+                raise UsageError(f"{path}: is {file.format_info}; make a WAV of it: {_converted(path)}")
             _refuse_long(path, file.frames / file.samplerate)
             _refuse_truncated(path, file.extra_info)
             # in blocks, for hundreds of channels are legal and need not stand in memory at once
             blocks = [_mixed(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True)]
             frames, rate_hz = int(file.frames), int(file.samplerate)
-    except soundfile.LibsndfileError as error:
-        raise UsageError(f"{path}: is not audio, or damaged ({error.error_string})") from None
+    except (soundfile.SoundFileError, ValueError) as error:  # ValueError: of a header that contradicts itself
+        why = getattr(error, "error_string", error)
+        raise UsageError(f"{path}: is not audio, or damaged ({why})") from None
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(mono) < frames:
         raise UsageError(f"{path}: is truncated: {len(mono)} of {frames} frames")
@@ -167,9 +172,12 @@ def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
     first = opened.read(3)
     opened.seek(0)
     if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
-        raise UsageError(
-            f"{path}: is an MP3, whatever its name says; make a WAV of it: ffmpeg -i {path.name} speech.wav"
-        )
+        raise UsageError(f"{path}: is an MP3, whatever its name says; make a WAV of it: {_converted(path)}")
+
+
+def _converted(path: Path) -> str:
+    """The command that makes a WAV beside the file, which may be called one itself."""
+    return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
 
 
 def _refuse_long(path: Path, seconds: float) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plain import shortened
 
+LISTED = 200
+"""Characters of a list of names in an error."""
 _NAME = re.compile(r"[^${}]+")
 _PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
 
@@ -55,7 +58,9 @@ def names_in(text: str) -> set[str]:
 
 def unknown_name(name: str, there: Iterable[str]) -> str:
     """What is wrong with a `${name}` that the variables do not have."""
-    return f"has ${{{name}}}, the variables have only {', '.join(there)} (write $${{{name}}} for the words themselves)"
+    known = shortened(", ".join(there), LISTED)
+    name = shortened(name)
+    return f"has ${{{name}}}, the variables have only {known} (write $${{{name}}} for the words themselves)"
 
 
 def load_rows(path: Path) -> Rows:
@@ -133,7 +138,7 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
         raise _refusal(path, number, 'must be an object, as in {"name": "Ada"}')
     for name, value in pairs:
         if not isinstance(value, str):
-            raise _refusal(path, number, f"must have text or a number for {name!r}")
+            raise _refusal(path, number, f"must have text or a number for {_quoted(name)}")
     _check_names(path, number, [name for name, _ in pairs])
     return {name: value.strip() for name, value in pairs}
 
@@ -147,17 +152,17 @@ def _check_names(path: Path, number: int, names: list[str]) -> None:
         raise _refusal(path, number, "has no names")
     for name in names:
         if not _NAME.fullmatch(name) or not name.isprintable():
-            raise _refusal(path, number, f"has the name {name!r}; a name is text without $, {{ and }}")
+            raise _refusal(path, number, f"has the name {_quoted(name)}; a name is text without $, {{ and }}")
         if names.count(name) > 1:
-            raise _refusal(path, number, f"has the name {name!r} twice")
+            raise _refusal(path, number, f"has the name {_quoted(name)} twice")
 
 
 def _checked_row(path: Path, number: int, row: dict[str, str]) -> dict[str, str]:
     for name, value in row.items():
         if not value:
-            raise _refusal(path, number, f"has no value for {name!r}")
+            raise _refusal(path, number, f"has no value for {_quoted(name)}")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _refusal(path, number, f"must have Unicode text, without surrogates, for {name!r}")
+            raise _refusal(path, number, f"must have Unicode text, without surrogates, for {_quoted(name)}")
     return row
 
 
@@ -166,7 +171,11 @@ def _refusal(path: Path, number: int, problem: str) -> UsageError:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names)) or "none"
+    return shortened(", ".join(map(_quoted, names)), LISTED) or "none"
+
+
+def _quoted(name: str) -> str:
+    return repr(shortened(name))
 
 
 _READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import reports
+from bench.cli.session_text import session_text
 from bench.errors import BenchError
 from bench.load.planning.arrivals import load_recorded
 from bench.load.planning.stages import load_course
@@ -32,7 +34,7 @@ from bench.target.prices import load_price_table
 from reports import render
 from reports.summary.summary import summarise
 from reports.thresholds import grammar as thresholds
-from tests.fuzz.spoiling import HOSTILE
+from tests.fuzz.spoiling import HOSTILE, WRONG, dumped
 from tests.helpers import png
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -54,13 +56,8 @@ STAGES = b"""stages:
   - {duration: 2m, target: 30/min}
   - {duration: 10m, target: 30/min}
 """
-LOG = (
-    b'{"what":"session","schema":2,"tool":"0.1.0","about":{"dialect":"ga","output_format":"pcm16"},"start_ns":1000,'
-    b'"wanted":1,"limits":{}}\n'
-    b'{"what":"connected","instants":{"connect_start":1000,"upgrade_done":2000},"headers":{"a":"b"}}\n'
-    b'{"what":"received","at_ns":3000,"wire_bytes":9,"event":{"type":"session.created","session":{"id":"s"}}}\n'
-    b'{"what":"closed","code":1006,"at_ns":9000}\n'
-)
+LOG = (Path(__file__).parent / "session.jsonl").read_bytes()
+"""A probe's, without most of its deltas."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,10 @@ class Reader:
     name: str
     of: bytes
     read: Callable[[Path], object]
+
+
+def read_log(path: Path) -> object:
+    return list(session_text(replay(path), 100, colour=False))
 
 
 def read_targets(path: Path) -> object:
@@ -83,7 +84,7 @@ READERS = {
     "profile": Reader("profile.yaml", PROFILE.read_bytes(), load_profile),
     "prices": Reader("prices.yaml", PRICES, load_price_table),
     "thresholds": Reader("ci.yaml", THRESHOLDS, thresholds.read),
-    "event log": Reader("w0-000000.jsonl", LOG, replay),
+    "event log": Reader("w0-000000.jsonl", LOG, read_log),
     "rows of CSV": Reader("rows.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", load_rows),
     "rows of JSONL": Reader("rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows),
     "history": Reader("history.jsonl", (SCRIPTS / "long_call.jsonl").read_bytes(), load_history),
@@ -95,14 +96,19 @@ READERS = {
 }
 
 
+LONGEST = 800
+"""Characters of an error before it is cut for a terminal: what is wrong, where and what to do, and cut quotes."""
+
+
 def check(read: Callable[[], object]) -> None:
     """It works, or says why not in a line that can be printed as it is."""
     try:
         read()
     except BenchError as error:
-        line = one_line(str(error))
+        line, is_long = one_line(str(error)), len(str(error)) > LONGEST
         assert line
         assert len(line.splitlines()) == 1
+        assert not is_long
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +130,19 @@ def test_a_file_that_begins_with_what_does_not_belong_there_is_refused_in_one_li
 
 
 @pytest.mark.parametrize("kind", READERS)
+def test_a_file_of_long_words_is_refused_in_a_line_that_ends(tmp_path: Path, kind: str) -> None:
+    """A word more, or longer, wherever one stands."""
+    reader = READERS[kind]
+    path = tmp_path / reader.name
+    words = [match.span() for match in re.finditer(rb"[A-Za-z0-9_./-]+", reader.of)]
+    for begin, end in words[:: max(1, len(words) // 12)]:
+        for long in (b"w" * 5_000, b"1" * 5_000, b"name, " * 1_000):
+            path.write_bytes(reader.of[:begin] + long + reader.of[end:])
+
+            check(partial(reader.read, path))
+
+
+@pytest.mark.parametrize("kind", READERS)
 def test_a_whole_file_is_read(tmp_path: Path, kind: str) -> None:
     """Else those above would find nothing."""
     path = tmp_path / READERS[kind].name
@@ -133,9 +152,6 @@ def test_a_whole_file_is_read(tmp_path: Path, kind: str) -> None:
 
 
 # Documents of JSON: any value replaced by one of another type.
-
-WRONG: tuple[Any, ...] = (None, True, -1, 10**400, 1e308, float("nan"), "text", "\x1b[2J\n", "", [], [[]], [1], {},
-                          {"a": 1}, {"": None})  # fmt: skip
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -175,7 +191,7 @@ def test_a_document_of_a_run_with_wrong_values_is_told_or_refused_in_one_line(ru
         for _ in range(data.draw(st.integers(1, 2))):
             place = data.draw(st.sampled_from(places(document)))
             document = with_value(document, place, data.draw(st.sampled_from(WRONG)))
-        path.write_text(json.dumps(document))
+        path.write_text(dumped(document))
 
         check(lambda: tell(run))
     finally:
@@ -193,6 +209,6 @@ def test_a_line_of_an_event_log_with_wrong_values_is_read_or_refused_in_one_line
         place = data.draw(st.sampled_from(places(parsed[number])))
         parsed[number] = with_value(parsed[number], place, data.draw(st.sampled_from(WRONG)))
     path = scratch / "changed.jsonl"
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in parsed))
+    path.write_text("".join(f"{dumped(line)}\n" for line in parsed))
 
-    check(lambda: replay(path))
+    check(lambda: read_log(path))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import json
 from random import Random
 from typing import Any
 
 HOSTILE = (
     b"%YAML 9.9\n---\n", b"\x00", b"\x1b[2J", b"\xff\xfe", b"1" + b"0" * 400, b"1e400", b"-1", b"null", b"{}", b"[]",
     b'"', b"&a [*a]", b"!!python/object:x", b"\xc2\xb2", b"\xe2\x80\xa8", b"\n", b"true", b".nan", b"0o777777", b"'",
-    b"<<: *x", b"5" * 5000, b"2026-13-45", b"!!int x", b"\t", b"...", b"{" * 500,
+    b"<<: *x", b"5" * 5000, b"2026-13-45", b"!!int x", b"\t", b"...", b"{" * 500, b"[" * 400 + b"]" * 400,
+    b"9223372036854775808", b"18446744073709551615", b"\n::set-output name=a::b\n",
+    b"##vso[task.complete]",
 )  # fmt: skip
 """What does not belong into a file."""
+DEEP = {"<deep>": 0}
 WRONG: tuple[Any, ...] = (
-    None, True, -1, 0, 10**400, 1e308, 0.5, "text", "\x1b[2J\n", "", "x" * 5_000, [], [[]], [1], {}, {"a": 1},
-    {"": None},
+    None, True, -1, 0, 10**400, 2**63, 2**64 - 1, -(2**63), 1e308, float("nan"), 0.5, "text", "\x1b[2J\n", "",
+    "\n::set-output name=a::b", "##vso[task.complete]", "x" * 5_000, [], [[]], [1], {}, {"a": 1}, {"": None}, DEEP,
 )  # fmt: skip
 """What does not belong into a document."""
+LEVELS = (60, 900, 5_000)
+"""How deep DEEP may be."""
 MOST = 4
 """So many faults at once."""
 
@@ -58,6 +64,11 @@ def spoilt_document(random: Random, document: Any) -> Any:
                 other, place = random.choice(places)
                 holder[key] = copy.deepcopy(other[place])
     return spoilt
+
+
+def dumped(document: Any, levels: int = 5_000) -> str:
+    """The document as JSON; DEEP in it is so many lists in each other, which no encoder writes."""
+    return json.dumps(document).replace(json.dumps(DEEP), "[" * levels + "]" * levels)
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:

@@ -34,7 +34,7 @@ from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from reports.summary.summary import summarise
 from reports.text.terminal import terminal
 from tests.attack.test_files import READERS, check
-from tests.fuzz.spoiling import spoilt_bytes, spoilt_document
+from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
     REALTIME,
     committed,
@@ -135,7 +135,7 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
         case "whole":
             behaviour.receive(event, at_ns)
         case "document":
-            behaviour.receive_text(json.dumps(spoilt_document(random, event)).encode(), at_ns)
+            behaviour.receive_text(dumped(spoilt_document(random, event), random.choice(LEVELS)).encode(), at_ns)
         case "bytes":
             behaviour.receive_text(spoilt_bytes(random, json.dumps(event).encode()), at_ns)
         case "binary":
@@ -254,7 +254,7 @@ def _spoil(came: list[bytes], random: Random) -> None:
             came.insert(place, came.pop(random.randrange(len(came))))
         case "document" if place < len(came):
             with contextlib.suppress(ValueError):  # it was spoilt before
-                came[place] = json.dumps(spoilt_document(random, json.loads(came[place]))).encode()
+                came[place] = dumped(spoilt_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
         case "bytes" if place < len(came):
             came[place] = spoilt_bytes(random, came[place])
         case _:

@@ -105,6 +105,16 @@ def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, reason: str
         load_pcm(path)
 
 
+@pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
+def test_what_no_program_writes_speech_in_is_refused_with_what_to_do(tmp_path: Path, kind: str) -> None:
+    """libsndfile reads them, some without knowing where it is in them."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
+
+    with pytest.raises(UsageError, match=r"make a WAV of it: ffmpeg -i a.wav a-pcm.wav$"):
+        load_pcm(path)
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.au", "a.w64", "a.flac", "a.ogg"])
 def test_a_file_that_lost_its_end_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
