@@ -21,7 +21,7 @@ from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.run.spool import EVENTS, path_of
 
 CHUNK_BYTES = 128 << 10
-"""Before it is compressed, which takes a worker a millisecond or two."""
+"""At most, before it is compressed, which takes a worker a millisecond or two."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
 """In the order in which they travel: the facts last, for they may say that the worker is done."""
@@ -69,6 +69,8 @@ class Source:
 
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder, self._worker = folder, worker
+        self.chunk_bytes = CHUNK_BYTES
+        """How much of a file the next chunk holds."""
         self._copied: dict[str, int] = {}
         """Bytes of streams that the copy has; of a document all of it or nothing."""
         self._documents: dict[str, tuple[int, bytes]] = {}
@@ -107,7 +109,7 @@ class Source:
         try:
             with file_of(self._folder, self._worker, name).open("rb") as file:
                 file.seek(offset)
-                data = file.read(CHUNK_BYTES)
+                data = file.read(self.chunk_bytes)
         except FileNotFoundError:
             return None
         return PartChunk(name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
@@ -126,7 +128,7 @@ class Source:
         if self._sent.get(name, 0) == version:
             return None
         offset = self._copied.get(name, 0)
-        piece = data[offset : offset + CHUNK_BYTES]
+        piece = data[offset : offset + self.chunk_bytes]
         return PartChunk(name, version, offset, len(data), zlib.compress(piece, 1))
 
 

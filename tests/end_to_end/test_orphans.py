@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bench.run import folder as files
+from bench.run.file_spool import path_of
+from bench.run.part import FACTS
 from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
 from tests.simulator_process import Ready
@@ -20,6 +24,7 @@ from tests.simulator_process import Ready
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
 """Locust's workers themselves would go on for a minute; here they would never end."""
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
+SILENT_S = 6.0
 GONE = "it lost its master"
 
 
@@ -74,6 +79,42 @@ def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_p
     assert [status for _, status in ended] == [2, 2], ended
     assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
     check_what_is_left(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes as Linux shows them")
+def test_forked_workers_end_when_their_master_is_killed_while_it_closes_the_run(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    runs = tmp_path / "runs"
+    options = ["-u", "2", "-r", "2", "--sessions", "2", "--processes", "2", "--url", simulator.urls["ga"]]
+    with locust(scenario(tmp_path), runs, *options) as master:
+        assert master.stderr is not None
+        while "reporting" not in (line := master.stderr.readline()):
+            assert line, "the run ended before its close was seen"
+        os.kill(master.pid, signal.SIGKILL)
+        _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+
+    assert said.count(GONE) == 2, said
+    assert "Traceback" not in said
+
+
+def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: Path, simulator: Ready) -> None:
+    runs = tmp_path / "runs"
+    load = ["-u", "2", "-r", "2", "--processes", "1", "-t", "12s", "--url", simulator.urls["ga"]]
+    with locust(write_scenario(tmp_path, turns=50), runs, *load) as master:
+        folder = wait_for_rows(runs, "turns", 2)
+        worker = json.loads(path_of(folder, 0, FACTS).read_text())["pid"]
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(SILENT_S)  # Locust's own patience is over then
+        os.kill(worker, signal.SIGCONT)
+        silent = files.spooled_batches(folder, "turns")
+        before = sum(len(batch) for batch in silent)
+        _, said = master.communicate(timeout=GUARD_S)
+
+    document = files.read_document(folder)
+    assert "went missing" not in said
+    assert (document["state"], document["stopped"]) == ("ended", "its time was over, or its users were stopped")
+    assert files.read_table(folder, "turns").num_rows > before
 
 
 def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path, simulator: Ready) -> None:

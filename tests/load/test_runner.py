@@ -45,14 +45,14 @@ class Watched(Keyring):
 way = Way(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), way=way)
 common.Keyring = Watched
-options = SimpleNamespace(headless=True, rtbench_run={
+options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
     "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
     "place": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
 })
 kind = workers.Worker if role == "worker" else lead.Alone
 runs = kind.__new__(kind)
 runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(client_id="me"))
-runs._ran, runs._given = False, {}
+runs._ran, runs._given, runs._master = False, {}, workers.lifeline.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()
@@ -87,7 +87,7 @@ master._environment = SimpleNamespace(runner=SimpleNamespace(
     clients=away, send_message=lambda kind, data: sent.append(kind)
 ))
 master._current, master._members, master._longest_s = Current(folder=folder), {"away": 0}, 0.0
-master._replicas, master._drained = {0: None}, set()
+master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
 workers.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_kept(folder)
@@ -150,6 +150,56 @@ def test_whatever_kills_who_began_to_close_a_run_it_is_closed_once_and_its_statu
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
+
+
+DRAINED = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import gevent
+from gevent.lock import RLock
+from locust.runners import WorkerNodes
+from bench.load.leading import workers
+from bench.load.leading.runs import Current
+from bench.load.playing.progress import ProgressReport
+from bench.run.replica import Replica
+
+how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
+nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" else "running")
+master = workers.Master.__new__(workers.Master)
+master._environment = SimpleNamespace(
+    runner=SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int),
+    parsed_options=SimpleNamespace(headless=True),
+)
+open_ones = 1 if how == "plays on" else 0
+watch = SimpleNamespace(told_by=lambda number: ProgressReport(sessions_open=open_ones))
+master._current, master._members, master._longest_s = Current(folder=folder, watch=watch), {"far": 7}, 1e9
+master._view, master._closing = SimpleNamespace(say=said.append), RLock()
+master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7)}, set(), how == "disk is full"
+workers.WORKERS_CLOSE_S = 0.3
+(folder / "spool").mkdir()
+ended = gevent.with_timeout(3.0, master._drain, timeout_value="still draining")
+print(ended, *said, master._current.stopped)
+"""
+"""A worker on another host, of which not all records come."""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("ships", "None not all records came within 0 s after the last session (workers: 7)"),
+        ("plays on", "still draining"),
+        ("missing", "None the run ends early: the last worker went missing the last worker went missing"),
+        ("disk is full", "None \n"),
+    ],
+)
+def test_a_master_waits_for_records_no_longer_than_it_says_once_the_last_session_is_over(
+    how: str, said: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", DRAINED, how, str(tmp_path)]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.stdout.startswith(said), ended.stdout + ended.stderr
 
 
 def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:

@@ -90,30 +90,29 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
     there, here = folders(tmp_path_factory.mktemp("replica"))
     source, copied = Source(there, WORKER), Replica(here, WORKER)
     late: list[PartChunk] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replica, "CHUNK_BYTES", 64)
-        for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
-            if name in replica.DOCUMENTS:
-                file_of(there, WORKER, name).write_text(data.hex() * 3)
-            else:
-                append(there, name, data)
-            for chunk in source.chunks():
-                fate = chance.random()
-                if fate < 0.2:
-                    break  # lost, and the worker starts anew
-                if fate < 0.4:
-                    late.append(chunk)
-                if fate < 0.3:
-                    break
-                receipt = copied.take(chunk)
-                if late and chance.random() < 0.5:
-                    copied.take(late.pop(chance.randrange(len(late))))
-                if fate < 0.5:
-                    break  # the receipt was lost
-                source.note(receipt)
-        for chunk in late:
-            copied.take(chunk)
-        copy(source, copied)
+    source.chunk_bytes = 64
+    for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
+        if name in replica.DOCUMENTS:
+            file_of(there, WORKER, name).write_text(data.hex() * 3)
+        else:
+            append(there, name, data)
+        for chunk in source.chunks():
+            fate = chance.random()
+            if fate < 0.2:
+                break  # lost, and the worker starts anew
+            if fate < 0.4:
+                late.append(chunk)
+            if fate < 0.3:
+                break
+            receipt = copied.take(chunk)
+            if late and chance.random() < 0.5:
+                copied.take(late.pop(chance.randrange(len(late))))
+            if fate < 0.5:
+                break  # the receipt was lost
+            source.note(receipt)
+    for chunk in late:
+        copied.take(chunk)
+    copy(source, copied)
 
     assert content(here) == content(there)
 

@@ -1,13 +1,14 @@
-"""Tells a worker whether its master lives, by a lock on the run's folder that the master holds while it does.
+"""Tells a worker whether its master lives: by a lock on the run's folder that the master holds, and by its silence.
 
-The kernel lets go of it when the process ends, however it does. So a number of a process that another has by now tells
-nothing wrong, and a master that stands still is not taken for dead.
+The kernel lets go of the lock when the process ends, however it does. So a number of a process that another has by now
+tells nothing wrong.
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import math
 import os
 import signal
 import sys
@@ -45,19 +46,35 @@ def hold(folder: Path) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def is_cut(folder: Path) -> bool:
-    """Whether nobody holds the lock any more, or the folder is gone. A file system without locks tells nothing."""
-    try:
-        file = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+class Lifeline:
+    """Tells whether a master lives: by its lock where it shares a disk, and by how long it has been silent."""
+
+    def __init__(self) -> None:
+        self.patience_s = math.inf
+        self._silent_s = 0
+        self._locked: int | None = None
+
+    def tie(self, folder: Path | None) -> None:
+        """Go by the lock on the folder of a run; None: of a master on another host nothing but its silence tells."""
+        if self._locked is not None:
+            os.close(self._locked)
+        self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
+
+    def heard(self) -> None:
+        """Note a word of the master's."""
+        self._silent_s = 0
+
+    def is_cut(self) -> bool:
+        """Whether the master is lost; asked once a second, so that a process that stood still blames nobody for it."""
+        self._silent_s += 1
+        return self._silent_s > self.patience_s or self._is_let_go()
+
+    def _is_let_go(self) -> bool:
+        """Whether nobody holds the lock any more. A file system without locks tells nothing."""
+        if self._locked is None:
+            return False
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
         return True
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(file)

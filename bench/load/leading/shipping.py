@@ -14,12 +14,14 @@ import msgspec
 from gevent.event import AsyncResult
 
 from bench.clock import monotonic_ns
-from bench.run.replica import PartChunk, Receipt, Source
+from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source
 from bench.units import NS_PER_S
 
 EVERY_S = 1.0
 AGAIN_S = 5.0
 """So long a receipt is waited for."""
+LEAST_BYTES = 4 << 10
+"""Of a chunk, on a slow link: what else is said comes behind it."""
 
 
 class Shipper:
@@ -28,6 +30,7 @@ class Shipper:
     def __init__(self, source: Source, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
         self._awaited: tuple[PartChunk, AsyncResult] | None = None
+        self._given_up = False
         self._shipping = gevent.spawn(self._ship_on)
 
     def receipt(self, data: dict[str, Any]) -> None:
@@ -44,6 +47,12 @@ class Shipper:
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         return self._ship(until_ns)
 
+    def give_up(self) -> None:
+        """Wait for no receipt any more: nobody is there to give one."""
+        self._given_up = True
+        if self._awaited is not None:
+            self._awaited[1].set(None)
+
     def _ship_on(self) -> None:
         while True:
             self._ship(None)
@@ -52,21 +61,24 @@ class Shipper:
     def _ship(self, until_ns: int | None) -> bool:
         """Ship what is there now; whether all of it arrived before an instant."""
         for chunk in self._source.chunks():
-            receipt = None
-            while receipt is None:
-                if until_ns is not None and monotonic_ns() >= until_ns:
-                    return False
-                receipt = self._sent(chunk)
-            self._source.note(receipt)
+            left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
+            if self._given_up or left_s <= 0:
+                return False
+            receipt = self._sent(chunk, left_s)
+            if receipt is None:
+                self._source.chunk_bytes = max(LEAST_BYTES, self._source.chunk_bytes // 4)  # it may be on its way still
+            else:
+                self._source.chunk_bytes = min(CHUNK_BYTES, 2 * self._source.chunk_bytes)
+                self._source.note(receipt)
         return True
 
-    def _sent(self, chunk: PartChunk) -> Receipt | None:
-        """Send a chunk; its receipt, None where none came."""
+    def _sent(self, chunk: PartChunk, longest_s: float) -> Receipt | None:
+        """Send a chunk; its receipt, None where none came in so long."""
         result = AsyncResult()
         self._awaited = chunk, result
         self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))
         try:
-            receipt: Receipt = result.get(timeout=AGAIN_S)
+            receipt: Receipt | None = result.get(timeout=longest_s)
         except gevent.Timeout:
             return None
         finally:

@@ -7,6 +7,7 @@ master each second how they stand.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ from typing import Any, NoReturn, get_args
 
 import gevent
 import msgspec
+from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.cores import core_count
@@ -24,13 +26,14 @@ from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import lifeline
 from bench.load.leading.clocks import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.lead import Lead
-from bench.load.leading.runs import DRAINING, Runs
+from bench.load.leading.runs import DRAINING, LOOK_S, Runs
 from bench.load.leading.shipping import Shipper
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
 from bench.load.planning.environment import Environment
+from bench.load.planning.options import worker_timeout_s
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.flusher import unwritable
-from bench.load.playing.live import ALL_DONE
+from bench.load.playing.live import ALL_DONE, CUT_S
 from bench.load.playing.place import Place
 from bench.load.playing.progress import ProgressReport
 from bench.run import folder as files
@@ -43,15 +46,18 @@ from bench.target.tokens import Keyring, closed_on_failure
 from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
-WORKERS_CLOSE_S, WORKERS_BACK_S, WORKERS_BEGIN_S = 30.0, 15.0, 5.0
-"""So long the master waits at the end for the last rows of its workers; for those that it does not hear from; and for
-those on its host that have not begun, who may be about to open sessions."""
+WORKERS_CLOSE_S, WORKERS_BEGIN_S = 30.0, 5.0
+"""So long after their last session the master waits for what its workers recorded; and for those on its host that have
+not begun, who may be about to open sessions."""
+LEAVE_S = CUT_S
+"""So long before its master takes it for lost a worker leaves that hears nothing: by then it has ended."""
 HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 """What workers send to their master."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """What a master sends to its workers."""
+LAST_IS_MISSING = "the last worker went missing"
 NOT_SENT = "(not sent: it may hold a password)"
 """Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
 MAY_HOLD_SECRETS = ("proxy", "url")
@@ -74,6 +80,7 @@ class Master(Lead):
         """Of the workers on other hosts what has come of their parts, by their numbers."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """What was learnt of the workers' clocks."""
+        self._disk_is_full = False
         self._given = secret_options(environment.parsed_options)
         listen = environment.runner.register_message
         listen(HERE, self._on_worker_here)
@@ -104,6 +111,7 @@ class Master(Lead):
 
     def open(self) -> None:
         super().open()
+        runners.HEARTBEAT_LIVENESS = math.ceil(self._planned.options.worker_timeout_s)  # of heartbeats, one a second
         self._await_workers()
 
     def _await_workers(self) -> None:
@@ -141,6 +149,7 @@ class Master(Lead):
 
     def _start(self) -> None:
         self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
+        self._disk_is_full = False
         vars(self._environment.parsed_options).update(self._given)
         super()._start()
 
@@ -198,11 +207,16 @@ class Master(Lead):
         """End the run where no worker has anything left to play: some may have been lost since the last was done."""
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.request_stop(ALL_DONE)
-        elif self._members and self._members.keys().isdisjoint(self._environment.runner.clients):
-            self.request_stop("all of its workers were lost")
+        elif self._has_lost_all:
+            self.request_stop(LAST_IS_MISSING)
+
+    @property
+    def _has_lost_all(self) -> bool:
+        return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
     def _on_standing(self, msg: Any, **_: Any) -> None:
         watch, number = self._current.watch, self._members.get(msg.node_id)
+        self._note_alive(msg.node_id)
         if watch is not None and number is not None:
             watch.heard(number, ProgressReport(**msg.data["standing"]), msg.data["held_s"])
             self._keep_budget(watch)
@@ -212,17 +226,32 @@ class Master(Lead):
         folder, number = self._current.folder, self._members.get(msg.node_id)
         if folder is None or number is None or msg.data["run_id"] != folder.name or not spool.is_kept(folder):
             return
+        self._note_alive(msg.node_id)
         replica = self._replicas.setdefault(number, Replica(folder, number))
         try:
             receipt = replica.take(msgspec.convert(msg.data["chunk"], PartChunk, builtin_types=(bytes,)))
         except (BadChunkError, msgspec.ValidationError) as error:
             self.say(f"worker {number} sent an unknown message, which is ignored: {error}")
         except OSError as error:
+            self._disk_is_full = True
             self.refuse(unwritable(error))
         else:
             self._environment.runner.send_message(RECEIPT, msgspec.to_builtins(receipt), msg.node_id)
 
+    def _note_alive(self, client: str) -> None:
+        """Take any word for a sign of life: on a slow link heartbeats come behind what is shipped."""
+        node = self._environment.runner.clients.get(client)
+        if node is not None:
+            node.heartbeat = runners.HEARTBEAT_LIVENESS
+
     # The end.
+
+    def _drain(self) -> None:
+        with self._closing:
+            if not self._current.ending and not self._current.stopped and self._has_lost_all:
+                self._current.stopped = LAST_IS_MISSING  # as Locust has just found
+                self.say(f"the run ends early: {LAST_IS_MISSING}")
+            super()._drain()
 
     def _drain_sessions(self) -> None:
         """Tell the workers to end, and wait until each has flushed its last row, and shipped it."""
@@ -230,34 +259,43 @@ class Master(Lead):
         if folder is None or not spool.is_kept(folder):
             return
         self._environment.runner.send_message(DRAIN, {})
-        began_ns = monotonic_ns()
-        while self._awaits(folder, (monotonic_ns() - began_ns) / NS_PER_S):
+        began_ns = over_ns = monotonic_ns()
+        longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
+        while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
+            if any(map(self._plays, awaited)):
+                over_ns = min(monotonic_ns(), began_ns + longest_ns)
+            if monotonic_ns() >= over_ns + int(WORKERS_CLOSE_S * NS_PER_S):
+                named = ", ".join(map(str, sorted(awaited)))
+                limit = f"{WORKERS_CLOSE_S:.0f} s after the last session (workers: {named})"
+                self.say(f"not all records came within {limit}: what is missing is unknown, and counted as that")
+                return
             gevent.sleep(0.1)
 
-    def _awaits(self, folder: Path, waited_s: float) -> bool:
-        """Whether the last rows of a worker may still come, after so long a wait."""
-        if waited_s < WORKERS_BEGIN_S and self._beginning(folder):
-            return True
-        longest_s = self._longest_s + WORKERS_CLOSE_S
-        return waited_s < longest_s and self._unfinished(folder, awaits_missing=waited_s < WORKERS_BACK_S)
+    def _awaited(self, folder: Path, waited_s: float) -> set[int]:
+        """The workers of which something may still come, after so long a wait.
 
-    def _beginning(self, folder: Path) -> bool:
-        """Whether a worker on this host may yet open sessions, of which nothing is recorded so far."""
-        here = {part.worker for part in parts(folder)} | self._replicas.keys()
-        awaited = set(self._present()) - self._drained
-        return any(number not in here for client, number in self._members.items() if client in awaited)
-
-    def _unfinished(self, folder: Path, *, awaits_missing: bool = True) -> bool:
-        """Whether a worker still has something to flush or to ship.
-
-        `awaits_missing`: those of whom nothing is heard, who may be cut off, count too.
+        Of those that share this disk it is who lives and has not flushed everything; and for a moment who has recorded
+        nothing, and may be about to open sessions. Others ship it for as long as they are heard: who is lost has ended.
         """
-        here = {part.worker: part for part in parts(folder)}
-        if any(part.unfinished for number, part in here.items() if number not in self._replicas):
-            return True
-        awaited = self._environment.runner.clients if awaits_missing else self._present()
-        numbers = {number for client, number in self._members.items() if client in awaited}
-        return any(number not in here or not here[number].facts.done for number in numbers & self._replicas.keys())
+        here, present = {part.worker: part for part in parts(folder)}, set(self._present())
+        awaited = set()
+        for client, number in self._members.items():
+            part = here.get(number)
+            if number in self._replicas:
+                lacks = part is None or not part.facts.done
+                awaits = client in present and lacks and (not self._disk_is_full or self._plays(number))
+            elif part is None:
+                awaits = client in present and waited_s < WORKERS_BEGIN_S
+            else:
+                awaits = part.unfinished
+            if awaits and client not in self._drained:
+                awaited.add(number)
+        return awaited
+
+    def _plays(self, number: int) -> bool:
+        """Whether a worker has sessions open, by its last word."""
+        told = None if self._current.watch is None else self._current.watch.told_by(number)
+        return told is None or told.sessions_open > 0
 
     def _note_absent_workers(self, folder: Path) -> None:
         super()._note_absent_workers(folder)
@@ -328,6 +366,7 @@ class Worker(Runs):
         self._number = 0
         self._shipper: Shipper | None = None
         """Of a worker on another host than its master."""
+        self._master = lifeline.Lifeline()
         runner = environment.runner
         runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
         runner.register_message(RECEIPT, self._on_receipt)
@@ -335,7 +374,15 @@ class Worker(Runs):
         runner.send_message(HERE, host_facts())
 
     def open(self) -> None:
-        """Do nothing: its master says what is to be done."""
+        """See that the master lives; all else that is to be done it says."""
+        self._master.patience_s = worker_timeout_s(self._environment.parsed_options) - LEAVE_S
+        runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # Locust would let turns in flight end first
+        self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.heard())
+        self._watching = gevent.spawn(self._watch_master)
+
+    def on_quitting(self, **words: Any) -> None:
+        self._watching.kill(block=False)
+        super().on_quitting(**words)
 
     def _start(self) -> None:
         self._shipper = None
@@ -354,6 +401,7 @@ class Worker(Runs):
 
     def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
+        self._master.patience_s = worker_timeout_s(self._environment.parsed_options) - LEAVE_S  # as its master has it
         lifeline.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
         if not shares:
@@ -367,6 +415,7 @@ class Worker(Runs):
         with closed_on_failure(keyring):
             place = self._place(handed, shares=shares)
             self._current.folder = folder if shares else self._own_folder(handed, place)
+            self._master.tie(folder if shares else None)
             arms = arms_of(self._planned, keyring, place)
             self._go_live(self._current.folder, place, arms, keyring, run_id=handed["run_id"])
 
@@ -416,6 +465,7 @@ class Worker(Runs):
     # While it goes on.
 
     def _on_receipt(self, msg: Any, **_: Any) -> None:
+        self._master.heard()
         if self._shipper is not None:
             self._shipper.receipt(msg.data)
 
@@ -424,22 +474,36 @@ class Worker(Runs):
         self._environment.runner.send_message(PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
 
     def _look(self) -> None:
-        folder, live = self._current.folder, self._current.live
-        if folder is not None and self._shipper is None and lifeline.is_cut(folder):
-            self._leave(folder)
-        elif live is not None:
+        live = self._current.live
+        if live is not None:
             report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
             self._environment.runner.send_message(STANDING, report)
 
-    def _leave(self, folder: Path) -> None:
+    def _watch_master(self) -> None:
+        """Look after the master, each second, from the beginning of this process to its end."""
+        while not self._master.is_cut():
+            gevent.sleep(LOOK_S)
+        gevent.sleep(LOOK_S)  # it may have sent its word to quit as the last thing that it did
+        self._leave()
+
+    def _leave(self) -> None:
         """End without a master, and abandon what is in flight: it costs money that nobody counts."""
-        self._current.hurried = True
-        if not self._current.ending:
-            self._current.ending = DRAINING
-            where = f"its data is in {folder}: rtbench report {folder}" if folder.exists() else f"{folder} is gone too"
-            self.say(f"worker {self._number} ends, because it lost its master; {where}")
-            self._environment.process_exit_code = USAGE_STATUS
-            gevent.spawn(self._environment.runner.quit)
+        current, folder = self._current, self._current.folder
+        current.hurried = True
+        self._environment.stop_timeout = CUT_S
+        if self._shipper is not None:
+            self._shipper.give_up()
+        named, where = "this worker", ""
+        if current.live is not None and folder is not None:
+            named = f"worker {self._number}"
+            if self._shipper is None:
+                kept = f"its data is in {folder}: rtbench report {folder}"
+                where = f"; {kept if folder.exists() else f'{folder} is gone too'}"
+            current.ending = current.ending or DRAINING
+            if not current.live.closed:
+                self._environment.process_exit_code = USAGE_STATUS
+        self.say(f"{named} ends, because it lost its master{where}")
+        self._environment.runner.quit()
 
     def request_stop(self, reason: str) -> None:
         self._environment.runner.send_message(DONE if reason == ALL_DONE else STOP, {"reason": reason})
@@ -464,7 +528,7 @@ class Worker(Runs):
         shipper, folder = self._shipper, self._current.folder
         if shipper is None or folder is None:
             return
-        arrived = shipper.finish(WORKERS_CLOSE_S)  # receipts come meanwhile
+        arrived = shipper.finish(WORKERS_CLOSE_S - LEAVE_S)  # receipts come meanwhile
         self._shipper = None
         if arrived:
             shutil.rmtree(folder, ignore_errors=True)

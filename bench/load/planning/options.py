@@ -20,6 +20,7 @@ from bench.target.endpoint import ServiceOptions
 from bench.target.settings import SignInName
 
 LOOK_EVERY = 50
+LEAST_TIMEOUT_S = 10.0
 LOOPBACK = "127.0.0.1"
 SIGN_INS = ("key", *get_args(SignInName))
 SHAPE = frozenset(
@@ -167,6 +168,12 @@ def add_options(parser: Any) -> None:
         action="store_true",
         help="send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
     )
+    add(
+        "--worker-timeout",
+        default="30",
+        metavar="S",
+        help="a worker that its master does not hear from for so long is lost, and has ended by itself (default: 30)",
+    )
     add("--priority", action="store_true", help="ask for a higher priority of the processes that play (niceness -10)")
     add("--yes", action="store_true", help="allow over 20 sessions against a host that is not loopback")
 
@@ -210,6 +217,8 @@ class Options:
     """The run that this one is a part of; "" where it is none."""
     labels: Mapping[str, str]
     runs: Path
+    worker_timeout_s: float
+    """After so long a silence a master takes a worker for lost; by then a worker has ended that lost its master."""
     locust_tables: bool
     priority: bool
     yes: bool
@@ -246,10 +255,19 @@ class Options:
             part_of=_name(parsed.part_of, "--part-of"),
             labels=_labels(parsed.label or []),
             runs=Path(parsed.runs or "runs"),
+            worker_timeout_s=worker_timeout_s(parsed),
             locust_tables=bool(parsed.locust_tables),
             priority=bool(parsed.priority),
             yes=bool(parsed.yes),
         )
+
+
+def worker_timeout_s(parsed: Any) -> float:
+    """What `--worker-timeout` says, in seconds. Raises UsageError for less than a worker takes to end."""
+    seconds = _seconds(parsed.worker_timeout, "--worker-timeout")
+    if seconds is None or seconds < LEAST_TIMEOUT_S:
+        raise UsageError(f"--worker-timeout must be {LEAST_TIMEOUT_S:g} s or more, not {parsed.worker_timeout!s:.100}")
+    return seconds
 
 
 def _service_options(parsed: Any) -> ServiceOptions:
