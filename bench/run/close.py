@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.hosts import recorded_by
 from bench.run.measured import CARRIED, RATED_INSTANTS, bytes_per_s
-from bench.run.part import TRANSCRIPT, AnyPart, Facts, parts
+from bench.run.part import TRANSCRIPT, AnyPart, Facts, Part, parts
 from bench.run.row_histograms import all_histograms
+from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, Lost, load_of, lost_entries
 from bench.run.validity import judge
 from bench.spawn import is_alive
 from bench.units import NS_PER_S
@@ -73,15 +74,50 @@ def close(folder: Path) -> dict[str, Any]:
     if not spool.is_kept(folder):
         return document
     if document.get("state") not in CLOSED:  # else the last close was cut while it removed the parts
-        document = merge(folder, document, parts(folder))
+        recorded = parts(folder)
+        document = merge(folder, document, recorded, lambda ends_ns: lost_of(document, recorded, ends_ns))
     spool.remove(folder)
     return document
 
 
-def merge(folder: Path, document: dict[str, Any], parts: Sequence[AnyPart]) -> dict[str, Any]:
+def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int) -> list[Lost]:
+    """The workers of a run of which not all is there, once it was read: cut off, killed, or damaged.
+
+    `ends_utc_ns`: when the run ended, where its document does not say when it began to.
+    """
+    here = {part.worker for part in parts}
+    unheard = [remote for remote in document.get("remote") or [] if remote["worker"] not in here]
+    partial = [part for part in parts if not part.facts.done or part.damage]
+    load = load_of(
+        document,
+        len(unheard) + len(partial),
+        [*here, *(remote["worker"] for remote in unheard)],
+        document.get("ending_utc_ns") or ends_utc_ns,
+    )
+    return [
+        *(Lost(part.worker, _host_of(part), load, part.facts.rows or None, _damage(part)) for part in partial),
+        *(Lost(remote["worker"], remote["host"], load) for remote in unheard),
+    ]
+
+
+def _host_of(part: Part) -> str:
+    return next((str(host["name"]) for host in part.facts.hosts), "")
+
+
+def _damage(part: Part) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in sorted(part.damage.items()))
+
+
+def merge(
+    folder: Path,
+    document: dict[str, Any],
+    parts: Sequence[AnyPart],
+    lost: Callable[[int], Sequence[Lost]] = lambda _: (),
+) -> dict[str, Any]:
     """Write the final files of a run into its folder, from its parts; returns run.json as it then is.
 
-    Parts are read one after another, batch by batch, so that memory does not grow with the run.
+    Parts are read one after another, batch by batch, so that memory does not grow with the run. `lost`: of which
+    workers not all is there, once they were read, by when the run ended (UTC).
     """
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
@@ -95,21 +131,35 @@ def merge(folder: Path, document: dict[str, Any], parts: Sequence[AnyPart]) -> d
     histograms = all_histograms(folder, parts)
     _add_rates(folder, histograms, _measured_from_s(document))
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
+    last_utc_ns = _last_row_utc_ns(folder) or document["began_utc_ns"]
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
+        "lost": _lost_entries(folder, lost(document.get("ended_utc_ns") or last_utc_ns)),
         "hosts": recorded_by(parts, document, histograms),
         "stamp_source": _stamp_source(folder),
         "totals": _totals(folder, facts, histograms),
         "incidents": _incidents(facts),
     }
     document["verdict"] = judge(*evidence(folder, histograms, document))
+    if document["lost"] or "parts" in document:
+        for part in parts:
+            part.keep_documents(folder)
     if killed:
         document["stopped"] = document.get("stopped") or KILLED
     files.write_document(folder, document)
     pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
+
+
+def _lost_entries(folder: Path, lost: Sequence[Lost]) -> list[dict[str, Any]]:
+    """What run.json says of lost workers; only where there are any, rows are read for it."""
+    if not lost:
+        return []
+    columns: dict[files.TableName, list[str]] = {"turns": OF_TURNS, "sessions": OF_SESSIONS, "seconds": OF_SECONDS}
+    frames = (files.read_table(folder, table, names).to_pandas() for table, names in columns.items())
+    return lost_entries(lost, *frames)
 
 
 def _any_simulated(parts: Sequence[AnyPart]) -> bool:

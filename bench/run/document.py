@@ -236,13 +236,27 @@ class PartEntry(TypedDict):
     stages: NotRequired[list[StageEntry]]
 
 
-class LostEntry(TypedDict):
-    """A worker of which not all came to its master: the sessions and turns that it told of, and that are not here."""
+class RemoteEntry(TypedDict):
+    """A worker on another host than its master."""
 
     worker: Count
     host: str
-    sessions: Count
-    turns: Count
+
+
+class LostEntry(TypedDict):
+    """A worker of which not all is here. `turns`, `calls`: how many it had at most that are in no row; null: no bound.
+
+    `since_utc_ns`: its last word that is here; `why`: what of its part is damaged. Older versions counted `sessions`
+    and turns that it had told of.
+    """
+
+    worker: Count
+    host: str
+    turns: Count | None
+    calls: NotRequired[Count]
+    since_utc_ns: NotRequired[int]
+    why: NotRequired[str]
+    sessions: NotRequired[Count]
 
 
 class RunDocument(TypedDict):
@@ -267,7 +281,10 @@ class RunDocument(TypedDict):
     notices: list[str]
     part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
     parts: NotRequired[Annotated[list[PartEntry], Meta(description="of a run that was merged")]]
+    remote: NotRequired[list[RemoteEntry]]
     lost: NotRequired[list[LostEntry]]
+    concurrency: NotRequired[Annotated[Count, Meta(description="sessions open at a time at most, by the plan")]]
+    ending_utc_ns: NotRequired[Annotated[int, Meta(description="from when on no turn was begun")]]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]

@@ -34,10 +34,9 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
     """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
     hosts = document.get("hosts") or []
     pooled = _evidence(folder, document, worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag"))
-    pooled = replace(pooled, **_of_parts(document.get("parts") or []))
-    if lost := sum(worker["turns"] for worker in document.get("lost") or []):
-        turns = files.read_table(folder, "turns", ["turn"])
-        pooled = replace(pooled, missing_share=lost / (lost + len(turns)))
+    rows = len(files.read_table(folder, "turns", ["turn"]))
+    parts = document.get("parts") or []
+    pooled = replace(pooled, missing_share=_missing_share(document, parts, rows), broken=_broken(parts))
     if len(hosts) < 2:
         return [pooled]
     apart = (
@@ -71,17 +70,23 @@ def _evidence(
     )
 
 
-def _of_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a merged run's parts say: the rules that they broke, and the share of turns that is missing with some."""
+def _missing_share(document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], rows: int) -> float | None:
+    """The share of turns that is missing at most, with parts that were left out and workers that were lost."""
     missing = [part["turns"] for part in parts if part["left_out"]]
-    known = [part["turns"] for part in parts if part["turns"] is not None]
-    share = math.nan if None in missing else sum(missing) / max(1, sum(known))
-    broken = tuple(
+    missing += [worker["turns"] for worker in document.get("lost") or []]
+    if not missing:
+        return None
+    return math.nan if None in missing else sum(missing) / max(1, sum(missing) + rows)
+
+
+def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    """The rules that a merged run's parts broke, but for what was missing then: what is missing now is counted anew."""
+    return tuple(
         Rule(**rule | {"note": f"{rule['note']}, in the part {part['run_id']} on {part['host']}"})
         for part in parts
         for rule in part["broken"]
+        if rule["rule"] != "e"
     )
-    return {"missing_share": share if missing else None, "broken": broken}
 
 
 def _rows(read: files.ReadColumns, columns: list[str], host: str | None) -> pa.Table:

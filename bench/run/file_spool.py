@@ -4,14 +4,17 @@
     transcripts-0.jsonl                                 what was said
     histograms-0.hlog worker-0.json                     histograms and counts
 
-Event logs are written where they stay, in the run folder's `events/`.
+Event logs are written where they stay, in the run folder's `events/`. A run of which something is missing, and one that
+was merged, keeps each worker's documents in `workers/`: what they come to together cannot be taken apart again.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -19,10 +22,10 @@ from typing import BinaryIO
 from bench.run.disk import GrowingFile, write_text
 from bench.spawn import is_alive
 
-SPOOL = "spool"
+SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"
 """The part of a run folder that holds event logs."""
-OF_WORKER = re.compile(r"\w+-(\d+)\.\w+")
+OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
 """The name of a worker's file."""
 
 
@@ -47,25 +50,30 @@ class StoredFiles:
 
     event_logs: Sequence[Path] = ()
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        self._folder, self.worker = folder, worker
+    def __init__(self, folder: Path, worker: int, place: str = SPOOL) -> None:
+        self._folder, self.worker, self._place = folder, worker, place
 
     def open(self, name: str) -> BinaryIO | None:
-        """A file to read; None where there is none of this name."""
+        """A file to read; None where there is none of this name. Raises OSError for what is no file."""
         try:
-            return path_of(self._folder, self.worker, name).open("rb")
+            path = path_of(self._folder, self.worker, name, self._place)
+            found = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait
         except FileNotFoundError:
             return None
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            os.close(found)
+            raise OSError("it is no file")
+        return os.fdopen(found, "rb")
 
     def is_written_by(self, pid: int | None) -> bool:
         """Whether the worker's process runs on this host."""
         return is_alive(pid)
 
 
-def path_of(folder: Path, worker: int, name: str) -> Path:
+def path_of(folder: Path, worker: int, name: str, place: str = SPOOL) -> Path:
     """`spool/turns-0.arrows`: where a worker's stream or document of this name is."""
     stem, _, suffix = name.partition(".")
-    return folder / SPOOL / f"{stem}-{worker}.{suffix}"
+    return folder / place / f"{stem}-{worker}.{suffix}"
 
 
 def prepare(folder: Path) -> None:
@@ -85,8 +93,24 @@ def remove(folder: Path) -> None:
 
 def stored(folder: Path) -> list[StoredFiles]:
     """What each worker has written, by its number."""
-    names = (OF_WORKER.fullmatch(path.name) for path in (folder / SPOOL).glob("*"))
-    return [StoredFiles(folder, worker) for worker in sorted({int(name[1]) for name in names if name})]
+    return _stored(folder, SPOOL)
+
+
+def keep(folder: Path, worker: int, name: str, data: bytes) -> None:
+    """Keep a worker's document in a run folder that is closed."""
+    path = path_of(folder, worker, name, WORKERS)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+
+
+def kept(folder: Path) -> list[StoredFiles]:
+    """The documents of each worker that a closed run keeps, by its number."""
+    return _stored(folder, WORKERS)
+
+
+def _stored(folder: Path, place: str) -> list[StoredFiles]:
+    names = (OF_WORKER.fullmatch(path.name) for path in (folder / place).glob("*"))
+    return [StoredFiles(folder, worker, place) for worker in sorted({int(name[1]) for name in names if name})]
 
 
 def is_reached(folder: Path, host: str) -> bool:

@@ -277,21 +277,12 @@ def histograms_path(folder: Path) -> Path:
 def batches(parts: Iterable[AnyPart], table: TableName) -> Iterator[pa.RecordBatch]:
     """Read the rows of a table in all parts, in whole batches with every column."""
     for part in parts:
-        yield from (with_every_column(batch, SCHEMAS[table]) for batch in part.batches(table))
+        yield from part.batches(table, SCHEMAS[table])
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
     """Read the rows of a table that the workers of a run that is not closed have written so far."""
     return batches(parts(folder), table)
-
-
-def with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Add the columns that an older version of this tool did not write; they are null."""
-    if batch.schema.equals(schema):
-        return batch
-    there = set(batch.schema.names)
-    columns = [batch[field.name] if field.name in there else pa.nulls(len(batch), field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def read_table(

@@ -11,12 +11,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 import pyarrow as pa
 
+from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
+from bench.plain import printable, shortened
 from bench.run import spool
 from bench.run.histograms import Histograms, decode
 
@@ -46,6 +48,8 @@ class Facts(msgspec.Struct, frozen=True):
     stamp_fallbacks: int = 0
     incidents: list[dict[str, Any]] = []
     incident_counts: dict[str, int] = {}
+    rows: dict[str, int] = {}
+    """Of each table, of a worker that is done; older versions do not say it."""
 
 
 class AnyPart(Protocol):
@@ -55,8 +59,8 @@ class AnyPart(Protocol):
     def facts(self) -> Facts:
         """What was counted beside rows and histograms."""
 
-    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in whole batches."""
+    def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in whole batches, with every column of the schema."""
 
     def transcript(self) -> Iterator[bytes] | None:
         """What was said, a JSON line per turn; None where nobody asked for it."""
@@ -67,12 +71,19 @@ class AnyPart(Protocol):
     def copy_event_logs(self, events: Path) -> None:
         """Copy the event logs that do not stand in this folder yet, which may not be there."""
 
+    def keep_documents(self, folder: Path) -> None:
+        """Keep each worker's histograms and facts in a run folder, where they are known one by one."""
+
 
 class Part:
-    """What one worker recorded, up to its last append."""
+    """What one worker recorded, up to its last append, as far as it can be read.
+
+    `damage`: what cannot, by the name of the stream or document, as far as it was looked at.
+    """
 
     def __init__(self, stored: spool.Stored) -> None:
         self._stored = stored
+        self.damage: dict[str, str] = {}
 
     @property
     def worker(self) -> int:
@@ -87,9 +98,13 @@ class Part:
     @cached_property
     def facts(self) -> Facts:
         """What the worker wrote last of them; those of one that is not done where they are missing or damaged."""
+        data = self._read(FACTS)
+        if data is None:
+            return Facts()
         try:
-            return cast(Facts, read_json(self._read(FACTS) or b"{}", Facts))
-        except JsonError:
+            return _checked(cast(Facts, read_json(data, Facts)))
+        except (JsonError, ValueError) as error:
+            self._note(FACTS, error)
             return Facts()
 
     @property
@@ -102,21 +117,25 @@ class Part:
         """Whether its worker still has something to write; one that died has not."""
         return not self.facts.done and self.alive
 
-    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in whole batches; a stream that was cut ends at its last whole batch."""
-        file = self._stored.open(rows_of(table))
+    def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in whole batches; a stream that was cut or is damaged ends at its last whole batch."""
+        name = rows_of(table)
+        file = self._open(name)
         if file is None:
             return
         with file:
             try:
                 with pa.ipc.open_stream(file) as stream:
-                    yield from stream
-            except (pa.ArrowInvalid, OSError):  # the worker was killed in mid-write
-                return
+                    for batch in stream:
+                        batch.validate(full=True)
+                        yield with_every_column(batch, schema)
+            except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+                if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
+                    self._note(name, error)
 
     def size_bytes(self, table: str) -> int:
         """How long the stream of a table's rows is."""
-        file = self._stored.open(rows_of(table))
+        file = self._open(rows_of(table))
         if file is None:
             return 0
         with file:
@@ -124,16 +143,20 @@ class Part:
 
     def transcript(self) -> Iterator[bytes] | None:
         """What was said, a JSON line per turn without one that was cut; None where nobody asked for it."""
-        file = self._stored.open(TRANSCRIPT)
+        file = self._open(TRANSCRIPT)
         if file is None:
             return None
         file.close()
         return self._whole_lines(TRANSCRIPT)
 
     def histograms(self) -> Histograms:
-        """What its worker wrote last of them. Raises UsageError where they cannot be read."""
+        """What its worker wrote last of them; none where they cannot be read."""
         data = self._read(HISTOGRAMS)
-        return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self._stored.worker}")
+        try:
+            return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self._stored.worker}")
+        except UsageError as error:
+            self._note(HISTOGRAMS, error)
+            return Histograms()
 
     def copy_event_logs(self, events: Path) -> None:
         """Copy those that the worker wrote elsewhere."""
@@ -141,21 +164,75 @@ class Part:
             events.mkdir(exist_ok=True)
             shutil.copy(log, events / log.name)
 
+    def keep_documents(self, folder: Path, as_worker: int | None = None, facts: Facts | None = None) -> None:
+        """Keep the worker's histograms and facts in a run folder; under another number, with these facts, if given."""
+        worker = self.worker if as_worker is None else as_worker
+        spool.keep(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
+        if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
+            spool.keep(folder, worker, HISTOGRAMS, data)
+
     def _whole_lines(self, name: str) -> Iterator[bytes]:
         """Opens the stream when it is read, so that none is left open that nobody reads."""
-        file = self._stored.open(name)
+        file = self._open(name)
         if file is not None:
             with file:
                 yield from (line for line in file if line.endswith(b"\n"))
 
     def _read(self, name: str) -> bytes | None:
-        file = self._stored.open(name)
+        file = self._open(name)
         if file is None:
             return None
-        with file:
-            return file.read()
+        try:
+            with file:
+                return file.read()
+        except OSError as error:
+            self._note(name, error)
+            return None
+
+    def _open(self, name: str) -> BinaryIO | None:
+        try:
+            return self._stored.open(name)
+        except OSError as error:
+            self._note(name, error)
+            return None
+
+    def _note(self, name: str, error: Exception) -> None:
+        """Note that a stream or document cannot be read, or not to its end."""
+        why = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        self.damage.setdefault(name, shortened(printable(why.splitlines()[0]), 200))
+
+
+def with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Add the columns that an older version of this tool did not write; they are null.
+
+    Raises ValueError where a column has another type.
+    """
+    if batch.schema.equals(schema):
+        return batch
+    there = set(batch.schema.names)
+    for field in schema:
+        if field.name in there and batch.schema.field(field.name).type != field.type:
+            raise ValueError(f"{field.name} is of type {batch.schema.field(field.name).type}, not {field.type}")
+    columns = [batch[field.name] if field.name in there else pa.nulls(len(batch), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _checked(facts: Facts) -> Facts:
+    """Raises ValueError where an incident or a host is none."""
+    for incident in facts.incidents:
+        if not (isinstance(incident.get("at_utc_ns"), int) and isinstance(incident.get("worker"), int)):
+            raise ValueError("an incident has no instant or no worker")
+    for host in facts.hosts:
+        if not isinstance(host.get("name"), str) or not isinstance(host.get("workers", 1), int):
+            raise ValueError("a host has no name, or no number of workers")
+    return facts
 
 
 def parts(folder: Path) -> Sequence[Part]:
     """The part of each worker that has written any, by its number; none once the run is closed."""
     return [Part(stored) for stored in spool.stored(folder)]
+
+
+def kept_parts(folder: Path) -> Sequence[Part]:
+    """What a closed run keeps of its workers' parts: their documents, without rows."""
+    return [Part(stored) for stored in spool.kept(folder)]

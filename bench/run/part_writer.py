@@ -60,6 +60,11 @@ class PartWriter:
             self._transcript.append(row)
 
     @property
+    def written_rows(self) -> dict[str, int]:
+        """How many rows of each table are in the spool."""
+        return {"turns": self._turns.written} | {table: rows.written for table, rows in self._rows.items()}
+
+    @property
     def unwritten_rows(self) -> int:
         """How many rows have gathered since the last flush."""
         return sum(len(table) for table in self._tables)

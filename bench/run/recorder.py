@@ -322,6 +322,7 @@ class Recorder:
                 stamp_fallbacks=self.stamp_fallbacks,
                 incidents=self._incidents,
                 incident_counts=dict(self._incident_counts),
+                rows=self._part.written_rows if done else {},
             )
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bench.run.file_spool import EVENTS, FileSpool, is_kept, is_reached, path_of, prepare, remove, stored
+from bench.run.file_spool import EVENTS, FileSpool, is_kept, is_reached, keep, kept, path_of, prepare, remove, stored
 
 __all__ = [
     "EVENTS",
@@ -20,6 +20,8 @@ __all__ = [
     "Stream",
     "is_kept",
     "is_reached",
+    "keep",
+    "kept",
     "path_of",
     "prepare",
     "remove",
@@ -72,7 +74,10 @@ class Stored(Protocol):
         """Event logs of the worker that do not stand in the run folder yet."""
 
     def open(self, name: str) -> BinaryIO | None:
-        """A stream or document to read, the caller closes it; None where the worker never had it."""
+        """A stream or document to read, the caller closes it; None where the worker never had it.
+
+        Raises OSError where it is there and cannot be read.
+        """
 
     def is_written_by(self, pid: int | None) -> bool:
         """Whether the worker, which says to be the process `pid`, lives and may write more; None: it never said."""

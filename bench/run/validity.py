@@ -103,7 +103,7 @@ class Evidence:
     host: str = ""
     """Whose processes and rows these are; empty for those of all hosts."""
     missing_share: float | None = None
-    """The share of turns that is missing with parts that could not be merged, or with workers that were lost.
+    """The share of turns that is missing at most, with parts that could not be merged or with workers that were lost.
 
     NaN where nobody knows; None: none is.
     """
@@ -152,7 +152,7 @@ def _complete(evidence: Evidence) -> list[Rule]:
     return [
         Rule("e", "no part is missing", "turns", round(100 * share, 4) if known else None, MISSING_LIMIT_PERCENT,
              known and 100 * share <= MISSING_LIMIT_PERCENT,
-             "of the turns that were recorded" if known else "how much is missing is not known",
+             "of all turns, at most" if known else "how much is missing is not known",
              "merge what is missing once it is there, or play it again", "%")
     ]  # fmt: skip
 

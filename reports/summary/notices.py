@@ -31,6 +31,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     """Sentences, those of the document first."""
     yield from (str(notice) for notice in run.document.get("notices") or [])
     yield from _missing(run, run.document.get("totals") or {})
+    yield from _unknown(run.document)
     if run.document.get("state") == "running" and not run.closed:
         yield "This run is under way: its figures cover what has been written so far."
     elif not run.closed or run.document.get("state") == "killed":
@@ -126,6 +127,29 @@ def _sentence(run: Run) -> str:
         return str(read_json(read_file(run.folder / "decision.json"))["sentence"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _unknown(document: dict[str, Any]) -> Iterable[str]:
+    """Worker 1 on west was lost 9 s into the run: at most 57 turns and 12 calls of it are unknown."""
+    for worker in document.get("lost") or []:
+        counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
+        most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
+        host = f" on {worker['host']}" if worker.get("host") else ""
+        what = f"was lost{_since(document, worker)}"
+        if worker.get("why"):
+            what = f"left damaged data ({worker['why']})"
+        unknown = "how many turns of it are missing is unknown"
+        if worker.get("turns") is not None:
+            unknown = f"at most {' and '.join(most)} of it are unknown"
+        yield f"Worker {worker['worker']}{host} {what}: {unknown}."
+
+
+def _since(document: dict[str, Any], worker: dict[str, Any]) -> str:
+    """9 s into the run; empty where nobody knows."""
+    if worker.get("since_utc_ns") is None:
+        return ""
+    into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
+    return f" {max(0.0, into_s):.0f} s into the run"
 
 
 def _missing(run: Run, totals: dict[str, Any]) -> Iterable[str]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
@@ -76,15 +73,7 @@ def test_a_run_that_was_killed_is_merged_with_one_that_was_not(tmp_path: Path, s
     assert "did not end cleanly" in ended.stdout
 
 
-@pytest.mark.parametrize("runs", ["none", "twice"])
-def test_what_cannot_be_merged_is_said_in_one_line_with_status_2(runs: str, tmp_path: Path, simulator: Ready) -> None:
-    parts = [tmp_path]
-    if runs == "twice":
-        run_locust(
-            write_scenario(tmp_path, turns=1), tmp_path / "runs", "--sessions", "1", "--url", simulator.urls["ga"]
-        )
-        part = only_run(tmp_path / "runs")
-        parts = [part, shutil.copytree(part, tmp_path / "copy")]
-    ended = rtbench("merge", *parts, "-o", tmp_path / "merged")
+def test_what_cannot_be_merged_is_said_in_one_line_with_status_2(tmp_path: Path) -> None:
+    ended = rtbench("merge", tmp_path, "-o", tmp_path / "merged")
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
     assert not list(tmp_path.glob("*merged*"))

@@ -22,6 +22,7 @@ from bench.load.playing.live import ALL_DONE, raise_all
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
+from bench.run.folder import SCHEMAS
 from bench.run.part import Part
 from bench.target.credentials import Credential
 from bench.transport.memory import PeerAnswer
@@ -175,7 +176,8 @@ def test_what_sessions_come_to_goes_into_whatever_spool_there_is_and_nowhere_els
     stand.live.close()
     part = Part(spool)
 
-    assert [row["worker"] for batch in part.batches("sessions") for row in batch.to_pylist()] == [3] * 4
+    rows = [row for batch in part.batches("sessions", SCHEMAS["sessions"]) for row in batch.to_pylist()]
+    assert [row["worker"] for row in rows] == [3] * 4
     part.copy_event_logs(tmp_path / "copied")
     assert (part.facts.done, len(list((tmp_path / "copied").iterdir()))) == (True, 2)
     assert [path.name for path in stand.folder.rglob("*")] == ["spool"]

@@ -431,8 +431,6 @@ def copied(part: Path, to: Path) -> Path:
 
 REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
-    "the same part twice": (lambda a, _: [a, a], "overlap"),
-    "a copy": (lambda a, _: [a, copied(a, a.parent / "copy")], "overlap"),
     "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
     "definitions": (lambda a, b: [a, changed(b, definitions=99)], "have different definitions"),
@@ -454,12 +452,14 @@ def test_what_is_no_part_of_one_run_is_refused_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
-def test_a_merged_run_overlaps_with_each_of_its_parts(tmp_path: Path) -> None:
-    a, b = (build_part(tmp_path, name, host=name) for name in ("a", "b"))
-    merge_runs([a], tmp_path / "merged")
-    with pytest.raises(UsageError, match="overlap: both hold sessions of run a"):
-        merge_runs([a, tmp_path / "merged"], tmp_path / "twice")
-    assert len(merge_runs([b, tmp_path / "merged"], tmp_path / "both")["parts"]) == 2
+def test_merged_runs_that_share_a_part_whose_workers_nobody_tells_apart_are_refused(tmp_path: Path) -> None:
+    a, b = (closed(build_part(tmp_path, name, host=name)) for name in ("a", "b"))
+    c = build_part(tmp_path, "c", host="c", sessions=4)
+    merge_runs([a, b], tmp_path / "ab")
+    merge_runs([b, c], tmp_path / "bc")
+    with pytest.raises(UsageError, match="overlap: both hold sessions of run b"):
+        merge_runs([tmp_path / "ab", tmp_path / "bc"], tmp_path / "twice")
+    assert len(merge_runs([c, tmp_path / "ab"], tmp_path / "all")["parts"]) == 3
 
 
 def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:

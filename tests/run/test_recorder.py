@@ -604,6 +604,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
         "stamp_fallbacks": 2,
         "incidents": [],
         "incident_counts": {},
+        "rows": {},
     }
     recorder.close()
     assert counters(folder)["done"] is True

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.run import folder as files
-from bench.run.close import close, merge
+from bench.run.close import close, lost_of, merge
 from bench.run.file_spool import path_of
 from bench.run.histograms import read
 from bench.run.part import Part, parts
@@ -44,7 +44,8 @@ def in_files(spools: list[MemorySpool], parent: Path) -> Path:
 def merged(spools: list[MemorySpool], folder: Path) -> dict[str, Any]:
     """run.json of a folder that the parts of these spools are merged into."""
     folder.mkdir()
-    return merge(folder, dict(DOCUMENT), [Part(spool) for spool in spools])
+    parts = [Part(spool) for spool in spools]
+    return merge(folder, dict(DOCUMENT), parts, lambda ends_ns: lost_of(DOCUMENT, parts, ends_ns))
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -120,7 +121,7 @@ def test_a_part_without_facts_has_not_begun_and_is_not_done(tmp_path: Path) -> N
     part = Part(spool)
 
     assert (part.begun, part.facts.done, part.alive) == (False, False, False)
-    assert (list(part.batches("turns")), part.transcript()) == ([], None)
+    assert (list(part.batches("turns", files.SCHEMAS["turns"])), part.transcript()) == ([], None)
     assert not list(part.histograms().items())
 
 

@@ -222,6 +222,7 @@ class Lead(Runs):
         with self._closing:
             if not self._current.ending and not self._current.stopped and self._is_cut_short:
                 self._current.stopped = INTERRUPTED
+            self._current.document.setdefault("ending_utc_ns", utc_ns())
             super()._drain()
 
     @property
@@ -287,10 +288,14 @@ class Lead(Runs):
     def _note_absent_workers(self, folder: Path) -> None:
         """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
         workers = int(self._current.document["workers"])
-        absent = workers - sum(part.begun for part in parts(folder))
+        absent = workers - sum(part.begun for part in parts(folder)) - self._unheard(folder)
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(f"the run ended before {absent} of its {workers} workers began; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS
+
+    def _unheard(self, folder: Path) -> int:
+        """How many workers may have begun of which nothing has come."""
+        return 0
 
 
 class Alone(Lead):

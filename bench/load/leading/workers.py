@@ -161,6 +161,10 @@ class Master(Lead):
         present = sorted(self._present(), key=runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
+        hosts = {number: str(self._here.get(client, {}).get("host", "")) for client, number in self._members.items()}
+        remote = [{"worker": number, "host": host} for number, host in hosts.items() if host != host_name()]
+        self._current.document["remote"] = remote
+        files.write_document(folder, self._current.document)  # whoever closes the run has to know of them
         parsed.rtbench_run = {
             "run_id": folder.name,
             "folder": str(folder.resolve()),
@@ -297,29 +301,13 @@ class Master(Lead):
         told = None if self._current.watch is None else self._current.watch.told_by(number)
         return told is None or told.sessions_open > 0
 
-    def _note_absent_workers(self, folder: Path) -> None:
-        super()._note_absent_workers(folder)
-        self._current.document["lost"] = self._lost(folder)
-
-    def _lost(self, folder: Path) -> list[dict[str, Any]]:
-        """What workers told of and never came, of each that is not done."""
-        watch = self._current.watch
-        lost = []
-        for part in parts(folder):
-            if part.facts.done:
-                continue
-            told = (watch.told_by(part.worker) if watch is not None else None) or ProgressReport()
-            sessions, turns = (sum(len(batch) for batch in part.batches(table)) for table in ("sessions", "turns"))
-            missing = {
-                "sessions": max(0, told.sessions_done + told.sessions_open - sessions),
-                "turns": max(0, told.turns_good + told.turns_failed - turns),
-            }
-            host = next((str(host["name"]) for host in part.facts.hosts), "")
-            lost.append({"worker": part.worker, "host": host, **missing})
-            whose = f"worker {part.worker}{f' on {host}' if host else ''}"
-            told_of = f"at least {missing['sessions']} sessions and {missing['turns']} turns that it had reported"
-            self.say(f"{whose} was lost: {told_of} never came")
-        return lost
+    def _unheard(self, folder: Path) -> int:
+        """Those on other hosts that were not told to end, or have not answered: who has, has recorded nothing."""
+        here = {part.worker for part in parts(folder)}
+        idle = {self._members[client] for client in self._drained & self._members.keys()} - here
+        document = self._current.document
+        document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
+        return sum(entry["worker"] not in here for entry in document["remote"])
 
     @property
     def _identity(self) -> dict[str, Any]:

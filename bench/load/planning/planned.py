@@ -148,6 +148,7 @@ class Planned:
         )
         cited = None if self.calibration is None else dict(self.calibration)
         beside: dict[str, Any] = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
+        beside["concurrency"] = self.concurrency.users * self.concurrency.arms
         arrivals, course = self.demand.arrivals, self.demand.course
         if arrivals is not None:
             beside["arrivals"] = arrivals.facts(began_utc_ns, workers)

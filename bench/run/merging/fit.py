@@ -1,12 +1,10 @@
-"""Refuses runs that are no parts of one run: other scripts, other targets, another name, or the same sessions twice."""
+"""Refuses runs that are no parts of one run: other scripts, other targets or names, or overlapping sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.errors import UsageError
-from bench.run.hosts import leader_of
 from bench.run.merging.document import Document
 from bench.run.merging.run_part import RunPart
 
@@ -53,32 +51,13 @@ SHARED: Mapping[str, Callable[[Document], object]] = {
 
 
 def _check_apart(parts: Sequence[RunPart]) -> None:
-    """Raises UsageError where two parts hold sessions of the same worker of the same run: a copy, or a merged run."""
-    holders: dict[tuple[object, ...], RunPart] = {}
+    """Raises UsageError where a worker's sessions stand in two folders, and what else one holds cannot do without."""
     for part in parts:
-        for recorded in workers_of(part):
-            holder = holders.setdefault(recorded, part)
-            if holder is not part:
-                raise UsageError(f"{holder.folder} and {part.folder} overlap: both hold sessions of run {recorded[0]}")
-
-
-def workers_of(part: RunPart) -> Iterable[tuple[object, ...]]:
-    """Each worker whose sessions a part holds: of which run, led by whom, begun when, which number."""
-    merged = [entry for entry in part.document.get("parts") or [] if not entry.get("left_out")]
-    entries = merged or [entry_identity(part)]
-    return [
-        (entry["run_id"], entry["host"], entry["began_utc_ns"], worker)
-        for entry in entries
-        for worker in entry["workers"]
-    ]
-
-
-def entry_identity(part: RunPart) -> dict[str, Any]:
-    """What tells a run from all others, and its workers."""
-    document = part.document
-    return {
-        "run_id": document["run_id"],
-        "host": leader_of(document)["name"],
-        "began_utc_ns": document["began_utc_ns"],
-        "workers": list(part.extent.workers),
-    }
+        if not part.can_be_split:
+            others = {part.ids[number]: number for number in part.ids.keys() - part.taken}
+            twin = next(other for other in parts if other is not part and others.keys() & set(other.ids.values()))
+            run_id = next(iter(others.keys() & set(twin.ids.values()))).run_id
+            raise UsageError(
+                f"{part.folder} and {twin.folder} overlap: both hold sessions of run {run_id}; "
+                "name what they were merged from instead"
+            )

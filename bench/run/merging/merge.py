@@ -10,18 +10,25 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 from bench.run.close import merge
+from bench.run.merging.copies import chosen
 from bench.run.merging.document import merged_document, notices
-from bench.run.merging.fit import check_fit, entry_identity
+from bench.run.merging.fit import check_fit
 from bench.run.merging.numbering import Numbering
 from bench.run.merging.pairs import numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart
 from bench.run.provenance import tool_version
+from bench.run.unknown import Lost
+
+Run = tuple[int, str]
+"""When it began (UTC, ns since 1970), and its name."""
 
 
 def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -80,57 +87,118 @@ def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[s
 
 
 def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folder: Path, run_id: str) -> dict[str, Any]:
-    ordered = sorted(parts, key=lambda part: (part.document["began_utc_ns"], part.host, part.document["run_id"]))
-    _number(ordered, run_id)
-    check_fit(ordered)
+    ordered = sorted(parts, key=lambda part: (part.document["began_utc_ns"], part.host, str(part.folder)))
+    for part, ids in zip(ordered, chosen([part.copies for part in ordered]), strict=True):
+        part.taken = frozenset(number for number, identity in part.ids.items() if identity in ids)
+    used = [part for part in ordered if part.taken]
+    runs = _runs(used)
+    ended = {run for part in ordered if part.was_ended for run in _runs([part])}
+    for part in ordered:
+        part.ends_cleanly = ended.issuperset(_runs([part]))
+    _number(used, runs, run_id)
+    check_fit(used)
     folder.mkdir(parents=True)
-    documents = [part.closed_document for part in ordered]
-    left_out = [(damage.part.name, _left_out(damage)) for damage in damages]
-    entries = [entry for part in ordered for entry in _entries(part)] + [entry for _, entry in left_out]
+    leading = _leading(ordered)
+    documents = [part.closed_document for part in leading]
+    known = {run for part in used if part.is_closed for run in _runs([part])}
+    left_out = [(damage.part.name, _left_out(damage, known)) for damage in damages]
+    entries = [_entry(run, offset, used, leading) for run, offset in runs.items()]
     document = merged_document(
         run_id,
         {"host": socket.gethostname(), "pid": os.getpid()},
         {"name": "rtbench", "version": tool_version()},
         documents,
-        entries,
+        [*entries, *(entry for _, entry in left_out)],
     )
-    document["notices"] = notices([part.name for part in ordered], documents, left_out)
-    return merge(folder, document, ordered)
+    document["notices"] = notices([part.name for part in leading], documents, left_out)
+    return merge(folder, document, used, lambda _: _lost(used, ordered))
 
 
-def _number(parts: Sequence[RunPart], run_id: str) -> None:
-    """Give every worker and pair of the parts a number of its own."""
-    began_utc_ns = parts[0].document["began_utc_ns"]
-    workers = 0
-    for part, pairs in zip(parts, numbered_by_start([part.extent.pairs for part in parts], began_utc_ns), strict=True):
+def _runs(parts: Sequence[RunPart]) -> dict[Run, int]:
+    """The runs that these folders hold sessions of, each with the first number of its workers in the merged one."""
+    workers: dict[Run, int] = {}
+    for part in parts:
+        for identity in part.ids.values():
+            workers[identity.run] = max(workers.get(identity.run, 0), identity.worker + 1)
+    runs = sorted(workers)
+    firsts = accumulate((workers[run] for run in runs), initial=0)
+    return dict(zip(runs, firsts, strict=False))
+
+
+def _number(parts: Sequence[RunPart], runs: Mapping[Run, int], run_id: str) -> None:
+    """Give every worker and pair of the parts a number of its own, the same from whichever folder it comes."""
+    began_utc_ns = min(part.document["began_utc_ns"] for part in parts)
+    for part, pairs in zip(parts, numbered_by_start([part.taken_pairs for part in parts], began_utc_ns), strict=True):
+        workers = {number: runs[part.ids[number].run] + part.ids[number].worker for number in part.taken}
         part.numbering = Numbering(run_id, workers, pairs)
-        workers += max(part.extent.workers, default=-1) + 1
 
 
-def _entries(part: RunPart) -> list[dict[str, Any]]:
-    """What run.json says of a part; of one that was merged itself, what it says of its own parts."""
-    offset, merged = part.numbering.workers, part.document.get("parts")
-    if merged:
-        return [entry | {"worker_offset": entry["worker_offset"] + offset} for entry in merged]
+def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
+    """The folders whose documents speak for their runs, each run once: one that somebody ended where there is one."""
+    leading: list[RunPart] = []
+    spoken: set[Run] = set()
+    for part in sorted(parts, key=lambda part: (len(_runs([part])), part.was_ended, part.is_closed), reverse=True):
+        if not spoken.issuperset(runs := _runs([part])):
+            spoken |= runs.keys()
+            leading.append(part)
+    return [part for part in parts if part in leading]
+
+
+def _lost(parts: Sequence[RunPart], given: Sequence[RunPart]) -> list[Lost]:
+    """The workers of which not all is there in any folder. A run ended when the last of its folders says so."""
+    ends_ns: dict[Run, int] = {}
+    for part in given:
+        document = part.document
+        for run in _runs([part]):
+            ended_ns = document.get("ending_utc_ns") or document.get("ended_utc_ns") or part.last_utc_ns
+            ends_ns[run] = max(ends_ns.get(run, 0), ended_ns)
+    lost = []
+    for part in parts:
+        for run in _runs([part]):
+            numbers = [each.numbering.workers[n] for each in parts for n in each.taken if each.ids[n].run == run]
+            mine = part.lost(frozenset(numbers), ends_ns[run])
+            lost += [one for one in mine if one.worker in numbers]
+    return lost
+
+
+def _entry(run: Run, offset: int, parts: Sequence[RunPart], leading: Sequence[RunPart]) -> dict[str, Any]:
+    """What run.json says of a run that is a part of this one; of one that was merged before, what was said of it."""
+    mine = [(part, n) for part in parts for n in part.taken if part.ids[n].run == run]
+    rows = sum((part.extent.workers.get(n, Counter()) for part, n in mine), Counter[str]())
+    leader = next(part for part in leading if run in _runs([part]))
+    before = [e for e in leader.document.get("parts") or [] if (e["began_utc_ns"], e["run_id"]) == run]
+    return (before[0] if before else _entry_of(leader)) | {
+        "workers": sorted(part.ids[n].worker for part, n in mine),
+        "worker_offset": offset,
+        "sessions": rows["sessions"],
+        "turns": rows["turns"],
+        "left_out": None,
+    }
+
+
+def _entry_of(part: RunPart) -> dict[str, Any]:
     document, verdict = part.closed_document, part.document.get("verdict") or {}
-    return [
-        entry_identity(part)
+    return (
+        {"run_id": document["run_id"], "host": part.host, "began_utc_ns": document["began_utc_ns"]}
         | {key: document[key] for key in ("state", "stopped", "ended_utc_ns")}
         | {key: document[key] for key in ("labels", "arrivals", "stages") if key in document}
         | {
-            "sessions": part.extent.sessions,
-            "turns": part.extent.turns,
-            "worker_offset": offset,
             "valid": verdict.get("valid"),
             "broken": [rule for rule in verdict.get("rules") or [] if rule.get("passed") is False],
-            "left_out": None,
         }
-    ]
+    )
 
 
-def _left_out(damage: DamagedPartError) -> dict[str, Any]:
-    """What run.json says of a part that is damaged: what it had is known where it was closed."""
+def _left_out(damage: DamagedPartError, known: Collection[Run]) -> dict[str, Any]:
+    """What run.json says of a part that is damaged: what it had is known where it was closed.
+
+    `known`: the runs of which another folder says what is missing.
+    """
     document, totals = damage.part.document, damage.part.document.get("totals") or {}
+    told = (document["began_utc_ns"], document["run_id"]) in known
+    sessions, turns = (
+        0 if told else sum(totals[table].values()) if table in totals else None for table in ("sessions", "turns")
+    )
     return {
         "run_id": document["run_id"],
         "host": damage.part.host,
@@ -139,8 +207,8 @@ def _left_out(damage: DamagedPartError) -> dict[str, Any]:
         "state": document["state"],
         "stopped": str(document.get("stopped") or ""),
         "ended_utc_ns": document.get("ended_utc_ns"),
-        "sessions": sum(totals["sessions"].values()) if "sessions" in totals else None,
-        "turns": sum(totals["turns"].values()) if "turns" in totals else None,
+        "sessions": sessions,
+        "turns": turns,
         "worker_offset": 0,
         "valid": None,
         "broken": [],

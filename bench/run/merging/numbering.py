@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,22 +19,21 @@ import pyarrow.compute as pc
 from bench.foreign import read_json
 from bench.run.merging.pairs import PairNumbering
 
-_SESSION_ID = re.compile(r"w(\d+)-(.*)", re.DOTALL)
+_SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
 class Numbering:
-    """How a run is numbered when it becomes a part of the run `run_id`: `workers` is added to numbers of workers."""
+    """How a run is numbered when it becomes a part of the run `run_id`. `workers`: the new number of each worker."""
 
     run_id: str
-    workers: int
+    workers: Mapping[int, int]
     pairs: PairNumbering
 
     def session_id(self, name: str) -> str:
         """The name of a session; one that names no worker is taken for one of worker 0."""
         match = _SESSION_ID.fullmatch(name)
-        worker, rest = (int(match[1]), match[2]) if match else (0, name)
-        return f"w{worker + self.workers}-{rest}"
+        return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
 
     def rows(self, batch: pa.RecordBatch, host: str) -> pa.RecordBatch:
         """Rows of any table. `host`: where they were recorded, if they do not say so."""
@@ -58,7 +58,8 @@ class Numbering:
             case "session_id":
                 return self._session_ids(column)
             case "worker":
-                return pc.add(column.fill_null(0), self.workers)
+                numbers = pa.array([*self.workers], pa.int64())
+                return pa.array([*self.workers.values()], pa.int64()).take(pc.index_in(column.fill_null(0), numbers))
             case "host":
                 return column.fill_null(host)
             case _:
@@ -69,9 +70,8 @@ class Numbering:
         names = column.dictionary_encode()
         return pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string()).take(names.indices)
 
-    def line(self, line: bytes) -> bytes:
-        """A line of a transcript. Raises ValueError where it is none."""
-        row: dict[str, Any] = read_json(line)
+    def line(self, row: dict[str, Any]) -> bytes:
+        """A line of a transcript."""
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
@@ -84,7 +84,13 @@ class Numbering:
 
     def incident(self, incident: dict[str, Any]) -> dict[str, Any]:
         """An incident of run.json."""
-        return incident | {"worker": int(incident["worker"]) + self.workers}
+        return incident | {"worker": self.workers.get(int(incident["worker"]), 0)}
+
+
+def worker_of(session_id: str) -> int:
+    """The number of the worker that a session's name says; 0 where it says none."""
+    match = _SESSION_ID.fullmatch(session_id)
+    return int(match[1]) if match else 0
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,16 +15,19 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from bench.errors import UsageError
+from bench.foreign import read_json
 from bench.plain import shortened
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.close import CLOSED, is_under_way
+from bench.run.close import CLOSED, is_under_way, lost_of
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
-from bench.run.hosts import hosts_of, leader_of
-from bench.run.merging.numbering import Numbering
+from bench.run.hosts import hosts_of, leader_of, recorded_by
+from bench.run.merging.copies import Copy, WorkerId
+from bench.run.merging.numbering import Numbering, worker_of
 from bench.run.merging.pairs import PairStarts, first_starts
-from bench.run.part import TRANSCRIPT, Facts, parts
+from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
+from bench.run.unknown import Lost, load_of
 from bench.units import NS_PER_S
 
 BATCH_ROWS = 10_000
@@ -39,22 +42,24 @@ class DamagedPartError(Exception):
 
 
 class Extent(NamedTuple):
-    """What a run's rows come to: how many there are, of which workers and pairs, and their last second (UTC)."""
+    """What a run's rows come to: how much there is of each worker, its pairs, and their last second (UTC)."""
 
-    sessions: int
-    turns: int
-    workers: tuple[int, ...]
-    pairs: PairStarts
+    workers: dict[int, Counter[str]]
+    """Rows of each table, by the worker's number here."""
+    pairs: dict[int, PairStarts]
     last_second: int | None
 
 
 class RunPart:
-    """A run in its folder, which becomes a part of another; `numbering` has to be there before its rows are read.
+    """A run in its folder, of which some workers become a part of another: those that are `taken`.
 
+    `taken` and `numbering` have to be there before its rows are read. `ends_cleanly`: whether somebody ended its run.
     Raises UsageError where the folder is no run, or one of a newer version. What it reads raises DamagedPartError.
     """
 
     numbering: Numbering
+    taken: frozenset[int]
+    ends_cleanly: bool
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +69,7 @@ class RunPart:
         except msgspec.ValidationError as error:
             raise UsageError(f"{folder / 'run.json'} is damaged: {shortened(str(error), 200)}") from None
         self.is_closed = self.document.get("state") in CLOSED
-        self._spooled = [] if self.is_closed else parts(folder)
+        self._parts = {part.worker: part for part in (kept_parts(folder) if self.is_closed else parts(folder))}
 
     @property
     def name(self) -> str:
@@ -81,36 +86,97 @@ class RunPart:
         """Whether somebody on this host may still write to it; of another host nobody can tell."""
         return is_under_way(self.folder, self.document)
 
+    # Whose sessions it holds.
+
+    @cached_property
+    def ids(self) -> dict[int, WorkerId]:
+        """Each worker of which anything is known here, by its number here."""
+        numbers = {*self.extent.workers, *(entry["worker"] for entry in self.document.get("lost") or [])}
+        if not self.is_closed:
+            numbers |= set(self._parts) | {entry["worker"] for entry in self.document.get("remote") or []}
+            if "remote" not in self.document:  # nobody's who led the run: what it says of its workers is all there is
+                numbers |= set(range(self.document["workers"]))
+        return {number: self._id_of(number) for number in sorted(numbers)}
+
+    def _id_of(self, number: int) -> WorkerId:
+        for entry in self.document.get("parts") or []:
+            if number - entry["worker_offset"] in entry["workers"] and not entry["left_out"]:
+                return WorkerId(entry["run_id"], entry["began_utc_ns"], number - entry["worker_offset"])
+        return WorkerId(self.document["run_id"], self.document["began_utc_ns"], number)
+
+    @property
+    def copies(self) -> dict[WorkerId, Copy]:
+        """How much of each worker is here."""
+        nothing: Counter[str] = Counter()
+        rows = {number: self.extent.workers.get(number, nothing) for number in self.ids}
+        return {
+            self.ids[number]: Copy(of["turns"], of["sessions"], of["seconds"], self._is_whole(number))
+            for number, of in rows.items()
+        }
+
+    def _is_whole(self, number: int) -> bool:
+        if self.is_closed:
+            return all(entry["worker"] != number for entry in self.document.get("lost") or [])
+        part = self._parts.get(number)
+        return part is not None and part.facts.done and not part.damage
+
+    @property
+    def can_be_split(self) -> bool:
+        """Whether what was counted is known of each worker alone, or all that it holds is taken."""
+        here = self.extent.workers.keys()
+        return not self.is_closed or self.taken >= here or self.taken & here <= self._parts.keys()
+
+    def lost(self, peers: frozenset[int], ends_utc_ns: int) -> list[Lost]:
+        """The workers taken from here of which not all is there. `peers`: the workers of its run in the other."""
+        numbered = {number: self.numbering.workers[number] for number in self.taken}
+        if self.is_closed:
+            told = {entry["worker"]: entry for entry in self.document.get("lost") or []}
+            load = load_of(self.document, 0, peers, ends_utc_ns)
+            return [
+                Lost(new, told[number]["host"], load, told=told[number])
+                for number, new in numbered.items()
+                if number in told
+            ]
+        document = self.document | {"ending_utc_ns": ends_utc_ns}
+        document["remote"] = [
+            {"worker": number, "host": self._host_of(number)} for number in self.taken - self._parts.keys()
+        ]
+        mine = [part for number, part in self._parts.items() if number in self.taken]
+        lost = lost_of(document, mine, ends_utc_ns)
+        return [
+            one._replace(worker=numbered[one.worker], load=one.load._replace(peers=one.load.peers and peers))
+            for one in lost
+        ]
+
+    def _host_of(self, number: int) -> str:
+        known = {entry["worker"]: str(entry["host"]) for entry in self.document.get("remote") or []}
+        return known.get(number, "")
+
     # What `bench.run.close.merge` reads of a part.
 
     @property
     def facts(self) -> Facts:
-        """What all of its workers counted."""
-        facts = self._recorded_facts
-        return replace(facts, incidents=[self.numbering.incident(incident) for incident in facts.incidents])
-
-    @cached_property
-    def _recorded_facts(self) -> Facts:
-        if self.is_closed:
-            return self._stored_facts()
-        facts = [part.facts for part in self._spooled]
-        done = bool(facts) and all(each.done for each in facts) and self.document.get("state") != "running"
+        """What those workers counted that are taken."""
+        whole = self.ends_cleanly and all(map(self._is_whole, self.taken))
+        if self.is_closed and not self._taken_parts:
+            return replace(self._stored_facts(), done=whole, incidents=self._incidents(self._stored_facts()))
+        mine = self._taken_parts
+        facts = [part.facts for part in mine]
         return Facts(
-            done=done,
-            simulated=any(each.simulated for each in facts),
-            hosts=[host for each in facts for host in each.hosts or [leader_of(self.document)]],
+            done=whole,
+            simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
+            hosts=recorded_by(mine, self.document, self.histograms()) if mine else [],
             out_of_range=_sum(each.out_of_range for each in facts),
             negative=_sum(each.negative for each in facts),
             unknown_events=_sum(each.unknown_events for each in facts),
             stamp_fallbacks=sum(each.stamp_fallbacks for each in facts),
-            incidents=[incident for each in facts for incident in each.incidents],
+            incidents=[incident for each in facts for incident in self._incidents(each)],
             incident_counts=_sum(each.incident_counts for each in facts),
         )
 
     def _stored_facts(self) -> Facts:
         totals = self.document.get("totals") or {}
         return Facts(
-            done=self.document["state"] == "ended",
             simulated=bool(self.document.get("simulated")),
             hosts=hosts_of(self.document),
             out_of_range=totals.get("out_of_range") or {},
@@ -121,10 +187,22 @@ class RunPart:
             incident_counts=totals.get("incident_counts") or {},
         )
 
-    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a table, with every column, numbered anew."""
+    def _incidents(self, facts: Facts) -> list[dict[str, Any]]:
+        return [self.numbering.incident(incident) for incident in facts.incidents]
+
+    @property
+    def _taken_parts(self) -> list[Part]:
+        """The parts of workers that are taken, where all of them are known one by one."""
+        known = [part for number, part in self._parts.items() if number in self.taken]
+        return known if not self.is_closed or len(known) == len(self.taken & self.extent.workers.keys()) else []
+
+    def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The rows of a table that are taken, with every column, numbered anew."""
+        mine = pa.array(sorted(self.taken), pa.int64())
         for batch in self._batches(cast("files.TableName", table)):
-            yield self.numbering.rows(batch, self.host)
+            rows = batch.filter(pc.is_in(batch["worker"].fill_null(0), mine))
+            if len(rows):
+                yield self.numbering.rows(rows, self.host)
 
     def _batches(self, table: files.TableName, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows as they were recorded."""
@@ -132,17 +210,14 @@ class RunPart:
         names = schema.names if columns is None else list(columns)
         try:
             for batch in self._recorded(table, names):
-                yield files.with_every_column(batch, pa.schema([schema.field(name) for name in names]))
-        except (pa.ArrowException, OSError) as error:
+                yield with_every_column(batch, pa.schema([schema.field(name) for name in names]))
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def _recorded(self, table: files.TableName, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         if not self.is_closed:
-            for part in self._spooled:
-                yield from (
-                    batch.select([name for name in names if name in batch.schema.names])
-                    for batch in part.batches(table)
-                )
+            for part in self._parts.values():
+                yield from (batch.select(names) for batch in part.batches(table, files.SCHEMAS[table]))
             return
         with pq.ParquetFile(self.folder / f"{table}.parquet") as file:
             there = [name for name in names if name in file.schema_arrow.names]
@@ -151,29 +226,32 @@ class RunPart:
     def transcript(self) -> Iterator[bytes] | None:
         """What was said in it; None where nobody asked for it."""
         if not self.is_closed:
-            transcripts = [lines for part in self._spooled if (lines := part.transcript()) is not None]
-            return (self._renamed(line) for lines in transcripts for line in lines) if transcripts else None
+            transcripts = [lines for part in self._parts.values() if (lines := part.transcript()) is not None]
+            return self._renamed(line for lines in transcripts for line in lines) if transcripts else None
         path = self.folder / TRANSCRIPT
         return self._stored_transcript(path) if path.exists() else None
 
     def _stored_transcript(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as lines:
-            yield from map(self._renamed, lines)
+            yield from self._renamed(lines)
 
-    def _renamed(self, line: bytes) -> bytes:
-        """A line of a transcript with the session's new name."""
+    def _renamed(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines of a transcript that are taken, with the sessions' new names."""
         try:
-            return self.numbering.line(line)
-        except (ValueError, KeyError, TypeError):
+            for line in lines:
+                row = read_json(line)
+                if worker_of(str(row["session_id"])) in self.taken:
+                    yield self.numbering.line(row)
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is no turn") from None
 
     def histograms(self) -> Histograms:
-        """Those of all of its workers together."""
+        """Those of the workers together that are taken."""
         try:
-            if self.is_closed:
+            if self.is_closed and not self._taken_parts:
                 return read(files.histograms_path(self.folder))
             total = Histograms()
-            for part in self._spooled:
+            for part in self._taken_parts:
                 total.merge(part.histograms())
             return total
         except UsageError as error:
@@ -182,6 +260,8 @@ class RunPart:
     def copy_event_logs(self, events: Path) -> None:
         """Copy the event logs of its sessions, under their names in the other run, into this folder."""
         for log in sorted((self.folder / spool.EVENTS).glob("*.jsonl")):
+            if worker_of(log.stem) not in self.taken:
+                continue
             events.mkdir(exist_ok=True)
             with log.open("rb") as old, (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new:
                 new.write(self._log_header(old.readline()))
@@ -195,6 +275,12 @@ class RunPart:
         except (ValueError, KeyError, TypeError):
             return line
 
+    def keep_documents(self, folder: Path) -> None:
+        """Keep those of each worker that is taken, under its new number, where they are known."""
+        for part in self._taken_parts:
+            facts = replace(part.facts, incidents=self._incidents(part.facts))
+            part.keep_documents(folder, self.numbering.workers[part.worker], facts)
+
     # What it comes to.
 
     @cached_property
@@ -202,23 +288,39 @@ class RunPart:
         """What its rows come to, and that they are as many as its run.json says."""
         if not self.is_closed and not spool.is_kept(self.folder):
             raise DamagedPartError(self, "it was not closed, and its spool is gone")
-        rows: Counter[str] = Counter()
-        workers = {part.worker for part in self._spooled}
-        starts: list[PairStarts] = []
+        workers: dict[int, Counter[str]] = {number: Counter() for number in self._parts}
+        starts: dict[int, list[PairStarts]] = {}
         last_second: int | None = None
         for table in files.SCHEMAS:
             beside = ["second"] if table == "seconds" else ["pair", "start_utc_ns"]
             for batch in self._batches(table, ["worker", *beside]):
-                rows[table] += len(batch)
-                workers |= set(pc.unique(batch["worker"].fill_null(0)).to_pylist())
+                of_rows = batch["worker"].fill_null(0)
+                for number in pc.unique(of_rows).to_pylist():
+                    mine = batch.filter(pc.equal(of_rows, number))
+                    workers.setdefault(number, Counter())[table] += len(mine)
+                    if table != "seconds":
+                        paired = mine.filter(mine["pair"].is_valid())
+                        rows = PairStarts(*(paired[name].to_numpy() for name in beside))
+                        starts.setdefault(number, []).append(first_starts([rows]))
                 if table == "seconds":
                     last_second = max(last_second or 0, pc.max(batch["second"]).as_py() or 0)
-                else:
-                    paired = batch.filter(batch["pair"].is_valid())
-                    starts.append(first_starts([PairStarts(*(paired[name].to_numpy() for name in beside))]))
-        self._check_rows(rows)
-        self.histograms()
-        return Extent(rows["sessions"], rows["turns"], tuple(sorted(workers)), first_starts(starts), last_second)
+        self._check_rows(sum(workers.values(), Counter()))
+        for part in self._parts.values():
+            part.histograms()
+        if self.is_closed:
+            self._check_histograms()
+        return Extent(workers, {number: first_starts(mine) for number, mine in starts.items()}, last_second)
+
+    def _check_histograms(self) -> None:
+        try:
+            read(files.histograms_path(self.folder))
+        except UsageError as error:
+            raise DamagedPartError(self, str(error)) from None
+
+    @property
+    def taken_pairs(self) -> PairStarts:
+        """The pairs of the workers that are taken."""
+        return first_starts(pairs for number, pairs in self.extent.pairs.items() if number in self.taken)
 
     def _check_rows(self, rows: Counter[str]) -> None:
         totals = self.document.get("totals") or {}
@@ -230,14 +332,25 @@ class RunPart:
                 )
 
     @property
+    def was_ended(self) -> bool:
+        """Whether somebody ended its run, and wrote down why."""
+        stopped = str(self.document.get("stopped") or "")
+        return self.document.get("state") != "running" and bool(stopped) and stopped != KILLED
+
+    @property
+    def last_utc_ns(self) -> int:
+        """When its last second was over; its begin where it has none."""
+        last_second = self.extent.last_second
+        return int(self.document["began_utc_ns"]) if last_second is None else (last_second + 1) * NS_PER_S
+
+    @property
     def closed_document(self) -> dict[str, Any]:
         """Its run.json with how it ended, as it is once it is closed: one that was killed ends with its last second."""
-        document, last_second = self.document, self.extent.last_second
-        last_ns = document["began_utc_ns"] if last_second is None else (last_second + 1) * NS_PER_S
+        document = self.document
         return document | {
-            "state": "ended" if self._recorded_facts.done else "killed",
+            "state": "ended" if self.ends_cleanly and all(map(self._is_whole, self.ids)) else "killed",
             "stopped": document.get("stopped") or KILLED,
-            "ended_utc_ns": document.get("ended_utc_ns") or last_ns,
+            "ended_utc_ns": document.get("ended_utc_ns") or self.last_utc_ns,
         }
 
 

@@ -1,0 +1,182 @@
+"""Bounds what workers did of which not all is there: what nobody recorded is unknown, and counted at its bound. Pure.
+
+A worker that fell silent may have played on until the run's end. In each of its slots sessions follow one another, so
+it began no more turns there than fit into that time. No turn took less than the shortest that the run recorded, from
+its begin to that of the next one; that is the one thing that is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.outcomes import outcome_class
+from bench.units import NS_PER_S
+
+OF_TURNS = ["session_id", "worker", "start_ns"]
+OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_begun"]
+OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_active", "turns_begun"]
+"""The columns that bounds are made of."""
+
+
+class Load(NamedTuple):
+    """What a worker was to play, by the plan of its run.
+
+    `slots`: how many sessions it had open at a time at most; `arms`: how many of them a pair takes. `pairs`, `turns`:
+    how many pairs it was to play at most, and turns of a session; None where that has no limit. `peers`: the workers of
+    its run, where calls arrive: they take turns, so it had no more than one call more than any other. The run goes from
+    `began_utc_ns` to `ends_utc_ns`, when it began to end.
+    """
+
+    began_utc_ns: int
+    ends_utc_ns: int
+    slots: int
+    arms: int = 1
+    pairs: int | None = None
+    turns: int | None = None
+    peers: frozenset[int] | None = None
+
+
+class Lost(NamedTuple):
+    """A worker of which not all is there. `rows`: how many it has written of each table, where it was done and said so.
+
+    `why`: what is the matter with what is there; empty where nothing is. `told`: what was said of it before, where a
+    run that was closed already is merged.
+    """
+
+    worker: int
+    host: str
+    load: Load
+    rows: Mapping[str, int] | None = None
+    why: str = ""
+    told: Mapping[str, Any] | None = None
+
+
+class Record(NamedTuple):
+    """What is there of a lost worker: rows of turns, and what it had begun up to its last word."""
+
+    turns: int = 0
+    turns_begun: int = 0
+    calls: int = 0
+    until_utc_ns: int = 0
+
+
+def most_begun(slots: int, silent_ns: int, shortest_ns: int) -> int:
+    """How many turns begin in `silent_ns` at most, in so many slots, where the next one begins `shortest_ns` later."""
+    return slots * -(-max(0, silent_ns) // max(1, shortest_ns))
+
+
+def unknown_turns(record: Record, load: Load, shortest_ns: int | None, calls: int | None = None) -> int | None:
+    """How many turns a worker began at most that have no row; None where there is no bound.
+
+    `shortest_ns`: the time from the begin of a turn to that of the next one in its slot at least, None where nothing
+    tells; `calls`: how many arrived at it at most.
+    """
+    silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
+    bounds = [] if silent_ns and shortest_ns is None else [record.turns_begun]
+    bounds = [begun + most_begun(load.slots, silent_ns, shortest_ns or 1) for begun in bounds]
+    pairs = [known for known in (load.pairs, calls) if known is not None]
+    if pairs and load.turns is not None:
+        bounds.append(min(pairs) * load.arms * load.turns)
+    return max(0, min(bounds) - record.turns) if bounds else None
+
+
+def unknown_calls(record: Record, of_peers: Collection[int]) -> int:
+    """How many calls arrived at a worker at most beyond those that it told of. `of_peers`: those of each other."""
+    return max(0, max(of_peers, default=record.calls) + 1 - record.calls)
+
+
+def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
+    """The shortest time between the begins of two turns that followed one another in a slot; None where none did.
+
+    In a session, or from the last of one to the first of the next: what one took to end, and one to begin.
+    """
+    begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
+    shortest = [begins.diff().min()]
+    cut = np.array([outcome_class(str(outcome)) == "censored" for outcome in sessions["outcome"]], dtype=bool)
+    ends = sessions[~cut].set_index("session_id")
+    first, last = begins.min().reindex(ends.index), begins.max().reindex(ends.index)
+    shortest.append((first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min())
+    known = [int(each) for each in shortest if not pd.isna(each)]
+    return max(1, min(known)) if known else None
+
+
+def lost_entries(
+    lost: Sequence[Lost], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """What run.json says of lost workers, as `LostEntry` has it. The frames have the columns OF_TURNS and so on."""
+    if not lost:
+        return []
+    shortest_ns = shortest_turn_ns(turns, sessions)
+    rows, calls = turns["worker"].value_counts(), _calls(seconds)
+    active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
+    entries = []
+    for one in lost:
+        if one.told is not None:
+            entries.append(dict(one.told) | {"worker": one.worker})
+            continue
+        mine = seconds[(seconds["worker"] == one.worker).to_numpy()]
+        record = Record(
+            turns=int(rows.get(one.worker, 0)),
+            turns_begun=int(mine["turns_begun"].sum()),
+            calls=int(calls.get(one.worker, 0)),
+            until_utc_ns=_until_utc_ns(mine) or one.load.began_utc_ns,
+        )
+        load = one.load._replace(slots=max(one.load.slots, int(active.max()) if len(active) else 0))
+        if load.turns is not None:
+            load = load._replace(turns=max(load.turns, int(sessions["turns_begun"].max() or 0) if len(sessions) else 0))
+        entries.append(_entry(one, record, load, shortest_ns, calls))
+    return entries
+
+
+def _entry(one: Lost, record: Record, load: Load, shortest_ns: int | None, calls: Mapping[int, int]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
+    if one.why:
+        entry["why"] = one.why
+    if one.rows is not None:  # it was done, and counted them
+        return entry | {"turns": max(0, one.rows["turns"] - record.turns)}
+    arrived = None
+    if load.peers is not None:
+        arrived = unknown_calls(record, [int(calls.get(peer, 0)) for peer in load.peers - {one.worker}])
+        entry["calls"] = arrived
+    most = None if arrived is None else record.calls + arrived
+    return entry | {"turns": unknown_turns(record, load, shortest_ns, most)}
+
+
+def _calls(seconds: pd.DataFrame) -> Mapping[int, int]:
+    """The calls that arrived at each worker, by its number; those of one target are those of all."""
+    of_targets = seconds.groupby(["worker", "target"])["calls"].sum()
+    most = of_targets.groupby("worker").max()
+    return dict(zip(most.index.tolist(), most.tolist(), strict=True))
+
+
+def _until_utc_ns(seconds: pd.DataFrame) -> int:
+    """The last instant of which a worker told at least: each of its seconds goes on for half of its length."""
+    if not len(seconds):
+        return 0
+    ends_ns = seconds["second"].to_numpy(dtype=np.int64) * NS_PER_S + seconds["length_ns"].to_numpy(np.int64) // 2
+    return int(ends_ns.max())
+
+
+def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> Load:
+    """What each of so many lost workers of a run was to play, by the run's document.
+
+    Users of workers that were lost before may have come to it.
+    """
+    workers = max(1, int(document.get("workers") or 1))
+    arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
+    users = -(-int(document.get("concurrency") or 0) // arms)
+    sessions = (document.get("settings") or {}).get("sessions")
+    turns = [script.get("turns") for script in document.get("scripts") or []]
+    return Load(
+        document["began_utc_ns"],
+        ends_utc_ns,
+        slots=-(-users // max(1, workers - max(0, lost - 1))) * arms,
+        arms=arms,
+        pairs=-(-sessions // workers) if isinstance(sessions, int) else None,
+        turns=None if None in turns or not turns else max(map(int, turns)),
+        peers=frozenset(peers) if document.get("arrivals") else None,
+    )
