@@ -10,15 +10,14 @@ was merged, keeps each worker's documents in `workers/`: what they come to toget
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from bench.foreign import open_file
 from bench.run.disk import GrowingFile, write_text
 from bench.spawn import is_alive
 
@@ -56,14 +55,9 @@ class StoredFiles:
     def open(self, name: str) -> BinaryIO | None:
         """A file to read; None where there is none of this name. Raises OSError for what is no file."""
         try:
-            path = path_of(self._folder, self.worker, name, self._place)
-            found = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait
+            return open_file(path_of(self._folder, self.worker, name, self._place))
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            os.close(found)
-            raise OSError("it is no file")
-        return os.fdopen(found, "rb")
 
     def is_written_by(self, pid: int | None) -> bool:
         """Whether the worker's process runs on this host."""
