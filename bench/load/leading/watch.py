@@ -52,6 +52,10 @@ class Watch:
         if self._telemetry is not None:
             self._telemetry.tell(worker, standing)
 
+    def told_by(self, worker: int) -> ProgressReport | None:
+        """A process's last report, None where it made none."""
+        return self._tally.last(worker)
+
     def keep_budget(self) -> None:
         """End the run where its processes have spent its budget together."""
         if spent := over_budget(self._planned.options.budget_usd, self._tally.total.usd):

@@ -304,7 +304,8 @@ class Master(Lead):
     def _unheard(self, folder: Path) -> int:
         """Those on other hosts that were not told to end, or have not answered: who has, has recorded nothing."""
         here = {part.worker for part in parts(folder)}
-        idle = {self._members[client] for client in self._drained & self._members.keys()} - here
+        drained = set() if self._disk_is_full else self._drained & self._members.keys()
+        idle = {self._members[client] for client in drained} - here
         document = self._current.document
         document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
         return sum(entry["worker"] not in here for entry in document["remote"])
