@@ -1,8 +1,18 @@
-"""Holds how long each stage of a session may take."""
+"""Holds how long each stage of a session may take, and how much a turn may be made of: more ends it as a failure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+
+MOST_ROUNDS, MOST_CALLS = 50, 1_000
+"""Responses of a turn that call functions, and these calls: a caller has long hung up."""
+MOST_RESPONSES = 1_000
+"""Since a turn began, fillers and those of no turn among them: with one a second, a quarter of an hour of talk."""
+MOST_EVENTS = 250_000
+"""Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
+MOST_BYTES = 1 << 29
+"""Over the wire, since a turn began: two hours of PCM."""
+LONGEST_TURN_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,13 @@ class Limits:
     next_delta: float = 10.0
     done: float = 120.0
     """from response.created"""
+    turn: float = 0.0
+    """from the end of what the caller says, until the turn is over, however many responses it takes; where it is left
+    out, LONGEST_TURN_S, or what the limits of one response come to, where that is more"""
+
+    def __post_init__(self) -> None:
+        if not self.turn:
+            object.__setattr__(self, "turn", max(LONGEST_TURN_S, self.speech + self.first_delta + self.done))
 
 
 LIMIT_NAMES = tuple(field.name for field in fields(Limits))

@@ -16,7 +16,7 @@ from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.script import build_script, text_turn, wav_turn
 from bench.plan.turns import ScriptTurn
 from bench.plan.variants import varied
-from bench.protocol.events import Event, Kind, audio_payload
+from bench.protocol.events import Event, Kind, Usage, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.session import Session
@@ -67,6 +67,12 @@ class ReplyAudio:
 
     def turn_ended(self, turn: TurnObservation) -> None:
         pass
+
+    def paid(self, usage: Usage) -> None:
+        pass
+
+    def may_ask(self) -> bool:
+        return True
 
     def audio(self, response_id: str) -> bytes:
         """The audio of a response; b"" where none came."""

@@ -26,6 +26,8 @@ TIMEOUTS = {
     "proxy": NO_PROXY,
     "tls": "the connection is accepted and nothing answers: a proxy inspects TLS, or there is no TLS server",
     "upgrade": "the server takes the connection and does not answer: a proxy on the way may not know WebSockets",
+    "turn": "the turn took more responses, or slower ones, than its limit allows: look at what its functions "
+    "return, and how long they take, or raise `turn` among the script's `limits`",
     "speech": "noise above the VAD's threshold is speech to it: take a quieter recording, or another threshold",
     "session": "the upgrade was accepted but no session came: is the path another service's, or is the model loading?",
 }
@@ -49,6 +51,8 @@ CAUSES = {
     "max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
     "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
     "harness": "this is a fault of this tool: report it, with the words beside it",
+    "calls": "the service answers what functions return by calling functions again: `tool_choice: required` of a "
+    "session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
     "1008": "the service rejects what was sent, or who sent it: see its words",
     "1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "1011": OUT_OF_ORDER,
@@ -57,6 +61,7 @@ CAUSES = {
 """By what stands behind the class."""
 CLASSES = {
     "refused": "the service refuses for a reason of its own: see its words",
+    "endless": "the service does not end a turn by itself: its replies are no conversation; see the detail",
     "closed": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
     "protocol": "the answers are not those of a realtime service: is the URL one, does a proxy change what passes?",
     "expired": SHORT_LIVED,

@@ -34,7 +34,7 @@ from bench.plan.microphone import Microphone
 from bench.plan.reference import Judge
 from bench.plan.turns import Expect, Interrupt, Pause
 from bench.protocol.base import Act, Awaited
-from bench.protocol.events import DELTAS, Event, Kind
+from bench.protocol.events import DELTAS, Event, Kind, Usage
 from bench.protocol.messages import FunctionOutput
 from bench.transport.base import Received, SendReceipt, Transport
 from bench.transport.delta import DeltaArrival
@@ -69,6 +69,12 @@ class Listener(Protocol):
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """A turn is over and awaits nothing more."""
+
+    def paid(self, usage: Usage) -> None:
+        """Responses are done that told these tokens; whatever they belong to, each is told once."""
+
+    def may_ask(self) -> bool:
+        """Whether the turn under way may take another response: not once the run's money is spent."""
 
 
 class Session:
@@ -389,8 +395,12 @@ class Session:
             output = self._script.dialect.function_output(returned.said, event_id)
             self._send(OutgoingMessage(*output))
             self._timeline.tell(inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong))
-        if self._timeline.wants_to_go_on:
+        if not self._timeline.wants_to_go_on:
+            return
+        if self._listener.may_ask():
             self._send(OutgoingMessage(*self._script.dialect.request(*self._functions.next_request())))
+        else:
+            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
 
     def _await(self, due_ns: Callable[[int], int | None]) -> None:
         """Listen until the timeline has what it waits for. `due_ns`: until when it waits at most; None where it has."""
@@ -496,6 +506,8 @@ class Session:
             self._note_transmitted()
         self._notice_close()
         self._timeline.expire(self._transport.heard_ns)
+        if self._timeline.unpaid is not None:
+            self._pay()
         if self._timeline.interrupted_prefix:
             self._tell_unheard()
             self._ask_what_is_kept()
@@ -557,10 +569,18 @@ class Session:
     def _hand_out(self) -> None:
         if self._ticket:
             self._note_transmitted()
+        if self._timeline.unpaid is not None:
+            self._pay()
         if self._timeline.awaits_network and self._timeline.turn_over:
             self._measure_network()
         for turn in self._timeline.take(self._transport.now_ns(), self._judges):
             self._turn_ended(turn)
+
+    def _pay(self) -> None:
+        """Tell of the tokens of responses that are done."""
+        usage, self._timeline.unpaid = self._timeline.unpaid, None
+        if usage is not None:
+            self._listener.paid(usage)
 
     def _measure_network(self) -> None:
         network = self._transport.network()

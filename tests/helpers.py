@@ -454,6 +454,9 @@ class Listening:
     wire_received: int = 0
     audio_sent: int = 0
     began: int = 0
+    paid_for: list[Usage] = field(default_factory=list)
+    spent_after: int = 1 << 30
+    """How many responses the money is for."""
     hear_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
@@ -475,6 +478,12 @@ class Listening:
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
         self.hear_turn(turn)
+
+    def paid(self, usage: Usage) -> None:
+        self.paid_for.append(usage)
+
+    def may_ask(self) -> bool:
+        return len(self.paid_for) < self.spent_after
 
 
 GREETED_NS = 40 * MS

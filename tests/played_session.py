@@ -15,6 +15,7 @@ from bench.connect import connected
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
+from bench.protocol.events import Usage
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import spool_of
@@ -54,6 +55,12 @@ class Recorded:
     def turn_ended(self, turn: TurnObservation) -> None:
         self._record.turn_ended(turn)
         self.turns.append(turn)
+
+    def paid(self, usage: Usage) -> None:
+        pass
+
+    def may_ask(self) -> bool:
+        return True
 
 
 def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

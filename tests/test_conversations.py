@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.interruptions import Cue
+from bench.limits import MOST_ROUNDS, Limits
 from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
@@ -31,7 +32,7 @@ from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechD
 from bench.simulator.voice import TOKEN_MS
 from bench.simulator.wire import VOICE_LIVE
 from bench.transport.memory import PeerAnswer
-from tests.helpers import MS, REALTIME, S, say
+from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.test_talking import (
     SPEECH,
     VAD,
@@ -52,12 +53,19 @@ ORDER = FunctionTool(
 )
 
 
-def with_functions(*steps: Step, profile: Profile, delay_s: float = 0.0, seed: int = 1, **session: Any) -> Talked:
+def with_functions(
+    *steps: Step,
+    profile: Profile,
+    delay_s: float = 0.0,
+    seed: int = 1,
+    listening: Listening | None = None,
+    **session: Any,
+) -> Talked:
     """A conversation in which the service may find parcels; each takes so long."""
     function = Function(ORDER, [{"place": "out for delivery"}], delay=delay_s)
     script = build_script(*steps, tools=(ORDER,), **session)
     script = replace(script, functions={"find_parcel": function})
-    return talked(script, Simulator(GA, profile, seed))
+    return talked(script, Simulator(GA, profile, seed), listening=listening)
 
 
 def said_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
@@ -467,3 +475,48 @@ def test_fillers_that_only_the_service_knows_of_are_told_by_its_session(known: b
 
     assert [turn.traits for turn in talk.turns] == ([None, "filler"] if known else [None, None])
     assert [turn.preamble for turn in talk.turns] == ([False, True] if known else [False, False])
+
+
+# Turns without an end.
+
+
+def test_a_turn_whose_service_goes_on_calling_functions_ends_and_counts_as_failed() -> None:
+    """`tool_choice: required` of a session has a model call in every response, whatever functions return."""
+    talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
+
+    (turn,) = talk.turns
+    assert (turn.outcome, talk.session.outcome) == ("endless:calls", "endless:calls")
+    assert turn.detail == f"over {MOST_ROUNDS} responses in a row that called functions"
+    assert turn.function_calls == len(responses(talk)) == MOST_ROUNDS + 1
+    assert turn.instants["ended"] == said_in(talk, responses(talk)[-1], "response.done")[0][0]
+    assert (talk.session.turns_wanted, talk.session.turns_begun) == (2, 1), "what is left of the script is lost"
+
+
+def test_a_turn_that_takes_longer_than_a_turn_may_ends_at_that_instant() -> None:
+    """Each round is quick enough for the limits of a response, and there are few of them."""
+    limits = Limits(turn=20.0)
+    function = Function(ORDER, [{"place": "depot"}], delay=3.0)
+    script = build_script(say(), limits=limits, tools=(ORDER,), tool_choice="required")
+    talk = talked(replace(script, functions={"find_parcel": function}), Simulator(GA, default_profile(), 1))
+
+    (turn,) = talk.turns
+    assert (turn.outcome, talk.session.outcome) == ("timeout:turn", "timeout:turn")
+    assert turn.instants["ended"] == turn.instants["requested"] + 20 * S
+
+
+def test_each_response_is_paid_for_once_it_is_done() -> None:
+    profile = replace(default_profile(), functions=FunctionCalls(rounds=3))
+    talk = with_functions(say(), say(), profile=profile)
+
+    paid = talk.listening.paid_for
+    assert len(paid) == len(responses(talk)) == 8
+    assert sum(paid[1:], paid[0]) == sum((turn.usage for turn in talk.turns[1:]), talk.turns[0].usage)
+
+
+def test_a_session_whose_money_is_spent_asks_for_no_further_response() -> None:
+    profile = replace(default_profile(), functions=FunctionCalls(rounds=3))
+    talk = with_functions(say(), say(), profile=profile, listening=Listening(spent_after=2))
+
+    (turn,) = talk.turns
+    assert len(responses(talk)) == len(talk.listening.paid_for) == 2
+    assert (turn.outcome, turn.detail) == ("abandoned", "the run's money is spent")

@@ -90,10 +90,9 @@ def test_tokens_that_cannot_be_read_have_no_price_anywhere() -> None:
     unread = Usage(unread=1, audio_out=60)
     spending = Spending(TABLE, {"sim": Terms("gpt-realtime")})
     spending.add("sim", None, unread)
-    spending.add_stray("sim", None, unread)
     seen = replied(build_observation(usage=unread), build_target(), tariff_of(TABLE, Terms("gpt-realtime"), None)).said
 
-    assert (spending.usd, spending.unpriced, spending.unread, spending.unknown_models) == (0.0, 2, 2, set())
+    assert (spending.usd, spending.unpriced, spending.unknown_models) == (0.0, 1, set())
     assert "unpriced" in seen
     assert "$" not in seen
     assert not math.isnan(spending.usd)

@@ -182,11 +182,13 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = No
     return Repertoire(script, dialect).session(0, 0)
 
 
-def talked(script: PreparedScript, simulator: Simulator, *, ends_ns: int = 1 << 62) -> Talked:
+def talked(
+    script: PreparedScript, simulator: Simulator, *, ends_ns: int = 1 << 62, listening: Listening | None = None
+) -> Talked:
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     responds = script.service_responds
     timeline = Timeline(START_NS, len(script.turns), script.limits, script.dialect, service_responds=responds)
-    listening = Listening()
+    listening = listening or Listening()
     Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).play()
     turns = sorted(listening.turns, key=lambda turn: turn.turn)
     return Talked(script, simulator, turns, timeline.session(), listening)

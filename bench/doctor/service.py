@@ -27,7 +27,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.probe import text_script, wav_script
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import Event, Kind, Usage
 from bench.protocol.limits import RateLimit, limits_in
 from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
@@ -67,6 +67,12 @@ class Heard:
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turn = turn
+
+    def paid(self, usage: Usage) -> None:
+        pass
+
+    def may_ask(self) -> bool:
+        return True
 
 
 class Visit:

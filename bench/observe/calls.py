@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival
+from bench.limits import MOST_CALLS, MOST_ROUNDS
 from bench.protocol.events import Event, FunctionCall, Kind
 
 CALL_INSTANTS = {Kind.CALL_ADDED: "call_named", Kind.CALL_DONE: "call_done"}
@@ -66,6 +67,13 @@ class Calls:
             return False
         self.of_rounds, self.rounds = len(self.whole), self.rounds + 1
         return True
+
+    @property
+    def endless(self) -> str:
+        """What there is too much of; "" where there is not."""
+        if self.rounds > MOST_ROUNDS:
+            return f"over {MOST_ROUNDS} responses in a row that called functions"
+        return f"over {MOST_CALLS} calls of functions" if len(self.whole) > MOST_CALLS else ""
 
     def forget_response(self) -> None:
         """Forget the calls of a response that does not count."""

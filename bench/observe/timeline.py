@@ -20,7 +20,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.interruptions import Cue
-from bench.limits import Limits
+from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES, Limits
 from bench.measures import FIRST_DELTAS
 from bench.observe.conversation_length import ConversationLength
 from bench.observe.ear import Ear
@@ -62,8 +62,6 @@ from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
 
 UNKNOWN_NAMES = 50
-MOST_EVENTS = 250_000
-"""Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 NOT_KNOWN, NEVER = 0, 1 << 62
 NO_JUDGES: dict[int, Judge] = {}
 SESSION_INSTANTS: Mapping[Kind, str] = {
@@ -80,6 +78,8 @@ UNTIMED = frozenset(
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
+ENDS_SESSION = ("protocol:", "endless:")
+"""How outcomes of a turn begin after which nothing of its session would be as it should."""
 CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID = "-cancel", "-truncate", "-retrieve"
 STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID)
 """How ids of messages end that stop a turn's reply, or check that it was cut."""
@@ -105,11 +105,12 @@ class Timeline:
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
         "_ear", "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_false_reply", "_first", "_good",
-        "_headers", "_idle_prompts", "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_events",
-        "_outcome", "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed", "_retransmits",
+        "_headers", "_idle_prompts", "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_bytes",
+        "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed",
+        "_responses_left", "_retransmits",
         "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken",
         "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_watch", "_widths_ns", "awaits_network",
-        "history_left", "limits",
+        "history_left", "limits", "unpaid",
     )  # fmt: skip
 
     def __init__(
@@ -139,6 +140,8 @@ class Timeline:
         self._false_reply: bool | None = None  # whether there was any since the last turn began
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
+        self.unpaid: Usage | None = None
+        """The tokens of responses since somebody took them, to pay for them."""
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
         self._idle_prompts = self._first = 0
@@ -156,7 +159,7 @@ class Timeline:
         self._close_reason = ""
         self._sent_audio = self._sent_wire = self._received_audio = self._received_wire = 0
         self._events = self._errors = self._fallbacks = self._retransmits = 0
-        self._most_events = MOST_EVENTS
+        self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
         self._unknown: Counter[str] = Counter()
         self._last_error: Failure | None = None  # of those that ended nothing, since the last turn began
         self._billed: set[str] = set()  # responses whose tokens were told
@@ -188,7 +191,8 @@ class Timeline:
         self._turns.append(self._last)
         self._first = self._first or plan.number
         self._begun += 1
-        self._most_events = self._events + MOST_EVENTS
+        self._most_events, self._most_bytes = self._events + MOST_EVENTS, self._received_wire + MOST_BYTES
+        self._responses_left = MOST_RESPONSES
         self._last_error = None
         self.awaits_network, self._wake_ns = True, NOT_KNOWN
 
@@ -311,7 +315,9 @@ class Timeline:
         self._arrived_ns = at_ns
         self._events += len(events)
         if self._events > self._most_events:
-            self._fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
+            self._fail("endless:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
+        elif self._received_wire > self._most_bytes:
+            self._fail("endless:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
         if self._ear is not None:
             self._received_audio += sum(max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO)
             events = self._ear.heard_in(events)
@@ -326,7 +332,8 @@ class Timeline:
         """Take deltas of the reply under way, as `received` does one after another."""
         turn, last_ns = self._current(), deltas[-1].at_ns
         alone = not self.answering or last_ns > self.wake_ns
-        if turn is None or alone or self._events + len(deltas) > self._most_events:
+        many = self._events + len(deltas) > self._most_events
+        if turn is None or alone or many or self._received_wire + MOST_BYTES // 2 > self._most_bytes:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 self.received((event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
@@ -383,6 +390,8 @@ class Timeline:
                 self._note_history(arrival)
             elif kind is Kind.IDLE_TIMEOUT:
                 self._note_idle_prompt(arrival)
+            elif kind is Kind.RESPONSE_DONE:
+                self._count_response(arrival)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
             elif kind is Kind.ITEM_DELETED:
@@ -426,6 +435,12 @@ class Timeline:
             self._instants["idle_due"] = played_ns + timeout_ms * NS_PER_MS
             self._instants["idle_prompted"], self._errors_ns["idle_prompted"] = arrival.at_ns, arrival.error_ns
 
+    def _count_response(self, arrival: Arrival) -> None:
+        """Count a response that is done, whosesoever it is."""
+        self._responses_left -= 1
+        if self._responses_left < 0:
+            self._fail("endless:responses", arrival.at_ns, f"over {MOST_RESPONSES} responses since the turn began")
+
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
         """Add the tokens of a response to its turn while that is open, else to the session's own.
 
@@ -433,6 +448,7 @@ class Timeline:
         """
         if response_id:
             self._billed.add(response_id)
+        self.unpaid = usage if self.unpaid is None else self.unpaid + usage
         if turn is not None and turn.state is not State.OVER:
             turn.billed(usage)
             of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
@@ -454,7 +470,7 @@ class Timeline:
         outcome, detail = ending
         if outcome == "failed:no_audio":
             detail = self._without_audio()
-        if outcome.startswith("protocol:"):
+        if outcome.startswith(ENDS_SESSION):
             self._fail(outcome, arrival.at_ns, detail)
         turn.end(outcome, arrival.at_ns, detail)
         self._wake_ns = NOT_KNOWN

@@ -59,6 +59,7 @@ UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is i
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
+NOT_OVER = "the turn was not over"
 
 Ending = tuple[str, str]
 """Outcome and detail."""
@@ -143,6 +144,8 @@ class Turn:
     unnoticed_ns: int = 0
     awaited_ns: int = 0
     """Since when it is the service's turn; what was due before is overdue from then on."""
+    said_ns: int = 0
+    """When all was said, or asked for, to which the whole turn is the answer; 0 before."""
     expected: dict[Kind, int] = field(default_factory=dict)
     """Events that the script insists on, each with the instant by which it must have come."""
     progress_ns: int = 0
@@ -205,6 +208,7 @@ class Turn:
             self._asked(handed)
         elif self.plan.vad and ends_speech:
             self.unnoticed_ns, self.awaited_ns = self.hearing.instants["speech_end"], handed.at_ns
+            self.said_ns = self.unnoticed_ns
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()
 
@@ -218,6 +222,7 @@ class Turn:
             self.sending.sent(handed, ("requested",))
             self.requested_width_ns = handed.width_ns
         self.progress_ns, self.state = handed.at_ns, State.WAITING
+        self.said_ns = self.said_ns or handed.at_ns
 
     def _state_after_speech(self) -> State:
         """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
@@ -351,6 +356,8 @@ class Turn:
         elif kind in CALL_INSTANTS:
             self.calls.happened(event, arrival)
             self.reply.add_calls(self.calls.whole.values())
+            if endless := self.calls.endless:
+                return "endless:calls", endless
         elif kind is Kind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
@@ -386,6 +393,8 @@ class Turn:
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.whole.values())
             self.reply.await_another()
+            if endless := self.calls.endless:
+                return "endless:calls", endless
             self.state = State.CALLING
             return None
         if problem := self.calls.problem():
@@ -494,6 +503,8 @@ class Turn:
     def deadline(self, limits: Limits) -> tuple[int, str, str] | None:
         """(instant, outcome, detail) of what ends this turn next if nothing comes; None while nothing is due."""
         deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
+        if self.said_ns and self.state is not State.OVER:
+            deadlines.append(_timed_out(self.said_ns, limits.turn, "turn", NOT_OVER))
         if self.state is State.PLAYING:
             deadlines.append((self.reply.playback_ends_ns, "ok", ""))
         elif self.state is State.CALLING and self.filler and self.calls.all_answered:

@@ -36,6 +36,8 @@ from bench.transport.base import Closure, Received, SendReceipt, Transport
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
+MOST_BYTES = 1 << 30
+"""Of one session: an hour with all audio is half of that."""
 NO_MESSAGE = b""
 
 
@@ -55,7 +57,10 @@ def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]
 
 
 class EventLog:
-    """One session's file. It never raises: `problem` says what went wrong, and nothing more is written after it."""
+    """One session's file. It never raises: `problem` says what went wrong, and nothing more is written after it.
+
+    Nor is anything once it is full, at MOST_BYTES.
+    """
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], keep_audio: bool) -> None:
         self.path, self.hide, self.keep_audio = path, hide, keep_audio
@@ -63,6 +68,7 @@ class EventLog:
         self.outgoing = NO_MESSAGE
         """The message that is being sent, from a `LoggedTransport` to the line that its timeline writes."""
         self._file: BinaryIO | None = None
+        self._left = MOST_BYTES
         self._guarded(self._open)
 
     def _open(self) -> None:
@@ -76,9 +82,16 @@ class EventLog:
 
     def write(self, line: inputs.Input) -> None:
         """Add a line."""
-        if self._file is not None and self.problem is None:
+        if self._file is not None and self.problem is None and self._left > 0:
             file = self._file
-            self._guarded(lambda: file.write(msgspec.json.encode(line) + b"\n"))
+            self._guarded(lambda: self._add(file, msgspec.json.encode(line) + b"\n"))
+
+    def _add(self, file: BinaryIO, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left > 0:
+            file.write(data)
+        else:
+            print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this log ends here", file=sys.stderr)
 
     def flush(self) -> None:
         """To the disk, as far as it goes."""

@@ -11,12 +11,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.limits import LONGEST_TURN_S
 from reports.numbers import NONE
 
 EXTRA = "extra"
 """Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
 FILLERS = "fillers"
 """What is spoken while callers wait: figures of the first sound are figures of it. No variant may differ in it."""
+LIMITS = "limits"
 OF_SCRIPTS = {
     "turns": "turns of a session",
     "output": "kind of output",
@@ -30,7 +32,7 @@ OF_SCRIPTS = {
     "jitter_buffer_ms": "jitter buffer, ms",
     "background_snr_db": "background noise, dB",
     "variables": "rows of variables",
-    "limits": "limits, s",
+    LIMITS: "limits, s",
 }
 """What a document says of a script beside its digest, and its words."""
 OF_VARIANTS = {
@@ -120,6 +122,8 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def _setting(key: str, value: object) -> str:
+    if key == LIMITS and isinstance(value, Mapping):  # older runs have none of the whole turn
+        value = {**value, "turn": value.get("turn", LONGEST_TURN_S)}
     return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else said(value)
 
 

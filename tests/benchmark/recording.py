@@ -92,9 +92,9 @@ def event_us(recorder: Recorder) -> float:
 class Spender:
     """A `Watcher` whose run has no budget."""
 
-    ending = False
+    ending = spent = False
 
-    def turn_ended(self) -> None:
+    def keep_budget(self) -> None:
         pass
 
     def session_ended(self, *_: object) -> None:

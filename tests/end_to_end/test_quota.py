@@ -128,6 +128,45 @@ def test_processes_spend_one_budget_together(tmp_path: Path, simulator: Ready) -
     assert set(rows(folder, "turns")["outcome"]) == {"ok"}
 
 
+ENDLESS = """
+session: {output: text, tool_choice: required}
+tools: {find_parcel: {returns: depot, delay: DELAY}}
+steps:
+  - say: Hello
+  - say: Bye
+"""
+"""A session whose model has to call a function in every response."""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_budget_stops_turns_that_go_on_calling_functions_within_a_response(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("-u", "2", "-r", "2", "-t", "10m", "--budget", "0.01", "--url", simulator.urls["ga"])
+    scenario = write_scenario(tmp_path, script=ENDLESS.replace("DELAY", "0.5"))
+    ended = run_locust(scenario, tmp_path / "runs", *load, *processes)
+
+    folder = only_run(tmp_path / "runs")
+    turns, money = rows(folder, "turns"), json.loads((folder / "summary.json").read_text())["money"]
+    assert files.read_document(folder)["stopped"].startswith("the budget of 0.01 USD is spent: "), ended.stderr
+    assert set(turns["outcome"]) == {"abandoned"}
+    assert set(turns["detail"]) == {"the run's money is spent"}
+    each_usd = money["usd"] / turns["function_calls"].sum()
+    assert 0.01 <= money["usd"] < 0.01 + (2 if not processes else 8) * each_usd
+
+
+def test_a_turn_that_goes_on_calling_functions_fails_and_the_run_ends(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "1", "--sessions", "1", "--record-events", "100%", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, script=ENDLESS.replace("DELAY", "0")), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    (turn,) = rows(folder, "turns").to_dict("records")
+    (session,) = rows(folder, "sessions").to_dict("records")
+    assert (turn["outcome"], session["outcome"]) == ("endless:calls", "endless:calls")
+    assert "2 of 2" in ended.stdout, "the turn, and the one that its session never came to"
+    assert "endless:calls: " in ended.stdout, "with what to do"
+
+
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
 def test_minutes_spend_a_budget_while_nobody_speaks(
     processes: tuple[str, ...], tmp_path: Path, simulator: Ready

@@ -27,7 +27,7 @@ from bench.run.part import Part
 from bench.target.credentials import Credential
 from bench.transport.memory import PeerAnswer
 from bench.units import NS_PER_S
-from tests.helpers import Service, created, done, reply, spoken, usage
+from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.live_run import Caller, FakeDialer, Stand
 from tests.run.memory_spool import MemorySpool
@@ -409,6 +409,32 @@ def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_pat
     assert [row["outcome"] for row in stand.rows("turns")] == ["ok"]
     assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned"]
     assert not stand.play()
+
+
+def test_a_budget_that_is_spent_within_a_turn_stops_it_at_the_end_of_that_response(tmp_path: Path) -> None:
+    """Every response calls a function, and each costs more than there is."""
+
+    def calls(response_id: str) -> Iterable[PeerAnswer]:
+        called = message(
+            "response.function_call_arguments.done",
+            response_id=response_id,
+            item_id=f"item-{response_id}",
+            call_id=f"call-{response_id}",
+            name="find",
+            arguments="{}",
+        )
+        return spoken([created(response_id), called, done(response_id, usage=usage(audio_out=1_000_000))])
+
+    dear = FakeDialer(lambda: Service(turns=[calls] * 100))
+    text = "tools: {find: {returns: depot}}\nsteps:\n  - say: One\n  - say: Two\n"
+    stand = Stand(tmp_path, dialers={"here": dear}, text=text, budget_usd=1.5)
+    stand.play()
+
+    assert stand.stopped == ["the budget of 1.50 USD is spent: 2.00 USD"]
+    (turn,) = stand.rows("turns")
+    assert (turn["outcome"], turn["function_calls"]) == ("abandoned", 2)
+    assert turn["detail"] == "the run's money is spent"
+    assert stand.rows("turns")[0]["tokens_audio_out"] == 2_000_000
 
 
 def test_an_answer_that_belongs_to_no_turn_is_spent_and_stands_on_its_session(tmp_path: Path) -> None:

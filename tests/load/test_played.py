@@ -10,6 +10,7 @@ from bench.limits import Limits
 from bench.load.playing import played
 from bench.load.playing.played import RunListener
 from bench.observe.timeline import Timeline
+from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import MEASURED, WARMUP
 from bench.run.recorder import Labels
@@ -44,7 +45,14 @@ def test_a_turn_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.Monkey
     heard: list[tuple[str, str, Any]] = []
     build_played(heard, monkeypatch).turn_ended(build_observation())
 
-    assert [name for name, _, _ in heard] == ["recorder", "arm", "dashboard", "progress", "watcher"]
+    assert [name for name, _, _ in heard] == ["recorder", "arm", "dashboard", "progress"]
+
+
+def test_a_response_is_counted_before_anybody_acts_on_what_it_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, str, Any]] = []
+    build_played(heard, monkeypatch).paid(Usage(text_in=1))
+
+    assert [name for name, _, _ in heard] == ["progress", "watcher"]
 
 
 def test_a_session_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None
 
     assert [user for user, _ in plays] == [one, other]
     assert len({id(play.repertoire) for play in plays.values()}) == 1
-    assert longest_turn_s(plays.values()) == 1 + 3 + 7 + 5
+    assert longest_turn_s(plays.values()) == 300 + 5
 
 
 def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tm
 def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav", 0.5)
     tone(tmp_path / "b.wav", 2.0)
-    limits = "limits: {speech: 1, first_delta: 3, done: 7}\n"
+    limits = "limits: {turn: 7}\n"
     path = talk(tmp_path, f"{limits}steps:\n  - play: [a.wav, b.wav]\n  - play: a.wav\n")
 
-    assert longest_turn_s(plays_of(actor("One", script(path)))) == 2 + 1 + 3 + 7 + 5
+    assert longest_turn_s(plays_of(actor("One", script(path)))) == 2 + 7 + 5
 
 
 def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def of_step(times_us: dict[str, dict[str, list[int]]]) -> Times:
 def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
     made = progress()
     for turn in turns:
-        made.turn_ended(arm, "talk", "gpt-realtime", turn)
+        made.turn_ended(arm, "talk", turn)
     return made.standing(NOTHING)
 
 
@@ -78,16 +78,15 @@ def test_turns_are_good_failed_or_neither() -> None:
     assert (standing.turns_good, standing.turns_failed, standing.throttled) == (2, 2, 1)
 
 
-def test_what_turns_cost_is_spent() -> None:
-    assert reported(build_observation()).usd > 0
-
-
-def test_what_a_session_was_answered_beside_its_turns_is_spent_when_it_ends() -> None:
-    made = progress()
+def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_turn_or_session() -> None:
+    made, usage = progress(), Usage(text_in=1_000_000)
     made.session_opened("sweden", build_session())
-    made.session_ended("sweden", build_session(stray_usage=Usage(text_in=1_000_000)), opened=True)
+    made.paid("sweden", "gpt-realtime", usage)
+    before = made.standing(NOTHING).usd
+    made.turn_ended("sweden", "talk", build_observation(usage=usage))
+    made.session_ended("sweden", build_session(stray_usage=usage), opened=True)
 
-    assert made.standing(NOTHING).usd == pytest.approx(PRICES.text_in)
+    assert before == made.standing(NOTHING).usd == pytest.approx(PRICES.text_in)
 
 
 def test_what_is_paid_by_the_minute_is_spent_while_sessions_last() -> None:
@@ -104,10 +103,10 @@ def test_what_is_paid_by_the_minute_is_spent_while_sessions_last() -> None:
 
 def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
     made = progress()
-    made.turn_ended("sweden", "talk", None, waited(500))
+    made.turn_ended("sweden", "talk", waited(500))
     first = made.standing(NOTHING)
-    made.turn_ended("sweden", "talk", None, waited(700))
-    made.turn_ended("sweden", "talk", None, waited(900, outcome="error:server_error"))
+    made.turn_ended("sweden", "talk", waited(700))
+    made.turn_ended("sweden", "talk", waited(900, outcome="error:server_error"))
     second = made.standing(NOTHING)
 
     assert first.times_us["sweden"][STEP]["ttfa"] == [500_000]
@@ -164,7 +163,7 @@ def test_what_is_told_of_a_target_is_its_own() -> None:
     made = progress()
     made.session_opened("sweden", build_session())
     for arm, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
-        made.turn_ended(arm, "talk", "gpt-realtime", build_observation(outcome=outcome))
+        made.turn_ended(arm, "talk", build_observation(outcome=outcome))
     standing = made.standing(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
 
     sweden, east = standing.targets["sweden"], standing.targets["east"]
@@ -176,10 +175,10 @@ def test_what_is_told_of_a_target_is_its_own() -> None:
 
 def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
     made = progress()
-    made.turn_ended("sweden", "talk", None, waited(500))
+    made.turn_ended("sweden", "talk", waited(500))
     first = made.standing(NOTHING)
     before = asdict(first)
-    made.turn_ended("sweden", "talk", None, waited(500, outcome="error:server_error"))
+    made.turn_ended("sweden", "talk", waited(500, outcome="error:server_error"))
     made.standing(NOTHING)
 
     assert asdict(first) == before
@@ -322,10 +321,10 @@ def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
 def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
     lost = {"outcome": "timeout:first_delta", "instants": {"requested": at(0), "ended": at(900)}}
     made = progress()
-    made.turn_ended("east", "talk", None, build_observation(**lost))
-    made.turn_ended("east", "text", None, build_observation(**lost))
+    made.turn_ended("east", "talk", build_observation(**lost))
+    made.turn_ended("east", "text", build_observation(**lost))
     unknown = made.standing(NOTHING).failures
-    made.turn_ended("sweden", "talk", None, waited(500))
+    made.turn_ended("sweden", "talk", waited(500))
 
     assert unknown == {"east": {UNNAMED: 2}}
     assert made.standing(NOTHING).failures == {"east": {"ttfa": 1, "value of ttfa": 1, UNNAMED: 1}}

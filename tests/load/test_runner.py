@@ -84,7 +84,7 @@ folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
 master = workers.Master.__new__(workers.Master)
 master._environment = SimpleNamespace(runner=SimpleNamespace(
-    clients=away, send_message=lambda kind, data: sent.append(kind)
+    clients=away, send_message=lambda kind, data: sent.append((kind, data))
 ))
 master._current, master._members, master._longest_s = Current(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
@@ -92,10 +92,10 @@ workers.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_kept(folder)
 master._drain_sessions()
-assert sent == [workers.DRAIN], sent
+assert sent == [(workers.DRAIN, {"spent": False})], sent
 spool.remove(folder)
 master._drain_sessions()
-assert sent == [workers.DRAIN], sent
+assert sent == [(workers.DRAIN, {"spent": False})], sent
 """
 
 

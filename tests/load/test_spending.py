@@ -1,4 +1,4 @@
-"""What the turns of a process cost so far."""
+"""What the responses of a process cost so far."""
 
 from __future__ import annotations
 
@@ -55,30 +55,6 @@ def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
     assert spending.unknown_models == {"gpt-realtime-3", ""}
 
 
-def test_a_turn_that_told_no_tokens_is_counted_apart() -> None:
-    spending = Spending(TABLE, {})
-    spending.add("sweden", "gpt-realtime", None)
-    spending.add("sweden", "gpt-realtime-3", None)
-
-    assert (spending.silent, spending.unpriced, spending.unknown_models, spending.usd) == (2, 0, set(), 0.0)
-
-
-def test_what_belongs_to_no_turn_costs_as_much_as_a_turn() -> None:
-    spending = Spending(TABLE, {})
-    spending.add_stray("sweden", "gpt-realtime", SPOKEN)
-    spending.add_stray("sweden", "gpt-realtime", None)
-
-    assert spending.usd == pytest.approx(SPOKEN_USD)
-    assert (spending.silent, spending.unpriced) == (0, 0)
-
-
-def test_what_belongs_to_no_turn_and_has_no_price_is_counted_and_its_model_named() -> None:
-    spending = Spending(TABLE, {})
-    spending.add_stray("sweden", "gpt-realtime-3", SPOKEN)
-
-    assert (spending.unpriced, spending.unknown_models, spending.usd) == (1, {"gpt-realtime-3"}, 0.0)
-
-
 @given(st.lists(st.builds(Usage, audio_in=st.integers(0, 10_000), audio_out=st.integers(0, 10_000)), max_size=20))
 def test_turns_add_up(usages: list[Usage]) -> None:
     spending = Spending(TABLE, {})
@@ -111,7 +87,7 @@ def test_where_only_time_costs_anything_no_token_is_missed() -> None:
     spending.add("sweden", "live", SPOKEN)
     spending.add("sweden", "live", UNREAD)
 
-    assert (spending.usd, spending.unpriced, spending.unread) == (0.0, 0, 0)
+    assert (spending.usd, spending.unpriced) == (0.0, 0)
 
 
 def test_minutes_without_a_price_of_theirs_cost_nothing() -> None:

@@ -42,10 +42,10 @@ def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> Non
 
     both.heard(0, ProgressReport(usd=0.6), {})
     both.keep_budget()
-    assert stopped == []
+    assert (stopped, both.spent) == ([], False)
     both.heard(1, ProgressReport(usd=0.4), {})
     both.keep_budget()
-    assert stopped == ["the budget of 1.00 USD is spent: 1.00 USD"]
+    assert (stopped, both.spent) == (["the budget of 1.00 USD is spent: 1.00 USD"], True)
 
 
 def test_what_a_process_reports_again_is_not_spent_twice() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+import bench.observe.calls
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.observe.turn import NOT_OVER
 from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, message
 
 
@@ -57,7 +59,9 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     called(talk)
     assert not talk.timeline.turn_over
     assert [call.name for call in talk.timeline.calls] == ["function_c1"]
-    assert talk.timeline.deadline() is None, "it is ours to go on"
+    assert talk.timeline.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (
+        "it is ours to go on"
+    )
     answer_call(talk, 400, "c1")
     turn = goes_on(talk, 900)
 
@@ -230,3 +234,13 @@ def test_a_model_may_think_between_two_items() -> None:
     talk.hear(20_000, item("added", "r1", "i2"))
     talk.hear(21_000, audio("r1", "i2"))
     assert talk.timeline.deadline()[:2] == (at(31_000), "timeout:next_delta")
+
+
+def test_calls_without_end_within_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.observe.calls, "MOST_CALLS", 3)
+    talk = Talk(wanted=1)
+    talk.ask(0, functions=True)
+    talk.hear(1, created("r1"), *(call_done("r1", f"c{number}") for number in range(3)))
+    assert not talk.timeline.over
+    talk.hear(2, call_done("r1", "c3"))
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:calls", "endless:calls")

@@ -289,4 +289,9 @@ def test_the_limits_are_those_of_the_documentation() -> None:
         "first_delta": 30,
         "next_delta": 10,
         "done": 120,
+        "turn": 300,
     }
+
+
+def test_a_turn_may_take_as_long_as_one_response_may_unless_the_script_says_how_long() -> None:
+    assert (Limits(done=600).turn, Limits(done=600, turn=20).turn) == (10 + 30 + 600, 20)

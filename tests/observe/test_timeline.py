@@ -297,7 +297,43 @@ def test_more_events_than_any_reply_has_end_the_session(monkeypatch: pytest.Monk
     talk.hear(4_001, *(created(f"x{number}") for number in range(100)))
     assert not talk.timeline.over
     talk.hear(4_002, created("one more"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("protocol:flood", "protocol:flood")
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:events", "endless:events")
+
+
+def test_more_bytes_than_any_reply_has_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(delta(GA, "audio", "r1"))
+    monkeypatch.setattr(bench.observe.timeline, "MOST_BYTES", 11 * size)
+    talk = Talk(wanted=2)
+    talk.ask(1_000)
+    talk.hear(1_001, *[delta(GA, "audio", "r1")] * 9, done("r1"))
+    assert [turn.outcome for turn in talk.take(1_900)] == ["ok"]
+    talk.ask(2_000, 2)
+    talk.hear(2_001, *[delta(GA, "audio", "r2")] * 11)
+    assert not talk.timeline.over
+    talk.hear(2_002, delta(GA, "audio", "r2"))
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:bytes", "endless:bytes")
+
+
+def test_more_responses_than_any_turn_has_end_the_session_whosesoever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.observe.timeline, "MOST_RESPONSES", 5)
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(1, *(event for number in range(5) for event in (created(f"x{number}"), done(f"x{number}"))))
+    assert not talk.timeline.over
+    talk.hear(2, done("x"))
+    assert talk.timeline.session().outcome == "endless:responses"
+
+
+def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit_of_the_whole_turn() -> None:
+    talk = Talk(service_responds=True, turn=60.0)
+    talk.begin_speech(0)
+    talk.end_speech(500)
+    for second in range(1, 100):
+        talk.hear(second * 1_000, message("input_audio_buffer.speech_started"))
+        talk.hear(second * 1_000 + 500, message("input_audio_buffer.speech_stopped"))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:turn", 60_500)
 
 
 def test_a_reply_that_was_not_announced_must_be_done_within_the_limit_from_its_first_delta_on() -> None:
@@ -1148,14 +1184,15 @@ RUNS = st.lists(
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@given(runs=RUNS, ends=st.booleans(), most=st.sampled_from([8, 15, 250_000]))
+@given(runs=RUNS, ends=st.booleans(), most=st.sampled_from([8, 15, 250_000]), much=st.sampled_from([2_000, 1 << 29]))
 def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
-    dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], ends: bool, most: int
+    dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], ends: bool, most: int, much: int
 ) -> None:
     together, apart = Talk(dialect), Talk(dialect)
     for talk in (together, apart):
         talk.ask(0, wants_audio=True)
         talk.timeline._most_events = talk.timeline._events + most
+        talk.timeline._most_bytes = talk.timeline._received_wire + much
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
     at_ms = 50
     for run in runs:

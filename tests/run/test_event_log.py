@@ -18,7 +18,7 @@ from bench.limits import Limits
 from bench.observe import inputs
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.run import log_lines, redact
+from bench.run import event_log, log_lines, redact
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
 from bench.run.replay import replay
@@ -197,6 +197,21 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
     assert logged.log.problem is not None
     assert "No space left" in logged.log.problem
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_log_grows_no_further_than_a_log_may_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(event_log, "MOST_BYTES", 2 << 20)
+    logged = Logged(tmp_path / "s.jsonl")
+    for _ in range(30):
+        logged.hear(message("no.such.event", words="x" * 100_000))
+    logged.log.close()
+
+    assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this log ends here\n"
+    assert logged.path.stat().st_size <= 2 << 20
+    assert logged.log.problem is None, "other logs go on"
+    assert replay(logged.path).cut
 
 
 def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

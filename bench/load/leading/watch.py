@@ -44,6 +44,8 @@ class Watch:
         self._began_ns = self._sampled_ns = monotonic_ns()
         self._targets: list[TargetStanding] = []
         self._targets_ns = 0
+        self.spent = False
+        """Whether the budget is."""
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
         """Add a process's report."""
@@ -58,8 +60,9 @@ class Watch:
 
     def keep_budget(self) -> None:
         """End the run where its processes have spent its budget together."""
-        if spent := over_budget(self._planned.options.budget_usd, self._tally.total.usd):
-            self._stop(spent)
+        if why := over_budget(self._planned.options.budget_usd, self._tally.total.usd):
+            self.spent = True
+            self._stop(why)
 
     def keep_looks(self) -> None:
         """Look at the comparison where that is due; asked once a second."""

@@ -262,7 +262,8 @@ class Master(Lead):
         folder = self._current.folder
         if folder is None or not spool.is_kept(folder):
             return
-        self._environment.runner.send_message(DRAIN, {})
+        watch = self._current.watch
+        self._environment.runner.send_message(DRAIN, {"spent": watch is not None and watch.spent})
         began_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
@@ -502,7 +503,9 @@ class Worker(Runs):
 
     # The end.
 
-    def _on_master_drain(self, **_: Any) -> None:
+    def _on_master_drain(self, msg: Any, **_: Any) -> None:
+        if self._current.live is not None and msg.data["spent"]:
+            self._current.live.spent = True
         self._drain()
         self._finish()
         self._environment.runner.send_message(DRAINED, {})

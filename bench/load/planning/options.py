@@ -129,7 +129,7 @@ def add_options(parser: Any) -> None:
         help="file of messages (.jsonl) that every session begins with, as if they had been said",
     )
     add("--prices", metavar="FILE", help="file of token prices, instead of those that come with the tool")
-    add("--budget", metavar="USD", help="end the run when its turns have cost so many USD")
+    add("--budget", metavar="USD", help="end the run when its responses have cost so many USD")
     add(
         "--seed",
         default="1",

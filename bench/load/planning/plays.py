@@ -232,11 +232,10 @@ def check_port(host: str, port: int) -> None:
 
 
 def longest_turn_s(plays: Iterable[Play]) -> float:
-    """How long a turn that is under way may take at most, by its speech and its own limits."""
+    """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
     longest = 0.0
     for play in plays:
-        limits = play.script.limits
         spoken = (turn for turn in play.script.turns if isinstance(turn, WavTurn))
         speech_s = max((pcm.seconds for turn in spoken for pcm in turn.audio), default=0.0)
-        longest = max(longest, speech_s + limits.speech + limits.first_delta + limits.done)
+        longest = max(longest, speech_s + play.script.limits.turn)
     return longest + SPARE_S

@@ -101,7 +101,7 @@ class LiveRun:
         """How many pairs may still be begun; None for no limit."""
         self._open = 0
         """How many are under way, or wait for their start."""
-        self.ending = self.closed = False
+        self.ending = self.closed = self.spent = False
         self._starts = Starts(arms, lambda: self.ending)
         self._numbers = PairNumbers(place)
         self._line = self._call_line(plan.demand.arrivals)
@@ -240,16 +240,17 @@ class LiveRun:
 
     # What comes of them.
 
-    def turn_ended(self) -> None:
-        """The run ends where its money is spent, or where nobody can say how much of it is."""
+    def keep_budget(self) -> None:
+        """End the run where its money is spent, or where nobody can say how much of it is."""
         budget_usd = self._options.budget_usd
-        if budget_usd is None or self.ending:
+        if budget_usd is None or self.spent:
             return
         if self._spending.unpriced:
+            self.spent = True
             self._driver.refuse(unknown_price(self._spending))
-        elif spent := over_budget(budget_usd, self._spending.usd_at(monotonic_ns())):
-            self.ending = True
-            self._driver.stop(spent)
+        elif why := over_budget(budget_usd, self._spending.usd_at(monotonic_ns())):
+            self.ending = self.spent = True
+            self._driver.stop(why)
 
     def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
         """Act on a session that is over; returns why it did not open, where it failed to."""

@@ -11,6 +11,7 @@ from bench.load.playing.arm import Arm, was_opened
 from bench.load.playing.progress import Progress
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.protocol.events import Usage
 from bench.run.histograms import MEASURED
 from bench.run.recorder import SessionRecord
 
@@ -20,8 +21,11 @@ class Watcher(Protocol):
 
     ending: bool
 
-    def turn_ended(self) -> None:
-        """A turn of this process has ended and is counted."""
+    spent: bool
+    """Whether the run's money is spent, or nobody can say: turns under way take no further response."""
+
+    def keep_budget(self) -> None:
+        """Tokens of this process are counted: end the run where its money is spent."""
 
     def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
         """A session of an arm has ended. Returns why it did not open, where it failed to."""
@@ -62,7 +66,7 @@ class RunListener:
             self._arm.session_opened(session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line, and what may end the run."""
+        """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line."""
         self.note_opened()  # of a pipelined start it was not known before
         if self.hear_turn is not None:
             self.hear_turn(turn)
@@ -71,8 +75,16 @@ class RunListener:
         self._arm.turn_ended(turn)
         dashboard.show_turn(self._fire, labels.script, turn, self._hide)
         measured = self._record.phase == MEASURED
-        self._progress.turn_ended(self._arm.label, labels.script, self._timeline.model, turn, measured=measured)
-        self._watcher.turn_ended()
+        self._progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
+
+    def paid(self, usage: Usage) -> None:
+        """Count what responses cost, which may end the run."""
+        self._progress.paid(self._arm.label, self._timeline.model, usage)
+        self._watcher.keep_budget()
+
+    def may_ask(self) -> bool:
+        """Whether the turn under way may take another response."""
+        return not self._watcher.spent
 
     def session_ended(self) -> None:
         """Tell of the session, which is over: its row, the live line, what may end the run, Locust's dashboard."""

@@ -16,6 +16,7 @@ from bench.load.playing.spending import Spending
 from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import OutcomeClass, is_throttled, outcome_class
+from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic
 from bench.units import NS_PER_US
@@ -125,7 +126,6 @@ class Progress:
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
-        self._spending.add_stray(arm, session.model, session.stray_usage)
         self._counts["sessions_done"] += 1
         self._counts["sessions_renewed"] += session.renewed
         if opened:
@@ -141,14 +141,12 @@ class Progress:
         """Count a pair all of whose sessions are over."""
         self._counts["pairs_done"] += measured
 
-    def turn_ended(
-        self, arm: str, script: str, model: str | None, turn: TurnObservation, *, measured: bool = True
-    ) -> None:
-        """Count a turn that is over.
+    def paid(self, arm: str, model: str | None, usage: Usage) -> None:
+        """Count the tokens of a response. `arm`: the target's label; `model`: as the session named it."""
+        self._spending.add(arm, model, usage)
 
-        `arm`: the target's label; `script`: its name; `model`: as the session named it.
-        """
-        self._spending.add(arm, model, turn.usage)
+    def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
+        """Count a turn that is over. `arm`: the target's label; `script`: its name."""
         kind = outcome_class(turn.outcome)
         if kind == "good":
             self._counts["turns_good"] += 1

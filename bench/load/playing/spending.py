@@ -12,7 +12,7 @@ from bench.units import NS_PER_MINUTE
 
 
 class Spending:
-    """Adds up what turns cost, as they end, what belongs to no turn, as its session ends, and minutes, as they pass.
+    """Adds up what responses cost, as they are done, and minutes, as they pass.
 
     `terms`: of each target, by its label.
     """
@@ -27,24 +27,21 @@ class Spending:
         self._usd: defaultdict[str, float] = defaultdict(float)
         """By target, without the minutes of sessions that are open."""
         self.unpriced_of: Counter[str] = Counter()
-        """How many turns, and sessions for what belongs to no turn, told tokens and are in no amount; by target."""
-        self.unread = 0
-        """How many of these told tokens that cannot be read."""
-        self.silent = 0
-        """How many turns told no tokens."""
+        """How many responses told tokens and are in no amount; by target."""
         self.unknown_models: set[str] = set()
 
-    def add(self, target: str, model: str | None, usage: Usage | None) -> None:
-        """Add a turn that has ended. `model`: as the session named it, None where it did not."""
-        if usage is None:
-            self.silent += 1
+    def add(self, target: str, model: str | None, usage: Usage) -> None:
+        """Add a response that is done. `model`: as the session named it, None where it did not."""
+        tariff = self._tariff(target, model)
+        if tariff.prices is not None and not tariff.prices.of_tokens:
+            return
+        if usage.unread:
+            self.unpriced_of[target] += 1
+        elif tariff.prices is None:
+            self.unpriced_of[target] += 1
+            self.unknown_models.add(tariff.model)
         else:
-            self._spend(target, model, usage)
-
-    def add_stray(self, target: str, model: str | None, usage: Usage | None) -> None:
-        """Add a session that has ended. `usage`: that of its responses that belong to no turn."""
-        if usage is not None:
-            self._spend(target, model, usage)
+            self._usd[target] += usage_usd(tariff.prices, usage)
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
         """Count the minutes of a session from this instant on, where it is paid by the minute."""
@@ -66,7 +63,7 @@ class Spending:
 
     @property
     def unpriced(self) -> int:
-        """How many turns and sessions are in no amount."""
+        """How many responses are in no amount."""
         return self.unpriced_of.total()
 
     def usd_at(self, now_ns: int) -> float:
@@ -85,19 +82,6 @@ class Spending:
         prices = self._tariff(target, model).prices
         return prices.usd_per_minute if prices else 0.0
 
-    def _spend(self, target: str, model: str | None, usage: Usage) -> None:
-        tariff = self._tariff(target, model)
-        if tariff.prices is not None and not tariff.prices.of_tokens:
-            return
-        if usage.unread:
-            self.unread += 1
-            self.unpriced_of[target] += 1
-        elif tariff.prices is None:
-            self.unpriced_of[target] += 1
-            self.unknown_models.add(tariff.model)
-        else:
-            self._usd[target] += usage_usd(tariff.prices, usage)
-
     def _tariff(self, target: str, model: str | None) -> Tariff:
         tariff = self._tariffs.get((target, model))
         if tariff is None:
@@ -107,7 +91,7 @@ class Spending:
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:
-    """Say why a run must start no more turns; "" while it may."""
+    """Say why a run must ask for no more responses; "" while it may."""
     if budget_usd is None or usd < budget_usd:
         return ""
     return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
