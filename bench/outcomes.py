@@ -10,6 +10,12 @@ THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
 OutcomeClass = Literal["good", "failed", "censored"]
 
+EXPECTED = "failed:expected_"
+"""Before the name of an event that the script waited for in vain."""
+UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
+TEXT_SESSION = "the session is one of text"
+ACCEPT_HEADER = "Sec-WebSocket-Accept"
+"""This tool's own words in details, by which a cause is told."""
 SERVICE_SAID = "the service said: "
 """Before the service's own words, in a detail that begins with this tool's."""
 

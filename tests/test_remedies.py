@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.outcomes import outcome_class
+from bench.observe.turn import UNNOTICED
+from bench.outcomes import ACCEPT_HEADER, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
 from bench.remedies import remedy_of
 from tests.faults.cells import cells
 
@@ -33,6 +34,59 @@ def test_an_outcome_has_a_remedy_where_something_failed(outcome: str) -> None:
 )
 def test_a_remedy_is_that_of_the_cause_before_that_of_the_class(outcome: str, words: str) -> None:
     assert words in remedy_of(outcome)
+
+
+SILENT = "nothing came within the limit"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail", "words", "never"),
+    [
+        ("timeout:speech", UNHEARD, "turn_detection: none", "noise"),
+        ("timeout:speech", UNNOTICED, "noise above", "turn_detection: none"),
+        ("timeout:session", "session.created did not come within the limit session", "another service's", "settings"),
+        ("timeout:session", "session.updated did not come within the limit session", "settings", "another service's"),
+        ("timeout:first_delta", SILENT, "fewer sessions", "out of order"),
+        ("timeout:first_delta", f"{SILENT}; {SERVICE_SAID}internal_error: no", "out of order", "fewer sessions"),
+        ("timeout:next_delta", f"{SILENT}; {SERVICE_SAID}model_not_found: no", "no such model", "fewer sessions"),
+        ("timeout:done", f"{SILENT}; {SERVICE_SAID}some_code: no", "see its words", "fewer sessions"),
+        ("timeout:done", SILENT, "a higher `done`", "status page"),
+        ("closed:1006", f"; {SERVICE_SAID}server_error: no", "out of order", "firewall"),
+        ("closed:1006", "", "firewall", "see its code"),
+        ("closed:1000", "", "see its code", "firewall"),
+        ("closed:4002", "quota", "see its code", "firewall"),
+        ("refused:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "somebody else's request", "host and path"),
+        ("refused:upgrade", f"the answer has no {ACCEPT_HEADER}", "somebody else's request", "host and path"),
+        ("refused:upgrade", "the answer is no WebSocket upgrade: did not", "host and path", "somebody else's"),
+        ("refused:upgrade", "the connection broke: Connection reset by peer", "hung up", "host and path"),
+        ("refused:dns", "voice.test: Name or service not known", "no such name", "resolver"),
+        ("refused:dns", "voice.test: Temporary failure in name resolution", "resolver", "no such name"),
+        ("refused:tcp", "127.0.0.1:1: Connection refused", "nobody listens", "this machine has"),
+        ("refused:tcp", "127.0.0.1:1: Cannot assign requested address", "no local port", "nobody listens"),
+        ("refused:tcp", "127.0.0.1:1: Too many open files", "ulimit -n", "nobody listens"),
+        ("refused:tcp", "[::1]:1: Network is unreachable", "no way to that address", "nobody listens"),
+        ("refused:tls", "voice.test: certificate has expired; the certificate has ended: whoever", "its words", "--ca"),
+        ("refused:tls", "voice.test: wrong version number", "is that a TLS server", "its words"),
+        ("refused:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
+        ("failed:no_audio", f"{TEXT_SESSION}: modalities", "gives out text", "deployment's model"),
+        ("failed:no_text", "", "no text came", "the service failed"),
+        ("failed:expected_input_transcribed", "", "the script expects", "status page"),
+        ("failed:invalid_value", "invalid_value: no", "mend what they name", "the service failed"),
+        ("failed:internal_error", "internal_error: no", "out of order", "fewer sessions"),
+        ("failed:dns", "dns: a code of the service's own", "see its words", "resource's name"),
+        ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
+        ("throttled:response", "rate_limit_exceeded: no", "start fewer sessions", "billing"),
+        ("protocol:too_large", "", "--max-message-mib", "is the URL one"),
+        ("expired", "60 minutes", "renew_after", "too short for a turn"),
+        ("endless:calls", "", "tool_choice: required", "is the URL one"),
+        ("timeout:turn", "", "its functions", "fewer sessions"),
+    ],
+)
+def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str, words: str, never: str) -> None:
+    said = remedy_of(outcome, detail)
+
+    assert words in said
+    assert never not in said
 
 
 @pytest.mark.parametrize("outcome", ["ok", "interrupted", "abandoned", "cancelled:turn_detected", "wrong_call"])

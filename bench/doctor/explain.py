@@ -11,17 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench.doctor.dialect import dialect_remedy
-from bench.observe.timeline import TEXT_SESSION
-from bench.observe.turn import UNHEARD
-from bench.remedies import CAUSES, CLASSES, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
+from bench.remedies import CLASSES, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
 from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.target import Entra, Target
-from bench.transport.answer import ACCEPT_HEADER
 
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
+SHORT_LIVED = "sessions are cut at an age that is too short for a turn: look at the deployment's limits"
 NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
@@ -51,31 +49,11 @@ def explain(refusal: Refusal, target: Target) -> str:
         return _closed_proxy(target)
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
-    telling, remedy = TOLD.get(refusal.outcome, ("", ""))
-    if remedy and telling in refusal.words:
-        return remedy
+    if "expired" in (refusal.outcome, cause.removeprefix("session_")):
+        return SHORT_LIVED
     if cause.isdigit() and refusal.outcome.startswith("refused:"):
         return _status(int(cause), refusal, target)
-    return remedy_of(refusal.outcome)
-
-
-TOLD = {
-    "timeout:speech": (
-        UNHEARD,
-        "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
-        "was said (`turn_detection: none`; a probe: --manual)",
-    ),
-    "failed:no_audio": (
-        TEXT_SESSION,
-        "the service gives out text: does its model speak, and does it read the settings of this dialect (--dialect)?",
-    ),
-    "refused:upgrade": (
-        ACCEPT_HEADER,
-        "this answers somebody else's request: it comes from a cache or a proxy on the way that does not know "
-        "WebSockets, or from a server that gets the handshake wrong (RFC 6455 §4.2.2)",
-    ),
-}
-"""By outcome: words of this tool's own in the detail, and what to do where they are there."""
+    return remedy_of(refusal.outcome, refusal.words)
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
@@ -146,7 +124,7 @@ def _role(claims: Mapping[str, str], roles: Sequence[str]) -> str:
 
 def _throttled(refusal: Refusal, target: Target) -> str:
     if "insufficient_quota" in refusal.words:
-        return CAUSES["insufficient_quota"]
+        return NO_CREDIT
     if refusal.outcome == "throttled:handshake":
         advice = "the deployment's quota of connections (preview) or requests a minute is spent"
         return _later(

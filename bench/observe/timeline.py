@@ -52,7 +52,7 @@ from bench.observe.observation import SessionObservation, TurnObservation, model
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.silence_watch import SilenceWatch, begins_reply
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
-from bench.outcomes import GOOD, SERVICE_SAID
+from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID, TEXT_SESSION
 from bench.plan.reference import Judge
 from bench.protocol.audio import chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
@@ -85,8 +85,7 @@ STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID)
 """How ids of messages end that stop a turn's reply, or check that it was cut."""
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
-TEXT_SESSION = "the session is one of text"
-UNEXPLAINED = ("timeout:", "closed:", "failed:expected_")
+UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
 """How outcomes begin that say nothing of their cause: an error that came before, and ended nothing, may be it."""
 
 

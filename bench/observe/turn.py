@@ -29,7 +29,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.quality import UNJUDGED, Quality, is_done, quality
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.sending import Sending
-from bench.outcomes import GOOD
+from bench.outcomes import EXPECTED, GOOD, UNHEARD
 from bench.plan.reference import NO_REFERENCE, Judge
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage, said
@@ -55,7 +55,6 @@ UNTOLD: Mapping[str, Any] = {
 }
 """What is not known of such a turn: it would have to be told."""
 
-UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
@@ -721,4 +720,4 @@ def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
 def failed_expectation(kind: Kind) -> Ending:
     """Outcome and detail of a turn that went without what its script insists on."""
     event = kind.name.lower()
-    return f"failed:expected_{event}", f"the script expects {event}, and it did not come in time"
+    return EXPECTED + event, f"the script expects {event}, and it did not come in time"

@@ -24,7 +24,8 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.transport.answer import ACCEPT_HEADER, SWITCHING, HttpAnswer, read_answer, refusal
+from bench.outcomes import ACCEPT_HEADER
+from bench.transport.answer import SWITCHING, HttpAnswer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,
     DIRECT,

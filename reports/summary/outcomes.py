@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bench.outcomes import EXPECTED, SERVICE_SAID, is_throttled, outcome_class
 from bench.outcomes import GOOD as GOOD_OUTCOMES
-from bench.outcomes import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
 from reports.lost import lost_of
 from reports.statistics.quantiles import Integers
@@ -62,8 +62,6 @@ MEANINGS = {
     "refused:403": "the service forbade it",
     "refused:404": "the service has no such deployment or path",
 }
-EXPECTED = "failed:expected_"
-"""Before the neutral name of an event that the script waited for."""
 OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
     "abandoned": "cut by the end of the run",
@@ -139,13 +137,14 @@ class Outcomes:
         return list(found.values())
 
     def remedies(self) -> list[Remedy]:
-        """What to do about what failed, each remedy once; that of the commonest outcome first."""
-        counted: Counter[str] = Counter()
+        """What to do about what failed, by what was said most often; each once, that of the commonest outcome first."""
+        counted, said = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
             counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
+            said[ending.outcome] = ending.said or said.get(ending.outcome, "")
         found: dict[str, list[str]] = {}
         for outcome, _ in counted.most_common():
-            found.setdefault(remedy_of(outcome), []).append(outcome)
+            found.setdefault(remedy_of(outcome, said[outcome]), []).append(outcome)
         return [Remedy(tuple(outcomes), text) for text, outcomes in found.items() if text]
 
     @property

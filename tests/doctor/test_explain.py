@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.doctor.explain import Refusal, explain
-from bench.observe.timeline import TEXT_SESSION
-from bench.observe.turn import UNHEARD, UNNOTICED
+from bench.observe.turn import UNNOTICED
+from bench.outcomes import SERVICE_SAID, TEXT_SESSION, UNHEARD
 from bench.protocol.openai_ga import GA
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential
@@ -20,6 +20,7 @@ from bench.transport.base import Proxy
 
 KEY = Credential("api-key", "a-key-that-nobody-may-see")
 ENTRA = Entra("https://cognitiveservices.azure.com/.default")
+SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
 HOST = "res.openai.azure.com"
 
 
@@ -50,6 +51,8 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
         ("refused:some_code", "its words", KEY, "see its words"),
         ("timeout:speech", UNHEARD, KEY, "turn_detection: none"),
         ("timeout:speech", UNNOTICED, KEY, "noise"),
+        ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "out of order"),
+        ("timeout:first_delta", f"{SILENT}some_code: words", KEY, "see its words"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
         ("refused:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
         ("refused:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),

@@ -172,7 +172,7 @@ master._environment = SimpleNamespace(
     parsed_options=SimpleNamespace(headless=True),
 )
 open_ones = 1 if how == "plays on" else 0
-watch = SimpleNamespace(told_by=lambda number: ProgressReport(sessions_open=open_ones))
+watch = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
 master._current, master._members, master._longest_s = Current(folder=folder, watch=watch), {"far": 7}, 1e9
 master._view, master._closing = SimpleNamespace(say=said.append), RLock()
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7)}, set(), how == "disk is full"
