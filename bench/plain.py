@@ -6,8 +6,10 @@ of writing round, commands to whoever reads a CI's log. Here that becomes visibl
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from typing import Any
 
 LONGEST_WORD = 64
 LONGEST_LINE = 600
@@ -39,6 +41,11 @@ def one_line(text: str) -> str:
     """An error as it is printed: on one line, which lacks its middle where it is long."""
     shown = printable(text.strip())
     return shown if len(shown) <= LONGEST_LINE else f"{shown[: LONGEST_LINE - ENDING]} … {shown[-ENDING:]}"
+
+
+def json_text(value: Any) -> str:
+    """JSON as a command prints it: of ASCII, and without what a CI takes for a command, which is spelt otherwise."""
+    return json.dumps(value, indent=2, allow_nan=False).replace("##", r"#\u0023")
 
 
 def shortened(text: str, longest: int = 40) -> str:

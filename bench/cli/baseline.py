@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.plain import printable
+
 if TYPE_CHECKING:
     from reports.gate import baselines
 
@@ -39,7 +41,7 @@ def save(
     if not found:
         raise UsageError(f"{run} is no baseline: it has no turns")
     for one in found:
-        sys.stdout.write(f"{baselines.save(one, folder)}\n")
+        sys.stdout.write(f"{printable(str(baselines.save(one, folder)))}\n")
 
 
 @baseline.command(name="list")
@@ -77,4 +79,4 @@ def _stored(folder: Path) -> tuple[list[baselines.Kept], str]:
     found, notices = each_once(baselines.read(folder))
     if not found:
         raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --folder {folder}`")
-    return found, "".join(f"note: {notice}\n" for notice in notices)
+    return found, "".join(f"note: {printable(notice)}\n" for notice in notices)

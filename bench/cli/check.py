@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.errors import BenchError, UsageError
+from bench.plain import printable
 
 if TYPE_CHECKING:
     from reports.gate.items import Checked
@@ -63,7 +64,7 @@ def check(
     paths = render.write(found, run, junit)
     sys.stdout.write(terminal(found, width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
-    sys.stdout.write(f"{paths.markdown}\n")
+    sys.stdout.write(f"{printable(str(paths.markdown))}\n")
     if found.status:
         raise typer.Exit(found.status)
 

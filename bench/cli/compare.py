@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.errors import INVALID_STATUS, UsageError
+from bench.plain import printable
 
 
 def compare(
@@ -48,6 +49,6 @@ def compare(
     comparison = compared(found, level=level)
     paths = render.write(comparison, out or found[-1].run.folder)
     sys.stdout.write(text.terminal(comparison, width(), colour=wants_colour()))
-    sys.stdout.write(f"{text.essentials(comparison)}\n{paths.html}\n")
+    sys.stdout.write(f"{text.essentials(comparison)}\n{printable(str(paths.html))}\n")
     if comparison.status == INVALID_STATUS:
         raise typer.Exit(INVALID_STATUS)

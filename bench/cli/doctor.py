@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.service_options import with_service_options
+from bench.plain import json_text
 
 if TYPE_CHECKING:
     from bench.doctor.finding import Finding
@@ -59,7 +59,7 @@ def doctor(
         found = [told(_title(target, turn), examine(target, prices, with_turn=turn)) for target in targets]
     failed = any(any_failed(findings) for findings in (machine, *found))
     if as_json:
-        print(json.dumps(_document(machine, targets, found, failed), indent=2))
+        print(json_text(_document(machine, targets, found, failed)))
     raise typer.Exit(FAILED_STATUS if failed else 0)
 
 

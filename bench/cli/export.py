@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from bench.errors import UsageError
+from bench.plain import printable
 
 if TYPE_CHECKING:
     from reports.export.formats import Format
@@ -69,7 +70,7 @@ def export(
         tables = [name for name in TABLES if not table or name in table]
         written = export_tables(run, cast("Format", form.value), out, tables, force=force)
     for one in written:
-        sys.stdout.write(f"{one.path}  {one.count:,} {one.what}\n")
+        sys.stdout.write(f"{printable(str(one.path))}  {one.count:,} {one.what}\n")
 
 
 def _refuse_mixture(form: Form, table: list[TableChoice] | None, measure: str | None) -> None:

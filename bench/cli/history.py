@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.errors import INVALID_STATUS
+from bench.plain import json_text, printable
 
 RUNS = Path("runs")
 
@@ -50,14 +50,14 @@ def history(
     if as_json:
         from reports.history.document import as_data
 
-        print(json.dumps(as_data(found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(json_text(as_data(found)))
     else:
         from bench.cli.report import wants_colour, width
         from reports.history.render import write
         from reports.history.text import terminal
 
         page = write(found, out or _beside(folders[0]))
-        sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{page}\n")
+        sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
 

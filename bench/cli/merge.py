@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.errors import INVALID_STATUS
+from bench.plain import printable
 
 
 def merge(
@@ -33,8 +34,8 @@ def merge(
         sys.stderr.write(f"rtbench: interrupted: nothing is left of {out}\n")
         raise
     for line in _lines(document):
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"{out}\n")
+        sys.stdout.write(f"{printable(line)}\n")
+    sys.stdout.write(f"{printable(str(out))}\n")
     if document["verdict"]["valid"] is not True:
         raise typer.Exit(INVALID_STATUS)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bench.plain import printable
+
 
 def open_run(
     run: Annotated[
@@ -38,4 +40,4 @@ def open_run(
 
         render.write(summarised(path))
     webbrowser.open(page.resolve().as_uri())
-    print(page)
+    print(printable(str(page)))

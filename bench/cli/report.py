@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.plain import printable
+
 if TYPE_CHECKING:
     from reports.summary.summary import Summary
 
@@ -74,7 +76,7 @@ def closing(summary: Summary, html: Path) -> list[str]:
     from reports.numbers import NBSP
     from reports.wording.sentences import essentials
 
-    return [essentials(summary).replace(NBSP, " "), str(html)]
+    return [essentials(summary).replace(NBSP, " "), printable(str(html))]
 
 
 def close_if_left(folder: Path, document: dict[str, Any]) -> None:

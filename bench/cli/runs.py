@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bench.plain import json_text, one_line, printable
 
 FOLDER = Path("runs")
 
@@ -44,7 +45,7 @@ def runs(
     elif as_json:
         import msgspec
 
-        print(json.dumps(msgspec.to_builtins(kept_runs(folder)), indent=2))
+        print(json_text(msgspec.to_builtins(kept_runs(folder))))
     else:
         from bench.cli.report import wants_colour, width
         from bench.cli.runs_text import table
@@ -61,7 +62,7 @@ def _remove(folder: Path, names: Sequence[str], older_than: str, *, yes: bool) -
     elif yes or _agreed(chosen):
         for run in chosen:
             remove_run(run)
-            print(f"removed {run}")
+            print(f"removed {printable(str(run))}")
     else:
         print("nothing was removed")
 
@@ -88,7 +89,7 @@ def _old(folder: Path, older_than: str) -> Iterator[Path]:
             try:
                 check_removable(folder / run.name)
             except UsageError as problem:
-                print(f"stays: {problem}")
+                print(f"stays: {one_line(str(problem))}")
             else:
                 yield folder / run.name
 
@@ -110,7 +111,7 @@ def _agreed(chosen: Sequence[Path]) -> bool:
     from bench.errors import UsageError
 
     for run in chosen:
-        print(run)
+        print(printable(str(run)))
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm the removal: add --yes")
     question = f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good? [y/N] "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from bench.plain import printable
+from bench.plain import one_line, printable
 from bench.run.kept import KeptRun, KeptRuns
 from bench.units import NS_PER_S
 from reports.blocks import Cell, Paragraph, row_of
@@ -21,7 +21,9 @@ NAME_LEAST, TARGETS_MOST = 24, 24
 
 def table(kept: KeptRuns, width: int = 100, *, colour: bool = False) -> str:
     """A row for each run, with its labels below it; then what could not be read."""
-    return pour((_runs(kept), (Paragraph(f"not shown: {notice}", "warn") for notice in kept.notices)), width, colour)
+    return pour(
+        (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
+    )
 
 
 def _runs(kept: KeptRuns) -> Iterator[Part]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
 import typer
+
+from bench.plain import json_text
 
 
 def size(
@@ -30,7 +31,7 @@ def size(
 
     found = sized(like, asked(measure, detect, margin, power))
     if as_json:
-        print(json.dumps(as_data(found), indent=2, allow_nan=False))
+        print(json_text(as_data(found)))
         return
     for line in lines(found):
         sys.stdout.write(line.replace(NBSP, " ") + "\n")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bench.plain import printable
+
 
 def upload(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the run folder", show_default=False)],
@@ -27,4 +29,4 @@ def upload(
     """
     from bench.run.upload import Uploader, destination_of
 
-    sys.stdout.write(f"uploaded to {Uploader(destination_of(url, 'URL')).upload(run)}\n")
+    sys.stdout.write(printable(f"uploaded to {Uploader(destination_of(url, 'URL')).upload(run)}") + "\n")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.errors import UsageError
+from bench.plain import shortened
 from bench.run import folder as files
 from bench.run.close import CLOSED, is_under_way, writer_is_gone
 from bench.run.document import Count
@@ -83,7 +84,11 @@ def kept_runs(folder: Path) -> KeptRuns:
         try:
             runs.append(_kept(path, files.read_document(path)))
         except (UsageError, msgspec.ValidationError) as error:
-            notices.append(str(error) if isinstance(error, UsageError) else f"{path / 'run.json'} is damaged: {error}")
+            notices.append(
+                str(error)
+                if isinstance(error, UsageError)
+                else f"{path / 'run.json'} is damaged: {shortened(str(error), 200)}"
+            )
     return KeptRuns(SCHEMA, str(folder), sorted(runs, key=_age), notices)
 
 

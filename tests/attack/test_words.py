@@ -1,0 +1,350 @@
+"""Words of others in every place of a run's folder: no command prints one that steers a terminal or a CI."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.cli.app import main
+from bench.run import folder as files
+from bench.run.document import RunDocument
+from bench.run.file_spool import path_of
+from bench.run.log_lines import AnyLine
+from bench.run.merging.merge import merge_runs
+from bench.run.part import FACTS
+from reports.gate.baselines import Baseline
+from reports.history.of_run import _Summary as Summary
+from reports.runs import RUN
+from reports.schemas.fit import misfit
+from tests.attack.test_files import LOG, places, with_value
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+from tests.run.test_merge import build_part, closed, copied
+
+EVIL = "\x1b]0;a\x07\r\n::set-output name=a::b\n##vso[task.complete]\n##[error]c\u2028\u202e"
+COMMAND = re.compile(r"^\s*::[A-Za-z]|##(?:vso)?\[", re.MULTILINE)
+PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=True, limited=True)
+
+
+def harm_in(text: str) -> str:
+    """What of a text would steer whoever shows it; "" where nothing does."""
+    for line in text.split("\n"):
+        if steers := [one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"]:
+            return f"{steers[0]!r} in {line!r}"
+    return repr(text[max(0, found.start() - 80) : found.end() + 20]) if (found := COMMAND.search(text)) else ""
+
+
+def told(*words: object) -> str:
+    """All that a command prints; it ends as commands do."""
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
+        try:
+            main()
+        except SystemExit as end:
+            out.write("" if end.code in (None, 0, 1, 2, 3, 4) else f"\x1b{end.code}")
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No browser opens, and no CI is spoken to."""
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS", "BROWSER", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"
+
+
+def check_commands(run: Path, scratch: Path) -> None:
+    """Each command that reads a folder, on this one and beside another."""
+    limits, other = scratch / "ci.yaml", scratch / "other"
+    limits.write_text(THRESHOLDS)
+    margins = scratch / "margins.yaml"
+    margins.write_text("ttfa:\n  - p(50)<+50%\n")
+    if not other.exists():
+        synthetic.write(other, PLAN)
+    kept, merged = scratch / "baselines", scratch / "merged"
+    for words in (
+        ("report", run),
+        ("runs", run.parent),
+        ("runs", run.parent, "--json"),
+        ("open", run),
+        ("check", run, "--thresholds", limits),
+        ("check", run, "--thresholds", margins, "--baseline", other),
+        ("check", other, "--thresholds", margins, "--baseline", run),
+        ("baseline", "save", run, "--folder", kept),
+        ("baseline", "list", "--folder", kept),
+        ("check", other, "--thresholds", margins, "--baseline", kept),
+        ("compare", run, other, "--out", scratch),
+        ("compare", run, "--out", scratch),
+        ("decide", run),
+        ("history", run, other, kept, "--out", scratch / "history.html"),
+        ("history", run, "--json"),
+        ("merge", run, "-o", merged),
+        ("merge", run, other, "-o", scratch / "both"),
+        ("size", "--like", run, "--detect", "20%"),
+        ("export", run, "--format", "csv", "--force"),
+        ("export", run, "--format", "hlog", "--force"),
+        ("upload", run, "http://127.0.0.1:1/c"),
+        *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
+    ):
+        harm = harm_in(told(*words))
+        assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
+    for page in (*run.glob("*.md"), *scratch.glob("*.md")):
+        assert not harm_in(page.read_text()), page
+    shutil.rmtree(merged, ignore_errors=True)
+    shutil.rmtree(scratch / "both", ignore_errors=True)
+
+
+# Documents.
+
+
+def strings(document: Any) -> list[tuple[Any, ...]]:
+    """The places of a document where words stand."""
+    return [place for place in places(document) if isinstance(value_at(document, place), str)]
+
+
+def value_at(document: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        document = document[key]
+    return document
+
+
+def spoken(document: Any, fits: Callable[[Any], bool]) -> Any:
+    """The document with evil words in every place that takes words, after those that stand there: names stay apart."""
+    for place in strings(document):
+        changed = with_value(document, place, value_at(document, place) + EVIL)
+        document = changed if fits(changed) else document
+    return with_evil_keys(document)
+
+
+def with_evil_keys(value: Any) -> Any:
+    """Beside the keys that are ours an evil one in each object of free names."""
+    if isinstance(value, list):
+        return [with_evil_keys(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: with_evil_keys(part) for key, part in value.items()}
+    return inner | {f"{next(iter(inner))}{EVIL}": next(iter(inner.values()))} if inner else inner
+
+
+def is_run(document: Any) -> bool:
+    return not misfit(document, RUN) and fits(RunDocument)(document)
+
+
+def fits(kind: Any) -> Callable[[Any], bool]:
+    def fit(document: Any) -> bool:
+        try:
+            msgspec.convert(document, kind)
+        except msgspec.ValidationError:
+            return False
+        return True
+
+    return fit
+
+
+MORE = {
+    "labels": {"commit": "1a2b3c"},
+    "notices": ["Its clock was 90 s off."],
+    "stopped": "all sessions are done",
+    "part_of": "night",
+    "incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "token_refresh", "text": "of worker 0"}],
+    "incident_counts": {"token_refresh": 1},
+    "lost": [{"worker": 3, "host": "blue", "sessions": 2, "turns": 4}],
+}
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    """A run of two that were closed, with transcripts, event logs and incidents."""
+    parts = [closed(build_part(tmp_path, name, host=name)) for name in ("red", "blue")]
+    merge_runs(parts, tmp_path / "runs" / "whole")
+    return tmp_path / "runs" / "whole"
+
+
+@pytest.fixture
+def spoken_run(tmp_path: Path) -> Path:
+    return synthetic.write(tmp_path / "runs" / "spoken", PLAN, **MORE)
+
+
+def test_words_of_a_run_s_document_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
+    document = spoken(files.read_document(spoken_run), is_run)
+    assert json.dumps(document).count("set-output") > 30
+    files.write_document(spoken_run, document)
+
+    check_commands(spoken_run, tmp_path)
+
+
+def test_words_of_a_merged_run_s_document_steer_nobody(merged: Path, tmp_path: Path) -> None:
+    files.write_document(merged, spoken(files.read_document(merged), is_run))
+
+    check_commands(merged, tmp_path)
+
+
+def test_words_of_parts_steer_nobody_who_merges_them(tmp_path: Path) -> None:
+    """Of those that share what parts must share, and one of which is damaged."""
+    parts = [build_part(tmp_path, name, host=name, notices=[f"{name} is slow"]) for name in ("red", "blue")]
+    parts.append(closed(copied(build_part(tmp_path, "green", host="green"), tmp_path / "torn")))
+    for part in parts:
+        document = files.read_document(part)
+        own = {key: document[key] for key in ("run_id", "stopped", "writer", "notices") if key in document}
+        files.write_document(part, document | spoken(own, lambda _: True))
+    (parts[-1] / "turns.parquet").write_bytes(b"torn")
+
+    said = told("merge", *parts, "-o", tmp_path / "merged")
+
+    assert "set-output" in said
+    assert not harm_in(said)
+
+
+WHOLE = synthetic.document(PLAN, synthetic.rows(PLAN)) | MORE
+NOT_TAKEN = [
+    changed
+    for place in strings(WHOLE)
+    if not is_run(changed := with_value(WHOLE, place, value_at(WHOLE, place) + EVIL))
+]
+
+
+@pytest.mark.parametrize("document", NOT_TAKEN)
+def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    files.write_document(folder, document)
+
+    for words in (("report", folder), ("runs", tmp_path), ("merge", folder, "-o", tmp_path / "merged")):
+        said = told(*words)
+        assert said.count("\n") <= 6
+        assert not harm_in(said)
+
+
+# Rows, and what stands beside them.
+
+
+@pytest.mark.parametrize("left", [(), ("outcome", "phase", "origin", "traits", "target")], ids=["all", "free words"])
+def test_words_of_rows_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
+    for table in ("turns", "sessions", "seconds"):
+        path = spoken_run / f"{table}.parquet"
+        pq.write_table(evil_rows(pq.read_table(path), left), path)
+
+    check_commands(spoken_run, tmp_path)
+
+
+def evil_rows(table: pa.Table, left: tuple[str, ...]) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) and field.name not in left:
+            words = [None if word is None else word + EVIL for word in table.column(place).to_pylist()]
+            table = table.set_column(place, field, pa.array(words, field.type))
+    return table
+
+
+def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
+    told("report", spoken_run)
+    told("baseline", "save", spoken_run, "--folder", tmp_path / "baselines")
+    for path, kind in (
+        (spoken_run / "summary.json", Summary),
+        *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
+    ):
+        path.write_text(json.dumps(spoken(json.loads(path.read_text()), fits(kind))))
+
+    kept = tmp_path / "baselines"
+    limits = tmp_path / "margins.yaml"
+    limits.write_text("ttfa:\n  - p(50)<+50%\n")
+    for words in (
+        ("history", spoken_run, kept, "--out", tmp_path / "history.html"),
+        ("history", spoken_run, kept, "--json"),
+        ("baseline", "list", "--folder", kept),
+        *(
+            ("baseline", "show", f"{path.parent.parent.name}/{path.parent.name}", "--folder", kept)
+            for path in kept.glob("*/*/*.json")
+        ),
+        ("check", spoken_run, "--thresholds", limits, "--baseline", kept),
+        ("check", spoken_run, "--thresholds", limits, "--baseline", f"{kept}:east"),
+    ):
+        assert not harm_in(told(*words)), words
+
+
+def test_words_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
+    plan = {
+        "pairs": 4,
+        "draws": 9,
+        "looks": [2, 4],
+        "gates": {"ttfa": ["p(50)<+10%"]},
+        "level": 0.05,
+        "spending": "obf",
+    }
+    files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": plan})
+    (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
+
+    check_commands(spoken_run, tmp_path)
+
+
+def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
+    """Facts of a worker, and what it transcribed, of a run that nobody has closed."""
+    folder = build_part(tmp_path / "runs", "part", host="red")
+    facts = path_of(folder, 0, FACTS)
+    whole = json.loads(facts.read_text()) | {
+        "unknown_events": {"a": 1},
+        "negative": {"ttfa": 1},
+        "out_of_range": {"ttfa": 1},
+    }
+    facts.write_text(json.dumps(spoken(whole, lambda _: True)))
+
+    check_commands(folder, tmp_path)
+
+
+def test_words_of_an_event_log_steer_nobody(tmp_path: Path) -> None:
+
+    def is_line(document: Any) -> bool:
+        return document.get("event", {}).get("type", "") in LOG.decode() and fits(AnyLine)(document)
+
+    lines = [spoken(json.loads(line), is_line) for line in LOG.splitlines()]
+    lines[0]["about"] |= {"dialect": "ga", "output_format": "pcm16", "input_format": "pcm16"}
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    said = told("replay", path)
+
+    assert "set-output" in said
+    assert not harm_in(said)
+
+
+@pytest.mark.parametrize("name", [f"a{EVIL}"])
+def test_a_folder_s_name_steers_nobody(name: str, tmp_path: Path) -> None:
+    """Of a line that ends with a path, the path is as it may be shown."""
+    folder = synthetic.write(tmp_path / "runs" / name.replace("/", ""), PLAN)
+
+    limits = tmp_path / "ci.yaml"
+    limits.write_text(THRESHOLDS)
+    for words in (
+        ("runs", folder.parent),
+        ("runs", folder.parent / "nowhere\x1b"),
+        ("report", folder / "nowhere"),
+        ("report", folder),
+        ("open", "--folder", folder.parent),
+        ("check", folder, "--thresholds", limits),
+        ("compare", folder),
+        ("history", folder.parent),
+        ("export", folder, "--format", "csv"),
+        ("baseline", "save", folder, "--folder", folder / "kept"),
+        ("merge", folder, "-o", folder / "merged"),
+        ("runs", folder.parent, "--remove", folder.name, "--yes"),
+    ):
+        assert not harm_in(told(*words)), words
