@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.capacity.judge import answer_of, is_futile
 from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.level import (
     blocked,
+    complete,
     draining,
     failures_of,
     in_progress,
@@ -27,7 +28,7 @@ from bench.capacity.level import (
     wait_of,
     worst_bounds,
 )
-from bench.capacity.play import LevelTask, Locust, PlayedLevel, play, worker_count
+from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play, worker_count
 from bench.capacity.search import AFTER_RAMP_S, Grant, least_ramp_s
 from bench.capacity.slo import Slo
 from bench.capacity.spending import FUTILE_FROM, LOOKS, look_errors
@@ -42,6 +43,7 @@ from reports.sides.side import Side
 BLOCKED_SHARE = 0.01
 """From such a share of calls that found no free slot on, a level was not the load that it was to be."""
 
+TIME_OVER = "the search's time was over before this level's run was closed"
 STAMPS = "a"
 """The rule of validity by which stamps are exact."""
 CARRIED_SHARE = 0.9
@@ -52,7 +54,8 @@ CARRIED_SHARE = 0.9
 class Search:
     """What is searched for, and how its levels are played. `max_sessions`: of calls that arrive, the slots.
 
-    `connects_per_min`: how many connections may start in a minute; None for no limit.
+    `connects_per_min`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
+    over, on CLOCK_MONOTONIC.
     """
 
     plan: SearchPlan
@@ -60,6 +63,7 @@ class Search:
     locust: Locust
     max_sessions: int | None = None
     connects_per_min: float | None = None
+    until_ns: int = ENDLESS_NS
 
 
 def level_of(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
@@ -84,8 +88,10 @@ def _played(search: Search, number: int, step: NextLevel, given: Grant, warm_s: 
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
-    run = play(search.locust, task, looking.is_clear)
+    run = play(search.locust, task, looking.is_clear, search.until_ns)
     if run.died:
+        if monotonic_ns() >= search.until_ns:
+            return _silent(step, given, "undecided", TIME_OVER, run.folder.name)
         return _silent(step, given, "crashed", run.died, run.folder.name)
     return _judged(search, step, given, run, looking)
 
@@ -140,7 +146,8 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
     document, slos = side.run.document, search.slos
     error = looking.errors[-1 if looking.answer is None else run.looks - 1]
     every = [missed(side, slo) for slo in slos]
-    answer = looking.answer or answer_of(every, every, [slo.allowed for slo in slos], error, looking.callers)
+    shown = [missed(replace(side, clusters=complete(side)), slo) for slo in slos] if run.cut else every
+    answer = looking.answer or answer_of(shown, every, [slo.allowed for slo in slos], error, looking.callers)
     calls, blocked_calls = in_progress(side.run), blocked(side.run)
     arrived = blocked_calls + len(side.run.sessions)
     sure = _is_sure(answer, side, slos, error, looking.callers)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.capacity.document import SCHEMA_VERSION, Capacity, Edge, Ended, Interval, LevelOutcome, LoadUnit, SearchPlan
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from bench.capacity.document import (
+    SCHEMA_VERSION,
+    Capacity,
+    Edge,
+    Ended,
+    Interval,
+    LevelOutcome,
+    LoadUnit,
+    RoughEdge,
+    SearchPlan,
+)
 from bench.capacity.edge import edge_of
 from bench.capacity.ladder import ABOUT_THE_SERVICE, Bracket, LevelEnd, bracket_of
 from bench.capacity.search import early_end
@@ -43,7 +56,8 @@ def conclude(
     edge = next((edge_of(level) for level in levels if level.load == breaks and level.answer == "breaks"), None)
     held = next((level.answer for level in levels if level.hold and level.load == holds), None)
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, bracket)
-    sentence = _sentence(plan, holds, breaks, edge, reason, held=held == "holds")
+    rough = _beyond_shown(rough_edge(levels), holds, breaks)
+    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "holds")
     return Capacity(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -55,6 +69,7 @@ def conclude(
         holds=holds,
         breaks=breaks,
         edge=edge,
+        rough=rough,
         confirmed=None if held is None else held == "holds",
         ended=reason,
         sentence=sentence,
@@ -88,11 +103,62 @@ def unit(by: LoadUnit, load: int) -> str:
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
+def rough_edge(levels: Sequence[LevelOutcome]) -> RoughEdge | None:
+    """Where the edge seems to lie, by the shares that levels showed, whatever their bounds; None where none tells.
+
+    A share does not fall with the load, so those of all levels are pooled until it does not: isotonic regression,
+    weighted by turns (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972).
+    """
+    telling = sorted((one for one in levels if _tells(one)), key=lambda one: one.load)
+    if not telling:
+        return None
+    over = np.zeros(len(telling), dtype=bool)
+    for place, share in enumerate(telling[0].shares):
+        of_levels = [one.shares[place] for one in telling]
+        values = [one.value or 0.0 for one in of_levels]
+        pooled = isotonic_regression(values, weights=[one.turns for one in of_levels]).x
+        over |= pooled > share.allowed
+    loads = [one.load for one in telling]
+    return RoughEdge(
+        max((load for load, beyond in zip(loads, over, strict=True) if not beyond), default=None),
+        min((load for load, beyond in zip(loads, over, strict=True) if beyond), default=None),
+    )
+
+
+def _beyond_shown(rough: RoughEdge | None, holds: int | None, breaks: int | None) -> RoughEdge | None:
+    """The rough edge where it tells of an end that was not shown."""
+    tells = rough is not None and ((not holds and rough.holds) or (not breaks and rough.breaks))
+    return rough if tells else None
+
+
+def _tells(level: LevelOutcome) -> bool:
+    """Whether a level shows a share of each objective."""
+    shown = all(share.value is not None and share.turns for share in level.shares)
+    return level.answer in ABOUT_THE_SERVICE and bool(level.shares) and shown
+
+
+def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
+    """By their shares alone the edge seems to lie between 8 and 16: a rough estimate, which nothing shows."""
+    if rough.holds is None:
+        where = f"below {unit(plan.by, rough.breaks or 0)}"
+    elif rough.breaks is None:
+        where = f"above {unit(plan.by, rough.holds)}"
+    else:
+        where = f"between {count(rough.holds)} and {unit(plan.by, rough.breaks)}"
+    return f"by what was seen it seems to lie {where}, which is a rough estimate and shown by nothing"
+
+
 def _sentence(
-    plan: SearchPlan, holds: int | None, breaks: int | None, edge: Edge | None, ended: Ended, *, held: bool
+    plan: SearchPlan,
+    shown: tuple[int | None, int | None],
+    rough: RoughEdge | None,
+    edge: Edge | None,
+    ended: Ended,
+    *,
+    held: bool,
 ) -> str:
-    """The answer, without its full stop."""
-    name = UNITS[plan.by][1]
+    """The answer, without its full stop. `shown`: what holds and what breaks."""
+    name, (holds, breaks) = UNITS[plan.by][1], shown
     if holds is not None and breaks is not None:
         answer = f"holds {unit(plan.by, holds)} and breaks at {count(breaks)}"
     elif holds is not None:
@@ -104,6 +170,8 @@ def _sentence(
     parts = [f"{answer} ({', '.join(plan.slos)})"]
     if edge is not None:
         parts.append(f"the edge is one of {edge.kind} ({edge.slo}: {edge.words})")
+    if rough is not None and ended != "most":
+        parts.append(_rough_words(plan, rough))
     if holds is not None:
         parts.append("a longer hold confirmed it" if held else "not confirmed by a hold")
     if ended in REASONS:

@@ -80,6 +80,13 @@ class Edge(msgspec.Struct, frozen=True):
     words: str
 
 
+class RoughEdge(msgspec.Struct, frozen=True):
+    """Where an edge that was not shown seems to lie, by the shares of the levels alone; null for an end not reached."""
+
+    holds: int | None
+    breaks: int | None
+
+
 class SearchPlan(msgspec.Struct, frozen=True):
     """What was asked for. `measure`: whose p50 and p95 are told, "" for each run's main measure.
 
@@ -103,6 +110,7 @@ class SearchPlan(msgspec.Struct, frozen=True):
 class Capacity(msgspec.Struct, frozen=True):
     """A search that is over. `holds`: the highest level that holds, `breaks`: the lowest that breaks; null for none.
 
+    `rough`: where the edge seems to lie, where both ends were not shown; null where they were, or no level tells.
     `confirmed`: whether the hold held, null where there was none. `status`: the exit status; 0 shown, 1 the edge lies
     below, 3 undecided, 4 our own generator was the limit.
     """
@@ -117,6 +125,7 @@ class Capacity(msgspec.Struct, frozen=True):
     holds: int | None
     breaks: int | None
     edge: Edge | None
+    rough: RoughEdge | None
     confirmed: bool | None
     ended: Ended
     sentence: str

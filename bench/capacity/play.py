@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity.document import LoadUnit
-from bench.capacity.search import AFTER_RAMP_S
+from bench.capacity.search import AFTER_RAMP_S, AROUND_S
 from bench.capacity.spending import LOOKS
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
@@ -25,7 +25,11 @@ CALLS_PER_SLOT_S = 300
 """Of calls that arrive, so long may each last before slots run out, where nobody says how many there are."""
 START_S, POLL_S = 60.0, 0.2
 END_S = 300.0
-"""How long a run may take for its last turns and for closing, before it is killed."""
+"""How long a run may take for its last turns, and for closing, before it is killed."""
+ENDLESS_NS = 1 << 62
+"""An instant that never comes."""
+CLOSE_S = 10.0
+"""So long before the end of a search turns in flight are abandoned, for the run to be closed by then."""
 GUARD_S = 60.0
 """So much later the run ends by itself, should nobody be there to end it."""
 ENDED = (0, 1, INVALID_STATUS)
@@ -76,16 +80,22 @@ class Locust:
 class PlayedLevel:
     """The run of a level that is over. `died`: how it ended, where it did not come to its end; "" where it did.
 
-    `looks`: how often it was looked at while it went on.
+    `looks`: how often it was looked at while it went on. `cut`: whether turns in flight at its end were abandoned.
     """
 
     folder: Path
     died: str
     looks: int
+    cut: bool = False
 
 
-def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool]) -> PlayedLevel:
+def play(
+    locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
+) -> PlayedLevel:
     """Play a level. `is_clear`: whether the answer is clear at a look, of a folder; looks are numbered from 0.
+
+    `until_ns`: when it must be over, on CLOCK_MONOTONIC. Its load ends AROUND_S before that, turns in flight are
+    abandoned CLOSE_S before, and what is not closed then is killed.
 
     Raises UsageError where the run was refused. KeyboardInterrupt ends the run in order, and goes on.
     """
@@ -93,11 +103,18 @@ def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool])
     log.parent.mkdir(exist_ok=True)
     with _running(locust, task, log) as process:
         folder = _when_begun(process, locust.runs, task.name, log)
+        cut = False
         try:
-            looks = _watched(process, folder, task.load_s, is_clear)
+            looks = _watched(process, folder, task.load_s, is_clear, _left_s(until_ns) - AROUND_S)
         finally:
-            died = _ended(process, folder, log)
-    return PlayedLevel(folder, died, looks)
+            cut = _stopped(process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
+            died = _ended(process, folder, log, min(END_S, _left_s(until_ns)))
+    return PlayedLevel(folder, died, looks, cut)
+
+
+def _left_s(until_ns: int) -> float:
+    """How long it is until an instant of CLOCK_MONOTONIC."""
+    return (until_ns - monotonic_ns()) / NS_PER_S
 
 
 @contextmanager
@@ -128,15 +145,22 @@ def _when_begun(process: subprocess.Popen[bytes], runs: Path, name: str, log: Pa
 
 
 def _watched(
-    process: subprocess.Popen[bytes], folder: Path, load_s: float, is_clear: Callable[[Path, int], bool]
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    load_s: float,
+    is_clear: Callable[[Path, int], bool],
+    most_s: float,
 ) -> int:
     """Wait for the end of a level's time, or for a look at which its answer is clear. Returns the number of looks.
 
-    The last look is not held here: it is at the run that is over.
+    The last look is not held here: it is at the run that is over. `most_s`: it ends so long from now at the latest.
     """
     began_ns = int(files.read_document(folder)["began_utc_ns"])
+    end_s = (utc_ns() - began_ns) / NS_PER_S + most_s
     for number, part in enumerate(LOOKS):
-        _wait_until(process, began_ns + int(part * load_s * NS_PER_S))
+        _wait_until(process, began_ns + int(min(part * load_s, end_s) * NS_PER_S))
+        if part * load_s >= end_s:
+            return number
         if process.poll() is not None:
             return number
         if part < 1 and is_clear(folder, number):
@@ -149,12 +173,23 @@ def _wait_until(process: subprocess.Popen[bytes], at_utc_ns: int) -> None:
         time.sleep(min(POLL_S, left_s))
 
 
-def _ended(process: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
-    """End a run in order: turns in flight end, its folder is closed. Returns how it ended, where it did not so."""
+def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
+    """End a run in order: turns in flight end. Returns whether those were abandoned that had not after so long."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
-        status = process.wait(END_S)
+        process.wait(max(0.0, drain_s))
+    except subprocess.TimeoutExpired:
+        if files.read_document(folder).get("state") == "running":
+            process.send_signal(signal.SIGINT)
+            return True
+    return False
+
+
+def _ended(process: subprocess.Popen[bytes], folder: Path, log: Path, close_s: float) -> str:
+    """Wait until the run's folder is closed. Returns how it ended, where it did not so."""
+    try:
+        status = process.wait(max(0.0, close_s))
     except subprocess.TimeoutExpired:
         return f"the run did not end within {END_S:.0f} s of its planned end"
     if status == USAGE_STATUS:

@@ -17,6 +17,8 @@ AFTER_RAMP_S = 1.0
 """How much later the warm-up ends: Locust starts users once a second."""
 LEAST_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
 """The least time under load that a level is worth playing for: half of it is measured."""
+LEAST_S = LEAST_LOAD_S + AROUND_S
+"""What a level takes at least."""
 
 
 class Grant(NamedTuple):
@@ -37,8 +39,10 @@ def ladder_of(plan: SearchPlan) -> LevelLadder:
 
 
 def least_time_s(ladder: LevelLadder) -> float:
-    """How long a search must be allowed to take, for each of its levels to be worth playing."""
-    return (levels_left(ladder, []) + HOLD_SHARES) * (LEAST_LOAD_S + AROUND_S)
+    """How long a search must be allowed to take to come to its end. One that has less is a quick look: it plays levels
+    of LEAST_S until its time is over.
+    """
+    return (levels_left(ladder, []) + HOLD_SHARES) * LEAST_S
 
 
 def least_ramp_s(load_s: float) -> float:
@@ -58,9 +62,9 @@ def grant_of(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) 
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
     if step.hold:
         held_s = max(level.length_s for level in levels if level.load == step.load and level.answer == "holds")
-        return Grant(min(left_s, max(HOLD_SHARES * held_s, LEAST_LOAD_S + AROUND_S)), error, usd)
+        return Grant(min(left_s, max(HOLD_SHARES * held_s, LEAST_S)), error, usd)
     many = levels_left(ladder_of(plan), ends_of(levels))
-    return Grant(share(left_s, many), share(error, many), usd)
+    return Grant(min(left_s, max(share(left_s, many), LEAST_S)), share(error, many), usd)
 
 
 def early_end(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> Ended | None:
@@ -77,7 +81,9 @@ def exhausted(given: Grant) -> Ended | None:
 
 
 def levels_of(
-    plan: SearchPlan, levels: list[LevelOutcome], played: Callable[[int, NextLevel, Grant], LevelOutcome]
+    plan: SearchPlan,
+    levels: list[LevelOutcome],
+    played: Callable[[int, NextLevel, Grant], LevelOutcome],
 ) -> Iterator[LevelOutcome]:
     """Play levels, each by `played` with its number, into `levels`."""
     while (step := next_step(ladder_of(plan), ends_of(levels))) is not None:

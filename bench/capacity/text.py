@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.capacity.conclude import UNITS
 from bench.capacity.document import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
+from bench.capacity.search import LEAST_S, ladder_of, least_time_s
 from reports.numbers import NBSP, NONE, count, percent, plural, shortened, span, three, usd
 
 COLUMNS = 100
@@ -23,10 +24,22 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     lines = [
         f"the most {UNITS[plan.by][1]} at which {' and '.join(plan.slos)} hold, {limits}",
         f"at most {plural(plan.levels_most, 'level')} and a hold, in {span(plan.time_s)}{budget}".replace(NBSP, " "),
+        *_quick(plan),
         f"an answer is wrong with a chance of {plan.error:.0%} at most, over all levels and looks together",
         *costs,
     ]
     return [*(part for line in lines for part in _wrapped(line, "")), f"the report will be {folder}/capacity.html"]
+
+
+def _quick(plan: SearchPlan) -> list[str]:
+    """That a search has not the time to come to its end."""
+    least_s = least_time_s(ladder_of(plan))
+    if plan.time_s >= least_s:
+        return []
+    return [
+        f"a quick look: levels of {span(LEAST_S)} until the time is over, and a rough answer; an answer that is shown "
+        f"takes {span(least_s)} at least"
+    ]
 
 
 def heads(plan: SearchPlan) -> str:

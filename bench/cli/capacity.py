@@ -80,13 +80,16 @@ def capacity(
     from bench.capacity.attempt import Search
     from bench.capacity.prepare import prepared
     from bench.capacity.text import opening
+    from bench.clock import monotonic_ns
+    from bench.units import NS_PER_S
 
     slos, plan = _asked(slo, by, first, most, time, budget, precision, at_least)
     if max_sessions is not None and by is By.SESSIONS:
         raise UsageError("--max-sessions needs --by arrivals: add it, or leave --max-sessions out")
     folder = _folder(out, locustfile)
     ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
-    search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min)
+    until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
+    search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
 
@@ -106,11 +109,10 @@ def _asked(
 
     from bench.capacity.document import SearchPlan
     from bench.capacity.ladder import levels_left
-    from bench.capacity.search import ladder_of, least_time_s
+    from bench.capacity.search import LEAST_S, ladder_of
     from bench.capacity.slo import slo_of
     from bench.capacity.spending import ERROR
     from bench.load.planning.spans import A_SPAN, span_s
-    from reports.numbers import NBSP, span
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     time_s = span_s(time)
@@ -134,13 +136,9 @@ def _asked(
         levels_most=0,
         at_least=at_least,
     )
-    ladder = ladder_of(plan)
-    if time_s < least_time_s(ladder):
-        raise UsageError(
-            f"--time {time} is too short for up to {levels_left(ladder, [])} levels and a hold: it takes "
-            f"{span(least_time_s(ladder))} at least; or lower --most, raise --from or --precision".replace(NBSP, " ")
-        )
-    return slos, msgspec.structs.replace(plan, levels_most=levels_left(ladder, []))
+    if time_s < LEAST_S:
+        raise UsageError(f"--time {time} is too short for a level: give it {LEAST_S:.0f} s at least")
+    return slos, msgspec.structs.replace(plan, levels_most=levels_left(ladder_of(plan), []))
 
 
 def _precision(text: str) -> float:

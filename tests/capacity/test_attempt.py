@@ -42,7 +42,7 @@ def attempted(
     """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 
-    def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool]) -> PlayedLevel:
+    def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int) -> PlayedLevel:
         is_clear(folder, 3)
         return PlayedLevel(folder, died, looks=4)
 

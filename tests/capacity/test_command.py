@@ -68,6 +68,23 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
+def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def rough(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+        share = build_share(0.01 if step.load <= EDGE else 0.3)
+        return build_level(step.load, "undecided", length_s=27.0, error=given.error, shares=[share])
+
+    result = capacity(monkeypatch, tmp_path, "--time", "3m", played=rough)
+    document = json.loads((tmp_path / "found" / "capacity.json").read_text())
+    said = " ".join(result.output.split())
+
+    assert "a quick look: levels of 27 s until the time is over, and a rough answer" in said
+    assert "it seems to lie between 16 and 32 calls at a time, which is a rough estimate and shown by nothing" in said
+    assert (document["holds"], document["rough"]) == (None, {"holds": 16, "breaks": 32})
+    assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
+
+
 def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
         if number == 3:
@@ -84,7 +101,7 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--time", "2m"), "is too short for up to"),
+        (("--time", "20s"), "is too short for a level: give it 27 s at least"),
         (("--time", "soon"), "--time must be a time"),
         (("--from", "20", "--most", "10"), "lies above"),
         (("--precision", "1%"), "--precision must be from 5% to 100%"),

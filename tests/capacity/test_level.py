@@ -111,6 +111,18 @@ def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> 
     assert missed(whole, CONNECT)[1].tolist() == [1.0] * 40
 
 
+def test_turns_that_never_began_miss_each_objective_on_a_wait(tmp_path: Path) -> None:
+    refusing = side_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
+
+    late, counted = missed(refusing, slo_of("ttfa p(95)<5000"))
+    (share,) = shares_of(refusing, [slo_of("ttfa p(95)<5000")], 0.01, 10)
+
+    assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
+    assert sorted(late[late > 0]) == [4] * 29
+    assert (share.value, share.failed, share.slow) == (0.29, 116, 0)
+    assert share.high > 0.05, "it does not hold"
+
+
 def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))

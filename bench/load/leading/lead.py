@@ -315,5 +315,7 @@ class Alone(Lead):
         if live is not None and not live.closed:
             live.ending = True
             if live.active:
-                self.say(f"ending: {live.active} open sessions finish their turn; Ctrl-C abandons them")
+                one = live.active == 1
+                what = "1 open session finishes its turn" if one else f"{live.active} open sessions finish their turn"
+                self.say(f"ending: {what}; Ctrl-C abandons {'it' if one else 'them'}")
         super()._drain_sessions()
