@@ -8,7 +8,10 @@ streams were, so they come after all that they tell of. Nothing is known here of
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
+import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,18 +30,33 @@ DOCUMENTS = (HISTOGRAMS, FACTS)
 """In the order in which they travel: the facts last, for they may say that the worker is done."""
 MOST_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
+KEY_BYTES = 32
 OF_STREAM = 0
 """The version of what only grows."""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
-    """A piece of a file: `data` (zlib) begins at byte `offset` of it. `total`: the size of a document, else 0."""
+    """A piece of a file: `data` (zlib) begins at byte `offset` of it. `total`: the size of a document, else 0.
+
+    `seal`: a hash of all else under a key that its worker made up and told its master alone.
+    """
 
     name: str
     version: int
     offset: int
     total: int
     data: bytes
+    seal: bytes
+
+    @staticmethod
+    def sealed(key: bytes, name: str, version: int, offset: int, total: int, data: bytes) -> PartChunk:
+        """Seal a piece of a file."""
+        return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
+
+    def is_sealed(self, key: bytes) -> bool:
+        """Whether it is as the worker with this key sent it."""
+        seal = _seal(key, (self.name, self.version, self.offset, self.total), self.data)
+        return hmac.compare_digest(seal, self.seal)
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -51,6 +69,15 @@ class Receipt(msgspec.Struct, frozen=True):
 
 class BadChunkError(ValueError):
     """A chunk that no worker of ours sends."""
+
+
+def new_key() -> bytes:
+    """Make a key up, for the seals of one worker."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def _seal(key: bytes, place: tuple[str, int, int, int], data: bytes) -> bytes:
+    return hashlib.blake2b(repr(place).encode() + data, key=key[:KEY_BYTES], digest_size=16).digest()
 
 
 def _data(chunk: PartChunk) -> bytes:
@@ -67,8 +94,8 @@ def _data(chunk: PartChunk) -> bytes:
 class Source:
     """The files of worker number `worker` in a folder of its own host, and how much of them the copy has."""
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        self._folder, self._worker = folder, worker
+    def __init__(self, folder: Path, worker: int, key: bytes) -> None:
+        self._folder, self._worker, self._key = folder, worker, key
         self.chunk_bytes = CHUNK_BYTES
         """How much of a file the next chunk holds."""
         self._copied: dict[str, int] = {}
@@ -112,7 +139,7 @@ class Source:
                 data = file.read(self.chunk_bytes)
         except FileNotFoundError:
             return None
-        return PartChunk(name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
+        return PartChunk.sealed(self._key, name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
 
     def _read(self, name: str) -> None:
         try:
@@ -129,19 +156,21 @@ class Source:
             return None
         offset = self._copied.get(name, 0)
         piece = data[offset : offset + self.chunk_bytes]
-        return PartChunk(name, version, offset, len(data), zlib.compress(piece, 1))
+        return PartChunk.sealed(self._key, name, version, offset, len(data), zlib.compress(piece, 1))
 
 
 class Replica:
     """The copy of worker number `worker`'s files in a run's folder. Raises OSError where the disk takes no more."""
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        self._folder, self._worker = folder, worker
+    def __init__(self, folder: Path, worker: int, key: bytes) -> None:
+        self._folder, self._worker, self._key = folder, worker, key
         self._gathered: dict[str, tuple[int, bytearray]] = {}
         """Of each document the version that is on its way, and what came of it."""
 
     def take(self, chunk: PartChunk) -> Receipt:
         """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""
+        if not chunk.is_sealed(self._key):
+            raise BadChunkError("it is not as its worker sent it")
         data = _data(chunk)
         if chunk.name in STREAMS or EVENT_LOG.fullmatch(chunk.name):
             return Receipt(chunk.name, OF_STREAM, self._grow(chunk, data))

@@ -23,11 +23,12 @@ import numpy as np
 from locust.rpc.protocol import Message
 from locust.rpc.zmqrpc import Client
 
-from bench.load.leading.workers import CHUNK, HERE, STANDING, host_facts
+from bench.load.leading.messages import CHUNK, HERE, STANDING
+from bench.load.leading.workers import host_facts
 from bench.load.playing.progress import ProgressReport
 from bench.run.file_spool import path_of, prepare
 from bench.run.part import rows_of
-from bench.run.replica import Receipt, Source
+from bench.run.replica import Receipt, Source, new_key
 from tests.benchmark.harness import quantiles
 from tests.end_to_end.locust_process import free_port, write_scenario
 
@@ -45,7 +46,7 @@ class SimulatedWorker:
         self._client = Client("127.0.0.1", port, self._id)
         self._folder = folder
         self.waits_ms: list[float] = []
-        self._run_id, self._number = "", 0
+        self._run_id, self._number, self._key = "", 0, new_key()
         self._sent_ns = 0
         self._receipts: list[Receipt] = []
 
@@ -55,7 +56,7 @@ class SimulatedWorker:
     def live(self) -> None:
         """Take what the master says, for as long as the process lives."""
         self.send("client_ready", locust.__version__)
-        self.send(HERE, host_facts())
+        self.send(HERE, host_facts() | {"key": self._key})
         gevent.spawn(self._beat)
         while True:
             message = self._client.recv()
@@ -78,7 +79,7 @@ class SimulatedWorker:
 
     def _ship(self) -> None:
         prepare(self._folder)
-        source, rows = Source(self._folder, self._number), np.random.default_rng(1)
+        source, rows = Source(self._folder, self._number, self._key), np.random.default_rng(1)
         while True:
             with path_of(self._folder, self._number, rows_of("turns")).open("ab") as file:
                 file.write(rows.integers(0, 40, self._turns_per_s * TURN_BYTES, dtype=np.uint8).tobytes())

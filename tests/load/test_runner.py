@@ -92,10 +92,10 @@ workers.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_kept(folder)
 master._drain_sessions()
-assert sent == [(workers.DRAIN, {"spent": False})], sent
+assert sent == [("rtbench_drain", {"spent": False})], sent
 spool.remove(folder)
 master._drain_sessions()
-assert sent == [(workers.DRAIN, {"spent": False})], sent
+assert sent == [("rtbench_drain", {"spent": False})], sent
 """
 
 
@@ -175,7 +175,7 @@ open_ones = 1 if how == "plays on" else 0
 watch = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
 master._current, master._members, master._longest_s = Current(folder=folder, watch=watch), {"far": 7}, 1e9
 master._view, master._closing = SimpleNamespace(say=said.append), RLock()
-master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7)}, set(), how == "disk is full"
+master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
 workers.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
 ended = gevent.with_timeout(3.0, master._drain, timeout_value="still draining")

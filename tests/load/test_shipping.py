@@ -20,7 +20,7 @@ def source(tmp_path: Path) -> Source:
     path = file_of(tmp_path, 0, "turns.arrows")
     path.parent.mkdir()
     path.write_bytes(bytes(CHUNK_BYTES))
-    return Source(tmp_path, 0)
+    return Source(tmp_path, 0, b"key")
 
 
 def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_said(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from bench.run.replica import CHUNK_BYTES, BadChunkError, PartChunk, Receipt, Re
 from bench.run.spool import prepare
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
-WORKER = 3
+WORKER, KEY = 3, b"a key of the worker's"
 
 
 def folders(tmp_path: Path) -> tuple[Path, Path]:
@@ -50,7 +51,7 @@ def copy(source: Source, copied: Replica) -> int:
 
 def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path: Path) -> None:
     there, here = folders(tmp_path)
-    source, copied = Source(there, WORKER), Replica(here, WORKER)
+    source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
     append(there, "turns.arrows", random.Random(1).randbytes(2 * CHUNK_BYTES + 5))
     file_of(there, WORKER, FACTS).write_text("{}")
     assert copy(source, copied) == 4
@@ -64,7 +65,7 @@ def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path:
 
 def test_the_facts_of_a_worker_that_is_done_come_after_all_that_it_recorded(tmp_path: Path) -> None:
     there, here = folders(tmp_path)
-    source, copied = Source(there, WORKER), Replica(here, WORKER)
+    source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
     append(there, "turns.arrows", b"first")
     file_of(there, WORKER, FACTS).write_text("not done")
     chunks = source.chunks()
@@ -88,7 +89,7 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, bytes]], chance: random.Random
 ) -> None:
     there, here = folders(tmp_path_factory.mktemp("replica"))
-    source, copied = Source(there, WORKER), Replica(here, WORKER)
+    source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
     late: list[PartChunk] = []
     source.chunk_bytes = 64
     for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
@@ -120,10 +121,10 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
 def test_a_worker_that_knows_nothing_any_more_is_told_how_far_the_copy_is(tmp_path: Path) -> None:
     there, here = folders(tmp_path)
     append(there, "turns.arrows", b"some rows")
-    copied = Replica(here, WORKER)
-    copy(Source(there, WORKER), copied)
+    copied = Replica(here, WORKER, KEY)
+    copy(Source(there, WORKER, KEY), copied)
     append(there, "turns.arrows", b", and more")
-    chunk = next(Source(there, WORKER).chunks())
+    chunk = next(Source(there, WORKER, KEY).chunks())
 
     assert copied.take(chunk) == Receipt("turns.arrows", 0, len(b"some rows, and more"))
     assert content(here) == content(there)
@@ -136,38 +137,70 @@ def packed(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "chunk",
     [
-        PartChunk("../run.json", 0, 0, 0, packed(b"x")),
-        PartChunk("events/../../x.jsonl", 0, 0, 0, packed(b"x")),
-        PartChunk("events/w0-1.jsonl/../x", 0, 0, 0, packed(b"x")),
-        PartChunk("run.json", 1, 0, 1, packed(b"x")),
-        PartChunk("turns.arrows", 0, 0, 0, b"no zlib"),
-        PartChunk("turns.arrows", 0, 0, 0, packed(b"x" * 100)[:-3]),
-        PartChunk("turns.arrows", 0, 0, 0, packed(b"\0" * (CHUNK_BYTES + 1))),
-        PartChunk(FACTS, 1, 0, 1 << 40, packed(b"x")),
-        PartChunk(FACTS, 1, -5, 3, packed(b"x")),
+        PartChunk.sealed(KEY, "../run.json", 0, 0, 0, packed(b"x")),
+        PartChunk.sealed(KEY, "events/../../x.jsonl", 0, 0, 0, packed(b"x")),
+        PartChunk.sealed(KEY, "events/w0-1.jsonl/../x", 0, 0, 0, packed(b"x")),
+        PartChunk.sealed(KEY, "run.json", 1, 0, 1, packed(b"x")),
+        PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, b"no zlib"),
+        PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"x" * 100)[:-3]),
+        PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"\0" * (CHUNK_BYTES + 1))),
+        PartChunk.sealed(KEY, FACTS, 1, 0, 1 << 40, packed(b"x")),
+        PartChunk.sealed(KEY, FACTS, 1, -5, 3, packed(b"x")),
     ],
 )
 def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, chunk: PartChunk) -> None:
     here = folders(tmp_path)[1]
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadChunkError):
-        Replica(here, WORKER).take(chunk)
+        Replica(here, WORKER, KEY).take(chunk)
 
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_chunk_beyond_the_end_of_the_copy_is_not_kept_but_answered(tmp_path: Path) -> None:
     here = folders(tmp_path)[1]
-    receipt = Replica(here, WORKER).take(PartChunk("turns.arrows", 0, 500, 0, packed(b"later")))
+    receipt = Replica(here, WORKER, KEY).take(PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later")))
 
     assert receipt == Receipt("turns.arrows", 0, 0)
     assert content(here) == {"turns.arrows": b""}
 
 
-@given(st.builds(PartChunk, st.text(max_size=9), st.integers(), st.integers(), st.integers(), st.binary(max_size=30)))
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"data": packed(b"Some rows")},
+        {"name": "sessions.arrows"},
+        {"offset": 1},
+        {"version": 1},
+        {"seal": b""},
+        {"seal": PartChunk.sealed(b"another's", "turns.arrows", 0, 0, 0, packed(b"some rows")).seal},
+    ],
+)
+def test_a_chunk_that_is_not_as_its_worker_sent_it_is_refused_and_nothing_is_written(
+    forged: dict[str, Any], tmp_path: Path
+) -> None:
+    here = folders(tmp_path)[1]
+    whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
+    with pytest.raises(BadChunkError, match="not as its worker sent it"):
+        Replica(here, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
+
+    assert content(here) == {}
+
+
+@given(
+    st.builds(
+        PartChunk.sealed,
+        st.just(KEY),
+        st.text(max_size=9),
+        st.integers(),
+        st.integers(),
+        st.integers(),
+        st.binary(max_size=30),
+    )
+)
 def test_any_chunk_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
     here = folders(tmp_path_factory.mktemp("replica"))[1]
     try:
-        Replica(here, WORKER).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
+        Replica(here, WORKER, KEY).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
     except BadChunkError:
         assert content(here) == {}

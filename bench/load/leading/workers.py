@@ -26,6 +26,25 @@ from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import lifeline
 from bench.load.leading.clocks import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.lead import Lead
+from bench.load.leading.messages import (
+    CHUNK,
+    DONE,
+    DRAIN,
+    DRAINED,
+    HERE,
+    IGNORED,
+    PING,
+    PONG,
+    RECEIPT,
+    REFUSED,
+    STANDING,
+    STOP,
+    Here,
+    Pong,
+    Shipped,
+    Standing,
+    listen,
+)
 from bench.load.leading.runs import DRAINING, LOOK_S, Runs
 from bench.load.leading.shipping import Shipper
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
@@ -35,13 +54,12 @@ from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import ALL_DONE, CUT_S
 from bench.load.playing.place import Place
-from bench.load.playing.progress import ProgressReport
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.part import parts
 from bench.run.provenance import host_name, tool_version
-from bench.run.replica import BadChunkError, PartChunk, Replica, Source
+from bench.run.replica import BadChunkError, Replica, Source, new_key
 from bench.target.tokens import Keyring, closed_on_failure
 from bench.units import NS_PER_S
 
@@ -51,12 +69,6 @@ WORKERS_CLOSE_S, WORKERS_BEGIN_S = 30.0, 5.0
 not begun, who may be about to open sessions."""
 LEAVE_S = CUT_S
 """So long before its master takes it for lost a worker leaves that hears nothing: by then it has ended."""
-HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"
-REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
-CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
-"""What workers send to their master."""
-DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
-"""What a master sends to its workers."""
 LAST_IS_MISSING = "the last worker went missing"
 NOT_SENT = "(not sent: it may hold a password)"
 """Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
@@ -72,7 +84,7 @@ class Master(Lead):
         """The workers whose sessions are done."""
         self._drained: set[str] = set()
         """The workers that were told to end, and have: who has recorded nothing by then will not."""
-        self._here: dict[str, dict[str, Any]] = {}
+        self._here: dict[str, Here] = {}
         """The workers that can be told to quit, with what each said of its host."""
         self._members: dict[str, int] = {}
         """The workers of the run under way, with their numbers."""
@@ -80,17 +92,19 @@ class Master(Lead):
         """Of the workers on other hosts what has come of their parts, by their numbers."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """What was learnt of the workers' clocks."""
-        self._disk_is_full = False
+        self._disk_is_full, self._ignored_before = False, 0
         self._given = secret_options(environment.parsed_options)
-        listen = environment.runner.register_message
-        listen(HERE, self._on_worker_here)
-        listen(PONG, self._on_pong)
-        listen(STOP, lambda msg, **_: self.request_stop(str(msg.data["reason"])))
-        listen(DONE, self._on_worker_done)
-        listen(DRAINED, lambda msg, **_: self._drained.add(msg.node_id))
-        listen(REFUSED, lambda msg, **_: self.refuse(str(msg.data["problem"])))
-        listen(STANDING, self._on_standing)
-        listen(CHUNK, self._on_chunk)
+        for kind, take in (
+            (HERE, self._on_worker_here),
+            (PONG, self._on_pong),
+            (STOP, lambda _, data: self.request_stop(data["reason"])),
+            (DONE, self._on_worker_done),
+            (DRAINED, lambda client, _: self._drained.add(client)),
+            (REFUSED, lambda _, data: self.refuse(data["problem"])),
+            (STANDING, self._on_standing),
+            (CHUNK, self._on_chunk),
+        ):
+            listen(environment.runner, kind, take)
 
     @property
     def _workers(self) -> int:
@@ -149,7 +163,7 @@ class Master(Lead):
 
     def _start(self) -> None:
         self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
-        self._disk_is_full = False
+        self._disk_is_full, self._ignored_before = False, IGNORED.count
         vars(self._environment.parsed_options).update(self._given)
         super()._start()
 
@@ -184,22 +198,21 @@ class Master(Lead):
 
     # What workers say.
 
-    def _on_worker_here(self, msg: Any, **_: Any) -> None:
-        self._here[msg.node_id] = msg.data
-        self._ping(msg.node_id)
+    def _on_worker_here(self, client: str, data: Here) -> None:
+        self._here.setdefault(client, data)  # the first: nobody else knew the worker's name by then
+        self._ping(client)
 
     def _ping(self, client: str) -> None:
         self._environment.runner.send_message(PING, {"sent_ns": utc_ns()}, client)
 
-    def _on_pong(self, msg: Any, **_: Any) -> None:
-        exchanges = self._exchanges[msg.node_id]
-        sent_ns, received_ns, answered_ns = map(int, msg.data["stamps_ns"])
-        exchanges.append(offset_of(sent_ns, received_ns, answered_ns, utc_ns()))
+    def _on_pong(self, client: str, data: Pong) -> None:
+        exchanges = self._exchanges[client]
+        exchanges.append(offset_of(*data["stamps_ns"], utc_ns()))
         if len(exchanges) < EXCHANGES:
-            self._ping(msg.node_id)
+            self._ping(client)
 
-    def _on_worker_done(self, msg: Any, **_: Any) -> None:
-        self._done.add(msg.node_id)
+    def _on_worker_done(self, client: str, _: object) -> None:
+        self._done.add(client)
         self._end_without_players()
 
     def _look(self) -> None:
@@ -218,29 +231,30 @@ class Master(Lead):
     def _has_lost_all(self) -> bool:
         return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
-    def _on_standing(self, msg: Any, **_: Any) -> None:
-        watch, number = self._current.watch, self._members.get(msg.node_id)
-        self._note_alive(msg.node_id)
+    def _on_standing(self, client: str, data: Standing) -> None:
+        watch, number = self._current.watch, self._members.get(client)
+        self._note_alive(client)
         if watch is not None and number is not None:
-            watch.heard(number, ProgressReport(**msg.data["standing"]), msg.data["held_s"])
+            watch.heard(number, data["standing"], data["held_s"])
             self._keep_budget(watch)
 
-    def _on_chunk(self, msg: Any, **_: Any) -> None:
+    def _on_chunk(self, client: str, data: Shipped) -> None:
         """Keep what a worker of this run recorded on another host, and say how much of it is here."""
-        folder, number = self._current.folder, self._members.get(msg.node_id)
-        if folder is None or number is None or msg.data["run_id"] != folder.name or not spool.is_kept(folder):
+        folder, number = self._current.folder, self._members.get(client)
+        if folder is None or number is None or data["run_id"] != folder.name or not spool.is_kept(folder):
             return
-        self._note_alive(msg.node_id)
-        replica = self._replicas.setdefault(number, Replica(folder, number))
+        self._note_alive(client)
+        if number not in self._replicas:
+            self._replicas[number] = Replica(folder, number, self._here[client]["key"])
         try:
-            receipt = replica.take(msgspec.convert(msg.data["chunk"], PartChunk, builtin_types=(bytes,)))
-        except (BadChunkError, msgspec.ValidationError) as error:
-            self.say(f"worker {number} sent an unknown message, which is ignored: {error}")
+            receipt = self._replicas[number].take(data["chunk"])
+        except BadChunkError:
+            IGNORED.count += 1
         except OSError as error:
             self._disk_is_full = True
             self.refuse(unwritable(error))
         else:
-            self._environment.runner.send_message(RECEIPT, msgspec.to_builtins(receipt), msg.node_id)
+            self._environment.runner.send_message(RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _note_alive(self, client: str) -> None:
         """Take any word for a sign of life: on a slow link heartbeats come behind what is shipped."""
@@ -311,6 +325,14 @@ class Master(Lead):
         document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
         return sum(entry["worker"] not in here for entry in document["remote"])
 
+    def _close_run(self) -> None:
+        if self._current.folder is not None and (ignored := IGNORED.count - self._ignored_before):
+            self._ignored_before = IGNORED.count
+            notice = f"{ignored} messages on the master's port were no worker's, and were ignored: close it to others"
+            self.say(notice)
+            self._current.document["notices"] = [*self._current.document.get("notices", ()), f"{notice}."]
+        super()._close_run()
+
     @property
     def _identity(self) -> dict[str, Any]:
         return identity_of(self._planned.identity)
@@ -361,7 +383,8 @@ class Worker(Runs):
         runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
         runner.register_message(RECEIPT, self._on_receipt)
         runner.register_message(PING, self._on_ping)
-        runner.send_message(HERE, host_facts())
+        self._key = new_key()
+        runner.send_message(HERE, host_facts() | {"key": self._key})
 
     def open(self) -> None:
         """See that the master lives; all else that is to be done it says."""
@@ -445,7 +468,7 @@ class Worker(Runs):
         settings = vars(self._environment.parsed_options)
         document = plan.opening_document(handed["run_id"], place.began_utc_ns, settings, place.workers)
         files.write_document(folder, document)
-        self._shipper = Shipper(Source(folder, self._number), self._send_chunk(handed["run_id"]))
+        self._shipper = Shipper(Source(folder, self._number, self._key), self._send_chunk(handed["run_id"]))
         return folder
 
     def _send_chunk(self, run_id: str) -> Any:

@@ -1,0 +1,141 @@
+"""What travels between a master and its workers over Locust's wire, and what is made of all else that reaches the port.
+
+Anyone who reaches a master's port may send anything. Locust's listener would end at the first message that it cannot
+read, and the run with it. Here a message is heard that can be read, is of who it says it is of, and holds what its kind
+does. All others are ignored, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import gevent
+import msgspec
+from locust.exception import RPCError, RPCReceiveError
+from locust.rpc import Message, rpc
+from locust.runners import MasterRunner
+
+from bench.load.playing.progress import ProgressReport
+from bench.run.replica import PartChunk
+
+HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"
+REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
+CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
+"""What workers send to their master."""
+DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
+"""What a master sends to its workers."""
+FIRST = ("client_ready", "locustfile")
+"""What Locust's workers say before their master knows them."""
+
+
+class Here(TypedDict):
+    """A worker that can be told to quit: what it says of its host, and the key of its chunks' seals."""
+
+    host: str
+    cores: int
+    trust: dict[str, Any]
+    key: bytes
+
+
+class Pong(TypedDict):
+    """When a ping was sent, came, and was answered, by the clock of who did."""
+
+    stamps_ns: tuple[int, int, int]
+
+
+class Reason(TypedDict):
+    """Why a worker asks for the end of the run."""
+
+    reason: str
+
+
+class Problem(TypedDict):
+    """What a user can mend, as a worker found it."""
+
+    problem: str
+
+
+class Standing(TypedDict):
+    """How a worker stands, and for how long its starts were held back, by the arm's label."""
+
+    standing: ProgressReport
+    held_s: dict[str, float]
+
+
+class Shipped(TypedDict):
+    """A piece of what a worker recorded in a run."""
+
+    run_id: str
+    chunk: PartChunk
+
+
+OF_WORKERS: dict[str, Any] = {
+    HERE: Here,
+    PONG: Pong,
+    STOP: Reason,
+    DONE: Reason,
+    DRAINED: dict,
+    REFUSED: Problem,
+    STANDING: Standing,
+    CHUNK: Shipped,
+}
+"""What workers' messages hold."""
+
+
+class Ignored:
+    """How many messages this process has ignored."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+IGNORED = Ignored()
+_hear, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
+
+
+def keep_port() -> None:
+    """Have the masters of this process hear workers alone; called before there is one."""
+    rpc.Server.recv_from_client, MasterRunner.handle_message = _heard, _handled
+
+
+def listen(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
+    """Have `take` called with a worker's id, and with what its message of this kind holds."""
+
+    def heard(msg: Message, **_: Any) -> None:
+        try:
+            data = msgspec.convert(msg.data, OF_WORKERS[kind], builtin_types=(bytes,))
+        except msgspec.ValidationError:
+            IGNORED.count += 1
+        else:
+            take(msg.node_id, data)
+
+    runner.register_message(kind, heard)
+
+
+def _heard(server: Any) -> tuple[str, Message]:
+    """Hear the next message, in place of Locust's function."""
+    while True:
+        try:
+            client, message = _hear(server)
+            if isinstance(message.type, str) and message.node_id == client:
+                return client, message
+        except RPCReceiveError:
+            pass
+        except RPCError:  # the port itself is broken, and Locust opens it again
+            raise
+        except Exception:  # whatever comes of unpacking what anybody sends
+            pass
+        IGNORED.count += 1
+        gevent.sleep(0)  # others have their turn, however many come
+
+
+def _handled(runner: Any, client: str, message: Message) -> None:
+    """Act on a message, in place of Locust's function."""
+    if client not in runner.worker_indexes and message.type not in FIRST:
+        IGNORED.count += 1
+        return
+    try:
+        _handle(runner, client, message)
+    except Exception:  # it is one of Locust's own, and holds something else than its kind does
+        IGNORED.count += 1
