@@ -56,7 +56,7 @@ class Problem(TypedDict):
     problem: str
 
 
-class Standing(TypedDict):
+class StandingTold(TypedDict):
     """How a worker stands, and for how long its starts were held back, by the arm's label."""
 
     standing: ProgressReport
@@ -77,7 +77,7 @@ OF_WORKERS: dict[str, Any] = {
     DONE: Reason,
     DRAINED: dict,
     REFUSED: Problem,
-    STANDING: Standing,
+    STANDING: StandingTold,
     CHUNK: Shipped,
 }
 """What workers' messages hold."""

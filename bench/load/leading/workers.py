@@ -42,7 +42,7 @@ from bench.load.leading.messages import (
     Here,
     Pong,
     Shipped,
-    Standing,
+    StandingTold,
     listen,
 )
 from bench.load.leading.runs import DRAINING, LOOK_S, Runs
@@ -175,7 +175,10 @@ class Master(Lead):
         present = sorted(self._present(), key=runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
-        hosts = {number: str(self._here.get(client, {}).get("host", "")) for client, number in self._members.items()}
+        hosts = {
+            number: self._here[client]["host"] if client in self._here else ""
+            for client, number in self._members.items()
+        }
         remote = [{"worker": number, "host": host} for number, host in hosts.items() if host != host_name()]
         self._current.document["remote"] = remote
         files.write_document(folder, self._current.document)  # whoever closes the run has to know of them
@@ -231,7 +234,7 @@ class Master(Lead):
     def _has_lost_all(self) -> bool:
         return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
-    def _on_standing(self, client: str, data: Standing) -> None:
+    def _on_standing(self, client: str, data: StandingTold) -> None:
         watch, number = self._current.watch, self._members.get(client)
         self._note_alive(client)
         if watch is not None and number is not None:
