@@ -25,6 +25,7 @@ OWN_FILES = 64
 BUSY = 0.7
 COARSE_S = 1e-5
 STEP_MS, WATCHED_S = 5.0, 0.25
+SHOWN_MS = 0.01
 LIMIT_S = 5.0
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -122,7 +123,8 @@ def wall_clock() -> Finding:
 
 
 def judged_wall_clock(moved_ms: float) -> Finding:
-    said = f"moved {moved_ms:+.2f} ms against the monotonic clock in {WATCHED_S:g} s"
+    moved = f"{moved_ms:+.2f} ms" if abs(moved_ms) >= SHOWN_MS else f"by less than {SHOWN_MS:g} ms"
+    said = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
     if abs(moved_ms) <= STEP_MS:
         return Finding("wall clock", "ok", said)
     return Finding("wall clock", "warning", said, "the clock is being set: wait until it is synchronised")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
-from reports.looks.text import apart, place, sentence
+from reports.looks.text import apart, opened, place, sentence
 from reports.sides.fairness import one_run
 from reports.sides.named import known_targets
 from reports.sides.side import Side
@@ -55,8 +55,7 @@ def word_of(decision: Decision) -> Word:
 
 def said(decision: Decision) -> str:
     """Its sentence; a capital where it does not begin with the candidate's name."""
-    text = sentence(decision)
-    return f"{text if text.startswith(decision.targets[1]) else text[:1].upper() + text[1:]}."
+    return opened(sentence(decision), decision.course.reason, invalid=bool(decision.invalid))
 
 
 def brief(decision: Decision) -> str:

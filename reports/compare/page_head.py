@@ -11,6 +11,7 @@ from reports.compare.comparison import Comparison, Design
 from reports.compare.decided import LOOKED, brief
 from reports.compare.forest_rows import GLYPHS
 from reports.labels import all_called
+from reports.looks.text import opened
 from reports.numbers import count, listed, moment, plural
 from reports.page.html import SIMULATED, Badge
 from reports.statistics.verdicts import Word
@@ -70,8 +71,7 @@ def _second(comparison: Comparison, decision: Mapping[str, Any] | None) -> str:
 
 def _sentence(decision: Mapping[str, Any]) -> str:
     """What the looks decided; with a capital letter unless it begins with a target's name."""
-    sentence = str(decision["sentence"])
-    return f"{sentence[:1].upper() + sentence[1:] if sentence.startswith(('in', 'do not use')) else sentence}."
+    return opened(str(decision["sentence"]), str(decision["reason"]), invalid=bool(decision["invalid"]))
 
 
 def badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Iterable[Badge]:

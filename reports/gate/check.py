@@ -71,7 +71,7 @@ def checked(
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
         items=items,
-        void=tuple(dict.fromkeys((*_unusable(run, sides), *answers.void, *_throttled(sides, items, answers)))),
+        void=tuple(dict.fromkeys((*_unusable(run, sides), *answers.void, *_too_throttled(sides, items)))),
         differs=answers.differs,
         notices=(*answers.notices, *_drifting(limits), *_notices(run, sides, answers.notices)),
         against=answers.against,
@@ -89,20 +89,16 @@ def _drifting(limits: Sequence[Item]) -> Iterable[str]:
         yield DRIFTING.format(names)
 
 
-def _throttled(sides: Sequence[Side], items: Sequence[Item], answers: BaselineAnswers) -> Iterable[str]:
-    """That a target was throttled, where the comparison has not said it."""
-    return () if any(THROTTLED in line for line in answers.void) else _too_throttled(sides, items)
-
-
 def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
     """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
 
-    Where a threshold is about `throttled` itself, that one decides.
+    Where a threshold is about `throttled` itself, that one decides. Of a target that was compared the comparison
+    says it.
     """
-    judged = {item.target for item in items}
+    judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.threshold.startswith(THROTTLED)}
     for side in sides:
-        if side.name in judged - decided and throttled_share(side) > FAIR:
+        if side.name in judged - decided - compared and throttled_share(side) > FAIR:
             yield throttled_cause(side).line
 
 

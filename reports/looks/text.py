@@ -40,6 +40,12 @@ def sentence(decision: Decision) -> str:
     return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}; {where}"
 
 
+def opened(text: str, reason: str, *, invalid: bool) -> str:
+    """A decision's sentence as it stands alone: with a capital letter, unless it begins with the candidate's name."""
+    named = reason in ("regressed", "not regressed") and not invalid
+    return f"{text if named else text[:1].upper() + text[1:]}."
+
+
 def _why(decision: Decision) -> str:
     """What ended the looks without an answer."""
     reason, plan = decision.course.reason, decision.plan

@@ -16,7 +16,6 @@ from reports.page.pieces import cells_of, note, of_target, quantiles
 from reports.summary.events import measured_seconds
 from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
-from reports.summary.trust import trust
 from reports.summary.verdict import RuleResult
 from reports.wording import words
 
@@ -50,8 +49,16 @@ def health(summary: Summary) -> Section:
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
-    said += [words.sentence(line) for line in trust(summary.run)]
-    blocks = [Paragraph(line), *_rules(verdict.rules), *_harness(summary), *_spreads(summary), *note(" ".join(said))]
+    said += words.trusted(summary)
+    inexact = [table(words.INEXACT_HEADS, words.inexact_rows(summary))] if summary.run.inexact else []
+    blocks = [
+        Paragraph(line),
+        *_rules(verdict.rules),
+        *inexact,
+        *_harness(summary),
+        *_spreads(summary),
+        *note(" ".join(said)),
+    ]
     return Section("health", "Harness health", "Can these figures be trusted?", blocks)
 
 

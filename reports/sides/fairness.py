@@ -277,4 +277,4 @@ def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
         shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield f"Failures differ by more than 1{NBSP}% between the arms ({shown}): look at these first."
+        yield f"Failures differ by more than 1{NBSP}point between the arms ({shown}): look at these first."

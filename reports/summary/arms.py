@@ -235,7 +235,8 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
     if failures and max(failures.values()) - min(failures.values()) > FAIR:
         ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
         shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
-        yield f"Failures differ by more than 1{NBSP}% between the arms ({' to '.join(shares)}): look at these first."
+        ends_said = " to ".join(shares)
+        yield f"Failures differ by more than 1{NBSP}point between the arms ({ends_said}): look at these first."
     throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
     shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
     if shares:

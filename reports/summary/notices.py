@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from bench.foreign import read_file, read_json
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
+from reports.exactness import Inexact
 from reports.numbers import listed, plural
 from reports.runs import Run
 from reports.summary.arms import transcription_model
@@ -21,6 +23,8 @@ from reports.turns import Turns
 
 HEARD_ALONE = frozenset({"gpt-live"})
 """Dialects of services in whose sessions only what is audible is known."""
+NAMED = 4
+"""So many measures that are not exact are named in a sentence."""
 FILLER = "filler"
 """The trait of turns whose caller may hear a filler first."""
 DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
@@ -96,11 +100,25 @@ def _models(sessions: pd.DataFrame) -> Iterable[tuple[str, str]]:
 
 
 def _not_exact(run: Run) -> Iterable[str]:
-    """A sentence for each target, with how far each measure can be off: ttfa can be off by 31 ms (p99; limit 20 ms)."""
+    """A sentence for each target, with how far the worst of its measures can be off: by 31 ms (p99; limit 20 ms).
+
+    The others stand in a table with the harness's health.
+    """
     for target in dict.fromkeys(one.target for one in run.inexact):
-        told = [f"{one.measure} can be off {one.off}" for one in run.inexact if one.target == target]
-        these = "These measures are not exact in this run, so no verdict uses them"
-        yield f"{_whose(run, target)}{these}: {', '.join(told)}."
+        mine = [one for one in run.inexact if one.target == target]
+        worst, names = max(mine, key=_times), list(dict.fromkeys(one.measure for one in mine))
+        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+        what, them = ("These measures are", "them") if len(names) > 1 else ("This measure is", "it")
+        those = f"{listed([*names[:NAMED], *more])}; " if len(names) > 1 else ""
+        yield (
+            f"{_whose(run, target)}{what} not exact in this run, so no verdict uses {them}: "
+            f"{those}{worst.measure} can be off {worst.off}."
+        )
+
+
+def _times(one: Inexact) -> float:
+    """How many times its limit a measure can be off."""
+    return one.figure / one.limit if one.figure is not None and one.limit else math.inf
 
 
 def _whose(run: Run, target: str) -> str:

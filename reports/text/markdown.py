@@ -14,7 +14,6 @@ from reports.summary.money import CACHED, INPUT, OUTPUT
 from reports.summary.slowest import Slow
 from reports.summary.spread import figures_of
 from reports.summary.summary import HEARD, CallerWait, Summary
-from reports.summary.trust import trust
 from reports.text.markup import SIMULATED, coded, pour, table
 from reports.wording import arriving, failings, remarks, sentences, words
 
@@ -257,4 +256,5 @@ def _health(summary: Summary) -> Iterable[Block]:
         [d.measure, count(d.n), *(three(v) for v in (d.p50, d.p90, d.p95, d.p99, d.high))] for d in summary.harness
     ]
     yield table(("harness, ms", "n", "p50", "p90", "p95", "p99", "max"), delays)
-    yield from (Paragraph(coded(words.sentence(line))) for line in trust(summary.run))
+    yield from (Paragraph(coded(line)) for line in words.trusted(summary))
+    yield table(words.INEXACT_HEADS, words.inexact_rows(summary), left=(0, 1, 2))

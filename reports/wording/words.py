@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
+from reports.blocks import Line
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
+from reports.runs import hosts_of
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, Stratum, traits_words
 from reports.summary.by_load import Level
@@ -19,6 +21,7 @@ from reports.summary.hosts import Host, HostWait
 from reports.summary.rates import TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, CallerWait, Summary
+from reports.summary.trust import trust
 from reports.summary.verdict import RuleResult
 
 CAUSES = {
@@ -98,6 +101,29 @@ def waits_of(wait: HostWait, summary: Summary) -> str:
     """ttfa from response.create, gateway, ms."""
     named = [wait.target] if len(summary.targets) > 1 else []
     return ", ".join([counted(wait.measure, wait.stratum), *named, "ms"])
+
+
+def trusted(summary: Summary) -> list[str]:
+    """How far the machine's figures can be trusted, in sentences; what begins with a host's name keeps its letters."""
+    several = len(hosts_of(summary.run.document)) > 1
+    return [f"{line}." if several else sentence(line) for line in trust(summary.run)]
+
+
+INEXACT_HEADS = ("not exact", "target", "host", "off by, p99", "limit")
+
+
+def inexact_rows(summary: Summary) -> list[Line]:
+    """A line for each measure that is not exact in this run, on each host where they are told apart."""
+    return [
+        [
+            one.measure,
+            one.target,
+            one.host or "all",
+            "without limit" if one.figure is None else f"{three(one.figure)}{NBSP}{one.unit}",
+            f"{three(one.limit)}{NBSP}{one.unit}",
+        ]
+        for one in summary.run.inexact
+    ]
 
 
 def host_facts(host: Host) -> list[str]:

@@ -152,7 +152,7 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
 
     assert not [notice for notice in fair.notices if "arms" in notice]
     said = " ".join(unfair.notices).replace(NBSP, " ")
-    assert "Failures differ by more than 1 % between the arms (sweden 0 % to eastus2 5 %)" in said
+    assert "Failures differ by more than 1 point between the arms (sweden 0 % to eastus2 5 %)" in said
     assert "More than 1 % was throttled (eastus2 5 %)" in said
 
 

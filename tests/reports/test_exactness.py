@@ -30,7 +30,7 @@ from tests.reports.synthetic import Plan, write
 
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 NOTE = (
-    "These measures are not exact in this run, so no verdict uses them: response_total can be off by 31 ms "
+    "This measure is not exact in this run, so no verdict uses it: response_total can be off by 31 ms "
     "(p99; limit 20 ms)."
 )
 WHY = "not exact in this run: it can be off by 31 ms (p99; limit 20 ms)"

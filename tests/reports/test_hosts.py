@@ -24,6 +24,7 @@ from reports.text.document import as_data
 from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.turns import turns_of
+from reports.wording import words
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -152,3 +153,30 @@ def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
     assert summary.answers[0].figures.inexact.endswith("on red")
     assert as_data(summary)["verdict"]["inexact"][0]["host"] == "red"
+
+
+def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
+    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall")
+    entries = [
+        {"target": "sim", "measure": name, "figure": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
+        for at, host in enumerate(("red", "blue", "green"))
+        for name in names
+    ]
+    verdict = {"valid": True, "rules": [], "inexact": entries}
+    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
+    (said,) = [notice for notice in summary.notices if "not exact" in notice]
+
+    assert said.replace("\u00a0", " ") == (
+        "These measures are not exact in this run, so no verdict uses them: ttfa, ttft, response_total, "
+        "transcript_first and 2 more; ttfa can be off by 23 ms (p99; limit 20 ms) on green."
+    )
+    assert len(words.inexact_rows(summary)) == 18
+
+
+def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> None:
+    cited = {"sessions": 0, "events_per_s": 0, "kind": "talking", "date": "2026-11-20", "stale": [], "ended": ""}
+    hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
+    folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
+    told = words.trusted(summarise(load_for_report(folder)))
+
+    assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in told)

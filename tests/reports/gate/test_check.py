@@ -147,6 +147,15 @@ def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling(tmp_pat
     assert (asked.status, asked.void) == (0, ())
 
 
+def test_a_name_with_throttled_in_it_hides_no_throttling(tmp_path: Path) -> None:
+    plan = replace(PAIRED, targets=("throttled-eu", "after"))
+    base = run(tmp_path / "base", replace(plan, valid=False))
+    asked = thresholds("ttfa{target:throttled-eu}: med<+90%", "ttfa{target:after}: med<9s")
+    found = checked(run(tmp_path / "now", replace(plan, failed=0.2)), asked, str(base))
+
+    assert [line for line in found.void if line.startswith("after: ") and "was throttled" in line]
+
+
 def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing(tmp_path: Path) -> None:
     folder = run(tmp_path, replace(PAIRED, failed=0.2))
 
