@@ -40,14 +40,17 @@ class Run(runs.Run):
 
         `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
         sessions: `status` says which, `needs` how many it takes; `value` is inf where the quantile lies among failed
-        turns. `inexact`: why the figure is not to be used in this run; empty where it may. Raises UsageError.
+        turns. What is printed and not to be used has the status `inexact` (`inexact` says why) or, of a run that is
+        not VALID by its verdict, `invalid`. Raises UsageError.
         """
         labels = (by,) if isinstance(by, str) else tuple(by)
         if labels not in BY:
             raise UsageError(f"quantiles by {labels!r} are not offered: by {' or '.join(map(repr, BY))}")
         by_step = "step" in labels
         figures = [one for one in with_marks(self, self._figures(measure)) if (one.step == ALL) != by_step]
-        frame = pd.DataFrame([row for one in figures for row in _rows(one)], columns=list(ROW)).astype(ROW)
+        invalid = (self.document.get("verdict") or {}).get("valid") is False
+        rows = [row for one in figures for row in _rows(one, invalid=invalid)]
+        frame = pd.DataFrame(rows, columns=list(ROW)).astype(ROW)
         return frame if by_step else frame.drop(columns="step")
 
     def _figures(self, name: str) -> Iterable[Figures]:
@@ -65,7 +68,8 @@ class Run(runs.Run):
         raise UsageError(f"{name!r} is no measure of turns or sessions that rows have: see docs/measures.md")
 
 
-def _rows(figures: Figures) -> Iterable[dict[str, Any]]:
+def _rows(figures: Figures, *, invalid: bool) -> Iterable[dict[str, Any]]:
+    unusable = "inexact" if figures.inexact else "invalid" if invalid else ""
     for estimate in figures.quantiles:
         known = estimate.published or estimate.status == "failed share"
         ends = (estimate.low, estimate.high) if estimate.published else (None, None)
@@ -83,7 +87,7 @@ def _rows(figures: Figures) -> Iterable[dict[str, Any]]:
             "low": ends[0],
             "high": ends[1],
             "unit": figures.unit,
-            "status": estimate.status,
+            "status": (unusable if estimate.published else "") or estimate.status,
             "needs": estimate.needs or None,
             "inexact": figures.inexact,
         }

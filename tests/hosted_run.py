@@ -42,7 +42,7 @@ class HostedRun:
         """Start the simulator, and wait until it listens."""
         (self.folder / "quick.yaml").write_text(QUICK)
         ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
-        served = ("--host", self.net.hub_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
+        served = ("--host", self.net.service_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
         logs = ("--truth", str(self.truth), "--ready-file", str(ready), "--profile", str(self.folder / "quick.yaml"))
         command = [sys.executable, "-m", "bench.cli.app", "simulate", *served, *logs]
         process = started(self.net.of_hub, command, ROOT, self.folder / "simulator.log")
@@ -51,7 +51,7 @@ class HostedRun:
             assert time.monotonic() < until, self.log("simulator")
             time.sleep(0.05)
         url = re.sub(r"//[^/]+", f"//simulator.test:{PORT}", json.loads(ready.read_text())["urls"]["ga"])
-        self._options = ["--url", url, "--resolve", self.net.hub_address, "--ca", str(ca), "--yes"]
+        self._options = ["--url", url, "--resolve", self.net.service_address, "--ca", str(ca), "--yes"]
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:

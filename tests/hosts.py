@@ -16,7 +16,7 @@ from pathlib import Path
 from tests import forked
 
 NET = "10.213.77"
-"""The network of the hosts: the hub, where the simulator and the master are, is .1."""
+"""The network of the hosts: the hub, where the simulator and the master are, is .1, and for the simulator .100."""
 HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
 """A host is there as long as this process, whose namespaces others enter."""
 
@@ -51,7 +51,7 @@ class Hosts:
 
     def __init__(self, names: Sequence[str], hidden: Path) -> None:
         self._prefix, self._names, self._hidden = f"rtb{os.getpid()}", names, hidden
-        self.hub_address = f"{NET}.1"
+        self.hub_address, self.service_address = f"{NET}.1", f"{NET}.100"
         self._holders: dict[str, subprocess.Popen[bytes]] = {}
 
     def space(self, name: str) -> str:
@@ -62,7 +62,8 @@ class Hosts:
         run("ip", "netns", "add", hub)
         inside = ("ip", "-n", hub)
         run(*inside, "link", "add", "bridge0", "type", "bridge")
-        run(*inside, "addr", "add", f"{self.hub_address}/24", "dev", "bridge0")
+        for address in (self.hub_address, self.service_address):
+            run(*inside, "addr", "add", f"{address}/24", "dev", "bridge0")
         for device in ("lo", "bridge0"):
             run(*inside, "link", "set", device, "up")
         for number, name in enumerate(self._names, 2):
@@ -115,6 +116,14 @@ class Hosts:
     def join(self, name: str) -> None:
         """Put it back."""
         run("ip", "-n", self.space("hub"), "link", "set", name, "up")
+
+    def deafen(self, name: str) -> None:
+        """Take the master away from a host, and leave it the service."""
+        run("ip", "-n", self.space(name), "route", "add", "blackhole", f"{self.hub_address}/32")
+
+    def undeafen(self, name: str) -> None:
+        """Give it back."""
+        run("ip", "-n", self.space(name), "route", "del", "blackhole", f"{self.hub_address}/32")
 
 
 @contextmanager

@@ -184,8 +184,9 @@ SECONDS = pa.schema(
         ("worker", pa.int64()),
         ("host", pa.string()),
         ("simulated", pa.bool_()),
-        # Calls that arrived; of them those that found no free slot, and those that were held back.
-        *_columns(pa.int64(), "calls", "calls_blocked", "calls_held"),
+        # Calls that arrived; of them those that found no free slot, those that were held back and started, and those
+        # that waited for their start when the run ended.
+        *_columns(pa.int64(), "calls", "calls_blocked", "calls_held", "calls_cut"),
         *_columns(pa.int64(), "sessions_active", "session_starts", "turns_begun", "turns_ended", "turns_failed"),
         *_columns(pa.int64(), "events", "audio_bytes_sent", "audio_bytes_received"),
         *_columns(pa.int64(), "wire_bytes_sent", "wire_bytes_received"),

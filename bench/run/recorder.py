@@ -154,6 +154,11 @@ class Recorder:
         for label in targets:
             self._targets.setdefault(label, _Target()).second.calls_held += 1
 
+    def calls_cut(self, targets: Iterable[str], calls: int) -> None:
+        """Count calls that were waiting for their start when the run ended."""
+        for label in targets:
+            self._targets.setdefault(label, _Target()).second.calls_cut += calls
+
     def session(self, labels: Labels) -> SessionRecord:
         """Begin the record of a session that is about to connect."""
         target = self._targets.setdefault(labels.target, _Target())

@@ -15,6 +15,7 @@ class Second:
     calls: int = 0
     calls_blocked: int = 0
     calls_held: int = 0
+    calls_cut: int = 0
     session_starts: int = 0
     turns_begun: int = 0
     turns_ended: int = 0

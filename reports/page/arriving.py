@@ -12,7 +12,7 @@ from reports.wording import arriving as told
 from reports.wording.words import sentence
 
 CALLS = (
-    *("target", "offered", "blocked", "held", "started", "refused", "completed"),
+    *("target", "offered", "blocked", "cut off", "held", "started", "refused", "completed"),
     *("erlangs offered", "carried", "slots", "a call lasts, s", "start_lag p50, ms", "p99"),
 )
 WAITS = ("first wait, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "reached")
@@ -52,7 +52,7 @@ def _row(summary: Summary, place: int, one: Offered) -> Line:
         marked(summary, place),
         count(one.offered),
         blocked,
-        *map(count, (one.held, one.started, one.refused, one.completed)),
+        *map(count, (one.cut, one.held, one.started, one.refused, one.completed)),
         *map(three, (one.offered_erlangs, one.carried_erlangs)),
         count(one.slots),
         three(one.call_s),

@@ -436,7 +436,8 @@ class Offered(Record):
     offered: Count
     blocked: Annotated[Count, about("found no free slot")]
     held: Annotated[Count, about("were held back, by the service or the rate of connections")]
-    started: Count
+    started: Annotated[Count, about("those that were neither blocked nor cut; held and refused ones are among them")]
+    cut: Annotated[Count, about("waited for their start when the run ended")]
     refused: Annotated[Count, about("did not open")]
     completed: Count
     length_s: Number

@@ -35,6 +35,9 @@ class Offered:
     held: int
     """were held back, by the service or the rate of connections"""
     started: int
+    """all that were neither blocked nor cut: they were held back first, refused, completed, or are none of these"""
+    cut: int
+    """waited for their start when the run ended"""
     refused: int
     """did not open"""
     completed: int
@@ -105,13 +108,18 @@ def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end
     lasted_s = sessions["session_length_ms"].to_numpy(dtype=np.float64) / 1000
     ended = int(((kind != "censored") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
+    offered, blocked, held = (int(seconds[name].sum()) for name in ("calls", "calls_blocked", "calls_held"))
+    cut = int(seconds["calls_cut"].sum())
+    if seconds["calls_cut"].isna().all():  # older versions did not count them
+        cut = max(0, offered - blocked - int(begins.sum()))
     lags = np.sort(sessions["start_lag_ms"].dropna().to_numpy(dtype=np.float64))
     return Offered(
         target=label,
-        offered=int(seconds["calls"].sum()),
-        blocked=int(seconds["calls_blocked"].sum()),
-        held=int(seconds["calls_held"].sum()),
-        started=int(begins.sum()),
+        offered=offered,
+        blocked=blocked,
+        held=held,
+        started=offered - blocked - cut,
+        cut=cut,
         refused=int((begins & ~opened & (kind == "failed")).sum()),
         completed=int(((kind == "good") & ends).sum()),
         length_s=max(0.0, end_s - begin_s),

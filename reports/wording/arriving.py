@@ -28,7 +28,8 @@ def counted(one: Offered) -> str:
     parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
     if one.blocked:
         parts.append(f"{count(one.blocked)} blocked ({percent(one.blocked, one.offered)})")
-    parts += [f"{count(number)} {word}" for number, word in ((one.held, "held"), (one.refused, "refused")) if number]
+    counts = ((one.cut, "cut off before their start"), (one.held, "held"), (one.refused, "refused"))
+    parts += [f"{count(number)} {word}" for number, word in counts if number]
     return ", ".join([*parts, f"{count(one.completed)} completed"])
 
 

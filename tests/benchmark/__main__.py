@@ -14,6 +14,7 @@ PARTS = {
     "arrivals": "tests.benchmark.arrivals",
     "capacity": "tests.benchmark.capacity",
     "hosts": "tests.benchmark.hosts",
+    "chaos": "tests.benchmark.chaos",
     "master": "tests.benchmark.master",
     "exact": "tests.benchmark.exact",
     "conversations": "tests.benchmark.conversations",

@@ -12,6 +12,8 @@ from pathlib import Path
 import gevent
 import pytest
 from gevent.event import Event
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
@@ -530,6 +532,45 @@ def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Pa
     assert stand.stopped == [ALL_DONE]
     counted = stand.rows("seconds")
     assert [sum(row[name] for row in counted) for name in ("calls", "calls_blocked", "calls_held")] == [3, 2, 0]
+
+
+@given(
+    at_ms=st.lists(st.integers(0, 40), max_size=12),
+    users=st.integers(0, 4),
+    held_ms=st.integers(0, 60),
+    lasts_ms=st.integers(0, 60),
+    staffed=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
+    tmp_path_factory: pytest.TempPathFactory,
+    at_ms: list[int],
+    users: int,
+    held_ms: int,
+    lasts_ms: int,
+    staffed: bool,
+) -> None:
+    """It started, or was blocked, or the end of the run cut it off before its start."""
+    now_ns = monotonic_ns()
+    demand = arriving(*sorted(at_ms))
+    stand = Stand(tmp_path_factory.mktemp("calls"), demand=demand, began_ns=now_ns - NS_PER_S)
+    stand.live.arms[0].pacer.hold(now_ns + held_ms * 10**6, now_ns)
+    players = [gevent.spawn(stand.play) for _ in range(users)]
+    gevent.idle()
+    if staffed:
+        stand.live.all_users_are_there()
+    gevent.sleep(lasts_ms / 1000)
+    stand.live.ending = True
+    stand.live.drain(30.0, lambda: False)
+    rows = stand.rows("sessions")  # which closes the run
+    gevent.joinall(players, timeout=30, raise_error=True)
+
+    calls, blocked, cut = (
+        sum(row[name] for row in stand.rows("seconds")) for name in ("calls", "calls_blocked", "calls_cut")
+    )
+    assert calls == blocked + cut + sum(row["called_at_ns"] is not None for row in rows)
+    assert calls <= len(at_ms)
+    assert staffed or not blocked
 
 
 def test_a_call_that_a_pacer_holds_back_is_meant_to_start_then_and_had_arrived_before(tmp_path: Path) -> None:

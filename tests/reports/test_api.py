@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,16 @@ def reported(run: reports.Run) -> list[dict[str, Any]]:
 def as_reported(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The same figures from frames of quantiles, with the names and the six digits that summary.json uses."""
     for row in rows.to_dict("records"):
+        status = "published" if row["status"] in ("inexact", "invalid") else row["status"]
         yield {
             "n": row["n"],
             "failed": row["failed"],
             "censored": row["censored"],
             "unit": row["unit"],
             "inexact": row["inexact"] or None,
-            "status": row["status"],
+            "status": status,
             "needs": None if row["needs"] is pd.NA else row["needs"],
-            "published": row["status"] == "published",
+            "published": status == "published",
             **{end: float(f"{row[end]:.6g}") if np.isfinite(row[end]) else None for end in ("value", "low", "high")},
         }
 
@@ -83,6 +85,16 @@ def test_quantiles_are_those_that_the_report_prints(run: reports.Run) -> None:
         seen += 1
 
     assert seen > 10
+
+
+def test_the_status_says_that_a_figure_is_not_to_be_used(tmp_path: Path) -> None:
+    whole = Plan(sessions=60, turns=5)
+    invalid = reports.load(synthetic.write(tmp_path / "invalid", whole, verdict={"valid": False, "rules": []}))
+    assert set(invalid.quantiles("ttfa")["status"][:2]) == {"invalid"}
+    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", whole, verdict={"valid": None, "rules": []}))
+    assert unjudged.quantiles("ttfa")["status"].iloc[0] == "published"
+    inexact = reports.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
+    assert inexact.quantiles("ttfa")["status"].iloc[0] == "inexact"
 
 
 def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_missing(tmp_path: Path) -> None:

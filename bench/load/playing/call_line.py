@@ -78,6 +78,12 @@ class CallLine:
         """Whether no more calls will begin."""
         return self._exhausted and not self._early and not self._on_their_way
 
+    def close(self) -> None:
+        """Count the calls that still wait for users: the run is over."""
+        while self._early:
+            self._early.popleft()
+            self._arrived(False)
+
     def all_users_are_there(self) -> None:
         """Block from now on calls that find nobody idle, as those are that came before and still wait."""
         self._staffed = True

@@ -101,6 +101,8 @@ class LiveRun:
         """How many pairs may still be begun; None for no limit."""
         self._open = 0
         """How many are under way, or wait for their start."""
+        self._waiting_calls = 0
+        """Calls that arrived and were not blocked, and whose sessions have not begun."""
         self.ending = self.closed = self.spent = False
         self._starts = Starts(arms, lambda: self.ending)
         self._numbers = PairNumbers(place)
@@ -154,8 +156,10 @@ class LiveRun:
 
     def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
         try:
-            if called_ns is not None and start.intended_ns > called_ns:
-                self._recorder.call_held(self._labels_of_arms)
+            if called_ns is not None:
+                self._waiting_calls -= 1
+                if start.intended_ns > called_ns:
+                    self._recorder.call_held(self._labels_of_arms)
             script = self.arms[0].plays[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
             assignments = self._assigned(pair, user, task, caller)
@@ -230,6 +234,9 @@ class LiveRun:
         )
 
     def _call_arrived(self, blocked: bool) -> None:
+        if self.closed:
+            return
+        self._waiting_calls += not blocked
         self._recorder.call(self._labels_of_arms, blocked=blocked)
         self._progress.call_arrived(blocked=blocked)
 
@@ -310,6 +317,9 @@ class LiveRun:
     def close(self) -> None:
         """Write the last rows and counts."""
         if not self.closed:
+            if self._line is not None:
+                self._line.close()
+                self._recorder.calls_cut(self._labels_of_arms, self._waiting_calls)
             self.closed = True
             self._keyring.close()
             self._flusher.close()
