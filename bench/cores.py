@@ -1,8 +1,13 @@
-"""Says which cores this process may use."""
+"""Says which cores this process may use, and how much of their time."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
+
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""What a container's cgroup may take: microseconds of all processors, or `max`, in each period (cgroup v2)."""
 
 
 def allowed_cores() -> frozenset[int]:
@@ -13,3 +18,11 @@ def allowed_cores() -> frozenset[int]:
 def core_count() -> int:
     """How many cores this process may use."""
     return len(allowed_cores()) or os.cpu_count() or 1
+
+
+def cpu_limit() -> float | None:
+    """How many cores' time this container may take together; None where that is not limited."""
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = CPU_MAX.read_text(encoding="ascii").split()
+        return int(quota) / int(period)  # `max` is no number
+    return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests import forked
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "docs" / "deploy"
 JOB, OPERATOR = DEPLOY / "kubernetes" / "job" / "rtbench.yaml", DEPLOY / "kubernetes" / "operator" / "locusttest.yaml"
+CALIBRATE = JOB.with_name("calibrate.yaml")
 COMPOSE = DEPLOY / "compose.yaml"
 LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
 OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY"}
@@ -59,31 +62,39 @@ RESOURCES = table(
     "requests limits", requests=table(cpu=QUANTITY, memory=QUANTITY), limits=table(cpu=QUANTITY, memory=QUANTITY)
 )
 POD_SECURITY = table(
-    "runAsNonRoot runAsUser fsGroup", runAsNonRoot={"const": True}, runAsUser=WHOLE | {"minimum": 1}, fsGroup=WHOLE
+    "runAsNonRoot runAsUser fsGroup seccompProfile",
+    runAsNonRoot={"const": True},
+    runAsUser=WHOLE | {"minimum": 1},
+    fsGroup=WHOLE,
+    seccompProfile={"const": {"type": "RuntimeDefault"}},
 )
+CONTAINER_SECURITY = table(
+    "allowPrivilegeEscalation readOnlyRootFilesystem capabilities",
+    allowPrivilegeEscalation={"const": False},
+    readOnlyRootFilesystem={"const": True},
+    capabilities=table("drop", drop={"const": ["ALL"]}),
+)
+"""What the Pod Security Standard `restricted` wants of pods and containers, and a root file system to read only."""
 OF_SECRET = table("secretKeyRef", secretKeyRef=table("name key", name=NAME, key=TEXT, optional=YES_OR_NO))
 ENTRY = table("name", name=VARIABLE, value=TEXT, valueFrom=OF_SECRET)
 VOLUME = table(
     "name",
     name=NAME,
-    configMap=table("name", name=NAME),
+    configMap=table("name", name=NAME, optional=YES_OR_NO),
     persistentVolumeClaim=table("claimName", claimName=NAME),
     emptyDir=table(),
 ) | {"minProperties": 2, "maxProperties": 2}
 CONTAINER = table(
-    "name image args envFrom resources securityContext",
+    "name image resources securityContext volumeMounts",
     name=NAME,
     image=TEXT,
     args=listed(TEXT),
+    command=listed(TEXT),
     envFrom=listed(table("configMapRef", configMapRef=table("name", name=NAME))),
     env=listed(ENTRY),
     ports=listed(table("containerPort", containerPort=PORT, protocol=TCP)),
     resources=RESOURCES,
-    securityContext=table(
-        "allowPrivilegeEscalation capabilities",
-        allowPrivilegeEscalation={"const": False},
-        capabilities=table("drop", drop={"const": ["ALL"]}),
-    ),
+    securityContext=CONTAINER_SECURITY,
     volumeMounts=listed(table("name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO)),
 )
 SPREAD = table(
@@ -94,7 +105,7 @@ SPREAD = table(
     labelSelector=LABELS,
 )
 POD = table(
-    "restartPolicy serviceAccountName terminationGracePeriodSeconds securityContext containers volumes",
+    "restartPolicy securityContext containers volumes",
     restartPolicy={"enum": ["Never", "OnFailure"]},  # all that a Job's pods may have
     serviceAccountName=NAME,
     terminationGracePeriodSeconds=WHOLE,
@@ -104,10 +115,11 @@ POD = table(
     volumes=listed(VOLUME),
 )
 JOB_SPEC = table(
-    "backoffLimit template",
+    "backoffLimit activeDeadlineSeconds template",
     completions=WHOLE,
     parallelism=WHOLE,
     backoffLimit=WHOLE,
+    activeDeadlineSeconds=WHOLE,
     template=table("metadata spec", metadata=table("labels", labels=TEXTS), spec=POD),
 )
 POLICY = table(
@@ -127,7 +139,9 @@ SERVICE = table(
     selector=TEXTS,
     ports=listed(table("port", name=NAME, port=PORT, targetPort=PORT, protocol=TCP)),
 )
-MOUNT = table("name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO, target={"enum": ["master", "worker"]})
+MOUNT = table(
+    "name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO, target={"enum": ["master", "worker", "both"]}
+)
 LOCUST_TEST = table(
     "image master worker",
     image=TEXT,
@@ -139,7 +153,11 @@ LOCUST_TEST = table(
     env=table(secretRefs=listed(table("name", name=NAME)), variables=listed(ENTRY)),
     volumes=listed(VOLUME),
     volumeMounts=listed(MOUNT),
-    security=table(podSecurityContext=POD_SECURITY),
+    security=table(
+        "podSecurityContext containerSecurityContext",
+        podSecurityContext=POD_SECURITY,
+        containerSecurityContext=CONTAINER_SECURITY,
+    ),
 )
 KINDS = {
     "ServiceAccount": document("v1", "ServiceAccount"),
@@ -147,6 +165,7 @@ KINDS = {
     "Service": document("v1", "Service", spec=SERVICE),
     "PersistentVolumeClaim": document("v1", "PersistentVolumeClaim", spec=CLAIM),
     "NetworkPolicy": document("networking.k8s.io/v1", "NetworkPolicy", spec=POLICY),
+    "Pod": document("v1", "Pod", spec=POD),
     "Job": document("batch/v1", "Job", spec=JOB_SPEC),
     "LocustTest": document("locust.io/v2", "LocustTest", spec=LOCUST_TEST),
 }
@@ -179,7 +198,7 @@ def walked(value: Any) -> Iterator[Any]:
         yield from walked(inner)
 
 
-@pytest.mark.parametrize("path", [JOB, OPERATOR], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [JOB, CALIBRATE, OPERATOR], ids=lambda path: path.stem)
 def test_a_manifest_is_of_the_kinds_that_kubernetes_and_the_operator_know(path: Path) -> None:
     for manifest in documents(path):
         jsonschema.validate(manifest, KINDS[manifest["kind"]])
@@ -190,16 +209,59 @@ def test_the_load_test_has_the_keys_of_azure_load_testing() -> None:
     jsonschema.validate(load_test, AZURE_LOAD_TEST)
 
     named = [load_test["testPlan"], *load_test["configurationFiles"]]
-    assert {path.name for path in LOAD_TEST.parent.iterdir()} == {LOAD_TEST.name, *named}
+    there = {path.name for path in LOAD_TEST.parent.iterdir()}
+    (wheel,) = set(named) - there
+    assert there == {LOAD_TEST.name, *named} - {wheel}
+    assert re.fullmatch(r"rtbench-[\d.]+-cp(\d+)-cp\1-manylinux_\w+\.whl", wheel), "an engine gets what is listed"
+    asked = [line for line in (LOAD_TEST.parent / "requirements.txt").read_text().splitlines() if line[:1] != "#"]
+    assert asked == [wheel]
 
 
 def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() -> None:
     jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
-    workers = jobs["rtbench-worker"]["parallelism"]
+    pods = jobs["rtbench-worker"]["parallelism"]
 
-    assert jobs["rtbench-worker"]["completions"] == workers
+    assert jobs["rtbench-worker"]["completions"] == pods
     (master,) = jobs["rtbench-master"]["template"]["spec"]["containers"]
-    assert f"--expect-workers={workers}" in master["args"]
+    (worker,) = jobs["rtbench-worker"]["template"]["spec"]["containers"]
+    cores = worker["resources"]["requests"]["cpu"]
+    assert worker["resources"]["limits"]["cpu"] == cores
+    assert f"--processes={cores}" in worker["args"], "one for each core that the pod asks for, and not that there is"
+    assert f"--expect-workers={pods * int(cores)}" in master["args"]
+
+
+def test_a_worker_of_the_operator_is_one_process_on_one_core() -> None:
+    """Its master expects as many workers as there are pods."""
+    (worker,) = [spec["worker"] for spec in walked(documents(OPERATOR)) if "worker" in spec]
+
+    assert worker["resources"]["requests"]["cpu"] == worker["resources"]["limits"]["cpu"] == "1"
+    assert "--processes" not in worker["command"]
+
+
+def test_nodes_are_calibrated_in_a_pod_like_those_of_the_workers() -> None:
+    (pod,) = [document["spec"] for document in documents(CALIBRATE)]
+    jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
+    (worker,) = jobs["rtbench-worker"]["template"]["spec"]["containers"]
+    (calibrates,) = pod["containers"]
+
+    for key in ("image", "resources", "securityContext"):
+        assert calibrates[key] == worker[key]
+    assert pod["securityContext"] == jobs["rtbench-worker"]["template"]["spec"]["securityContext"]
+
+
+def test_what_a_master_lacks_of_its_workers_is_uploaded_and_whatever_happens_the_jobs_end() -> None:
+    for spec in (document["spec"] for document in documents(JOB) if document["kind"] == "Job"):
+        (container,) = spec["template"]["spec"]["containers"]
+        assert "LOCUST_UPLOAD" in {entry["name"] for entry in container["env"]}
+        assert spec["activeDeadlineSeconds"] > 900 + 600 + 600, "the run, the wait for workers, the end of the run"
+
+
+def test_the_documented_wait_for_the_job_ends_with_every_verdict() -> None:
+    text = (ROOT / "docs" / "scaling.md").read_text()
+
+    assert "--for=condition=complete" not in text, "a Job whose verdict is not 0 has failed"
+    assert "status.conditions[*].type" in text
+    assert "terminated.exitCode" in text
 
 
 def test_only_workers_reach_a_master_and_only_at_locust_s_port() -> None:
@@ -280,7 +342,7 @@ def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
     named |= {name for service in documents(COMPOSE)[0]["services"].values() for name in service.get("environment", {})}
 
     assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS", "LOCUST_YES"} <= named
-    assert named <= parsed([]) | OWN_VARIABLES
+    assert named <= parsed([]) | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
 def test_no_key_and_no_signature_stands_in_a_manifest() -> None:
@@ -300,14 +362,132 @@ def instructions() -> list[tuple[str, str]]:
 def test_the_image_is_slim_pinned_and_runs_without_rights() -> None:
     found = instructions()
     images = [rest.partition(" ")[0] for word, rest in found if word == "FROM"]
+    given = [rest for word, rest in found if word == "ARG"]
     last = [word for word, _ in found][::-1].index("FROM")
     final = dict(found[-last:])
 
-    assert all(IMAGE.fullmatch(image) for image in images), images
+    assert images == ["${PYTHON}"] * 2
+    assert set(given) == {"PYTHON", "VERSION"}, "none of them has a default: who builds says which"
     assert final["USER"] not in ("root", "0")
     assert final["ENTRYPOINT"] == '["entrypoint"]'
-    assert "HEALTHCHECK" in final
+    assert final["HEALTHCHECK"].endswith('CMD ["health"]')
     assert "gcc" not in " ".join(rest for _, rest in found[-last:])
+
+
+DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
+
+
+@pytest.mark.parametrize(
+    ("python", "version", "said"),
+    [
+        (DIGEST, "0.1.0", ""),
+        ("python:3.12-slim", "0.1.0", "name the base by its digest"),
+        ("", "0.1.0", "name the base by its digest"),
+        (DIGEST, "", "say the version"),
+        (DIGEST, "0.0.0", "say the version"),
+    ],
+)
+def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_built(
+    python: str, version: str, said: str
+) -> None:
+    check = next(rest for word, rest in instructions() if word == "RUN")
+    ended = subprocess.run(
+        ["/bin/sh", "-c", check],
+        env={"PYTHON": python, "VERSION": version},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode == 0) is not said
+    assert said in ended.stderr
+
+
+def health(folder: Path, runs: Path) -> int:
+    given = {"PATH": os.environ["PATH"], "PROC": str(folder / "proc"), "LOCUST_RUNS": str(runs), "TMPDIR": str(folder)}
+    return subprocess.run([str(DEPLOY / "health.sh")], env=given, check=False).returncode
+
+
+@pytest.mark.parametrize(("state", "status"), [("S (sleeping)", 0), ("R (running)", 0), ("T (stopped)", 1), ("", 1)])
+def test_a_container_whose_process_is_stopped_is_not_well(state: str, status: int, tmp_path: Path) -> None:
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "status").write_text(f"Name:\tlocust\nState:\t{state}\n" if state else "")
+
+    assert health(tmp_path, tmp_path / "runs") == status
+
+
+@pytest.mark.parametrize(
+    ("of_before", "kept", "minutes", "status"),
+    [(False, True, 1, 0), (False, True, 9, 1), (False, False, 9, 0), (True, True, 9, 0)],
+    ids=["a run goes on", "a run hangs", "a run is closed", "what an earlier container left"],
+)
+def test_a_container_whose_run_hangs_is_not_well(
+    of_before: bool, kept: bool, minutes: int, status: int, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "a-run"
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "status").write_text("State:\tS (sleeping)\n")
+    (run / "spool").mkdir(parents=True)
+    (run / "spool" / "0-turns.arrow").write_text("")
+    (tmp_path / "rtbench-started").write_text("")
+    then = time.time() - 60 * minutes
+    for path in (run / "spool" / "0-turns.arrow", run / "spool", run):
+        os.utime(path, (then, then))
+    os.utime(tmp_path / "rtbench-started", (then + (60 if of_before else -60),) * 2)
+    if not kept:
+        shutil.rmtree(run / "spool")
+        os.utime(run, (then, then))
+
+    assert health(tmp_path, tmp_path / "runs") == status
+
+
+def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(tmp_path: Path) -> None:
+    for name, does in (("locust", 'echo "locust $*"; exit 3'), ("rtbench", 'echo "rtbench $*"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "runs" / "left").mkdir(parents=True)
+    (tmp_path / "runs" / "left" / "run.json").write_text("{}")
+    (tmp_path / "runs" / "other").mkdir()
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    given = {
+        "PATH": path,
+        "LOCUST_UPLOAD": "https://there",
+        "LOCUST_RUNS": str(tmp_path / "runs"),
+        "TMPDIR": str(tmp_path),
+    }
+    command = [str(DEPLOY / "entrypoint.sh"), "--worker", "--master-host=m"]
+    ended = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+    assert ended.stdout.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
+    assert ended.returncode == 3
+    assert "https://there" not in ended.stdout, "its signature is in no list of processes"
+
+
+def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+    """The signal reaches Locust, which takes its time; what it leaves is uploaded after that."""
+    (tmp_path / "runs" / "left").mkdir(parents=True)
+    (tmp_path / "runs" / "left" / "run.json").write_text("{}")
+    waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+    for name, does in (("locust", waits), ("rtbench", 'echo "rtbench $*"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    given = {
+        "PATH": path,
+        "LOCUST_UPLOAD": "https://there",
+        "LOCUST_RUNS": str(tmp_path / "runs"),
+        "TMPDIR": str(tmp_path),
+    }
+    with subprocess.Popen(
+        [str(DEPLOY / "entrypoint.sh"), "--worker"], env=given, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        said = process.stdout.read().splitlines()
+
+    assert said == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
+    assert process.returncode == 0
 
 
 def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
@@ -340,7 +520,9 @@ def test_the_entry_point_takes_commands_and_what_operators_give(words: list[str]
         (tmp_path / name).chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     command = [str(DEPLOY / "entrypoint.sh"), *words]
-    ended = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        command, env={"PATH": path, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
 
     assert ended.stdout.strip() == called
 

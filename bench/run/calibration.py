@@ -1,14 +1,14 @@
 """Saves what `rtbench calibrate` found out, how far this machine's figures can be trusted, and cites it in later runs.
 
-One file of a machine and of a way (plain or TLS), `calibration-<host>[-tls].json` in `$XDG_STATE_HOME/rtbench`, by
-default `~/.local/state/rtbench`. A later calibration replaces it, unless that is a coarser one. A run cites the one
-that is nearest to it, and says what has changed on the machine since.
+One file of a kind of machine and of a way (plain or TLS) in `$XDG_STATE_HOME/rtbench`, by default
+`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-tls].json`. So the pods of a node pool share one,
+whatever their names are. A later calibration replaces it, unless that is a coarser one. A run cites the one that is
+nearest to it, and says what has changed on the machine since.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bench.cores import core_count, cpu_limit
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json
 from bench.run.disk import write_text
@@ -24,6 +25,8 @@ from bench.run.provenance import host, tool_version
 from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 1
+MOST_LETTERS = 60
+"""Of a processor or a kernel in the name of a file."""
 FIRST_SESSIONS = 100
 """Sessions of a calibration's first step."""
 LIMIT_MS, EXACT_MS = 1.0, 0.1
@@ -38,7 +41,7 @@ CHANGES = {
     "rtbench": "with another version of rtbench",
     "kernel": "with another kernel",
     "cpu": "with other processors",
-    "cpus": "with another number of processors",
+    "cores": "with another number of cores, or another limit of their time",
     "python": "with another Python",
 }
 """Properties of the machine that a calibration holds for, and what is said where one has changed."""
@@ -122,8 +125,14 @@ class Calibration(msgspec.Struct, frozen=True):
 
 def machine() -> dict[str, Any]:
     """The properties of this machine that a calibration holds for."""
-    facts = host()
-    return {"rtbench": tool_version()} | {name: facts[name] for name in CHANGES if name in facts}
+    facts = host() | {"rtbench": tool_version(), "cores": _cores()}
+    return {name: facts[name] for name in CHANGES}
+
+
+def _cores() -> str:
+    """The cores that this process may use: 4; where a container may take no more than the time of two, 2of4."""
+    limit = cpu_limit()
+    return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -139,9 +148,12 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
     return home / ".local" / "state" / "rtbench" if home.is_absolute() else None
 
 
-def file_name(*, tls: bool) -> str:
-    """The name of this machine's calibration: homes are shared by machines."""
-    return f"calibration-{re.sub(r'[^A-Za-z0-9._-]+', '_', socket.gethostname())}{'-tls' if tls else ''}.json"
+def file_name(*, tls: bool, kernel: str = "") -> str:
+    """The name of this machine's calibration, by what matters to it: homes are shared by machines."""
+    facts = host()
+    parts = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
+    cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MOST_LETTERS] for part in parts)
+    return f"calibration-{cpu}-{cores}-{kernel or own}{'-tls' if tls else ''}.json"
 
 
 def writable(folder: Path | None) -> Path:
@@ -183,9 +195,11 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
     if folder is None:
         return None
     for made in (tls, not tls):
-        name = file_name(tls=made)
-        calibration = load(folder / name)
-        if calibration is not None and kind in calibration.trusted:
+        others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with another kernel, the newest first
+        found = [(path.name, load(path)) for path in (folder / file_name(tls=made), *others)]
+        fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
+        if fits:
+            name, calibration = max(fits, key=lambda fit: (fit[0] == file_name(tls=made), fit[1].date_utc))
             return _cited(calibration, kind, name, tls=tls)
     return None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+import bench.cores
 from bench.errors import UsageError
 from bench.run import calibration
 from bench.run.calibration import (
@@ -111,10 +114,46 @@ def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
         save(build_calibration(), nowhere)
 
 
-def test_the_name_of_the_machine_makes_a_file_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration.socket, "gethostname", lambda: "a/b c")
+def test_a_calibration_is_named_by_processor_cores_and_kernel_and_not_by_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pod has a name of its own, and they are all the same machine."""
+    facts = {"cpu": "AMD EPYC 7763 64-Core (R)", "machine": "x86_64", "kernel": "Linux 6.8.0-1/azure", "python": "3.12"}
+    monkeypatch.setattr(calibration, "host", lambda: facts)
+    monkeypatch.setattr(calibration, "core_count", lambda: 8)
+    monkeypatch.setattr(calibration, "cpu_limit", lambda: None)
+    assert file_name(tls=True) == "calibration-AMD_EPYC_7763_64-Core_R-8-Linux_6.8.0-1_azure-tls.json"
+    monkeypatch.setattr(calibration, "cpu_limit", lambda: 2.0)
+    facts["cpu"] = None
+    assert file_name(tls=False) == "calibration-x86_64-2of8-Linux_6.8.0-1_azure.json"
 
-    assert file_name(tls=True) == "calibration-a_b_c-tls.json"
+
+def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = calibration.host()
+    for kernel, date in (("Linux 1", "2026-01-01"), ("Linux 2", "2026-02-02"), ("Linux 0", "2025-12-12")):
+        monkeypatch.setattr(calibration, "host", partial(dict, facts | {"kernel": kernel}))
+        save(msgspec.structs.replace(build_calibration(), date_utc=date), tmp_path)
+    monkeypatch.setattr(calibration, "host", lambda: facts | {"kernel": "Linux 3"})
+
+    cited = citation(tmp_path, "listening", tls=False)
+    assert cited is not None
+    assert (cited["date"], cited["stale"]) == ("2026-02-02", ["with another kernel"])
+    monkeypatch.setattr(calibration, "core_count", lambda: 999)
+    assert citation(tmp_path, "listening", tls=False) is None, "another machine"
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("200000 100000", 2.0), ("50000 100000", 0.5), ("max 100000", None), ("", None), ("1 0", None)]
+)
+def test_a_container_s_limit_is_what_its_cgroup_says(
+    text: str, cores: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.cores, "CPU_MAX", tmp_path / "cpu.max")
+    assert bench.cores.cpu_limit() is None
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert bench.cores.cpu_limit() == cores
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
