@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,3 +40,47 @@ def pytest_collection() -> Iterator[None]:
     gc.freeze()
     gc.enable()
     return result
+
+
+# What each file costs, in build/tests.json: seconds (wall), CPU seconds with those of processes that have ended, and how
+# many processes it started. The CPU of a simulator that several files share is nobody's.
+COSTS = Path(__file__).parents[1] / "build" / "tests.json"
+STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
+started: Counter[str] = Counter()
+spent: tuple[float, int] = (0.0, 0)
+by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
+sys.addaudithook(lambda event, _: started.update([event]) if event in STARTS else None)
+
+
+def _spent() -> tuple[float, int]:
+    """CPU seconds and processes started, so far."""
+    return sum(os.times()[:4]) + forked.cpu_s, started.total()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[object]:
+    global spent
+    spent = _spent()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[pytest.TestReport]:
+    """A setup, a call or a teardown has ended."""
+    global spent
+    report: Any = yield
+    last, spent = spent, _spent()
+    report.cost = {"cpu_s": spent[0] - last[0], "processes": spent[1] - last[1]}
+    return report
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    cost = {"s": report.duration, "tests": report.when == "call"} | getattr(report, "cost", {})  # none of a dead worker
+    by_file[report.nodeid.split("::")[0]].update(cost)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if by_file and not hasattr(session.config, "workerinput"):
+        costs = {name: {key: round(of, 2) for key, of in cost.items()} for name, cost in sorted(by_file.items())}
+        COSTS.parent.mkdir(exist_ok=True)
+        COSTS.write_text(json.dumps(costs, indent=1), encoding="utf-8")
