@@ -42,8 +42,8 @@ def pytest_collection() -> Iterator[None]:
     return result
 
 
-# What each file costs, in build/tests.json: seconds (wall), CPU seconds with those of processes that have ended, and how
-# many processes it started. The CPU of a simulator that several files share is nobody's.
+# What each file costs, in build/tests.json: seconds (wall), CPU seconds with those of processes that have ended, and
+# how many processes it started. The CPU of a simulator that several files share is nobody's.
 COSTS = Path(__file__).parents[1] / "build" / "tests.json"
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()

@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.measures import CATALOGUE
+from bench.units import NS_PER_S
 from reports.gate.conditions import group_of
 from reports.history.entry import Entry, Of, Told, missing
 from reports.history.series import FREE, Series
 from reports.numbers import NONE, plural
 from reports.question import POINTS, RATES, Question
-from reports.statistics.changes import ENOUGH, SIDE, Change, changes, comparisons, levels
+from reports.statistics.changes import ENOUGH, SIDE, Change, changes, comparisons, levels, without
 from reports.strata import NO_STRATUM
 from reports.summary.drift import APART
 from reports.wording.differences import as_share, scale_of
 
 NOT_TOLD = missing("not told")
+NS_PER_DAY = 86_400 * NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Level:
-    """The mean of the runs between two changes; of waits the geometric one."""
+    """The mean of the runs between two changes, without what is the weekdays' own; of waits the geometric one."""
 
     value: float
     first: Entry
@@ -64,6 +66,8 @@ class Course:
     alike: float = 0.0
     worth: int = 0
     """as so many independent runs those count that were compared"""
+    weekdays: tuple[float, ...] = ()
+    """by how much Monday to Sunday (UTC) lie above their mean, which is taken off; nothing where they do not differ"""
 
     @property
     def comparisons(self) -> int:
@@ -108,8 +112,8 @@ def _only(entry: Entry, measure: str) -> dict[float, Told]:
 
 
 def compared(courses: Sequence[Course]) -> list[Course]:
-    """The same with their changes, and the correction for all comparisons that this takes."""
-    among = sum(course.comparisons for course in courses)
+    """The same with their changes, which share one error."""
+    among = sum(not course.lacking for course in courses)
     return [_compared(course, among) for course in courses]
 
 
@@ -119,19 +123,28 @@ def _compared(course: Course, among: int) -> Course:
         return course
     told = [course.told[place] for place in course.used]
     figures = np.array([one.value if rate else math.log(one.value) for one in told])
+    days = np.array([entry.began_utc_ns // NS_PER_DAY for entry in entries])
     least = POINTS if rate else math.log1p(APART)
-    found = changes(figures, np.array([one.variance for one in told]), among=among, least=least)
+    found = changes(figures, np.array([one.variance for one in told]), days, among=among, least=least)
     edges = [0, *(change.at for change in found.changes), len(entries)]
+    plain = without(figures, days, found.weekdays)
     means = [
         Level(mean if rate else math.exp(mean), entries[first], entries[end - 1])
-        for mean, first, end in zip(levels(figures, found.changes), edges[:-1], edges[1:], strict=True)
+        for mean, first, end in zip(levels(plain, found.changes), edges[:-1], edges[1:], strict=True)
     ]
     moved, doubtful = (
         tuple(_moved(course.question, change, entries) for change in several)
         for several in (found.changes, found.doubtful)
     )
-    worth = found.worth(len(entries))
-    return replace(course, moved=moved, doubtful=doubtful, levels=tuple(means), alike=found.alike, worth=worth)
+    return replace(
+        course,
+        moved=moved,
+        doubtful=doubtful,
+        levels=tuple(means),
+        alike=found.alike,
+        worth=found.worth(len(entries)),
+        weekdays=tuple(as_share(own, scale_of(course.question)) or 0.0 for own in found.weekdays),
+    )
 
 
 def _moved(question: Question, change: Change, entries: Sequence[Entry]) -> Moved:

@@ -78,6 +78,7 @@ class HistoryCourse(Record):
     comparisons: Count
     lacking: Annotated[Known, about("why no change could be found")]
     alike: Annotated[Figure, about("neighbouring runs, from 0 to 0.9; 0 where nothing stands out")]
+    weekdays: Annotated[list[Figure], about("Monday to Sunday above their mean, which is taken off; empty: alike")]
     levels: list[HistoryLevel]
     doubtful: Annotated[list[HistoryChange], about("what would be changes, were neighbours not alike")]
     changes: list[HistoryChange]
@@ -98,8 +99,8 @@ class HistoryDocument(Record):
     """What `rtbench history --json` prints."""
 
     schema: Literal[1]
-    level: Annotated[Figure, about("the share of unchanged histories in which anything may be marked")]
-    comparisons: Annotated[Count, about("that share this level")]
+    level: Annotated[Figure, about("the share of unchanged histories in which anything may ever be marked")]
+    comparisons: Annotated[Count, about("that these runs made; each run of a year has the same share of the level")]
     series: list[HistorySeries]
     notices: list[str]
 

@@ -29,7 +29,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class History:
-    """`notices`: what was left out, and why. `comparisons`: the changes are corrected for so many."""
+    """`notices`: what was left out, and why. `comparisons`: so many were made."""
 
     scenarios: tuple[Scenario, ...]
     notices: tuple[str, ...] = ()

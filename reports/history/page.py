@@ -36,7 +36,7 @@ from reports.numbers import NBSP, NONE, plural
 from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
 from reports.page.pieces import figure
 from reports.question import RATES, Question
-from reports.statistics.changes import ENOUGH, SIDE
+from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.wording import differences
 
 CHANGED = {True: "bad-ink", False: "good-ink", None: ""}
@@ -45,10 +45,11 @@ METHOD = {
     "change": "A place between two runs at which the level of a figure moved: the runs before it and after it differ "
     f"by more than runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). {SIDE} runs at "
     "least stand on either side.",
-    "correction": "All comparisons of all figures and series of the page share one error: of pages on which nothing "
-    f"changed, at most 5{NBSP}% have a mark, where neighbouring runs are not more than half alike. The intervals of "
-    "changes are as wide as that takes.",
-    "level": "The mean of the runs between two changes, for waits the geometric one. It is drawn from ten runs on.",
+    "correction": f"{YEAR} runs share one error, and so do all figures and series of the page: where nothing changes, "
+    f"at most 5{NBSP}% of pages that are made anew after each of these runs ever have a mark, as long as neighbouring "
+    "runs are not more than half alike. The intervals of changes are as wide as that takes.",
+    "level": "The mean of the runs between two changes, for waits the geometric one, without what is their weekdays' "
+    "own. It is drawn from ten runs on.",
     "interval": f"95{NBSP}% of a run by itself, as in its report. It says nothing of how runs differ.",
     "series": "Runs of a target that may be compared: of one scenario, with the same scripts, load, warm-up and "
     "settings.",
@@ -111,6 +112,7 @@ def _badges(history: History) -> Iterable[Badge]:
 def _notes(history: History) -> Iterable[str]:
     yield from filter(None, [phrases.unfit(history)])
     yield from phrases.apart(history)
+    yield from phrases.weekdays(history)
     yield from phrases.doubtful(history)
     yield from phrases.lacking(history)
     if history.notices:

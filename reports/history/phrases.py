@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from calendar import day_abbr
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -118,6 +119,17 @@ def lacking(history: History) -> list[str]:
         if course.lacking:
             told.setdefault(f"{course.series.scenario}, {course.series.name}", course.lacking)
     return [f"{name}: {why}." for name, why in told.items()]
+
+
+def weekdays(history: History) -> list[str]:
+    """Whose weekdays differ, from the least to the most, in one sentence."""
+    told = []
+    for course in history.courses:
+        if course.weekdays:
+            ends = (course.weekdays.index(end(course.weekdays)) for end in (min, max))
+            least, most = (f"{day_abbr[at]} {signed(course.weekdays[at], scale_of(course.question))}" for at in ends)
+            told.append(f"{_named(course)} ({least}, {most})")
+    return [f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(told)}."] if told else []
 
 
 def doubtful(history: History) -> list[str]:

@@ -68,7 +68,8 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
 
 
 def _closing(history: History) -> Iterable[Part]:
-    for line in filter(None, [*phrases.doubtful(history), phrases.unfit(history), *phrases.apart(history)]):
+    held = [*phrases.weekdays(history), *phrases.doubtful(history)]
+    for line in filter(None, [*held, phrases.unfit(history), *phrases.apart(history)]):
         yield Named("note", [line])
     for line in phrases.lacking(history):
         yield Named("too few", [line])

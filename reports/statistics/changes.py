@@ -1,19 +1,26 @@
 """Where the level of a figure changed in the course of many runs, and by how much; pure.
 
 The run is what is counted: an unchanged service differs from run to run by more than its sessions tell. At each place
-between two runs the mean of the runs before is held against the mean of those after, with 5, 10, 20 … and with all of
-them on either side, five at least. For a of R runs and b of S runs, s² the variance around both means, V_r the
-variance of run r from its sessions, and c of how much neighbouring runs say the same:
+between two runs the mean of 5, 10, 20 … and of all runs before is held against the mean of the 5, 7, 10, 14 … runs
+after. For a of R runs and b of S runs, s² the variance around both means, V_r the variance of run r from its sessions,
+and c of how much neighbouring runs say the same:
 
     SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )     c = (1 + f)/(1 − f)     df = (R + S)/c − 2
 
-A place is marked where |b − a| > t · SE at the level divided by all comparisons that are made, and where a and b lie
-farther apart than `least`. The clearest place is marked first, and no window reaches across one that is marked.
+A place is marked where |b − a| > t · SE at the level of this comparison, and where a and b lie farther apart than
+`least`. The clearest place is marked first, and no window reaches across one that is marked.
+
+A history is looked at night after night, so every comparison is made once, in the night that brings its last run: no
+window is cut short by the end of the series. Each night of a year has the same share of the error, which its
+comparisons in all series share (Bonferroni). So it holds for whoever looks every night.
 
 f is how alike neighbours are: the mean of two estimates, and half a standard error, 1/(2√n). Of differences between
 runs one and two apart E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the level. The correlation r of neighbours around
 the means between changes is f as well, but for (1 + 3r)·k/n that k means of n runs take from it (Kendall). What is
 marked with f = 0 are the changes here, so that a change is not taken for likeness.
+
+Weekdays are taken off first, where they differ: of each day the distance from the mean of the seven days around it,
+and of each weekday the median of these, which neither a bad night nor a step moves far (Kruskal and Wallis's test).
 """
 
 from __future__ import annotations
@@ -22,21 +29,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import takewhile
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import chdtrc, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.baselines import KNOWN
 from reports.statistics.quantiles import Floats, Integers
 
 LEVEL = 0.05
-"""Of any mark at all where nothing changed, in all series that are looked at together; two-sided."""
+"""Of any mark at all where nothing changed, in all series that are looked at together, night after night for YEAR."""
+YEAR = 365
+"""So many runs share the level, or as many as there are."""
 SIDE = KNOWN
 """Runs that there must be on either side of a place: from so many on their spread is known."""
 ENOUGH = 2 * SIDE
 ALIKE_MOST = 0.9
 DF_LEAST = 2.0
+WEEK, WEEKS = 7, 3
+"""Days, and how many weeks of each weekday there must be before it is known."""
+THURSDAY = 3
+"""What day 0 was, 1 January 1970."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,8 @@ class Searched:
     changes: tuple[Change, ...] = ()
     doubtful: tuple[Change, ...] = ()
     alike: float = 0.0
+    weekdays: tuple[float, ...] = ()
+    """what was taken off Monday to Sunday; nothing where they do not differ"""
 
     def worth(self, runs: int) -> int:
         """As how many independent runs so many count."""
@@ -70,32 +84,76 @@ class Searched:
 @lru_cache(64)
 def windows(runs: int) -> Integers:
     """Every comparison of so many runs: rows of (first run before, first run after, one behind the last run after)."""
-    widths = [*takewhile(lambda width: width < runs, (SIDE * 2**k for k in range(64))), runs]
-    places = range(SIDE, runs - SIDE + 1)
-    found = {(max(0, at - width), at, min(runs, at + width)) for at in places for width in widths}
-    return np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
+    widths = [round(SIDE * 2 ** (k / 2)) for k in range(64) if SIDE * 2 ** (k / 2) <= runs]
+    before, at, after = np.array(np.meshgrid([*widths[::2], runs], np.arange(SIDE, runs), widths), int).reshape(3, -1)
+    there = ((before <= at) | (before == runs)) & (at + after <= runs)
+    rows: Integers = np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
+    return rows
 
 
 def comparisons(runs: int) -> int:
-    """How many comparisons a series of so many runs takes part with."""
+    """How many comparisons a series of so many runs has had."""
     return len(windows(runs))
 
 
-def changes(figures: Floats, variances: Floats, *, among: int, least: float, level: float = LEVEL) -> Searched:
-    """Search a series. `figures` and `variances`: of each run, the latter from its sessions.
+def changes(
+    figures: Floats, variances: Floats, days: Integers, *, among: int, least: float, level: float = LEVEL
+) -> Searched:
+    """Search a series. `figures` and `variances`: of each run, the latter from its sessions. `days`: since 1970.
 
-    `among`: the comparisons of all series that are looked at together, this one's included.
+    `among`: so many series are looked at together.
     """
     if figures.size < ENOUGH:
         return Searched()
-    centred = figures - figures.mean()
+    own = weekdays(figures, days)
+    centred = without(figures, days, own)
+    centred = centred - centred.mean()
     candidates = _marked(centred, variances, 0.0, among, least, level)
     if not candidates:
-        return Searched()
+        return Searched(weekdays=own)
     alike = likeness(centred, [change.at for change in candidates])
     found = _marked(centred, variances, alike, among, least, level)
     near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
-    return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike)
+    return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
+
+
+def weekdays(figures: Floats, days: Integers, level: float = LEVEL) -> tuple[float, ...]:
+    """By how much Monday to Sunday lie above their mean; empty where they do not differ, or less than WEEKS are seen.
+
+    Weekdays that are never measured count as none, and days with others missing around them tell nothing.
+    """
+    seen, runs = np.unique(days, return_inverse=True)
+    told = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
+    told[seen - seen[0]] = np.bincount(runs, figures) / np.bincount(runs)
+    weekday = (np.arange(told.size) + seen[0] + THURSDAY) % WEEK
+    usual = np.array([np.isfinite(told[weekday == day]).sum() >= WEEKS for day in range(WEEK)])
+    if usual.sum() < 2 or told.size < WEEK * WEEKS:
+        return ()
+    kept = np.where(usual[weekday], told, np.nan)
+    weeks = np.lib.stride_tricks.sliding_window_view(kept, WEEK)
+    means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
+    apart = kept - means[np.clip(np.arange(kept.size) - WEEK // 2, 0, means.size - 1)]
+    groups = [one[np.isfinite(one)] for one in (apart[weekday == day] for day in np.flatnonzero(usual))]
+    if min(map(len, groups)) < WEEKS or not _differ(groups, level):
+        return ()
+    own = np.zeros(WEEK)
+    own[usual] = [np.median(one) for one in groups]
+    own[usual] -= own[usual].mean()
+    return tuple(own.tolist())
+
+
+def without(figures: Floats, days: Integers, own: Sequence[float]) -> Floats:
+    """The same with what is the weekdays' own taken off."""
+    return figures - np.array(own)[(days + THURSDAY) % WEEK] if own else figures
+
+
+def _differ(groups: Sequence[Floats], level: float) -> bool:
+    """Kruskal and Wallis's test, without its correction for ties: with many of them it is strict."""
+    _, place, ties = np.unique(np.concatenate(groups), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
+    n, ends = ranks.size, np.cumsum([len(one) for one in groups])
+    squares = sum(float(part.sum()) ** 2 / part.size for part in np.split(ranks, ends[:-1]))
+    return bool(chdtrc(len(groups) - 1, 12 / (n * (n + 1)) * squares - 3 * (n + 1)) < level)
 
 
 def likeness(figures: Floats, places: Sequence[int]) -> float:
@@ -128,36 +186,38 @@ def levels(figures: Floats, found: Sequence[Change]) -> list[float]:
 
 
 def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float, level: float) -> list[Change]:
-    first, at, end = windows(figures.size).T
-    before, after = at - first, end - at
-    apart = _mean(figures, at, end) - _mean(figures, first, at)
-    reach = _reach(figures, variances, (first, at, end), alike, level / among)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        clear = np.where(np.abs(apart) > max(least, 0.0), np.abs(apart) / reach, 0.0)
+    every = windows(figures.size)
+    shares = level / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
+    apart, errors, df = _compared(figures, variances, every, alike)
+    far = (np.abs(apart) > max(least, 0.0)) & (np.abs(apart) >= -ndtri(shares / 2) * errors)  # t is dear, and beyond z
+    (first, at, end), apart = every[far].T, apart[far]
+    reach = stdtrit(df[far], 1 - shares[far] / 2) * errors[far]
+    with np.errstate(divide="ignore"):
+        clear = np.abs(apart) / reach
     found = []
     while clear.size and clear.max() > 1:
         here = int(clear.argmax())
-        d, ends = float(apart[here]), float(reach[here])
-        found.append(Change(int(at[here]), d, d - ends, d + ends, int(before[here]), int(after[here])))
-        clear[(first < at[here]) & (at[here] < end)] = 0.0
+        place, d, ends = int(at[here]), float(apart[here]), float(reach[here])
+        found.append(Change(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
+        clear[(first < place) & (place < end)] = 0.0
     return sorted(found, key=lambda change: change.at)
 
 
-def _reach(
-    figures: Floats, variances: Floats, window: tuple[Integers, Integers, Integers], alike: float, level: float
-) -> Floats:
-    """t · SE of every comparison."""
-    first, at, end = window
+def _compared(figures: Floats, variances: Floats, every: Integers, alike: float) -> tuple[Floats, Floats, Floats]:
+    """Of every comparison after − before, its standard error and the degrees of freedom of that."""
+    first, at, end = every.T
     before, after = at - first, end - at
     runs = before + after
-    explained = _sum(figures, first, at) ** 2 / before + _sum(figures, at, end) ** 2 / after
-    squares = _sum(figures**2, first, end) - explained
+    sums = _sum(figures, first, at), _sum(figures, at, end)
+    squares = _sum(figures**2, first, end) - sums[0] ** 2 / before - sums[1] ** 2 / after
     costs = _costs(alike)
     between = np.maximum(squares, 0.0) / (runs - 2) * costs * (1 / before + 1 / after)
     within = _sum(variances, first, at) / before**2 + _sum(variances, at, end) / after**2
-    df = np.maximum(DF_LEAST, runs / costs - 2)
-    reach: Floats = stdtrit(df, 1 - level / 2) * np.sqrt(np.maximum(between, within))
-    return reach
+    return (
+        sums[1] / after - sums[0] / before,
+        np.sqrt(np.maximum(between, within)),
+        np.maximum(DF_LEAST, runs / costs - 2),
+    )
 
 
 def _costs(alike: float) -> float:
@@ -169,10 +229,6 @@ def _sum(values: Floats, first: Integers, end: Integers) -> Floats:
     reached = np.concatenate([[0.0], np.cumsum(values)])
     total: Floats = reached[end] - reached[first]
     return total
-
-
-def _mean(values: Floats, first: Integers, end: Integers) -> Floats:
-    return _sum(values, first, end) / (end - first)
 
 
 def variance_of(low: float, value: float, high: float) -> float:

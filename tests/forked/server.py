@@ -26,7 +26,8 @@ fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them 
 def serve(doorway: socket.socket) -> dict[str, Any]:
     """Returns in a child, with what it is to be. A client's children end with it, and the server with its last client.
 
-    A request is five descriptors: of what is wanted, as JSON; of where to say pid, wait status and µs of CPU; and the streams.
+    A request is five descriptors: of what is wanted, as JSON; of where to say pid, wait status and µs of CPU; and the
+    streams.
     """
     clients = [doorway.accept()[0]]
     children: dict[int, tuple[int, int, socket.socket]] = {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.units import NS_PER_S
 from reports.history import phrases
 from reports.history.asked import asked
 from reports.history.course import Course
@@ -23,6 +25,10 @@ def first(entries: Sequence[Entry], measure: str = "ttfa:p50") -> Course:
     return told_by(entries, [asked(measure)]).courses[0]
 
 
+def told_p50(of: Entry) -> float:
+    return of.quantiles[Of("ttfa", NO_STRATUM)][0.5].value
+
+
 def marks(history: History) -> list[str]:
     return [moved.first.run_id for _, moved in history.moved]
 
@@ -34,7 +40,7 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert (moved.last.run_id, moved.first.run_id) == ("run-014", "run-015")
     assert 0 < moved.low < moved.share < moved.high
     assert moved.share == pytest.approx(0.4, abs=0.06)
-    assert (moved.before, moved.after, moved.worse) == (15, 15, True)
+    assert (moved.before, moved.after, moved.worse) == (15, 14, True)
     assert moved.beside == ("model: gpt-realtime → gpt-realtime-2",)
     assert [level.value for level in course.levels] == pytest.approx([600, 840], rel=0.05)
     assert phrases.sentence(course, moved).startswith("ttfa p50 of gateway: +")
@@ -75,6 +81,18 @@ def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
     assert marks(told_by(stepped(5, 5, 3.0), [asked("ttfa:p50")])) == ["run-005"]
 
 
+def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
+    runs = stepped(42, 14, 1.1)
+    weekend = [datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
+    slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
+    history = told_by(slower)
+    (said,) = phrases.weekdays(history)
+
+    assert "run-042" in marks(history)
+    assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
+    assert said.count("Weekdays differ") == said.count("; ") == 1 == said.count("ttfa p95 of gateway")
+
+
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
     assert phrases.headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
 
@@ -96,7 +114,7 @@ def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
     ((course, moved),) = told_by(runs, [asked("failures")]).moved
 
-    assert phrases.change(moved, course.question) == "+6.00\u00a0points"
+    assert phrases.change(moved, course.question) == "+5.99\u00a0points"
 
 
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:

@@ -14,25 +14,31 @@ from hypothesis.extra.numpy import arrays
 from reports.statistics.changes import (
     ENOUGH,
     SIDE,
+    Searched,
     _marked,
     changes,
-    comparisons,
     levels,
     likeness,
     variance_of,
+    weekdays,
     windows,
+    without,
 )
-from reports.statistics.quantiles import Floats, estimates, sample
+from reports.statistics.quantiles import Floats, Integers, estimates, sample
 
 LEAST = math.log(1.05)
 HISTORIES = 300
 figures = arrays(np.float64, st.integers(0, 40), elements=st.floats(-2, 2, width=32))
 
 
-def marks(values: Floats, variance: float = 0.0, among: int = 0) -> list[int]:
-    spread = np.full(values.size, variance)
-    every = among or max(1, comparisons(values.size))
-    return [one.at for one in changes(values, spread, among=every, least=LEAST).changes]
+def marks(values: Floats, variance: float = 0.0, among: int = 1) -> list[int]:
+    return [one.at for one in searched(values, variance, among).changes]
+
+
+def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> Searched:
+    """Of nights, the first of which has this number."""
+    spread, days = np.full(values.size, variance), first + np.arange(values.size)
+    return changes(values, spread, days, among=among, least=LEAST)
 
 
 def nights(rng: np.random.Generator, runs: int, spread: float = 0.05, alike: float = 0.0) -> Floats:
@@ -58,8 +64,8 @@ def test_a_history_in_which_nothing_changed_seldom_has_a_mark(runs: int, alike: 
 
 def test_without_counting_how_alike_neighbours_are_every_fifth_history_of_like_nights_would_have_a_mark() -> None:
     rng = np.random.default_rng(20261122)
-    made = [nights(rng, 40, 0.1, 0.5) for _ in range(100)]
-    plain = [_marked(one - one.mean(), np.zeros(40), 0.0, comparisons(40), LEAST, 0.05) for one in made]
+    made = [nights(rng, 80, 0.1, 0.6) for _ in range(100)]
+    plain = [_marked(one - one.mean(), np.zeros(80), 0.0, 1, LEAST, 0.05) for one in made]
 
     assert sum(map(bool, plain)) >= 20 > sum(bool(marks(one)) for one in made)
 
@@ -86,7 +92,7 @@ def test_what_went_and_came_back_is_two_changes() -> None:
 
 
 def test_the_interval_of_a_change_leaves_out_no_change_and_the_runs_compared_are_told() -> None:
-    (found,) = changes(stepped(np.random.default_rng(4), 40, 20, 1.5), np.zeros(40), among=200, least=LEAST).changes
+    (found,) = searched(stepped(np.random.default_rng(4), 40, 20, 1.5)).changes
 
     assert 0 < found.low < found.d < found.high
     assert found.at == 20
@@ -116,9 +122,7 @@ def test_more_series_on_a_page_ask_for_clearer_changes() -> None:
 def test_levels_are_the_means_between_changes() -> None:
     values = np.repeat([1.0, 2.0, 1.5], 10)
 
-    found = changes(values, np.zeros(30), among=9, least=LEAST).changes
-
-    assert levels(values, found) == pytest.approx([1.0, 2.0, 1.5])
+    assert levels(values, searched(values).changes) == pytest.approx([1.0, 2.0, 1.5])
     assert levels(values, []) == pytest.approx([1.5])
 
 
@@ -138,18 +142,74 @@ def test_marks_do_not_depend_on_the_level(values: Floats, by: float) -> None:
 
 @given(st.integers(0, 130))
 def test_every_place_with_five_runs_on_either_side_is_compared(runs: int) -> None:
-    found = windows(runs)
+    found = {tuple(row) for row in windows(runs).tolist()}
 
-    assert sorted(set(found[:, 1])) == list(range(SIDE, runs - SIDE + 1))
-    assert len({tuple(row) for row in found}) == comparisons(runs)
     assert all(0 <= first <= at - SIDE and at + SIDE <= end <= runs for first, at, end in found)
-    if runs >= ENOUGH:
-        assert {(0, runs)} <= {(first, end) for first, _, end in found.tolist()}
+    assert found >= {(0, at, at + SIDE) for at in range(SIDE, runs - SIDE + 1)}
+
+
+@given(st.integers(1, 130))
+def test_a_comparison_is_made_once_in_the_night_that_brings_its_last_run(runs: int) -> None:
+    before, after = ([tuple(row) for row in windows(many).tolist()] for many in (runs - 1, runs))
+
+    assert len(set(after)) == len(after)
+    assert [row for row in after if row[2] < runs] == before
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5])
+def test_a_history_that_is_looked_at_every_few_nights_seldom_ever_has_a_mark(alike: float) -> None:
+    rng, ever = np.random.default_rng(20261122), 0
+    for values in (nights(rng, 60, 0.05, alike) for _ in range(60)):
+        ever += any(marks(values[:night], variance=0.01**2) for night in range(ENOUGH, 61, 5))
+
+    assert ever / 60 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
+
+
+WEEKEND = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.15, 0.15])
+
+
+def weekly(days: Integers, rng: np.random.Generator, spread: float = 0.02) -> Floats:
+    return rng.normal(0, spread, days.size) + WEEKEND[(days + 3) % 7]
+
+
+def test_weekdays_hide_no_change() -> None:
+    rng, days = np.random.default_rng(10), np.arange(60)
+    found = [searched(weekly(days, rng) + np.where(days >= 40, math.log(1.1), 0.0)) for _ in range(30)]
+
+    assert all([mark.at for mark in one.changes] == [pytest.approx(40, abs=1)] for one in found)
+
+
+@pytest.mark.parametrize("missing", ["none", "one in ten", "all weekends but Saturdays"])
+def test_weekdays_are_known_by_what_lies_around_them(missing: str) -> None:
+    rng, days = np.random.default_rng(11), 20_000 + np.arange(84)
+    gone = {"none": days < 0, "one in ten": rng.random(84) < 0.1, "all weekends but Saturdays": (days + 3) % 7 == 6}
+    days = days[~gone[missing]]
+    found = np.array(weekdays(weekly(days, rng, 0.01) + 0.001 * days, days))
+    seen = np.unique((days + 3) % 7)
+
+    assert found[seen] == pytest.approx(WEEKEND[seen] - WEEKEND[seen].mean(), abs=0.015)
+    assert np.ptp(without(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
+
+
+def test_weekdays_that_do_not_differ_are_left_as_they_are() -> None:
+    rng = np.random.default_rng(12)
+    found = [weekdays(nights(rng, 42), np.arange(42)) for _ in range(HISTORIES)]
+
+    assert sum(map(bool, found)) / HISTORIES <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / HISTORIES)
+
+
+def test_equal_figures_have_no_weekdays() -> None:
+    assert weekdays(np.zeros(42), np.arange(42)) == ()
+
+
+@pytest.mark.parametrize("days", [np.arange(20), np.zeros(60, dtype=np.int64), 7 * np.arange(40)])
+def test_weekdays_are_unknown_before_three_weeks_and_of_one_weekday(days: Integers) -> None:
+    assert weekdays(weekly(days, np.random.default_rng(13)), days) == ()
 
 
 def test_what_likeness_of_neighbours_holds_back_is_told() -> None:
     rng = np.random.default_rng(9)
-    found = [changes(nights(rng, 40, 0.1, 0.6), np.zeros(40), among=comparisons(40), least=LEAST) for _ in range(60)]
+    found = [searched(nights(rng, 40, 0.1, 0.6)) for _ in range(200)]
     held = [one for one in found if one.doubtful]
 
     assert len(held) >= 6
