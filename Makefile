@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-all test-release fuzz coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-all test-release fuzz mutants coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 
 fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm
 	$(BIN)/python -m tests.fuzz $(if $(CASES),--cases $(CASES))
+
+mutants: .venv/dev ## thirty lines of the product, each spoilt once: do the tests see it (an hour and more; the files are changed and put back)
+	$(BIN)/python -m tests.mutants
 
 benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
 	$(BIN)/python -m tests.benchmark $(PARTS)
