@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,17 @@ def _spent() -> tuple[float, int]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[object]:
+def pytest_runtest_protocol() -> Generator[None, object, object]:
     global spent
     spent = _spent()
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Iterator[pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
     """A setup, a call or a teardown has ended."""
     global spent
-    report: Any = yield
+    report = yield
     last, spent = spent, _spent()
     report.cost = {"cpu_s": spent[0] - last[0], "processes": spent[1] - last[1]}
     return report

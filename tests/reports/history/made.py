@@ -34,7 +34,7 @@ def told(value: float, spread: float = 0.05) -> Told:
 
 def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> Entry:
     """The run of a night; `conditions` are added to those of all."""
-    made = {
+    made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
         "name": f"run-{number:03}",
         "began_utc_ns": BEGAN_NS + number * DAY_NS,
