@@ -51,9 +51,16 @@ NEVER_FROM_THE_FORM = {
     "telemetry": "true",
 }
 UNFIT = [
-    ("sessions", "abc", "--sessions must be a whole number from 1 on, not abc"),
-    ("sessions", "-4", "--sessions must be a whole number from 1 on, not -4"),
-    ("session_pause", "long", "--session-pause must be a number from 0 on, not long"),
+    ("sessions", "abc", "--sessions must be a whole number from 1 to 1,000,000,000, not abc"),
+    ("sessions", "-4", "--sessions must be a whole number from 1 to 1,000,000,000, not -4"),
+    ("session_pause", "long", "--session-pause must be a number from 0 to 1,000,000,000, not long"),
+    ("user_count", str(10**20), "the number of users must be a whole number from 1 to 1,000,000, not 1000"),
+    ("user_count", "9" * 5_000, "the number of users must be a whole number from 1 to 1,000,000, not 9999"),
+    ("user_count", "-1", "the number of users must be a whole number from 1 to 1,000,000, not -1"),
+    ("spawn_rate", "nan", "--spawn-rate must be a number from 0 to 1,000,000,000, not nan"),
+    ("spawn_rate", "0", "--spawn-rate must be more than 0 users a second"),
+    ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
+    ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
     ("look_every", "5", "--look-every needs --until-decided: add it, or leave --look-every out"),
     ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
     ("max_sessions", "3", "--max-sessions needs calls that arrive"),
@@ -147,7 +154,7 @@ def no_target_key_file_or_folder_is_chosen(served: WebUi, name: str, value: str)
 
 
 def a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi, name: str, value: str, reason: str) -> None:
-    told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
+    told = served.swarm(**{"user_count": "1", "spawn_rate": "1", name: value})
 
     assert told["success"] is False, (name, value)
     assert told["message"].startswith(reason)
@@ -161,14 +168,16 @@ def nobody_edits_a_user_class(served: WebUi) -> None:
 
 
 def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
-    status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin="https://example.org")
+    for origin in ("https://example.org", "http://[::1", "null"):
+        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=origin)
+        assert status == 403, (path, origin)
 
-    assert status == 403, path
     assert served.state == "ready", path
 
 
 def a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
     assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
+    assert served.ask("GET", "/logs", Host="[::1")[0] in (400, 403)
 
 
 def the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:

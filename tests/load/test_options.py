@@ -197,7 +197,7 @@ def test_audio_is_kept_in_logs_alone() -> None:
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", "²"])
 def test_a_seed_that_is_no_whole_number_is_refused(seed: str) -> None:
-    with pytest.raises(UsageError, match="--seed must be a whole number from 0 on"):
+    with pytest.raises(UsageError, match="--seed must be a whole number from 0 to"):
         Options.of(parsed(f"--seed={seed}"))
 
 
@@ -206,7 +206,7 @@ def test_a_number_of_sessions_from_the_web_ui_is_checked_too(sessions: str) -> N
     given = parsed()
     given.sessions = sessions
 
-    with pytest.raises(UsageError, match="--sessions must be a whole number from 1 on"):
+    with pytest.raises(UsageError, match="--sessions must be a whole number from 1 to"):
         Options.of(given)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Response, jsonify, make_response, request
 from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
-from bench.load.planning.options import LOOPBACK, SHAPE
+from bench.load.planning.options import LOOPBACK, SHAPE, users_of
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 """What a browser on this machine calls it."""
@@ -43,6 +43,7 @@ def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) 
         shape = [(name, value) for name, value in request.form.items(multi=True) if name in allowed]
         request.form = ImmutableMultiDict(shape)
         try:
+            check_picked(request.form, web_ui.environment)
             check(as_asked(request.form, chosen))
         except UsageError as error:  # before Locust sets anything: what it has set stays for the next run, too
             return jsonify({"success": False, "message": str(error)})
@@ -63,15 +64,28 @@ def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], c
     return ""
 
 
+def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
+    """Raises UsageError for a class that is not there to be picked."""
+    shapes = {"Default", *(environment.available_shape_classes or ())}
+    for name, there in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
+        if unknown := next((picked for picked in form.getlist(name) if picked not in there), None):
+            raise UsageError(
+                f"there is no {unknown:.100} among the {name.replace('_', ' ')}: {', '.join(sorted(there))}"
+            )
+
+
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """The options as Locust would set them from a form, but for numbers, which are text still."""
+    """The options as Locust would set them from a form, but for numbers, most of which are text still.
+
+    Raises UsageError for a number of users that cannot be.
+    """
     shape = {name: form[name] for name in SHAPE & form.keys()}
     asked: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
     }
-    users = form.get("user_count", "")
-    if users.isascii() and users.isdigit():  # what else it may be, Locust refuses
-        asked["num_users"] = int(users)
+    asked |= {name: form[name] for name in ("spawn_rate", "run_time") if form.get(name)}
+    if "user_count" in form:
+        asked["num_users"] = users_of(form["user_count"])
     return Namespace(**{**chosen, **asked})
 
 
@@ -84,11 +98,19 @@ def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:
 
     `host`, `origin`: its headers; `names`: what the UI may be called, nothing for whatever.
     """
-    if names and urlsplit(f"//{host}").hostname not in names:
+    if names and _split(f"//{host}").hostname not in names:
         return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _split(origin).netloc != host:
         return "pages of other origins may not use the web UI"
     return ""
+
+
+def _split(address: str) -> SplitResult:
+    """Split an address into its parts; nothing of one that is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _names(web_ui: Any) -> frozenset[str]:

@@ -20,7 +20,10 @@ from bench.target.endpoint import ServiceOptions
 from bench.target.settings import SignInName
 
 LOOK_EVERY = 50
+MOST, MOST_USERS, MOST_S = 1_000_000_000, 1_000_000, 366 * 86_400
+"""Of what a run is asked for: larger numbers are slips, and some break what counts with them."""
 LEAST_TIMEOUT_S = 10.0
+MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
 SIGN_INS = ("key", *get_args(SignInName))
 SHAPE = frozenset(
@@ -232,12 +235,13 @@ class Options:
         if not parsed.until_decided and (idle := _idle(parsed)):
             raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
         _refuse_two_loads(parsed)
+        _check_size(parsed)
         return Options(
             service_options=_service_options(parsed),
             sessions=_whole(parsed.sessions, "--sessions", 1),
             arrivals_per_s=_rate(parsed.arrivals),
             arrival_pattern=parsed.arrival_pattern or None,
-            max_sessions=_whole(parsed.max_sessions, "--max-sessions", 1),
+            max_sessions=_whole(parsed.max_sessions, "--max-sessions", 1, MOST_USERS),
             stages=_path(parsed.stages),
             warmup_s=_seconds(parsed.warmup, "--warmup"),
             until_decided=bool(parsed.until_decided),
@@ -247,7 +251,7 @@ class Options:
             session_pause_s=_number(parsed.session_pause, "--session-pause") or 0.0,
             history=_path(parsed.history),
             budget_usd=_budget(parsed.budget),
-            seed=_whole(parsed.seed, "--seed", 0) or 0,
+            seed=_whole(parsed.seed, "--seed", 0, MOST_SEED) or 0,
             record_events=record_events,
             keep_audio=bool(parsed.keep_audio),
             transcripts=bool(parsed.transcripts),
@@ -298,6 +302,19 @@ def _refuse_two_loads(parsed: Any) -> None:
     """Raises UsageError where two options say how much is played."""
     if parsed.arrivals and parsed.stages:
         raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
+
+
+def _check_size(parsed: Any) -> None:
+    """Raises UsageError where Locust's own options, or the fields of its web UI, ask for what no run can be."""
+    users_of(getattr(parsed, "num_users", None))
+    _seconds(getattr(parsed, "run_time", None), "--run-time")
+    if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
+        raise UsageError("--spawn-rate must be more than 0 users a second")
+
+
+def users_of(value: object) -> int | None:
+    """How many users there are to be; None where nothing is given. Raises UsageError."""
+    return _whole(value, "the number of users", 1, MOST_USERS)
 
 
 def _rate(value: object) -> float | None:
@@ -352,13 +369,13 @@ def _share(value: object, option: str) -> Fraction:
     return share
 
 
-def _whole(value: object, option: str, least: int) -> int | None:
-    """A whole number from `least` on; None where nothing is given."""
+def _whole(value: object, option: str, least: int, most: int = MOST) -> int | None:
+    """A whole number from `least` to `most`; None where nothing is given."""
     if value in (None, ""):
         return None
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise UsageError(f"{option} must be a whole number from {least} on, not {value}")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise UsageError(f"{option} must be a whole number from {least} to {most:,}, not {value!s:.100}")
     return int(text)
 
 
@@ -367,19 +384,19 @@ def _seconds(value: object, option: str) -> float | None:
     if value in (None, ""):
         return None
     seconds = span_s(str(value).strip())
-    if seconds is None:
-        raise UsageError(f"{option} must be {A_SPAN}, not {value}")
+    if seconds is None or seconds > MOST_S:
+        raise UsageError(f"{option} must be {A_SPAN}, up to a year, not {value!s:.100}")
     return seconds
 
 
 def _number(value: object, option: str) -> float | None:
-    """A finite number from 0 on; None where nothing is given."""
+    """A number from 0 on, of sensible size; None where nothing is given."""
     if value in (None, ""):
         return None
     try:
         number = float(str(value))
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise UsageError(f"{option} must be a number from 0 on, not {value}")
+    if not 0 <= number <= MOST:
+        raise UsageError(f"{option} must be a number from 0 to {MOST:,}, not {value!s:.100}")
     return number
