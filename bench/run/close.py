@@ -95,17 +95,13 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int
         document.get("ending_utc_ns") or ends_utc_ns,
     )
     return [
-        *(Lost(part.worker, _host_of(part), load, part.facts.rows or None, _damage(part)) for part in partial),
+        *(Lost(part.worker, _host_of(part), load, part.facts.rows or None, part.damage_words) for part in partial),
         *(Lost(remote["worker"], remote["host"], load) for remote in unheard),
     ]
 
 
 def _host_of(part: Part) -> str:
     return next((str(host["name"]) for host in part.facts.hosts), "")
-
-
-def _damage(part: Part) -> str:
-    return "; ".join(f"{name}: {why}" for name, why in sorted(part.damage.items()))
 
 
 def merge(

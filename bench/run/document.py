@@ -253,7 +253,7 @@ class LostEntry(TypedDict):
     worker: Count
     host: str
     turns: Count | None
-    calls: NotRequired[Count]
+    calls: NotRequired[Count | None]
     since_utc_ns: NotRequired[int]
     why: NotRequired[str]
     sessions: NotRequired[Count]

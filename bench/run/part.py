@@ -117,6 +117,11 @@ class Part:
         """Whether its worker still has something to write; one that died has not."""
         return not self.facts.done and self.alive
 
+    @property
+    def damage_words(self) -> str:
+        """turns.arrows: second is of type string, not int64; empty where nothing is damaged."""
+        return "; ".join(f"{name}: {why}" for name, why in sorted(self.damage.items()))
+
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches; a stream that was cut or is damaged ends at its last whole batch."""
         name = rows_of(table)

@@ -84,9 +84,12 @@ def unknown_turns(record: Record, load: Load, shortest_ns: int | None, calls: in
     return max(0, min(bounds) - record.turns) if bounds else None
 
 
-def unknown_calls(record: Record, of_peers: Collection[int]) -> int:
-    """How many calls arrived at a worker at most beyond those that it told of. `of_peers`: those of each other."""
-    return max(0, max(of_peers, default=record.calls) + 1 - record.calls)
+def unknown_calls(record: Record, of_peers: Collection[int]) -> int | None:
+    """How many calls a worker had at most beyond those that it told of; None where there is no bound.
+
+    `of_peers`: the calls of each other that was heard to the end.
+    """
+    return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
 def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
@@ -110,55 +113,67 @@ def lost_entries(
     """What run.json says of lost workers, as `LostEntry` has it. The frames have the columns OF_TURNS and so on."""
     if not lost:
         return []
-    shortest_ns = shortest_turn_ns(turns, sessions)
-    rows, calls = turns["worker"].value_counts(), _calls(seconds)
+    shortest_ns, told = shortest_turn_ns(turns, sessions), _told(turns, seconds)
     active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
+    most_turns = int(sessions["turns_begun"].max()) if len(sessions) else 0
     entries = []
     for one in lost:
         if one.told is not None:
             entries.append(dict(one.told) | {"worker": one.worker})
             continue
-        mine = seconds[(seconds["worker"] == one.worker).to_numpy()]
-        record = Record(
-            turns=int(rows.get(one.worker, 0)),
-            turns_begun=int(mine["turns_begun"].sum()),
-            calls=int(calls.get(one.worker, 0)),
-            until_utc_ns=_until_utc_ns(mine) or one.load.began_utc_ns,
-        )
         load = one.load._replace(slots=max(one.load.slots, int(active.max()) if len(active) else 0))
         if load.turns is not None:
-            load = load._replace(turns=max(load.turns, int(sessions["turns_begun"].max() or 0) if len(sessions) else 0))
-        entries.append(_entry(one, record, load, shortest_ns, calls))
+            load = load._replace(turns=max(load.turns, most_turns))
+        record = told.get(one.worker, Record())
+        if not record.until_utc_ns:
+            record = record._replace(until_utc_ns=load.began_utc_ns)
+        entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
+        entry |= {"why": one.why} if one.why else {}
+        entries.append(entry | _counts(record, load, one.rows, shortest_ns, _calls_of_peers(one, lost, told)))
     return entries
 
 
-def _entry(one: Lost, record: Record, load: Load, shortest_ns: int | None, calls: Mapping[int, int]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
-    if one.why:
-        entry["why"] = one.why
-    if one.rows is not None:  # it was done, and counted them
-        return entry | {"turns": max(0, one.rows["turns"] - record.turns)}
-    arrived = None
-    if load.peers is not None:
-        arrived = unknown_calls(record, [int(calls.get(peer, 0)) for peer in load.peers - {one.worker}])
-        entry["calls"] = arrived
-    most = None if arrived is None else record.calls + arrived
-    return entry | {"turns": unknown_turns(record, load, shortest_ns, most)}
+def _counts(
+    record: Record, load: Load, rows: Mapping[str, int] | None, shortest_ns: int | None, of_peers: Collection[int]
+) -> dict[str, int | None]:
+    """How many turns, and calls that arrived, are unknown at most. `rows`: those that it said it had written."""
+    if rows is not None:
+        return {"turns": max(0, rows["turns"] - record.turns)}
+    if load.peers is None:
+        return {"turns": unknown_turns(record, load, shortest_ns)}
+    calls = unknown_calls(record, of_peers)
+    most = None if calls is None else record.calls + calls
+    return {"turns": unknown_turns(record, load, shortest_ns, most), "calls": calls}
 
 
-def _calls(seconds: pd.DataFrame) -> Mapping[int, int]:
-    """The calls that arrived at each worker, by its number; those of one target are those of all."""
-    of_targets = seconds.groupby(["worker", "target"])["calls"].sum()
-    most = of_targets.groupby("worker").max()
-    return dict(zip(most.index.tolist(), most.tolist(), strict=True))
+def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
+    """What is there of each worker."""
+    counts = turns["worker"].value_counts()
+    rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
+    by_target = seconds.groupby(["worker", "target"])["calls"].sum()  # those of one target are those of all
+    records = {worker: Record(turns=count) for worker, count in rows.items()}
+    for worker in seconds["worker"].unique().tolist():
+        mine = seconds[(seconds["worker"] == worker).to_numpy()]
+        ends_ns = mine["second"].to_numpy(np.int64) * NS_PER_S + mine["length_ns"].to_numpy(np.int64) // 2
+        records[worker] = Record(
+            turns=rows.get(worker, 0),
+            turns_begun=int(mine["turns_begun"].sum()),
+            calls=int(by_target[worker].max()),
+            until_utc_ns=int(ends_ns.max()),  # each goes on for half of its length at least
+        )
+    return records
 
 
-def _until_utc_ns(seconds: pd.DataFrame) -> int:
-    """The last instant of which a worker told at least: each of its seconds goes on for half of its length."""
-    if not len(seconds):
-        return 0
-    ends_ns = seconds["second"].to_numpy(dtype=np.int64) * NS_PER_S + seconds["length_ns"].to_numpy(np.int64) // 2
-    return int(ends_ns.max())
+def _calls_of_peers(one: Lost, lost: Sequence[Lost], told: Mapping[int, Record]) -> list[int]:
+    """The calls of each other worker that had all that came up to the run's end."""
+    cut = {other.worker for other in lost}
+    peers = {peer: told[peer] for peer in (one.load.peers or frozenset()) - {one.worker} if peer in told}
+    ends_ns = one.load.ends_utc_ns
+    return [
+        record.calls
+        for peer, record in peers.items()
+        if record.until_utc_ns >= (ends_ns if peer in cut else ends_ns - NS_PER_S)
+    ]
 
 
 def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> Load:

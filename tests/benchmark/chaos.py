@@ -249,8 +249,6 @@ def merge_all(
             outcome.problems.append(f"merged: {missing} are missing, and {unknown} counted: {document.get('lost')}")
         if document["verdict"]["valid"] and missing > MOST_UNKNOWN * true:
             outcome.problems.append(f"merged: VALID, and {missing} of {true} are missing")
-        if None not in (unknown, outcome.unknown) and (unknown or 0) > (outcome.unknown or 0):
-            outcome.problems.append(f"{unknown} are unknown after the merge, and {outcome.unknown} were before")
 
 
 def run_tool(*words: str | Path, wanted: Sequence[int], outcome: Outcome) -> bool:

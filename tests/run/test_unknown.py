@@ -74,7 +74,10 @@ def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int
     others = [count for worker, count in enumerate(calls) if worker != lost]
     bound = unknown_calls(Record(calls=heard), others)
     if others:
+        assert bound is not None
         assert calls[lost] - heard <= bound <= calls[lost] - heard + 2
+    else:
+        assert bound is None
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,16 @@ def test_calls_that_a_lost_worker_would_have_had_are_counted_with_their_turns() 
     told = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
     (entry,) = lost_entries([Lost(1, "west", load)], turns(("a", 1, 0)), sessions(), told)
     assert (entry["calls"], entry["turns"]) == (7, 11 * 3 - 1)
+
+
+def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None:
+    load = Load(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
+    told = seconds((0, 0, 4, 1, 4), (2, 0, 6, 1, 4), (0, 1, 4, 1, 2))
+    rows = turns(("a", 1, 0), ("a", 1, 5 * S))
+    (entry,) = lost_entries([Lost(1, "west", load)], rows, sessions(), told)
+    assert (entry["calls"], entry["turns"]) == (None, 2 * 2)
+    (entry, _) = lost_entries([Lost(n, "west", load) for n in (1, 0)], rows, sessions(), told)
+    assert entry["calls"] is None
 
 
 def test_what_a_close_said_before_stays() -> None:

@@ -25,7 +25,7 @@ from bench.run.merging.numbering import Numbering
 from bench.run.merging.pairs import numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart
 from bench.run.provenance import tool_version
-from bench.run.unknown import Lost
+from bench.run.unknown import Lost, load_of
 
 Run = tuple[int, str]
 """When it began (UTC, ns since 1970), and its name."""
@@ -145,19 +145,27 @@ def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
 
 
 def _lost(parts: Sequence[RunPart], given: Sequence[RunPart]) -> list[Lost]:
-    """The workers of which not all is there in any folder. A run ended when the last of its folders says so."""
-    ends_ns: dict[Run, int] = {}
+    """The workers of which not all is there in any folder.
+
+    A run ended when the last of its folders says so. Where nothing but merged runs tells of it, what was said stays.
+    """
+    of_runs: dict[Run, list[RunPart]] = {}
     for part in given:
-        document = part.document
         for run in _runs([part]):
-            ended_ns = document.get("ending_utc_ns") or document.get("ended_utc_ns") or part.last_utc_ns
-            ends_ns[run] = max(ends_ns.get(run, 0), ended_ns)
-    lost = []
-    for part in parts:
-        for run in _runs([part]):
-            numbers = [each.numbering.workers[n] for each in parts for n in each.taken if each.ids[n].run == run]
-            mine = part.lost(frozenset(numbers), ends_ns[run])
-            lost += [one for one in mine if one.worker in numbers]
+            of_runs.setdefault(run, []).append(part)
+    lost: list[Lost] = []
+    for run, folders in of_runs.items():
+        numbers = {each.numbering.workers[n]: each for each in parts for n in each.taken if each.ids[n].run == run}
+        own = [part for part in folders if not part.is_merged]
+        load = None
+        if own:
+            ends_ns = [part.document.get("ending_utc_ns") or part.document.get("ended_utc_ns") for part in own]
+            latest_ns = max(map(int, filter(None, ends_ns)), default=max(part.last_utc_ns for part in own))
+            document = next((part.document for part in own if part.was_ended), own[0].document)
+            missing = sum(len(part.lost(None)) for part in parts if run in _runs([part]))
+            load = load_of(document, missing, numbers, latest_ns)
+        for part in parts:
+            lost += [one for one in part.lost(load) if numbers.get(one.worker) is part]
     return lost
 
 

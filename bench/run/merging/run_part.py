@@ -19,7 +19,7 @@ from bench.foreign import read_json
 from bench.plain import shortened
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.close import CLOSED, is_under_way, lost_of
+from bench.run.close import CLOSED, is_under_way
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.hosts import hosts_of, leader_of, recorded_by
@@ -27,7 +27,7 @@ from bench.run.merging.copies import Copy, WorkerId
 from bench.run.merging.numbering import Numbering, worker_of
 from bench.run.merging.pairs import PairStarts, first_starts
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
-from bench.run.unknown import Lost, load_of
+from bench.run.unknown import Load, Lost
 from bench.units import NS_PER_S
 
 BATCH_ROWS = 10_000
@@ -126,31 +126,27 @@ class RunPart:
         here = self.extent.workers.keys()
         return not self.is_closed or self.taken >= here or self.taken & here <= self._parts.keys()
 
-    def lost(self, peers: frozenset[int], ends_utc_ns: int) -> list[Lost]:
-        """The workers taken from here of which not all is there. `peers`: the workers of its run in the other."""
-        numbered = {number: self.numbering.workers[number] for number in self.taken}
-        if self.is_closed:
-            told = {entry["worker"]: entry for entry in self.document.get("lost") or []}
-            load = load_of(self.document, 0, peers, ends_utc_ns)
-            return [
-                Lost(new, told[number]["host"], load, told=told[number])
-                for number, new in numbered.items()
-                if number in told
-            ]
-        document = self.document | {"ending_utc_ns": ends_utc_ns}
-        document["remote"] = [
-            {"worker": number, "host": self._host_of(number)} for number in self.taken - self._parts.keys()
-        ]
-        mine = [part for number, part in self._parts.items() if number in self.taken]
-        lost = lost_of(document, mine, ends_utc_ns)
-        return [
-            one._replace(worker=numbered[one.worker], load=one.load._replace(peers=one.load.peers and peers))
-            for one in lost
-        ]
+    @property
+    def is_merged(self) -> bool:
+        """Whether it was merged itself, so that its document is not that of one run."""
+        return bool(self.document.get("parts"))
 
-    def _host_of(self, number: int) -> str:
-        known = {entry["worker"]: str(entry["host"]) for entry in self.document.get("remote") or []}
-        return known.get(number, "")
+    def lost(self, load: Load | None) -> list[Lost]:
+        """The workers taken from here of which not all is there. `load`: None where only a bound was told before."""
+        told = {entry["worker"]: entry for entry in self.document.get("lost") or []}
+        hosts = told | {entry["worker"]: entry for entry in self.document.get("remote") or []}
+        lost = []
+        for number in sorted(self.taken):
+            if self._is_whole(number):
+                continue
+            part = self._parts.get(number)
+            host, before = str(hosts.get(number, {}).get("host", "")), told.get(number)
+            one = Lost(self.numbering.workers[number], host, load or Load(0, 0, 0), told=None if load else before)
+            if part is not None:
+                named = next((str(each["name"]) for each in part.facts.hosts), host)
+                one = one._replace(host=named, rows=part.facts.rows or None, why=part.damage_words)
+            lost.append(one._replace(why=one.why or str((before or {}).get("why", ""))))
+        return lost
 
     # What `bench.run.close.merge` reads of a part.
 
