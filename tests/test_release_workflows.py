@@ -1,4 +1,4 @@
-"""The workflows that publish: whom they trust, what they may do, and that the commands which they run exist."""
+"""The workflows that try and publish: whom they trust, what they may do, and that the commands which they run exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FOLDER = ROOT / ".github" / "workflows"
+PUBLISHING = [FOLDER / "image.yml", FOLDER / "release.yml"]
+WORKFLOWS = [*PUBLISHING, FOLDER / "tests.yml"]
 PINNED = re.compile(r"[a-z-]+/[a-z-]+@(v\d+(\.\d+)?|release/v1)")
 OURS = re.compile(r"\bmake ([a-z-]+)")
 
@@ -23,11 +25,11 @@ def steps(path: Path) -> list[dict[str, Any]]:
     return [step for job in jobs(path).values() for step in job["steps"]]
 
 
-def test_there_are_a_release_and_an_image() -> None:
-    assert [path.name for path in WORKFLOWS] == ["image.yml", "release.yml"]
+def test_there_are_a_release_an_image_and_tests() -> None:
+    assert sorted(FOLDER.iterdir()) == WORKFLOWS
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PUBLISHING, ids=lambda path: path.name)
 def test_only_a_tag_starts_it_and_only_what_publishes_may_sign(path: Path) -> None:
     document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
@@ -49,8 +51,32 @@ def test_steps_of_others_are_pinned_and_ours_are_there(path: Path) -> None:
 
 
 def test_a_version_is_made_of_tags_only_where_all_of_them_were_fetched() -> None:
-    path = ROOT / ".github" / "workflows" / "release.yml"
-    checkouts = [step for step in steps(path) if step.get("uses", "").startswith("actions/checkout")]
+    for name in ("release.yml", "tests.yml"):
+        checkouts = [step for step in steps(FOLDER / name) if step.get("uses", "").startswith("actions/checkout")]
 
-    assert len(checkouts) == 2
-    assert all(step["with"]["fetch-depth"] == 0 for step in checkouts)
+        assert len(checkouts) == 2
+        assert all(step["with"]["fetch-depth"] == 0 for step in checkouts)
+
+
+def test_a_change_of_anyone_s_is_tried_by_the_commands_of_ci_and_can_do_nothing_else() -> None:
+    text = (FOLDER / "tests.yml").read_text(encoding="utf-8")
+    document = YAML(typ="safe").load(text)
+    commands = {
+        name: [step["run"] for step in job["steps"] if "run" in step]
+        for name, job in jobs(FOLDER / "tests.yml").items()
+    }
+
+    assert sorted(document["on"]) == ["pull_request", "push", "schedule", "workflow_dispatch"]
+    assert document["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in jobs(FOLDER / "tests.yml").values())
+    assert "secrets." not in text
+    assert all(
+        step["with"]["persist-credentials"] is False
+        for step in steps(FOLDER / "tests.yml")
+        if "checkout" in step.get("uses", "")
+    )
+    assert commands["test"] == ["make lint", "make test"]
+    ci = re.findall(r"^make .+$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {line.replace("test-all", "test") for line in commands["everything"]} >= {
+        line.replace("test-all", "test") for line in ci
+    }
