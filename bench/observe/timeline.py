@@ -62,6 +62,8 @@ from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
 
 UNKNOWN_NAMES = 50
+AT_ONCE_BYTES = 1 << 26
+"""More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
 NOT_KNOWN, NEVER = 0, 1 << 62
 NO_JUDGES: dict[int, Judge] = {}
 SESSION_INSTANTS: Mapping[Kind, str] = {
@@ -332,7 +334,7 @@ class Timeline:
         turn, last_ns = self._current(), deltas[-1].at_ns
         alone = not self.answering or last_ns > self.wake_ns
         many = self._events + len(deltas) > self._most_events
-        if turn is None or alone or many or self._received_wire + MOST_BYTES // 2 > self._most_bytes:
+        if turn is None or alone or many or self._most_bytes - self._received_wire < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 self.received((event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
@@ -385,12 +387,8 @@ class Timeline:
             self._watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
             self._owners.note(event, turn)
-            if kind is Kind.ITEM_ADDED and self.history_left:
-                self._note_history(arrival)
-            elif kind is Kind.IDLE_TIMEOUT:
-                self._note_idle_prompt(arrival)
-            elif kind is Kind.RESPONSE_DONE:
-                self._count_response(arrival)
+            if kind in COUNTED:
+                COUNTED[kind](self, arrival)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
             elif kind is Kind.ITEM_DELETED:
@@ -422,6 +420,8 @@ class Timeline:
 
     def _note_history(self, arrival: Arrival) -> None:
         """Note that the service has taken one more message of the history: items are added in the order of sending."""
+        if not self.history_left:
+            return
         self.history_left -= 1
         if not self.history_left:
             self._instants["history_taken"], self._errors_ns["history_taken"] = arrival.at_ns, arrival.error_ns
@@ -859,6 +859,12 @@ class Timeline:
         )
 
 
+COUNTED: Mapping[Kind, Callable[[Timeline, Arrival], None]] = {
+    Kind.ITEM_ADDED: Timeline._note_history,
+    Kind.IDLE_TIMEOUT: Timeline._note_idle_prompt,
+    Kind.RESPONSE_DONE: Timeline._count_response,
+}
+"""Events that are counted whosesoever they are."""
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Connected: Timeline._connected,
     Begun: Timeline._begin,

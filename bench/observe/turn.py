@@ -502,8 +502,6 @@ class Turn:
     def deadline(self, limits: Limits) -> tuple[int, str, str] | None:
         """(instant, outcome, detail) of what ends this turn next if nothing comes; None while nothing is due."""
         deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
-        if self.said_ns and self.state is not State.OVER:
-            deadlines.append(_timed_out(self.said_ns, limits.turn, "turn", NOT_OVER))
         if self.state is State.PLAYING:
             deadlines.append((self.reply.playback_ends_ns, "ok", ""))
         elif self.state is State.CALLING and self.filler and self.calls.all_answered:
@@ -512,7 +510,10 @@ class Turn:
         elif self.state not in (State.SENDING, State.CALLING, State.OVER):
             due_ns, outcome, detail = self._timeout(limits)
             deadlines.append((max(due_ns, self.awaited_ns), outcome, detail))
-        return min(deadlines, default=None)
+        soonest = min(deadlines, default=None)
+        if self.said_ns and (soonest is None or soonest[0] > self.said_ns + limits.turn * NS_PER_S):  # seldom
+            return None if self.state is State.OVER else _timed_out(self.said_ns, limits.turn, "turn", NOT_OVER)
+        return soonest
 
     def _timeout(self, limits: Limits) -> tuple[int, str, str]:
         if self.state is State.UNNOTICED:
