@@ -100,7 +100,7 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [begins.diff().min()]
     cut = np.array([outcome_class(str(outcome)) == "censored" for outcome in sessions["outcome"]], dtype=bool)
-    ends = sessions[~cut].set_index("session_id")
+    ends = sessions[~cut].drop_duplicates("session_id").set_index("session_id")
     first, last = begins.min().reindex(ends.index), begins.max().reindex(ends.index)
     shortest.append((first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min())
     known = [int(each) for each in shortest if not pd.isna(each)]

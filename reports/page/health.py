@@ -70,6 +70,8 @@ def hosts(summary: Summary) -> Section | None:
     blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
     for stratum in summary.turns.strata:
         waits = [wait for host in summary.hosts for wait in host.waits if wait.stratum == stratum]
+        if not waits:
+            continue
         rows: list[Row | Line] = []
         for wait in waits:
             place, failed = summary.targets.index(wait.target), percent(wait.failed.count, wait.failed.of)

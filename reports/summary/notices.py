@@ -16,8 +16,8 @@ from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from reports.exactness import Inexact
-from reports.numbers import listed, plural
-from reports.runs import Run
+from reports.numbers import listed, plural, span
+from reports.runs import Run, hosts_of
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
@@ -27,6 +27,8 @@ NAMED = 4
 """So many measures that are not exact are named in a sentence."""
 FILLER = "filler"
 """The trait of turns whose caller may hear a filler first."""
+FAR_OFF_NS = NS_PER_S
+"""A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
 DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
 """What a decision says of itself, as a run that it ended repeats it."""
 
@@ -36,6 +38,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     yield from (str(notice) for notice in run.document.get("notices") or [])
     yield from _missing(run, run.document.get("totals") or {})
     yield from _unknown(run.document)
+    yield from _wrong_clocks(run.document)
     if run.document.get("state") == "running" and not run.closed:
         yield "This run is under way: its figures cover what has been written so far."
     elif not run.closed or run.document.get("state") == "killed":
@@ -160,6 +163,17 @@ def _unknown(document: dict[str, Any]) -> Iterable[str]:
         if worker.get("turns") is not None:
             unknown = f"at most {' and '.join(most)} of it are unknown"
         yield f"Worker {worker['worker']}{host} {what}: {unknown}."
+
+
+def _wrong_clocks(document: dict[str, Any]) -> Iterable[str]:
+    """A sentence for each host whose clock was far from the leader's."""
+    for host in hosts_of(document):
+        ahead_ns = host.get("clock_offset_ns") or 0
+        if abs(ahead_ns) >= FAR_OFF_NS:
+            apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            led = "the one of the host that led the run"
+            corrected = "its seconds and phases are corrected by that, and its own logs are not"
+            yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
 
 
 def _since(document: dict[str, Any], worker: dict[str, Any]) -> str:

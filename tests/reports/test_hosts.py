@@ -19,6 +19,7 @@ from reports.runs import load_for_report
 from reports.sides.clusters import by_session
 from reports.sides.side import sides_of
 from reports.statistics.quantiles import quantile, sample
+from reports.summary.notices import notices
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
@@ -180,3 +181,25 @@ def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> No
     told = words.trusted(summarise(load_for_report(folder)))
 
     assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in told)
+
+
+def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
+    hosts = [
+        {"name": "red", "workers": 1, "clock_offset_ns": -90_000_000_000, "clock_offset_error_ns": 1_000_000},
+        {"name": "blue", "workers": 1, "clock_offset_ns": 30_000_000, "clock_offset_error_ns": 1_000_000},
+    ]
+    plain = summary_of(PLAN)
+    hosted = replace(plain.run, document=plain.run.document | {"hosts": hosts})
+    (notice,) = [n for n in notices(hosted, plain.turns, plain.run.sessions) if "clock" in n]
+    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind the one of the host that led the run")
+
+
+def test_a_run_of_several_hosts_without_a_turn_has_a_page(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    parts = [
+        synthetic.write(folder / name, Plan(sessions=0), run_id=name, writer={"host": name, "pid": 1})
+        for name in ("red", "blue")
+    ]
+    merge_runs(parts, tmp_path / "merged")
+    summary = summarise(load_for_report(tmp_path / "merged"))
+    assert "What each harness measured of itself" in html(summary) or not summary.hosts

@@ -1,0 +1,101 @@
+"""A worker's part that is damaged is named, used as far as it can be read, and what is missing with it is counted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from bench.run import folder as files
+from bench.run.close import close
+from bench.run.file_spool import path_of
+from bench.run.part import FACTS, HISTOGRAMS, rows_of
+from reports.runs import load_for_report
+from reports.summary.summary import summarise
+from reports.text.terminal import terminal
+from tests.run.test_merge import build_part
+
+
+def retyped(path: Path) -> None:
+    """The same rows with all that is whole numbers as texts."""
+    rows = pa.ipc.open_stream(path.read_bytes()).read_all()
+    fields = [pa.field(f.name, pa.string() if pa.types.is_integer(f.type) else f.type) for f in rows.schema]
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema(fields)) as stream:
+        stream.write_table(rows.cast(pa.schema(fields)))
+
+
+def of_something_else(path: Path) -> None:
+    rows = pa.table({"turn": ["x"], "other": [[1]]})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
+        stream.write_table(rows)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def spoilt(path: Path) -> None:
+    """Bytes in the middle of it are others."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = b"\xff" * 400
+    path.write_bytes(bytes(data))
+
+
+def facts_changed(**changes: Any) -> Callable[[Path], object]:
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "turns of other types": (rows_of("turns"), retyped),
+    "seconds of other types": (rows_of("seconds"), retyped),
+    "turns of something else": (rows_of("turns"), of_something_else),
+    "a folder of turns": (rows_of("turns"), a_folder),
+    "a pipe of turns": (rows_of("turns"), a_pipe),
+    "turns cut in half": (rows_of("turns"), cut_in_half),
+    "sessions cut in half": (rows_of("sessions"), cut_in_half),
+    "no turns": (rows_of("turns"), lambda path: path.write_bytes(b"")),
+    "spoilt turns": (rows_of("turns"), spoilt),
+    "histograms that are torn": (HISTOGRAMS, lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n")),
+    "histograms that are no text": (HISTOGRAMS, lambda path: path.write_bytes(b"\xff\xfe")),
+    "a folder of histograms": (HISTOGRAMS, a_folder),
+    "facts that are no text": (FACTS, lambda path: path.write_bytes(b'{"done": true, "pid": \xff}')),
+    "a folder of facts": (FACTS, a_folder),
+    "an incident without an instant": (FACTS, facts_changed(incidents=[{"kind": "x"}])),
+    "a host without a name": (FACTS, facts_changed(hosts=[{"workers": "many"}])),
+    "deep facts": (FACTS, lambda path: path.write_text('{"done":' + "[" * 9_000 + "]" * 9_000 + "}")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage: str, tmp_path: Path) -> None:
+    folder = build_part(tmp_path, workers=2)
+    expected = 18
+    name, spoil = DAMAGES[damage]
+    spoil(path_of(folder, 1, name))
+    document = close(folder)
+
+    turns = files.read_table(folder, "turns").to_pylist()
+    assert sum(row["worker"] == 0 for row in turns) == expected // 2
+    (entry,) = document["lost"]
+    assert (entry["worker"], entry["why"].startswith(name)) == (1, True), entry
+    missing = expected - len(turns)
+    assert entry["turns"] is None or entry["turns"] >= missing
+    assert document["verdict"]["valid"] is not True or missing == 0
+    said = terminal(summarise(load_for_report(folder)))
+    assert "left damaged data" in " ".join(said.split())
