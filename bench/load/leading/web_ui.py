@@ -69,9 +69,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
     shapes = {"Default", *(environment.available_shape_classes or ())}
     for name, there in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
         if unknown := next((picked for picked in form.getlist(name) if picked not in there), None):
-            raise UsageError(
-                f"there is no {unknown:.100} among the {name.replace('_', ' ')}: {', '.join(sorted(there))}"
-            )
+            raise UsageError(f"{name}: there is no {unknown:.100}, only {', '.join(sorted(there))}")
 
 
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
