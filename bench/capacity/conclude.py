@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from scipy.optimize import isotonic_regression
-
 from bench.capacity.document import (
     SCHEMA_VERSION,
     Capacity,
@@ -19,8 +16,9 @@ from bench.capacity.document import (
     SearchPlan,
 )
 from bench.capacity.edge import edge_of
-from bench.capacity.ladder import ABOUT_THE_SERVICE, Bracket, LevelEnd, bracket_of
-from bench.capacity.search import early_end
+from bench.capacity.ladder import ABOUT_THE_SERVICE, Bracket, bracket_of
+from bench.capacity.pooled import rough_edge, shown
+from bench.capacity.search import early_end, ends_of
 from bench.errors import INVALID_STATUS
 from reports.numbers import count, listed, span
 
@@ -37,6 +35,10 @@ REASONS: dict[Ended, str] = {
     "interrupted": "it was interrupted",
 }
 """Why a search ended before its answer was as precise as asked for."""
+UNSTEADY = (
+    "its levels contradict one another, because the service changes by itself for longer than a level lasts: so they "
+    "are pooled, and the ends lie farther apart"
+)
 DRIFT = 0.25
 """A level's p50 that lies so much apart in the hold, and beyond both intervals, is a drift."""
 
@@ -51,13 +53,15 @@ def conclude(
     interrupted: bool = False,
 ) -> Capacity:
     """Conclude from levels. `interrupted`: whether somebody ended the search."""
-    bracket = bracket_of(LevelEnd(level.load, level.answer, level.hold) for level in levels)
+    bracket, steady = shown(levels)
+    broke = [level for level in levels if level.answer == "breaks"]
+    edge = edge_of(min(broke, key=lambda level: level.load)) if broke and bracket.breaks else None
+    played = bracket_of(ends_of(levels))
+    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
     holds, breaks = bracket.holds or None, bracket.breaks
-    edge = next((edge_of(level) for level in levels if level.load == breaks and level.answer == "breaks"), None)
     held = next((level.answer for level in levels if level.hold and level.load == holds), None)
-    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, bracket)
     rough = _beyond_shown(rough_edge(levels), holds, breaks)
-    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "holds")
+    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "holds", steady=steady)
     return Capacity(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -71,9 +75,10 @@ def conclude(
         edge=edge,
         rough=rough,
         confirmed=None if held is None else held == "holds",
+        steady=steady,
         ended=reason,
         sentence=sentence,
-        notes=_notes(plan, levels, bracket, reason),
+        notes=_notes(plan, levels, played, reason),
         status=status_of(plan.at_least, bracket, interrupted=interrupted),
     )
 
@@ -103,38 +108,10 @@ def unit(by: LoadUnit, load: int) -> str:
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
-def rough_edge(levels: Sequence[LevelOutcome]) -> RoughEdge | None:
-    """Where the edge seems to lie, by the shares that levels showed, whatever their bounds; None where none tells.
-
-    A share does not fall with the load, so those of all levels are pooled until it does not: isotonic regression,
-    weighted by turns (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972).
-    """
-    telling = sorted((one for one in levels if _tells(one)), key=lambda one: one.load)
-    if not telling:
-        return None
-    over = np.zeros(len(telling), dtype=bool)
-    for place, share in enumerate(telling[0].shares):
-        of_levels = [one.shares[place] for one in telling]
-        values = [one.value or 0.0 for one in of_levels]
-        pooled = isotonic_regression(values, weights=[one.turns for one in of_levels]).x
-        over |= pooled > share.allowed
-    loads = [one.load for one in telling]
-    return RoughEdge(
-        max((load for load, beyond in zip(loads, over, strict=True) if not beyond), default=None),
-        min((load for load, beyond in zip(loads, over, strict=True) if beyond), default=None),
-    )
-
-
 def _beyond_shown(rough: RoughEdge | None, holds: int | None, breaks: int | None) -> RoughEdge | None:
     """The rough edge where it tells of an end that was not shown."""
     tells = rough is not None and ((not holds and rough.holds) or (not breaks and rough.breaks))
     return rough if tells else None
-
-
-def _tells(level: LevelOutcome) -> bool:
-    """Whether a level shows a share of each objective."""
-    shown = all(share.value is not None and share.turns for share in level.shares)
-    return level.answer in ABOUT_THE_SERVICE and bool(level.shares) and shown
 
 
 def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
@@ -156,6 +133,7 @@ def _sentence(
     ended: Ended,
     *,
     held: bool,
+    steady: bool,
 ) -> str:
     """The answer, without its full stop. `shown`: what holds and what breaks."""
     name, (holds, breaks) = UNITS[plan.by][1], shown
@@ -168,6 +146,8 @@ def _sentence(
     else:
         answer = f"no number of {name} was shown to hold or to break"
     parts = [f"{answer} ({', '.join(plan.slos)})"]
+    if not steady:
+        parts.append(UNSTEADY)
     if edge is not None:
         parts.append(f"the edge is one of {edge.kind} ({edge.slo}: {edge.words})")
     if rough is not None and ended != "most":

@@ -29,6 +29,7 @@ class SloShare(msgspec.Struct, frozen=True):
     """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of the level's last look.
 
     `slow`, `failed`, `throttled`: the turns that missed it, by their cause; those that were throttled also failed.
+    `deff`: the design effect of its sessions, and of batches of them.
     """
 
     slo: str
@@ -41,6 +42,7 @@ class SloShare(msgspec.Struct, frozen=True):
     slow: int
     failed: int
     throttled: int
+    deff: float = 1.0
 
 
 class LevelOutcome(msgspec.Struct, frozen=True):
@@ -111,8 +113,9 @@ class Capacity(msgspec.Struct, frozen=True):
     """A search that is over. `holds`: the highest level that holds, `breaks`: the lowest that breaks; null for none.
 
     `rough`: where the edge seems to lie, where both ends were not shown; null where they were, or no level tells.
-    `confirmed`: whether the hold held, null where there was none. `status`: the exit status; 0 shown, 1 the edge lies
-    below, 3 undecided, 4 our own generator was the limit.
+    `confirmed`: whether the hold held, null where there was none. `steady`: whether no level contradicts others by more
+    than chance; where some do, the ends are those of all levels together. `status`: the exit status; 0 shown, 1 the
+    edge lies below, 3 undecided, 4 our own generator was the limit.
     """
 
     schema: int
@@ -127,6 +130,7 @@ class Capacity(msgspec.Struct, frozen=True):
     edge: Edge | None
     rough: RoughEdge | None
     confirmed: bool | None
+    steady: bool
     ended: Ended
     sentence: str
     notes: list[str]

@@ -34,13 +34,17 @@ from reports.statistics.verdicts import SESSIONS
 
 
 class Share(NamedTuple):
-    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 where too little is known."""
+    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 where too little is known.
+
+    `deff`: how many times the variance of independent turns its own is, between sessions or between batches.
+    """
 
     value: float
     low: float
     high: float
     turns: int
     sessions: int
+    deff: float = 1.0
 
 
 LEAST_BATCHES, MOST_BATCHES = 5, 10
@@ -53,14 +57,22 @@ def share_of(missed: PerCluster, error: float, objectives: int, callers: float) 
     """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session, in the order of
     their start. `callers`: so many call at a time; infinite where that is not known.
     """
-    share = _bounded(ratio_of(missed), error, objectives)
+    between = ratio_of(missed)
+    share = _bounded(between, error, objectives)._replace(deff=_deff(between))
     if share.sessions < SESSIONS:
         return share
     batches = ratio_of(_batched(missed, callers))
     low = share.value - _reach(batches, error / objectives)
     return share._replace(
-        low=max(0.0, min(share.low, low)), high=min(1.0, max(share.high, share.value + _reach(batches, error)))
+        low=max(0.0, min(share.low, low)),
+        high=min(1.0, max(share.high, share.value + _reach(batches, error))),
+        deff=max(share.deff, _deff(batches)),
     )
+
+
+def _deff(ratio: Ratio) -> float:
+    alone = ratio.value * (1 - ratio.value) / ratio.turns if ratio.turns else 0.0
+    return max(1.0, ratio.variance / alone) if alone and math.isfinite(ratio.variance) else 1.0
 
 
 def _batched(missed: PerCluster, callers: float) -> PerCluster:

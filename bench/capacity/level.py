@@ -149,6 +149,7 @@ def _share(side: Side, slo: Slo, error: float, objectives: int, callers: float) 
         slow=missing - failed,
         failed=failed,
         throttled=min(_throttled(side), failed),
+        deff=share.deff,
     )
 
 

@@ -6,6 +6,7 @@ each: its servers make the machine repair model, whose edge is found by playing 
 
 from __future__ import annotations
 
+import copy
 import heapq
 import json
 import math
@@ -23,12 +24,13 @@ import numpy as np
 
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Bracket, NextLevel, bracket_of
+from bench.capacity.pooled import shown
 from bench.capacity.search import Grant, ends_of, least_ramp_s
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.quantiles import Floats
 from reports.statistics.rates import PerCluster
-from tests.capacity.models import ModelService, build_plan, looked_at, searched
+from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched
 from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import QUICK, running_simulator
 
@@ -73,7 +75,12 @@ def slope(edge: float) -> Callable[[int], float]:
     return lambda load: min(0.9, 0.03 + 0.02 * load / edge)
 
 
-MODELS = {
+def power(edge: float, exponent: float) -> Callable[[int], float]:
+    """Gentle or steep."""
+    return lambda load: min(0.9, 0.05 * (load / edge) ** exponent)
+
+
+MODELS: dict[str, Service] = {
     "knee at 20": ModelService(knee(20.5)),
     "knee at 90": ModelService(knee(90.5)),
     "knee at 50, sessions much alike": ModelService(knee(50.5), alike=0.6),
@@ -81,6 +88,10 @@ MODELS = {
     "cliff at 12": ModelService(cliff(12)),
     "cliff at 37": ModelService(cliff(37)),
     "slope through 60": ModelService(slope(60.5)),
+    "steep at 60": ModelService(power(60.5, 6)),
+    "knee at 50, long sessions alike": ModelService(knee(50.5), session_s=60, turns=40, alike=0.5),
+    "square at 40, slow minutes": PhasedService(power(40.5, 2), sd=0.6, memory_s=60),
+    "square at 40, slow phases of 5 min": PhasedService(power(40.5, 2), sd=1.0, memory_s=300),
 }
 
 
@@ -102,14 +113,14 @@ class QueueService:
         sessions = [pair for _, of in groupby(turns, by_caller) for pair in in_pairs(list(of)) if pair[0].at_s > ramp_s]
         sessions.sort(key=lambda pair: pair[0].at_s)
 
-        def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
+        def seen(after_s: float) -> tuple[PerCluster, PerCluster]:
             at_s = math.inf if after_s == given.load_s - ramp_s else after_s + ramp_s
             whole = list(
                 takewhile(lambda pair: pair[-1].done_s <= at_s and (len(pair) == 2 or at_s == math.inf), sessions)
             )
             return counted(whole, at_s), counted(sessions, at_s)
 
-        return looked_at(step, given, ALLOWED, shown)
+        return looked_at(step, given, ALLOWED, seen)
 
 
 def by_caller(turn: ServedTurn) -> int:
@@ -132,25 +143,30 @@ def models() -> None:
     """How often the interval covers the edge, how wide it is, and what it took."""
     plan = build_plan(most=MOST)
     print(f"at most {plan.time_s / 60:.0f} min, {plan.levels_most} levels and a hold")
-    print(
-        f"{'service':<34}{'n':>5}{'covers':>9}{'A/B':>8}{'both ends':>11}{'width':>8}{'hold':>7}{'min':>6}{'over':>6}"
-    )
+    heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'unpooled':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
+    print(f"{heads}{'width':>8}{'hold':>7}{'min':>6}{'over':>6}")
     for name, service in MODELS.items():
         of_service(name, service, SEEDS)
     of_service("a queue before four servers", QueueService(), QUEUE_SEEDS)
 
 
-def of_service(name: str, service: ModelService | QueueService, seeds: int) -> None:
-    """A line of searches at one service."""
+def of_service(name: str, service: Service, seeds: int) -> None:
+    """A line of searches at one service. `unpooled`: how often levels cover the edge, were each taken at its word;
+    `agree`: how often they do not contradict one another.
+    """
     plan, edge = build_plan(most=MOST), service.edge(MOST)
-    searches = [searched(plan, service, seed) for seed in range(seeds)]
-    found = [bracket_of(ends_of(levels)) for levels in searches]
+    searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
+    shown_by = [shown(levels) for levels in searches]
+    found = [bracket for bracket, _ in shown_by]
+    covering = float(np.mean([covers(one, edge) for one in found]))
     width = [one.breaks / one.holds for one in found if one.holds and one.breaks]
     spent_s = [sum(level.length_s for level in levels) for levels in searches]
     confirmed = [any(level.hold and level.answer == "holds" for level in levels) for levels in searches]
     pairs = list(zip(found[::2], found[1::2], strict=True))
     print(
-        f"{name:<34}{seeds:>5}{np.mean([covers(one, edge) for one in found]):>9.1%}"
+        f"{name:<36}{seeds:>5}{covering:>9.1%}{math.sqrt(covering * (1 - covering) / seeds):>6.1%}"
+        f"{np.mean([covers(bracket_of(ends_of(levels)), edge) for levels in searches]):>9.1%}"
+        f"{np.mean([steady for _, steady in shown_by]):>8.1%}"
         f"{np.mean([overlap(*pair) for pair in pairs]):>8.1%}"
         f"{len(width) / seeds:>11.0%}{np.median(width) if width else math.nan:>8.2f}"
         f"{np.mean(confirmed):>7.0%}{np.median(spent_s) / 60:>6.0f}"

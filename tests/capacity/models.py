@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from bench.capacity.document import LevelOutcome, SearchPlan, SloShare
-from bench.capacity.judge import answer_of, is_futile
+from bench.capacity.judge import answer_of, is_futile, share_of
 from bench.capacity.ladder import Answer, NextLevel, levels_left
 from bench.capacity.search import AROUND_S, Grant, ladder_of, least_ramp_s, levels_of
 from bench.capacity.spending import ERROR, FUTILE_FROM, LOOKS, look_errors
@@ -44,6 +45,9 @@ def build_level(
 
 class Service(Protocol):
     """A service of which levels can be played."""
+
+    def edge(self, most: int) -> int:
+        """The highest load that holds; 0 for none."""
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
         """Play a level."""
@@ -87,6 +91,56 @@ class ModelService:
         return rng.binomial(self.turns, rng.beta(p * weight, (1 - p) * weight, sessions)).astype(np.float64)
 
 
+@dataclass
+class PhasedService:
+    """The same at a service that has slow minutes: the chance to miss drifts, for all of its callers together.
+
+    Its log is an Ornstein-Uhlenbeck process of standard deviation `sd` that forgets in `memory_s`; its long-run mean is
+    that of `missed`. It goes on from level to level, so an instance is for one search.
+    """
+
+    missed: Callable[[int], float]
+    sd: float
+    memory_s: float
+    session_s: float = 10.0
+    turns: int = 5
+    at_s: float = 0.0
+    path: list[float] = field(default_factory=list)
+
+    def edge(self, most: int) -> int:
+        return ModelService(self.missed).edge(most)
+
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+        """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
+        ramp_s = least_ramp_s(given.load_s)
+        measured_s = given.load_s - ramp_s
+        begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
+        factors = self._factors(rng, self.at_s + ramp_s + begins_s)
+        missed = rng.binomial(self.turns, np.minimum(0.9, self.missed(step.load) * factors)).astype(np.float64)
+
+        def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
+            begun = int(step.load * after_s / self.session_s)
+            ended = begun if after_s == measured_s else max(0, begun - step.load)
+            complete, known = (
+                (missed[:count], np.full(missed[:count].size, float(self.turns))) for count in (ended, begun)
+            )
+            return complete, known
+
+        level = looked_at(step, given, ALLOWED, shown)
+        self.at_s += level.length_s
+        return level
+
+    def _factors(self, rng: np.random.Generator, at_s: Floats) -> Floats:
+        """By how much the chance is larger at instants than in the long run; a value for each second."""
+        kept = math.exp(-1 / self.memory_s)
+        last = int(at_s.max(initial=0.0)) + 1
+        while len(self.path) <= last:
+            before = self.path[-1] if self.path else rng.normal(0, self.sd)
+            self.path.append(kept * before + rng.normal(0, self.sd * math.sqrt(1 - kept**2)))
+        logs: Floats = np.array(self.path)[at_s.astype(np.int64)]
+        return np.exp(logs - self.sd**2 / 2)
+
+
 def looked_at(
     step: NextLevel, given: Grant, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelOutcome:
@@ -105,7 +159,12 @@ def looked_at(
         if over >= FUTILE_FROM and given_up and not step.hold:
             break
     length_s = part * given.load_s + AROUND_S
-    return build_level(step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[build_share()])
+    told = share_of(known, error, 1, step.load)
+    value, late = None if math.isnan(told.value) else told.value, int(known[0].sum())
+    share = SloShare("ttfa p(95)<800", allowed, value, *told[1:5], late, 0, 0, told.deff)
+    return build_level(
+        step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[share], sessions=told.sessions
+    )
 
 
 def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelOutcome]:
