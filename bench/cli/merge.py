@@ -20,6 +20,9 @@ def merge(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to make", show_default=False)],
+    without_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
+    ] = None,
 ) -> None:
     """Make one run of several: of engines that ran alone, of several regions, or of what a killed run has left.
 
@@ -29,7 +32,7 @@ def merge(
     from bench.run.merging.merge import merge_runs
 
     try:
-        document = merge_runs(parts, out)
+        document = merge_runs(parts, out, without_host or ())
     except KeyboardInterrupt:
         sys.stderr.write(f"rtbench: interrupted: nothing is left of {out}\n")
         raise

@@ -22,16 +22,32 @@ COLOURLESS = ("dumb", "unknown")
 
 def report(
     run: Annotated[list[Path], typer.Argument(help="the folder of a run, or of several", show_default=False)],
+    without_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
+    ] = None,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json beside its data, a summary to the terminal.
 
     A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
     Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
+    Without a host it is another run, in a folder beside it, that is reported: RUN-without-NAME.
     """
+    if without_host:
+        run = [_without(each, sorted(set(without_host))) for each in run]
     if len(run) == 1:
         _report(run[0])
     else:
         _side_by_side(list(dict.fromkeys(run)))
+
+
+def _without(run: Path, hosts: list[str]) -> Path:
+    """The run without some hosts, in a folder beside it, which is made where it is not there."""
+    from bench.run.merging.merge import merge_runs
+
+    out = run.parent / "-without-".join([run.resolve().name, *hosts])
+    if not out.exists():
+        merge_runs([run], out, hosts)
+    return out
 
 
 def _report(run: Path) -> None:

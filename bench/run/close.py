@@ -139,7 +139,7 @@ def merge(
         "incidents": _incidents(facts),
     }
     document["verdict"] = judge(*evidence(folder, histograms, document))
-    if document["lost"] or "parts" in document:
+    if document["lost"] or "parts" in document or len(document["hosts"]) > 1:  # else nobody will take it apart
         for part in parts:
             part.keep_documents(folder)
     if killed:

@@ -4,8 +4,8 @@
     transcripts-0.jsonl                                 what was said
     histograms-0.hlog worker-0.json                     histograms and counts
 
-Event logs are written where they stay, in the run folder's `events/`. A run of which something is missing, and one that
-was merged, keeps each worker's documents in `workers/`: what they come to together cannot be taken apart again.
+Event logs are written where they stay, in the run folder's `events/`. A run of several hosts, one of which something is
+missing, and one that was merged keep each worker's documents in `workers/`: their sum cannot be taken apart again.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.cli.report import report
+from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.file_spool import SPOOL
@@ -219,3 +221,35 @@ def test_event_logs_come_from_where_the_worker_is_taken_from(run: Run, tmp_path:
     merge_runs([master, own], tmp_path / "merged")
     logs = {path.stem: path.read_text() for path in (tmp_path / "merged" / EVENTS).iterdir()}
     assert logs == {"w0-000000": "led\n", "w1-000000": f"{own.name}\n", "w1-000001": f"{own.name}\n"}
+
+
+def test_a_host_may_be_left_out_of_a_run(run: Run, tmp_path: Path) -> None:
+    """It is judged as if the host had had no part in it, with no word on what is missing of it."""
+    master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
+    document = merge_runs([master], tmp_path / "merged", ["west"])
+    assert document["notices"] == ["west is left out, as was asked for, with 2 sessions and 6 turns."]
+    assert (document["verdict"]["valid"], document["lost"], document["state"]) == (True, [], "ended")
+    assert [host["name"] for host in document["hosts"]] == ["east", "south"]
+    true = folder_of(run, tmp_path / "true", {0: 2, 2: 2}, led=True, closes=True)
+    for table in files.SCHEMAS:
+        assert rows(tmp_path / "merged", table) == rows(true, table)
+    assert contents(read(tmp_path / "merged" / "histograms.hlog")) == contents(read(true / "histograms.hlog"))
+
+
+def test_a_host_that_is_not_there_is_named_with_those_that_are(run: Run, tmp_path: Path) -> None:
+    master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
+    with pytest.raises(UsageError, match="there is no host north to leave out: there are east, south, west"):
+        merge_runs([master], tmp_path / "merged", ["north"])
+    with pytest.raises(UsageError, match="nothing is left"):
+        merge_runs([master], tmp_path / "merged", HOSTS)
+
+
+def test_a_report_without_a_host_is_that_of_a_run_beside_it(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
+    for _ in range(2):
+        report([master], ["west"])
+        said = capsys.readouterr().out
+        assert "west is left out, as was asked for, with 6 sessions and 18 turns." in " ".join(said.split())
+        assert said.splitlines()[-1] == str(master.parent / "led-without-west" / "report.html")

@@ -55,7 +55,9 @@ def _check_apart(parts: Sequence[RunPart]) -> None:
     for part in parts:
         if not part.can_be_split:
             others = {part.ids[number]: number for number in part.ids.keys() - part.taken}
-            twin = next(other for other in parts if other is not part and others.keys() & set(other.ids.values()))
+            twin = next((p for p in parts if p is not part and others.keys() & set(p.ids.values())), None)
+            if twin is None:
+                raise UsageError(f"{part.folder} does not keep what each of its hosts counted: none can be left out")
             run_id = next(iter(others.keys() & set(twin.ids.values()))).run_id
             raise UsageError(
                 f"{part.folder} and {twin.folder} overlap: both hold sessions of run {run_id}; "

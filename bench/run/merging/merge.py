@@ -31,12 +31,14 @@ Run = tuple[int, str]
 """When it began (UTC, ns since 1970), and its name."""
 
 
-def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
+def merge_runs(given: Sequence[Path], out: Path, without: Collection[str] = ()) -> dict[str, Any]:
     """Make the run folder `out` of the runs in other folders; returns its run.json.
 
-    A part that turns out to be damaged is left out, which the run says and its verdict weighs. Raises UsageError where
-    the runs are no parts of one run, where one is still under way, or where the folder cannot be written; nothing of it
-    is left then.
+    `without`: the names of hosts that are left out, as if they had had no part in it, which the run says.
+
+    A part that turns out to be damaged is left out, too, and the verdict weighs it. Raises UsageError where the runs
+    are no parts of one run, where one is still under way, or where the folder cannot be written; nothing of it is left
+    then.
     """
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
         raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
@@ -48,7 +50,7 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
             raise UsageError(f"{part.folder} is still under way: merge it when it has ended")
     fresh = out.with_name(f".{out.name}.merging-{os.getpid()}")  # beside it, so that it is in place in one step
     try:
-        return _merged_in_place(parts, fresh, out)
+        return _merged_in_place(parts, fresh, out, without)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}; nothing is left of it") from None
     finally:
@@ -69,7 +71,7 @@ def run_folders(given: Iterable[Path]) -> list[Path]:
     return folders
 
 
-def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[str, Any]:
+def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path, without: Collection[str]) -> dict[str, Any]:
     """Merge what can be read. A part may turn out to be damaged when it is read at last: then all is made again."""
     damages: list[DamagedPartError] = []
     while True:
@@ -77,7 +79,7 @@ def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[s
         if not sound:
             raise UsageError(f"no part can be read: {damages[0].part.folder}: {damages[0].why}")
         try:
-            document = _merged(sound, damages, fresh, out.name)
+            document = _merged(sound, damages, fresh, out.name, without)
         except DamagedPartError as damage:
             damages.append(damage)
             shutil.rmtree(fresh, ignore_errors=True)
@@ -86,10 +88,17 @@ def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[s
             return document
 
 
-def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folder: Path, run_id: str) -> dict[str, Any]:
+def _merged(
+    parts: Sequence[RunPart],
+    damages: Sequence[DamagedPartError],
+    folder: Path,
+    run_id: str,
+    without: Collection[str],
+) -> dict[str, Any]:
     ordered = sorted(parts, key=lambda part: (part.document["began_utc_ns"], part.host, str(part.folder)))
     for part, ids in zip(ordered, chosen([part.copies for part in ordered]), strict=True):
         part.taken = frozenset(number for number, identity in part.ids.items() if identity in ids)
+    said = _leave_out(ordered, without)
     used = [part for part in ordered if part.taken]
     runs = _runs(used)
     ended = {run for part in ordered if part.was_ended for run in _runs([part])}
@@ -110,8 +119,28 @@ def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folde
         documents,
         [*entries, *(entry for _, entry in left_out)],
     )
-    document["notices"] = notices([part.name for part in leading], documents, left_out)
+    document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said]
     return merge(folder, document, used, lambda _: _lost(used, ordered))
+
+
+def _leave_out(parts: Sequence[RunPart], without: Collection[str]) -> list[str]:
+    """Take nothing of these hosts; returns what is to be said of it. Raises UsageError for those that are not there."""
+    rows = {host: Counter[str]() for host in without}
+    named = sorted({host for part in parts for host in part.hosts.values()})
+    if missing := sorted(rows.keys() - set(named)):
+        known = ", ".join(named) or "which workers were on which is not kept"
+        raise UsageError(f"there is no host {', '.join(missing)} to leave out: there are {known}")
+    for part in parts:
+        mine = {number: host for number, host in part.hosts.items() if number in part.taken and host in rows}
+        for number, host in mine.items():
+            rows[host].update(part.extent.workers.get(number, Counter()))
+        part.taken -= mine.keys()
+    if not any(part.taken for part in parts):
+        raise UsageError("nothing is left without these hosts")
+    return [
+        f"{host} is left out, as was asked for, with {of['sessions']:,} sessions and {of['turns']:,} turns."
+        for host, of in sorted(rows.items())
+    ]
 
 
 def _runs(parts: Sequence[RunPart]) -> dict[Run, int]:

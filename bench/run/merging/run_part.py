@@ -131,20 +131,25 @@ class RunPart:
         """Whether it was merged itself, so that its document is not that of one run."""
         return bool(self.document.get("parts"))
 
+    @cached_property
+    def hosts(self) -> dict[int, str]:
+        """The host of each worker, where that is known of each alone."""
+        entries = [*(self.document.get("remote") or []), *(self.document.get("lost") or [])]
+        hosts = {entry["worker"]: str(entry["host"]) for entry in entries}
+        return hosts | {n: str(part.facts.hosts[0]["name"]) for n, part in self._parts.items() if part.facts.hosts}
+
     def lost(self, load: Load | None) -> list[Lost]:
         """The workers taken from here of which not all is there. `load`: None where only a bound was told before."""
         told = {entry["worker"]: entry for entry in self.document.get("lost") or []}
-        hosts = told | {entry["worker"]: entry for entry in self.document.get("remote") or []}
         lost = []
         for number in sorted(self.taken):
             if self._is_whole(number):
                 continue
             part = self._parts.get(number)
-            host, before = str(hosts.get(number, {}).get("host", "")), told.get(number)
+            host, before = self.hosts.get(number, ""), told.get(number)
             one = Lost(self.numbering.workers[number], host, load or Load(0, 0, 0), told=None if load else before)
             if part is not None:
-                named = next((str(each["name"]) for each in part.facts.hosts), host)
-                one = one._replace(host=named, rows=part.facts.rows or None, why=part.damage_words)
+                one = one._replace(rows=part.facts.rows or None, why=part.damage_words)
             lost.append(one._replace(why=one.why or str((before or {}).get("why", ""))))
         return lost
 
