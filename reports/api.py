@@ -40,8 +40,8 @@ class Run(runs.Run):
 
         `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
         sessions: `status` says which, `needs` how many it takes; `value` is inf where the quantile lies among failed
-        turns. What is printed and not to be used has the status `inexact` (`inexact` says why) or, of a run that is
-        not VALID by its verdict, `invalid`. Raises UsageError.
+        turns; an end of ±inf is open. What is printed and not to be used has the status `inexact` (`inexact` says why)
+        or, of a run that is not VALID by its verdict, `invalid`. Raises UsageError.
         """
         labels = (by,) if isinstance(by, str) else tuple(by)
         if labels not in BY:
@@ -71,8 +71,8 @@ class Run(runs.Run):
 def _rows(figures: Figures, *, invalid: bool) -> Iterable[dict[str, Any]]:
     unusable = "inexact" if figures.inexact else "invalid" if invalid else ""
     for estimate in figures.quantiles:
-        known = estimate.published or estimate.status == "failed share"
-        ends = (estimate.low, estimate.high) if estimate.published else (None, None)
+        known = estimate.bounded or estimate.status == "failed share"
+        ends = (estimate.low, estimate.high) if estimate.bounded else (None, None)
         yield {
             "target": figures.target,
             "origin": figures.stratum.origin or None,
@@ -87,7 +87,7 @@ def _rows(figures: Figures, *, invalid: bool) -> Iterable[dict[str, Any]]:
             "low": ends[0],
             "high": ends[1],
             "unit": figures.unit,
-            "status": (unusable if estimate.published else "") or estimate.status,
+            "status": (unusable if estimate.bounded else "") or estimate.status,
             "needs": estimate.needs or None,
             "inexact": figures.inexact,
         }

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from reports.numbers import listed
 from reports.question import Question
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.quantiles import Floats, Integers, kish
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
 from reports.wording.unseen import with_unseen
 
@@ -25,12 +28,26 @@ class Arm:
     """What an arm has of a question: turns, the sessions (or pairs) that hold one, and how many of the turns failed.
 
     `reached`: of a quantile, the share of the turns wanted that have the figure; NaN of others.
+    `worth`: sessions as Kish counts them; `longest`: sessions as long as the longest. Left out, they are equally long.
     """
 
     turns: int
     sessions: int
     failed: int
     reached: float = math.nan
+    worth: float = math.nan
+    longest: float = math.nan
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.worth):
+            vars(self).update(worth=float(self.sessions), longest=float(self.sessions))
+
+
+def arm_of(turns: Integers | Floats, failed: int, reached: float = math.nan) -> Arm:
+    """From the turns of each session."""
+    n, sessions = int(turns.sum()), int(np.count_nonzero(turns))
+    longest = n / float(turns.max()) if n else 0.0
+    return Arm(n, sessions, failed, reached, kish(turns), longest)
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,8 @@ class Measured:
         if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
             return f"no {self.question.measure} on {listed(lacking)}"
         turns, sessions = [arm.turns for arm in self.arms], [arm.sessions for arm in self.arms]
-        few = floor_reason(self.question.p, turns, sessions, self.unit, names)
+        worth = [arm.worth for arm in self.arms]
+        few = floor_reason(self.question.p, turns, sessions, self.unit, names, worth)
         return few or (NO_RATIO if self.difference and no_ratio(self.difference) else "")
 
 
@@ -112,7 +130,7 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
 
 
 def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
-    return with_unseen(verdict, one.question, one.difference, one.arms[1].sessions)
+    return with_unseen(verdict, one.question, one.difference, one.arms[1].sessions, one.arms[1].longest)
 
 
 def provisional(finding: Finding) -> Finding:

@@ -20,6 +20,9 @@ def size(
         str | None, typer.Option(metavar="SHARE", help="how much worse is accepted: 10% (of rates: 1%)")
     ] = None,
     power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
+    gates: Annotated[
+        int, typer.Option(help="gates of the check that share its error (Holm); by default p50, p95 and failures")
+    ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
@@ -29,7 +32,7 @@ def size(
     from reports.sizing.size import sized
     from reports.sizing.text import lines
 
-    found = sized(like, asked(measure, detect, margin, power))
+    found = sized(like, asked(measure, detect, margin, power, gates))
     if as_json:
         print(json_text(as_data(found)))
         return

@@ -9,7 +9,7 @@ from typing import Literal
 
 from reports.compare.decided import decision_on, notices_of
 from reports.compare.failing import any_failure
-from reports.compare.measuring import Resampling, arm_of, measured
+from reports.compare.measuring import Resampling, arm_of_sample, measured
 from reports.compare.shift import Shift, shift_of
 from reports.compare.steps import StepChange, step_changes
 from reports.finding import Finding, Measured, judge, provisional
@@ -23,6 +23,7 @@ from reports.sides.side import Side, matched
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL
 from reports.statistics.resample import DRAWS, seed_of
+from reports.statistics.verdicts import OWN_DRIFT
 from reports.wording.unusable import Cause
 
 Design = Literal["pairs", "sessions", "stored runs"]
@@ -30,7 +31,7 @@ Design = Literal["pairs", "sessions", "stored runs"]
 DRIFTING = (
     "An arm drifts by itself ({0}): {1} that follow one another are alike. So quarters of the run are counted, not "
     "{1}, and the verdicts on it are provisional: pairs protect from a drift that both arms share, and from no other. "
-    "A longer run tells more."
+    f"On the margin {OWN_DRIFT}. A longer run tells more."
 )
 STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
@@ -184,7 +185,7 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Re
 
 
 def _step(side: Side, change: StepChange) -> Finding:
-    base, cand = map(arm_of, change.arms)
+    base, cand = map(arm_of_sample, change.arms)
     return Finding(change.question, side.label, change.difference, change.verdict, (base, cand))
 
 

@@ -15,13 +15,13 @@ import numpy as np
 
 from bench.measures import CATALOGUE, SLOPE
 from reports.compare.steps import by_change, waits_of
-from reports.finding import Arm, Measured
-from reports.question import Question, better_of
+from reports.finding import Arm, Measured, arm_of
+from reports.question import RATES, Question, better_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.centre import Change, centre, trimmed_mean
 from reports.statistics.differences import Difference
 from reports.statistics.ordered import mean_by_order, waits_by_order
-from reports.statistics.quantiles import Integers, Sample
+from reports.statistics.quantiles import Sample
 from reports.statistics.rates import rate_difference
 from reports.statistics.slopes import slope_differences
 
@@ -66,7 +66,7 @@ Found = tuple[tuple[Arm, Arm], Sequence[Difference | None]]
 
 def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
     samples = sample_of(base, group[0]), sample_of(cand, group[0])
-    arms = arm_of(samples[0]), arm_of(samples[1])
+    arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
     is_slope = CATALOGUE[group[0].measure].unit == SLOPE
@@ -84,13 +84,13 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -
     )
 
 
-def arm_of(sample: Sample) -> Arm:
-    return Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed, sample.reached)
+def arm_of_sample(sample: Sample) -> Arm:
+    return arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
 
 
 def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
     totals = totals_of(base, group[0]), totals_of(cand, group[0])
-    arms = _counted(totals[0][1], 0), _counted(totals[1][1], 0)
+    arms = arm_of(totals[0][1], 0), arm_of(totals[1][1], 0)
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
     first, second = map(as_floats, totals)
@@ -105,12 +105,15 @@ def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> Fo
 def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
     counts = counts_of(base, group[0]), counts_of(cand, group[0])
     failing = group[0].measure in FAILINGS
-    first, second = (_counted(n, int(events.sum()) if failing else 0) for events, n in counts)
+    first, second = (arm_of(n, int(events.sum()) if failing else 0) for events, n in counts)
     if not (first.turns and second.turns):
         return (first, second), [None] * len(group)
     base_rate, cand_rate = map(as_floats, counts)
+    words = bool(RATES[group[0].measure].words)
     return (first, second), [
-        rate_difference(base_rate, cand_rate, one.margin, paired=base.paired, better=better_of(one), level=how.level)
+        rate_difference(
+            base_rate, cand_rate, one.margin, paired=base.paired, better=better_of(one), level=how.level, words=words
+        )
         for one in group
     ]
 
@@ -118,7 +121,7 @@ def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> Fo
 def _centres(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
     """The typical change over all steps. The baseline's value is its trimmed mean of logs, as a time."""
     samples = sample_of(base, group[0]), sample_of(cand, group[0])
-    arms = arm_of(samples[0]), arm_of(samples[1])
+    arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
     change = Change(math.nan, math.nan)
     if base.paired and arms[0].turns and arms[1].turns:
         change = centre(waits_of(base, group[0]), waits_of(cand, group[0]), base.sessions)
@@ -127,7 +130,3 @@ def _centres(base: Side, cand: Side, group: list[Question], how: Resampling) -> 
     typical = math.exp(trimmed_mean(np.log(samples[0].values)))
     values = typical, typical * math.exp(change.d)
     return arms, [by_change(change, base.sessions, values, one.margin, how.level) for one in group]
-
-
-def _counted(n: Integers, failed: int) -> Arm:
-    return Arm(int(n.sum()), int(np.count_nonzero(n)), failed)

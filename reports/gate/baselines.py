@@ -177,7 +177,7 @@ def _rates(side: Side) -> Iterable[Rate]:
 def rate_of(side: Side, name: str, step: str = "") -> Ratio:
     """A rate of a target."""
     events, turns = counts_of(side, Question(name, "rate", Margin(), step=step))
-    return ratio_of((events.astype(np.float64), turns.astype(np.float64)))
+    return ratio_of((events.astype(np.float64), turns.astype(np.float64)), words=bool(RATES[name].words))
 
 
 def _rounded(value: float) -> float | None:

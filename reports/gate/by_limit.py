@@ -45,14 +45,15 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
     word, reason = judged(figure, threshold.sign, threshold.limit)
     unseen = question.kind == "rate" and RATES[question.measure].better == "lower" and not figure.value
     if word == "inconclusive" and unseen and not figure.missing:
-        needed = sessions_without(threshold.limit, TAIL)
-        reason = nothing_seen(question.measure, figure.sessions, TAIL, needed)
+        needed = sessions_without(threshold.limit, TAIL, figure.sessions / figure.longest)
+        reason = nothing_seen(question.measure, figure.sessions, TAIL, needed, figure.longest)
     item = Item(
         threshold.written, figure_name(question), target, GATED[threshold.measure].unit, word,
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
         reached=finite(figure.reached),
+        worth=finite(figure.worth),
     )  # fmt: skip
     if question.kind == "rate" and RATES[question.measure].column and 0 < figure.turns < TRIALS:
         trials = RATES[question.measure].trials

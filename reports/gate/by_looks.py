@@ -29,7 +29,7 @@ from reports.runs import Run
 from reports.sides.fairness import one_seed
 from reports.sides.side import Side, among
 from reports.statistics.differences import estimated
-from reports.statistics.verdicts import DRIFTS, Verdict
+from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Verdict
 from reports.thresholds.grammar import Threshold
 from reports.wording.differences import figure as figure_name
 from reports.wording.differences import scale_of
@@ -130,6 +130,7 @@ def _notices(decision: Decision) -> Iterable[str]:
     rulings = zip(decision.gates, decision.course.rulings, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     if drifting:
-        yield f"{listed(drifting)}: provisional: {DRIFTS}, so quarters of the run were counted, not its pairs."
+        counted = "so quarters of the run were counted, not its pairs"
+        yield f"{listed(drifting)}: provisional: {DRIFTS}, {counted}. On the margin {OWN_DRIFT_LOOKS}."
     if decision.course.looks and decision.after:
         yield f"Beyond that look {plural(decision.after, 'whole pair')} ended; the verdict leaves them out."

@@ -9,13 +9,13 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
-from reports.finding import Arm, Measured
+from reports.finding import Arm, Measured, arm_of
 from reports.gate.against import StoredRuns
 from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
 from reports.gate.eligible import Eligible, eligible
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
 from reports.numbers import listed, plural
-from reports.question import Question, better_of
+from reports.question import RATES, Question, better_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.side import Side, sample_of
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
@@ -93,13 +93,17 @@ Found = tuple[Sequence[Quantiles | Rate], Difference | None, Arm]
 def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Found:
     rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
     now = rate_of(side, question.measure)
-    then = [Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions) for row in rows]
+    words = bool(RATES[question.measure].words)
+    then = [
+        Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words)
+        for row in rows
+    ]
     there = bool(rows and now.turns)
     difference = None
     if there:
         difference = rate_against_stored(now, then, question.margin, better=better_of(question), level=level)
     failed = round(now.value * now.turns) if now.turns else 0
-    return rows, difference, Arm(int(now.turns), now.clusters, failed)
+    return rows, difference, Arm(int(now.turns), now.clusters, failed, worth=now.worth, longest=now.longest)
 
 
 def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Found:
@@ -107,18 +111,18 @@ def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float
     sample, place = sample_of(side, question), PS.index(question.p)
     rng = np.random.default_rng(seed_of(run_id_of(side), *(one.baseline.run_id for one in runs)))
     now = stored_quantile(sample, question.p, side.sessions, rng) if sample.n else None
-    sessions = int(np.unique(sample.sessions).size)
+    arm = arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
     rows = _rows(question, runs)
     then = [_stored(row, place) for row in rows]
     difference = None
     if now and then:
         difference = against_stored(
-            now.log_q, now.variance, sessions, then, question.margin,
+            now.log_q, now.variance, arm.worth, then, question.margin,
             baseline_clusters=sum(row.sessions for row in rows), level=level, candidate_endless=now.endless,
             candidate_above=now.above,
             better="higher" if CATALOGUE[question.measure].better == "higher" else "lower",
         )  # fmt: skip
-    return rows, difference, Arm(sample.n, sessions, sample.failed, sample.reached)
+    return rows, difference, arm
 
 
 def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:

@@ -13,6 +13,7 @@ from reports.gate.by_looks import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
+from reports.gate.kept import TAIL
 from reports.gate.relative import BaselineAnswers, items_of
 from reports.labels import labels_of
 from reports.numbers import listed, percent
@@ -21,6 +22,7 @@ from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import Side, targets_of
 from reports.statistics.differences import LEVEL
+from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
@@ -36,7 +38,17 @@ REMEDY = (
 
 DRIFTING = (
     "{} drifted while the run went on: sessions that follow one another are alike. So quarters of the run are counted, "
-    "not sessions, and these limits are provisional. A longer run tells more."
+    f"not sessions, and these limits are provisional: at the truth {OWN_DRIFT}. A longer run tells more."
+)
+UNEQUAL = (
+    "Sessions of unequal length count as fewer: {}. Bounds are as wide as that asks for. Where long sessions are also "
+    "slower they can still be too narrow, and err in up to 17 % instead of 5."
+)
+LIKE = 0.75
+"""The share of the sessions that must be left, as Kish counts them, for nothing to be said of their length."""
+FAMILY = (
+    "Each of {} limits is judged by itself, with an error of 5 %. Were all of them exactly the truth, chance alone "
+    "would break one in 5 to {:.0f} % of the runs, less often the more alike they are."
 )
 FAILURES, THROTTLED = "failures", "throttled"
 OMITTED = 0.1
@@ -73,7 +85,13 @@ def checked(
         items=items,
         void=tuple(dict.fromkeys((*_unusable(run, sides), *answers.void, *_too_throttled(sides, items)))),
         differs=answers.differs,
-        notices=(*answers.notices, *_drifting(limits), *_notices(run, sides, answers.notices)),
+        notices=(
+            *answers.notices,
+            *_drifting(limits),
+            *unequal_lengths(items),
+            *broken_by_chance(limits),
+            *_notices(run, sides, answers.notices),
+        ),
         against=answers.against,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
@@ -87,6 +105,20 @@ def _drifting(limits: Sequence[Item]) -> Iterable[str]:
     """Limits on what drifted while the run went on."""
     if names := listed(list(dict.fromkeys(f"{item.figure} of {item.target}" for item in limits if item.provisional))):
         yield DRIFTING.format(names)
+
+
+def unequal_lengths(items: Sequence[Item]) -> Iterable[str]:
+    """Figures whose sessions are worth far fewer than they are."""
+    few = [item for item in items if item.worth is not None and item.worth < LIKE * item.sessions]
+    if told := dict.fromkeys(f"{unequal(item.sessions, item.worth or 0.0)} for {item.figure}" for item in few):
+        yield UNEQUAL.format("; ".join(told))
+
+
+def broken_by_chance(limits: Sequence[Item]) -> Iterable[str]:
+    """How often chance breaks some limit, where one of several is broken."""
+    judged = [item for item in limits if item.grade in ("passed", "failed", "unsure")]
+    if len(judged) > 1 and any(item.word == "broken" for item in judged):
+        yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
 def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:

@@ -79,6 +79,8 @@ class Item:
     """what `needs` and `too_few` count: of a tail sessions"""
     reached: float | None = None
     """of a quantile, the share of the turns wanted that have the figure: failed ones have not, nor those never begun"""
+    worth: float | None = None
+    """sessions of one length that tell as much as these do, (Σn)² / Σn²; of two arms in the one that has fewest"""
 
     @property
     def grade(self) -> Grade:
@@ -180,6 +182,7 @@ def compared_item(threshold: str, finding: Finding) -> Item:
         low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
         reached=finite(finding.reached[1]), look=finding.look,
         corrected=as_share(finding.corrected, scale_of(question)),
+        worth=min(arm.worth for arm in finding.arms),
     )  # fmt: skip
 
 

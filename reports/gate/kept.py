@@ -2,7 +2,7 @@
 
 A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`); where waits
 drift while the run goes on, the wider one of that and of its quarters' (`reports.statistics.serial`). Of rates and
-means the error is the linearised one between sessions (`reports.statistics.rates`), and the ends are x ± t_{G−1} · SE.
+means the error is that between sessions (`reports.statistics.rates`), and the ends are x ± t · SE.
 Few events tell little of how they cluster, so a rate's upper end is the larger one of that and of the bound for a
 session more that nobody saw (`reports.statistics.shares`).
 """
@@ -21,7 +21,7 @@ from bench.measures import Better
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import drifts, in_quarters, levels
-from reports.statistics.verdicts import SESSIONS, floor
+from reports.statistics.verdicts import SESSIONS, floor, unequal
 from reports.thresholds.grammar import Sign
 
 LEVEL = 0.90
@@ -35,9 +35,9 @@ class Figure:
     """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
-    `needs`: sessions that it takes for the figure to be told at all, of a quantile that is a tail. `drifts`: sessions
-    that follow one another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile, the
-    share of the turns wanted that have the figure.
+    `needs`: sessions that it takes for the figure to be told at all, of a quantile. `drifts`: sessions that follow one
+    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile, the share of the
+    turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
     """
 
     value: float
@@ -51,6 +51,8 @@ class Figure:
     needs: int = 0
     drifts: bool = False
     reached: float = math.nan
+    worth: float = math.nan
+    longest: float = math.nan
 
 
 def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
@@ -64,14 +66,25 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
         quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
         low, high = min(low, quarterly.low), max(high, quarterly.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
-    missing = _few_sessions(sessions)
+    missing = _few_sessions(sessions, estimate.worth)
     if sessions < needs:
         missing = f"too few sessions to decide: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
     if sample.n < floor(p):
         missing = f"too few {unit}s to decide: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
     return Figure(
-        estimate.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting, sample.reached
+        estimate.value,
+        low,
+        high,
+        sample.n,
+        sessions,
+        failed,
+        missing,
+        hopeless,
+        needs,
+        drifting,
+        sample.reached,
+        estimate.worth,
     )
 
 
@@ -89,9 +102,12 @@ def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:
         high = max(high, rate.upper(TAIL))
     if better != "lower":
         low = min(low, rate.lower(TAIL))
-    few, events = _few_sessions(rate.clusters), int(arm[0].sum())
+    few, events = _few_sessions(rate.clusters, rate.worth), int(arm[0].sum())
     high = high if rate.value > 1 else min(1.0, high)  # of words there may be more errors than words
-    return Figure(rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few)
+    return Figure(
+        rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few, worth=rate.worth,
+        longest=rate.longest,
+    )  # fmt: skip
 
 
 def of_mean(arm: PerCluster) -> Figure:
@@ -101,7 +117,8 @@ def of_mean(arm: PerCluster) -> Figure:
         return _nothing()
     reach = _reach(mean)
     ends = mean.value - reach, mean.value + reach
-    return Figure(mean.value, *ends, int(mean.turns), mean.clusters, missing=_few_sessions(mean.clusters))
+    few = _few_sessions(mean.clusters, mean.worth)
+    return Figure(mean.value, *ends, int(mean.turns), mean.clusters, missing=few, worth=mean.worth)
 
 
 def judged(figure: Figure, sign: Sign, limit: float) -> tuple[LimitWord, str]:
@@ -128,15 +145,17 @@ _WITHIN: dict[Sign, Callable[[float, float], bool]] = {
 
 
 def _nothing() -> Figure:
-    return Figure(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0))
+    return Figure(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0, 0.0))
 
 
-def _few_sessions(sessions: int) -> str:
-    return "" if sessions >= SESSIONS else f"too few sessions to decide: needs {SESSIONS}, this run has {sessions}"
+def _few_sessions(sessions: int, worth: float) -> str:
+    if sessions < SESSIONS:
+        return f"too few sessions to decide: needs {SESSIONS}, this run has {sessions}"
+    return "" if round(worth) >= SESSIONS else f"{unequal(sessions, worth)}: {SESSIONS} needed"
 
 
 def _reach(ratio: Ratio) -> float:
     """t · SE; endless of one session, which tells nothing of others."""
     if ratio.clusters < 2:
         return math.inf
-    return float(stdtrit(ratio.clusters - 1, 1 - TAIL)) * math.sqrt(ratio.variance)
+    return float(stdtrit(ratio.worth - 1, 1 - TAIL)) * math.sqrt(ratio.variance)

@@ -173,7 +173,7 @@ def _told(row: _Figures, one: _Quantile) -> Told:
 
 def _lacking(one: _Quantile) -> str:
     if one.needs:
-        return f"needs {count(one.needs)} {'sessions' if one.status == 'too few sessions' else 'turns'}"
+        return f"needs {count(one.needs)} {'turns' if one.status == 'too few turns' else 'sessions'}"
     return "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.looks.sequence import Seen, by_se, not_yet
+from reports.question import RATES
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
 from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
-from reports.statistics.quantiles import Floats, Sample, quantile
+from reports.statistics.quantiles import Floats, Sample, kish, quantile
 from reports.statistics.rates import PerCluster, complement, rate_difference, ratio_of, upper_of_points
 from reports.statistics.resample import paired_draws, variance
 from reports.statistics.serial import FOUND, QUARTERS
@@ -69,14 +70,16 @@ def _quantile_seen(
 ) -> Seen:
     base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
     d = float(log_ratio(cand, base)[0])
-    held = [np.unique(arm.sessions) for arm in arms]
-    if few := floor_reason(p, [arm.n for arm in arms], [mine.size for mine in held], "pair"):
+    worth = [kish(np.bincount(arm.sessions)) for arm in arms]
+    sessions = [np.unique(arm.sessions).size for arm in arms]
+    if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", worth=worth):
         return not_yet(few, d)
     excess = float(beyond((base, cand), margin, better)[0])
     se = math.sqrt(variance(beyond(drawn, margin, better), 1 - ENDLESS))
     if not math.isfinite(excess) or math.isnan(se):
         return not_yet("the quantile lies in the failed share: the failure rate decides", d)
-    return by_se(d, excess, se, np.union1d(*held).size - 1, 1 if better == "lower" else -1)
+    together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
+    return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)
 
 
 def rate_seen(
@@ -91,8 +94,9 @@ def rate_seen(
     if better == "higher":
         left = rate_seen(complement(base), complement(cand), margin, measure)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: "")
-    difference = rate_difference(base, cand, margin, paired=True)
-    one, other = ratio_of(base), ratio_of(cand)
+    words = bool(RATES[measure].words)
+    difference = rate_difference(base, cand, margin, paired=True, words=words)
+    one, other = ratio_of(base, words=words), ratio_of(cand, words=words)
 
     def upper(c: float) -> float:
         return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
@@ -101,8 +105,8 @@ def rate_seen(
         if other.value:
             return ""
         level = float(ndtr(-c))
-        needed = None if one.value else sessions_without(margin.points, level)
-        return nothing_seen(measure, other.clusters, level, needed)
+        needed = None if one.value else sessions_without(margin.points, level, other.clusters / other.longest)
+        return nothing_seen(measure, other.clusters, level, needed, other.longest)
 
     return Seen(difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled)
 
@@ -126,4 +130,5 @@ def _excess(difference: Difference, margin: Margin, better: Better) -> float:
 
 def _few_clusters(base: PerCluster, cand: PerCluster) -> str:
     """A rate or a mean needs pairs that have turns in both arms."""
-    return floor_reason(None, (), [int(np.count_nonzero(arm[1])) for arm in (base, cand)], "pair")
+    arms = base[1], cand[1]
+    return floor_reason(None, (), [int(np.count_nonzero(n)) for n in arms], "pair", worth=[kish(n) for n in arms])

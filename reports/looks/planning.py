@@ -70,7 +70,7 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
         enough = needed
     if enough == pairs:
         return ""
-    left = nothing_seen(gate.measure, pairs, level, None).replace(NBSP, " ")
+    left = nothing_seen(gate.measure, pairs, level, None, pairs).replace(NBSP, " ")
     told = f"{gate.written} cannot pass in {count(pairs)} pairs, because {left}"
     return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
 

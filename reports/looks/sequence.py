@@ -178,7 +178,7 @@ def _hold(
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
-    return _course(schedule, held, reason or otherwise, passed, worse, shares, ladder[-1])
+    return _course(schedule, held, reason or otherwise, passed, worse, shares, ladder)
 
 
 def _final(ladder: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -233,8 +233,9 @@ def _course(
     passed: Sequence[int | None],
     worse: frozenset[int],
     shares: Sequence[float],
-    bounds: Sequence[float],
+    ladder: Sequence[Sequence[float]],
 ) -> LookCourse:
+    """`ladder`: critical values of the first gate to be called worse, of the next, …, and of one alone."""
     rulings = []
     for gate, at in enumerate(passed):
         k = len(held) - 1 if at is None or gate in worse else at
@@ -242,7 +243,8 @@ def _course(
         word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not regressed"
         why = "" if word != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].drifts for look in held)
-        estimates = _estimates(seen, c, shares[: k + 1], bounds[: k + 1])
+        stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
+        estimates = _estimates(seen, c, shares[: k + 1], stopped_by[: k + 1])
         rulings.append(Ruling(word, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
 

@@ -58,7 +58,7 @@ def answers(summary: Summary) -> list[Block]:
 
 
 def _published(group: list[CallerWait]) -> bool:
-    return any(estimate.published for answer in group for estimate in answer.figures.quantiles)
+    return any(estimate.bounded for answer in group for estimate in answer.figures.quantiles)
 
 
 def _table(summary: Summary, group: list[CallerWait]) -> Table:

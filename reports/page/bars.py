@@ -24,15 +24,20 @@ from reports.page.svg import (
 )
 from reports.statistics.quantiles import Estimate
 from reports.summary.figures import Figures
+from reports.wording.words import bound
 
 STEPS_MOST = 32
 STRIP = 250
+ARROW = 4
 NAMED = 35
 """Half of the width that a line's name takes, in pixels."""
 
 
 def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str) -> Plot:
-    """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be published."""
+    """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be told.
+
+    An interval without an end goes on to an arrow at the edge, and its mark stands at its other end.
+    """
     rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch, left = 16 + 18 * max(1, len(targets)), _gutter([step for step, _ in rows])
@@ -68,22 +73,23 @@ def _gutter(labels: Sequence[str]) -> int:
 
 def _drawn(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]]) -> list[float]:
     shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
-    ends = [end for e in shown for end in (e.value, e.low, e.high) if math.isfinite(end)]
+    ends = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
     return ends or [f.high for _, group in rows for _, f in group]
 
 
 def _published(figures: Figures) -> list[Estimate]:
-    return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).published]
+    return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).bounded]
 
 
 def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: str) -> None:
     shown = _published(figures)
     for estimate in shown:
-        plot.line(x.clip(estimate.low), y, x.clip(estimate.high), y, f"whisker s{tone(colour)}")
+        _interval(plot, estimate, x, y, colour)
     for estimate in shown:
-        tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {ms(estimate.value)}, {figures.n} turns"
+        told = f"{bound(estimate)}{ms(estimate.told)}"
+        tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {told}, {figures.n} turns"
         open_ = "" if estimate.p == 0.5 else " open"
-        plot.dot(x.clip(estimate.value), y, shape(colour), f"mark s{tone(colour)}{open_}", 4.2, tip)
+        plot.dot(x.clip(estimate.told), y, shape(colour), f"mark s{tone(colour)}{open_}", 4.2, tip)
     if not shown:
         few = (
             f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
@@ -91,6 +97,15 @@ def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: s
             else f"{figures.failed} of {figures.n} failed"
         )
         plot.text(plot.x0 + 6, y + 4, few, "tiny")
+
+
+def _interval(plot: Plot, estimate: Estimate, x: Scale, y: float, colour: int) -> None:
+    """From end to end; where there is none an arrow at the edge."""
+    low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker s{tone(colour)}"
+    plot.line(low, y, high, y, cls)
+    for end, at, way in ((estimate.low, low, 1), (estimate.high, high, -1)):
+        if math.isinf(end):
+            plot.path([(at + way * ARROW, y - ARROW), (at, y), (at + way * ARROW, y + ARROW)], cls)
 
 
 def flow(sums: Flow, length_s: float, w: int) -> Plot:
@@ -145,8 +160,8 @@ def _on_line(plot: Plot, word: str, points: Sequence[Point], place: int, *, abov
 
 def strip_scale(figures: Sequence[Figures]) -> tuple[float, float]:
     """One scale for the strips of all targets."""
-    shown = [e for f in figures for e in f.quantiles if e.published and e.p != 0.9]
-    return log_range(end for e in shown for end in (e.low, e.value, e.high))
+    shown = [e for f in figures for e in f.quantiles if e.bounded and e.p != 0.9]
+    return log_range(end for e in shown for end in (e.low, e.told, e.high))
 
 
 def strip_axis(ends: tuple[float, float]) -> str:
@@ -167,10 +182,10 @@ def strip(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
         plot.line(x(tick), 2, x(tick), 28, "grid")
     shown = [figures.at(p) for p in (0.5, 0.95, 0.99)]
     for estimate in shown:
-        if estimate.published:
-            plot.line(x.clip(estimate.low), 15, x.clip(estimate.high), 15, f"whisker s{tone(colour)}")
+        if estimate.bounded:
+            _interval(plot, estimate, x, 15, colour)
             open_ = "" if estimate.p == 0.5 else " open"
-            plot.dot(x.clip(estimate.value), 15, shape(colour), f"mark s{tone(colour)}{open_}", 4)
+            plot.dot(x.clip(estimate.told), 15, shape(colour), f"mark s{tone(colour)}{open_}", 4)
     if any(estimate.status == "failed share" for estimate in shown):
         plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker s{tone(colour)}")
     return plot.svg("strip")

@@ -133,5 +133,13 @@ def _spreads(summary: Summary) -> list[Block]:
         for f, spread in summary.spreads
     ]
     what = Paragraph("How the waits scatter, which is what the size of a comparison hangs on:", "q gap")
-    heads = ("measure", Column("target", left=True), Term("sigma"), Term("ICC"), effect, "p95")
+    heads = (
+        "measure",
+        Column("target", left=True),
+        Term("sigma"),
+        Term("ICC"),
+        effect,
+        "p95",
+        Term("sessions count as"),
+    )
     return [what, table(heads, rows)] if rows else []

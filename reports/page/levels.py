@@ -85,14 +85,14 @@ def _waits(plot: Plot, pools: Sequence[ByLoad], x: Scale) -> None:
     for row, pool in enumerate(pools):
         placed = [*zip(_places(pool, x, row, len(pools)), pool.levels, strict=True)]
         with plot.of(pool.target):
-            ends += _curve(plot, [(at, level.p50) for at, level in placed if level.p50.published], pool, y)
+            ends += _curve(plot, [(at, level.p50) for at, level in placed if level.p50.bounded], pool, y)
             ends += _curve(plot, [(at, level.p95) for at, level in placed if level.has_p95], pool, y)
     label_ends(plot, ends)
 
 
 def _quantiles(level: Level) -> list[Estimate]:
     """Those that may be drawn."""
-    return [level.p50] * level.p50.published + [level.p95] * level.has_p95
+    return [level.p50] * level.p50.bounded + [level.p95] * level.has_p95
 
 
 def _curve(plot: Plot, quantiles: Sequence[tuple[float, Estimate]], pool: ByLoad, y: Scale) -> list[End]:

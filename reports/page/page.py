@@ -27,6 +27,8 @@ METHOD = {
     "no more than any others, at 1 a session says the same with every turn.",
     "design effect": "By how much sessions instead of independent turns widen the variance of a percentile: at 2, "
     "2,000 turns say as much as 1,000 independent ones.",
+    "sessions count as": "(Σn)² ÷ Σn² of sessions with n turns: so many sessions of one length would tell as much. Of "
+    "sixty of which one has half of the turns that is 4.",
     "drift": "The second half of the measured phase against the first. It is suspected where the 99 % interval of the "
     "ratio of the medians excludes 1 and they lie more than 5 % apart; each half needs 20 sessions.",
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "

@@ -105,7 +105,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     ]
     if not groups:
         return
-    published = any(e.published for f in rows for e in f.quantiles)
+    published = any(e.bounded for f in rows for e in f.quantiles)
     caption = words.worst_step(summary, stratum)
     heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns wanted", "reached")
     lines: list[Row | Line] = [
@@ -236,9 +236,10 @@ def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
 
 def _ready(rows: list[Figures]) -> str:
     """session_ready, p50: direct 228 ms, gateway 223 ms."""
-    told = [figures for figures in rows if figures.measure == "session_ready" and figures.at(0.5).published]
+    told = [figures for figures in rows if figures.measure == "session_ready" and figures.at(0.5).bounded]
     named = len({figures.target for figures in rows}) > 1
-    parts = [f"{f'{figures.target} ' if named else ''}{ms(figures.at(0.5).value)}" for figures in told]
+    medians = [(figures.target, figures.at(0.5)) for figures in told]
+    parts = [f"{f'{target} ' if named else ''}{words.bound(one)}{ms(one.told)}" for target, one in medians]
     return f"From the start of connecting to session.created, p50: {', '.join(parts)}." if parts else ""
 
 
@@ -276,8 +277,8 @@ def _of_sessions(figures: Figures, size: float) -> Line:
     """The median of sessions with its interval, where it may be published, and the largest."""
     median = figures.at(0.5)
     low, high = (three(end / size) if math.isfinite(end) else "open" for end in (median.low, median.high))
-    shown = words.Cell(three(median.value / size), f"{low} – {high}")
-    return [*cells_of([shown if median.published else words.cell(figures, 0.5, "")]), three(figures.high / size)]
+    shown = words.Cell(f"{words.bound(median)}{three(median.told / size)}", f"{low} – {high}")
+    return [*cells_of([shown if median.bounded else words.cell(figures, 0.5, "")]), three(figures.high / size)]
 
 
 def _volume(summary: Summary) -> str:

@@ -165,12 +165,14 @@ class Wait(Record):
 
 
 class Spread(Wait):
-    """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects."""
+    """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects; worth:
+    so many sessions of one length tell as much, (Σn)² / Σn²."""
 
     sigma: Figure
     icc: Figure
     deff50: Figure
     deff95: Figure
+    worth: Figure
 
 
 class Drift(Wait):

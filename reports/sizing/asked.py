@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.measures import SLOPE
 from reports.question import POINTS, Question
 from reports.statistics.differences import Margin
-from reports.statistics.power import LEVEL, distance_of
+from reports.statistics.power import GATES, LEVEL, distance_of
 from reports.statistics.shares import sessions_without
 from reports.thresholds.gated import gated, quoted
 
@@ -20,12 +20,18 @@ EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03
 
 @dataclass(frozen=True)
 class SizeQuestion:
-    """`effect`: how much worse the candidate truly is, which is to be found with this power."""
+    """`effect`: how much worse the candidate truly is, to be found with this power, as one of so many gates."""
 
     question: Question
     effect: float
     margin: float
     power: float
+    gates: int = GATES
+
+    @property
+    def level(self) -> float:
+        """The error that this gate has after Holm, were it the first to turn red."""
+        return LEVEL / self.gates
 
     @property
     def is_rate(self) -> bool:
@@ -42,7 +48,7 @@ class SizeQuestion:
         return sessions_without(self.margin, LEVEL) if self.is_rate else None
 
 
-def asked(measure: str, detect: str | None, margin: str | None, power: float) -> SizeQuestion:
+def asked(measure: str, detect: str | None, margin: str | None, power: float, gates: int = GATES) -> SizeQuestion:
     """Raises UsageError that says what is allowed."""
     name, _, aggregate = measure.partition(":")
     of = gated(name.strip())
@@ -58,13 +64,14 @@ def asked(measure: str, detect: str | None, margin: str | None, power: float) ->
         )
     if not 0.5 <= power < 1:
         raise UsageError(f"--power {power:g} is no power: choose one from 0.5 to 0.99")
+    if gates < 1:
+        raise UsageError(f"--gates {gates} is no number of gates: a check of one figure has 1")
     if rate:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{name} is a rate: write --measure {name}")
-        return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power)
-    return SizeQuestion(
-        Question(name, "quantile", Margin(ratio=accepted), _quantile(name, aggregate)), effect, accepted, power
-    )
+        return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power, gates)
+    of_quantile = Question(name, "quantile", Margin(ratio=accepted), _quantile(name, aggregate))
+    return SizeQuestion(of_quantile, effect, accepted, power, gates)
 
 
 def share(text: str, option: str) -> float:

@@ -27,9 +27,11 @@ class SizeDocument(Closed):
     margin: float
     power: float
     level: float
+    gates: Annotated[int, about("gates of the check that share the level by Holm, for which it is planned")]
     paired: bool
     pilot_sessions: int
     sessions: tuple[int, int, int]
+    sessions_alone: Annotated[int, about("the likely number, were this the only gate")]
     sessions_to_pass: Annotated[
         int | None, about("of a rate: without so many in each arm it cannot pass at the margin, though none fails")
     ]

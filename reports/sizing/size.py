@@ -52,6 +52,8 @@ class Size:
     spread: Spread
     cheapest_by_time: int | None
     cheapest_by_usd: int | None
+    sessions_alone: int
+    """the likely number, were this the only gate"""
 
     @property
     def paired(self) -> bool:
@@ -68,7 +70,7 @@ class Size:
     @property
     def power_of_pilot(self) -> float:
         """With as many sessions as the pilot has."""
-        return self.pilot.power(self.pilot.sessions, self.asked.distance)
+        return self.pilot.power(self.pilot.sessions, self.asked.distance, self.asked.level)
 
 
 def _times(sessions: tuple[int, int, int], each: float) -> Range:
@@ -96,7 +98,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
     pilot = _pilot(sides, asked, np.random.default_rng(seed_of(str(run.document.get("run_id") or folder.name))))
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{like} has no {asked.question.name} to plan with: too few turns have it, or too many failed")
-    least, likely, most = pilot.needed(asked.distance, asked.power)
+    least, likely, most = pilot.needed(asked.distance, asked.power, asked.level)
     turns = float(counts_of(base, FAILURES)[1].sum()) / many
     figures = 1.0 if asked.is_rate else sample_of(base, asked.question).n / many
     sample = sample_of(base, _waits(base, asked.question))
@@ -115,6 +117,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
         spread=spread_of(sample),
         cheapest_by_time=cheapest_turns(parts, time_price(base)),
         cheapest_by_usd=cheapest_turns(parts, usd_price(base)),
+        sessions_alone=max(floor, pilot.needed(asked.distance, asked.power)[1]),
     )
 
 

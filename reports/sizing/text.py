@@ -18,7 +18,8 @@ def lines(size: Size) -> Iterable[str]:
     error, power = (f"{three(100 * share)}{NBSP}%" for share in (LEVEL, asked.power))
     effect, margin = _share(size, asked.effect), _share(size, asked.margin)
     name = asked.question.name
-    yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}:"
+    shared = f", shared by the {asked.gates} gates of a check (Holm)" if asked.gates > 1 else ""
+    yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}:"
     arms = "pairs" if size.paired else "sessions in each arm"
     yield f"  {count(likely)} {arms} ({count(least)} to {count(most)})"
     if math.isfinite(size.seconds[1]):
@@ -30,6 +31,8 @@ def lines(size: Size) -> Iterable[str]:
     else:
         yield "  cost unknown: the run has no token counts, or its model has no price"
     yield ""
+    if asked.gates > 1:
+        yield f"As the only gate of a check it takes {count(size.sessions_alone)} (--gates 1)."
     times = three(round(100 * size.power_of_pilot))
     yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {times}{NBSP}% of the runs."
     if asked.sessions_to_pass:

@@ -64,7 +64,7 @@ def stored_quantile(
 def against_stored(
     candidate_log_q: float,
     candidate_variance: float,
-    candidate_clusters: int,
+    candidate_clusters: float,
     stored: Sequence[Stored],
     margin: Margin,
     *,
@@ -88,7 +88,7 @@ def against_stored(
     between = run_sd**2 * (1 + 1 / runs)
     error = _error(logs, inside, (candidate_clusters, baseline_clusters), between)
     found = log_difference(
-        math.exp(mean), math.exp(candidate_log_q), error.se, error.df, candidate_clusters, margin, better, level,
+        math.exp(mean), math.exp(candidate_log_q), error.se, error.df, round(candidate_clusters), margin, better, level,
         fixed=error.fixed,
     )  # fmt: skip
     open_low = math.isinf(mean) or max(run.endless for run in stored) > level
@@ -129,13 +129,13 @@ def rate_against_stored(
 ) -> Difference:
     """A rate of a run against the same of stored runs, each as `rates.ratio_of` gives it."""
     if better == "higher":
-        left = [replace(rate, value=1 - rate.value) for rate in (candidate, *stored)]
+        left = [rate.left() for rate in (candidate, *stored)]
         return mirrored(rate_against_stored(left[0], left[1:], margin, level=level))
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
     pooled = Ratio(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
-    error = _error(shares, (candidate.variance, within), (candidate.clusters, clusters), 0.0)
+    error = _error(shares, (candidate.variance, within), (candidate.worth, clusters), 0.0)
     return points_difference(
         pooled, candidate, error.se, error.df, margin, level, fixed=error.fixed, clusters=candidate.clusters
     )
@@ -149,7 +149,7 @@ class _Error(NamedTuple):
     fixed: float
 
 
-def _error(figures: Floats, inside: tuple[float, float], clusters: tuple[int, int], between: float) -> _Error:
+def _error(figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float) -> _Error:
     """`inside`: variances of the candidate and of the mean, from sessions; `between`: what is assumed of few runs."""
     runs, known = figures.size, figures.size >= KNOWN and bool(np.isfinite(figures).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))

@@ -40,13 +40,14 @@ class Spread:
     """What the size of a comparison hangs on; each report prints its own. NaN where there is too little to tell.
 
     `sigma`: sd of the log of successful waits; `icc`: the share of its square that lies between sessions; `deff50`,
-    `deff95`: how much wider than independent turns the sessions make p50 and p95.
+    `deff95`: how much wider than independent turns the sessions make p50 and p95; `worth`: sessions by Kish.
     """
 
     sigma: float
     icc: float
     deff50: float
     deff95: float
+    worth: float
 
 
 def components(values: Floats, clusters: Integers) -> Components:
@@ -73,9 +74,9 @@ def spread_of(sample: Sample) -> Spread:
     """The figures for planning that a run has to offer. Zeros and failures have no log, and are left out of it."""
     there = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[there])
-    deff50, deff95 = (estimate.deff for estimate in estimates(sample, DEFF_OF))
+    p50, p95 = estimates(sample, DEFF_OF)
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
-    return Spread(sigma, components(logs, sample.sessions[there]).icc, deff50, deff95)
+    return Spread(sigma, components(logs, sample.sessions[there]).icc, p50.deff, p95.deff, p50.worth)
 
 
 @dataclass(frozen=True)

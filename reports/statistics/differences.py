@@ -4,7 +4,8 @@ Quantiles and means are compared by the log of their ratio, rates by their diffe
 or pairs of sessions where they began together: then both arms are resampled by the same draws.
 
 The interval of a quantile is the expanded percentile interval of the resampled D* = log q*_cand − log q*_base. With g
-the sessions of the smaller arm (paired: the pairs), V the variance of log q* in an arm, and t of Welch's df,
+the sessions of the smaller arm (paired: the pairs), counted as Kish does, V the variance of log q* in an arm, and t of
+Welch's df,
 
     df = (V_c + V_b)² / (V_c²/(G_c−1) + V_b²/(G_b−1))     paired: df = pairs − 1
     a' = Φ(−t_{1−a, df} · √(g/(g−1)))                       bounds: the a'- and (1−a')-quantiles of D*
@@ -24,8 +25,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import distinct
-from reports.statistics.quantiles import Floats, Sample, quantile
+from reports.statistics.quantiles import Floats, Sample, kish, quantile
 from reports.statistics.resample import DRAWS, paired_draws, quantile_draws, variance
 
 LEVEL = 0.05
@@ -125,12 +125,14 @@ def quantile_differences(
         first = quantile_draws(base, ps, clusters=base_clusters, draws=draws, rng=rng)
         drawn = first, quantile_draws(cand, ps, clusters=cand_clusters, draws=draws, rng=rng)
     noise = rng.normal(0, math.sqrt(2) * run_sd, draws) if run_sd else np.zeros(draws)
-    held = distinct(base.sessions), distinct(cand.sessions)
-    sizes = (np.union1d(*held).size,) if paired else (held[0].size, held[1].size)
+    held = [np.bincount(arm.sessions, minlength=of) for arm, of in ((base, base_clusters), (cand, cand_clusters))]
+    counted = [held[0] + held[1]] if paired else held
+    sizes = tuple(kish(turns) for turns in counted)
+    most = max(int(np.count_nonzero(turns)) for turns in counted)
     return [
         _difference(
             (quantile(base.values, p), quantile(cand.values, p)), (drawn[0][:, at], drawn[1][:, at]),
-            margin, sizes, noise, better=better, level=level, run_sd=run_sd,
+            margin, sizes, most, noise, better=better, level=level, run_sd=run_sd,
         )
         for at, (p, margin) in enumerate(asked)
     ]  # fmt: skip
@@ -140,14 +142,16 @@ def _difference(
     points: tuple[float, float],
     drawn: tuple[Floats, Floats],
     margin: Margin,
-    sizes: tuple[int, ...],
+    sizes: tuple[float, ...],
+    most: int,
     noise: Floats,
     *,
     better: Better,
     level: float,
     run_sd: float,
 ) -> Difference:
-    """One quantile, from its values in the arms and in their resamples, the baseline first."""
+    """One quantile, from its values in the arms and in their resamples, the baseline first. `sizes`: sessions of each
+    arm, or pairs, as Kish counts them; `most`: of the larger arm as they are."""
     drift = noise if better == "lower" else -noise
     ratio = log_ratio(drawn[1], drawn[0]) + noise
     worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
@@ -156,7 +160,7 @@ def _difference(
     se = math.sqrt(variance(ratio))
     base, cand = np.array([points[0]]), np.array([points[1]])
     apart = float(beyond((base, cand), margin, better)[0])
-    more = None if settled(bad) else more_sessions(apart, se, max(sizes), level, fixed=2 * run_sd**2)
+    more = None if settled(bad) else more_sessions(apart, se, most, level, fixed=2 * run_sd**2)
     return Difference(
         "ratio", *points, float(log_ratio(cand, base)[0]), interval.low, interval.high, se, df,
         bad.low, bad.high, nice.low, bad.p, nice.p, level, more, nice.high,
@@ -186,7 +190,7 @@ def log_variance(drawn: Floats) -> float:
     return 0.0 if math.isnan(found) else found
 
 
-def welch(variances: Sequence[float], clusters: Sequence[int]) -> float:
+def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
     """Degrees of freedom of a difference; of pairs (one number of clusters, no variances) pairs − 1."""
     if len(clusters) == 1:
         return float(clusters[0] - 1)
@@ -194,7 +198,7 @@ def welch(variances: Sequence[float], clusters: Sequence[int]) -> float:
     return float(sum(variances) ** 2 / squares) if squares else float(sum(clusters) - len(clusters))
 
 
-def _expanded(drawn: Floats, clusters: int, df: float, level: float) -> Bounds:
+def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> Bounds:
     """The expanded percentile interval of resampled values, and their p-value."""
     if clusters < 2:
         return Bounds()

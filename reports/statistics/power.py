@@ -3,10 +3,18 @@
 For two equal arms, a candidate that is truly worse by `effect`, a margin of `margin` and the standard error SE_0 of one
 arm's figure over the G_0 sessions of a pilot:
 
-    G = 2 · G_0 · SE_0² · (z_{1−a} + z_power)² / (effect − margin)²          quantiles: all on the log scale
+    G = 2 · G_0 · SE_0² · s² / (effect − margin)²          quantiles: all on the log scale
 
-Where the pilot has both arms in pairs, 2 · SE_0² is the variance of their difference. From p90 on the result is taken
-× 1.2, for the standard error of a tail is itself estimated too low. A plan scatters as its pilot does, so it is a
+s is how many standard errors the effect must lie beyond the margin. Of a rate it is z_{1−a} + z_power. Of a wait there
+is a test for drift, which takes 4.5 % of runs without any for ordered, and these are judged by their quarters:
+
+    power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
+
+a is the error that the strictest of m gates has after Holm, 5 % / m: which of them turns red first is not known before.
+
+Where the pilot has both arms in pairs, 2 · SE_0² is the variance of their difference. Of a wait the result is taken
+× 1.05, because a plan that came out small loses more power than one that came out large wins, and from p90 on × 1.2,
+for the standard error of a tail is itself estimated too low. A plan scatters as its pilot does, so it is a
 range: the same for the pilot's sessions drawn anew, 5 to 95 %. For this the standard error is that of order statistics
 one standard error apart on either side of the quantile, which needs no resampling within resamples.
 """
@@ -18,14 +26,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
+from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats, Sample
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import paired_draws, quantile_draws, variance, weights
+from reports.statistics.serial import QUARTERS
 
 LEVEL = 0.05
-TAIL_FROM, TAIL = 0.9, 1.2
+GATES = 3
+"""Of a check by default: p50, p95 and failures."""
+ORDERED = 0.045
+"""The share of runs without any drift that are taken for ordered."""
+FARTHEST = 35.0
+"""Standard errors up to which an effect is looked for."""
+TAIL_FROM, TAIL, MIDDLE = 0.9, 1.2, 1.05
 LEAST_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS, REDRAWN = 2_000, 200
@@ -49,10 +65,13 @@ class Pilot:
     redrawn: Floats
     sessions: int
     tail: bool = False
+    waits: bool = True
+    """of waits, which are searched for drift, and not of a rate"""
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
         """Sessions in each arm: least, likely, most. `distance`: from the margin to the effect, above 0."""
-        factor = (float(ndtri(1 - level)) + float(ndtri(power))) ** 2 / distance**2 * (TAIL if self.tail else 1.0)
+        beyond = float(brentq(lambda shift: self._found(shift, level) - power, 0, FARTHEST))
+        factor = (beyond / distance) ** 2 * self._more
         likely = self.variance * factor
         ends = (
             np.quantile(self.redrawn[np.isfinite(self.redrawn)], RANGE) * factor if self.redrawn.size else [likely] * 2
@@ -62,8 +81,21 @@ class Pilot:
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """The chance that so many sessions in each arm find it."""
-        se = math.sqrt(self.variance * (TAIL if self.tail else 1.0) / sessions)
-        return float(ndtr(distance / se - float(ndtri(1 - level)))) if se > 0 else 1.0
+        se = math.sqrt(self.variance * self._more / sessions)
+        return self._found(min(distance / se, FARTHEST), level) if se > 0 else 1.0
+
+    @property
+    def _more(self) -> float:
+        """So many times as many sessions, for what the pilot itself is uncertain of."""
+        return (TAIL if self.tail else MIDDLE) if self.waits else 1.0
+
+    def _found(self, shift: float, level: float) -> float:
+        """The chance to call an effect so many standard errors beyond its margin."""
+        plain = float(ndtr(shift - float(ndtri(1 - level))))
+        if not self.waits:
+            return plain
+        df = QUARTERS - 1
+        return (1 - ORDERED) * plain + ORDERED * (1 - float(nctdtr(df, shift, float(stdtrit(df, 1 - level)))))
 
 
 def distance_of(effect: float, margin: float) -> float:
@@ -108,7 +140,7 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
             for chosen in rng.integers(0, size, (REDRAWN, size))
             for one, of in [(events[chosen], turns[chosen])]
         ]
-    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(drawn), size)
+    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(drawn), size, waits=False)
 
 
 def _rate_variance(rate: float, effect: float) -> float:

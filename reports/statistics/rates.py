@@ -1,16 +1,18 @@
 """Means and rates of two arms, as ratios of totals over sessions; pure.
 
-A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn in an arm of G sessions, by linearisation
+A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn in an arm of G sessions, by the jackknife
 
-    V(r) = G/(G−1) · Σ(x_g − r·n_g)² / (Σn)²      V(log r) = V(r) / r²
+    V(r) = (G−1)/G · Σ((x_g − r·n_g) / (Σn − n_g))²      V(log r) = V(r) / r²
 
-Differences are d ∓ t·SE with Welch's df. Of pairs, SE² = G/(G−1)·Σe² of what each pair adds, e = e_cand − e_base with
-e_arm = (x − r·n)/Σn (divided by r for logs), and df = pairs − 1.
+which of sessions of one length is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Differences are d ∓ t·SE with Welch's df. Of pairs
+SE² = (G−1)/G·Σe² of what each pair adds, e = e_cand − e_base with e_arm = (x − r·n)/(Σn − n) (divided by r for logs).
+Degrees of freedom count sessions, or pairs, as Kish does (`reports.statistics.quantiles.kish`).
 
-Few failures make the SE of a rate too small, so that it is *not* worse takes the larger of two upper bounds: that one,
-and what either arm's own bound (`reports.statistics.shares`) leaves, squared and added as Newcombe does it:
+Few failures make the SE of a rate too small, so that it is *not* worse takes the largest of three upper bounds: that
+one, what either arm's own bound (`reports.statistics.shares`) leaves, squared and added as Newcombe does it, and what
+the candidate's would leave had nothing failed, for failures that both arms share are no proof of anything:
 
-    d + √((upper_cand − r_cand)² + (r_base − lower_base)²)
+    d + √((upper_cand − r_cand)² + (r_base − lower_base)²)      d + upper_cand of no failure
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from reports.statistics.differences import (
     two_digits,
     welch,
 )
-from reports.statistics.quantiles import Floats
+from reports.statistics.quantiles import Floats, kish
 
 PerCluster = tuple[Floats, Floats]
 """By session, or by pair: the sum (of amounts, or of events), and the number of turns."""
@@ -47,12 +49,26 @@ PerCluster = tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class Ratio:
-    """A mean or a rate of one arm: its value, the variance of that, and of how many turns and sessions it is."""
+    """A mean or a rate of one arm: its value, the variance of that, and of how many turns and sessions it is.
+
+    `square`: of a rate, the mean over turns of the squared share of their session; `worth`: sessions as Kish counts
+    them; `longest`: sessions as long as the longest. Left out, sessions are equally long. `words`: it is counted over
+    words, of which a session does not fail as a whole.
+    """
 
     value: float
     variance: float
     turns: float
     clusters: int
+    square: float = math.nan
+    worth: float = math.nan
+    longest: float = math.nan
+    words: bool = False
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.worth):
+            square = self.value**2 + (self.clusters - 1) * self.variance
+            vars(self).update(square=square, worth=float(self.clusters), longest=float(self.clusters))
 
     @property
     def log_variance(self) -> float:
@@ -68,28 +84,47 @@ class Ratio:
         """Of a rate: the bound of what it may truly be, for where events are few."""
         if self.value > 1:
             return self._student(level).high
-        return shares.upper(self.value, self.variance, self.clusters, level)
+        return shares.upper(self.value, self.square, self.longest, level)
 
     def lower(self, level: float) -> float:
         if self.value > 1:
             return self._student(level).low
-        return shares.lower(self.value, self.variance, self.clusters, level)
+        return shares.lower(self.value, self.square, self.longest, level)
+
+    def unseen(self, level: float) -> float:
+        """The upper bound of a rate of which as much was measured, and none was seen; 0 of words."""
+        return 0.0 if self.words else shares.upper(0.0, 0.0, self.longest, level)
+
+    def left(self) -> Ratio:
+        """The rate of all turns that are no event."""
+        return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> Bounds:
         """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
-        return student(self.value, math.sqrt(self.variance), float(self.clusters - 1), level)
+        return student(self.value, math.sqrt(self.variance), self.worth - 1, level)
 
     def grown(self, more: int, of: int) -> Ratio:
         """The same with so many more sessions for each `of` of them."""
         times = 1 + more / of
-        return Ratio(self.value, self.variance / times, self.turns * times, round(self.clusters * times))
+        return replace(
+            self,
+            variance=self.variance / times,
+            turns=self.turns * times,
+            clusters=round(self.clusters * times),
+            worth=self.worth * times,
+            longest=self.longest * times,
+        )
 
 
-def ratio_of(arm: PerCluster) -> Ratio:
+def ratio_of(arm: PerCluster, *, words: bool = False) -> Ratio:
     """Sessions without a turn do not count; NaN of nothing."""
     turns, clusters = float(arm[1].sum()), int(np.count_nonzero(arm[1]))
     value = float(arm[0].sum()) / turns if turns else math.nan
-    return Ratio(value, _spread(_parts(arm), clusters), turns, clusters)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        square = float((arm[0] * np.where(arm[1] > 0, arm[0] / arm[1], 0.0)).sum()) / turns if turns else math.nan
+    longest = turns / float(arm[1].max()) if turns else math.nan
+    worth = kish(arm[1]) if turns else 0.0
+    return Ratio(value, _spread(_parts(arm), clusters), turns, clusters, square, worth, longest, words)
 
 
 def mean_difference(
@@ -107,10 +142,10 @@ def mean_difference(
     if paired:
         both = _pairs(base, cand)
         parts = _parts(cand) / (other.value or math.nan) - _parts(base) / (one.value or math.nan)
-        within, df = _spread(parts, both), float(both - 1)
+        within, df = _spread(parts, both), kish(base[1] + cand[1]) - 1
     else:
         variances = one.log_variance, other.log_variance
-        within, df = sum(variances), welch(variances, (one.clusters, other.clusters))
+        within, df = sum(variances), welch(variances, (one.worth, other.worth))
     se = math.sqrt(within + 2 * run_sd**2)
     most = max(one.clusters, other.clusters)
     return log_difference(one.value, other.value, se, df, most, margin, better, level, fixed=2 * run_sd**2)
@@ -162,17 +197,19 @@ def rate_difference(
     paired: bool,
     better: Better = "lower",
     level: float = LEVEL,
+    words: bool = False,
 ) -> Difference:
     """Candidate's rate minus the baseline's. Events and turns by session, or by pair if `paired`."""
     if better == "higher":
-        return mirrored(rate_difference(complement(base), complement(cand), margin, paired=paired, level=level))
-    one, other = ratio_of(base), ratio_of(cand)
+        left = complement(base), complement(cand)
+        return mirrored(rate_difference(*left, margin, paired=paired, level=level, words=words))
+    one, other = ratio_of(base, words=words), ratio_of(cand, words=words)
     if paired:
         both = _pairs(base, cand)
-        se, df = math.sqrt(_spread(_parts(cand) - _parts(base), both)), float(both - 1)
+        se, df = math.sqrt(_spread(_parts(cand) - _parts(base), both)), kish(base[1] + cand[1]) - 1
     else:
         variances = one.variance, other.variance
-        se, df = math.sqrt(sum(variances)), welch(variances, (one.clusters, other.clusters))
+        se, df = math.sqrt(sum(variances)), welch(variances, (one.worth, other.worth))
     return points_difference(one, other, se, df, margin, level)
 
 
@@ -212,7 +249,7 @@ def upper_of_points(base: Ratio, cand: Ratio, se: float, df: float, level: float
     """The upper bound of how far the candidate's rate lies above the baseline's."""
     d = cand.value - base.value
     few = math.hypot(cand.upper(level) - cand.value, base.value - base.lower(level))
-    return max(student(d, se, df, level).high, d + few)
+    return max(student(d, se, df, level).high, d + few, d + cand.unseen(level))
 
 
 def _more_to_pass(
@@ -260,15 +297,18 @@ def newcombe(base: Ratio, cand: Ratio, level: float = LEVEL) -> tuple[float, flo
 
 
 def _parts(arm: PerCluster) -> Floats:
-    """What each cluster adds to the error of the ratio: (x − r·n) / Σn."""
+    """What each cluster adds to the error of the ratio, had the others been all: (x − r·n) / (Σn − n)."""
     amounts, turns = arm
     total = turns.sum()
-    parts: Floats = (amounts - amounts.sum() / total * turns) / total if total else np.full(turns.size, np.nan)
+    if not total:
+        return np.full(turns.size, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts: Floats = (amounts - amounts.sum() / total * turns) / (total - turns)
     return parts
 
 
 def _spread(parts: Floats, clusters: int) -> float:
-    return clusters / (clusters - 1) * float((parts**2).sum()) if clusters > 1 else math.nan
+    return (clusters - 1) / clusters * float((parts**2).sum()) if clusters > 1 else math.nan
 
 
 def _pairs(base: PerCluster, cand: PerCluster) -> int:

@@ -24,6 +24,9 @@ BEYOND = 20
 FAILED_SHARE = "quantile in the failed share"
 NOT_AFTER_HOLM = "over the margin, not after Holm"
 DRIFTS = "an arm drifts by itself"
+OWN_DRIFT = "such verdicts err in up to 15 % of runs, not in 5"
+OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not in 5"
+"""How often, where the truth lies exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,30 @@ def floor_reason(
     sessions: Sequence[int],
     unit: Literal["session", "pair"] = "session",
     arms: Sequence[str] = (),
+    worth: Sequence[float] = (),
 ) -> str:
     """Why so few turns and sessions (of each arm that was measured) decide nothing; empty where they suffice.
 
     `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs. `arms`: how they
-    are called, to say which of them lack some.
+    are called, to say which of them lack some. `worth`: sessions as Kish counts them, where they are not equally long.
     """
     if min(sessions) < SESSIONS:
         if unit == "pair":
             return f"too few pairs to decide: {SESSIONS} needed, {min(sessions):,} there"
         return f"too few sessions to decide: {SESSIONS} needed in each arm, {_lacking(sessions, SESSIONS, arms)}"
+    if worth and round(min(worth)) < SESSIONS:
+        return f"{unequal(sessions[worth.index(min(worth))], min(worth), unit)}: {SESSIONS} needed"
     if p is not None and min(turns) < floor(p):
         return (
             f"too few turns to decide: p{p * 100:g} needs {floor(p):,} in each arm, {_lacking(turns, floor(p), arms)}"
         )
     return ""
+
+
+def unequal(sessions: int, worth: float, unit: str = "session") -> str:
+    """60 sessions of unequal length count as 3.9."""
+    counted = f"{worth:,.0f}" if worth >= 10 else f"{worth:.1f}"
+    return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
 def _lacking(numbers: Sequence[int], needed: int, arms: Sequence[str]) -> str:

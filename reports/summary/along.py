@@ -57,8 +57,8 @@ class SessionCourse:
 
     @property
     def told(self) -> tuple[Stop, ...]:
-        """The stops whose median is published."""
-        return tuple(stop for stop in self.stops if stop.p50.published)
+        """The stops whose median may be told."""
+        return tuple(stop for stop in self.stops if stop.p50.bounded)
 
     @property
     def tails(self) -> tuple[Stop, ...]:

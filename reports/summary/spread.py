@@ -9,6 +9,6 @@ from reports.statistics.components import Spread
 
 
 def figures_of(spread: Spread) -> tuple[str, ...]:
-    """Sigma, ICC and the design effects of p50 and p95, each in two digits."""
+    """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
     told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-    return tuple(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told)
+    return (*(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told), three(spread.worth))

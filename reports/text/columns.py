@@ -29,7 +29,7 @@ def _interval(answer: CallerWait, p: float) -> str:
     reasons = {
         "too few turns": f" (needs {count(estimate.needs)})",
         "too few sessions": f" (needs {count(estimate.needs)} sessions)",
-        "open": f" ({count(answer.figures.failed)} failed)",
+        "open": " (open)",
     }
     return shown + reasons.get(estimate.status, "")
 
@@ -91,7 +91,7 @@ def _level(level: Level) -> Iterable[str]:
 
 def _with_interval(figure: str, below: str) -> str:
     """A figure and what stands below it on a page, in one cell; why there is none has no room here."""
-    return figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
+    return figure if figure.startswith(("n/a", "≥", "≤")) else f"{figure} ({below.replace(' ', '')})"
 
 
 HOST_HEADS = ("host", "sessions", "turns", "p50 (95 %)", "p95 (95 %)", "failed")

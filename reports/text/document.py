@@ -89,9 +89,9 @@ def _figures(figures: Figures, **beside: int) -> Values:
 
 
 def _estimate(estimate: Estimate, successes: float = math.nan) -> Values:
-    """What is not published is no number."""
+    """What may not be told is no number."""
     censored, needs = estimate.value == math.inf, estimate.needs or None
-    hidden = {} if estimate.published else dict.fromkeys(("value", "low", "high"), math.nan)
+    hidden = {} if estimate.bounded else dict.fromkeys(("value", "low", "high"), math.nan)
     return Values(estimate, censored=censored, needs=needs, successes=successes, **hidden)
 
 
@@ -124,7 +124,7 @@ def _ages(along: Along, place: int) -> dict[str, float]:
 def _levels(pool: ByLoad, summary: Summary) -> Iterable[Values]:
     """A row for each level of a pool."""
     for level in pool.levels:
-        quantiles = {"p50": _part(level.p50, told=level.p50.published), "p95": _part(level.p95, told=level.has_p95)}
+        quantiles = {"p50": _part(level.p50, told=level.p50.bounded), "p95": _part(level.p95, told=level.has_p95)}
         yield Values(level, pool, pool.stratum, target=summary.targets[pool.target], **quantiles)
 
 
@@ -133,8 +133,8 @@ def _host(host: Host) -> Values:
         Values(
             wait,
             wait.stratum,
-            p50=_part(wait.p50, told=wait.p50.published),
-            p95=_part(wait.p95, told=wait.p95.published),
+            p50=_part(wait.p50, told=wait.p50.bounded),
+            p95=_part(wait.p95, told=wait.p95.bounded),
         )
         for wait in host.waits
     ]

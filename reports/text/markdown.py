@@ -180,7 +180,8 @@ def _rates(summary: Summary) -> Iterable[Block]:
 def _scatter(summary: Summary) -> Iterable[Block]:
     """What the size of a comparison hangs on, and whether waits drifted."""
     rows = [[words.named(figures), words.whose(figures), *figures_of(spread)] for figures, spread in summary.spreads]
-    yield table(("measure", "target", "sigma of log", "ICC", "design effect, p50", "p95"), rows, left=(0, 1))
+    heads = ("measure", "target", "sigma of log", "ICC", "design effect, p50", "p95", "sessions count as")
+    yield table(heads, rows, left=(0, 1))
     yield Paragraph(drift.said(summary.drifts))
 
 

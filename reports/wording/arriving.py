@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three
 from reports.summary.offered import Arriving, Offered
 from reports.summary.summary import Summary
+from reports.wording.words import bound
 
 WAITS = ("service_time", "response_time")
 OWN_SLOTS = (
@@ -53,7 +54,9 @@ def first_waits(summary: Summary, target: str) -> Iterable[str]:
     """service_time p50 198 ms, p95 380 ms; response_time …; of what may be published."""
     for figures in summary.connecting:
         if figures.measure in WAITS and figures.target == target:
-            told = [f"p{e.p * 100:g} {ms(e.value)}" for e in figures.quantiles if e.published and e.p in (0.5, 0.95)]
+            told = [
+                f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in figures.quantiles if e.bounded and e.p in (0.5, 0.95)
+            ]
             if told:
                 yield f"{figures.measure} {', '.join(told)}"
 

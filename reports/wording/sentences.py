@@ -34,7 +34,7 @@ def headline(summary: Summary) -> str:
 
 def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:
     """The sentence of the turns of one stratum; of several strata it is short, for the table says more."""
-    told, named = [answer for answer in begun if answer.figures.at(0.5).published], len(summary.targets) > 1
+    told, named = [answer for answer in begun if answer.figures.at(0.5).bounded], len(summary.targets) > 1
     if told:
         return f"{_waits(told, named)}." if several else _waits_and_tail(told, named)
     where = [answer.target for answer in begun] if len(begun) < len(summary.targets) else []
@@ -45,8 +45,8 @@ def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -
     """With function calls it is 1.7 s: turns with traits, of which the plain ones are told; empty of all others."""
     stratum = part[0].stratum
     plain = [answer for answer in begun if answer.stratum == stratum._replace(traits="")]
-    told = [answer for answer in part if answer.figures.at(0.5).published]
-    if not (stratum.traits and told and any(answer.figures.at(0.5).published for answer in plain)):
+    told = [answer for answer in part if answer.figures.at(0.5).bounded]
+    if not (stratum.traits and told and any(answer.figures.at(0.5).bounded for answer in plain)):
         return ""
     which = f"{stratum.traits_words[:1].upper()}{stratum.traits_words[1:]}{',' if ',' in stratum.traits_words else ''}"
     return f"{which} it is {_medians(told, len(summary.targets) > 1)}."
@@ -54,7 +54,7 @@ def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -
 
 def _without_median(begun: list[CallerWait]) -> list[str]:
     """On b 27 of 30 turns failed: too many for a median. Of the targets that have none where another has one."""
-    told = {answer.target for answer in begun if answer.figures.at(0.5).published}
+    told = {answer.target for answer in begun if answer.figures.at(0.5).bounded}
     lacking = dict.fromkeys(answer.target for answer in begun if told and answer.target not in told)
     return [f"On {name} {_no_median([a for a in begun if a.target == name])}" for name in lacking]
 
@@ -62,7 +62,7 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
 def _no_median(mine: list[CallerWait]) -> str:
     """27 of 30 turns failed: too many for a median; 12 turns of 3 sessions are too few for a median (1 failed)."""
     unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
-    if any(answer.figures.at(0.5).status in ("failed share", "open") for answer in mine):
+    if any(answer.figures.at(0.5).status == "failed share" for answer in mine):
         return f"{count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median"
     turns, sessions = sum(answer.turns for answer in mine), max(answer.sessions for answer in mine)
     few = f"{plural(turns, 'turn')} of {plural(sessions, 'session')} {'is' if turns == 1 else 'are'} too few"
@@ -89,7 +89,7 @@ def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
 def _medians(told: list[CallerWait], named: bool, *beside: float) -> str:
     shown = _ends(told)
     times = together(*map(_median, shown), *beside)
-    medians = [f"{time} on {a.target}" if named else time for time, a in zip(times, shown, strict=False)]
+    medians = [_marked(time, a, 0.5, named=named) for time, a in zip(times, shown, strict=False)]
     return _spread(medians, len(told))
 
 
@@ -97,10 +97,10 @@ def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
     """The medians with p95; where it may not be told the slowest turn, if the run has one target."""
     shown = _ends(told)
     medians = [_median(answer) for answer in shown]
-    if all(answer.figures.at(0.95).published for answer in shown):
-        tails = [answer.figures.at(0.95).value for answer in shown]
+    if all(answer.figures.at(0.95).bounded for answer in shown):
+        tails = [_tail(answer) for answer in shown]
         times = together(*medians, *tails)[len(shown) :]
-        longer = [f"{time} on {a.target}" if named else time for time, a in zip(times, shown, strict=True)]
+        longer = [_marked(time, a, 0.95, named=named) for time, a in zip(times, shown, strict=True)]
         return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(longer)} (p95)."
     if named:
         return f"{_waits(told, named)}."
@@ -124,12 +124,15 @@ def _spread(times: list[str], many: int) -> str:
 
 def heard(summary: Summary) -> str:
     """When callers hear the reply; empty where no turn was spoken, or none of these medians may be published."""
-    told = [answer for answer in summary.heard if answer.figures.at(0.5).published]
+    told = [answer for answer in summary.heard if answer.figures.at(0.5).bounded]
     if not told or summary.verdict.valid is False:
         return ""
     shown = _ends(told)
     times = together(*(_median(answer) for answer in shown))
-    named = [f"{time}{_whose(answer, summary)}" for time, answer in zip(times, shown, strict=True)]
+    named = [
+        f"{words.bound(answer.figures.at(0.5))}{time}{_whose(answer, summary)}"
+        for time, answer in zip(times, shown, strict=True)
+    ]
     waited = f"Callers hear the reply {_spread(named, len(told))} after the end of their speech"
     return f"{waited} (median {HEARD}, {summary.setup.player})."
 
@@ -144,7 +147,12 @@ def _whose(answer: CallerWait, summary: Summary) -> str:
 
 
 def _median(answer: CallerWait) -> float:
-    return answer.figures.at(0.5).value
+    return answer.figures.at(0.5).told
+
+
+def _marked(time: str, answer: CallerWait, p: float, *, named: bool) -> str:
+    """482 ms, ≥ 1.2 s on direct."""
+    return f"{words.bound(answer.figures.at(p))}{time}{f' on {answer.target}' if named else ''}"
 
 
 def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
@@ -192,9 +200,9 @@ def _counted(summary: Summary) -> list[str]:
 
 def _alone(answer: CallerWait) -> list[str]:
     """ttfa p50 482 ms, p95 902 ms: what may be published of it."""
-    told = [estimate for p in (0.5, 0.95) if (estimate := answer.figures.at(p)).published]
-    times = together(*(estimate.value for estimate in told)) if told else []
-    said = [f"p{estimate.p * 100:g} {time}" for estimate, time in zip(told, times, strict=True)]
+    told = [estimate for p in (0.5, 0.95) if (estimate := answer.figures.at(p)).bounded]
+    times = together(*(estimate.told for estimate in told)) if told else []
+    said = [f"p{estimate.p * 100:g} {words.bound(estimate)}{time}" for estimate, time in zip(told, times, strict=True)]
     return [f"{answer.figures.measure} {', '.join(said)}"] if said else []
 
 
@@ -205,11 +213,11 @@ def _tails(summary: Summary) -> list[str]:
     """
     said, named = [], len(summary.targets) > 1
     for stratum in summary.turns.strata:
-        told = [a for a in summary.answers if a.stratum == stratum and a.figures.at(0.95).published]
+        told = [a for a in summary.answers if a.stratum == stratum and a.figures.at(0.95).bounded]
         if told:
             ends = told if len(told) < 3 else [min(told, key=_tail), max(told, key=_tail)]
             times = together(*map(_tail, ends))
-            parts = [f"{time} on {a.target}" if named else time for time, a in zip(times, ends, strict=True)]
+            parts = [_marked(time, a, 0.95, named=named) for time, a in zip(times, ends, strict=True)]
             since = words.since(told[0].figures.measure, stratum) if len(summary.turns.strata) > 1 else ""
             joined = " to ".join(parts) if len(told) > 2 else listed(parts)
             said.append(f"{told[0].figures.measure}{since} p95 {joined}")
@@ -217,4 +225,4 @@ def _tails(summary: Summary) -> list[str]:
 
 
 def _tail(answer: CallerWait) -> float:
-    return answer.figures.at(0.95).value
+    return answer.figures.at(0.95).told

@@ -82,7 +82,20 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
         return Cell(
             "n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions"
         )
-    return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
+    open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
+    return Cell(f"{bound(estimate)}{three(estimate.told)}", open_)
+
+
+def _open(estimate: Estimate, failed: str) -> str:
+    """Why an interval has no end: the sessions that would close it, or the failures that it reaches into."""
+    return f"open; needs {plural(estimate.needs, 'session')}" if estimate.needs else f"open: {failed}"
+
+
+def bound(estimate: Estimate) -> str:
+    """What stands before the figure that is told: `≥ ` of an interval without an upper end, else mostly nothing."""
+    if estimate.status != "open":
+        return ""
+    return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
 def level_cells(level: Level) -> tuple[Cell, Cell]:
@@ -146,7 +159,8 @@ def answer_cell(figures: Figures, p: float) -> Cell:
     if estimate.status == "failed share":
         all_failed = "none began" if figures.lost == figures.n else "all failed"
         return Cell(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
-    return Cell(shown.figure, f"open: {plural(figures.failed, 'failure')}") if estimate.status == "open" else shown
+    open_ = _open(estimate, plural(figures.failed, "failure"))
+    return Cell(shown.figure, open_) if estimate.status == "open" else shown
 
 
 def failures(answer: CallerWait) -> Cell:
@@ -331,7 +345,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
 
 def slopes(summary: Summary) -> list[str]:
     """latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15): by all input tokens, those that may be published."""
-    slopes = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).published]
+    slopes = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).bounded]
     several = len({f.stratum for f in slopes}) > 1
     return [
         f"{f.measure} p50{f' on {f.label if several else f.target}' if len(slopes) > 1 else ''} "

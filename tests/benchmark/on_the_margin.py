@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from reports.gate.kept import judged, of_rate
 from reports.looks.gates import quantiles_seen, rate_seen
-from reports.looks.sequence import LookCourse, Schedule, follow
+from reports.looks.sequence import LookCourse, Schedule, by_se, follow
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import sample
@@ -30,7 +30,7 @@ Row = tuple[str, str, str, bool]
 
 SEED = 20261203
 NOMINAL = 0.05
-REPETITIONS, LOOKED, DRAWS = 1000, 400, 500
+REPETITIONS, LOOKED, DRAWS, IDEAL = 1000, 400, 500, 1500
 SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
 """Sessions in each arm, turns of each."""
 TOGETHER = (0.1, 0.2, 0.3, 1.0)
@@ -62,7 +62,7 @@ def of_single_tests() -> list[Row]:
 
 
 def of_looks() -> list[Row]:
-    return [*looks_at_a_rate(), *corrections()]
+    return [*looks_at_a_rate(), *corrections(), *corrections_of_families()]
 
 
 # One test at the end.
@@ -171,6 +171,27 @@ def corrections() -> Iterable[Row]:
             "0",
             not outside,
         )
+
+
+def corrections_of_families() -> Iterable[Row]:
+    """The same of one, two, three gates whose standard errors are known, the first one far off its margin."""
+    for gates, z in product((1, 2, 3), (5.0, 3.0, -5.0)):
+        rng, above = generator("families", gates, z), 0
+        for _ in range(IDEAL):
+            steps = rng.normal(size=(gates, 4)) * 0.5
+            paths = np.cumsum(steps, axis=1) + np.outer([z, *[z if z < 0 else 0.0] * (gates - 1)], (0.25, 0.5, 0.75, 1))
+            ends = paths / np.sqrt((0.25, 0.5, 0.75, 1))
+
+            def see(size: int, ends: Floats = ends) -> list[object]:
+                look = size // 50 - 1
+                se = 0.1 / math.sqrt(size / 200)
+                return [by_se(end * se, end * se, se, 1e7) for end in ends[:, look]]
+
+            course = follow(Schedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
+            above += course.rulings[0].corrected > 0.1 * z
+        share, off = above / IDEAL, 3 * error(0.5, IDEAL)
+        what = f"corrected estimate, {gates} gates, the first {z:+g} standard errors off at the end: above the truth"
+        yield what, shown(share, IDEAL), "50 %", abs(share - 0.5) <= off
 
 
 def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> LookCourse:

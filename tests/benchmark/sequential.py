@@ -18,10 +18,13 @@ import numpy as np
 
 from reports.looks.gates import quantiles_seen, rate_seen
 from reports.looks.sequence import LookCourse, Schedule, Seen, follow
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Margin
 from reports.statistics.looks import bounds, plan
+from reports.statistics.ordered import waits_by_order
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Floats, Sample, sample
+from reports.statistics.rates import rate_difference
+from reports.statistics.verdicts import verdicts
 from tests.benchmark import own_drift
 from tests.benchmark.on_the_margin import of_looks
 
@@ -41,9 +44,13 @@ ON_THE_MARGIN, UNCHANGED, WORSE = 500, 300, 200
 """Repetitions."""
 SLOWER = ((1.2, 0.93, 240), (1.3, 0.99, 125))
 """(factor, the least share of runs that find it, the most pairs that they use on average)."""
-PLANNED, PILOT, PLANNED_DRAWS = 400, 200, 500
-ASKED = ((0.5, 0.20, 0.10, 0.8), (0.5, 0.20, 0.10, 0.9), (0.95, 0.30, 0.10, 0.8), (0.95, 0.30, 0.10, 0.9))
-"""(quantile, effect, margin, power) that sizes are planned for, from a pilot of 200 sessions."""
+PLANNED, PILOT, PLANNED_DRAWS = 400, 200, 1000
+ASKED = (
+    *((p, effect, margin, power, gates) for p, effect, margin in ((0.5, 0.20, 0.10), (0.95, 0.40, 0.20))
+      for gates in (3, 1) for power in (0.8, 0.9)),
+    (0.95, 0.30, 0.10, 0.9, 1),
+)  # fmt: skip
+"""(quantile, effect, margin, power, gates) that sizes are planned for, from a pilot of 200 sessions."""
 GATES = ((0.5, 0.10), (0.95, 0.20))
 POINTS = 0.01
 
@@ -178,26 +185,31 @@ def worse() -> list[Row]:
 
 
 def planned() -> list[Row]:
-    """How often a run of the planned size calls the effect that it was planned for."""
+    """How often a check of the planned size calls the effect it was planned for, alone or as one of three gates."""
     rows = []
-    for p, effect, margin, power in ASKED:
-        found = sum(_found(p, effect, margin, power, seed) for seed in range(PLANNED)) / PLANNED
-        what = f"p{p * 100:g}, sized to find +{effect:.0%} against {margin:.0%}"
+    for p, effect, margin, power, gates in ASKED:
+        found = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
+        what = f"p{p * 100:g}, sized to find +{effect:.0%} against {margin:.0%} as one of {gates}"
         rows.append((what, f"{found:.1%}", f"{power:.0%} ± 5 points", abs(found - power) <= 0.05))
     return rows
 
 
-def _found(p: float, effect: float, margin: float, power: float, seed: int) -> bool:
-    """Pilot, plan and run, all anew; sessions in no pairs."""
+def _found(p: float, effect: float, margin: float, power: float, gates: int, seed: int) -> bool:
+    """Pilot of one arm, plan and run in pairs, all anew. Of three gates the others are p50 or p95, and failures."""
     rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
     pilot = pilot_of_quantile(_sample(rng, PILOT, 1.0), p, PILOT, rng)
-    size = pilot.needed(distance_of(effect, margin), power)[1]
+    size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
-    (difference,) = quantile_differences(
-        base, cand, [(p, Margin(ratio=margin))], paired=False, base_clusters=size, cand_clusters=size,
-        better="lower", rng=rng, draws=PLANNED_DRAWS,
+    asked = [(p, margin)] if gates == 1 else GATES
+    found = waits_by_order(
+        base, cand, [(p, Margin(ratio=margin)) for p, margin in asked], paired=True, base_clusters=size,
+        cand_clusters=size, better="lower", rng=rng, draws=PLANNED_DRAWS,
     )  # fmt: skip
-    return difference.worse_low > 0
+    if gates > 1:
+        none = np.zeros(size), np.full(size, float(TURNS))
+        found.append(rate_difference(none, none, Margin(points=POINTS), paired=True))
+    judged = verdicts(found, [True] * len(found), [""] * len(found))
+    return judged[[p for p, _ in asked].index(p)].word == "regressed"
 
 
 def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:

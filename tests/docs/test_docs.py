@@ -123,9 +123,7 @@ def test_the_rule_of_thumb_for_beginners_is_what_the_tool_asks() -> None:
 
     assert [row[0].rpartition("of ")[2] for row in rows] == ["ten turns", "four turns", "one turn"]
     for turns, row in zip((10, 4, 1), rows, strict=True):
-        tails = [f"{quantiles.sessions_needed(p, np.full(1000, turns)):,}" for p in ps[1:]]
-        assert row[2:] == tails
-        assert row[1] == str(quantiles.floor(0.5) if turns == 1 else quantiles.FEW_SESSIONS)
+        assert row[1:] == [f"{quantiles.sessions_needed(p, np.full(1000, turns)):,}" for p in ps]
     assert decide[1:] == [f"{verdicts.floor(p):,}" for p in ps]
     assert f"of {verdicts.SESSIONS} sessions" in decide[0]
 

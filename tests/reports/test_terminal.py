@@ -92,7 +92,7 @@ def _row(text: str) -> str:
 
 
 def test_a_median_of_too_few_sessions_says_how_many_it_needs() -> None:
-    assert "n/a (needs 5 sessions)" in render.terminal(summary_of(Plan(sessions=2, turns=10)))
+    assert "n/a (needs 6 sessions)" in render.terminal(summary_of(Plan(sessions=2, turns=10)))
 
 
 def test_a_figure_of_the_harness_says_which_it_is() -> None:

@@ -21,7 +21,7 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
     found = rate_difference(
         (clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), POINT, paired=False
     )
-    return with_unseen(verdicts([found], [True], [""])[0], question, found, sessions)
+    return with_unseen(verdicts([found], [True], [""])[0], question, found, sessions, sessions)
 
 
 def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
@@ -42,6 +42,6 @@ def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, fail
 
 def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
     assert told(100, question=Question("stalled", "rate", POINT)).reason.startswith("with no stalled reply in")
-    assert nothing_seen("throttled", 600, 0.05, None).replace("\u00a0", " ") == (
+    assert nothing_seen("throttled", 600, 0.05, None, 600).replace("\u00a0", " ") == (
         "with no throttled turn in 600 sessions the rate may still be up to 0.5 %"
     )

@@ -207,7 +207,7 @@ def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_i
 
 
 def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> None:
-    plan = replace(ENOUGH, sessions=200)
+    plan = replace(ENOUGH, sessions=310)
     base, slower = run(tmp_path / "base", plan), run(tmp_path / "slower", replace(plan, median_ms=1200))
     faster = run(tmp_path / "faster", replace(plan, median_ms=300))
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.looks.sequence import LookCourse, Schedule, Seen, by_se, follow, not_yet
+from reports.statistics.corrected import distance
 from reports.statistics.looks import bounds, spread_of_level
 
 SIZES = tuple(range(50, 550, 50))
@@ -56,6 +57,18 @@ def test_the_others_are_labelled_by_holms_step_down() -> None:
     found = course([[at(third), at(second), at(5.0)]])
 
     assert [ruling.word for ruling in found.rulings] == ["inconclusive", "regressed", "regressed"]
+
+
+def test_the_corrected_estimate_of_a_gate_that_is_worse_allows_for_the_bound_that_would_have_ended_the_run() -> None:
+    """With three gates that is the bound of all of them, which is farther out than the bound of one."""
+    z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
+    found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
+    (regressed, *_) = found.rulings
+    family, alone = ([critical(k, gates) for k in (1, 2)] for gates in (3, 1))
+
+    assert regressed.word == "regressed"
+    assert regressed.corrected == pytest.approx(MARGIN + distance(z, 0.05, shares, family))
+    assert regressed.corrected > MARGIN + distance(z, 0.05, shares, alone) + 1e-4
 
 
 def test_a_run_is_green_once_every_gate_has_passed_and_a_pass_is_kept() -> None:

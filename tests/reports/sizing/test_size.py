@@ -35,8 +35,9 @@ def size_of(
     detect: str | None = "20%",
     margin: str | None = "10%",
     power: float = 0.9,
+    gates: int = 3,
 ) -> Size:
-    return sized(str(folder), asked(measure, detect, margin, power))
+    return sized(str(folder), asked(measure, detect, margin, power, gates))
 
 
 def text(size: Size) -> str:
@@ -52,7 +53,13 @@ def test_the_size_is_a_range_with_its_time_and_its_money(tmp_path: Path) -> None
     assert found.usd[1] == pytest.approx(likely * found.usd_per_session)
     assert found.usd_per_session > 0
     said = text(found)
-    assert said.startswith("ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %:\n")
+    planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
+    alone = size_of(tmp_path, gates=1)
+    assert said.startswith(f"{planned}, shared by the 3 gates of a check (Holm):\n")
+    assert f"As the only gate of a check it takes {alone.sessions[1]} (--gates 1)." in said
+    assert text(alone).startswith(f"{planned}:\n")
+    assert "As the only gate" not in text(alone)
+    assert alone.sessions[1] < likely
     assert "sessions in each arm" in said
     assert "USD) for both arms" in said
     assert "ICC" in said

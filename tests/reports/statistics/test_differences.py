@@ -286,7 +286,10 @@ def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
     kept = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
     some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), kept, strict=True)]
 
-    assert difference(*some, paired=True).df == 28
+    turns = np.bincount(np.concatenate([one.sessions for one in some]))
+
+    assert np.count_nonzero(turns) == 29
+    assert difference(*some, paired=True).df == pytest.approx(turns.sum() ** 2 / (turns**2).sum() - 1)
 
 
 def test_several_quantiles_come_from_the_same_resamples() -> None:

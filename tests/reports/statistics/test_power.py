@@ -23,17 +23,31 @@ def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: obje
 
 
 def test_the_size_of_a_known_variance_is_the_formulas() -> None:
-    pilot = Pilot(variance=2.0, redrawn=np.array([2.0]), sessions=200)
+    pilot = Pilot(variance=2.0, redrawn=np.array([2.0]), sessions=200, waits=False)
     least, likely, most = pilot.needed(0.2, 0.8)
 
     assert least == likely == most == math.ceil(2.0 * (1.6449 + 0.8416) ** 2 / 0.04)
     assert pilot.power(likely, 0.2) == pytest.approx(0.8, abs=0.005)
 
 
-def test_tails_are_planned_larger_by_a_fifth() -> None:
+def test_one_of_three_gates_takes_half_as_many_sessions_again_as_one_alone() -> None:
+    """z_{1 - 0.05/3} = 2.128 in the place of 1.645."""
+    pilot = Pilot(variance=2.0, redrawn=np.array([2.0]), sessions=200, waits=False)
+
+    assert pilot.needed(0.2, 0.8, 0.05 / 3)[1] == math.ceil(2.0 * (2.1280 + 0.8416) ** 2 / 0.04)
+    assert pilot.power(442, 0.2, 0.05 / 3) == pytest.approx(0.8, abs=0.005)
+
+
+def test_waits_take_some_more_for_the_runs_that_are_taken_to_drift() -> None:
+    waits, rate = (Pilot(2.0, np.array([2.0]), 200, waits=waits).needed(0.2, 0.8)[1] for waits in (True, False))
+
+    assert 1.02 * rate < waits / 1.05 < 1.05 * rate
+
+
+def test_tails_are_planned_larger() -> None:
     middle, tail = (Pilot(2.0, np.array([2.0]), 200, tail).needed(0.1, 0.9)[1] for tail in (False, True))
 
-    assert tail == pytest.approx(1.2 * middle, abs=1)
+    assert tail == pytest.approx(1.2 / 1.05 * middle, abs=2)
 
 
 @given(st.floats(0.01, 2), st.floats(0.55, 0.99), st.floats(0.001, 10))

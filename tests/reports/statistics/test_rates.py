@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.differences import Margin
+from reports.statistics.quantiles import kish
 from reports.statistics.rates import (
     PerCluster,
     Ratio,
@@ -48,7 +49,8 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
     residuals = np.array([1 - 1.5, 0 - 1.5, 5 - 3.0])
 
     assert found.value == pytest.approx(0.15)
-    assert found.variance == pytest.approx(3 / 2 * (residuals**2).sum() / 40**2)
+    assert found.variance == pytest.approx(2 / 3 * ((residuals / np.array([30, 30, 20])) ** 2).sum())
+    assert (found.worth, found.longest) == (pytest.approx(40**2 / 600), 2)
     assert (found.turns, found.clusters) == (40, 3)
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
@@ -69,7 +71,7 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_e
     found = mean_difference(base, cand, Margin(ratio=0.05), paired=False, better="lower")
     one, other = ratio_of(base), ratio_of(cand)
     vb, vc = one.variance / one.value**2, other.variance / other.value**2
-    df = (vb + vc) ** 2 / (vb**2 / 49 + vc**2 / 39)
+    df = (vb + vc) ** 2 / (vb**2 / (one.worth - 1) + vc**2 / (other.worth - 1))
     reach = scipy.stats.t.ppf(0.95, df) * math.sqrt(vb + vc)
 
     assert found.d == pytest.approx(math.log(other.value / one.value))
@@ -85,17 +87,18 @@ def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
     found = mean_difference(base, cand, Margin(), paired=True, better="lower")
 
     assert found.se == pytest.approx(0, abs=1e-9)
-    assert found.df == 49
+    assert found.df == pytest.approx(kish(base[1]) - 1)
     assert mean_difference(base, cand, Margin(), paired=False, better="lower").se > 0.03
 
 
 def test_the_error_of_paired_means_is_that_of_what_each_pair_adds() -> None:
     base, cand = by_session((10, 5), (20, 5), (15, 10)), by_session((12, 5), (18, 5), (25, 10))
     found = mean_difference(base, cand, Margin(), paired=True, better="lower")
-    parts = (np.array([12, 18, 25]) - 2.75 * base[1]) / 55 - (np.array([10, 20, 15]) - 2.25 * base[1]) / 45
+    of_cand, of_base = (np.array([12, 18, 25]) - 2.75 * base[1]) / 55, (np.array([10, 20, 15]) - 2.25 * base[1]) / 45
+    parts = (of_cand - of_base) / (1 - base[1] / 20)
 
-    assert found.se == pytest.approx(math.sqrt(3 / 2 * (parts**2).sum()))
-    assert found.df == 2
+    assert found.se == pytest.approx(math.sqrt(2 / 3 * (parts**2).sum()))
+    assert found.df == pytest.approx(400 / 150 - 1)
 
 
 def test_of_means_of_which_more_is_better_less_is_worse() -> None:
@@ -138,12 +141,17 @@ def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
     assert found.p_worse == pytest.approx(scipy.stats.t.sf((found.d - 0.01) / se, df))
 
 
-def test_a_rate_is_not_worse_only_by_the_wider_of_two_bounds() -> None:
+def test_a_rate_is_not_worse_only_by_the_widest_of_three_bounds() -> None:
     base, cand = build_failures(100, 4), build_failures(100, 1)
-    found = rate_difference(base, cand, POINT, paired=False)
-    upper, lower = ratio_of(cand).upper(0.05) - 0.001, 0.004 - ratio_of(base).lower(0.05)
+    few = rate_difference(base, cand, POINT, paired=False)
 
-    assert found.high == pytest.approx(-0.003 + math.hypot(upper, lower))
+    assert few.high == pytest.approx(-0.003 + ratio_of(cand).unseen(0.05))
+
+    base, cand = build_failures(100, 4, events=10), build_failures(100, 1, events=10)
+    found = rate_difference(base, cand, POINT, paired=False)
+    upper, lower = ratio_of(cand).upper(0.05) - 0.01, 0.04 - ratio_of(base).lower(0.05)
+
+    assert found.high == pytest.approx(-0.03 + math.hypot(upper, lower))
     assert found.high > found.d + scipy.stats.t.ppf(0.95, found.df) * found.se
 
     many, more = build_failures(500, 100, events=3), build_failures(500, 50, events=3)
@@ -190,8 +198,8 @@ def test_failures_that_hit_both_sessions_of_a_pair_do_not_differ() -> None:
 def test_pairs_without_a_turn_in_either_arm_do_not_count() -> None:
     base, cand = by_session((1, 10), (0, 10), (0, 0), (0, 0)), by_session((2, 10), (0, 10), (1, 10), (0, 0))
 
-    assert rate_difference(base, cand, POINT, paired=True).df == 2
-    assert mean_difference(base, cand, POINT, paired=True, better="lower").df == 2
+    assert rate_difference(base, cand, POINT, paired=True).df == pytest.approx(50**2 / 900 - 1)
+    assert mean_difference(base, cand, POINT, paired=True, better="lower").df == pytest.approx(50**2 / 900 - 1)
 
 
 def test_a_total_failure_is_worse_without_a_doubt() -> None:
