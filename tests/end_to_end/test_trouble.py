@@ -265,7 +265,7 @@ def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--connect-rate", "-1"), {}, "--connect-rate"),
         (("--url", "wss://example.com/openai/v1/realtime?model=x", "-u", "21"), {}, "--yes"),
         (("--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--sessions", "1", "--processes", "2"), {}, "2 processes"),
-        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "-u", "99999999"), {}, "ulimit -n"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "-u", "9999999"), {}, "ulimit -n"),
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--runs", "/proc/nowhere"), {}, "--runs"),
     ],
 )

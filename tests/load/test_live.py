@@ -300,6 +300,24 @@ def test_what_is_in_flight_when_the_run_is_hurried_is_cut_in_every_arm(tmp_path:
     assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned", "abandoned"]
 
 
+def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(tmp_path: Path) -> None:
+    def talk(actor: Actor) -> None:
+        actor.on.say("Hello", "", {})
+        actor.on.say("Are you there?", "", {})  # so that the first turn is over
+        if type(actor).__name__ == "Caller":  # not in the rehearsal
+            gevent.sleep(3_600)
+
+    stand = Stand(tmp_path, does=talk)
+    user = gevent.spawn(stand.play)
+    while not stand.live.standing().turns_good:
+        gevent.sleep(0.01)
+    cut = stand.live.drain(0.01, lambda: False, "timeout:turn")
+    user.join()
+    (row,) = stand.rows("sessions")
+
+    assert (cut, row["outcome"], row["detail"]) == (1, "timeout:turn", "the run ended, and it went on for 0.01 s")
+
+
 def test_an_arm_that_cannot_be_reached_ends_the_run(tmp_path: Path) -> None:
     refusing = FakeDialer(refuses=ConnectError("refused:tcp", "nobody listens"))
     stand = Stand(tmp_path, "west", "east", dialers={"east": refusing})

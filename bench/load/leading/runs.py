@@ -24,7 +24,7 @@ from bench.load.planning.planned import Planned, planned
 from bench.load.planning.plays import check_descriptors, check_shares
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
-from bench.load.playing.live import Driver, LiveRun
+from bench.load.playing.live import CUT_S, Driver, LiveRun
 from bench.load.playing.place import Place
 from bench.priority import niceness, set_niceness
 from bench.run import folder as files
@@ -67,6 +67,9 @@ class Current:
 class Runs(ABC):
     """The runs of one process. Its role says how a run starts and ends, and who hears how it goes."""
 
+    _all_drain = False
+    """Whether every user of this process plays sessions, which the end of a run waits for, and nothing else."""
+
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._view = View(sys.stderr, os.environ, table=environment.parsed_options.live)
@@ -108,7 +111,8 @@ class Runs(ABC):
         check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs)
         self._longest_s = float(parsed.stop_timeout or plan.longest_turn_s)
-        if plan.user_classes == set(self._environment.user_classes) and not self._environment.stop_timeout:
+        self._all_drain = plan.user_classes == set(self._environment.user_classes) and not parsed.stop_timeout
+        if self._all_drain:
             # users that a ramp-down stops finish their turn, too
             self._environment.stop_timeout = plan.longest_turn_s
 
@@ -242,12 +246,18 @@ class Runs(ABC):
         with self._closing:
             self._current.ending = self._current.ending or DRAINING
             self._drain_sessions()
+            if self._all_drain:
+                self._environment.stop_timeout = CUT_S  # who is left has had its time
 
     def _drain_sessions(self) -> None:
         live = self._current.live
         if live is not None and not live.closed:
             live.ending = True
-            live.drain(self._longest_s, lambda: self._current.hurried)
+            own = not self._environment.parsed_options.stop_timeout  # else turns are cut as somebody wants it
+            outcome = "timeout:turn" if own else "abandoned"
+            cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)
+            if cut:
+                self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")
 
     def _finish(self) -> None:
         """Close what this process recorded, once."""

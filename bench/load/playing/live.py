@@ -297,17 +297,23 @@ class LiveRun:
     def active(self) -> int:
         return len(self._sessions.active)
 
-    def drain(self, longest_s: float, hurry: Callable[[], bool]) -> None:
-        """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest."""
+    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "abandoned") -> int:
+        """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest.
+
+        Returns how many sessions went on for longer, and are cut with this outcome; who hurries abandons them.
+        """
         self.ending = True
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not hurry() and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
-        for session in list(self._sessions.active):  # gevent.kill would take a user for dead, and Locust with it
-            gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut)
+        late = list(self._sessions.active)
+        why = () if hurry() else (outcome, f"the run ended, and it went on for {longest_s:g} s")
+        for session in late:  # gevent.kill would take a user for dead, and Locust with it
+            gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))
         until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
+        return 0 if hurry() else len(late)
 
     @property
     def problem(self) -> str | None:

@@ -54,6 +54,10 @@ class Assignment:
 class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
     """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
 
+    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
+        super().__init__(outcome, detail)
+        self.outcome, self.detail = outcome, detail
+
 
 class Sessions:
     """Plays sessions and records them. `active`: the greenlets of those under way."""
@@ -95,8 +99,9 @@ class Sessions:
         try:
             word = self._play_steps(assignment, call) if call.open() else None
             call.close()
-        except gevent.GreenletExit:
-            call.abandon("abandoned", "the run ended")
+        except gevent.GreenletExit as ended:
+            cut = ended if isinstance(ended, Cut) else Cut()
+            call.abandon(cut.outcome, cut.detail)
             raise
         except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
             call.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
