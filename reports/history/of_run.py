@@ -24,6 +24,8 @@ from reports.summary.arms import FAIR
 from reports.summary.events import ALL
 from reports.summary.verdict import verdict_of
 
+OLDER = "an older version left out turns that never began: `rtbench report` writes it anew"
+
 
 class _Quantile(msgspec.Struct):
     value: float | None = None
@@ -47,6 +49,7 @@ class _Figures(msgspec.Struct):
     origin: str | None = None
     traits: str | None = None
     inexact: str | None = None
+    reached: float | None = None
 
 
 class _Outcomes(msgspec.Struct):
@@ -56,6 +59,7 @@ class _Outcomes(msgspec.Struct):
     sessions_begun: int
     turns_wanted: int
     failures: float | None
+    lost_turns: int = 0
     failures_low: float | None = None
     failures_high: float | None = None
 
@@ -152,11 +156,14 @@ def _quantiles(summary: _Summary, target: str) -> dict[Of, dict[float, Told]]:
     origins: dict[str, set[str]] = {}
     for row in mine:
         origins.setdefault(row.measure, set()).add(row.origin or "")
+    lost = outcomes.lost_turns if (outcomes := summary.outcomes.get(target)) else 0
     found = {}
     for row in mine:
         origin = (row.origin or "") if len(origins[row.measure]) > 1 else ""
         cells = zip(SHOWN, (row.p50, row.p90, row.p95, row.p99), strict=True)
-        found[Of(row.measure, Stratum(origin, row.traits or ""))] = {p: _told(row, one) for p, one in cells}
+        found[Of(row.measure, Stratum(origin, row.traits or ""))] = {
+            p: missing(OLDER, row.n) if lost and row.reached is None else _told(row, one) for p, one in cells
+        }
     return found
 
 

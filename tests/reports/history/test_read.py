@@ -126,3 +126,19 @@ def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
     history = history_of([folder], [tmp_path / "baselines"])
 
     assert [entry.report is not None for entry in history.entries] == [True, True]
+
+
+def test_a_figure_that_left_out_turns_that_never_began_is_none(tmp_path: Path) -> None:
+    """So older versions wrote it; where nothing was lost it is the same figure."""
+    folder = folder_of(tmp_path / "run", plan=replace(PLAN, targets=("sim",), refused=5))
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    (now,) = entries_of(folder)
+    for row in (*summary["turn_measures"], *summary["session_measures"]):
+        del row["reached"]
+    path.write_text(json.dumps(summary))
+    (then,) = entries_of(folder)
+
+    assert now.quantiles[TTFA][0.5].value > 0
+    assert math.isnan(then.quantiles[TTFA][0.5].value)
+    assert "rtbench report" in then.quantiles[TTFA][0.5].lacks
