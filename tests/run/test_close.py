@@ -341,6 +341,25 @@ def test_a_run_without_counters_was_killed(tmp_path: Path) -> None:
     assert close(folder)["state"] == "killed"
 
 
+def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: Path) -> None:
+    """25 turns were begun and 21 rows were written."""
+    folder, (recorder,) = build_run(tmp_path)
+    record = recorder.session(labels(0))
+    for turn in range(1, 26):
+        record.turn_began()
+        if turn <= 21:
+            record.turn_ended(build_observation(turn=turn, start_ns=turn * 10 * S))
+    recorder.end_second()
+    recorder.flush()
+    document = close(folder)
+
+    (entry,) = document["lost"]
+    assert entry["turns"] >= 4
+    (rule,) = (rule for rule in document["verdict"]["rules"] if rule["rule"] == "e")
+    assert rule["figure"] >= 16.0
+    assert document["verdict"]["valid"] is False
+
+
 def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
     folder, recorders = build_run(tmp_path, 2)
     for recorder in recorders:
