@@ -66,11 +66,12 @@ AFTER = {
 FOUND = {
     50: ((0, 0, 100), (0, 2, 98), (0, 21, 79), (0, 60, 40), (0, 9, 91), (0, 24, 76)),
     100: ((0, 0, 100), (0, 1, 99), (0, 42, 58), (0, 90, 10), (0, 18, 82), (0, 58, 42)),
-    200: ((16, 0, 84), (1, 1, 98), (0, 69, 31), (0, 100, 0), (0, 42, 58), (0, 87, 13)),
-    400: ((94, 0, 6), (4, 2, 94), (0, 93, 7), (0, 100, 0), (0, 81, 19), (0, 99, 1)),
+    200: ((2, 0, 98), (0, 1, 99), (0, 69, 31), (0, 100, 0), (0, 42, 58), (0, 87, 13)),
+    400: ((90, 0, 10), (4, 2, 94), (0, 93, 7), (0, 100, 0), (0, 81, 19), (0, 99, 1)),
 }
 """Exit status 0, 1 and 3 in % of 300 repetitions with another seed, when the bound of failures was chosen (decision
-0021): by sessions in each arm. With the one before it 29, 61 and 92 % were 0 of 100, 200 and 400 unchanged ones.
+0021): by sessions in each arm. With the one before it 29, 61 and 92 % were 0 of 100, 200 and 400 unchanged ones. Since
+failures that both arms have prove nothing, 200 sessions pass only where the baseline fails more.
 """
 GATES = ((0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2)))
 POINT = Margin(points=0.01)

@@ -1,7 +1,8 @@
 """What one run says of its own quantiles: how often a 95 % interval that is printed holds the truth, and how often a
 limit that is exactly the truth is called kept or broken. In memory and seeded.
 
-Given that it is printed: an interval that is printed only where the tail came out short would hold it too seldom.
+Given that it is printed, with an upper end or without: an interval that is printed only where the tail came out short
+would hold it too seldom.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
         for at, (estimate, truth) in enumerate(zip(estimates(one, PS), truths, strict=True)):
             word = judged(of_quantile(one, PS[at], sessions), "<", truth)[0] if math.isfinite(truth) else ""
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
-            printed = estimate.published
+            printed = estimate.bounded
             counted[at] += (printed, printed and holds, printed and short, word == "kept", word == "broken")
     for published, covered, short, kept, broken in counted:
         printed = max(1.0, published)
