@@ -187,10 +187,15 @@ def judge(hosted: HostedRun, outcome: Outcome, run: Path, utc_offset_ns: int) ->
         outcome.problems.append(f"{twice} responses are in two rows")
     if unknown is not None and missing > unknown:
         outcome.problems.append(f"{missing} turns are missing, and {unknown} counted: {document.get('lost')}")
-    if outcome.valid and missing > MOST_UNKNOWN * true:
-        outcome.problems.append(f"VALID, and {missing} of {true} are missing")
+    if missing > MOST_UNKNOWN * true and (outcome.valid or not breaks_e(document)):
+        outcome.problems.append(f"{missing} of {true} are missing, valid {outcome.valid}: rule (e) does not see it")
     if outcome.status == 0 and not outcome.valid:
         outcome.problems.append("status 0 of a run that is not VALID")
+
+
+def breaks_e(document: dict[str, Any]) -> bool:
+    """Whether too much is missing by the verdict, whatever else the machine broke."""
+    return any(rule["rule"] == "e" and rule["passed"] is False for rule in document["verdict"]["rules"])
 
 
 def against_truth(
@@ -247,8 +252,8 @@ def merge_all(
             outcome.problems.append(f"{twice} responses are in two rows of the merged run")
         if unknown is not None and missing > unknown:
             outcome.problems.append(f"merged: {missing} are missing, and {unknown} counted: {document.get('lost')}")
-        if document["verdict"]["valid"] and missing > MOST_UNKNOWN * true:
-            outcome.problems.append(f"merged: VALID, and {missing} of {true} are missing")
+        if missing > MOST_UNKNOWN * true and (document["verdict"]["valid"] or not breaks_e(document)):
+            outcome.problems.append(f"merged: {missing} of {true} are missing: rule (e) does not see it")
 
 
 def run_tool(*words: str | Path, wanted: Sequence[int], outcome: Outcome) -> bool:
