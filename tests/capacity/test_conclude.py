@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bench.capacity.conclude import conclude
@@ -126,6 +127,14 @@ def test_whether_the_largest_breaks_is_not_said_where_it_stayed_undecided() -> N
     assert (found.holds, found.breaks, found.ended) == (128, None, "most")
     assert not any("nothing broke" in note for note in found.notes)
     assert any("undecided within their time: 256" in note for note in found.notes)
+
+
+def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:
+    (line,) = level_lines(build_level(40, "breaks", shares=[build_share(0.25)]))
+    (unknown,) = level_lines(build_level(40, "crashed", shares=[msgspec.structs.replace(build_share(), value=None)]))
+
+    assert "25 % (20 to 30 %) of 5 %" in line
+    assert "of 5 %" not in unknown
 
 
 def test_lines_fit_a_terminal() -> None:
