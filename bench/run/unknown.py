@@ -22,7 +22,7 @@ OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_acti
 """The columns that bounds are made of."""
 
 
-class Load(NamedTuple):
+class WorkerLoad(NamedTuple):
     """What a worker was to play, by the plan of its run.
 
     `slots`: how many sessions it had open at a time at most; `arms`: how many of them a pair takes. `pairs`, `turns`:
@@ -49,7 +49,7 @@ class Lost(NamedTuple):
 
     worker: int
     host: str
-    load: Load
+    load: WorkerLoad
     rows: Mapping[str, int] | None = None
     why: str = ""
     told: Mapping[str, Any] | None = None
@@ -69,7 +69,7 @@ def most_begun(slots: int, silent_ns: int, shortest_ns: int) -> int:
     return slots * -(-max(0, silent_ns) // max(1, shortest_ns))
 
 
-def unknown_turns(record: Record, load: Load, shortest_ns: int | None, calls: int | None = None) -> int | None:
+def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
     """How many turns a worker began at most that have no row; None where there is no bound.
 
     `shortest_ns`: the time from the begin of a turn to that of the next one in its slot at least, None where nothing
@@ -134,7 +134,7 @@ def lost_entries(
 
 
 def _counts(
-    record: Record, load: Load, rows: Mapping[str, int] | None, shortest_ns: int | None, of_peers: Collection[int]
+    record: Record, load: WorkerLoad, rows: Mapping[str, int] | None, shortest_ns: int | None, of_peers: Collection[int]
 ) -> dict[str, int | None]:
     """How many turns, and calls that arrived, are unknown at most. `rows`: those that it said it had written."""
     if rows is not None:
@@ -176,7 +176,7 @@ def _calls_of_peers(one: Lost, lost: Sequence[Lost], told: Mapping[int, Record])
     ]
 
 
-def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> Load:
+def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
     """What each of so many lost workers of a run was to play, by the run's document.
 
     Users of workers that were lost before may have come to it.
@@ -186,7 +186,7 @@ def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_u
     users = -(-int(document.get("concurrency") or 0) // arms)
     sessions = (document.get("settings") or {}).get("sessions")
     turns = [script.get("turns") for script in document.get("scripts") or []]
-    return Load(
+    return WorkerLoad(
         document["began_utc_ns"],
         ends_utc_ns,
         slots=-(-users // max(1, workers - max(0, lost - 1))) * arms,

@@ -167,9 +167,10 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
 
 def shortened(arguments: list[str]) -> list[str]:
     """A run of Locust that takes a second. The last of an option's values counts."""
-    users = [] if {"--arrivals", "--stages"} & {*arguments} else ["-u", "2"]
+    few = str(max(2, os.cpu_count() or 1))  # `--processes -1` takes one for each core at least
+    users = [] if {"--arrivals", "--stages"} & {*arguments} else ["-u", few]
     quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} else []
-    ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", "2"] if quick else ["-t", "1s"]
+    ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if quick else ["-t", "1s"]
     alone = [] if "--headless" in arguments else ["--autostart", "--autoquit", "0"]
     port, web = str(free_port()), str(free_port())
     ports = ["--master-bind-port", port, "--master-port", port, "--web-port", web]

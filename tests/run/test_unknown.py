@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run.unknown import (
-    Load,
     Lost,
     Record,
+    WorkerLoad,
     load_of,
     lost_entries,
     most_begun,
@@ -46,7 +46,7 @@ def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_
     begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
     rows = data.draw(st.integers(0, truth))
     record = Record(turns=rows, turns_begun=begun, until_utc_ns=until_ns)
-    bound = unknown_turns(record, Load(0, ends_ns, slots=len(begins)), SHORTEST_NS)
+    bound = unknown_turns(record, WorkerLoad(0, ends_ns, slots=len(begins)), SHORTEST_NS)
     assert bound is not None
     assert bound >= truth - rows
 
@@ -59,7 +59,7 @@ def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: in
     begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)
     record = Record(turns=begun, turns_begun=begun, until_utc_ns=until_ns)
     for planned, arrived in ((pairs, None), (None, pairs)):
-        load = Load(0, 10_000 * S, slots=len(begins), pairs=planned, turns=turns)
+        load = WorkerLoad(0, 10_000 * S, slots=len(begins), pairs=planned, turns=turns)
         bound = unknown_turns(record, load, SHORTEST_NS, arrived)
         assert bound is not None
         assert truth - begun <= bound <= pairs * turns - begun
@@ -89,9 +89,9 @@ def test_turns_that_begin_in_two_slots_are_as_many_as_fit(silent_ms: int, most: 
 
 def test_where_nothing_tells_how_short_a_turn_is_there_is_no_bound() -> None:
     silent = Record(until_utc_ns=5 * S)
-    assert unknown_turns(silent, Load(0, 9 * S, slots=3), None) is None
-    assert unknown_turns(silent, Load(0, 5 * S, slots=3), None) == 0
-    assert unknown_turns(silent, Load(0, 9 * S, slots=3, pairs=4, turns=2), None) == 8
+    assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3), None) is None
+    assert unknown_turns(silent, WorkerLoad(0, 5 * S, slots=3), None) == 0
+    assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3, pairs=4, turns=2), None) == 8
 
 
 def turns(*rows: tuple[str, int, int]) -> pd.DataFrame:
@@ -128,33 +128,33 @@ def test_slots_are_the_workers_share_and_what_it_may_have_got_of_those_lost_befo
     assert load_of(document(), 1, [0, 1, 2], 9).slots == 3
     assert load_of(document(), 2, [0, 1, 2], 9).slots == 4
     both = document(interleaved=True, targets=[{}, {}], concurrency=14, settings={"sessions": 10}, arrivals={"x": 1})
-    assert load_of(both, 1, [0, 2], 9) == Load(0, 9, 6, arms=2, pairs=4, turns=2, peers=frozenset({0, 2}))
+    assert load_of(both, 1, [0, 2], 9) == WorkerLoad(0, 9, 6, arms=2, pairs=4, turns=2, peers=frozenset({0, 2}))
     assert load_of(document(scripts=[{"turns": None}]), 1, [], 9).turns is None
 
 
 def test_a_worker_that_fell_silent_is_counted_to_the_end_of_the_run() -> None:
     rows = turns(("a", 1, 0), ("a", 1, 2 * S), ("b", 0, 0))
     told = seconds((0, 1, 0, 2, 2), (1, 1, 0, 2, 1), (8, 0, 0, 1, 1))
-    (entry,) = lost_entries([Lost(1, "west", Load(0, 7 * S + S // 2, slots=2))], rows, sessions(), told)
+    (entry,) = lost_entries([Lost(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), told)
     # 3 had begun of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
     assert entry == {"worker": 1, "host": "west", "since_utc_ns": S + S // 2, "turns": 1 + 6}
 
 
 def test_a_worker_that_was_done_lacks_what_it_had_written_and_is_not_there() -> None:
-    lost = Lost(0, "west", Load(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
+    lost = Lost(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
     (entry,) = lost_entries([lost], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
     assert (entry["turns"], entry["why"]) == (3, "turns.arrows: torn")
 
 
 def test_calls_that_a_lost_worker_would_have_had_are_counted_with_their_turns() -> None:
-    load = Load(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
+    load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
     told = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
     (entry,) = lost_entries([Lost(1, "west", load)], turns(("a", 1, 0)), sessions(), told)
     assert (entry["calls"], entry["turns"]) == (7, 11 * 3 - 1)
 
 
 def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None:
-    load = Load(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
+    load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
     told = seconds((0, 0, 4, 1, 4), (2, 0, 6, 1, 4), (0, 1, 4, 1, 2))
     rows = turns(("a", 1, 0), ("a", 1, 5 * S))
     (entry,) = lost_entries([Lost(1, "west", load)], rows, sessions(), told)
@@ -165,5 +165,5 @@ def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None
 
 def test_what_a_close_said_before_stays() -> None:
     told = {"worker": 1, "host": "west", "turns": 4, "calls": 2}
-    (entry,) = lost_entries([Lost(5, "west", Load(0, 1, 1), told=told)], turns(), sessions(), seconds())
+    (entry,) = lost_entries([Lost(5, "west", WorkerLoad(0, 1, 1), told=told)], turns(), sessions(), seconds())
     assert entry == told | {"worker": 5}

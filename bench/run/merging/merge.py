@@ -27,7 +27,7 @@ from bench.run.merging.run_part import DamagedPartError, RunPart
 from bench.run.provenance import tool_version
 from bench.run.unknown import Lost, load_of
 
-Run = tuple[int, str]
+RunKey = tuple[int, str]
 """When it began (UTC, ns since 1970), and its name."""
 
 
@@ -143,9 +143,9 @@ def _leave_out(parts: Sequence[RunPart], without: Collection[str]) -> list[str]:
     ]
 
 
-def _runs(parts: Sequence[RunPart]) -> dict[Run, int]:
+def _runs(parts: Sequence[RunPart]) -> dict[RunKey, int]:
     """The runs that these folders hold sessions of, each with the first number of its workers in the merged one."""
-    workers: dict[Run, int] = {}
+    workers: dict[RunKey, int] = {}
     for part in parts:
         for identity in part.ids.values():
             workers[identity.run] = max(workers.get(identity.run, 0), identity.worker + 1)
@@ -154,7 +154,7 @@ def _runs(parts: Sequence[RunPart]) -> dict[Run, int]:
     return dict(zip(runs, firsts, strict=False))
 
 
-def _number(parts: Sequence[RunPart], runs: Mapping[Run, int], run_id: str) -> None:
+def _number(parts: Sequence[RunPart], runs: Mapping[RunKey, int], run_id: str) -> None:
     """Give every worker and pair of the parts a number of its own, the same from whichever folder it comes."""
     began_utc_ns = min(part.document["began_utc_ns"] for part in parts)
     for part, pairs in zip(parts, numbered_by_start([part.taken_pairs for part in parts], began_utc_ns), strict=True):
@@ -165,7 +165,7 @@ def _number(parts: Sequence[RunPart], runs: Mapping[Run, int], run_id: str) -> N
 def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
     """The folders whose documents speak for their runs, each run once: one that somebody ended where there is one."""
     leading: list[RunPart] = []
-    spoken: set[Run] = set()
+    spoken: set[RunKey] = set()
     for part in sorted(parts, key=lambda part: (len(_runs([part])), part.was_ended, part.is_closed), reverse=True):
         if not spoken.issuperset(runs := _runs([part])):
             spoken |= runs.keys()
@@ -178,7 +178,7 @@ def _lost(parts: Sequence[RunPart], given: Sequence[RunPart]) -> list[Lost]:
 
     A run ended when the last of its folders says so. Where nothing but merged runs tells of it, what was said stays.
     """
-    of_runs: dict[Run, list[RunPart]] = {}
+    of_runs: dict[RunKey, list[RunPart]] = {}
     for part in given:
         for run in _runs([part]):
             of_runs.setdefault(run, []).append(part)
@@ -198,7 +198,7 @@ def _lost(parts: Sequence[RunPart], given: Sequence[RunPart]) -> list[Lost]:
     return lost
 
 
-def _entry(run: Run, offset: int, parts: Sequence[RunPart], leading: Sequence[RunPart]) -> dict[str, Any]:
+def _entry(run: RunKey, offset: int, parts: Sequence[RunPart], leading: Sequence[RunPart]) -> dict[str, Any]:
     """What run.json says of a run that is a part of this one; of one that was merged before, what was said of it."""
     mine = [(part, n) for part in parts for n in part.taken if part.ids[n].run == run]
     rows = sum((part.extent.workers.get(n, Counter()) for part, n in mine), Counter[str]())
@@ -226,7 +226,7 @@ def _entry_of(part: RunPart) -> dict[str, Any]:
     )
 
 
-def _left_out(damage: DamagedPartError, known: Collection[Run]) -> dict[str, Any]:
+def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
     """What run.json says of a part that is damaged: what it had is known where it was closed.
 
     `known`: the runs of which another folder says what is missing.

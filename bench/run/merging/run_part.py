@@ -27,7 +27,7 @@ from bench.run.merging.copies import Copy, WorkerId
 from bench.run.merging.numbering import Numbering, worker_of
 from bench.run.merging.pairs import PairStarts, first_starts
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
-from bench.run.unknown import Load, Lost
+from bench.run.unknown import Lost, WorkerLoad
 from bench.units import NS_PER_S
 
 BATCH_ROWS = 10_000
@@ -138,7 +138,7 @@ class RunPart:
         hosts = {entry["worker"]: str(entry["host"]) for entry in entries}
         return hosts | {n: str(part.facts.hosts[0]["name"]) for n, part in self._parts.items() if part.facts.hosts}
 
-    def lost(self, load: Load | None) -> list[Lost]:
+    def lost(self, load: WorkerLoad | None) -> list[Lost]:
         """The workers taken from here of which not all is there. `load`: None where only a bound was told before."""
         told = {entry["worker"]: entry for entry in self.document.get("lost") or []}
         lost = []
@@ -147,7 +147,7 @@ class RunPart:
                 continue
             part = self._parts.get(number)
             host, before = self.hosts.get(number, ""), told.get(number)
-            one = Lost(self.numbering.workers[number], host, load or Load(0, 0, 0), told=None if load else before)
+            one = Lost(self.numbering.workers[number], host, load or WorkerLoad(0, 0, 0), told=None if load else before)
             if part is not None:
                 one = one._replace(rows=part.facts.rows or None, why=part.damage_words)
             lost.append(one._replace(why=one.why or str((before or {}).get("why", ""))))
