@@ -20,6 +20,8 @@ from bench.units import NS_PER_S
 
 monotonic_ns = time.monotonic_ns
 utc_ns = time.time_ns
+thread_cpu_ns = time.thread_time_ns
+"""How long this thread has been on a core."""
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module does not name it
 ANCILLARY_BYTES = 64

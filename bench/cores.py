@@ -1,13 +1,23 @@
-"""Says which cores this process may use, and how much of their time."""
+"""Says which cores this process may use, and who had the machine's cores for a while: we, others, the hypervisor."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypedDict
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """What a container's cgroup may take: microseconds of all processors, or `max`, in each period (cgroup v2)."""
+STAT = Path("/proc/stat")
+BUSY = 0.7
+"""Where so much of all cores is taken, who wants one waits for it now and then."""
+STOLEN = 0.02
+"""The hypervisor has taken cores away where they were gone for so much of the time."""
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+OTHERS = "other programs are at work on this machine: end them, or measure on one that has nothing else to do"
+HYPERVISOR = "the hypervisor took this machine's cores away: measure on one whose cores are its own"
 
 
 def allowed_cores() -> frozenset[int]:
@@ -26,3 +36,128 @@ def cpu_limit() -> float | None:
         quota, period = CPU_MAX.read_text(encoding="ascii").split()
         return int(quota) / int(period)  # `max` is no number
     return None
+
+
+class Processors(TypedDict):
+    """Who had the cores of a machine, as shares of the time of all of them; null where the system does not tell.
+
+    `programs`: all of them, and the kernel; we, `own`, are among them. `taken_most`, `stolen_most`: in the worst
+    stretch of some seconds, all that was taken, and what the hypervisor took. The load is the average of a minute, at
+    the begin and at the end.
+    """
+
+    cores: int
+    load_begin: float | None
+    load_end: float | None
+    own: float | None
+    programs: float | None
+    stolen: float | None
+    taken_most: float | None
+    stolen_most: float | None
+
+
+MOST: tuple[Literal["load_begin", "load_end", "programs", "stolen", "taken_most", "stolen_most"], ...] = (
+    "load_begin",
+    "load_end",
+    "programs",
+    "stolen",
+    "taken_most",
+    "stolen_most",
+)
+"""What is of the machine, whoever looks: of several looks the most counts."""
+
+
+class CoreTimes(NamedTuple):
+    """What all cores did since the machine started, and this process, in seconds."""
+
+    all_s: float
+    taken_s: float
+    """by programs and the kernel"""
+    stolen_s: float
+    own_s: float
+
+
+def core_times() -> CoreTimes | None:
+    """Read them; None where the system does not tell (proc(5), /proc/stat)."""
+    try:
+        words = STAT.read_text(encoding="ascii").partition("\n")[0].split()
+        user, nice, system, idle, iowait, irq, softirq, steal = (int(word) / TICKS_PER_S for word in words[1:9])
+    except (OSError, ValueError):
+        return None
+    taken_s = user + nice + system + irq + softirq
+    return CoreTimes(taken_s + idle + iowait + steal, taken_s, steal, sum(os.times()[:2]))
+
+
+class CoreWatch:
+    """Watches who has the machine's cores, from when it is made on."""
+
+    def __init__(self) -> None:
+        self._begin = self._last = core_times()
+        self._load_begin = load_average()
+        self._taken_most = self._stolen_most = 0.0
+
+    def look(self) -> Processors:
+        """Say who had them so far; what passed since the last look is a stretch."""
+        told = Processors(
+            cores=os.cpu_count() or 1,
+            load_begin=self._load_begin,
+            load_end=load_average(),
+            own=None,
+            programs=None,
+            stolen=None,
+            taken_most=None,
+            stolen_most=None,
+        )
+        now = core_times()
+        if now is None or self._begin is None or self._last is None or now.all_s <= self._begin.all_s:
+            return told
+        if now.all_s - self._last.all_s >= told["cores"]:  # of less, a tick is much
+            _, _, stolen, taken = shares(self._last, now)
+            self._taken_most, self._stolen_most = max(self._taken_most, taken), max(self._stolen_most, stolen)
+            self._last = now
+        told["own"], told["programs"], told["stolen"], taken = shares(self._begin, now)
+        told["taken_most"] = max(self._taken_most, taken)
+        told["stolen_most"] = max(self._stolen_most, told["stolen"] or 0.0)
+        return told
+
+
+def shares(begin: CoreTimes, end: CoreTimes) -> tuple[float, float, float, float]:
+    """The shares of all cores' time between two instants of this process, of programs, of the hypervisor, and of all
+    that is taken."""
+    all_s, programs_s, stolen_s = end.all_s - begin.all_s, end.taken_s - begin.taken_s, end.stolen_s - begin.stolen_s
+    parts_s = end.own_s - begin.own_s, programs_s, stolen_s, programs_s + stolen_s
+    own, programs, stolen, taken = (round(part_s / all_s, 4) for part_s in parts_s)
+    return own, programs, stolen, taken
+
+
+def together(watched: Sequence[Processors]) -> Processors | None:
+    """What processes of one machine saw in the same time. None of none."""
+    if not watched:
+        return None
+    both = Processors(**watched[0])
+    for key in MOST:
+        both[key] = max((value for one in watched if (value := one[key]) is not None), default=None)
+    own = [one["own"] for one in watched if one["own"] is not None]
+    both["own"] = round(sum(own), 4) if own else None
+    return both
+
+
+def filled_by(processors: Mapping[str, Any] | None) -> str:
+    """Who had so much of the cores that a program of ours waited for one, with what to do; empty: we ourselves, or
+    nobody knows."""
+    if processors is None:
+        return ""
+    own, programs, taken, stolen, stolen_most = (
+        processors.get(key) or 0.0 for key in ("own", "programs", "taken_most", "stolen", "stolen_most")
+    )
+    full = taken >= BUSY and programs >= 3 * own
+    took = stolen >= STOLEN or stolen_most >= 2 * STOLEN
+    return "; ".join([*([OTHERS] if full else []), *([HYPERVISOR] if took else [])])
+
+
+def load_average() -> float | None:
+    """How many processes had a core or waited for one, over the last minute; None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None

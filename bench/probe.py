@@ -23,8 +23,7 @@ from bench.session import Session
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.base import Received
-from bench.transport.delta import DeltaArrival
+from bench.transport.received import DeltaArrival, Received
 from bench.transport.tcp import warm_up
 
 SESSION_ID = "probe"

@@ -36,9 +36,9 @@ from bench.plan.turns import Expect, Interrupt, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event, Kind, Usage
 from bench.protocol.messages import FunctionOutput
-from bench.transport.base import Received, SendReceipt, Transport
-from bench.transport.delta import DeltaArrival
+from bench.transport.base import SendReceipt, Transport
 from bench.transport.delta_reader import DeltaReader
+from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S
 
 SLICE_NS = 250_000_000

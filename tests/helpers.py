@@ -33,10 +33,10 @@ from bench.run.rows import TURN_COLUMNS, RowIdentity, turn_row
 from bench.session import Session
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target
-from bench.transport.base import Closure, PacedSender, Received, SendReceipt, Take, Transport
-from bench.transport.delta import DeltaArrival
+from bench.transport.base import Closure, PacedSender, SendReceipt, Take, Transport
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import MemoryTransport, PeerAnswer
+from bench.transport.received import DeltaArrival, Received
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -20,7 +20,7 @@ from bench.observe.inputs import TurnPlan
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
-from bench.transport.base import Received
+from bench.transport.received import Received
 from tests import forked
 from tests.helpers import (
     AT_NS,

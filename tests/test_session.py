@@ -17,8 +17,9 @@ from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.session import Session
-from bench.transport.base import Network, Received, SendReceipt
+from bench.transport.base import Network, SendReceipt
 from bench.transport.memory import MemoryTransport, PeerAnswer
+from bench.transport.received import Received
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,

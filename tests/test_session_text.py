@@ -17,7 +17,7 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
-from bench.transport.base import Received
+from bench.transport.received import Received
 from tests.helpers import AT_NS, MS, at, build_observation, build_turn, created, delta, done, message, usage
 
 

@@ -33,8 +33,8 @@ from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.target.target import Target
-from bench.transport.base import Network, Received, Transport
-from bench.transport.delta import DeltaArrival
+from bench.transport.base import Network, Transport
+from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS, NS_PER_S
 
 WORDS = "Say hello, and nothing else."

@@ -57,8 +57,8 @@ from bench.plan.reference import Judge
 from bench.protocol.audio import chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, FunctionCall, Kind, Usage
-from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
-from bench.transport.delta import DeltaArrival
+from bench.transport.base import BAD_FRAME, TOO_LARGE, Network
+from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS, NS_PER_S
 
 UNKNOWN_NAMES = 50

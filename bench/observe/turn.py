@@ -34,7 +34,7 @@ from bench.plan.reference import NO_REFERENCE, Judge
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage, said
 from bench.transport.base import Network
-from bench.transport.delta import DeltaArrival
+from bench.transport.received import DeltaArrival
 from bench.units import NS_PER_S
 
 LATE_TRANSCRIPT_NS = 5_000_000_000

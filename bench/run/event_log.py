@@ -32,7 +32,8 @@ from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
 from bench.run.redact import received_events, sent_event
 from bench.run.rows import HIDDEN_HEADERS
-from bench.transport.base import Closure, Received, SendReceipt, Transport
+from bench.transport.base import Closure, SendReceipt, Transport
+from bench.transport.received import Received
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.cores import CoreWatch
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
 from bench.plain import printable
@@ -33,8 +34,7 @@ from bench.run.rows import TURN_COLUMNS, RowIdentity, said_row, session_row, tur
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.words import Words
-from bench.transport.base import Received
-from bench.transport.delta import DeltaArrival
+from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
@@ -130,6 +130,7 @@ class Recorder:
         self._record_hub_delay = {
             phase: self.histograms.recorder(Key("hub_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
         }
+        self._cores = CoreWatch()
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
         self._ahead_ns = ahead_ns
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
@@ -320,7 +321,7 @@ class Recorder:
                 done=done,
                 pid=os.getpid(),
                 simulated=self.simulated,
-                hosts=[self._host | {"workers": 1}],
+                hosts=[self._host | {"workers": 1, "processors": self._cores.look()}],
                 out_of_range=dict(self.histograms.out_of_range),
                 negative=dict(self.histograms.negative),
                 unknown_events=dict(self.unknown_names),

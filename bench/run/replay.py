@@ -22,7 +22,7 @@ from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
-from bench.transport.base import Received as Message
+from bench.transport.received import Received as Message
 
 NO_BYTES = b""
 

@@ -9,14 +9,26 @@ from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from bench import clock
-from bench.transport.base import Received
-from bench.transport.delta import DeltaArrival
+from bench.transport.received import DeltaArrival, Received
 
 cdef extern from "<sys/resource.h>" nogil:
     cdef struct rusage:
-        long ru_nvcsw
+        long ru_nvcsw, ru_nivcsw
     int getrusage(int who, rusage *usage)
     int RUSAGE_THREAD
+
+cdef extern from "<poll.h>" nogil:
+    cdef struct pollfd:
+        int fd
+        short events
+    int poll(pollfd *fds, unsigned long count, int timeout_ms)
+    short POLLIN
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t pread(int fd, void *into, size_t size, long offset)
+
+cdef extern from "<stdio.h>" nogil:
+    int sscanf(const char *text, const char *form, ...)
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -24,7 +36,7 @@ cdef extern from "<time.h>" nogil:
         long long tv_sec
         long tv_nsec
     int clock_gettime(clockid_t clock, timespec *now)
-    clockid_t CLOCK_MONOTONIC, CLOCK_REALTIME
+    clockid_t CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_THREAD_CPUTIME_ID
 
     cdef struct itimerspec:
         timespec it_interval, it_value
@@ -179,11 +191,31 @@ def set_alarm(int fd, long long at_ns):
     timerfd_settime(fd, TFD_TIMER_ABSTIME, &value, NULL)
 
 
-def voluntary_switches():
-    """How often this thread gave its core up by itself."""
+def nothing_ready(int epoll):
+    """Whether no file of an epoll set is ready; waits for nothing."""
+    cdef pollfd asked
+    asked.fd, asked.events = epoll, POLLIN
+    return poll(&asked, 1, 0) == 0
+
+
+def thread_use(int schedstat):
+    """How often this thread gave up its core or lost it, and how long it was awake so far, in ns: on a core, or without
+    one and waiting for one.
+
+    `schedstat`: its own in /proc. The clock is read last, so that what is awake now is not left out; 0 where the kernel
+    keeps no such account.
+    """
     cdef rusage usage
+    cdef char text[64]
+    cdef long long ran_ns, waited_ns, times = 0
+    cdef ssize_t size = pread(schedstat, text, sizeof(text) - 1, 0)
     getrusage(RUSAGE_THREAD, &usage)
-    return usage.ru_nvcsw
+    if size > 0:
+        text[size] = 0
+        sscanf(text, "%lld %lld %lld", &ran_ns, &waited_ns, &times)
+    if not times:
+        return usage.ru_nvcsw + usage.ru_nivcsw, 0
+    return usage.ru_nvcsw + usage.ru_nivcsw, waited_ns + read_clock(CLOCK_THREAD_CPUTIME_ID)
 
 
 cdef class Form:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
+from bench.clock import thread_cpu_ns
 from bench.protocol.events import Event
-from bench.transport.delta import DeltaArrival
 from bench.transport.frames import leading_texts as leading_texts
+from bench.transport.received import DeltaArrival
 
+READABLE = 1
 _THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
 
 
-def voluntary_switches() -> int:
-    """How often this thread gave its core up by itself."""
-    return resource.getrusage(_THIS_THREAD).ru_nvcsw
+def nothing_ready(epoll: int) -> bool:
+    """Whether no file of an epoll set is ready; waits for nothing."""
+    from gevent import monkey  # here, for who only reads messages needs no event loop
+
+    asked = monkey.get_original("select", "poll")()
+    asked.register(epoll, READABLE)
+    return not asked.poll(0)
+
+
+def thread_use(schedstat: int) -> tuple[int, int]:
+    """As in C."""
+    try:
+        _, waited_ns, times = map(int, os.pread(schedstat, 64, 0).split())
+    except (OSError, ValueError):
+        waited_ns = times = 0
+    usage = resource.getrusage(_THIS_THREAD)
+    return usage.ru_nvcsw + usage.ru_nivcsw, waited_ns + thread_cpu_ns() if times else 0
 
 
 def make_alarm() -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from bench.clock import Arrival, Handed, monotonic_ns
+from bench.clock import Handed, monotonic_ns
+from bench.transport.received import Received
 
 if TYPE_CHECKING:
     from bench.transport.delta_reader import DeltaReader
@@ -21,14 +22,6 @@ BAD_FRAME, TOO_LARGE = 1002, 1009
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
 """How large a message may be unless something else is said: the largest that services send are a hundredth of it."""
-
-
-class Received(NamedTuple):
-    """One text message, when it arrived, and the bytes of its frames with their headers."""
-
-    data: bytes
-    arrival: Arrival
-    wire_bytes: int
 
 
 Take = Callable[[Received], bool]

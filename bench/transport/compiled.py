@@ -8,8 +8,9 @@ try:
         ReadState,
         leading_texts,
         make_alarm,
+        nothing_ready,
         set_alarm,
-        voluntary_switches,
+        thread_use,
     )
 
     COMPILED = True
@@ -19,8 +20,9 @@ except ImportError:
         ReadState,
         leading_texts,
         make_alarm,
+        nothing_ready,
         set_alarm,
-        voluntary_switches,
+        thread_use,
     )
 
     COMPILED = False
@@ -31,6 +33,7 @@ __all__ = [
     "ReadState",
     "leading_texts",
     "make_alarm",
+    "nothing_ready",
     "set_alarm",
-    "voluntary_switches",
+    "thread_use",
 ]

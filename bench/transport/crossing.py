@@ -11,9 +11,8 @@ import ssl
 from bench.clock import monotonic_ns
 from bench.limits import Limits
 from bench.transport.base import DIRECT, Crossing, Phases, Proxy
-from bench.transport.loop import LoopWatch
 from bench.transport.proxy import tunnel
-from bench.transport.tcp import ByteStream, TcpStream, connect_first, look_up
+from bench.transport.tcp import ByteStream, TcpStream, look_up, open_stream
 from bench.transport.tls import shake_hands
 from bench.units import NS_PER_S
 
@@ -49,22 +48,20 @@ def connect(
 
 
 def _direct(host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
-    watch = LoopWatch.of_hub()
     addresses = look_up(way.address or host, port, limits.tcp)
     phases.mark("dns_done")
-    return TcpStream(connect_first(addresses, limits.tcp), watch)
+    return open_stream(addresses, limits.tcp)
 
 
 def _tunnelled(proxy: Proxy, host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
     """Connect to the proxy and open the tunnel; `limits.tcp` is for both together."""
-    watch = LoopWatch.of_hub()
     addresses = look_up(proxy.host, proxy.port, limits.tcp)
     asked_for = way.address or host
     if not proxy.remote_dns:
         asked_for = _address(asked_for, port, limits, proxy)
     phases.mark("dns_done")
     until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
-    tcp = TcpStream(connect_first(addresses, limits.tcp, "proxy"), watch, "proxy")
+    tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
     try:
         tunnel(tcp, proxy, asked_for, port, until_ns)
     except BaseException:

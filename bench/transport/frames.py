@@ -11,7 +11,7 @@ import struct
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C where it can be had
 
 from bench.clock import Arrival
-from bench.transport.base import Received
+from bench.transport.received import Received
 
 FINAL_TEXT = 0x81
 """FIN, no reserved bits, opcode 1 (RFC 6455 §5.2)."""

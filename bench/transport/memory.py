@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closure, Handshake, Network, PacedSender, Received, SendReceipt, Take, TransmitStamp
+from bench.transport.base import Closure, Handshake, Network, PacedSender, SendReceipt, Take, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import MASK_BYTES, frame_bytes
+from bench.transport.received import Received
 
 PeerAnswer = tuple[int, bytes | Closure]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]

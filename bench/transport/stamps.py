@@ -7,8 +7,7 @@ from typing import Any
 from gevent.server import StreamServer
 
 from bench.clock import monotonic_ns
-from bench.transport.loop import LoopWatch
-from bench.transport.tcp import TcpStream, connect_first, look_up
+from bench.transport.tcp import look_up, open_stream
 from bench.units import NS_PER_S
 
 LOOPBACK = "127.0.0.1"
@@ -20,7 +19,7 @@ def kernel_stamps(limit_s: float) -> bool:
     server.start()
     try:
         addresses = look_up(LOOPBACK, server.server_port, limit_s)
-        stream = TcpStream(connect_first(addresses, limit_s), LoopWatch.of_hub())
+        stream = open_stream(addresses, limit_s)
         try:
             stream.write(b"?")
             read = stream.read(monotonic_ns() + int(limit_s * NS_PER_S))

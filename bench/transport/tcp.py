@@ -40,12 +40,15 @@ _literal = monkey.get_original("socket", "getaddrinfo")
 """For addresses: nobody need be asked, so it takes no thread, which a busy process would wait for."""
 
 
+PeerScope = Literal["service", "proxy"]
+
+
 class Read(NamedTuple):
     """The bytes that one read brought, and what is known of their arrival.
 
     `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
-    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket, `slept`
-    that the loop had been waiting for it with nothing else to do. No data: the peer has closed.
+    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket. No data:
+    the peer has closed.
     """
 
     data: bytes
@@ -53,7 +56,6 @@ class Read(NamedTuple):
     empty_ns: int
     kernel: bool
     complete: bool
-    slept: bool
 
 
 @dataclass(slots=True)
@@ -102,9 +104,6 @@ class ByteStream(Protocol):
     def transmitted(self) -> list[TransmitStamp]:
         """The stamps that came since they were last asked for; does not wait."""
 
-    def learn_delay(self, stamp_ns: int) -> None:
-        """Learn the loop's delay from a read for which it had slept and that brought one event, stamped so."""
-
     def network(self) -> Network | None:
         """The kernel's TCP_INFO; None where there is none, or no socket any more."""
 
@@ -113,10 +112,10 @@ class ByteStream(Protocol):
 
 
 class TcpStream:
-    """A connected TCP socket. `scope`: whose the other end is."""
+    """A connected TCP socket. `scope`: whose the other end is; `asked_ns`: an instant before it was connected."""
 
-    def __init__(self, sock: Any, watch: LoopWatch, scope: Literal["service", "proxy"] = "service") -> None:
-        self._sock, self._watch, self._scope = sock, watch, scope
+    def __init__(self, sock: Any, asked_ns: int, scope: PeerScope = "service") -> None:
+        self._sock, self._watch, self._scope = sock, LoopWatch.of_hub(), scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = enable_stamps(sock)
@@ -140,8 +139,9 @@ class TcpStream:
         """How it was handed over, until somebody asks."""
         self._waiter: Any = None
         self._polls = 0
+        """How often the loop had polled when it was set to look at the socket."""
         self._state = ReadState()
-        self._state.drained_ns = monotonic_ns()  # the peer has not been asked for anything yet
+        self._state.drained_ns = asked_ns  # not now: a peer may speak first, and may have spoken already
         self._state.drained = True
 
     def read(self, until_ns: int) -> Read | None:
@@ -171,7 +171,7 @@ class TcpStream:
             except OSError:  # reset by the peer: an end like any other, without a close frame
                 data, stamp_ns = b"", None
             polls = polls if on_time else None
-            return self._described(data, *self._placed(len(data), stamp_ns, before_ns, polls), polls)
+            return Read(data, *self._placed(len(data), stamp_ns, before_ns, polls), self._state.drained)
 
     def listen(
         self,
@@ -194,7 +194,7 @@ class TcpStream:
     def _listen(self, until_ns: int, take: TakeRead, patient: bool) -> bool:
         """Let the loop read until `take` says True; False when `until_ns` passed before."""
         waiter = self._waiter = Waiter(self._hub)
-        self._take, self._polls = take, self._watch.polls
+        self._take = take
         self._attend(patient)
         self._await_due()
         try:
@@ -232,6 +232,7 @@ class TcpStream:
         self._leave_poller()
         if not self._ears.active:
             self._ears.start(self.hear, NEVER_POLLED_NS)
+            self._polls = self._watch.polls
 
     def _leave_poller(self) -> None:
         if self._poller is not None and self._polled_from_ns is not None:
@@ -267,19 +268,18 @@ class TcpStream:
             self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
             return None
         except OSError:  # reset by the peer: an end like any other, without a close frame
-            return self._described(b"", *self._placed(0, None, before_ns, None), None)
+            return Read(b"", *self._placed(0, None, before_ns, None), self._state.drained)
 
     def _hear_ready(self, before_ns: int) -> Read:
         """Read what the loop's poll has found."""
-        polls, self._polls = self._polls if self._state.drained else None, self._watch.polls
-        return self._receive(before_ns, polls)
+        return self._receive(before_ns, self._polls if self._state.drained else None)
 
     def _hear_polled(self, polled_ns: int, before_ns: int) -> Read | None:
         """Read what the poller has found, which had looked at `polled_ns` before; None for deltas that were taken."""
         deltas = self._deltas
         if deltas is not None and deltas.ready:
             if not deltas.hear(self._fd, self._state, polled_ns):
-                return Read(deltas.received(), deltas.at_ns, deltas.empty_ns, deltas.kernel, self._state.drained, False)
+                return Read(deltas.received(), deltas.at_ns, deltas.empty_ns, deltas.kernel, self._state.drained)
             if deltas.due:
                 deltas.hand_on()
             return None
@@ -290,7 +290,8 @@ class TcpStream:
     def _receive(self, before_ns: int, polls: int | None) -> Read:
         """Read what is there; `polls` as in `_placed`. Raises OSError."""
         data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        return self._described(data, *self._placed(len(data), arrival_ns(ancillary), before_ns, polls), polls)
+        placed = self._placed(len(data), arrival_ns(ancillary), before_ns, polls)
+        return Read(data, *placed, self._state.drained)
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
         """Wake whoever listens, once the loop has read all sockets that it found readable."""
@@ -300,7 +301,8 @@ class TcpStream:
     def _placed(self, size: int, stamp_ns: int | None, before_ns: int, polls: int | None) -> tuple[int, int, bool]:
         """When a read of so many bytes arrived, since when the socket is known to have been empty, and who said so.
 
-        `polls`: how many polls the loop had made when the reader began to wait, None where no poll reported the socket.
+        `polls`: how many polls the loop had made when it was set to look at the socket, None where no poll reported it,
+        or where something had been left in it.
         """
         # two conversions of one stamp differ by some ns, and time does not run backwards
         at_ns = self._state.stamped_ns = max(self._state.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
@@ -312,9 +314,6 @@ class TcpStream:
             # the clock before the call: the process may have lost its core between the call and a clock after it
             self._state.drained_ns = before_ns
         return at_ns, min(empty_ns, at_ns), stamp_ns is not None
-
-    def _described(self, data: bytes, at_ns: int, empty_ns: int, kernel: bool, polls: int | None) -> Read:
-        return Read(data, at_ns, empty_ns, kernel, self._state.drained, polls is not None and self._watch.blocked)
 
     @property
     def heard_ns(self) -> int:
@@ -392,9 +391,6 @@ class TcpStream:
         finally:
             timer.close()
 
-    def learn_delay(self, stamp_ns: int) -> None:
-        self._watch.learn_delay(stamp_ns)
-
     def network(self) -> Network | None:
         if not sys.platform.startswith("linux"):
             return None
@@ -437,6 +433,12 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
             return addresses
     except (OSError, UnicodeError) as error:
         raise ConnectError("refused:dns", f"{host}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
+    """Connect as `connect_first` does."""
+    asked_ns = monotonic_ns()
+    return TcpStream(connect_first(addresses, limit_s, stage), asked_ns, scope)
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:

@@ -172,9 +172,6 @@ class TlsStream:
     def transmitted(self) -> list[TransmitStamp]:
         return self._tcp.transmitted()
 
-    def learn_delay(self, stamp_ns: int) -> None:
-        self._tcp.learn_delay(stamp_ns)
-
     def network(self) -> Network | None:
         return self._tcp.network()
 

@@ -36,7 +36,6 @@ from bench.transport.base import (
     Network,
     PacedSender,
     Phases,
-    Received,
     SendReceipt,
     Take,
     TransmitStamp,
@@ -46,6 +45,7 @@ from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import LONGEST, MASK_BYTES, frame_bytes, masked_text, missing_bytes
+from bench.transport.received import Received
 from bench.transport.tcp import ByteStream, Read
 from bench.units import NS_PER_S
 
@@ -329,9 +329,9 @@ class WebSocket:
         """The messages of a read that holds nothing but text frames of new messages; None of any other.
 
         As `_take_anything` finds them, in a fifth of the time: nearly all that comes is such frames. The last one may
-        go on in the next read. A single message that comes alone tells the loop's delay.
+        go on in the next read.
         """
-        data, stamp_ns, empty_ns, kernel, complete, slept = read
+        data, stamp_ns, empty_ns, kernel, complete = read
         if not data or not self._plain:
             return None
         texts, taken = leading_texts(data, Arrival(stamp_ns, stamp_ns - empty_ns, kernel))
@@ -342,8 +342,6 @@ class WebSocket:
             self._parts, self._missing, complete = [data[taken:]], missing, False
         if complete:
             texts[-1] = texts[-1]._replace(arrival=Arrival(stamp_ns, 0, kernel))
-            if len(texts) == 1 and slept and kernel:
-                self._stream.learn_delay(stamp_ns)
         return texts
 
     def _take_anything(self, read: Read) -> None:
@@ -354,7 +352,7 @@ class WebSocket:
             self._fed += len(begun)
             self._protocol.receive_data(begun)
         self._fed += len(read.data)
-        before, ends_message = len(self._came), False
+        ends_message = False
         for event in self._parsed(read.data):
             if isinstance(event, Frame):
                 ends_message = self._take_frame(event, read)
@@ -366,12 +364,9 @@ class WebSocket:
         if self._head is not None:
             self._take_head(read.data)
         self._plain = self._is_plain()
-        count = len(self._came) - before
         if ends_message and read.complete and self._framed == self._fed:
             last = self._came[-1]
             self._came[-1] = last._replace(arrival=last.arrival._replace(error_ns=0))
-            if count == 1 and read.slept and read.kernel:
-                self._stream.learn_delay(read.stamp_ns)
         self._answer(read)
 
     def _parsed(self, data: bytes) -> Iterator[object]:

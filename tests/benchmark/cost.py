@@ -29,7 +29,8 @@ from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
-from bench.transport.base import Network, Received, TransmitStamp
+from bench.transport.base import Network, TransmitStamp
+from bench.transport.received import Received
 from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
@@ -63,9 +64,6 @@ class SilentStream:
 
     def transmitted(self) -> list[TransmitStamp]:
         return []
-
-    def learn_delay(self, stamp_ns: int) -> None:
-        pass
 
     def network(self) -> Network | None:
         return None
@@ -105,7 +103,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
 
     def frames() -> None:
         now_ns = monotonic_ns()
-        socket._take(Read(wire, now_ns, now_ns - 1000, True, True, True))
+        socket._take(Read(wire, now_ns, now_ns - 1000, True, True))
         socket._came.clear()
 
     return {

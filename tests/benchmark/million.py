@@ -26,7 +26,7 @@ from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.provenance import opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
-from bench.transport.base import Received
+from bench.transport.received import Received
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")

@@ -27,7 +27,7 @@ from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
 from bench.target.tokens import Keyring
-from bench.transport.base import Received
+from bench.transport.received import Received
 from tests.benchmark.million import observed
 from tests.helpers import MS, Talk, at, reply, resolve_target
 

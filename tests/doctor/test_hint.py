@@ -20,7 +20,7 @@ from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import Replayed, replay
 from bench.simulator.session_forms import ga_session
 from bench.target.target import Target
-from bench.transport.base import Received
+from bench.transport.received import Received
 from tests.doctor.test_explain import build_target
 from tests.helpers import AT_NS, at, message
 

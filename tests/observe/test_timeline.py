@@ -21,8 +21,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.transport.base import Received
-from bench.transport.delta import DeltaArrival
+from bench.transport.received import DeltaArrival, Received
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,

@@ -27,7 +27,7 @@ from bench.run.histograms import Histograms, Key, distribution, read
 from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
-from bench.transport.base import Received
+from bench.transport.received import Received
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
 
 BEGAN_NS = 1_763_000_000 * S

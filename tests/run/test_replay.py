@@ -29,8 +29,9 @@ from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
-from bench.transport.base import Network, Received
+from bench.transport.base import Network
 from bench.transport.memory import TransmitDelays
+from bench.transport.received import Received
 from tests.helpers import (
     AT_NS,
     MS,

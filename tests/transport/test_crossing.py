@@ -282,7 +282,7 @@ class Drip:
         self.parts = parts
 
     def read(self, until_ns: int) -> Read | None:
-        return Read(self.parts.pop(0), 0, 0, True, True, False) if self.parts else None
+        return Read(self.parts.pop(0), 0, 0, True, True) if self.parts else None
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         return Handed(0)

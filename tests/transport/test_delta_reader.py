@@ -20,11 +20,10 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, CutPayload
 from bench.transport import _interpreted
-from bench.transport.base import Received
 from bench.transport.compiled import COMPILED, ReadState
-from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import leading_texts
+from bench.transport.received import DeltaArrival, Received
 from bench.transport.tcp import READ_BYTES
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
@@ -339,10 +338,10 @@ def test_a_read_that_fills_its_room_may_have_left_something() -> None:
 @given(
     st.lists(st.sampled_from([0, 1, 2, 3]), min_size=1, max_size=12),
     st.lists(st.integers(0, 4_000), max_size=8),
-    st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4),
 )
 def test_what_is_taken_and_what_is_understood_are_together_what_came(
-    which: list[int], places: list[int], states: list[tuple[bool, bool, bool]]
+    which: list[int], places: list[int], states: list[tuple[bool, bool]]
 ) -> None:
     """Deltas, other messages and pings, cut into reads anywhere, with and without a reader of deltas."""
     dialect = DIALECTS["ga"]
@@ -354,8 +353,8 @@ def test_what_is_taken_and_what_is_understood_are_together_what_came(
         stream = FakeStream()
         socket, _ = opened(stream)
         for place, part in enumerate(parts):
-            complete, slept, kernel = states[place % len(states)]
-            stream.reads.append(read(part, place, complete=complete, slept=slept, kernel=kernel))
+            complete, kernel = states[place % len(states)]
+            stream.reads.append(read(part, place, complete=complete, kernel=kernel))
         heard: list[tuple[Any, ...]] = []
 
         def hand_on() -> None:

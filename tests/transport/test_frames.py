@@ -13,8 +13,8 @@ from websockets.server import ServerProtocol
 
 from bench.clock import Arrival
 from bench.transport import compiled
-from bench.transport.base import Received
 from bench.transport.frames import MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
+from bench.transport.received import Received
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
 from tests.helpers import receive
@@ -42,7 +42,7 @@ READS = st.lists(READ | READ.map(lambda whole: whole[: len(whole) // 2]), max_si
 
 LIMITS = st.sampled_from([20, 125, 126, 65_534, 65_535, LIMIT])
 ARRIVAL = Arrival(5_000, 1_000)
-STATES = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=4)
+STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
 
 
 class SlowWebSocket(WebSocket):
@@ -52,20 +52,20 @@ class SlowWebSocket(WebSocket):
 
 
 def heard(
-    kind: type[WebSocket], parts: Sequence[bytes], states: Sequence[tuple[bool, bool, bool]], limit: int
+    kind: type[WebSocket], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
 ) -> tuple[object, ...]:
-    """All that comes of the parts: messages with their stamps, what was answered and learned, how it ended."""
+    """All that comes of the parts: messages with their stamps, what was answered, how it ended."""
     stream = FakeStream()
     socket, _ = opened(stream, limit=limit)
     socket.__class__ = kind
     asked = len(stream.written)
     for place, part in enumerate(parts):
-        complete, slept, kernel = states[place % len(states)]
-        stream.reads.append(read(part, place, complete=complete, slept=slept, kernel=kernel))
+        complete, kernel = states[place % len(states)]
+        stream.reads.append(read(part, place, complete=complete, kernel=kernel))
     came: list[Received] = []
     while more := receive(socket, FAR_NS):
         came += more
-    return came, socket.closed, _unmasked(stream.written[asked:]), stream.learned
+    return came, socket.closed, _unmasked(stream.written[asked:])
 
 
 def _unmasked(frames: bytes) -> list[bytes]:
@@ -80,11 +80,11 @@ def _unmasked(frames: bytes) -> list[bytes]:
 
 
 @settings(max_examples=300)
-@example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True, True)], LIMIT)
-@example([text(b"just right") + text(b"one too many")], [], [(True, True, True)], 11)
+@example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True)], LIMIT)
+@example([text(b"just right") + text(b"one too many")], [], [(True, True)], 11)
 @given(READS, st.lists(st.integers(0, 400_000), max_size=2), STATES, LIMITS)
 def test_the_quick_way_hears_what_the_slow_one_hears(
-    reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool, bool]], limit: int
+    reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool]], limit: int
 ) -> None:
     """Reads of whole frames, cut ones, and such as are cut once more wherever that may be; whatever the limit is."""
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]

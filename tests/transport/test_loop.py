@@ -2,156 +2,218 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.transport import loop
-from bench.transport.loop import FEWEST_DELAYS, HELD_UP_NS, LoopWatch
-from bench.units import NS_PER_S
+from bench.transport.loop import ACCOUNT_NS, EVENTS, LoopWatch
+from tests.examples import thorough
 
-BEGIN, END, PREVIOUS = 900, 1_000, 700
-"""When the last poll began and returned, and when the one before it returned."""
+PREVIOUS, BEGIN, ASLEEP = 700, 900, 960
+"""When the poll before the last one began, when the last one did, and an instant at which that still slept."""
 STAMP = 990
 
 
-def watch_after(polls: int, *, blocked: bool, delays_ns: tuple[int, ...] = ()) -> LoopWatch:
+def watch_after(polls: int, *, quiet: bool, asleep_ns: int = 0) -> LoopWatch:
     watch = LoopWatch()
-    watch.polls, watch.blocked, watch.wake_delays_ns = polls, blocked, delays_ns
-    watch.poll_begin_ns, watch.poll_end_ns, watch.previous_poll_end_ns = BEGIN, END, PREVIOUS
+    watch.polls, watch.quiet, watch._still_asleep_ns = polls, quiet, asleep_ns
+    watch.poll_begin_ns, watch.previous_poll_begin_ns = BEGIN, PREVIOUS
     return watch
 
 
 @pytest.mark.parametrize(
-    ("polls", "blocked", "delays_ns", "stamp", "empty"),
+    ("polls", "quiet", "asleep", "stamp", "empty"),
     [
-        (5, False, (), STAMP, 0),  # the first poll since the reader waits, and it did not block
-        (6, False, (), STAMP, 0),
-        (7, False, (), STAMP, PREVIOUS),
-        (6, True, (), STAMP, BEGIN),
-        (7, True, (), STAMP, BEGIN),
-        (6, True, (40,), STAMP, END - 40),
-        (6, True, (40, 70), STAMP, END - 40),
-        (6, True, (40, 70), 950, END - 70),  # the usual delay is refuted, the longest of late is not
-        (6, True, (300,), STAMP, BEGIN),
-        (6, False, (40, 70), STAMP, 0),  # a delay says something of polls that blocked only
-        (6, True, (5, 7), STAMP, BEGIN),
-        (7, True, (5, 7), 800, PREVIOUS),
-        (7, True, (5, 7), 600, 0),
+        (6, False, 0, STAMP, 0),  # the first poll since the socket is watched
+        (6, True, ASLEEP, STAMP, 0),  # when it was asked whether all is quiet, the socket was not among them
+        (7, False, 0, STAMP, PREVIOUS),
+        (7, False, ASLEEP, STAMP, PREVIOUS),
+        (7, True, 0, STAMP, BEGIN),
+        (7, True, ASLEEP, STAMP, ASLEEP),
+        (7, True, ASLEEP, 950, BEGIN),
+        (7, True, ASLEEP, 800, PREVIOUS),
+        (7, True, ASLEEP, 600, 0),
     ],
 )
 def test_the_latest_instant_at_which_the_socket_was_surely_empty(
-    polls: int, blocked: bool, delays_ns: tuple[int, ...], stamp: int, empty: int
+    polls: int, quiet: bool, asleep: int, stamp: int, empty: int
 ) -> None:
-    watch = watch_after(polls, blocked=blocked, delays_ns=delays_ns)
+    watch = watch_after(polls, quiet=quiet, asleep_ns=asleep)
 
     assert watch.empty_ns(5, stamp) == empty
 
 
-def test_a_poll_that_slept_through_a_timer_was_held_up_and_no_usual_delay_holds_for_it() -> None:
-    watch = watch_after(7, blocked=True, delays_ns=(40, 70))
-    watch.held_up = True
+class Machine:
+    """A clock, a socket and a process that may lose its core whenever it has read or asked something."""
 
-    assert watch.empty_ns(5, STAMP) == BEGIN
-    assert watch.empty_ns(5, 800) == PREVIOUS
+    def __init__(self, losses_ns: list[int], arrivals_ns: list[int], stopped: set[int]) -> None:
+        self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
+        self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
+        self.unread_ns = [self.now_ns + at_ns for at_ns in sorted(arrivals_ns)]
+
+    def pass_time(self, *, stoppable: bool = True) -> None:
+        """Lose the core for a while, or be stopped."""
+        loss_ns = self._losses_ns[self._asked % len(self._losses_ns)]
+        self.now_ns += loss_ns
+        self.switches += loss_ns > 0
+        if not (stoppable and self._asked in self._stopped):
+            self.awake_ns += loss_ns
+        self._asked += 1
+
+    def clock(self) -> int:
+        now_ns = self.now_ns
+        self.pass_time()
+        return now_ns
+
+    def ready(self) -> bool:
+        return bool(self.unread_ns) and self.unread_ns[0] <= self.now_ns
+
+    def nothing_ready(self, _: int) -> bool:
+        quiet = not self.ready()
+        self.pass_time(stoppable=False)
+        return quiet
+
+    def thread_use(self, _: int) -> tuple[int, int]:
+        use = self.switches, self.awake_ns
+        self.pass_time(stoppable=False)
+        return use
+
+    def poll(self, timer_ns: int) -> bool:
+        """Whether the socket is readable, once it is or a time is over."""
+        if not self.ready():
+            self.switches += 1
+            self.now_ns = min(self.now_ns + timer_ns, *self.unread_ns[:1])
+        readable = self.ready()
+        self.pass_time()
+        return readable
+
+    def read(self) -> list[int]:
+        """When what is in the socket arrived."""
+        came = [at_ns for at_ns in self.unread_ns if at_ns <= self.now_ns]
+        del self.unread_ns[: len(came)]
+        self.pass_time()
+        return came
 
 
-def test_a_poll_that_was_held_up_proves_sockets_empty_at_its_beginning_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was stopped returns without what came meanwhile."""
+LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 3_000_000, 200_000_000])
+
+
+@thorough
+@given(
+    losses_ns=st.lists(LOSSES_NS, min_size=1, max_size=60),
+    gaps_ns=st.lists(st.integers(1, 30_000_000), min_size=1, max_size=30),
+    stopped=st.sets(st.integers(0, 300), max_size=4),
+)
+def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
+    losses_ns: list[int], gaps_ns: list[int], stopped: set[int]
+) -> None:
+    """However long the process is without its core, and wherever that falls."""
+    machine = Machine(losses_ns, [sum(gaps_ns[: place + 1]) for place in range(len(gaps_ns))], stopped)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "monotonic_ns", machine.clock)
+        patched.setattr(loop, "nothing_ready", machine.nothing_ready)
+        patched.setattr(loop, "thread_use", machine.thread_use)
+        drained_ns = machine.now_ns
+        watch = LoopWatch()
+        try:
+            polls = watch.polls
+            while machine.unread_ns:
+                machine.pass_time()
+                watch._before_poll()
+                readable = machine.poll(10_000_000)
+                watch._after_poll()
+                if not readable:
+                    continue
+                before_ns = machine.clock()
+                came = machine.read()
+                assert max(drained_ns, watch.empty_ns(polls, came[-1])) <= came[0]
+                drained_ns = before_ns
+        finally:
+            watch.close()
+
+
+def test_a_poll_that_takes_as_many_events_as_it_has_room_for_may_have_left_sockets_out() -> None:
     watch = LoopWatch()
-    times = iter([100, 200, 300, 300 + 2 * HELD_UP_NS, 400 + 2 * HELD_UP_NS, 500 + 2 * HELD_UP_NS])
-    monkeypatch.setattr(loop, "monotonic_ns", lambda: next(times))
-    watch.wakes_by(1_000)
-    proved = []
-    for _ in range(3):
+    real: Any = watch._loop
+    begun = []
+    for pending in (EVENTS - 1, EVENTS, 0):
+        watch._loop = SimpleNamespace(pendingcnt=pending, fileno=real.fileno)
         watch._before_poll()
         watch._after_poll()
-        proved.append((watch.previous_poll_end_ns, watch.held_up))
+        begun.append((watch.poll_begin_ns, watch.previous_poll_begin_ns))
 
-    assert proved[1:] == [(200, True), (300, True)]
+    (first_ns, _), (_, before_second_ns), (_, before_third_ns) = begun
+    assert (before_second_ns, before_third_ns) == (first_ns, 0)
 
 
-def test_a_delay_of_a_poll_that_was_held_up_is_not_learned() -> None:
+def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopWatch:
+    """A watch whose poll began quietly, of a process that the kernel says this of when it begins and later."""
+    uses = iter(told)
+    monkeypatch.setattr(loop, "nothing_ready", lambda epoll: True)
+    monkeypatch.setattr(loop, "thread_use", lambda schedstat: next(uses))
     watch = LoopWatch()
-    watch.held_up = True
-
-    assert learn(watch, 10, 30, 20) == ()
-
-
-@pytest.mark.parametrize(("late_ns", "held_up"), [(0, False), (HELD_UP_NS, False), (HELD_UP_NS + 1, True)])
-def test_a_poll_is_held_up_that_returns_long_after_it_was_to(late_ns: int, held_up: bool) -> None:
-    watch = LoopWatch()
-    watch.wakes_by(1_000)
-
-    assert watch.is_held_up(1_000 + late_ns) is held_up
+    for _ in range(2):
+        watch._before_poll()
+        watch._after_poll()
+    monkeypatch.setattr(loop, "monotonic_ns", lambda: watch.poll_begin_ns + 10**7)
+    return watch
 
 
-def test_where_nothing_wakes_the_loop_it_may_sleep_for_ever() -> None:
-    assert not LoopWatch().is_held_up(1 << 61)
+@pytest.mark.parametrize(
+    ("later", "slept_ns"),
+    [
+        ((8, 6_000), 10**7 - 1_000 - ACCOUNT_NS),
+        ((7, 6_000), 0),  # it found something at once
+        ((9, 6_000), 0),  # it has slept for something else as well, or was stopped
+        ((8, 0), 0),  # the kernel does not say
+    ],
+)
+def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
+    monkeypatch: pytest.MonkeyPatch, later: tuple[int, int], slept_ns: int
+) -> None:
+    watch = use(monkeypatch, (7, 5_000), (7, 5_000), later)
+
+    assert watch.empty_ns(0, 1 << 62) == watch.poll_begin_ns + slept_ns
 
 
-def learn(watch: LoopWatch, *delays_ns: int) -> tuple[int, ...]:
-    for delay_ns in delays_ns:
-        watch.learn_delay(watch.poll_end_ns - delay_ns)
-    return watch.wake_delays_ns
+def test_greenlets_run_before_the_poll_begins_and_not_within_it() -> None:
+    """What they do would else be taken for sleep."""
+    watch = LoopWatch.of_hub()
+    begun = watch.poll_begin_ns
+    ran: list[int] = []
+    gevent.get_hub().loop.run_callback(lambda: ran.append(watch.poll_begin_ns))
+    gevent.sleep(0.001)
+
+    assert ran == [begun]
+    assert watch.poll_begin_ns > begun
 
 
-def test_the_first_delays_stand_by_their_largest() -> None:
-    watch = LoopWatch()
-
-    assert learn(watch, 10, 30) == ()
-    assert learn(watch, 20) == (30,)
-    assert learn(watch, 90) == (90,)
-    assert learn(watch, 5) == (90,)
-
-
-def test_after_a_second_the_delays_are_the_p99_and_the_largest_of_that_second() -> None:
-    watch = LoopWatch()
-    learn(watch, *range(1, 200))
-    watch.poll_end_ns += NS_PER_S
-
-    assert learn(watch, 200) == (198, 200)
-    assert learn(watch, *range(10_000, 10_100)) == (198, 200)
-    watch.poll_end_ns += NS_PER_S
-    assert learn(watch, 1) == (10_098, 10_099)
-
-
-def test_a_second_with_few_delays_is_prolonged() -> None:
-    watch = LoopWatch()
-    watch.poll_end_ns += NS_PER_S
-
-    assert learn(watch, *[7] * (FEWEST_DELAYS - 2)) == (7,)
-    assert learn(watch, 900) == (900,)
-    assert learn(watch, 8) == (900, 900)  # p99 of 20 is the largest
-    watch.poll_end_ns += NS_PER_S
-    assert learn(watch, *[8] * FEWEST_DELAYS) == (8, 8)
-
-
-def test_polls_are_counted_and_a_loop_that_sleeps_is_seen_to_block() -> None:
-    watch = LoopWatch()
+def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
+    watch = LoopWatch.of_hub()
     before = watch.polls
     seen: list[bool] = []
-    for _ in range(50):  # one blocking poll is enough; a poll may return at once
+    for _ in range(50):  # one is enough; a timer may be due when a poll begins
         gevent.sleep(0.001)
-        seen.append(watch.blocked)
+        seen.append(watch.quiet)
 
     assert watch.polls >= before + 50
-    assert watch.previous_poll_end_ns <= watch.poll_begin_ns <= watch.poll_end_ns
+    assert watch.previous_poll_begin_ns <= watch.poll_begin_ns <= watch.poll_end_ns
     assert any(seen)
-
-
-def test_a_loop_that_has_something_to_do_does_not_block() -> None:
-    watch = LoopWatch()
-    seen: list[bool] = []
-    for _ in range(50):
-        gevent.sleep(0)
-        seen.append(watch.blocked)
-
-    assert not all(seen)
 
 
 def test_there_is_one_watch_for_a_hub() -> None:
     hub: Any = gevent.get_hub()
 
     assert LoopWatch.of_hub() is LoopWatch.of_hub() is hub.rtbench_loop_watch
+
+
+def test_a_forked_process_has_a_watch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited = LoopWatch.of_hub()
+    inherited.process += 1
+
+    assert LoopWatch.of_hub() is not inherited

@@ -16,8 +16,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -36,9 +38,9 @@ from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.compiled import COMPILED
 from bench.transport.crossing import connect
-from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.poller import Poller
+from bench.transport.received import DeltaArrival
 from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -247,6 +249,59 @@ def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(
             assert sent_ns <= read.stamp_ns
             assert read.stamp_ns <= monotonic_ns()
             assert asked_ns <= sent_ns
+
+
+@LINUX
+def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the process gets round to what it has connected to."""
+    said_ns: list[int] = []
+
+    def held_up(*asked: Any) -> Any:
+        sock = connect_first(*asked)
+        said_ns.extend(peer.send(b"a"))
+        wait_until_there(SimpleNamespace(_sock=sock))
+        return sock
+
+    monkeypatch.setattr(tcp, "connect_first", held_up)
+    with listener() as listening:
+        peer = Peer(listening, None)
+        stream = connect("127.0.0.1", listening.getsockname()[1], None, ENOUGH, Phases())
+        try:
+            peer.send(b"b")
+            _, (read, *_) = read_all(stream, 2)
+        finally:
+            stream.close()
+            peer.end()
+
+    assert read.empty_ns <= said_ns[1]
+
+
+def test_a_poll_of_many_sockets_leaves_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """epoll takes a thousand at once unless it is told otherwise, and who is left out is taken for empty."""
+    count = 1_500
+    heard: list[int] = []
+
+    class Ready:
+        def register(self, fd: int, events: int) -> None:
+            pass
+
+        def poll(self, timeout: float, maxevents: int = 1_023) -> list[tuple[int, int]]:
+            return [(fd, 1) for fd in range(min(maxevents, count))]
+
+    poller = Poller(gevent.get_hub())
+    monkeypatch.setattr(poller, "_epoll", Ready())
+    for fd in range(count):
+        poller.add(SimpleNamespace(fileno=partial(int, fd), hear=partial(_note, heard, fd)))
+    poller._timer.stop()
+    poller._poll()
+
+    assert len(heard) == count
+
+
+def _note(heard: list[int], fd: int, _: int) -> None:
+    heard.append(fd)
 
 
 def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(

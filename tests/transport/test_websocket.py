@@ -20,8 +20,9 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Network, PacedSender, Phases, Received, TransmitStamp
+from bench.transport.base import Network, PacedSender, Phases, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
+from bench.transport.received import Received
 from bench.transport.tcp import Read, TakeRead
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
 from tests.examples import thorough
@@ -33,10 +34,10 @@ EMPTY_NS, STAMP_NS = 1_000, 5_000
 NETWORK = Network(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
-def read(data: bytes, place: int = 0, *, complete: bool = True, slept: bool = False, kernel: bool = True) -> Read:
+def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> Read:
     """A read that came `place` reads after the first: stamped 4 µs after its socket was known to be empty."""
     at_ns = place * 100_000
-    return Read(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete, slept)
+    return Read(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
 
 
 class FakeStream:
@@ -47,7 +48,6 @@ class FakeStream:
 
     def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
         self.reads: deque[Read] = deque()
-        self.learned: list[int] = []
         self.written = b""
         self.closed = 0
         self.broken = self.full = False
@@ -99,9 +99,6 @@ class FakeStream:
         accepted = b"".join(self.server.data_to_send()) + self._tail
         answer = accepted if self._answer is None else self._answer
         self.reads += [read(part) for part in [answer] if part] + [read(b"")] * self._ends
-
-    def learn_delay(self, stamp_ns: int) -> None:
-        self.learned.append(stamp_ns)
 
     def network(self) -> Network | None:
         return None if self.closed else NETWORK
@@ -260,28 +257,6 @@ def test_stamps_of_user_space_say_so() -> None:
     stream.reads.append(read(text(b"a"), kernel=False))
 
     assert [message.arrival.kernel for message in received(socket)] == [False]
-
-
-@pytest.mark.parametrize(
-    ("wire", "given_read", "learned"),
-    [
-        (text(b"a"), {"slept": True}, [STAMP_NS]),
-        (text(b"a") + text(b"b"), {"slept": True}, []),
-        (text(b"a") + b"\x81", {"slept": True}, []),
-        (text(b"a"), {"slept": False}, []),
-        (text(b"a"), {"slept": True, "kernel": False}, []),
-        (text(b"a"), {"slept": True, "complete": False}, []),
-        (PING, {"slept": True}, []),
-    ],
-)
-def test_the_wake_up_delay_is_learned_from_reads_of_one_event(
-    wire: bytes, given_read: dict[str, bool], learned: list[int]
-) -> None:
-    socket, stream = opened()
-    stream.reads.append(read(wire, **given_read))
-    received(socket)
-
-    assert stream.learned == learned
 
 
 # Control frames and the end.

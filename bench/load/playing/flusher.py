@@ -9,7 +9,6 @@ import gevent
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.run.recorder import Recorder
-from bench.transport.loop import NEVER_NS, LoopWatch
 from bench.units import NS_PER_S
 
 BEAT_NS = 10_000_000
@@ -38,21 +37,14 @@ class Flusher:
         self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
 
     def _beat(self) -> None:
-        """Run a 10 ms timer on a fixed schedule and record how late it is: a stall makes all of its beats late.
-
-        No poll of the loop has a reason to sleep beyond it, so it also shows which one was held up.
-        """
-        due_ns, watch = monotonic_ns() + BEAT_NS, LoopWatch.of_hub()
-        try:
-            while True:
-                watch.wakes_by(due_ns)
-                gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
-                now_ns = monotonic_ns()
-                while due_ns <= now_ns:
-                    self._recorder.hub_delay(now_ns - due_ns)
-                    due_ns += BEAT_NS
-        finally:
-            watch.wakes_by(NEVER_NS)
+        """Run a 10 ms timer on a fixed schedule and record how late it is: a stall makes all of its beats late."""
+        due_ns = monotonic_ns() + BEAT_NS
+        while True:
+            gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
+            now_ns = monotonic_ns()
+            while due_ns <= now_ns:
+                self._recorder.hub_delay(now_ns - due_ns)
+                due_ns += BEAT_NS
 
     def _tick(self) -> None:
         """Write rows to disk within a second, and a row of `seconds` whenever one of the wall clock is over."""
