@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,12 +12,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.clock import monotonic_ns
-from bench.errors import UsageError
+from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
+from bench.errors import INVALID_STATUS, UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.spawn import end, own_environment, python_command
@@ -25,8 +27,16 @@ from bench.target.endpoint import ENDPOINT, TARGET_FILE, ServiceOptions, resolve
 from bench.target.prices import load_price_table
 from bench.target.target import Target
 from bench.units import NS_PER_S
+from reports.numbers import listed, plural
+from reports.runs import load as load_run
+from reports.summary.summary import Summary, summarise
+from reports.wording import words
 
 START_S, END_S, RUN_S = 60.0, 30.0, 3_600.0
+FAILED_STATUS = 1
+"""As Locust has it where a turn failed."""
+INEXACT = {"a", "b", "c", "d"}
+"""The rules of validity that are broken where the machine does not keep up, and nothing else is wrong."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,9 @@ class Load:
 
 
 SIMULATED = Load(("text_turns", "voice_turns"), users=100, spawn_rate=10, sessions=120)
+"""On a machine that has two cores to spare, or more."""
+CALLS_PER_CORE, FEWEST_CALLS, RAMP_S = 50, 10, 10
+WATCHED_S = 0.5
 BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """So many sessions as a median of voice needs, and one more."""
 
@@ -65,9 +78,31 @@ def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: 
         )
     if target == "auto" and os.environ.get(ENDPOINT):
         return _run_billed(ServiceOptions(), runs, yes=yes)
+    spare, load = spare_cores(), SIMULATED
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
-        return _locust(SIMULATED, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
+        if (fitting := fitting_load(spare)).users < load.users:
+            load = fitting
+            told = f"{spare:.1f} of {plural(core_count(), 'core')} to spare"
+            print(f"This machine has {told}: {load.users} calls at a time, not {SIMULATED.users}", flush=True)
+        return _looked(load, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
+
+
+def looked(summary: Summary) -> str:
+    """What a quick run whose figures are inexact says last: that the tool works, and why they are."""
+    turns, failed = sum(summary.outcomes.begun), sum(summary.outcomes.failed)
+    how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
+    busy = any(filled_by(vars(machine)) for machine in summary.machines)
+    why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
+    rules = listed([f"{words.rule_said(rule)} ({rule.measure} {rule.written(rule.figure)}, limit "
+                    f"{rule.written(rule.limit)})" for rule in summary.verdict.broken])  # fmt: skip
+    remedy = listed(list(dict.fromkeys(rule.remedy for rule in summary.verdict.broken)))
+    return (
+        f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"
+        f"{why}, so the figures above are inexact: {rules}.\n"
+        f"They are a look at the tool, and no measurement. For one: {remedy}.\n"
+        f"{summary.run.folder / 'report.html'}"
+    )
 
 
 def _run_billed(service_options: ServiceOptions, runs: Path, *named: str, yes: bool) -> int:
@@ -77,7 +112,39 @@ def _run_billed(service_options: ServiceOptions, runs: Path, *named: str, yes: b
     if not yes and not _agreed():
         print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
         return 0
-    return _locust(BILLED, runs, os.environ, *named, "--yes")
+    return _looked(BILLED, runs, os.environ, *named, "--yes")
+
+
+def spare_cores() -> float:
+    """How many cores nobody has, of those that this process may use."""
+    begin = core_times()
+    time.sleep(WATCHED_S)
+    end, cores = core_times(), min(core_count(), cpu_limit() or math.inf)
+    if begin is None or end is None or end.all_s <= begin.all_s:
+        return max(0.0, cores - (load_average() or 0.0))
+    return (1 - shares(begin, end)[-1]) * cores
+
+
+def fitting_load(spare: float) -> Load:
+    """So many calls at a time as these cores bear, up to those of SIMULATED; it takes as long whatever they are."""
+    users = max(FEWEST_CALLS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
+    sessions = math.ceil(users * SIMULATED.sessions / SIMULATED.users)
+    return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S), sessions=sessions)
+
+
+def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+    """Play it; returns 0 also where it was played and its figures are inexact: it was a look at the tool, no gate."""
+    before = set(runs.glob("*")) if runs.is_dir() else set()
+    status = _locust(load, runs, environ, *options)
+    made = sorted(set(runs.glob("*")) - before) if runs.is_dir() else []
+    if status != INVALID_STATUS or len(made) != 1:
+        return status
+    summary = summarise(load_run(made[0]))
+    broken, failed = summary.verdict.broken, sum(summary.outcomes.failed)
+    if not broken or {rule.rule for rule in broken} - INEXACT:
+        return status
+    print(looked(summary), flush=True)
+    return FAILED_STATUS if failed else 0
 
 
 def _much(targets: Sized) -> str:

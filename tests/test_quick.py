@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import quick
 from bench.errors import UsageError
 from bench.target.endpoint import ServiceOptions
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
 
 HERE = "http://127.0.0.1:1"
 TARGETS = """
@@ -82,6 +85,79 @@ def test_the_simulated_run_is_of_callers_who_type_and_who_speak() -> None:
 
     assert [Path(file).stem for file in options[options.index("-f") + 1].split(",")] == ["text_turns", "voice_turns"]
     assert options[options.index("--sessions") + 1] == "120"
+
+
+@pytest.mark.parametrize(
+    ("spare", "users", "sessions"), [(8.0, 100, 120), (2.0, 100, 120), (0.5, 25, 30), (0.0, 10, 12)]
+)
+def test_fewer_calls_are_played_where_others_have_the_cores(spare: float, users: int, sessions: int) -> None:
+    load = quick.fitting_load(spare)
+
+    assert (load.users, load.sessions) == (users, sessions)
+    assert load.users / load.spawn_rate <= 10
+
+
+def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "core_times", lambda: None)
+    monkeypatch.setattr(quick, "core_count", lambda: 4)
+    monkeypatch.setattr(quick, "load_average", lambda: 3.5)
+    monkeypatch.setattr(quick, "WATCHED_S", 0.0)
+
+    assert quick.spare_cores() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("plan", "changes", "run_status", "status"),
+    [
+        (Plan(), {}, 0, 0),
+        (Plan(valid=False), {}, 4, 0),  # inexact, and nothing else is wrong
+        (Plan(valid=False, failed=0.1), {}, 4, 1),
+        (Plan(failed=0.1), {}, 1, 1),
+        (Plan(), {"verdict": None}, 4, 4),  # not judged
+        (Plan(valid=False), {}, 2, 2),
+    ],
+)
+def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
+    plan: Plan,
+    changes: dict[str, Any],
+    run_status: int,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def play(*_: object) -> int:
+        synthetic.write(tmp_path / "run", plan, **changes)
+        return run_status
+
+    monkeypatch.setattr(quick, "_locust", play)
+
+    assert quick._looked(quick.SIMULATED, tmp_path, {}) == status
+    told = capsys.readouterr().out
+    assert bool(told) is (run_status == 4 and plan.valid is False)
+    if told:
+        assert told.startswith("The tool works: ")
+        assert "audio chunks were sent late (send_lag 14.2" in told
+        assert ("failed, as said above" in told) is (plan.failed > 0)
+
+
+def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rule = {
+        "rule": "e",
+        "name": "no part is missing",
+        "measure": "turns",
+        "figure": 23.0,
+        "limit": 1.0,
+        "passed": False,
+    }
+
+    def play(*_: object) -> int:
+        synthetic.write(tmp_path / "run", Plan(), verdict={"valid": False, "rules": [rule], "inexact": []})
+        return 4
+
+    monkeypatch.setattr(quick, "_locust", play)
+
+    assert quick._looked(quick.SIMULATED, tmp_path, {}) == 4
 
 
 def test_no_proxy_stands_before_the_simulator() -> None:

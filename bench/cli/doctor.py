@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.service_options import with_service_options
+from bench.errors import UsageError
 from bench.plain import json_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def doctor(
 ) -> None:
     """Look at this machine, the way to a service and the service itself; say what is wrong and what to do.
 
-    With --offline, and no service named, every target of targets.yaml is looked at.
+    Where no service is named, it looks at this machine; with --offline, also at every target of targets.yaml.
 
     Exit status 0 when nothing failed, 1 when something did.
     """
@@ -44,12 +45,18 @@ def doctor(
 
     patch()
     from bench.doctor.examine import examine, examine_offline
-    from bench.doctor.finding import any_failed
+    from bench.doctor.finding import Finding, any_failed
     from bench.doctor.machine import look_at_machine
-    from bench.target.endpoint import resolve_every_target, resolve_targets
+    from bench.target.endpoint import ENDPOINT, ServiceOptions, resolve_every_target, resolve_targets
     from bench.target.prices import load_price_table
 
-    targets = (resolve_every_target if offline else resolve_targets)(os.environ, service_options)
+    targets, unnamed = [], ""
+    try:
+        targets = (resolve_every_target if offline else resolve_targets)(os.environ, service_options)
+    except UsageError as error:
+        if service_options != ServiceOptions() or os.environ.get(ENDPOINT):
+            raise
+        unnamed = str(error)
     prices = load_price_table(None).models
     told = _quietly if as_json else _printed
     machine = told("this machine", look_at_machine())
@@ -57,6 +64,8 @@ def doctor(
         found = [told(target.label, examine_offline(target)) for target in targets]
     else:
         found = [told(_title(target, turn), examine(target, prices, with_turn=turn)) for target in targets]
+    if unnamed and not as_json:
+        _printed("no service", [Finding("service", "skipped", f"none is named, so none was looked at: {unnamed}")])
     failed = any(any_failed(findings) for findings in (machine, *found))
     if as_json:
         print(json_text(_document(machine, targets, found, failed)))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.clock import now_with_realtime
-from bench.cores import core_count
+from bench.cores import BUSY, OTHERS, core_count
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.priority import Priority, obtainable
@@ -22,7 +22,6 @@ from bench.units import NS_PER_MS, NS_PER_S
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
 """What a process has open besides its sessions: libraries, logs, Locust's own connections."""
-BUSY = 0.7
 COARSE_S = 1e-5
 STEP_MS, WATCHED_S = 5.0, 0.25
 SHOWN_MS = 0.01
@@ -103,9 +102,7 @@ def processors(cpus: int, load: float) -> Finding:
     said = f"{cpus} for this process, load {load:.1f} over the last minute"
     if load <= BUSY * cpus:
         return Finding("processors", "ok", said)
-    return Finding(
-        "processors", "warning", said, "other programs are at work: end them before a run, or its figures suffer"
-    )
+    return Finding("processors", "warning", said, OTHERS)
 
 
 def priority(got: Priority) -> Finding:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from bench.cores import Processors
 from bench.money import Prices
 from bench.protocol.settings import DetectorName
 from bench.run.folder import SCHEMA_VERSION
@@ -110,6 +111,7 @@ class HostEntry(Host):
     workers: Count
     calibration: NotRequired[CitedCalibration | None]
     niceness: NotRequired[int]
+    processors: NotRequired[Processors]
     clock_offset_ns: int | None
     clock_offset_error_ns: int | None
     hub_delay_p99_ms: NotRequired[float | None]

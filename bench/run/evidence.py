@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.cores import filled_by
 from bench.measures import CATALOGUE, Measure
 from bench.outcomes import GOOD
 from bench.run import bounds, measured
@@ -33,16 +34,18 @@ MaskedRows = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
 def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
     """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
     hosts = document.get("hosts") or []
+    filled = {host["name"]: filled_by(host.get("processors")) for host in hosts}
     pooled = _evidence(folder, document, worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag"))
     rows = len(files.read_table(folder, "turns", ["turn"]))
     parts = document.get("parts") or []
     pooled = replace(pooled, missing_share=_missing_share(document, parts, rows), broken=_broken(parts))
+    pooled = replace(pooled, filled_by=next(filter(None, filled.values()), ""))
     if len(hosts) < 2:
         return [pooled]
     apart = (
         _evidence(folder, document, host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"]) for host in hosts
     )
-    return [pooled, *apart]
+    return [pooled, *(replace(one, filled_by=filled[one.host]) for one in apart)]
 
 
 def _evidence(

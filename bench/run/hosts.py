@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.cores import Processors, together
 from bench.plain import word
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.part import AnyPart
@@ -40,13 +41,20 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each host, by its name: workers are added up, of all else the first value counts."""
+    """One entry for each host, by its name: workers are added up, of all else the first value counts.
+
+    Of its cores what the workers saw together.
+    """
     by_name: dict[str, dict[str, Any]] = {}
+    watched: dict[str, list[Processors]] = {}
     for entry in entries:
-        host = by_name.setdefault(str(entry["name"]), {})
+        name = str(entry["name"])
+        host = by_name.setdefault(name, {})
         workers = host.get("workers", 0) + entry.get("workers", 1)
         host |= {key: value for key, value in entry.items() if host.get(key) is None} | {"workers": workers}
-    return [by_name[name] for name in sorted(by_name)]
+        watched.setdefault(name, []).extend([entry["processors"]] if entry.get("processors") else [])
+    cores = {name: {"processors": together(seen)} for name, seen in watched.items() if seen}
+    return [by_name[name] | cores.get(name, {}) for name in sorted(by_name)]
 
 
 def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, Any]]]]) -> dict[str, float | None]:

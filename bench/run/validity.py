@@ -107,6 +107,8 @@ class Evidence:
 
     NaN where nobody knows; None: none is.
     """
+    filled_by: str = ""
+    """Who else had the machine's cores, with what to do; empty where nobody had many of them, or nobody knows."""
     broken: tuple[Rule, ...] = ()
     """Rules that runs broke of which this one was merged."""
 
@@ -135,6 +137,8 @@ def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
 
 def _rules(evidence: Evidence) -> list[Rule]:
     rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts(evidence)]
+    if evidence.filled_by:  # less load of ours would not help
+        rules = [replace(rule, remedy=evidence.filled_by) for rule in rules]
     return [replace(rule, note=f"{rule.note}, on {evidence.host}") if evidence.host else rule for rule in rules]
 
 

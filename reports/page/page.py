@@ -73,7 +73,8 @@ def _lead(summary: Summary) -> list[Block]:
     """What forbids the figures, then what went wrong, and how much was sent."""
     throughput = "; ".join(remarks.throughput(summary))
     second = " ".join(filter(None, (sentences.heard(summary), failings.second(summary))))
-    texts = (summary.decided, second, failings.way_out(summary), f"Throughput: {throughput}." if throughput else "")
+    carried = f"Throughput: {throughput}." if throughput else ""
+    texts = (remarks.machine(summary), summary.decided, second, failings.way_out(summary), carried)
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
     return [*(alarm if summary.verdict.broken else []), *(Paragraph(text, "lead") for text in texts if text)]
 

@@ -269,6 +269,21 @@ class Host(Record):
     calibrated: Annotated[Known, about("on which day")]
 
 
+class Machine(Record):
+    """Who had the cores of a host over the run, as shares of the time of all; null: the system does not tell."""
+
+    host: str
+    cores: Count
+    load_begin: Annotated[Figure, about("average of the minute before")]
+    load_end: Figure
+    own: Annotated[Figure, about("this run's workers")]
+    programs: Annotated[Figure, about("all programs and the kernel, this run among them")]
+    others: Annotated[Figure, about("all other programs, a simulator among them")]
+    stolen: Annotated[Figure, about("the hypervisor")]
+    taken_most: Annotated[Figure, about("all together, in the worst stretch of some seconds")]
+    stolen_most: Figure
+
+
 class Counts(Record):
     """What is counted beside the measures of replies and of the network."""
 
@@ -586,6 +601,9 @@ class SummaryDocument(Record, kw_only=True):
         default_factory=list
     )
     hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
+        default_factory=list
+    )
+    machines: Annotated[list[Machine], about("who had the cores of each host; empty of an older run")] = field(
         default_factory=list
     )
     counts: list[Counts]

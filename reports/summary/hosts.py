@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,36 @@ class Host:
     clock_offset_error_ms: float
     calibrated: str
     """on which day it was; empty where it was not"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Who had the cores of a host over the run, as shares of the time of all of them; NaN: the system does not tell."""
+
+    host: str
+    cores: int
+    load_begin: float
+    load_end: float
+    own: float
+    programs: float
+    """all of them, and the kernel; we are among them"""
+    stolen: float
+    taken_most: float
+    """by us, others and the hypervisor, in the worst stretch of some seconds"""
+    stolen_most: float
+
+    @property
+    def others(self) -> float:
+        return max(0.0, self.programs - self.own) if self.own == self.own else math.nan
+
+
+def machines(run: Run) -> Iterable[Machine]:
+    """Each host whose cores were watched."""
+    for entry in hosts_of(run.document):
+        watched = entry.get("processors")
+        if isinstance(watched, Mapping):
+            shares = {key.name: _number(watched.get(key.name)) for key in fields(Machine)[2:]}
+            yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), **shares)
 
 
 def hosts(

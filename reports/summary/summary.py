@@ -35,7 +35,7 @@ from reports.summary.figures import (
     turn_figures,
     with_marks,
 )
-from reports.summary.hosts import Host, differing, hosts
+from reports.summary.hosts import Host, Machine, differing, hosts, machines
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
@@ -135,6 +135,8 @@ class Summary:
     """by calls in progress, where the load changed"""
     hosts: tuple[Host, ...]
     """those that recorded the run, where there are several"""
+    machines: tuple[Machine, ...]
+    """who had the cores of each host; none of an older run"""
     slopes: tuple[Figures, ...]
     """how the main measures grow with the conversation, of each stratum and target that tells it"""
     counts: tuple[Counts, ...]
@@ -258,6 +260,7 @@ def summarise(run: Run) -> Summary:
         breakdowns=breakdowns(turns),
         by_load=loads,
         hosts=recorded,
+        machines=tuple(machines(run)),
         slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
         counts=counts_of(turns),
         rates=tuple(turn_rates(turns)),

@@ -31,6 +31,7 @@ def _head(summary: Summary) -> Iterable[Block]:
     yield Heading(f"{verdict.glyph} {verdict.word}: {sentences.headline(summary)}")
     about = f"{summary.called} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}"
     yield Paragraph((SIMULATED if summary.simulated else "", about))
+    yield Paragraph(remarks.machine(summary))
     for rule in verdict.broken:
         remedy = f" What to do: {words.remedy(rule)}" if rule.remedy else ""
         yield Paragraph((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}{remedy}"))

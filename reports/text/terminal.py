@@ -38,6 +38,7 @@ def _opening(summary: Summary) -> Iterable[Part]:
     run = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}"
     yield Badges([*zip(words.badges(summary), (style, "sim"), strict=False)], run, last=True)
     yield Paragraph(headline(summary), "bold")
+    yield Paragraph(remarks.machine(summary))
     for rule in verdict.broken:
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
         yield Paragraph(f"What to do: {words.remedy(rule)}" if rule.remedy else "")

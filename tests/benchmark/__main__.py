@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 PARTS = {
+    "first": "tests.benchmark.first",
     "truth": "tests.benchmark.truth",
     "talking": "tests.benchmark.talking",
     "validity": "tests.benchmark.validity",

@@ -330,7 +330,18 @@ def test_a_client_certificate_that_cannot_be_used_is_told_beside_the_other_targe
     assert good["session"]["state"] == "ok"
 
 
-@pytest.mark.parametrize("arguments", [(), ("--url", "http://127.0.0.1/"), ("--targets", "a,")])
+@pytest.mark.parametrize("offline", [(), ("--offline",)])
+def test_where_no_service_is_named_the_machine_is_looked_at(offline: tuple[str, ...]) -> None:
+    shown, document = doctor(*offline), json.loads(doctor(*offline, "--json").stdout)
+
+    assert shown.returncode == 0, shown.stderr
+    assert "processors" in shown.stdout
+    assert "AZURE_OPENAI_ENDPOINT" in shown.stdout
+    assert (document["state"], document["targets"]) == ("ok", [])
+    assert "processors" in {finding["name"] for finding in document["machine"]}
+
+
+@pytest.mark.parametrize("arguments", [("--auth", "entra"), ("--url", "http://127.0.0.1/"), ("--targets", "a,")])
 def test_what_the_user_can_mend_is_one_line(arguments: tuple[str, ...]) -> None:
     shown = doctor(*arguments)
 

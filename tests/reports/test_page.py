@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,6 +183,40 @@ def test_an_invalid_run_forbids_its_figures() -> None:
     render.write(summary)
     assert (summary.run.folder / "report.md").read_text().startswith("### ✕ INVALID: Do not use these figures")
     assert "~~" in (summary.run.folder / "report.md").read_text()
+
+
+HOST = {"name": "red", "workers": 1, "kernel": "Linux", "clock_offset_ns": None, "clock_offset_error_ns": None}
+TAKEN = {
+    "cores": 4, "load_begin": 7.2, "load_end": 14.6, "own": 0.031, "programs": 0.641, "stolen": 0.12,
+    "taken_most": 0.998, "stolen_most": 0.2,
+}  # fmt: skip
+UNTOLD = dict.fromkeys(TAKEN) | {"cores": 8, "load_end": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("processors", "said"),
+    [
+        (TAKEN, "load 7.2 to 14.6 on 4 cores; other programs had 61 % of them (the simulator among them, where it ran "
+                "here), this run 3.1 %, the hypervisor took 12 %; 99.8 % were taken in the worst seconds."),
+        (UNTOLD, "load 3 on 8 cores; who had them is not known on this system."),
+    ],
+)  # fmt: skip
+def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str, Any], said: str) -> None:
+    """In every form; a valid one keeps it for programs."""
+    changes = {"hosts": [HOST | {"processors": processors}]}
+    summary = summary_of(Plan(valid=False), **changes)
+    told, paths = f"The machine over the run: {said}", render.write(summary)
+    terminal, page, markdown = (
+        " ".join(text.split()) for text in (render.terminal(summary), html(summary), paths.markdown.read_text())
+    )
+
+    assert terminal.index(told) < terminal.index("Rule (c)")
+    assert page.index(told) < page.index("Throughput")
+    assert markdown.index(told) < markdown.index("Rule (c)")
+    (machine,) = json.loads(paths.json.read_text())["machines"]
+    others = None if processors["own"] is None else pytest.approx(0.61)
+    assert machine == {"host": "red", "others": others} | processors
+    assert "The machine over the run" not in render.terminal(summary_of(Plan(), **changes))
 
 
 def test_a_run_that_was_not_judged_says_why() -> None:

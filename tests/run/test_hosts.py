@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from bench.cores import HYPERVISOR, OTHERS, Processors
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.document import HostEntry
@@ -48,6 +50,20 @@ def test_each_host_is_in_the_document_with_its_workers_and_the_delay_of_its_own_
     delays = [(host["name"], host["workers"], host["niceness"], round(host["hub_delay_p99_ms"])) for host in hosts]
     assert delays == [("blue", 1, 1, 2), ("red", 2, 0, 3)]
     assert msgspec.convert(hosts, list[HostEntry]) == hosts
+
+
+def test_each_host_says_who_had_its_cores_and_a_rule_that_it_breaks_goes_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Processors(
+        cores=4, load_begin=9.0, load_end=14.0, own=0.1, programs=0.9, stolen=0.1, taken_most=1.0, stolen_most=0.2
+    )
+    monkeypatch.setattr("bench.cores.CoreWatch.look", lambda _: seen)
+    document = files.read_document(run_on(tmp_path, "red", "blue", "red"))
+
+    told = {host["name"]: (host["processors"]["own"], host["processors"]["programs"]) for host in document["hosts"]}
+    assert told == {"blue": (0.1, 0.9), "red": (0.2, 0.9)}
+    assert {rule["remedy"] for rule in document["verdict"]["rules"]} == {f"{OTHERS}; {HYPERVISOR}"}
 
 
 def test_a_run_of_an_older_version_was_recorded_by_the_host_that_led_it() -> None:

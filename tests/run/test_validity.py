@@ -74,6 +74,12 @@ def test_a_run_whose_paced_audio_left_no_count_is_not_judged() -> None:
     assert verdict(send_lag_p99=None, error_p99=9.0)["valid"] is False
 
 
+def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> None:
+    (broken,) = [rule for rule in verdict(send_lag_p99=99.0, filled_by="end them")["rules"] if rule["passed"] is False]
+
+    assert broken["remedy"] == "end them"
+
+
 def test_a_rule_that_was_broken_condemns_even_a_run_without_a_measured_turn() -> None:
     assert verdict(error_p99=None, send_lag_p99=99.0)["valid"] is False
 

@@ -1,0 +1,96 @@
+"""Who had the cores of a machine: this process, others, the hypervisor; and what is not known is not zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import cores
+from bench.cores import HYPERVISOR, OTHERS, CoreTimes, CoreWatch, Processors, filled_by, together
+
+HZ = cores.TICKS_PER_S
+UNKNOWN = Processors(
+    cores=4, load_begin=1.0, load_end=2.0, own=None, programs=None, stolen=None, taken_most=None, stolen_most=None
+)
+
+
+def watched(**changes: float | None) -> Processors:
+    plain = Processors(
+        cores=4, load_begin=1.0, load_end=2.0, own=0.1, programs=0.3, stolen=0.0, taken_most=0.3, stolen_most=0.0
+    )
+    return Processors(**plain | changes)  # type: ignore[typeddict-item]
+
+
+def stat(path: Path, user: float, idle: float, steal: float = 0.0) -> None:
+    """/proc/stat with so many seconds of programs, of nobody and of the hypervisor; a tenth of nobody's waits for a
+    disk."""
+    shown = [user / 2, 0, user / 2, idle * 0.9, idle * 0.1, 0, 0, steal, 0, 0]
+    path.write_text(f"cpu  {' '.join(str(round(value * HZ)) for value in shown)}\ncpu0 1 2 3\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "stat"
+    monkeypatch.setattr(cores, "STAT", path)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.times", lambda: (0.0, 0.0))
+    return path
+
+
+def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_stretch(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat(machine, 100, 100)
+    watch = CoreWatch()
+    stat(machine, 110, 130)
+    watch.look()
+    stat(machine, 146, 130, steal=4)
+    monkeypatch.setattr("os.times", lambda: (6.0, 2.0))
+    watch.look()
+    stat(machine, 146, 170, steal=4)
+    told = watch.look()
+
+    assert (told["own"], told["programs"], told["stolen"]) == (round(8 / 120, 4), round(46 / 120, 4), round(4 / 120, 4))
+    assert (told["taken_most"], told["stolen_most"]) == (1.0, 0.1)
+
+
+def test_where_the_system_does_not_tell_nothing_is_called_zero(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "load_average", lambda: None)
+    told = CoreWatch().look()
+
+    assert told["cores"] == 4
+    assert {value for key, value in told.items() if key != "cores"} == {None}
+    assert filled_by(told) == ""
+
+
+def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
+    both = together([watched(own=0.1, programs=0.6, load_end=2.0), watched(own=0.2, programs=0.5, load_end=3.0)])
+
+    assert both is not None
+    assert (both["own"], both["programs"], both["load_end"]) == (0.3, 0.6, 3.0)
+    assert together([UNKNOWN, UNKNOWN]) == UNKNOWN
+    assert together([]) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "remedy"),
+    [
+        (watched(), ""),
+        (watched(own=0.4, programs=0.8, taken_most=1.0), ""),  # a simulator takes as much as we do
+        (watched(own=0.02, programs=0.92, taken_most=1.0), OTHERS),
+        (watched(own=0.02, programs=0.32, taken_most=0.5), ""),
+        (watched(stolen=0.03), HYPERVISOR),
+        (watched(stolen=0.001, stolen_most=0.2), HYPERVISOR),
+        (watched(own=0.02, programs=0.92, taken_most=1.0, stolen=0.03), f"{OTHERS}; {HYPERVISOR}"),
+        (None, ""),
+    ],
+)
+def test_less_load_of_ours_is_no_remedy_where_others_have_the_cores(seen: Processors | None, remedy: str) -> None:
+    assert filled_by(seen) == remedy
+
+
+def test_this_machine_tells() -> None:
+    times = cores.core_times()
+
+    assert times is None or (isinstance(times, CoreTimes) and 0 < times.taken_s <= times.all_s)
