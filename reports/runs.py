@@ -179,9 +179,23 @@ def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFra
         seconds = second_frame(_read(path, "seconds"))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last where a name of a column is damaged
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    _refuse_repeated(path, turns, sessions)
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
     return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
+
+
+def _refuse_repeated(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame) -> None:
+    """Raises UsageError where a session, or a turn of one, has two rows: every figure would count it twice."""
+    names = sessions["session_id"].cat
+    codes = names.codes[names.codes >= 0].to_numpy()
+    if (twice := np.flatnonzero(np.bincount(codes) > 1)).size:
+        raise UsageError(f"{path} is damaged: it holds session {shortened(str(names.categories[twice[0]]))} twice")
+    number = turns["turn"].to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
+    place = turns["session_id"].cat.codes.to_numpy().astype(np.int64) * (number.max(initial=0) + 2) + number + 1
+    place.sort()
+    if (place[1:] == place[:-1]).any():
+        raise UsageError(f"{path} is damaged: it holds a turn of a session twice")
 
 
 def document_of(path: Path) -> dict[str, Any]:

@@ -32,12 +32,19 @@ def service_options(
     url: Annotated[
         str | None, option("WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT.")
     ] = None,
-    dialect: Annotated[str | None, option("ga or preview, if the address does not tell.")] = None,
+    dialect: Annotated[
+        str | None,
+        option(
+            "ga, preview, voice-live, gpt-live, xai, inworld, qwen, glm or stepfun, if the address does not tell.",
+            "NAME",
+        ),
+    ] = None,
     api_key_env: Annotated[str | None, option("Environment variable that holds the key.", "NAME")] = None,
     auth: Annotated[
         str | None,
         option(
-            "key, entra (DefaultAzureCredential), managed_identity, service_principal, workload_identity or azure_cli.",
+            "key, basic, entra (DefaultAzureCredential), managed_identity, service_principal, workload_identity or "
+            "azure_cli.",
             "KIND",
         ),
     ] = None,

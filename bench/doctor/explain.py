@@ -74,9 +74,10 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
             return NO_KEY
         case 403 if target.service != "azure":
-            return ("the key or token is refused, or is not allowed to do this: is it the server's own (see the "
-"variable "
-                    "that --api-key-env names), may it use this model, may this address connect?")  # fmt: skip
+            return (
+                "the key or token is refused, or is not allowed to do this: is it the server's own (see the variable "
+                "that --api-key-env names), may it use this model, may this address connect?"
+            )
         case 403:
             return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
                     "resource's Networking page, or connect through its private endpoint")  # fmt: skip

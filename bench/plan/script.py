@@ -60,9 +60,7 @@ from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
 
 __all__ = [
     "EXPECTED_EVENTS",
-    "MAX_LABELS",
     "NOT_DRAWN",
-    "OTHER_LABEL",
     "AddMessage",
     "AskTurn",
     "DrawnPause",
@@ -96,8 +94,6 @@ __all__ = [
     "wav_turn",
 ]
 
-MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
-OTHER_LABEL = "other"
 NOT_DRAWN: Mapping[str, Any] = {}
 TEMPLATES = ("say", "text", "instructions", "expected_reply", "reply_contains")
 """The keys of texts in which variables are filled."""
@@ -303,7 +299,6 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
             **{("renew_after_s" if key == "renew_after" else key): part for key, part in parts.items()},
             "session": session,
             "tools": functions,
-            "steps": _with_few_labels(parts["steps"]),
         },
     )
 
@@ -326,14 +321,6 @@ def _recordings(step: Step) -> tuple[Pcm, ...]:
     if isinstance(step, Sound):
         return (step.audio,)
     return step.audio if isinstance(step, WavTurn) else ()
-
-
-def _with_few_labels(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    labels = dict.fromkeys(step.label for step in steps if step.plays_turn)
-    kept = set(list(labels)[:MAX_LABELS])
-    return tuple(
-        step if not step.plays_turn or step.label in kept else replace(step, label=OTHER_LABEL) for step in steps
-    )
 
 
 def _refuse_unpaced(root: Value, script: Script) -> None:

@@ -77,7 +77,7 @@ def prepare(folder: Path) -> None:
 
 def is_kept(folder: Path) -> bool:
     """Whether the run folder holds its workers' parts, for it was not closed yet."""
-    return (folder / SPOOL).is_dir()
+    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link leads to what is not the run's
 
 
 def remove(folder: Path) -> None:
@@ -93,6 +93,8 @@ def stored(folder: Path) -> list[StoredFiles]:
 def keep(folder: Path, worker: int, name: str, data: bytes) -> None:
     """Keep a worker's document in a run folder that is closed."""
     path = path_of(folder, worker, name, WORKERS)
+    if path.parent.is_symlink():
+        path.parent.unlink()  # it leads to what is not the run's
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
 

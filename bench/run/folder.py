@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json
 from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.run import spool
 from bench.run.disk import write_text
+from bench.run.parquet import opened
 from bench.run.part import AnyPart, parts
 from bench.units import NS_PER_S
 
@@ -313,11 +313,7 @@ def column_reader(folder: Path, table: TableName) -> ReadColumns:
 
 def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Add the columns that an older version of this tool did not write; they are null."""
-    metadata = pq.read_metadata(path)
-    written = set(metadata.schema.names)
-    there = [name for name in schema.names if name in written]
-    encoded = [name for name in there if name in dictionaries]
-    with pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded) as file:  # read_table opens it three times
+    with opened(path, schema, dictionaries) as (file, there):
         table = file.read(there)
     for place, field in enumerate(schema):
         if field.name not in there:
@@ -327,8 +323,9 @@ def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[st
 
 def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:
     """Read a column in a few rows of a run that ended, by their places: from the row groups that they stand in."""
-    with pq.ParquetFile(folder / f"{table}.parquet") as file:
-        if column not in file.schema_arrow.names:
+    wanted = pa.schema([SCHEMAS[table].field(column)])
+    with opened(folder / f"{table}.parquet", wanted) as (file, there):
+        if not there:
             return [None] * len(places)
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}

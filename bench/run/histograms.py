@@ -7,7 +7,9 @@ significant digits; histograms of one measure add up exactly. The file is a stan
 
 from __future__ import annotations
 
+import base64
 import re
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +21,14 @@ import numpy.typing as npt
 from hdrh.histogram import HdrHistogram
 
 from bench.errors import UsageError
+from bench.foreign import read_file
 from bench.measures import BYTES_PER_S, CATALOGUE
+from bench.plain import shortened
 from bench.units import NS_PER_S, US_PER_MS
 
 DIGITS = 3
+COOKIE_BYTES, MOST_UNPACKED = 8, 64 << 20
+"""Before what is packed in a payload; ours unpack to 200 KB."""
 ENOUGH = 1024
 """How many values wait until they are counted together, which takes 0.1 ms."""
 LONGEST_US = 600_000_000
@@ -222,7 +228,7 @@ def header(began_utc_ns: int, *, simulated: bool) -> str:
 def read(path: Path) -> Histograms:
     """Read the histograms of a log. A last line that was cut is left out. Raises UsageError for what is no such log."""
     try:
-        return decode(path.read_bytes(), str(path))
+        return decode(read_file(path), str(path))
     except OSError as error:
         raise _unreadable(str(path), error) from None
 
@@ -239,14 +245,25 @@ def decode(log: bytes, name: str) -> Histograms:
             try:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = Key(*tag.removeprefix("Tag=").split("|"))
+                _refuse_bomb(payload)
                 histograms._histogram(key).add(HdrHistogram.decode(payload))
             except Exception as error:  # hdrh raises whatever its parts raise
                 raise _unreadable(name, error) from None
     return histograms
 
 
+def _refuse_bomb(payload: str) -> None:
+    """Raises ValueError where a histogram is more than any unpacks to. zlib packs a thousand to one at most."""
+    if len(payload) * 1_000 > MOST_UNPACKED:
+        unpacking = zlib.decompressobj()
+        unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
+
+
 def _unreadable(name: str, error: Exception) -> UsageError:
-    return UsageError(f"{name} cannot be read as a histogram log: {error}")
+    why = error.strerror if isinstance(error, OSError) else shortened(str(error), 200)
+    return UsageError(f"{name} cannot be read as a histogram log: {why}")
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

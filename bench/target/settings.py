@@ -62,6 +62,8 @@ SERVICE = Choice(tuple(SERVICES))
 SUBPROTOCOLS = OneOrMore(Text("the name of a subprotocol"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
+AUTHS = ("key", "basic", *get_args(SignInName))
+"""What `auth` may be."""
 SIGN_IN = Choice(get_args(SignInName))
 
 
@@ -135,7 +137,7 @@ class AuthSettings:
     tenant_id: str | None = key(ID, "The tenant, where the credential needs one.", quiet=True)
 
 
-AUTH = OrTable(Choice(("key", "basic", *SIGN_IN.words)), table_of(AuthSettings))
+AUTH = OrTable(Choice(AUTHS), table_of(AuthSettings))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool)
     """The folder to write to, made and looked at before anything is written."""
     run_folder.read_document(folder)
     place = out or folder / FOLDER
+    if out is None and place.is_symlink():
+        raise UsageError(f"{place} is a link, which may lead anywhere: choose another folder with --out")
     try:
         if (place / "run.json").exists():
             raise UsageError(f"{place} is a run's own folder, whose files have these names; choose another --out")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from bench.errors import UsageError
+from bench.foreign import read_file
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
@@ -49,7 +50,7 @@ def _lines(folder: Path) -> Iterator[str]:
     """The log as the run's end wrote it, else as it would be written now."""
     final = run_folder.histograms_path(folder)
     if final.exists():
-        yield from final.read_text(encoding="utf-8", errors=AS_IT_IS).splitlines(keepends=True)
+        yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
         return
     document = run_folder.read_document(folder)
     began_ns = int(document["began_utc_ns"])

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.run import folder as run_folder
 from bench.run.folder import SCHEMAS, TableName
+from bench.run.parquet import opened
 from reports.runs import REPEATING, session_frame, turn_frame
 
 AT_ONCE = 8192
@@ -73,9 +73,8 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 def _parquet(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """A column that an older version of this tool did not write is null."""
-    with pq.ParquetFile(path) as file:
-        there = set(file.schema_arrow.names)
-        for batch in file.iter_batches(AT_ONCE, columns=[name for name in schema.names if name in there]):
+    with opened(path, schema) as (file, there):
+        for batch in file.iter_batches(AT_ONCE, columns=there):
             columns = [batch[f.name] if f.name in there else pa.nulls(len(batch), f.type) for f in schema]
             yield pa.RecordBatch.from_arrays(
                 [c.cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema

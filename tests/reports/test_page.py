@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -425,6 +426,16 @@ def test_a_fold_says_in_a_line_what_it_holds() -> None:
     assert re.search(r"[\d.]+ MB of decoded audio sent, [\d.]+ MB received; [\d.]+ MB of WebSocket frames sent", page)
     assert re.search(r"\d+ measures: \d+ of turns and sessions", page)
     assert "From the start of connecting to session.created, p50" not in page_of(Plan(sessions=0))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_of_each_group_of_tabs_one_is_chosen(plan: str) -> None:
+    """Radio buttons of one name are one group: of two figures with tabs one would show nothing."""
+    chosen: Counter[str] = Counter(
+        re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page_of(PLANS[plan]))
+    )
+
+    assert set(chosen.values()) <= {1}
 
 
 def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from bench.cores import core_count
 from bench.errors import UsageError
@@ -17,7 +17,7 @@ from bench.load.planning.spans import A_SPAN, span_s
 from bench.load.planning.stages import MOST_PER_S, RATES, rate_per_s
 from bench.protocol.dialects import DIALECTS
 from bench.target.endpoint import ServiceOptions
-from bench.target.settings import SignInName
+from bench.target.settings import AUTHS
 
 LOOK_EVERY = 50
 MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
@@ -25,7 +25,6 @@ MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
 LEAST_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
-SIGN_INS = ("key", *get_args(SignInName))
 SHAPE = frozenset(
     {
         *("sessions", "arrivals", "max_sessions", "warmup", "until_decided", "look_every"),
@@ -69,8 +68,8 @@ def add_options(parser: Any) -> None:
     add("--api-key-env", metavar="NAME", help="environment variable of the key (with --url the only one that is sent)")
     add(
         "--auth",
-        choices=SIGN_INS,
-        help="how to sign in: by key, or through Entra ID (default: by key if one is set)",
+        choices=AUTHS,
+        help="how to sign in: by key, by Basic, or through Entra ID (default: by key if one is set)",
     )
     add("--ca", metavar="FILE", help="a certificate authority (PEM) to trust beside the system's")
     add("--client-cert", metavar="FILE", help="a certificate (PEM) that shows who calls")

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from bench.errors import UsageError
-from bench.foreign import read_json
+from bench.foreign import open_file, read_json
 from bench.plain import shortened
 from bench.run import folder as files
 from bench.run import spool
@@ -26,6 +25,7 @@ from bench.run.hosts import hosts_of, leader_of, recorded_by
 from bench.run.merging.copies import Copy, WorkerId
 from bench.run.merging.numbering import Numbering, worker_of
 from bench.run.merging.pairs import PairStarts, first_starts
+from bench.run.parquet import opened
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
 from bench.run.unknown import Lost, WorkerLoad
 from bench.units import NS_PER_S
@@ -220,8 +220,8 @@ class RunPart:
             for part in self._parts.values():
                 yield from (batch.select(names) for batch in part.batches(table, files.SCHEMAS[table]))
             return
-        with pq.ParquetFile(self.folder / f"{table}.parquet") as file:
-            there = [name for name in names if name in file.schema_arrow.names]
+        schema = pa.schema([files.SCHEMAS[table].field(name) for name in names])
+        with opened(self.folder / f"{table}.parquet", schema) as (file, there):
             yield from file.iter_batches(BATCH_ROWS, columns=there)
 
     def transcript(self) -> Iterator[bytes] | None:
@@ -233,7 +233,11 @@ class RunPart:
         return self._stored_transcript(path) if path.exists() else None
 
     def _stored_transcript(self, path: Path) -> Iterator[bytes]:
-        with path.open("rb") as lines:
+        try:
+            lines = open_file(path)
+        except OSError as error:
+            raise DamagedPartError(self, f"its {TRANSCRIPT} cannot be read: {error.strerror}") from None
+        with lines:
             yield from self._renamed(lines)
 
     def _renamed(self, lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -264,7 +268,9 @@ class RunPart:
             if worker_of(log.stem) not in self.taken:
                 continue
             events.mkdir(exist_ok=True)
-            with log.open("rb") as old, (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new:
+            if not log.is_file():
+                continue
+            with open_file(log) as old, (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new:
                 new.write(self._log_header(old.readline()))
                 while data := old.read(1 << 20):
                     new.write(data)

@@ -1,0 +1,208 @@
+"""Run folders that somebody else has made: what no file should hold is refused, before it takes memory or time."""
+
+from __future__ import annotations
+
+import base64
+import os
+import resource
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.run import folder as files
+from bench.run import parquet
+from bench.run.folder import SCHEMAS
+from tests.attack.test_words import PLAN, harm_in, nobody_else, told
+from tests.reports import synthetic
+
+__all__ = ["nobody_else"]
+MIB = 1 << 20
+Spoil = Callable[[Path], object]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return synthetic.write(tmp_path / "runs" / "run", PLAN)
+
+
+def commands(run: Path, scratch: Path) -> list[tuple[object, ...]]:
+    """Those that read rows, histograms or what stands beside them."""
+    limits = scratch / "ci.yaml"
+    limits.write_text("ttfa:\n  - p(95)<2500\n")
+    return [
+        ("report", run),
+        ("open", run),
+        ("check", run, "--thresholds", limits),
+        ("merge", run, "-o", scratch / "merged"),
+        ("export", run, "--format", "csv", "--out", scratch / "csv"),
+        ("export", run, "--format", "hlog", "--out", scratch / "hlog"),
+        ("runs", run.parent),
+    ]
+
+
+def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
+    """Each command ends in a line, and needs no more memory than what is whole."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    said = {words[0]: told(*words) for words in commands(run, scratch)}
+    assert not any(map(harm_in, said.values()))
+    assert "Traceback" not in "".join(said.values())
+    assert said["report"].startswith("rtbench: ")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < most_mib
+
+
+# What is no file, or is elsewhere.
+
+NAMES = ("run.json", "turns.parquet", "sessions.parquet", "seconds.parquet", "histograms.hlog")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "made", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "folder", "device"]
+)
+def test_what_is_no_file_is_said_in_a_line_and_not_waited_for(
+    run: Path, tmp_path: Path, name: str, made: Spoil
+) -> None:
+    (run / name).unlink()
+    made(run / name)
+
+    check_refused(run, tmp_path)
+
+
+def test_a_pipe_among_event_logs_and_transcripts_does_not_hold_up_a_merge(run: Path, tmp_path: Path) -> None:
+    (run / "events").mkdir()
+    os.mkfifo(run / "events" / "w0-000001.jsonl")
+    os.mkfifo(run / "transcripts.jsonl")
+
+    assert "Traceback" not in told("merge", run, "-o", tmp_path / "merged")
+
+
+@pytest.mark.parametrize("name", ["spool", "export", "events", "workers"])
+@pytest.mark.parametrize("state", ["ended", "running"])
+def test_a_folder_that_is_a_link_is_not_followed_to_write_or_remove(
+    run: Path, tmp_path: Path, name: str, state: str
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "kept").write_text("of somebody else")
+    before = sorted(mine.rglob("*"))
+    (run / name).symlink_to(mine)
+
+    files.write_document(
+        run, files.read_document(run) | {"state": state, "writer": {"host": os.uname().nodename, "pid": 2**22 + 1}}
+    )
+
+    said = "".join(told(*words) for words in (*commands(run, tmp_path), ("export", run, "--format", "csv")))
+
+    assert sorted(mine.rglob("*")) == before
+    assert "Traceback" not in said
+    told("runs", run.parent, "--remove", run.name, "--yes")
+    assert sorted(mine.rglob("*")) == before
+
+
+# Rows.
+
+
+@pytest.mark.parametrize(("table", "column"), [("sessions", "session_id"), ("turns", "turn"), ("turns", "session_id")])
+def test_rows_that_are_there_twice_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
+    path = run / f"{table}.parquet"
+    rows = pq.read_table(path)
+    place = rows.schema.get_field_index(column)
+    same = pa.array([rows.column(place)[0].as_py()] * len(rows), rows.schema.field(place).type)
+    pq.write_table(rows.set_column(place, rows.schema.field(place), same), path)
+
+    check_refused(run, tmp_path)
+    assert "twice" in told("report", run)
+
+
+@pytest.mark.parametrize("table", ["turns", "sessions", "seconds"])
+@pytest.mark.parametrize(
+    "kind", [pa.int64(), pa.string(), pa.list_(pa.int64()), pa.timestamp("ns"), pa.binary(), pa.float64()], ids=str
+)
+def test_columns_of_other_types_are_refused(run: Path, tmp_path: Path, table: str, kind: pa.DataType) -> None:
+    path = run / f"{table}.parquet"
+    rows = pq.read_table(path)
+    for place, field in enumerate(rows.schema):
+        if field.type != kind and place % 4 == 0:
+            rows = rows.set_column(place, pa.field(field.name, kind), pa.nulls(len(rows), kind))
+    pq.write_table(rows, path)
+
+    check_refused(run, tmp_path)
+
+
+def bomb(path: Path, rows: int, columns: dict[str, Any]) -> None:
+    """A table of so many rows, whose columns have one value each: each text is made, and written, once."""
+    schema = SCHEMAS[path.stem]  # type: ignore[index]
+    once = pa.array(np.zeros(rows, np.int32))
+    made = [
+        pa.DictionaryArray.from_arrays(once, pa.array([columns[f.name]]))
+        if isinstance(columns.get(f.name), str)
+        else pa.nulls(rows, f.type)
+        for f in schema
+    ]
+    table = pa.table(made, names=schema.names)
+    pq.write_table(table, path, compression="zstd", row_group_size=rows, store_schema=False)
+
+
+def test_many_rows_in_a_small_file_are_refused_unread(run: Path, tmp_path: Path) -> None:
+    path = run / "seconds.parquet"
+    bomb(path, 3 * MIB, {"target": "east"})
+    assert path.stat().st_size < MIB
+
+    check_refused(run, tmp_path)
+    assert "rows in" in told("report", run)
+
+
+@pytest.mark.parametrize("column", ["detail", "response_id", "headers"])
+def test_a_text_that_is_written_once_and_stands_in_each_row_is_refused_unread(
+    run: Path, tmp_path: Path, column: str
+) -> None:
+    """300 kB in each of 90,000 rows: 27 GB."""
+    table = "sessions" if column == "headers" else "turns"
+    path = run / f"{table}.parquet"
+    bomb(path, 90_000, {column: "x" * 300_000, "session_id": "s00000", "outcome": "ok"})
+    assert path.stat().st_size < MIB
+
+    check_refused(run, tmp_path)
+
+
+def test_texts_in_an_encoding_that_repeats_the_word_before_are_refused(run: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(run / "turns.parquet")
+    pq.write_table(rows, run / "turns.parquet", use_dictionary=False, column_encoding={"detail": "DELTA_BYTE_ARRAY"})
+
+    check_refused(run, tmp_path)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 200_000])
+def test_what_this_tool_writes_is_read_however_large(tmp_path: Path, rows: int) -> None:
+    """Else those above would find nothing: the thinnest run, of which every call was refused."""
+    plan = synthetic.Plan(sessions=max(1, rows), turns=1, refused=rows)
+    for table, whole in synthetic.rows(plan).items():
+        path = tmp_path / f"{table}.parquet"
+        with pq.ParquetWriter(path, SCHEMAS[table], compression="zstd") as writer:
+            writer.write_table(whole.slice(0, rows), row_group_size=50_000)
+        with parquet.opened(path, SCHEMAS[table]) as (file, there):
+            assert there == SCHEMAS[table].names
+            assert file.read(there).num_rows == min(rows, len(whole))
+
+
+def packed(data: Iterator[bytes]) -> bytes:
+    press = zlib.compressobj(9)
+    return b"".join([*map(press.compress, data), press.flush()])
+
+
+def test_a_histogram_that_unpacks_to_gigabytes_is_refused(run: Path, tmp_path: Path) -> None:
+    huge = packed(bytes(MIB) for _ in range(2_000))
+    payload = base64.b64encode(struct.pack(">II", 0x1C849314, len(huge)) + huge).decode()
+    whole = (run / "histograms.hlog").read_text().splitlines(keepends=True)
+    line = next(line for line in whole if line.startswith("Tag="))
+    (run / "histograms.hlog").write_text("".join(whole[:5]) + ",".join([*line.split(",")[:4], payload]) + "\n")
+    assert (run / "histograms.hlog").stat().st_size < 4 * MIB
+
+    check_refused(run, tmp_path)
