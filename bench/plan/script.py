@@ -117,9 +117,9 @@ def load_script(path: Path) -> Script:
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
     script = _script(path, text, SCRIPT.read(root))
-    _refuse_unpaced(root, script)
-    _refuse_unmeetable(root, script)
-    _refuse_undeclared(root, script)
+    steps = _items(root.within("steps"))
+    for place, key, problem in _senseless(script):
+        raise (steps[place].within(*PLACES.get(key, (key,))) or steps[place]).refuse(problem)
     _refuse_unknown_names(root, script.variables)
     return replace(script, written=root)
 
@@ -148,12 +148,8 @@ def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]
 
 def check_steps(script: Script) -> None:
     """Raises UsageError, with the reason, for a step that makes no sense with the session settings of its script."""
-    if script.session.turn_detection and any(isinstance(turn, WavTurn) and not turn.paced for turn in script.turns):
-        raise UsageError(f"paced {UNPACED}")
-    for step, turn in _within_turns(script.steps):
-        check_within(step, turn, script.session)
-    for step in script.steps:
-        check_heard(step, script.session)
+    for _, key, problem in _senseless(script):
+        raise UsageError(f"{key} {problem}")
 
 
 def check_within(step: Step, turn: ScriptTurn, session: SessionSettings) -> None:
@@ -323,48 +319,29 @@ def _recordings(step: Step) -> tuple[Pcm, ...]:
     return step.audio if isinstance(step, WavTurn) else ()
 
 
-def _refuse_unpaced(root: Value, script: Script) -> None:
-    """Raise UsageError for audio sent all at once where the service's VAD is to notice the end of speech."""
-    if script.session.turn_detection is None:
-        return
-    for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
-        if isinstance(step, WavTurn) and not step.paced:
-            raise (value.within("paced") or value).refuse(UNPACED)
-
-
-def _refuse_undeclared(root: Value, script: Script) -> None:
-    """Raise UsageError where a call is expected of a function that nobody declared: such a call fails its turn."""
+def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
+    """(its place, its key, why) of each step that makes no sense in its script: one list for YAML and for Python."""
     known = {function.tool.name for function in script.tools}
-    for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
-        for call in (step.plays_turn and step.calls) or ():
-            if call.name not in known:
-                raise (value.within("calls") or value).refuse(f"names the function {call.name}, which `tools` has not")
-
-
-def _refuse_unmeetable(root: Value, script: Script) -> None:
-    """Raise UsageError where what is expected can never come."""
     turns = {id(step): turn for step, turn in _within_turns(script.steps)}
-    for place, (value, step) in enumerate(zip(_items(root.within("steps")), script.steps, strict=True)):
-        if _is_in_silence(step):
-            _refuse_unheard(value, script, place)
-        if id(step) not in turns:
-            continue
-        key, problem = _misplaced(step, turns[id(step)], script.session)
-        if problem:
-            raise (value.within(*PLACES.get(key, (key,))) or value).refuse(problem)
+    hears = script.session.turn_detection is not None
+    for place, step in enumerate(script.steps):
+        if isinstance(step, WavTurn) and hears and not step.paced:  # else the service's VAD notices no end of speech
+            yield place, "paced", UNPACED
+        if _is_in_silence(step) and not hears:
+            yield place, "sound", UNHEARD
+        elif _is_in_silence(step) and not any(later.plays_turn for later in script.steps[place:]):
+            yield place, "sound", UNTOLD
+        if id(step) in turns:
+            key, problem = _misplaced(step, turns[id(step)], script.session)
+            if problem:
+                yield place, key, problem
+        for call in (step.plays_turn and step.calls) or ():
+            if call.name not in known:  # such a call fails its turn
+                yield place, "calls", f"names the function {call.name}, which `tools` has not"
 
 
 def _is_in_silence(step: Step) -> bool:
     return isinstance(step, Sound) and not step.within_turn
-
-
-def _refuse_unheard(value: Value, script: Script, place: int) -> None:
-    """Raise UsageError for a sound during silence, at this place, that nobody can hear or tell of."""
-    sound = value.within("sound") or value
-    if script.session.turn_detection is None:
-        raise sound.refuse(UNHEARD)
-    if not any(step.plays_turn for step in script.steps[place:]):
-        raise sound.refuse(UNTOLD)
 
 
 def _within_turns(steps: Iterable[Step]) -> Iterator[tuple[Step, ScriptTurn]]:

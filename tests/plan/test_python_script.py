@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bench.interruptions import Cue
 from bench.limits import Limits
 from bench.plan.script import (
     EXPECTED_EVENTS,
+    UNTOLD,
     AskTurn,
     DrawnPause,
     Expect,
@@ -257,3 +259,30 @@ def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], w
 
     assert str(caught.value).startswith(words)
     assert not isinstance(caught.value, ScriptError)
+
+
+UNKNOWN = "names the function book, which `tools` has not"
+SENSELESS: dict[str, tuple[list[Step], str, str]] = {
+    "a call of what nobody declared": (
+        [text_turn("Book it.", label="book", calls="book")],
+        "steps: [{say: Book it., calls: book}]",
+        UNKNOWN,
+    ),
+    "a sound after the last turn": (
+        [text_turn("Hi", label="hi"), sound("uh_huh.wav", "aside", folder=AUDIO, during="silence")],
+        f"steps: [{{say: Hi}}, {{sound: {{play: {AUDIO / 'uh_huh.wav'}, kind: aside, during: silence}}}}]",
+        UNTOLD,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SENSELESS)
+def test_what_makes_no_sense_in_a_file_makes_none_in_python(tmp_path: Path, kind: str) -> None:
+    steps, written, problem = SENSELESS[kind]
+    path = tmp_path / "talk.yaml"
+    path.write_text(f"session: {{turn_detection: server_vad}}\n{written}\n")
+
+    with pytest.raises(ScriptError, match=re.escape(problem)):
+        load_script(path)
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        build_script(path, {"session": {"turn_detection": "server_vad"}}, steps)
