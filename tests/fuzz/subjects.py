@@ -253,7 +253,7 @@ def _spoil(came: list[bytes], random: Random) -> None:
         case "move" if came:
             came.insert(place, came.pop(random.randrange(len(came))))
         case "document" if place < len(came):
-            with contextlib.suppress(ValueError):  # it was spoilt before
+            with contextlib.suppress(ValueError, RecursionError):  # it was spoilt before
                 came[place] = dumped(spoilt_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
         case "bytes" if place < len(came):
             came[place] = spoilt_bytes(random, came[place])
