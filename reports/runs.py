@@ -191,10 +191,12 @@ def _refuse_repeated(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame) ->
     codes = names.codes[names.codes >= 0].to_numpy()
     if (twice := np.flatnonzero(np.bincount(codes) > 1)).size:
         raise UsageError(f"{path} is damaged: it holds session {shortened(str(names.categories[twice[0]]))} twice")
-    number = turns["turn"].to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
-    place = turns["session_id"].cat.codes.to_numpy().astype(np.int64) * (number.max(initial=0) + 2) + number + 1
-    place.sort()
-    if (place[1:] == place[:-1]).any():
+    number = turns["turn"].to_numpy(dtype=np.float64, na_value=-1)
+    codes = turns["session_id"].cat.codes.to_numpy()
+    known = (codes >= 0) & (number >= 0)
+    order = np.lexsort((number[known], codes[known]))
+    number, codes = number[known][order], codes[known][order]
+    if ((number[1:] == number[:-1]) & (codes[1:] == codes[:-1])).any():
         raise UsageError(f"{path} is damaged: it holds a turn of a session twice")
 
 
