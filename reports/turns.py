@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import origin_ns, values_ns
@@ -179,7 +180,10 @@ def target_labels(run: Run) -> tuple[str, ...]:
 
 
 def turns_of(run: Run) -> Turns:
-    """The measured turns."""
+    """The measured turns. Raises UsageError where rows name no target."""
+    for table, frame in (("turns", run.turns), ("sessions", run.sessions)):
+        if len(frame) and frame["target"].isna().any():
+            raise UsageError(f"{run.folder} is damaged: one of its {table} names no target")
     frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)

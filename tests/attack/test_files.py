@@ -96,7 +96,7 @@ READERS = {
 }
 
 
-LONGEST = 800
+LONGEST = 1_500
 """Characters of an error before it is cut for a terminal: what is wrong, where and what to do, and cut quotes."""
 
 
