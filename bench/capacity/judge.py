@@ -88,7 +88,7 @@ def _bounded(ratio: Ratio, error: float, objectives: int) -> Share:
     """The share and its bounds, were sessions independent."""
     if not ratio.turns:
         return UNKNOWN
-    if ratio.clusters < SESSIONS:
+    if round(ratio.worth) < SESSIONS:
         return Share(ratio.value, 0.0, 1.0, int(ratio.turns), ratio.clusters)
     low = min(ratio.value - _reach(ratio, error / objectives), ratio.lower(error / objectives))
     high = max(ratio.value + _reach(ratio, error), ratio.upper(error))
@@ -149,4 +149,4 @@ def _at_end(ratio: Ratio, part: float, side: int, error: float) -> Share:
 
 def _reach(ratio: Ratio, error: float) -> float:
     """t · SE."""
-    return float(stdtrit(ratio.clusters - 1, 1 - error)) * math.sqrt(ratio.variance)
+    return float(stdtrit(ratio.worth - 1, 1 - error)) * math.sqrt(ratio.variance)

@@ -71,7 +71,7 @@ def _second(comparison: Comparison, decision: Mapping[str, Any] | None) -> str:
 
 def _sentence(decision: Mapping[str, Any]) -> str:
     """What the looks decided; with a capital letter unless it begins with a target's name."""
-    return opened(str(decision["sentence"]), str(decision["reason"]), invalid=bool(decision["invalid"]))
+    return opened(str(decision["sentence"]), str(decision["reason"]), invalid=bool(decision.get("invalid")))
 
 
 def badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Iterable[Badge]:

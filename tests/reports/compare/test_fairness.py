@@ -274,7 +274,7 @@ def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
 def test_arms_that_fail_differently_are_said(tmp_path: Path) -> None:
     notices = list(notices_on(two(tmp_path, RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
-    assert any(notice.startswith("Failures differ by more than 1\u00a0%") for notice in notices)
+    assert any(notice.startswith("Failures differ by more than 1\u00a0point") for notice in notices)
 
 
 def test_what_a_run_says_of_itself_is_said_with_its_name(tmp_path: Path) -> None:
