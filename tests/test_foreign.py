@@ -215,12 +215,11 @@ def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Pa
 
 
 @pytest.mark.parametrize("line", [DEEP, b"[" * 500_000])
-def test_a_deep_line_of_a_transcript_or_log_is_no_line(line: bytes) -> None:
-    numbering = Numbering("run", 0, *numbered_by_start([first_starts([])], 0))
+def test_a_deep_line_of_a_log_is_no_line(line: bytes) -> None:
+    numbering = Numbering("run", {}, *numbered_by_start([first_starts([])], 0))
 
-    for read in (numbering.line, numbering.log_header):
-        with pytest.raises(ValueError, match="nested"):
-            read(line)
+    with pytest.raises(ValueError, match="nested"):
+        numbering.log_header(line)
 
 
 def test_a_deep_line_of_a_truth_log_is_refused(tmp_path: Path) -> None:

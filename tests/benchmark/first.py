@@ -20,7 +20,7 @@ from reports.summary.hosts import machines
 from reports.summary.verdict import verdict_of
 
 TRIES, LOOPS = int(os.environ.get("TRIES", "10")), os.environ.get("LOOPS", "0,2,12")
-LAST_LINES = 3
+LAST_LINES = 4
 
 
 @contextmanager
