@@ -106,6 +106,7 @@ UNHEARD = "needs `turn_detection` in the session: without it the service hears n
 UNTOLD = "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it"
 PLACES = {"event": ("expect", "event")}
 """Where in a step a key stands that is not its own."""
+TWICE = "names a typed turn and a spoken one, whose waits count from different instants: give each a label of its own"
 UNPACED = "must be true with turn detection, because audio that is sent all at once has no instant at which speech ends"
 
 
@@ -324,7 +325,12 @@ def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
     known = {function.tool.name for function in script.tools}
     turns = {id(step): turn for step, turn in _within_turns(script.steps)}
     hears = script.session.turn_detection is not None
+    spoken: dict[str, bool] = {}  # by label
     for place, step in enumerate(script.steps):
+        if step.plays_turn and spoken.setdefault(step.label, isinstance(step, WavTurn)) is not isinstance(
+            step, WavTurn
+        ):
+            yield place, "label", TWICE
         if isinstance(step, WavTurn) and hears and not step.paced:  # else the service's VAD notices no end of speech
             yield place, "paced", UNPACED
         if _is_in_silence(step) and not hears:

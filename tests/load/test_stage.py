@@ -247,9 +247,10 @@ ASIDES: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={
     "conversation": st.just("none"), "input": st.sampled_from([[], [{"role": "user", "text": "I am ${name}"}]]),
 })  # fmt: skip
 LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"label": st.sampled_from(["a", "b.c"])})
+OF_SPOKEN: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"label": st.sampled_from(["d", "e.f"])})
 TURNS = st.one_of(
     st.tuples(st.sampled_from([{"say": "I am ${name}"}, {"say": "Look!", "image": "a.png"}]), LABELS, RESPONSES),
-    st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"play": wavs}), LABELS,
+    st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"play": wavs}), OF_SPOKEN,
               st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
     st.tuples(st.builds(lambda response, aside: {"respond": response | aside}, RESPONSES, ASIDES), LABELS),
 ).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip

@@ -273,6 +273,11 @@ SENSELESS: dict[str, tuple[list[Step], str, str]] = {
         f"steps: [{{say: Hi}}, {{sound: {{play: {AUDIO / 'uh_huh.wav'}, kind: aside, during: silence}}}}]",
         UNTOLD,
     ),
+    "one label for what is typed and what is spoken": (
+        [text_turn("Hi", label="hi"), wav_turn("uh_huh.wav", label="hi", folder=AUDIO)],
+        f"steps: [{{say: Hi, label: hi}}, {{play: {AUDIO / 'uh_huh.wav'}, label: hi}}]",
+        "label names a typed turn and a spoken one",
+    ),
 }
 
 
