@@ -14,9 +14,9 @@ from pathlib import Path
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
-from tests.end_to_end.locust_process import GUARD_S, only_run, write_scenario
 from tests.hosts import Hosts, hosts, started
 from tests.simulator_process import QUICK, ROOT
+from tests.system.end_to_end.locust_process import GUARD_S, only_run, write_scenario
 
 PORT = 8765
 PASSWORD = "a-password-of-the-proxy"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +15,12 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from tests import forked
-
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "docs" / "deploy"
 JOB, OPERATOR = DEPLOY / "kubernetes" / "job" / "rtbench.yaml", DEPLOY / "kubernetes" / "operator" / "locusttest.yaml"
 CALIBRATE = JOB.with_name("calibrate.yaml")
 COMPOSE = DEPLOY / "compose.yaml"
 LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
-OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY"}
 IMAGE = re.compile(r"[a-z0-9-]+:\d+(\.\d+)*(-slim)?")
 """A name with a version, and without a registry."""
 
@@ -298,53 +293,6 @@ def test_what_a_pod_mounts_is_there() -> None:
             assert {mount["name"] for mount in mounts} == volumes
 
 
-def command_lines() -> Iterator[list[str]]:
-    for spec in walked(documents(JOB) + documents(OPERATOR)):
-        if "args" in spec:
-            yield spec["args"]
-        if "command" in spec:
-            yield spec["command"].split()
-    yield documents(COMPOSE)[0]["services"]["load"]["command"][1:]  # the first word is `locust`
-
-
-PARSE = """
-import json, sys
-from locust.argument_parser import get_parser
-import bench.load.leading.runner
-
-parser = get_parser(default_config_files=[])
-for line in json.loads(sys.argv[1]):
-    parser.parse_args(line)
-print(json.dumps([action.env_var for action in parser._actions if getattr(action, "env_var", None)]))
-"""
-
-
-def parsed(lines: list[list[str]]) -> set[str]:
-    """Parse command lines as Locust does with our options; returns the variables of all options there are."""
-    ended = forked.run([sys.executable, "-c", PARSE, json.dumps(lines)], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return set(json.loads(ended.stdout))
-
-
-def test_every_option_of_a_command_line_exists() -> None:
-    lines = list(command_lines())
-
-    assert len(lines) == 5
-    parsed(lines)
-
-
-def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
-    objects = list(walked(documents(JOB) + documents(OPERATOR) + documents(LOAD_TEST)))
-    named = {entry["name"] for spec in objects for entry in spec.get("env") or () if isinstance(spec.get("env"), list)}
-    named |= {entry["name"] for spec in objects for entry in spec.get("variables") or ()}
-    (options,) = (d["data"] for d in documents(JOB) if d["metadata"]["name"] == "rtbench-options")
-    named |= set(options)
-    named |= {name for service in documents(COMPOSE)[0]["services"].values() for name in service.get("environment", {})}
-
-    assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS", "LOCUST_YES"} <= named
-    assert named <= parsed([]) | OWN_VARIABLES | {"XDG_STATE_HOME"}
-
-
 def test_no_key_and_no_signature_stands_in_a_manifest() -> None:
     for path in DEPLOY.rglob("*.yaml"):
         assert "sig=" not in path.read_text()
@@ -504,27 +452,6 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
     for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored
-
-
-@pytest.mark.parametrize(
-    ("words", "called"),
-    [
-        (["rtbench", "doctor"], "rtbench doctor"),
-        (["locust", "-V"], "locust -V"),
-        (["--worker", "--master-host=m", "-f", "a b.py"], "locust --worker --master-host=m -f a b.py"),
-    ],
-)
-def test_the_entry_point_takes_commands_and_what_operators_give(words: list[str], called: str, tmp_path: Path) -> None:
-    for name in ("rtbench", "locust"):
-        (tmp_path / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    command = [str(DEPLOY / "entrypoint.sh"), *words]
-    ended = subprocess.run(
-        command, env={"PATH": path, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True
-    )
-
-    assert ended.stdout.strip() == called
 
 
 def test_images_of_manifests_are_named_with_a_version_and_without_a_registry() -> None:

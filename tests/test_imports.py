@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -337,25 +335,6 @@ def test_clocks_are_read_in_one_place() -> None:
              if name != "bench.clock" and module.removeprefix("time.") in CLOCKS - {"time"}}  # fmt: skip
 
     assert read | taken == set()
-
-
-@pytest.mark.parametrize(
-    ("module", "heavy"),
-    [
-        ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
-        ("bench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
-        ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
-        ("bench.session", {"locust", "gevent", "pandas"}),
-        ("reports", {"locust", "gevent", "websockets"}),
-    ],
-)
-def test_importing_a_module_does_not_bring_what_it_does_not_need(module: str, heavy: set[str]) -> None:
-    program = f"import sys, {module}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
-    command = [sys.executable, "-W", "error", "-c", program]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert found.returncode == 0, found.stderr
-    assert heavy & set(found.stdout.split()) == set()
 
 
 @pytest.mark.parametrize("name", DRAWING)

@@ -1,4 +1,4 @@
-"""The files of docs/observability fit each other. The dashboard's queries: tests/end_to_end/test_telemetry.py."""
+"""Files of docs/observability fit each other. The dashboard's queries: tests/system/end_to_end/test_telemetry.py."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from bench.plan.script import load_script
 from bench.starter import WORKFLOWS, CiSystem, starter_files, write_starter
 from bench.target.endpoint import ServiceOptions, resolve_every_target, resolve_targets
 from reports.thresholds.grammar import read
-from tests import forked
 
 
 def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:
@@ -73,18 +71,3 @@ def test_without_a_service_named_every_target_of_the_file_is_looked_at(
     assert labels({}, ServiceOptions(targets=("service",))) == ["service"]
     assert labels({}, ServiceOptions(url="ws://127.0.0.1:1/v1/realtime?model=m")) == ["127.0.0.1"]
     assert labels(azure, ServiceOptions()) == [resolve_targets(azure, ServiceOptions())[0].label]
-
-
-def test_a_folder_that_was_just_made_passes_the_doctor_offline(tmp_path: Path) -> None:
-    def rtbench(*words: str) -> str:
-        command = [sys.executable, "-m", "bench.cli.app", *words]
-        ended = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (ended.returncode, ended.stderr) == (0, "")
-        return str(ended.stdout)
-
-    assert "rtbench doctor --offline" in rtbench("init").splitlines()[-1]
-    found = rtbench("doctor", "--offline")
-
-    assert "installation" in found
-    assert "a token is asked for over the network" in found
-    assert "was there already" in rtbench("init")

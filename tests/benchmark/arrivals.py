@@ -25,8 +25,8 @@ from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from reports.runs import load
 from tests.benchmark.harness import quantiles, run_locust
-from tests.end_to_end.locust_process import free_port, write_scenario
 from tests.simulator_process import QUICK, running_simulator
+from tests.system.end_to_end.locust_process import free_port, write_scenario
 
 Floats = npt.NDArray[np.float64]
 

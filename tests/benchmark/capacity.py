@@ -31,8 +31,8 @@ from bench.units import NS_PER_S
 from reports.statistics.quantiles import Floats
 from reports.statistics.rates import PerCluster
 from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import QUICK, running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 SEEDS, QUEUE_SEEDS = 500, 200
 MOST = 256

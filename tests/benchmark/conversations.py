@@ -20,8 +20,8 @@ from bench.run import folder as files
 from bench.run.evidence import exactness, quantile
 from bench.simulator.truth import read_truth
 from tests.benchmark.harness import run_locust
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import ROOT, running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 AUDIO = ROOT / "scenarios" / "audio"
 VAD = "session: {turn_detection: {type: server_vad, silence_duration_ms: 500}}\n"

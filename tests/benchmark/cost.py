@@ -35,8 +35,8 @@ from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
 from tests.benchmark.watch import cores
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 REPEATS = 20_000
 LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)

@@ -26,8 +26,8 @@ from bench.cores import allowed_cores
 from bench.run import folder as files
 from tests.benchmark.harness import quantiles, run_locust
 from tests.benchmark.watched_run import p_ms
-from tests.end_to_end.locust_process import SCENARIO, write_scenario
 from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import SCENARIO, write_scenario
 
 BUSY, CALLERS, LASTS_S, ROUNDS = 2, 60, 20, 3
 BLIND = """

@@ -34,8 +34,8 @@ from bench.run.evidence import exactness, quantile
 from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
 from tests.benchmark.crowd import crowd
 from tests.benchmark.harness import run_locust
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 MEASURES = ("ttfa", "transcript_first", "transcript_total", "turn_detection", "response_total")
 TALK = f"""\

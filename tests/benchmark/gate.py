@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.benchmark.validity import stop_and_go
-from tests.end_to_end.locust_process import locust, only_run, write_scenario
 from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import locust, only_run, write_scenario
 
 RUNS = 5
 PILOT, ALIKE = 200, 120

@@ -8,9 +8,9 @@ from pathlib import Path
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from tests.benchmark.harness import quantiles
-from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
-from tests.end_to_end.test_keyless import keyless, tokens_in
 from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.system.end_to_end.test_keyless import keyless, tokens_in
 
 CALLERS, LIFE_S, LASTS_S = 100, 5, 20
 

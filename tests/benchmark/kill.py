@@ -28,8 +28,8 @@ from bench.run.spool import path_of
 from bench.simulator.truth import read_truth
 from reports.summary.summary import summarise
 from reports.text.terminal import terminal
-from tests.end_to_end.locust_process import locust, write_scenario
 from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import locust, write_scenario
 
 KILLS = int(os.environ.get("KILLS", "1000"))
 VICTIMS = ("the only process", "a worker", "the master", "the simulator")

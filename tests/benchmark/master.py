@@ -30,7 +30,7 @@ from bench.run.file_spool import path_of, prepare
 from bench.run.part import rows_of
 from bench.run.replica import Receipt, Source, new_key
 from tests.benchmark.harness import quantiles
-from tests.end_to_end.locust_process import free_port, write_scenario
+from tests.system.end_to_end.locust_process import free_port, write_scenario
 
 LOADS = ((25, 40), (100, 100), (200, 100), (400, 100))
 """Workers, and turns a second of each."""

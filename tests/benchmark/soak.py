@@ -23,8 +23,8 @@ from bench.cores import allowed_cores
 from bench.run import folder as files
 from tests.benchmark.harness import run_locust
 from tests.benchmark.watch import rss_bytes
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 CALLERS, TURNS = 200, 12
 LASTS_S = float(os.environ.get("SOAK_S", "600"))

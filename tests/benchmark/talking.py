@@ -22,8 +22,8 @@ from bench.plan.audio import load_pcm
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from tests.benchmark.harness import quantiles, run_locust, turns_of
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import ROOT, running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 SESSIONS = 50
 CHUNKS_MS = (20, 50, 100, 200)

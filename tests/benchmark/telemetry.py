@@ -26,8 +26,8 @@ from bench.run import folder as files
 from tests.benchmark.harness import run_locust
 from tests.benchmark.watched_run import p_ms
 from tests.collector import collector
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 CALLERS, RAMP_S, LASTS_S, PAIRS = 200, 5, 25, 5
 TURNS_A_S, REPORTS = 40, 500

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench.run import folder as files
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
-from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
 
 SESSIONS, TURNS = 20, 10
 BURSTS = "events_per_segment: 5\n"

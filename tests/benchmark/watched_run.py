@@ -14,8 +14,8 @@ from bench.run import folder as files
 from bench.run import histograms
 from bench.run.histograms import MEASURED, Histograms, Key, quantile
 from tests.benchmark.watch import Watched, cores, watched
-from tests.end_to_end.locust_process import free_port, write_scenario
 from tests.simulator_process import ROOT, running_simulator
+from tests.system.end_to_end.locust_process import free_port, write_scenario
 
 LIMIT_S = 180.0
 FINE = (0, 4)

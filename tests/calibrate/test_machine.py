@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 
 import pytest
 
-from bench.calibrate import machine
-from bench.calibrate.machine import Cores, Reading, cores_of, on, peak_rss_bytes, reading, usage
+from bench.calibrate.machine import Cores, Reading, cores_of, peak_rss_bytes, reading, usage
 from bench.cores import allowed_cores
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
@@ -29,18 +27,6 @@ def test_on_a_single_core_they_share_it() -> None:
     assert cores_of(frozenset({3})).shared
     assert cores_of(frozenset()).shared
     assert cores_of(frozenset()).workers == 1
-
-
-@needs_proc
-def test_what_is_started_within_stays_on_its_cores() -> None:
-    before = allowed_cores()
-    last = frozenset({max(before)})
-    with on(last):
-        child = subprocess.run([sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
-                               capture_output=True, text=True, check=True)  # fmt: skip
-
-    assert {int(core) for core in child.stdout.split()} == last
-    assert allowed_cores() == before
 
 
 def test_shares_are_of_one_core_and_others_are_what_is_left() -> None:
@@ -68,12 +54,3 @@ def test_time_that_a_process_takes_is_seen() -> None:
     assert used.harness is not None
     assert used.harness > 0
     assert (peak_rss_bytes(os.getpid()) or 0) > 10**6
-
-
-@needs_proc
-def test_a_process_that_is_gone_is_not_known() -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-
-    assert peak_rss_bytes(child.pid) is None
-    assert machine.reading(child.pid, child.pid, allowed_cores()).harness_s is None

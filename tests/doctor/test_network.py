@@ -18,7 +18,7 @@ from bench.remedies import NO_PROXY
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target, Way
 from bench.transport.base import Proxy
-from tests.end_to_end.proxies import running_proxy
+from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
 from tests.transport.test_crossing import serving
 

@@ -1,8 +1,8 @@
 """Starts `python -m MODULE` or `python -c PROGRAM` for a test without its imports: a fork server has done them.
 
 `run` and `Popen` are subprocess' own. A command that begins as one of `PREPARATIONS` is forked from an interpreter with
-the same options that has imported what it needs; `tests/test_forked.py` holds that it cannot tell, but by its parent.
-Any other is started as ever. Tests of how a process starts take subprocess.
+the same options that has imported what it needs; `tests/system/test_forked.py` holds that it cannot tell, but by its
+parent. Any other is started as ever. Tests of how a process starts take subprocess.
 """
 
 from __future__ import annotations

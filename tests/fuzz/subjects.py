@@ -71,7 +71,7 @@ from tests.simulator.builders import (
     sound,
     user_text,
 )
-from tests.simulator.test_server import UPGRADE
+from tests.system.simulator.test_server import UPGRADE
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 Subject = Callable[[Random], None]

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from bench.load.leading.child import output_of
-from tests.end_to_end.locust_process import GUARD_S
 from tests.simulator_process import ROOT
+from tests.system.end_to_end.locust_process import GUARD_S
 
 ENDS_BEFORE_ANYBODY_LISTENS = """
 import os

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import USAGE_STATUS
 from bench.load.leading.closing import (
     REPORT_S,
-    close_run,
     holds_rows,
     longest_report_s,
     status_of,
     uncut,
     with_sentence,
 )
-from bench.run import folder as files
 from bench.run.file_spool import path_of
 from tests.load.live_run import Stand
 
@@ -33,25 +30,6 @@ def test_a_run_holds_rows_as_soon_as_one_has_reached_the_disk(pairs: int, tmp_pa
 
 def test_a_run_that_was_closed_holds_its_rows(tmp_path: Path) -> None:
     assert holds_rows(tmp_path)
-
-
-def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stand = Stand(tmp_path)
-    stand.play()
-    stand.live.close()
-    endless = tmp_path / "python"
-    endless.write_text("#!/bin/sh\nexec sleep 3600\n")
-    endless.chmod(0o755)
-    monkeypatch.setattr("sys.executable", str(endless))
-    monkeypatch.setattr("bench.load.leading.closing.longest_report_s", lambda folder: 0.01)
-    document = {"schema": files.SCHEMA_VERSION, "began_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
-    closed = close_run(stand.folder, document, "all sessions are done")
-
-    assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {stand.folder}")
-    assert holds_rows(stand.folder)
 
 
 def test_a_report_of_many_rows_may_take_longer(tmp_path: Path) -> None:

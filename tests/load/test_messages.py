@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.end_to_end.locust_process import GUARD_S
 from tests.simulator_process import ROOT
+from tests.system.end_to_end.locust_process import GUARD_S
 
 HEARD = """
 import random

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -218,27 +214,6 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
         f"{folder}/export/turns.csv  48 rows",
         f"{folder}/export/seconds.csv  33 rows",
     ]
-
-
-@pytest.mark.parametrize(("under_way", "state"), [(True, "running"), (False, "killed")])
-def test_the_command_closes_a_run_that_was_killed_and_leaves_one_that_is_under_way(
-    tmp_path: Path, under_way: bool, state: str
-) -> None:
-    folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
-    begun, pid = run_folder.read_document(folder), os.getpid() if under_way else ended_process()
-    run_folder.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
-    expected = len(reports.load(folder).turns)
-    ended = CliRunner().invoke(app, ["export", str(folder), "--format", "json", "--table", "turns"])
-
-    assert ended.exit_code == 0, ended.exception
-    assert ended.output == f"{folder}/export/turns.jsonl  {expected} rows\n"
-    assert run_folder.read_document(folder)["state"] == state
-    assert (folder / "spool").is_dir() is under_way
-
-
-def ended_process() -> int:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        return process.pid
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,11 @@ from bench.cli import schemas as writer
 from bench.run import folder as run_folder
 from bench.run.calibration import load, save
 from bench.run.folder import SCHEMA_VERSION
-from bench.simulator.truth import read_truth
 from reports.summary.summary import summarise
 from reports.text.document import as_data
-from tests import forked
-from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan, told
 from tests.run.test_calibration import build_calibration
-from tests.simulator_process import quick_simulator
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
@@ -80,29 +74,6 @@ def problems(name: str, document: Any) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A short run against the simulator: its folder, and what the simulator wrote of it."""
-
-    folder: Path
-    truth: Path
-    doctor: str
-    ready: str
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    folder = tmp_path_factory.mktemp("recorded")
-    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
-        load = ("-u", "2", "-r", "2", "--sessions", "2", "--url", ready.urls["ga"], "--record-events", "100%")
-        load += ("--transcripts",)
-        ended = run_locust(write_scenario(folder), folder / "runs", *load)
-        command = [sys.executable, "-m", "bench.cli.app", "doctor", "--url", ready.urls["ga"], "--no-turn", "--json"]
-        doctor = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    assert ended.returncode in (0, 4), ended.stderr
-    return Recorded(only_run(folder / "runs"), folder / "truth.jsonl", doctor, ready.output)
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_schema_is_one_of_draft_2020_12(path: Path) -> None:
     schema = json.loads(path.read_text(encoding="utf-8"))
@@ -140,26 +111,6 @@ def test_stored_runs_are_as_the_schemas_say(schema: int) -> None:
     assert problems("summary", as_data(summarise(reports.load(folder)))) == []
     for log in sorted((folder / "events").glob("*.jsonl")):
         assert problems_of_lines("event-log", log) == []
-
-
-def test_a_real_run_writes_what_its_schemas_say(recorded: Recorded) -> None:
-    logs = sorted((recorded.folder / "events").iterdir())
-
-    assert problems("run", json.loads((recorded.folder / "run.json").read_text())) == []
-    assert problems("summary", json.loads((recorded.folder / "summary.json").read_text())) == []
-    assert len(logs) == 2
-    assert [problem for log in logs for problem in problems_of_lines("event-log", log)] == []
-    assert problems_of_lines("transcript", recorded.folder / "transcripts.jsonl") == []
-
-
-def test_the_simulator_and_the_doctor_write_what_their_schemas_say(recorded: Recorded) -> None:
-    lines = list(read_truth(recorded.truth))
-
-    assert {line.get("d") for line in lines} >= {None, "in", "out", "end"}
-    assert [problem for line in lines for problem in problems("truth", line)] == []
-    assert problems("doctor", json.loads(recorded.doctor)) == []
-    (ready,) = (line for line in recorded.ready.splitlines() if line.startswith("READY "))
-    assert problems("ready", json.loads(ready.removeprefix("READY "))) == []
 
 
 def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -733,12 +731,6 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         close(tmp_path)
 
 
-def finished_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 @pytest.mark.parametrize(
     ("document", "gone"),
     [
@@ -752,21 +744,6 @@ def finished_process() -> int:
 )
 def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bool, tmp_path: Path) -> None:
     assert writer_is_gone(tmp_path, document) is gone
-
-
-def test_a_writer_whose_process_has_ended_is_gone(tmp_path: Path) -> None:
-    writer = {"host": socket.gethostname(), "pid": finished_process()}
-
-    assert writer_is_gone(tmp_path, {"state": "running", "writer": writer})
-
-
-def test_a_run_whose_workers_live_on_is_not_to_be_closed(tmp_path: Path) -> None:
-    folder, _ = build_run(tmp_path)  # its worker is this process
-    writer = {"host": socket.gethostname(), "pid": finished_process()}
-
-    assert not writer_is_gone(folder, {"state": "running", "writer": writer})
-    path_of(folder, 0, FACTS).write_text(json.dumps({"pid": finished_process()}))
-    assert writer_is_gone(folder, {"state": "running", "writer": writer})
 
 
 def test_the_writers_own_child_may_close_its_run(tmp_path: Path) -> None:

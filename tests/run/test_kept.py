@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
 from bench.cli.app import app
@@ -26,7 +23,6 @@ from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 DAY_NS = 86_400 * 10**9
-SCHEMA = Path(__file__).parents[2] / "reports" / "schemas" / "runs.schema.json"
 
 
 def rtbench(*words: object) -> Result:
@@ -44,14 +40,6 @@ def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
     writer = {"host": host or socket.gethostname(), "pid": pid}
     files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"label": "sim"}]})
     return folder
-
-
-@pytest.fixture
-def ended_pid() -> int:
-    """The id of a process that is no more."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None:
@@ -99,23 +87,6 @@ def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) ->
 
     assert "\x1b" not in table(kept_runs(tmp_path))
     assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
-
-
-def test_json_is_as_its_schema_says(tmp_path: Path, ended_pid: int) -> None:
-    run(tmp_path / "run")
-    under_way(tmp_path / "live", pid=os.getpid())
-    under_way(tmp_path / "left", pid=ended_pid)
-    under_way(tmp_path / "elsewhere", pid=1, host="elsewhere")
-    said = json.loads(rtbench("runs", tmp_path, "--json").stdout)
-
-    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(said)
-    assert {each["name"]: each["under_way"] for each in said["runs"]} == {
-        "run": False,
-        "live": True,
-        "left": False,
-        "elsewhere": None,
-    }
-    assert {each["sessions"] for each in said["runs"] if each["name"] != "run"} == {None}
 
 
 def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path: Path) -> None:
@@ -166,20 +137,6 @@ def test_nothing_is_removed_where_one_of_the_names_is_no_run(tmp_path: Path) -> 
         assert isinstance(ended.exception, UsageError)
     assert (tmp_path / "one" / "run.json").exists()
     assert (tmp_path / "notes" / "kept.txt").exists()
-
-
-def test_a_run_that_may_be_written_to_stays(tmp_path: Path, ended_pid: int) -> None:
-    live, elsewhere = under_way(tmp_path / "live", pid=os.getpid()), under_way(tmp_path / "far", pid=1, host="far")
-    left = under_way(tmp_path / "left", pid=ended_pid)
-    with pytest.raises(UsageError, match="live is under way, and is not removed"):
-        remove_run(live)
-    with pytest.raises(UsageError, match="may be under way on far"):
-        remove_run(elsewhere)
-    remove_run(left)
-
-    assert (live / "run.json").exists()
-    assert (elsewhere / "run.json").exists()
-    assert not left.exists()
 
 
 def test_a_link_and_a_run_with_others_in_it_stay(tmp_path: Path) -> None:

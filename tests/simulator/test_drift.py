@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from bench.simulator.drift import DelayDrift
-from tests.simulator_process import ROOT
 
 SD, TIME_CONSTANT_S = 0.3, 20.0
 SEEDS = 2000
 FAR_NS = 90 * 86_400 * 10**9  # a host that has been up for three months
-LOOK = (
-    "from bench.simulator.drift import DelayDrift; d = DelayDrift(0.3, 20.0, 7);"
-    " print(*(d.factor(s * 10**9).hex() for s in {}))"
-)
 
 
 def logarithms(at_s: float, seeds: int = SEEDS) -> npt.NDArray[np.float64]:
@@ -51,17 +43,6 @@ def test_one_seed_alone_has_that_autocorrelation_over_a_long_time() -> None:
     for lag in (1, 2, 4, 8):
         found = np.mean(seen[:-lag] * seen[lag:]) / np.mean(seen**2)
         assert found == pytest.approx(np.exp(-lag * step_s / TIME_CONSTANT_S), abs=0.08)
-
-
-def test_it_is_the_same_function_in_another_process() -> None:
-    seconds = [0, 1, 12_345, 10_000_000]
-    drift = DelayDrift(0.3, 20.0, 7)
-
-    other = subprocess.run(
-        [sys.executable, "-c", LOOK.format(seconds)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-
-    assert other.stdout.split() == [drift.factor(second * 10**9).hex() for second in seconds]
 
 
 def test_another_seed_drifts_otherwise() -> None:

@@ -14,8 +14,8 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
-from tests.simulator.test_server import CREATE_FRAME, UPGRADE
 from tests.simulator_process import GUARD_S
+from tests.system.simulator.test_server import CREATE_FRAME, UPGRADE
 
 CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 

@@ -23,7 +23,7 @@ from bench.target.dial import Dialer, crossing
 from bench.target.target import Auth, Target, Way
 from bench.target.tokens import Keyring
 from bench.transport.base import Crossing, Phases, Proxy
-from tests.end_to_end.proxies import running_proxy
+from tests.system.end_to_end.proxies import running_proxy
 
 GUARD_S = 30
 STRAIGHT = Way()

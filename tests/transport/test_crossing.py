@@ -25,9 +25,9 @@ from bench.transport.proxy import tunnel
 from bench.transport.tcp import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
-from tests.end_to_end.proxies import Asked, RunningProxy, running_proxy
 from tests.examples import thorough
 from tests.helpers import MS, receive
+from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
 
 GUARD_S = 30
 ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)

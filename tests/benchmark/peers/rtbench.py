@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.run import folder as files
 from tests.benchmark.peers.figures import Told, told_by_rows
 from tests.benchmark.peers.work import Work, words
-from tests.end_to_end.locust_process import write_scenario
+from tests.system.end_to_end.locust_process import write_scenario
 
 STEP = "  - {{say: '{}', label: step_{}}}\n"
 

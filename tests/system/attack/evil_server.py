@@ -1,0 +1,693 @@
+"""A server that sends what no service would, to whom it wants to hurt: the path of the URL names the behaviour.
+
+How a service fails is the simulator's to show (`tests/faults`): here are nonsense, floods and endless things.
+
+    python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
+
+A behaviour is a function of a `Wire`, and the outcome that it must come to: of the session's turn where that began,
+else of the session. It runs in a thread of a process of its own; when it returns, the connection is closed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.plain import LONGEST_WORD
+
+ROOT = Path(__file__).parents[3]
+MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+AUDIO = base64.b64encode(bytes(960)).decode()
+MANY = 512
+"""Frames in one send of a flood: the peer always finds its socket full."""
+TINY_PAUSE_S = 0.005
+
+
+class Evil(NamedTuple):
+    """What a behaviour does, and what comes of it. `deflate`: the client offers to compress."""
+
+    act: Callable[[Wire], object]
+    outcome: str
+    deflate: bool
+
+
+BEHAVIOURS: dict[str, Evil] = {}
+
+
+def evil(outcome: str, *, deflate: bool = False) -> Callable[[Callable[[Wire], object]], Callable[[Wire], object]]:
+    """Enter a behaviour in the table by its name."""
+
+    def entered(act: Callable[[Wire], object]) -> Callable[[Wire], object]:
+        BEHAVIOURS[act.__name__] = Evil(act, outcome, deflate)
+        return act
+
+    return entered
+
+
+def frame(data: bytes, opcode: int = TEXT, *, flags: int = 0x80, length: int | None = None) -> bytes:
+    """A server's frame; `flags`: FIN and reserved bits, `length`: what it says of itself."""
+    size = len(data) if length is None else length
+    if size < 126:
+        return bytes([flags | opcode, size]) + data
+    kind, form = (126, "!H") if size < 1 << 16 else (127, "!Q")
+    return bytes([flags | opcode, kind]) + struct.pack(form, size) + data
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return json.dumps({"type": kind, "event_id": "event_1"} | fields).encode()
+
+
+def created(response_id: str = "r1") -> bytes:
+    return event("response.created", response={"id": response_id, "status": "in_progress"})
+
+
+def delta(response_id: str = "r1", audio: str = AUDIO, **fields: Any) -> bytes:
+    return event(
+        "response.output_audio.delta", **{"response_id": response_id, "item_id": "i1", "delta": audio} | fields
+    )
+
+
+def done(response_id: str = "r1", status: str = "completed", **fields: Any) -> bytes:
+    return event("response.done", response={"id": response_id, "status": status} | fields)
+
+
+class Wire:
+    """One connection. Its raw socket, and steps of a session as far as a behaviour goes along with it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self._left = sock, b""
+        self._inflate = zlib.decompressobj(wbits=-15).decompress
+        self.head = self._until(b"\r\n\r\n").decode("latin-1")
+        self.name = self.head.split(" ", 2)[1].strip("/").partition("?")[0]
+
+    def _more(self) -> None:
+        data = self.sock.recv(65_536)
+        if not data:
+            raise ConnectionError("the client has gone")
+        self._left += data
+
+    def _until(self, end: bytes) -> bytes:
+        while end not in self._left:
+            self._more()
+        taken, _, self._left = self._left.partition(end)
+        return taken
+
+    def _take(self, count: int) -> bytes:
+        while len(self._left) < count:
+            self._more()
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def flood(self, data: bytes, pause_s: float = 0.0) -> None:
+        """The same bytes, until the client goes. A pause where they take the client long, so that it is soon behind
+        all the same, and its kernel does not hold a minute of them."""
+        while True:
+            self.send(data)
+            time.sleep(pause_s)
+
+    def answer(self, status: str, *headers: str, body: bytes = b"") -> None:
+        self.send("\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body)
+
+    def accept(self, *headers: str, accept: str = "") -> None:
+        """The upgrade."""
+        lines = (line.partition(":") for line in self.head.split("\r\n"))
+        key = next(value.strip() for name, _, value in lines if name.lower() == "sec-websocket-key")
+        right = base64.b64encode(hashlib.sha1(key.encode() + MAGIC, usedforsecurity=False).digest()).decode()
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept or right}")
+        self.answer("101 Switching Protocols", *upgrade, *headers)
+
+    def say(self, *messages: bytes) -> None:
+        self.send(b"".join(frame(message) for message in messages))
+
+    def hear(self, kind: bytes) -> None:
+        """Read client events up to one of this type."""
+        while True:
+            first, second = self._take(2)
+            size = second & 0x7F
+            if size >= 126:
+                size = int.from_bytes(self._take(2 if size == 126 else 8), "big")
+            mask, data = self._take(4), self._take(size)
+            if first & 0x0F == CLOSE:
+                raise ConnectionError("the client says goodbye")
+            plain = bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
+            if first & 0x40:
+                plain = self._inflate(plain + b"\x00\x00\xff\xff")
+            if b'"' + kind + b'"' in plain:
+                return
+
+    def greet(self, *headers: str, **session: Any) -> None:
+        """Everything up to the turn: it has been asked for."""
+        self.accept(*headers)
+        self.say(event("session.created", session={"id": "sess_1", "model": "m"} | session))
+        self.hear(b"session.update")
+        self.say(event("session.updated", session={"id": "sess_1", "model": "m"} | session))
+        self.hear(b"response.create")
+
+    def reply(self) -> None:
+        """A turn that goes well."""
+        self.say(created(), delta(), done())
+
+    def wait(self) -> None:
+        """Say nothing more, and hear the client out."""
+        while self.sock.recv(65_536):
+            pass
+
+
+# The handshake.
+
+
+@evil("refused:upgrade")
+def closes_at_once(wire: Wire) -> None:
+    pass
+
+
+@evil("refused:upgrade")
+def endless_headers(wire: Wire) -> None:
+    wire.send(b"HTTP/1.1 101 Switching Protocols\r\n")
+    wire.flood(b"X-More: and more\r\n" * MANY)
+
+
+@evil("refused:upgrade")
+def one_endless_header(wire: Wire) -> None:
+    wire.send(b"HTTP/1.1 101 Switching Protocols\r\nX-Long: ")
+    wire.flood(b"a" * 65_536)
+
+
+@evil("timeout:upgrade")
+def drips_its_head(wire: Wire) -> None:
+    wire.send(b"HTTP/1.1 101 Switching Protocols\r\nX-Slow: ")
+    while True:
+        time.sleep(0.002)
+        wire.send(b"a")
+
+
+@evil("refused:500")
+def content_length_of_other_digits(wire: Wire) -> None:
+    wire.answer("500 No", "Content-Length: \u00b2", body=b"no")
+
+
+@evil("refused:500")
+def content_length_of_5000_digits(wire: Wire) -> None:
+    wire.answer("500 No", "Content-Length: " + "9" * 5_000, body=b"no")
+
+
+@evil("refused:503")
+def negative_content_length(wire: Wire) -> None:
+    wire.answer("503 No", "Content-Length: -1", body=b"no")
+
+
+@evil("refused:500")
+def a_body_without_end(wire: Wire) -> None:
+    wire.answer("500 No", f"Content-Length: {1 << 40}")
+    wire.flood(b"no " * 10_000)
+
+
+@evil("refused:500")
+def chunks_without_end(wire: Wire) -> None:
+    wire.answer("500 No", "Transfer-Encoding: chunked")
+    wire.flood(b"3\r\nno \r\n" * MANY)
+
+
+@evil("refused:500")
+def chunks_of_nonsense(wire: Wire) -> None:
+    wire.answer("500 No", "Transfer-Encoding: chunked", body=b"-5\r\nno\r\nzz\r\n" + b"f" * 5_000 + b"\r\n")
+
+
+@evil("refused:400")
+def a_refusal_in_deep_json(wire: Wire) -> None:
+    body = b'{"error":' * 100_000
+    wire.answer("400 No", f"Content-Length: {len(body)}", body=body)
+
+
+@evil("refused:401")
+def a_refusal_that_commands_the_terminal(wire: Wire) -> None:
+    wire.answer("401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n")
+
+
+@evil("refused:301")
+def a_redirect(wire: Wire) -> None:
+    wire.answer("301 Moved", "Location: ws://127.0.0.1:1/", "Content-Length: 0")
+
+
+@evil("refused:100")
+def go_on_and_on(wire: Wire) -> None:
+    wire.flood(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)
+
+
+@evil("refused:upgrade")
+def a_wrong_accept(wire: Wire) -> None:
+    wire.accept(accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+
+
+@evil("refused:upgrade")
+def an_extension_that_nobody_asked_for(wire: Wire) -> None:
+    wire.accept("Sec-WebSocket-Extensions: x-evil; level=11")
+
+
+@evil("refused:upgrade")
+def deflate_that_nobody_asked_for(wire: Wire) -> None:
+    wire.accept("Sec-WebSocket-Extensions: permessage-deflate")
+
+
+@evil("refused:upgrade")
+def a_subprotocol_that_nobody_asked_for(wire: Wire) -> None:
+    wire.accept("Sec-WebSocket-Protocol: soap")
+
+
+@evil("refused:upgrade")
+def an_upgrade_to_something_else(wire: Wire) -> None:
+    wire.answer("101 Switching Protocols", "Upgrade: h2c", "Connection: Upgrade")
+
+
+@evil("refused:upgrade")
+def another_protocol(wire: Wire) -> None:
+    wire.send(b"SSH-2.0-OpenSSH_9.9\r\n")
+
+
+@evil("protocol:frame")
+def garbage_after_the_upgrade(wire: Wire) -> None:
+    wire.accept()
+    wire.send(b"\xff" * 10_000)
+
+
+@evil("timeout:session")
+def a_flood_and_no_greeting(wire: Wire) -> None:
+    wire.accept()
+    wire.flood(frame(event("rate_limits.updated", rate_limits=[])) * MANY)
+
+
+@evil("timeout:session")
+def pings_and_no_greeting(wire: Wire) -> None:
+    wire.accept()
+    threading.Thread(target=lambda: _quietly(wire.wait), daemon=True).start()
+    wire.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
+
+
+# Frames.
+
+
+@evil("protocol:frame")
+def reserved_bits(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(delta(), flags=0xF0))
+
+
+@evil("protocol:frame")
+def compressed_without_asking(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(delta(), flags=0xC0))
+
+
+@evil("protocol:frame")
+def an_unknown_opcode(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"", 11))
+
+
+@evil("protocol:frame")
+def a_masked_frame(wire: Wire) -> None:
+    wire.greet()
+    wire.send(b"\x81\x85maskhello")
+
+
+@evil("protocol:frame")
+def a_ping_too_long(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"x" * 126, PING))
+
+
+@evil("protocol:frame")
+def a_ping_in_fragments(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"x", PING, flags=0))
+
+
+@evil("protocol:frame")
+def an_end_without_a_beginning(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"end", 0))
+
+
+@evil("protocol:frame")
+def a_message_within_a_message(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"{", flags=0) + frame(delta()))
+
+
+@evil("protocol:too_large")
+def fragments_without_end(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"[", flags=0))
+    wire.flood(frame(b"0," * 16_384, 0, flags=0))
+
+
+@evil("timeout:first_delta")
+def empty_fragments_without_end(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"", flags=0))
+    wire.flood(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S)
+
+
+@evil("protocol:too_large")
+def a_frame_that_announces_too_much(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"", length=(1 << 20) + 1))
+    wire.wait()
+
+
+@evil("protocol:too_large")
+def a_frame_that_announces_everything(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"", length=1 << 63))
+    wire.wait()
+
+
+@evil("protocol:too_large")
+def a_message_too_large(wire: Wire) -> None:
+    wire.greet()
+    wire.flood(frame(delta(audio="A" * (1 << 21))))
+
+
+@evil("ok")
+def a_message_of_the_largest_size(wire: Wire) -> None:
+    wire.greet()
+    padding = (1 << 20) - len(delta(more=""))
+    wire.say(created(), delta(more="x" * padding), done())
+
+
+@evil("protocol:too_large", deflate=True)
+def a_deflate_bomb(wire: Wire) -> None:
+    wire.greet("Sec-WebSocket-Extensions: permessage-deflate")
+    packer = zlib.compressobj(9, wbits=-15)
+    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # which stands for itself
+    wire.send(frame(mebibyte * 512, flags=0xC0))
+
+
+@evil("protocol:too_large", deflate=True)
+def a_deflate_bomb_in_fragments(wire: Wire) -> None:
+    wire.greet("Sec-WebSocket-Extensions: permessage-deflate")
+    packer = zlib.compressobj(9, wbits=-15)
+    part = packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    wire.send(frame(part, flags=0x40))
+    wire.flood(frame(packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH), 0, flags=0))
+
+
+@evil("protocol:frame", deflate=True)
+def what_is_not_deflated(wire: Wire) -> None:
+    wire.greet("Sec-WebSocket-Extensions: permessage-deflate")
+    wire.send(frame(b"\xff\xff\xff", flags=0xC0))
+
+
+@evil("timeout:first_delta")
+def a_flood_of_pings(wire: Wire) -> None:
+    wire.greet()
+    threading.Thread(target=lambda: _quietly(wire.wait), daemon=True).start()
+    wire.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
+
+
+@evil("closed:1006")
+def pings_whose_pongs_nobody_reads(wire: Wire) -> None:
+    wire.greet()
+    wire.flood(frame(b"x" * 125, PING) * MANY)
+
+
+@evil("timeout:first_delta")
+def a_flood_of_pongs(wire: Wire) -> None:
+    wire.greet()
+    wire.flood(frame(b"", PONG) * MANY, TINY_PAUSE_S)
+
+
+@evil("timeout:first_delta")
+def half_a_message(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(delta())[:20])
+    wire.wait()
+
+
+@evil("timeout:first_delta")
+def drips_its_message(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"", length=1 << 19))
+    while True:
+        time.sleep(0.001)
+        wire.send(b" ")
+
+
+@evil("protocol:frame")
+def a_close_code_that_nobody_may_send(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(struct.pack("!H", 1005), CLOSE))
+
+
+@evil("protocol:frame")
+def a_close_code_of_one_byte(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(b"\x03", CLOSE))
+
+
+@evil("protocol:frame")
+def a_close_reason_that_is_no_text(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE))
+
+
+@evil("closed:1000")
+def goes_on_after_its_goodbye(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(struct.pack("!H", 1000), CLOSE))
+    wire.flood(frame(delta()) * MANY)
+
+
+@evil("closed:1006")
+def resets_within_a_frame(wire: Wire) -> None:
+    wire.greet()
+    wire.send(frame(delta())[:100])
+    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+# Events.
+
+
+@evil("timeout:done")
+def a_flood_of_deltas(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created())
+    wire.flood(frame(delta()) * 64)
+
+
+@evil("timeout:done")
+def a_flood_of_deltas_of_nothing_announced(wire: Wire) -> None:
+    wire.greet()
+    wire.flood(frame(delta()) * 64)
+
+
+@evil("timeout:first_delta")
+def a_flood_of_empty_messages(wire: Wire) -> None:
+    wire.greet()
+    wire.flood(frame(b"{}") * MANY, TINY_PAUSE_S)
+
+
+@evil("timeout:first_delta")
+def responses_without_end(wire: Wire) -> None:
+    wire.greet()
+    for number in itertools.count():
+        wire.say(*(created(f"r{number}_{place}") for place in range(64)))
+
+
+@evil("ok")
+def a_flood_after_the_end(wire: Wire) -> None:
+    wire.greet()
+    wire.reply()
+    wire.flood(frame(delta()) * 64)
+
+
+@evil("ok")
+def ten_thousand_events_that_nobody_knows(wire: Wire) -> None:
+    wire.greet()
+    for number in range(100):
+        wire.say(*(event(f"response.{'x' * 1_000}.{number}_{place}", response_id="r1") for place in range(100)))
+    wire.reply()
+
+
+@evil("protocol:json")
+def no_utf8(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'{"type": "\xff\xfe"}')
+
+
+@evil("protocol:json")
+def half_of_a_character(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'{"type": "error", "error": {"message": "\\ud800"}}')
+
+
+@evil("protocol:json")
+def deep_json(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+@evil("protocol:json")
+def not_a_number(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'{"type": "response.created", "response": NaN}')
+
+
+@evil("protocol:json")
+def a_number_of_10000_digits(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 1' + b"0" * 10_000 + b".5e400}")
+
+
+@evil("protocol:json")
+def a_list(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'["response.created"]')
+
+
+@evil("ok")
+def two_of_every_key(wire: Wire) -> None:
+    wire.greet()
+    wire.say(b'{"type": "error", "type": "x", "type": null, "type": ""}'.replace(b"null", b'"y"'))
+    wire.reply()
+
+
+@evil("ok")
+def huge_numbers(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created())
+    wire.say(event("input_audio_buffer.speech_stopped", item_id="i9", audio_end_ms=10**400))
+    wire.say(event("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 10**300, "reset_seconds": 1e308}]))
+    tokens = {"input_tokens": 10**30, "output_tokens": -1, "input_token_details": {"text_tokens": 1e300}}
+    wire.say(delta(), done(usage=tokens))
+
+
+@evil("ok")
+def other_types_everywhere(wire: Wire) -> None:
+    wire.greet(voice=[1], tools={"x": [[]]}, model={"m": 1}, id=[1, 2])
+    wire.say(created())
+    wire.say(event("error", error=[1]), event("error", error="x"), event("error", error={"code": 7, "message": {}}))
+    wire.say(event("rate_limits.updated", rate_limits={"name": 1}), event("conversation.item.added", item="x"))
+    usage = {"input_token_details": [], "output_tokens": "many", "output_token_details": {"text_tokens": "1"}}
+    wire.say(delta(), done(status_details=["x"], usage=usage))
+
+
+@evil("protocol:json")
+def an_id_that_is_a_table(wire: Wire) -> None:
+    wire.greet()
+    wire.say(event("response.created", response_id={"id": 1}))
+
+
+@evil("ok")
+def null_everywhere(wire: Wire) -> None:
+    wire.greet()
+    nothing = dict.fromkeys(("response_id", "item_id", "item", "session", "error", "text", "transcript", "delta"))
+    names = ("error", "session.updated", "response.created", "conversation.item.added", "rate_limits.updated")
+    wire.say(*(event(name, **nothing) for name in names))
+    wire.reply()
+
+
+@evil("ok")
+def ids_of_megabytes(wire: Wire) -> None:
+    long = "i" * 200_000
+    wire.greet(id=long, voice=long, model=long)
+    wire.say(event("conversation.item.added", item={"id": long}), event("x" * 500_000))
+    wire.say(event("error", error={"code": long, "message": long, "type": "t"}))
+    wire.say(created(long), delta(long, item_id=long))
+    wire.say(event("response.output_audio_transcript.done", response_id=long, transcript=long), done(long))
+
+
+@evil("failed:" + "x" * LONGEST_WORD)
+def a_failure_of_many_words(wire: Wire) -> None:
+    wire.greet()
+    error = {"code": "x" * 200_000, "message": "y" * 200_000}
+    wire.say(created(), done(status="failed", status_details={"error": error}))
+
+
+@evil("ok")
+def words_that_command_the_terminal(wire: Wire) -> None:
+    wire.greet(voice="\x1b[2J\x00\r\n")
+    wire.say(event("error", error={"code": "\x1b[2J", "message": "\x00\r\n::set-output name=a::b"}))
+    wire.say(event("\x1b]0;x\x07"), created("\x00\x1b"), delta("\x00\x1b"), done("\x00\x1b"))
+
+
+@evil("ok")
+def done_twice(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created(), delta(), done(), done(), done(status="failed"))
+
+
+@evil("failed:no_audio")
+def done_before_it_began(wire: Wire) -> None:
+    wire.greet()
+    wire.say(done(), created(), delta())
+
+
+@evil("timeout:first_delta")
+def an_answer_to_somebody_else(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created("r1"), *(part for number in range(2, 9) for part in (delta(f"r{number}"), done(f"r{number}"))))
+    wire.wait()
+
+
+@evil("protocol:base64")
+def audio_of_half_a_sample_and_no_more(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created(), delta(audio="AAA"))
+
+
+def _quietly(act: Callable[[], object]) -> None:
+    with suppress(OSError):
+        act()
+
+
+def _serve(sock: socket.socket) -> None:
+    with sock:
+        sock.settimeout(60)
+        _quietly(lambda: (wire := Wire(sock), BEHAVIOURS[wire.name].act(wire)))
+
+
+@contextmanager
+def evil_server() -> Iterator[int]:
+    """The server in a process of its own; its port."""
+    command = [sys.executable, "-m", "tests.system.attack.evil_server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def main() -> None:
+    """Serve on a port of loopback, which is printed."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)  # soon full, where nobody reads
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        print(listening.getsockname()[1], flush=True)
+        while True:
+            sock, _ = listening.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=_serve, args=(sock,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One session against each behaviour of an evil server: it ends in the one outcome, within its limits, and nobody else
+notices.
+
+Beside it sessions are played on a good simulator, one after the other. Where an outcome is a limit's, that limit is
+short and all others are long; nothing else here is measured by the clock.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from bench.limits import Limits
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.outcomes import outcome_class
+from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
+from bench.target.dial import Dialer
+from bench.target.target import Target
+from bench.target.tokens import Keyring
+from bench.transport import tcp
+from reports.summary.outcomes import meaning
+from tests.helpers import build_script, resolve_target, say
+from tests.played_session import hang_guard, played, rows
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.attack.evil_server import BEHAVIOURS, evil_server
+
+SHORT_S = 0.4
+MEMORY_KB = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("simulator")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def evil_port() -> Iterator[int]:
+    with evil_server() as port:
+        yield port
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from hang_guard(monkeypatch)
+
+
+def limits_for(outcome: str) -> Limits:
+    """Short is the limit that must end the session."""
+    stage = outcome.removeprefix("timeout:")
+    return Limits(**({} if stage == outcome else {stage: SHORT_S}))
+
+
+def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
+    """A session of one turn."""
+    return played(Dialer(target, Keyring([target])), build_script(say(), limits=limits), folder)
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_other(
+    name: str, evil_port: int, simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, outcome, deflate = BEHAVIOURS[name]
+    if outcome == "closed:1006":  # perhaps because it takes no bytes
+        monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
+    asked = {"compression": "deflate"} if deflate else {}
+    bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect="ga", max_message_mib=1, **asked)
+    good = resolve_target({}, url=simulator.urls["ga"])
+    memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    attacked = gevent.spawn(talk, bad, tmp_path / "attacked", limits_for(outcome))
+    neighbours = []
+    while not (neighbours and attacked.ready()):
+        neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", Limits()))
+    session, turns = attacked.get()
+
+    ends = turns[0] if turns else session
+    assert (ends.outcome, len(turns)) == (outcome, session.turns_begun), ends.detail
+    assert meaning(outcome) or outcome_class(outcome) == "good"
+    assert [row["outcome"] for row in rows(tmp_path / "attacked", "sessions")] == [session.outcome]
+    kept = rows(tmp_path / "attacked", "turns")
+    assert [row["outcome"] for row in kept] == [turn.outcome for turn in turns]
+    assert all(len(row[column] or "") <= LONGEST_ID for row in kept for column in ("response_id", "item_id"))
+    assert all(len(turn.reply_text) <= LONGEST_TEXT for turn in turns)
+    assert {turn.outcome for _, of_one in neighbours for turn in of_one} == {"ok"}
+    assert {one.outcome for one, _ in neighbours} == {"ok"}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < MEMORY_KB

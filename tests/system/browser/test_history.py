@@ -1,0 +1,75 @@
+"""The page of a history in a real browser: both themes, a desk and a phone, filters, the crosshair, pictures.
+
+RTBENCH_SCREENSHOTS names a folder in which the pictures are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reports.history.history import told_by
+from reports.history.render import write
+from tests.reports.history.made import invalid, nights, stepped
+from tests.system.browser.chromium import Browser, Page
+from tests.system.browser.test_pages import CONTRAST
+
+MARKS = "[...document.querySelectorAll('main svg .mark')].filter(e => e.getBoundingClientRect().width).length"
+ROWS = "[...document.querySelectorAll('main tbody tr[class]')].filter(e => e.checkVisibility()).length"
+WIDER = "document.documentElement.scrollWidth - innerWidth"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    old, new = {"model": "gpt-realtime"}, {"model": "gpt-realtime-2"}
+    made = enumerate(stepped(20, 20))
+    runs = [replace(one, conditions={**one.conditions, **(new if at >= 20 else old)}) for at, one in made]
+    runs += [*nights([700.0] * 40, seed=2, target="other", labels={"ring": "canary"}), invalid(50, 900.0)]
+    return write(told_by(runs), tmp_path_factory.mktemp("page") / "history.html")
+
+
+@pytest.fixture(params=[("light", 1280), ("dark", 1280), ("light", 380), ("dark", 380)], ids=str)
+def shown(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    theme, width = request.param
+    with browser.page(file, width, 900, theme) as page:
+        yield page
+        if folder := os.environ.get("RTBENCH_SCREENSHOTS"):
+            Path(folder, f"history-{theme}-{width}.png").write_bytes(page.picture())
+        assert page.complaints() == []
+
+
+def test_it_fits_its_window_and_every_text_stands_out(shown: Page) -> None:
+    assert shown.value(WIDER) <= 0
+    assert shown.value(CONTRAST) == []
+
+
+def test_a_filter_hides_marks_and_rows_without_any_script(browser: Browser, file: Path) -> None:
+    with browser.page(file, 1280, 900, "light", scripts=False) as shown:
+        marks, rows = shown.value(MARKS), shown.value(ROWS)
+        boxes = "[...document.querySelectorAll('.filters label')]"
+        shown.value(f"{boxes}.find(label => label.innerText == 'gpt-realtime-2').click()")
+
+        assert (shown.value(MARKS), shown.value(ROWS)) == (marks - 3 * 20, rows - 20)
+
+
+def test_the_crosshair_tells_each_run_of_an_instant(browser: Browser, file: Path) -> None:
+    with browser.page(file, 1280, 900, "light") as shown:
+        shown.value("document.querySelector('main svg[data-stops]').focus()")
+        shown.press("Home", 36)
+        told = shown.value("document.getElementById('say').textContent").split(" · ")
+
+        assert told[0].startswith("20 Nov 2026")
+        assert [text.split(" ")[0] for text in told[1:]] == ["gateway", "other"]
+
+
+def test_runs_sort_by_the_day_on_which_they_began(browser: Browser, file: Path) -> None:
+    with browser.page(file, 1280, 900, "light") as shown:
+        shown.value("[...document.querySelectorAll('.sort')].find(b => b.innerText.startsWith('began')).click()")
+        days = shown.value("[...document.querySelectorAll('#scenario-1 tbody tr')].map(r => r.cells[2].innerText)")
+
+        assert days == sorted(days)
+        assert len(days) == 81

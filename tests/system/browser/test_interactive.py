@@ -1,0 +1,266 @@
+"""What a reader does with the page of a run: switches targets off and on, sorts tables, follows and copies links."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import render
+from reports.runs import load_for_report
+from reports.summary.summary import summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+from tests.system.browser.chromium import Browser, Page
+
+ARMS = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.01, seconds=600, paired=True, usage=True)
+SEEN = "[...document.querySelectorAll('main svg .o{}')].filter(e => getComputedStyle(e).display != 'none').length"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = synthetic.write(tmp_path_factory.mktemp("page") / "run", ARMS, interleaved=True)
+    return render.write(summarise(load_for_report(folder))).html
+
+
+@pytest.fixture
+def shown(browser: Browser, file: Path) -> Iterator[Page]:
+    with browser.page(file, 1280, 900, "light") as page:
+        yield page
+        assert page.complaints() == []
+
+
+def seen(page: Page, target: int) -> Any:
+    return page.value(SEEN.format(target))
+
+
+def test_a_target_is_switched_off_and_on_by_the_keyboard_without_any_script(browser: Browser, file: Path) -> None:
+    with browser.page(file, 1280, 900, "light", scripts=False) as shown:
+        before = seen(shown, 0), seen(shown, 1)
+        shown.value("document.querySelector('[value=o0]').focus()")
+        shown.press(" ", 32)
+        off = seen(shown, 0), seen(shown, 1)
+        shown.press(" ", 32)
+
+        assert min(before) > 5
+        assert off == (0, before[1])
+        assert (seen(shown, 0), seen(shown, 1)) == before
+
+
+def test_the_crosshair_says_nothing_of_a_target_that_is_off(shown: Page) -> None:
+    shown.value("document.querySelector('#time svg').focus()")
+    shown.press("ArrowRight", 39)
+    both = said(shown)
+    shown.value("document.querySelector('[value=o0]').click(); document.querySelector('#time svg').focus()")
+    shown.press("ArrowLeft", 37)
+    shown.press("ArrowRight", 39)
+
+    where, direct, gateway = both.split(" · ")
+    assert direct.startswith("direct ")
+    assert said(shown) == f"{where} · {gateway}"
+
+
+def test_what_is_printed_has_every_target(shown: Page) -> None:
+    before = seen(shown, 0)
+    shown.value("document.querySelector('[value=o0]').click()")
+    assert seen(shown, 0) == 0
+    shown.ask("Emulation.setEmulatedMedia", media="print")
+
+    assert seen(shown, 0) == before
+
+
+COLUMN = "[...document.querySelectorAll('#steps thead + tbody tr')].map(r => r.cells[{}].firstChild.textContent)"
+SORTED = "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.textContent, h.getAttribute('aria-sort')])"
+
+
+def test_a_table_is_sorted_by_the_keyboard_both_ways_and_back_again(shown: Page) -> None:
+    shown.value("document.querySelector('#steps details').open = true")
+    steps, first = shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))
+    shown.value("document.querySelectorAll('#steps .sort')[2].focus()")
+    falling: list[str] = []
+    rising: list[str] = []
+    for column in (falling, rising):
+        shown.press(" ", 32)
+        column += shown.value(COLUMN.format(2))
+        said = shown.value("document.getElementById('say').textContent")
+        assert shown.value(SORTED) == [["p50, ms", said.removeprefix("sorted by p50, ms, ")]]
+    shown.press(" ", 32)
+
+    as_number = [float(text.replace(",", "")) for text in falling]
+    assert as_number == sorted(as_number, reverse=True)
+    assert rising == falling[::-1]
+    assert shown.value(SORTED) == []
+    assert (shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))) == (steps, first)
+
+
+def test_texts_are_sorted_from_a_on(shown: Page) -> None:
+    shown.value("document.querySelector('#steps .sort').click()")
+    names = shown.value(COLUMN.format(0))
+
+    assert names == sorted(names)
+    assert shown.value(SORTED) == [["step", "ascending"]]
+
+
+KEYS = {
+    "1,960": 1960,
+    "\u22124.2": -4.2,
+    "0.8\u00a0%": 0.8,
+    "640\u00a0ms": 640,
+    "1.24\u00a0s": 1240,
+    "2\u00a0min": 120_000,
+    "3\u00a0kB": 3000,
+    "7:05": 425_000,
+    "8 of 1,192": 8,
+    "n/a": None,
+    "\u2013": None,
+    "": None,
+    "2nd_step": "2nd_step",
+    "order_status, 3": "order_status, 3",
+}
+
+
+def test_cells_are_sorted_by_what_they_say(shown: Page) -> None:
+    key = (
+        "(t => {{ const c = document.createElement('td'); c.append(t); c.innerHTML += '<small>5</small>'; return {} }})"
+    )
+    of = key.format("sortKey(c)")
+
+    assert {text: shown.value(f"{of}({json.dumps(text)})") for text in KEYS} == KEYS
+    assert shown.value(key.format("sortKey(c) == Infinity") + "('> timeout')") is True
+
+
+def test_ids_stay_below_their_turn_and_sums_at_the_end(shown: Page) -> None:
+    ids = "[...document.querySelectorAll('#slow tbody tr:has(.ids)')]"
+    pairs = f"{ids}.map(r => r.previousElementSibling.textContent + r.textContent)"
+    before = shown.value(pairs)
+    shown.value("document.querySelector('#slow .sort').click()")
+    shown.value("document.querySelectorAll('#outcomes .sort')[1].click()")
+    outcomes = shown.value("document.querySelector('#outcomes tbody').innerText")
+
+    assert shown.value(pairs) != before
+    assert sorted(shown.value(pairs)) == sorted(before)
+    assert outcomes.index("ok") < outcomes.index("begun, together") < outcomes.index("sessions with any failure")
+
+
+def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browser: Browser, file: Path) -> None:
+    turns = "[...document.querySelectorAll('#slow tbody th')].filter(h => h.checkVisibility()).map(h => h.textContent)"
+    targets = "[...document.querySelectorAll('#slow td.t{}')].filter(h => h.checkVisibility()).length"
+    with browser.page(file, 1280, 900, "light", scripts=False) as shown:
+        everything = shown.value(turns)
+        shown.value("document.querySelectorAll('#slow [type=radio]')[2].focus()")
+        shown.press(" ", 32)
+        of_step, both = shown.value(turns), [shown.value(targets.format(place)) for place in (0, 1)]
+        shown.value("document.querySelector('[value=o0]').click()")
+
+        assert len({text.split(",")[0] for text in everything}) > 1
+        assert {text.split(",")[0] for text in of_step} == {"opening_hours"}
+        assert both == [3, 3]
+        assert [shown.value(targets.format(place)) for place in (0, 1)] == [0, 3]
+
+
+def test_a_link_to_a_tab_opens_it(shown: Page) -> None:
+    href = shown.value("document.querySelectorAll('#spread .pane > .anchor')[2].getAttribute('href')")
+    shown.value(f"location.hash = {href!r}")
+
+    assert shown.value("getComputedStyle(document.querySelector(location.hash)).display") == "block"
+    assert shown.value("[...document.querySelectorAll('#spread .pane')].filter(p => p.checkVisibility()).length") == 1
+
+
+def test_a_link_that_is_pressed_is_copied(shown: Page) -> None:
+    shown.value("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve() }")
+    shown.value("document.querySelector('#time figure .anchor').focus()")
+    shown.press("Enter", 13)
+
+    assert shown.value("window.copied") == shown.value("location.href.split('#')[0] + '#time-1'")
+    assert shown.value("document.getElementById('say').textContent") == "link copied"
+
+
+def test_every_figure_has_a_link_of_its_own_and_every_link_leads_somewhere(shown: Page) -> None:
+    hashes = shown.value("[...document.querySelectorAll('.anchor')].map(a => a.hash.slice(1))")
+    missing = "[...document.querySelectorAll('main figure')].filter(f => !f.querySelector('.anchor')).length"
+    lost = "[...document.links].filter(a => a.hash && !document.getElementById(a.hash.slice(1))).length"
+
+    assert len(set(hashes)) == len(hashes)
+    assert shown.value(missing) == 0
+    assert shown.value(lost) == 0
+
+
+RUNS = "[...document.querySelectorAll('svg[data-run]')]"
+TICKS = "[...document.querySelectorAll('#time .tick')].filter(t => t.checkVisibility()).map(t => t.textContent)"
+MOVED = f"{RUNS}.map(s => s.querySelector('.stretch > g').getAttribute('transform'))"
+
+
+def drag(page: Page, begin: float, end: float) -> None:
+    """Across the figure over time, by shares of its width."""
+    page.value("document.querySelector('#time svg').scrollIntoView({behavior: 'instant', block: 'center'})")
+    box = page.value("document.querySelector('#time svg').getBoundingClientRect().toJSON()")
+    for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):
+        at = {"x": box["x"] + box["width"] * share, "y": box["y"] + 80}
+        page.ask("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+
+
+def said(page: Page) -> Any:
+    return page.value("document.getElementById('say').textContent")
+
+
+def test_a_stretch_that_is_dragged_across_fills_every_figure_over_the_run(shown: Page) -> None:
+    whole = shown.value(TICKS)
+    drag(shown, 0.3, 0.5)
+    moved, ticks = shown.value(MOVED), shown.value(TICKS)
+    x0, x1, length, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
+    from_s, to_s = ((1080 * share - x0) / (x1 - x0) * length for share in (0.3, 0.5))
+
+    assert said(shown) == f"from {clock(from_s)} to {clock(to_s)}"
+    assert len(moved) >= 4
+    scales = [float(transform.split("scale(")[1].split()[0]) for transform in moved]
+    assert scales == pytest.approx([length / (to_s - from_s)] * len(moved), rel=0.01)
+    assert ticks != whole
+    assert shown.value(f"{RUNS}.every(s => s.querySelector('.stretch').style.clipPath)")
+    shown.value("document.querySelector('#time .zoom button').click()")
+    assert shown.value(TICKS) == whole
+    assert set(shown.value(MOVED)) == {"translate(0 0) scale(1 1)"}
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{round(seconds % 60):02d}"
+
+
+def test_the_crosshair_reads_only_what_is_there_to_see(shown: Page) -> None:
+    drag(shown, 0.3, 0.5)
+    shown.value("document.querySelector('#time svg').focus()")
+    begins = []
+    for key, code in (("Home", 36), ("End", 35)):
+        shown.press(key, code)
+        begins.append(said(shown).partition(" · ")[0])
+        x0, x1, _, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
+        assert x0 - 1 <= shown.value("document.querySelector('#time svg').crossed") <= x1 + 1
+
+    assert begins == ["from 3:00", "from 4:00"]
+
+
+def test_the_keyboard_looks_closer_and_back(shown: Page) -> None:
+    shown.value("document.querySelector('#time svg').focus()")
+    shown.press("+", 187)
+    closer = said(shown)
+    shown.press("+", 187)
+    closest = said(shown)
+    shown.press("-", 189)
+    back = said(shown)
+    shown.press("0", 48)
+
+    assert len({closer, closest}) == 2
+    assert all(text.startswith("from ") for text in (closer, closest, back))
+    assert said(shown) == "the whole run"
+
+
+def test_a_click_and_a_finger_choose_no_stretch(shown: Page) -> None:
+    drag(shown, 0.4, 0.4)
+    assert not shown.value(f"{RUNS}.some(s => s.matches('.zoomed'))")
+    event = "new PointerEvent('pointer{}', {{pointerType: 'touch', clientX: {}, clientY: 100, bubbles: true}})"
+    for kind, at in (("down", 300), ("move", 500), ("up", 600)):
+        shown.value(f"document.querySelector('#time svg').dispatchEvent({event.format(kind, at)})")
+
+    assert not shown.value(f"{RUNS}.some(s => s.matches('.zoomed'))")

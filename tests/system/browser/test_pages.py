@@ -1,0 +1,260 @@
+"""The run page and the comparison page in a real browser: both themes, a desk and a phone, the keyboard, pictures.
+
+RTBENCH_SCREENSHOTS names a folder in which the pictures are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import reports
+from reports import render
+from reports.compare import page
+from reports.compare.comparison import Comparison, compared
+from reports.compare.forest_rows import panels
+from reports.sides.side import sides_of
+from reports.summary.summary import summarise
+from reports.wording.words import answer_cell
+from tests.reports import synthetic
+from tests.reports.compare import invented
+from tests.reports.compare.test_path import decision
+from tests.reports.synthetic import Plan
+from tests.system.browser.chromium import Browser, Page, different_lines, picture_size
+
+ARMS = Plan(
+    sessions=120,
+    turns=10,
+    targets=("direct", "gateway"),
+    failed=0.01,
+    seconds=600,
+    paired=True,
+    usage=True,
+    limited=True,
+)
+FOLDS = {1280: 900, 400: 1000}
+"""Pixels of the first screenful, by the width of the window."""
+MANY_LINES = 200
+TALL = (900, 40_000)
+
+BOTTOM = """(text => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) if (walker.currentNode.data.includes(text)) {
+    const range = document.createRange(); range.selectNodeContents(walker.currentNode);
+    const box = range.getBoundingClientRect();
+    if (box.width && box.height) found.push(box.bottom + scrollY);
+  }
+  return found.length ? Math.min(...found) : null;
+})"""
+"""A function: how far down the first visible text that contains this ends, in pixels; null where there is none."""
+CONTRAST = """(() => {
+  const light = text => {
+    const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const [r, g, b] = text.match(/[\\d.]+/g).map(v => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if (colour.startsWith("rgb(")) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || e.closest("svg") || !e.checkVisibility()) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) found.push(walker.currentNode.data);
+  }
+  return found;
+})()"""
+"""Visible texts outside figures that stand out too little from their ground, by WCAG 2.2, 1.4.3."""
+FOCUSED = "document.activeElement.matches('svg[data-stops]')"
+COLOUR = "getComputedStyle(document.body).{}"
+MOST_TABS = 60
+SPOKEN = "document.getElementById('say').textContent"
+
+
+class Shown(NamedTuple):
+    """A page, and what must be seen of it at once: whether it is valid, whether simulated, the p95."""
+
+    file: Path
+    first: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
+    """Every page that is looked at, written once."""
+    folder = tmp_path_factory.mktemp("pages")
+    run = synthetic.write(folder / "run", ARMS, interleaved=True)
+    rising = Plan(turns=10, valid=False, seconds=120, stages=((60, 10), (60, 30)), slower=0.03, refused=2)
+    broken = synthetic.write(folder / "broken", rising)
+    unfair = (invented.UNFAIR, *invented.CHECKS[1:])
+    return {
+        "run": _run(run, "VALID RUN"),
+        "run-invalid": _run(broken, "INVALID RUN"),
+        "compare": _compare(folder / "1.html", compared(sides_of([run])), "VALID COMPARISON"),
+        "compare-three": _compare(folder / "3.html", invented.comparison("gateway", "canary"), "VALID COMPARISON"),
+        "compare-decided": _compare(
+            folder / "5.html",
+            invented.comparison(),
+            "VALID COMPARISON",
+            decision(sentence="gateway regressed: ttfa p95"),
+        ),
+        "compare-invalid": _compare(folder / "4.html", invented.comparison(checks=unfair), "INVALID COMPARISON"),
+    }
+
+
+def _run(folder: Path, valid: str) -> Shown:
+    summary = summarise(reports.load(folder, everything=False))
+    p95 = answer_cell(summary.answers[0].figures, 0.95).figure
+    return Shown(render.write(summary).html, (valid, "SIMULATED", p95))
+
+
+def _compare(file: Path, comparison: Comparison, valid: str, decided: dict[str, Any] | None = None) -> Shown:
+    file.write_text(page.html(comparison, decided))
+    rows = [row for panel in panels(comparison) for row in panel.rows]
+    p95 = next(row.measured for row in rows if row.finding.question.p == 0.95)
+    return Shown(file, (valid, "SIMULATED", p95))
+
+
+NAMES = ("run", "run-invalid", "compare", "compare-three", "compare-decided", "compare-invalid")
+CASES = [(name, theme, width) for name in NAMES for theme in ("light", "dark") for width in FOLDS]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
+def case(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def shown(browser: Browser, pages: dict[str, Shown], case: tuple[str, str, int]) -> Iterator[Page]:
+    name, theme, width = case
+    with browser.page(pages[name].file, width, FOLDS[width], theme) as opened:
+        yield opened
+
+
+def test_a_page_is_drawn_without_a_complaint(shown: Page, case: tuple[str, str, int], tmp_path: Path) -> None:
+    name, theme, width = case
+    picture = shown.picture()
+    folder = Path(os.environ.get("RTBENCH_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}-{theme}-{width}.png").write_bytes(picture)
+    wide, tall = picture_size(picture)
+
+    assert shown.complaints() == []
+    assert wide == width
+    assert TALL[0] < tall < TALL[1]
+    assert different_lines(picture) > MANY_LINES
+
+
+def test_nothing_is_wider_than_the_window(shown: Page, case: tuple[str, str, int]) -> None:
+    assert shown.value("innerWidth") == case[2]
+    assert shown.value("document.documentElement.scrollWidth") <= case[2]
+
+
+def test_a_figure_fits_a_desk_and_keeps_its_texts_size_on_a_phone(shown: Page, case: tuple[str, str, int]) -> None:
+    """On a phone it is scrolled in its own frame."""
+    sizes = shown.value(
+        "[...document.querySelectorAll('.pan > svg')].filter(e => e.checkVisibility())"
+        ".map(e => [e.getBoundingClientRect().width, e.viewBox.baseVal.width, e.parentElement.scrollWidth])"
+    )
+
+    assert sizes
+    for width, drawn, scrolled in sizes:
+        if case[2] < 700:
+            assert width == drawn <= scrolled
+        else:
+            assert width <= case[2]
+
+
+def test_what_a_reader_wants_first_is_on_the_first_screen(
+    shown: Page, case: tuple[str, str, int], pages: dict[str, Shown]
+) -> None:
+    name, _, width = case
+    for text in pages[name].first:
+        assert 0 < shown.value(f"{BOTTOM}({json.dumps(text)})") < FOLDS[width], text
+
+
+def test_every_text_stands_out_from_its_ground(shown: Page) -> None:
+    assert shown.value(CONTRAST) == []
+
+
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_a_page_is_printed_on_white_paper(browser: Browser, pages: dict[str, Shown], name: str) -> None:
+    with browser.page(pages[name].file, 1280, 900, "dark") as shown:
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        shown.ask("Emulation.setEmulatedMedia", media="print", features=dark)
+
+        assert shown.value(COLOUR.format("backgroundColor")) == "rgb(255, 255, 255)"
+        assert shown.value(COLOUR.format("color")) == "rgb(0, 0, 0)"
+
+
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_a_dark_page_is_another_one(browser: Browser, pages: dict[str, Shown], name: str) -> None:
+    seen = []
+    for theme in ("light", "dark"):
+        with browser.page(pages[name].file, 1280, 900, theme) as shown:
+            seen.append([shown.value(COLOUR.format(style)) for style in ("backgroundColor", "color")])
+            seen[-1].append(shown.picture(whole=False))
+
+    assert all(light != dark for light, dark in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize("width", FOLDS)
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_the_keyboard_reaches_a_figure_and_its_numbers_are_spoken(
+    browser: Browser, pages: dict[str, Shown], name: str, width: int
+) -> None:
+    with browser.page(pages[name].file, width, FOLDS[width], "light") as shown:
+        for _ in range(MOST_TABS):
+            shown.press("Tab", 9)
+            if shown.value(FOCUSED):
+                break
+        spoken = [shown.value(SPOKEN)]
+        for key, code in (("ArrowRight", 39), ("End", 35), ("Home", 36)):
+            shown.press(key, code)
+            spoken.append(shown.value(SPOKEN))
+
+        assert all(spoken)
+        assert len(set(spoken)) == len(spoken)
+        assert shown.value("tip.textContent").replace("\n", " · ") == spoken[-1]
+        shown.press("Escape", 27)
+        assert shown.value("tip.hidden") is True
+        assert shown.complaints() == []
+
+
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_a_definition_is_one_step_of_the_keyboard_away(browser: Browser, pages: dict[str, Shown], name: str) -> None:
+    with browser.page(pages[name].file, 1280, 900, "light") as shown:
+        shown.value("document.querySelector('a.d').focus()")
+
+        assert shown.value("tip.hidden") is False
+        assert len(shown.value("tip.textContent")) > 20
+
+
+def test_a_page_that_complains_is_noticed(browser: Browser, tmp_path: Path) -> None:
+    """What the other tests rest on."""
+    file = tmp_path / "bad.html"
+    file.write_text(
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline'; "
+        "style-src 'unsafe-inline'\">"
+        "<p style='color:#999'>pale</p><p style='width:1500px'>wide</p><p hidden>hidden</p>"
+        "<img src=missing.png><script>console.warn('careful'); undefined_name()</script>"
+    )
+    with browser.page(file, 1280, 900, "light") as shown:
+        said = " ".join(shown.complaints())
+
+        assert "careful" in said
+        assert "undefined_name" in said
+        assert "Content Security Policy" in said
+        assert different_lines(shown.picture()) < MANY_LINES
+        assert shown.value(CONTRAST) == ["pale"]
+        assert shown.value("document.documentElement.scrollWidth") > shown.value("innerWidth")
+        assert shown.value(f"{BOTTOM}('hidden')") is None

@@ -1,0 +1,32 @@
+"""Who runs where, and who took the time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from bench.calibrate import machine
+from bench.calibrate.machine import on, peak_rss_bytes
+from bench.cores import allowed_cores
+from tests.calibrate.test_machine import needs_proc
+
+
+@needs_proc
+def test_what_is_started_within_stays_on_its_cores() -> None:
+    before = allowed_cores()
+    last = frozenset({max(before)})
+    with on(last):
+        child = subprocess.run([sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
+                               capture_output=True, text=True, check=True)  # fmt: skip
+
+    assert {int(core) for core in child.stdout.split()} == last
+    assert allowed_cores() == before
+
+
+@needs_proc
+def test_a_process_that_is_gone_is_not_known() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+
+    assert peak_rss_bytes(child.pid) is None
+    assert machine.reading(child.pid, child.pid, allowed_cores()).harness_s is None

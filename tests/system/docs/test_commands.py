@@ -1,0 +1,37 @@
+"""Every command line of the README and of the documents is one: its options exist, and the files that it names."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+from tests import forked
+from tests.docs.commands import ROOT
+from tests.docs.test_commands import of
+
+PARSE = """
+import shlex, sys
+from locust.argument_parser import get_parser
+import bench.load.user
+parser = get_parser(default_config_files=[])
+for line in sys.stdin:
+    print(parser.parse_args(shlex.split(line)).locustfile)
+"""
+
+
+YOURS = {"mine.py", "calls.py"}
+"""Scenarios that a page tells its reader to write."""
+
+
+def test_every_locust_command_parses_and_names_files_that_are_there() -> None:
+    lines = [shlex.join(arguments) for _, arguments in of("locust")]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    parsed = forked.run(
+        [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, env=clean, check=False
+    )
+
+    named = parsed.stdout.splitlines()
+    assert parsed.returncode == 0, parsed.stderr
+    assert len(named) == len(lines) >= 20
+    assert not [p for line in named for p in line.split(",") if p not in YOURS and not (ROOT / p).is_file()]

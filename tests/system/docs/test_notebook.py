@@ -1,0 +1,68 @@
+"""The notebook runs from top to bottom on a real run's folder.
+
+A notebook is plain JSON (nbformat 4.5), so its code cells are executed in order by a fresh interpreter, as one program:
+nothing of Jupyter is needed for that, and none of it is among the dependencies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import forked
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+ROOT = Path(__file__).parents[3]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+STORED = ROOT / "tests" / "reports" / "stored" / "schema-2"
+
+
+def cells(notebook: Path, kind: str) -> list[dict[str, Any]]:
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    assert (content["nbformat"], content["nbformat_minor"]) == (4, 5)
+    return [cell for cell in content["cells"] if cell["cell_type"] == kind]
+
+
+def execute(notebook: Path, run: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Every code cell; what a cell would show is evaluated, what it prints is kept."""
+    program = "\n\n".join("".join(cell["source"]) for cell in cells(notebook, "code"))
+    command = [sys.executable, "-W", "error", "-c", program]
+    environment = os.environ | {"RTBENCH_RUN": str(run)}
+    return forked.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_there_is_a_notebook() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["explore-a-run.ipynb"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_runs_from_top_to_bottom_on_a_real_run(notebook: Path, tmp_path: Path) -> None:
+    ended = execute(notebook, STORED, tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["SIMULATED", "valid: True (None: not judged)"]
+
+
+@pytest.mark.parametrize("plan", [Plan(text=True, failed=0.2, warmup_s=5), Plan(targets=("a", "b")), Plan(valid=None)])
+def test_a_notebook_runs_on_other_runs(plan: Plan, tmp_path: Path) -> None:
+    for notebook in NOTEBOOKS:
+        ended = execute(notebook, synthetic.write(tmp_path / "run", plan), tmp_path)
+
+        assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_holds_no_results_and_no_paths_of_a_machine(notebook: Path) -> None:
+    code = cells(notebook, "code")
+
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert not re.search(r'["\'\s](/|~/|[A-Z]:\\)\w', "\n".join("".join(cell["source"]) for cell in code))
+    assert len({cell["id"] for cell in code}) == len(code)

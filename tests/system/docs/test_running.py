@@ -1,0 +1,184 @@
+"""The commands of the README and of the documents run as they stand, for a second each, on a folder like a reader's.
+
+Where a page means a deployment, the simulator stands in for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from reports import render, runs
+from tests import forked
+from tests.docs.commands import PAGES, ROOT, Command, commands
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+from tests.simulator_process import Ready, quick_simulator, running_simulator
+from tests.system.end_to_end.locust_process import AZURE, GUARD_S, free_port
+
+NOT_HERE = {
+    "make": "`.ci/run` makes what stands in the README",
+    "python3 -m venv": "installs; tests/release",
+    ".venv/bin/pip": "installs; tests/release",
+    "uv": "installs; tests/release",
+    "docker": "needs a daemon; tests/test_deploy.py reads the files",
+    "kubectl": "needs a cluster; tests/test_deploy.py reads the files",
+    "az ": "needs a subscription",
+    "azcopy": "needs a subscription",
+    "ip": "needs root; tests/system/end_to_end/test_networks.py makes such a network where it may",
+    "python -m tests.benchmark": "takes minutes of a quiet machine",
+    "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
+    "rtbench capacity": "takes minutes; tests/system/end_to_end/test_capacity.py",
+    "rtbench merge": "needs the runs of several machines; tests/system/end_to_end/test_merge.py",
+    "rtbench upload": "needs a container; tests/system/end_to_end/test_upload.py",
+    "locust -f scenarios/voice_turns.py --master": "needs several machines; tests/system/end_to_end/test_hosts.py",
+    "locust -f scenarios/voice_turns.py --worker": "needs several machines; tests/system/end_to_end/test_hosts.py",
+}
+"""How commands begin that do not run here, and why."""
+STATUSES = {"locust": (0, 4), "doctor": (0, 1), "check": (0, 1, 3, 4), "compare": (0, 4), "decide": (0, 1, 3, 4)}
+"""How a command may exit that did what it should, if not by 0."""
+CONFIRMED = {"runs": ("--yes",)}
+"""What a reader is asked, and says."""
+TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new")
+STORED = {
+    **dict.fromkeys(("A", "B", "C"), ("gateway",)),
+    "RUN": ("west", "east"),
+    "runs/NAME": ("sweden",),
+    "runs/20261120T161510Z-voice_turns": ("sweden",),
+    "runs/nightly-7": ("east",),
+    "nights/1/runs/20261119T091400Z-voice_turns": ("sweden",),
+}
+"""The runs of which pages speak, and their targets."""
+STORED_NAMES = {Path(name).name for name in STORED}
+WRITTEN = re.compile(r"`(mine\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M)
+"""The files that pages have their reader write."""
+LOG = ROOT / "tests/reports/stored/schema-3/events/w0-000000.jsonl"
+
+
+def runs_here(command: Command) -> bool:
+    return not any(" ".join(command.words).startswith(begin) for begin in NOT_HERE)
+
+
+BLOCKS = [
+    pytest.param([one.words for one in block], id=f"{page} {number}")
+    for (page, number), block in groupby(filter(runs_here, commands()), key=lambda one: (one.page, one.block))
+]
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("quick")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parent = tmp_path_factory.mktemp("stored")
+    for name, targets in STORED.items():
+        plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
+        folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
+        render.write(runs.load_for_report(folder))
+    run("rtbench", ["baseline", "save", "A", "--folder", "baselines"], dict(os.environ), parent)
+    return parent
+
+
+@pytest.fixture
+def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
+    """The reader's folder: what the repository has, the files that pages have him write, and his runs."""
+    place = tmp_path / "place"
+    shutil.copytree(stored, place)
+    for name in ("scenarios", "docs"):
+        (place / name).symlink_to(ROOT / name)
+    for page in PAGES:
+        for found in WRITTEN.findall(page.read_text(encoding="utf-8")):
+            name, text = filter(None, found)
+            text = re.sub(r"duration: \d+[sm]", "duration: 1s", text)
+            (place / name).write_text(text, encoding="utf-8")
+    shutil.copy(place / "mine.py", place / "calls.py")
+    target = f"{{url: '{simulator.urls['ga']}'}}"
+    (place / "targets.yaml").write_text("targets:\n" + "".join(f"  {name}: {target}\n" for name in TARGETS))
+    (place / "events").mkdir()
+    shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
+    return place
+
+
+@pytest.mark.parametrize("lines", BLOCKS)
+def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
+    env = {name: value for name, value in os.environ.items() if name not in AZURE}
+    env |= {"NO_COLOR": "1", "BROWSER": "true"} | deployment(simulator)
+    for words in lines:
+        match [here(word, env, simulator, place) for word in words]:
+            case ["export", *settings]:
+                env |= dict(setting.split("=", 1) for setting in settings) | deployment(simulator)
+            case [("." | "cd" | "kill" | "unset"), *_]:
+                pass
+            case [program, *arguments]:
+                words = [found for word in arguments for found in (globbed(word, place) if "*" in word else [word])]
+                run(Path(program).name, words, env, place)
+
+
+def deployment(simulator: Ready) -> dict[str, str]:
+    """Settings by which the simulator is the deployment that a page means."""
+    return {
+        "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
+        "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
+        "AZURE_OPENAI_API_KEY": "any",
+        "MY_KEY": "any",
+        "KEY": "any",
+    }
+
+
+def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
+    """A word of a command with the simulator's address, what a variable stands for, or the newest run's name."""
+    if word.startswith("$"):
+        return env[word[1:]]
+    played = [run for run in (place / "runs").glob("*Z-*") if run.name not in STORED_NAMES]
+    if word == "runs/NAME" and played:
+        return f"runs/{max(run.name for run in played)}"
+    return re.sub(r"wss?://(?:…|HOST|127\.0\.0\.1:8765)\S*", simulator.urls["ga"], word)
+
+
+def globbed(word: str, place: Path) -> list[str]:
+    """The files that a shell would name."""
+    return [str(path.relative_to(place)) for path in sorted(place.glob(word))]
+
+
+def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
+    """Run a command to its end, and see that it did what it should; what has no end is interrupted once it is ready."""
+    module = "locust" if program == "locust" else "bench.cli.app"
+    if arguments[0] == "simulate":
+        serves(arguments, env, place)
+        return
+    told = shortened(arguments) if program == "locust" else [*arguments, *CONFIRMED.get(arguments[0], ())]
+    ended = forked.run(
+        [sys.executable, "-m", module, *told], cwd=place, env=env, text=True, capture_output=True, timeout=GUARD_S
+    )
+    expected = STATUSES.get("locust" if program == "locust" else arguments[0], (0,))
+    assert ended.returncode in expected, (arguments, ended.stdout, ended.stderr)
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def shortened(arguments: list[str]) -> list[str]:
+    """A run of Locust that takes a second. The last of an option's values counts."""
+    few = str(max(2, os.cpu_count() or 1))  # `--processes -1` takes one for each core at least
+    users = [] if {"--arrivals", "--stages"} & {*arguments} else ["-u", few]
+    quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} else []
+    ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if quick else ["-t", "1s"]
+    alone = [] if "--headless" in arguments else ["--autostart", "--autoquit", "0"]
+    port, web = str(free_port()), str(free_port())
+    ports = ["--master-bind-port", port, "--master-port", port, "--web-port", web]
+    return [*arguments, *users, *ends, *alone, *quick, *ports, "-r", "2", "--session-pause", "0.1", "--yes"]
+
+
+def serves(arguments: list[str], env: dict[str, str], place: Path) -> None:
+    """Start a simulator as a page has it, and end it as its reader does."""
+    with running_simulator(*arguments[1:], env=env, cwd=place) as ready:
+        assert ready.port
+    assert ready.returncode == 0, ready.output

@@ -1,0 +1,262 @@
+"""The GitHub Action and the template for Azure Pipelines: their shell steps run as they stand, against the simulator.
+
+The vendors' expressions are put in as the services do, as far as these two files use them. What they install is there
+already; `gh` and `curl` are programs that write down what they are asked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from bench.errors import INVALID_STATUS
+from tests.system.end_to_end.locust_process import AZURE, GUARD_S
+from tests.system.end_to_end.test_workflows import ROOT, Workplace, forking, workplace
+
+__all__ = ["forking", "workplace"]
+
+ACTION = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))
+TEMPLATE = YAML(typ="safe").load((ROOT / "docs" / "ci" / "azure-steps.yml").read_text(encoding="utf-8"))
+EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+NOTED = """#!{python} -SE
+import json, pathlib, sys
+
+with pathlib.Path({notes!r}).open("a") as notes:
+    notes.write(json.dumps(sys.argv) + "\\n")
+if "--paginate" in sys.argv:
+    print({answer!r})
+sys.exit({status})
+"""
+LOAD = "-u 4 -r 4 --sessions 24"
+
+
+@dataclass
+class Said:
+    """What came of the steps: each one's words, by its name; the status of the first that failed, or 0."""
+
+    status: int = 0
+    steps: dict[str, str] = field(default_factory=dict)
+
+
+def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
+    """Put a program on the path that writes its arguments down; returns the file."""
+    folder, notes = place.folder.parent / "programs", place.folder.parent / f"{program}.notes"
+    folder.mkdir(exist_ok=True)
+    text = NOTED.format(python=sys.executable, notes=str(notes), answer=answer, status=status)
+    (folder / program).write_text(text)
+    (folder / program).chmod(0o755)
+    if str(folder) not in place.environment["PATH"]:
+        place.environment["PATH"] = f"{folder}:{place.environment['PATH']}"
+    return notes
+
+
+def asked(notes: Path) -> list[list[str]]:
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def put_in(text: str, context: Mapping[str, str]) -> str:
+    return EXPRESSION.sub(lambda found: context[found[1]], str(text))
+
+
+def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
+    """Whether a step of the action runs: of a condition that names no status, only while nothing failed."""
+    terms = [term for term in condition.split(" && ") if term and term != "always()"]
+    compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
+    right = all(found and (context.get(found[1], "") == found[3]) == (found[2] == "==") for found in compared)
+    return right and (not failed or "always()" in condition)
+
+
+def act(place: Workplace, event: str = "pull_request", **inputs: str) -> Said:
+    """Play the action's shell steps, as GitHub does with these inputs."""
+    unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
+    assert not unknown
+    given = {name: str(about.get("default", "")) for name, about in ACTION["inputs"].items()}
+    given |= {name.replace("_", "-"): value for name, value in inputs.items()}
+    context = {f"inputs.{name}": value for name, value in given.items()}
+    context |= {"github.event_name": event, "github.event.pull_request.number": "7"}
+    temp, said = place.folder.parent / "temp", Said()
+    temp.mkdir(exist_ok=True)
+    github = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_REPOSITORY": "o/r",
+        "RUNNER_TEMP": str(temp),
+        "GITHUB_ACTION_PATH": "numpy",
+    }
+    for number, step in enumerate(ACTION["runs"]["steps"]):
+        if "run" not in step or not holds(step.get("if", ""), context, failed=bool(said.status)):
+            continue
+        assert step["shell"] == "bash"
+        output = temp / f"output-{number}"
+        output.touch()
+        own = {name: put_in(text, context) for name, text in step.get("env", {}).items()}
+        done = shell(place, step["run"], {**github, "GITHUB_OUTPUT": str(output), **own})
+        said.steps[step["name"]] = done.stdout + done.stderr
+        said.status = said.status or done.returncode
+        outputs = (line.partition("=") for line in output.read_text().splitlines())
+        context |= {f"steps.{step.get('id')}.outputs.{name}": value for name, _, value in outputs}
+    return said
+
+
+def shell(place: Workplace, step: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    for shipped, own in place.ports.items():
+        step = step.replace(shipped, own)
+    step = step.replace("rtbench simulate", "rtbench simulate --profile profile.yaml")
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step]
+    return subprocess.run(
+        command, cwd=place.folder, env=place.environment | environment, capture_output=True, text=True,
+        timeout=GUARD_S, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ready(workplace: Workplace, forking: str) -> Workplace:
+    """A repository with a call, a target that is the simulator, and limits that it keeps."""
+    workplace.environment["PATH"] = forking + workplace.environment["PATH"]
+    address = f"ws://127.0.0.1:{workplace.ports['8765']}/openai/v1/realtime?model=gpt-realtime"
+    (workplace.folder / "targets.yaml").write_text(f"targets: {{simulator: {{url: '{address}'}}}}")
+    (workplace.folder / "kept.yaml").write_text("ttfa: p(50)<60s")
+    (workplace.folder / "broken.yaml").write_text("ttfa: p(50)<1ms")
+    assert not workplace.environment.keys() & set(AZURE)
+    return workplace
+
+
+USED = {"scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": "true"}
+
+
+def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
+    gh = noted(ready, "gh")
+    said = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
+
+    assert [*said.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], said.steps
+    assert said.status in (1, INVALID_STATUS), said.steps  # invalid, where the machine of the tests is too busy
+    looked, posted = asked(gh)
+    assert "repos/o/r/issues/7/comments" in looked
+    assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
+    kept = ready.folder.parent / "temp" / "latency"
+    assert posted[-1] == f"body=@{kept}/comment.md"
+    assert (kept / "comment.md").read_text().startswith("<!-- rtbench: latency -->\n")
+    assert (kept / "rtbench.xml").exists()
+    (run,) = (kept / "runs").iterdir()
+    assert (run / "report.html").exists()
+
+    comment = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Comment")
+    own = {"NUMBER": "7", "ARTIFACT": "latency", "FOLDER": str(kept), "RUN": str(run), "GITHUB_REPOSITORY": "o/r"}
+    noted(ready, "gh", answer="4711")
+    assert shell(ready, comment, own).returncode == 0, "a later run writes the same comment anew"
+    assert asked(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
+    noted(ready, "gh", status=1)
+    refused = shell(ready, comment, own)
+    assert (refused.returncode, "::warning::" in refused.stdout) == (0, True)
+
+
+def test_a_run_that_never_began_fails_with_its_own_words_and_is_not_checked(ready: Workplace) -> None:
+    gh = noted(ready, "gh")
+    said = act(ready, scenario="ci/call.py", targets="nobody")
+
+    assert [*said.steps] == ["Install", "Measure"]
+    assert said.status
+    assert "has no target 'nobody'" in said.steps["Measure"]
+    assert asked(gh) == []
+
+
+def test_no_input_is_put_into_a_shell_line() -> None:
+    """What others may choose (a name, an option) reaches the shell as a variable's value, and is no command."""
+    lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
+    lines += [text for step in steps_of_template({}) if (text := script_of(step))]
+
+    assert len(lines) >= 10
+    assert not [line for line in lines if "${{" in line]
+
+
+def test_actions_of_others_are_pinned_to_a_major_version() -> None:
+    used = [step["uses"] for step in ACTION["runs"]["steps"] if "uses" in step]
+
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", name) for name in used)
+
+
+def steps_of_template(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The steps that Azure Pipelines make of the template: conditions decided, parameters put in."""
+    defaults = {parameter["name"]: parameter.get("default", "") for parameter in TEMPLATE["parameters"]}
+    assert not given.keys() - defaults.keys()
+    parameters = {f"parameters.{name}": value for name, value in (defaults | dict(given)).items()}
+    for step in TEMPLATE["steps"]:
+        ((key, inner), *_) = step.items()
+        chosen = EXPRESSION.fullmatch(key)
+        if chosen is None:
+            yield _filled(step, parameters)
+        elif _is_chosen(chosen[1], parameters):
+            yield from (_filled(one, parameters) for one in inner)
+
+
+def _is_chosen(condition: str, parameters: Mapping[str, Any]) -> bool:
+    found = re.fullmatch(r"if (eq|ne)\((parameters\.\w+), (true|'')\)", condition)
+    assert found, condition
+    return (parameters[found[2]] == (True if found[3] == "true" else "")) == (found[1] == "eq")
+
+
+def _filled(step: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: str(value) for name, value in parameters.items()}
+    return {key: _filled(value, parameters) if isinstance(value, dict) else put_in(value, texts)
+            for key, value in step.items()}  # fmt: skip
+
+
+def script_of(step: dict[str, Any]) -> str:
+    return str(step.get("script") or step.get("inputs", {}).get("inlineScript") or "")
+
+
+def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
+    curl = noted(ready, "curl")
+    temp = ready.folder.parent / "temp"
+    temp.mkdir()
+    ready.environment |= {
+        "TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(temp), "SYSTEM_COLLECTIONURI": "https://dev.example/o/",
+        "SYSTEM_TEAMPROJECTID": "p", "BUILD_REPOSITORY_ID": "r", "SYSTEM_PULLREQUEST_PULLREQUESTID": "7",
+    }  # fmt: skip
+    given = {"install": "numpy", "scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": True,
+             "thresholds": "kept.yaml", "onInconclusive": "warn"}  # fmt: skip
+    said = []
+    for step in steps_of_template(given):
+        if script := script_of(step):
+            done = shell(ready, script, step.get("env", {}))
+            assert done.returncode in (0, INVALID_STATUS), (script, done.stdout, done.stderr)
+            said.append(done.stdout + done.stderr)
+
+    assert len(said) == 5
+    assert "##vso[task." in said[3]
+    (posted,) = asked(curl)
+    assert posted[-1].startswith("https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?")
+    (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
+    assert "SIMULATED" in comment["content"]
+    assert (temp / "latency" / "rtbench.xml").exists()
+
+
+def test_with_a_service_connection_the_same_is_measured_in_a_step_that_is_signed_in() -> None:
+    plain = [script_of(step) for step in steps_of_template({})]
+    signed = [*steps_of_template({"azureSubscription": "mine"})]
+
+    assert [script_of(step) for step in signed] == plain
+    assert [step["inputs"]["azureSubscription"] for step in signed if step.get("task") == "AzureCLI@2"] == ["mine"]
+
+
+def test_the_page_explains_every_input_and_uses_none_that_is_not_there() -> None:
+    page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    table, example, template = page.partition("| input |")[2], *re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    documented = set(re.findall(r"`([a-z-]+)`", " ".join(row.split("|")[1] for row in table.splitlines()[2:11] if row)))
+    (used,) = (step["with"] for step in YAML(typ="safe").load(example)["jobs"]["latency"]["steps"] if "with" in step)
+    (steps,) = (step for step in YAML(typ="safe").load(template)["steps"] if "template" in step)
+
+    assert documented == set(ACTION["inputs"])
+    assert used.keys() <= ACTION["inputs"].keys()
+    assert used.keys() >= {name for name, about in ACTION["inputs"].items() if about.get("required")}
+    assert [*steps_of_template(steps["parameters"])]
+    assert (ROOT / steps["template"].partition("@")[0]).is_file()

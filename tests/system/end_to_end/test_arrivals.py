@@ -1,0 +1,130 @@
+"""Calls that arrive at a real run: by their schedule, over processes, on a line of a size; and loads in stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.run import folder as files
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+
+ENDS_WELL = (0, 4)
+"""Whether the harness was late is the machine's doing."""
+
+
+def called_ns(folder: Path) -> list[int]:
+    """When the calls that started had arrived, on CLOCK_MONOTONIC, in order."""
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    return sorted((sessions["start_ns"] + sessions["called_at_ns"]).tolist())
+
+
+def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas says it so
+    return files.read_table(folder, "seconds").to_pandas()[["calls", "calls_blocked", "calls_held"]].sum()
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
+def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_processes(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    after_s = [0.0, 0.2, 0.2, 0.25, 0.7, 1.1, 1.3]
+    (tmp_path / "calls.txt").write_text("\n".join(map(str, after_s)))
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "10")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls, *processes)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode in ENDS_WELL, ended.stderr
+    gaps_s = np.diff(called_ns(folder)) / 1e9
+    assert gaps_s == pytest.approx(np.diff(after_s), abs=1e-6)
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert (sessions["outcome"] == "ok").all()
+    assert (sessions["called_at_ns"] <= sessions["connect_start_at_ns"]).all()
+    assert counts(folder).tolist() == [7, 0, 0]
+    document = files.read_document(folder)
+    assert document["stopped"] == "all sessions are done"
+    assert document["arrivals"]["pattern"] == "calls.txt"
+    assert "7 calls arrived, 7 started, 7 completed" in " ".join(ended.stdout.split())
+
+
+def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Path) -> None:
+    script = "session:\n  output: text\nsteps:\n  - say: Hello\n  - pause: 3600\n"
+    calls = ("--arrivals", "20/s", "--arrival-pattern", "constant", "--max-sessions", "2")
+    with (
+        quick_simulator(tmp_path) as simulator,
+        locust(
+            write_scenario(tmp_path, script=script), tmp_path / "runs", "--url", simulator.urls["ga"], *calls
+        ) as process,
+    ):
+        folder = wait_for_rows(tmp_path / "runs", "seconds", 4)
+        process.terminate()
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode in ENDS_WELL, errors
+    offered, blocked, _ = counts(folder)
+    assert len(files.read_table(folder, "sessions")) == 2
+    assert offered - blocked == 2
+    assert blocked > 0
+    assert f"{blocked:,} blocked" in " ".join(output.split())
+
+
+def test_a_call_that_the_service_holds_back_waits_in_its_response_time_alone(tmp_path: Path) -> None:
+    (tmp_path / "calls.txt").write_text("0\n0.1\n0.2\n")
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "5", "--connect-rate", "60")
+    with quick_simulator(tmp_path) as simulator:
+        run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas().sort_values("start_ns")
+    held_s = (sessions["intended_start_at_ns"] - sessions["called_at_ns"]) / 1e9
+    assert held_s.tolist() == pytest.approx([0.0, 0.9, 1.8], abs=0.05)
+    assert counts(folder)["calls_held"] == 2
+
+
+def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Path, simulator: Ready) -> None:
+    (tmp_path / "stages.yaml").write_text("start: 1\nstages:\n- {duration: 2s, target: 1}\n- {duration: 2s, target: 4}")
+    stages = ("--stages", str(tmp_path / "stages.yaml"))
+    scenario = write_scenario(tmp_path, turns=500)  # so long that each session outlasts the second that counts it
+    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], *stages)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode in ENDS_WELL, ended.stderr
+    active = files.read_table(folder, "seconds").to_pandas()["sessions_active"]
+    assert 1 < active.max() <= 4
+    assert files.read_document(folder)["stages"] == [
+        {"duration_s": 2.0, "from": 1.0, "to": 1.0},
+        {"duration_s": 2.0, "from": 1.0, "to": 4.0},
+    ]
+
+
+def test_a_scenario_may_say_how_its_calls_arrive(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path)
+    scenario.write_text(scenario.read_text() + '    arrivals = "20/s"\n    max_sessions = 10\n')
+    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], "--sessions", "5")
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode in ENDS_WELL, ended.stderr
+    assert len(called_ns(folder)) == 5
+    assert files.read_document(folder)["arrivals"]["per_s"] == 20.0
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (("--arrivals", "1/s", "--max-sessions", "3", "-u", "9"), "--users 9 contradicts --max-sessions 3"),
+        (("--arrivals", "1/s", "--max-sessions", "21", "--url", "wss://a.test/v1/realtime?model=m"), "add --yes"),
+    ],
+)
+def test_a_load_that_cannot_be_is_refused_in_one_line(
+    tmp_path: Path, simulator: Ready, given: tuple[str, ...], problem: str
+) -> None:
+    url = () if "--url" in given else ("--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *url, *given)
+
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert problem in line
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "runs").exists()

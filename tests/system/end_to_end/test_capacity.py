@@ -1,0 +1,104 @@
+"""Searches for a capacity whose levels are really played."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.run import folder as files
+from tests import forked
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, wait_for_rows, write_scenario
+
+OPTIONS = ("--slo", "ttfa med<5s", "--from", "1", "--most", "1", "--time", "3m")
+
+
+@contextmanager
+def capacity(scenario: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`rtbench capacity` of a scenario."""
+    command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario), "-o", str(out), *options]
+    process = forked.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"}
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def document_of(out: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((out / "capacity.json").read_text())
+    return document
+
+
+def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path) as simulator:
+        options = (*OPTIONS, "--url", simulator.urls["ga"])
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
+            output, errors = process.communicate(timeout=GUARD_S)
+
+    found = document_of(tmp_path / "found")
+    first, *_ = found["levels"]
+    (share,) = first["shares"]
+    document = files.read_document(tmp_path / "found" / "levels" / first["run"])
+    assert errors == ""
+    assert found["simulated"]
+    assert found["sentence"][1:] in " ".join(output.split())
+    assert first["answer"] in ("holds", "generator")  # the machine of a test may be busy
+    assert (share["value"], share["slow"], share["failed"]) == (0.0, 0, 0)
+    assert share["high"] < 0.5
+    assert first["length_s"] < found["plan"]["time_s"] / 4
+    assert (document["settings"]["num_users"], document["stopped"]) == (1, "interrupted")
+    assert (tmp_path / "found" / "levels" / first["run"] / "report.html").exists()
+    assert document["warmup_s"] > 5
+    assert process.returncode == found["status"]
+
+
+def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
+    slo = ("--slo", "response_time med<5s", "--by", "arrivals", "--from", "240", "--most", "240", "--time", "12m")
+    with quick_simulator(tmp_path) as simulator:
+        options = (*slo, "--url", simulator.urls["ga"], "--max-sessions", "20")
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
+            wait_for_rows(tmp_path / "found" / "levels", "sessions", 40)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=GUARD_S)
+
+    (run,) = (tmp_path / "found" / "levels").iterdir()
+    document = files.read_document(run)
+    assert document["arrivals"]["per_s"] == 4.0
+    assert document["arrivals"]["max_sessions"] == 20
+    assert document_of(tmp_path / "found")["plan"]["by"] == "arrivals"
+
+
+def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path: Path) -> None:
+    levels = tmp_path / "found" / "levels"
+    with quick_simulator(tmp_path, more="servers: 1\n") as simulator:
+        options = (*OPTIONS, "--url", simulator.urls["ga"], "--slo", "failed<0.01%")
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
+            run = wait_for_rows(levels, "sessions", 1)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode == 130
+    assert document_of(tmp_path / "found")["ended"] == "interrupted"
+    assert "ended early, because it was interrupted" in " ".join(output.split())
+    assert "verdict" in files.read_document(run)
+
+
+def test_a_scenario_that_cannot_be_played_is_refused_in_one_line(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path, script="session: {output: audio}\nsteps:\n  - {shout: Hello}\n")
+    with capacity(scenario, tmp_path / "found", *OPTIONS, "--url", "ws://127.0.0.1:9/v1") as process:
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode == 2
+    assert len(errors.strip().splitlines()) == 1
+    assert "script.yaml:3" in errors
+    assert output == ""

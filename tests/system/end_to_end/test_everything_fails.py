@@ -1,0 +1,54 @@
+"""Runs in which everything fails end in order, and their reports say as what, how often, and what to do."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import pytest
+
+from bench.remedies import remedy_of
+from bench.run import folder as files
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+
+SESSIONS = 4
+SCRIPT = """
+limits: {upgrade: 0.5, next_delta: 0.5}
+session: {output: audio}
+steps:
+  - say: One.
+    label: one
+  - say: Two.
+    label: two
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "turns"),
+    [
+        ("refused", "refused:tcp", 0),
+        ("silence,at=upgrade", "timeout:upgrade", 0),
+        ("silence", "timeout:next_delta", 1),
+        ("close,at=input", "closed:1011", 1),
+        ("failed", "failed:server_error", 2),
+    ],
+)
+def test_a_run_of_nothing_but_failures_ends_in_order_and_says_what_to_do(
+    fault: str, outcome: str, turns: int, tmp_path: Path
+) -> None:
+    with quick_simulator(tmp_path, "--fault", fault) as ready:
+        load = ("-u", "2", "-r", "2", "--sessions", str(SESSIONS), "--url", ready.urls["ga"])
+        ended = run_locust(write_scenario(tmp_path, script=SCRIPT), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    begun = files.read_table(folder, "turns").to_pandas()["outcome"].tolist()
+    opened = files.read_table(folder, "sessions").to_pandas()
+    page = html.unescape((folder / "report.html").read_text())
+    assert ended.returncode in (1, 4)  # 4: where nothing came in, or not in time, nothing can be judged
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert begun == [outcome] * SESSIONS * turns
+    assert set(opened["outcome"]) == {"ok" if outcome.startswith("failed:") else outcome}
+    assert begun.count(outcome) + opened["lost_turns"].sum() == 2 * SESSIONS
+    assert f"to do {outcome}: {remedy_of(outcome)}" in " ".join(ended.stdout.split())
+    assert f"What to do about {outcome}: {remedy_of(outcome)}." in page

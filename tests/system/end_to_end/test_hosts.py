@@ -1,0 +1,106 @@
+"""A master and workers on other hosts: one run folder on the master, the same as from one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from bench.run import folder as files
+from bench.run.histograms import read
+from bench.run.part import parts
+from bench.run.row_histograms import all_histograms
+from tests.hosted_run import PASSWORD, hosted_run
+from tests.hosts import available
+from tests.system.end_to_end.locust_process import write_scenario
+
+SIGNATURE = "a-signature-of-the-upload"
+ENDS_WELL = (0, 4)
+"""Whether the harness was late is the machine's doing."""
+pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network namespaces")
+
+
+def histograms_are_those_of_the_rows(run: Path) -> None:
+    final, again = read(files.histograms_path(run)), all_histograms(run, parts(run))
+    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
+    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
+    gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
+    rows = files.read_table(run, "turns")
+    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["inexact_gaps"])).as_py()
+
+
+def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east", "west"]) as hosted:
+        hosted.lead("-u", "4", "-r", "4", "--sessions", "12", "--session-pause", "0.1", "--record-events", "20%")
+        hosted.work()
+        assert hosted.ended() in ENDS_WELL, hosted.log("master")
+        for name in hosted.names:
+            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
+
+    turns = files.read_table(hosted.run, "turns").to_pandas()
+    assert set(turns["response_id"]) == hosted.true_turns()
+    assert turns["response_id"].is_unique
+    assert set(turns["host"]) == {"east", "west"}
+    sessions = files.read_table(hosted.run, "sessions").to_pandas()
+    assert len(sessions) == 12
+    assert sessions["session_id"].is_unique
+    assert sorted(sessions["pair"]) == list(range(12))
+    document = files.read_document(hosted.run)
+    assert [host["name"] for host in document["hosts"]] == ["east", "west"]
+    assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_error_ns"] for host in document["hosts"])  # one clock
+    logs = {path.stem for path in (hosted.run / "events").iterdir()}
+    assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
+    assert logs
+    assert document["lost"] == []
+    kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
+    assert not kept, "what the master has got is not kept twice"
+    histograms_are_those_of_the_rows(hosted.run)
+
+
+OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")
+"""What the operator of Kubernetes that docs/deploy is for gives to each master, but for the 60 s to the end."""
+
+
+def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_verdict(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east", "west"]) as hosted:
+        hosted.lead("-u", "4", "-r", "4", "--sessions", "8", "--session-pause", "0.1", starts=OPERATOR)
+        hosted.work()
+        status = hosted.ended()
+        for name in hosted.names:
+            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
+
+    verdict = files.read_document(hosted.run)["verdict"]
+    assert status == (0 if verdict["valid"] else 4), hosted.log("master")
+    assert len(files.read_table(hosted.run, "sessions")) == 8
+    assert hosted.log("master").splitlines()[-1] == f"runs/{hosted.run.name}/report.html"
+
+
+def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started_again(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east"]) as hosted:
+        write_scenario(hosted.folder_of("east"), turns=3)
+        hosted.lead("-u", "1", "--sessions", "1", starts=OPERATOR)
+        hosted.work()
+
+        assert hosted.ended() == 2
+        assert hosted.workers["east"].wait(60) == 0, hosted.log("east")
+    assert "other scripts or other targets" in hosted.log("master")
+
+
+def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> None:
+    proxy = f"http://ann:{PASSWORD}@127.0.0.1:1"
+    with hosted_run(tmp_path, ["east"]) as hosted:
+        heard = tmp_path / "heard"
+        with hosted.net.listening(heard):
+            hosted.lead(
+                "-u", "1", "--sessions", "1", "--proxy", proxy, "--upload", f"http://127.0.0.1:1/?sig={SIGNATURE}"
+            )
+            hosted.work()
+            status = hosted.ended()
+
+    assert status == 2
+    assert "give --proxy to this worker as well" in hosted.log("master")
+    told = heard.read_bytes()
+    assert b"rtbench_run" in told, "nothing was heard"
+    assert PASSWORD.encode() not in told
+    assert SIGNATURE.encode() not in told

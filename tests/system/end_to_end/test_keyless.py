@@ -1,0 +1,145 @@
+"""Runs without a key: tokens of a few seconds, renewed while sessions open, and kept secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from bench.simulator.truth import read_truth
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
+from tests.system.end_to_end.quoting_service import holders
+
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.")
+"""Of a JWT, the begin."""
+
+
+def keyless(ready: Ready) -> dict[str, str]:
+    """The environment of an Azure App Service whose identity may call the simulator."""
+    assert ready.identity is not None
+    return {
+        "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{ready.port}",
+        "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
+        "IDENTITY_ENDPOINT": ready.identity["endpoint"],
+        "IDENTITY_HEADER": ready.identity["header"],
+    }
+
+
+def lines_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """What rtbench said on stderr, but for the line which a sign-in that takes long has, as on a busy machine."""
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    return [line for line in lines if line != "rtbench: signing in through Microsoft Entra ID …"]
+
+
+FOUR_A_SECOND = ("--connect-rate", "240")
+"""A run of so many sessions lasts a known time at least, however long its sign-in takes."""
+
+
+def tokens_in(folder: Path) -> list[Path]:
+    """The files that hold a token."""
+    return [path for path in folder.rglob("*") if path.is_file() and TOKEN.search(path.read_bytes().decode("latin-1"))]
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
+    processes: tuple[str, ...], tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--token-life", "5", "--truth", str(truth)) as ready:
+        load = ("-u", "4", "-r", "4", "--sessions", "32", *FOUR_A_SECOND, "--record-events", "100%", *processes)
+        ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
+        header = keyless(ready)["IDENTITY_HEADER"]
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    used = {event["token"] for event in read_truth(truth) if event.get("token") is not None}
+    assert ended.returncode in (0, 4), ended.stderr
+    assert set(sessions["outcome"]) <= {"ok", "abandoned"}
+    assert sessions["token_wait_ns"].tolist() == [0] * len(sessions)
+    assert len(used) >= 2  # it was renewed
+    assert files.read_document(folder)["targets"][0]["auth"] == "entra"
+    assert files.read_document(folder)["incidents"] == []
+    assert holders(folder, header) == []
+    assert tokens_in(folder) == []
+    assert header not in ended.stdout + ended.stderr
+    assert not TOKEN.search(ended.stdout + ended.stderr)
+
+
+def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "8", "--fault", "identity_500,requests=2") as ready:
+        load = ("-u", "2", "-r", "2", "--sessions", "36", *FOUR_A_SECOND)
+        ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
+
+    folder = only_run(tmp_path / "runs")
+    incidents = files.read_document(folder)["incidents"]
+    assert set(files.read_table(folder, "sessions").to_pandas()["outcome"]) <= {"ok", "abandoned"}, ended.stderr
+    assert {incident["kind"] for incident in incidents} == {"token_refresh"}
+    assert tokens_in(folder) == []
+
+
+SHORT = """
+from bench import quick
+
+quick.BILLED = quick.Load(("text_turns",), users=2, spawn_rate=2, sessions=2)
+
+from bench.cli.app import main
+
+main()
+"""
+"""The quick run, with callers who type and fewer of them."""
+
+
+def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "30") as ready:
+        clean = {name: value for name, value in os.environ.items() if name not in AZURE}
+        command = [sys.executable, "-c", SHORT, "bench", "--yes", "--runs", str(tmp_path / "runs")]
+        ended = subprocess.run(
+            command, env=clean | keyless(ready), capture_output=True, text=True, timeout=GUARD_S, check=False
+        )
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode == (0 if files.read_document(folder)["verdict"]["valid"] else 4), ended.stderr
+    assert "USD for 2 sessions" in ended.stdout.splitlines()[0]
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 2}
+    assert files.read_document(folder)["targets"][0]["auth"] == "entra"
+    assert tokens_in(folder) == []
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tuple[str, ...], tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "8", "--fault", "identity_500") as ready:
+        options = ("--auth", "managed_identity", *processes)
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **keyless(ready))
+
+    assert ended.returncode == 2
+    assert len(lines_of(ended)) == 1
+    assert "Traceback" not in ended.stderr
+    assert not any((tmp_path / "runs").iterdir())
+    assert not TOKEN.search(ended.stdout + ended.stderr)
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_a_run_that_is_over_before_it_is_signed_in_says_so(processes: tuple[str, ...], tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "30", "--fault", "identity_slow") as ready:
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "-t", "4s", *processes, **keyless(ready))
+
+    (line,) = lines_of(ended)
+    assert ended.returncode == 2
+    assert line.startswith("rtbench: the run never began: its time was over")
+    assert not any((tmp_path / "runs").iterdir())
+
+
+def test_workers_that_are_not_signed_in_when_the_run_ends_are_told_of(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_slow,requests=2") as ready:
+        load = ("-u", "2", "-r", "2", "-t", "5s", "--processes", "2")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
+
+    assert ended.returncode == 2
+    assert "the run ended before 1 of its 2 workers began" in ended.stderr
+    assert "Traceback" not in ended.stderr

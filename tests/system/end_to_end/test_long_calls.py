@@ -1,0 +1,95 @@
+"""Calls that begin deep in a conversation, and calls that outlive their session, through sockets."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.measures import CATALOGUE
+from bench.run import folder as files
+from bench.run.replay import replay
+from bench.simulator.truth import read_truth
+from bench.units import NS_PER_MS
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+
+SCRIPT = """
+renew_after: 3600
+steps:
+  - say: One
+  - say: Two
+  - pause: 4
+  - say: Three
+  - say: Four
+"""
+HISTORY = '{"role": "user", "text": "Good morning."}\n{"role": "assistant", "text": "Good morning."}\n'
+CAP_S = 3
+CALLS = 2
+
+
+def measured(folder: Path, name: str) -> dict[str, float]:
+    """The values of a measure of sessions in ms, by session, where they have it."""
+    measure, sessions = CATALOGUE[name], files.read_table(folder, "sessions").to_pylist()
+    values = {row["session_id"]: measure.value_ns(_instants(row), row.get) for row in sessions}
+    return {session: value / NS_PER_MS for session, value in values.items() if value is not None}
+
+
+def _instants(row: dict[str, Any]) -> dict[str, int]:
+    ends = "_at_ns"
+    return {name.removesuffix(ends): at for name, at in row.items() if name.endswith(ends) and at is not None}
+
+
+def billed(folder: Path, prices: dict[str, float]) -> Iterator[float]:
+    """What each response costs that any session of a run was told to be done, in USD."""
+    lines = (json.loads(line) for log in (folder / "events").iterdir() for line in log.read_text().splitlines())
+    done = (line["event"] for line in lines if line.get("event", {}).get("type") == "response.done")
+    for usage in (event["response"]["usage"] for event in done):
+        read, written = usage["input_token_details"], usage["output_token_details"]
+        for kind in ("text", "audio"):
+            cached = read["cached_tokens_details"][f"{kind}_tokens"]
+            yield (read[f"{kind}_tokens"] - cached) * prices[f"{kind}_in"] / 1e6
+            yield cached * prices[f"{kind}_cached"] / 1e6
+            yield written[f"{kind}_tokens"] * prices[f"{kind}_out"] / 1e6
+
+
+def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:
+    (tmp_path / "before.jsonl").write_text(HISTORY)
+    truth = tmp_path / "truth.jsonl"
+    profile = f"expires_after_s: {CAP_S}\n"
+    with quick_simulator(tmp_path, "--truth", str(truth), more=profile) as simulator:
+        load = ("-u", "2", "-r", "2", "--sessions", str(CALLS), "--url", simulator.urls["ga"])
+        logs = ("--record-events", "100%", "--history", str(tmp_path / "before.jsonl"))
+        run_locust(write_scenario(tmp_path, script=SCRIPT), tmp_path / "runs", *load, *logs)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pylist()
+    turns = files.read_table(folder, "turns").to_pylist()
+    assert {row["session_id"]: row["outcome"] for row in sessions} == {
+        "w0-000000": "outlived", "w0-000000.2": "ok", "w0-000001": "outlived", "w0-000001.2": "ok",
+    }  # fmt: skip
+    assert {turn["outcome"] for turn in turns} == {"ok"}
+    assert sorted(turn["turn"] for turn in turns) == sorted([1, 2, 3, 4] * CALLS)
+    assert not any(row["lost_turns"] for row in sessions)
+    summary = json.loads((folder / "summary.json").read_text())
+    (outcomes,) = summary["outcomes"].values()
+    assert (outcomes["sessions_with_failure"], outcomes["failures"]) == (0, 0)
+    money = summary["money"]
+    assert money["usd"] == pytest.approx(sum(billed(folder, money["targets"][0]["models"][0]["prices"])), rel=1e-5)
+    least, most = money["estimate_usd"]
+    assert least <= money["usd"] <= most
+
+    gaps, cold, history = (measured(folder, name) for name in ("renewal_gap", "first_answer_cold", "history"))
+    assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}
+    assert len(cold) == len(history) == 2 * CALLS
+    told = Counter(line["s"] for line in read_truth(truth) if line.get("e") == "session-message")
+    assert {row["session_id"]: told[row["service_session_id"]] for row in sessions} == {
+        "w0-000000": 2, "w0-000000.2": 6, "w0-000001": 2, "w0-000001.2": 6,
+    }  # fmt: skip
+    for session in gaps:
+        again = replay(folder / "events" / f"{session}.jsonl").session
+        assert again.measures_ns()["renewal_gap"] / NS_PER_MS == gaps[session]

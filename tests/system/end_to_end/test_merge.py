@@ -1,0 +1,79 @@
+"""Engines that ran alone, merged into one run: everything works on it, and nothing that the service saw is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.run import folder as files
+from bench.simulator.truth import read_truth
+from tests import forked
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+
+
+def rtbench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench.cli.app", *map(str, arguments)]
+    process = forked.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    output, errors = process.communicate(timeout=GUARD_S)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_path: Path) -> None:
+    scenario, truth = write_scenario(tmp_path), tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--truth", str(truth)) as ready:
+        load = ("-u", "2", "-r", "2", "--sessions", "4", "--part-of", "nightly", "--url", ready.urls["ga"])
+        for parts in ("east", "west"):
+            ended = run_locust(scenario, tmp_path / parts, *load, "--record-events", "100%", "--transcripts")
+            assert ended.returncode in (0, 4), ended.stderr
+    merged = tmp_path / "merged"
+    ended = rtbench("merge", tmp_path / "east", tmp_path / "west", "-o", merged)
+
+    assert (ended.returncode in (0, 4), ended.stderr, ended.stdout.splitlines()[-1]) == (True, "", str(merged))
+    sessions = files.read_table(merged, "sessions").to_pandas()
+    served = {event["s"] for event in read_truth(truth) if event.get("t") == "session.created"}
+    assert len(sessions) == sessions["session_id"].nunique() == 8
+    assert set(sessions["service_session_id"]) == served
+    document = files.read_document(merged)
+    assert (document["part_of"], document["simulated"], document["workers"]) == ("nightly", True, 2)
+    assert {path.stem for path in (merged / "events").iterdir()} == set(sessions["session_id"])
+    assert len((merged / "transcripts.jsonl").read_text().splitlines()) == 16
+
+    report = rtbench("report", merged)
+    assert (report.returncode, report.stderr) == (0, "")
+    summary = json.loads((merged / "summary.json").read_text())
+    assert [(answer["turns"], answer["sessions"]) for answer in summary["answers"]] == [(16, 8)]
+    (tmp_path / "ci.yaml").write_text("failures: rate<1%\n")
+    checked = rtbench("check", merged, "--thresholds", tmp_path / "ci.yaml")
+    assert (checked.returncode in (0, 3, 4), checked.stderr) == (True, "")  # by how many sessions there are
+    compared = rtbench("compare", only_run(tmp_path / "east"), merged)
+    assert (compared.returncode in (0, 4), compared.stderr) == (True, "")
+    exported = rtbench("export", merged, "--format", "csv", "--table", "sessions")
+    assert (exported.returncode, "8 rows" in exported.stdout) == (0, True)
+    replayed = rtbench("replay", merged / "events" / "w1-000000.jsonl")
+    assert (replayed.returncode, "w1-000000" in replayed.stdout) == (0, True)
+
+
+def test_a_run_that_was_killed_is_merged_with_one_that_was_not(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path, turns=1)
+    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
+    with locust(scenario, tmp_path / "killed", *load) as process:
+        wait_for_rows(tmp_path / "killed", "turns", 4)
+        process.kill()
+        process.wait()
+    run_locust(scenario, tmp_path / "whole", *load, "--sessions", "4")
+    flushed = files.read_table(only_run(tmp_path / "killed"), "turns").num_rows
+    ended = rtbench("merge", tmp_path / "killed", tmp_path / "whole", "-o", tmp_path / "merged")
+
+    assert (ended.returncode in (0, 4), ended.stderr) == (True, "")
+    assert files.read_table(tmp_path / "merged", "turns").num_rows == flushed + 4
+    assert [part["state"] for part in files.read_document(tmp_path / "merged")["parts"]] == ["killed", "ended"]
+    assert "did not end cleanly" in ended.stdout
+
+
+def test_what_cannot_be_merged_is_said_in_one_line_with_status_2(tmp_path: Path) -> None:
+    ended = rtbench("merge", tmp_path, "-o", tmp_path / "merged")
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+    assert not list(tmp_path.glob("*merged*"))

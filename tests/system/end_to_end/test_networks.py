@@ -1,0 +1,286 @@
+"""Sessions and runs by other ways than straight ahead: proxies, IPv6, chosen addresses, compression, certificates."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.run import folder as files
+from bench.run.replay import replay
+from tests import forked
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
+from tests.system.end_to_end.proxies import RunningProxy, running_proxy
+from tests.system.end_to_end.quoting_service import holders
+from tests.system.end_to_end.test_arms import write_targets
+from tests.transport.test_certificates import demanding, write_client
+from tests.transport.test_crossing import IPV6
+
+PASSWORD = "a-password-that-nobody-may-see"
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+NAME = "simulator.test"
+"""No resolver of ours knows it; the simulator's certificate does."""
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("tls"), "--tls", "--deflate") as ready:
+        yield ready
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment without anything that leads elsewhere."""
+    unwanted = {*AZURE, *PROXY_VARIABLES, *(name.lower() for name in PROXY_VARIABLES)}
+    return {name: value for name, value in os.environ.items() if name not in unwanted} | {"COLUMNS": "100"} | more
+
+
+def probe(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return forked.run(
+        [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe", *map(str, arguments)],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
+    )
+
+
+def at(url: str, host: str) -> str:
+    """The URL with another host."""
+    return url.replace("127.0.0.1", host)
+
+
+def trusting(simulator: Ready, host: str = "127.0.0.1") -> list[str]:
+    """Options for the simulator under one of its names."""
+    return ["--url", at(simulator.urls["ga"], host), "--ca", str(simulator.ca)]
+
+
+def proxy_for(user: str | None) -> Any:
+    return running_proxy(user, PASSWORD if user else None, names={NAME: "127.0.0.1"})
+
+
+# Probes.
+
+
+@pytest.mark.parametrize(("scheme", "user"), [("http", "ann"), ("socks5", "ann"), ("socks5h", None), ("socks4", None)])
+def test_a_probe_goes_through_a_proxy(simulator: Ready, tmp_path: Path, scheme: str, user: str | None) -> None:
+    log = tmp_path / "log.jsonl"
+    with proxy_for(user) as proxy:
+        shown = probe(*trusting(simulator), "--proxy", proxy.url(scheme), "--log", log)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "outcome    ok" in shown.stdout
+    assert len(proxy.asked) == 1
+    assert PASSWORD not in shown.stdout + log.read_text()
+
+
+@pytest.mark.parametrize(("scheme", "variable"), [("http", "HTTPS_PROXY"), ("socks5h", "all_proxy")])
+def test_a_proxy_of_the_environment_is_used_and_named(simulator: Ready, scheme: str, variable: str) -> None:
+    with proxy_for("ann") as proxy:
+        shown = probe(*trusting(simulator, NAME), **{variable: proxy.url(scheme)})
+
+    assert shown.returncode == 0, shown.stderr
+    assert [asked.host for asked in proxy.asked] == [NAME]
+    assert f"127.0.0.1:{proxy.port} ({variable})" in shown.stderr
+    assert PASSWORD not in shown.stdout + shown.stderr
+
+
+def test_a_proxy_of_the_environment_is_asked_for_the_chosen_address(simulator: Ready) -> None:
+    with proxy_for(None) as proxy:
+        shown = probe(*trusting(simulator, NAME), "--resolve", "127.0.0.1", HTTPS_PROXY=proxy.url("http"))
+
+    assert shown.returncode == 0, shown.stderr
+    assert [asked.host for asked in proxy.asked] == ["127.0.0.1"]
+
+
+def test_a_proxy_of_the_environment_can_be_left_out(simulator: Ready) -> None:
+    with proxy_for(None) as proxy:
+        options = (*trusting(simulator, NAME), "--resolve", "127.0.0.1", "--proxy", "none")
+        shown = probe(*options, HTTPS_PROXY=proxy.url("http"))
+
+    assert shown.returncode == 0, shown.stderr
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_proxy_that_refuses_is_an_outcome_without_the_password(simulator: Ready, tmp_path: Path, scheme: str) -> None:
+    with running_proxy("ann", "another password") as proxy:
+        log = tmp_path / "log.jsonl"
+        url = proxy.url(scheme).replace("another password", PASSWORD)
+        shown = probe(*trusting(simulator), "--proxy", url, "--log", log)
+
+    assert shown.returncode == 1
+    assert "session    refused:proxy: the proxy " in shown.stdout
+    assert PASSWORD not in shown.stdout + shown.stderr + log.read_text()
+
+
+def test_a_chosen_address_must_show_the_certificate_of_the_url_s_host(simulator: Ready) -> None:
+    there = probe(*trusting(simulator, NAME), "--resolve", "127.0.0.1")
+    elsewhere = probe(*trusting(simulator, "elsewhere.test"), "--resolve", "127.0.0.1")
+
+    assert there.returncode == 0, there.stderr
+    assert elsewhere.returncode == 1
+    assert "session    refused:tls: elsewhere.test: " in elsewhere.stdout
+
+
+@IPV6
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+def test_a_probe_reaches_an_ipv6_address(tmp_path: Path, tls: bool) -> None:
+    with quick_simulator(tmp_path, "--host", "::1", *["--tls"] * tls) as ready:
+        shown = probe("--url", ready.urls["ga"], *(("--ca", ready.ca) if ready.ca else ()))
+
+    assert ready.urls["ga"].startswith(f"{'wss' if tls else 'ws'}://[::1]:")
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_compression_is_what_was_agreed_on(simulator: Ready, tmp_path: Path) -> None:
+    sizes = {}
+    for compression in ("none", "deflate"):
+        log = tmp_path / f"{compression}.jsonl"
+        shown = probe(*trusting(simulator), "--compression", compression, "--log", log)
+        session = replay(log).session
+        assert shown.returncode == 0, shown.stderr
+        assert ("sec-websocket-extensions" in session.headers) == (compression == "deflate")
+        sizes[compression] = session.wire_bytes_received / session.audio_bytes_received
+
+    assert sizes["none"] > 4 / 3  # base64
+    assert sizes["deflate"] < 4 / 3
+
+
+def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
+    """It echoes: so the session is no good, and what it says shows that it was open."""
+    own = write_client(tmp_path / "own")
+    with demanding(tmp_path, own.certificate) as (url, ca), ThreadPoolExecutor(2) as pool:
+        where = ("--url", f"{url}openai/v1/realtime?model=x", "--ca", ca)
+        named = (("--client-cert", own.both), ("--client-cert", own.certificate, "--client-key", own.key))
+        *with_it, without = pool.map(lambda words: probe(*where, *words), (*named, ()))
+
+    for shown in with_it:
+        assert "connect_upgrade" in shown.stdout
+        assert "refused" not in shown.stdout
+    assert "session    refused:tls: 127.0.0.1: " in without.stdout
+    assert "--client-cert FILE" in without.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--client-cert", "own/locked.pem"), "--client-cert own/locked.pem"),
+        (("--client-cert", "own/certificate.pem", "--client-key", "own/locked.pem"), "the key is encrypted"),
+        (("--client-cert", "own/certificate.pem", "--client-key", "other/key.pem"), "the key is another certificate's"),
+        (("--proxy", "ftp://127.0.0.1:1"), "--proxy must begin with"),
+        (("--resolve", "a.name"), "--resolve must be an IP address"),
+        (("--compression", "zip"), "--compression"),
+    ],
+)
+def test_a_way_that_cannot_be_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
+) -> None:
+    write_client(tmp_path / "own")
+    write_client(tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    shown = probe("--url", "wss://127.0.0.1:1/openai/v1/realtime?model=x", *options)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert words in shown.stderr
+    assert shown.stderr.count("\n") == 1
+
+
+def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe"]
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/openai/v1/realtime?model=x"
+        with forked.Popen(
+            [*command, "--url", url], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            listening.settimeout(GUARD_S)
+            with listening.accept()[0] as connection:
+                assert connection.recv(1)  # it has asked, and waits for the answer
+                process.send_signal(signal.SIGINT)
+                output, errors = process.communicate(timeout=GUARD_S)
+
+    assert (process.returncode, output, errors) == (130, "", "")
+
+
+# Runs.
+
+
+def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[str], **more: str) -> Path:
+    """The folder of a run of four sessions by each of these ways, all of which are good."""
+    ended = run_locust(
+        write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
+        **environment(**more),
+    )  # fmt: skip
+    folder = only_run(tmp_path / "runs")
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr
+    for proxy in proxies:
+        assert proxy.connections == len(proxy.asked) == 4
+    assert holders(folder, PASSWORD) == []
+    assert PASSWORD not in ended.stdout + ended.stderr
+    return folder
+
+
+def test_a_run_goes_through_a_proxy(simulator: Ready, tmp_path: Path) -> None:
+    with proxy_for("ann") as proxy:
+        folder = run_through(tmp_path, [proxy], [*trusting(simulator), "--proxy", proxy.url("http")])
+
+    assert_through(folder, [f"http://127.0.0.1:{proxy.port}"])
+
+
+def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_path: Path) -> None:
+    ways = {"http": ("http", None), "socks": ("socks5", None), "socks_ann": ("socks5", "ann")}
+    with ExitStack() as stack:
+        proxies = {name: stack.enter_context(proxy_for(user)) for name, (_, user) in ways.items()}
+        urls = {name: proxies[name].url(scheme) for name, (scheme, _) in ways.items()}
+        said = "".join(f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items())
+        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
+        folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca", str(simulator.ca)])
+
+    assert_through(folder, [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()])
+
+
+def assert_through(folder: Path, urls: list[str]) -> None:
+    """Eight turns by each of these proxies, in the order of targets, and every round trip measured as far as there."""
+    turns = files.read_table(folder, "turns").to_pandas()
+    assert len(turns) == 8 * len(urls)
+    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}
+    assert [target["proxy"] for target in files.read_document(folder)["targets"]] == urls
+
+
+def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
+    simulator: Ready, tmp_path: Path
+) -> None:
+    with proxy_for("ann") as proxy:
+        options = [*trusting(simulator, NAME), "--resolve", "127.0.0.1"]
+        run_through(tmp_path, [proxy], options, HTTPS_PROXY=proxy.url("http"))
+
+    assert {asked.host for asked in proxy.asked} == {"127.0.0.1"}
+
+
+@IPV6
+def test_a_run_reaches_an_ipv6_address(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--host", "::1", "--tls") as ready:
+        options = ("--sessions", "2", "--url", ready.urls["ga"], "--ca", str(ready.ca))
+        run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **environment())
+
+    assert files.read_document(only_run(tmp_path / "runs"))["totals"]["sessions"] == {"ok": 2}
+
+
+def test_a_compressed_run_counts_what_was_on_the_wire(simulator: Ready, tmp_path: Path) -> None:
+    options = ("--sessions", "2", *trusting(simulator), "--compression", "deflate")
+    run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **environment())
+
+    sessions = files.read_table(only_run(tmp_path / "runs"), "sessions").to_pandas()
+    assert all("permessage-deflate" in json.loads(headers)["sec-websocket-extensions"] for headers in sessions.headers)
+    assert all(sessions.wire_bytes_received < sessions.audio_bytes_received * 4 / 3)

@@ -1,0 +1,189 @@
+"""Workers whose master died: they end by themselves, and what they recorded is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from bench.run.file_spool import path_of
+from bench.run.part import FACTS
+from tests import forked
+from tests.simulator_process import Ready
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
+
+FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
+"""Locust's workers themselves would go on for a minute; here they would never end."""
+RTBENCH = [sys.executable, "-m", "bench.cli.app"]
+SILENT_S = 6.0
+GONE = "it lost its master"
+
+
+def scenario(folder: Path) -> Path:
+    path = write_scenario(folder)
+    path.write_text(path.read_text() + FOR_EVER)
+    return path
+
+
+def check_what_is_left(folder: Path) -> None:
+    reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+    document = files.read_document(folder)
+
+    assert reported.returncode == 0, reported.stderr
+    assert document["state"] == "killed"
+    assert "killed" in document["stopped"]
+    assert document["totals"]["turns"]["ok"] >= 2
+    assert files.read_table(folder, "sessions").num_rows == sum(document["totals"]["sessions"].values())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes as Linux shows them")
+def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+    runs = tmp_path / "runs"
+    options = ["-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"]]
+    with locust(scenario(tmp_path), runs, *options) as master:
+        folder = wait_for_rows(runs, "sessions", 2)
+        os.kill(master.pid, signal.SIGKILL)
+        try:
+            _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+        except subprocess.TimeoutExpired:
+            os.killpg(master.pid, signal.SIGKILL)  # the workers that are left
+            raise
+
+    assert said.count(GONE) == 2, said
+    assert "Traceback" not in said
+    check_what_is_left(folder)
+
+
+def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+    runs, port = tmp_path / "runs", str(free_port())
+    path, url = scenario(tmp_path), ["--url", simulator.urls["ga"]]
+    with ExitStack() as stack:
+        mastering = ["-u", "2", "-r", "2", "--master", "--master-bind-port", port, "--expect-workers", "2", *url]
+        master = stack.enter_context(locust(path, runs, *mastering))
+        working = ["--worker", "--master-port", port]
+        workers = [stack.enter_context(locust(path, runs, *working)) for _ in range(2)]
+        folder = wait_for_rows(runs, "sessions", 2)
+        os.kill(master.pid, signal.SIGKILL)
+        master.communicate(timeout=GUARD_S)
+        ended = [(worker.communicate(timeout=GUARD_S)[1], worker.returncode) for worker in workers]
+
+    assert [status for _, status in ended] == [2, 2], ended
+    assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
+    check_what_is_left(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes as Linux shows them")
+def test_forked_workers_end_when_their_master_is_killed_while_it_closes_the_run(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    runs = tmp_path / "runs"
+    options = ["-u", "2", "-r", "2", "--sessions", "2", "--processes", "2", "--url", simulator.urls["ga"]]
+    with locust(scenario(tmp_path), runs, *options) as master:
+        assert master.stderr is not None
+        while "reporting" not in (line := master.stderr.readline()):
+            assert line, "the run ended before its close was seen"
+        os.kill(master.pid, signal.SIGKILL)
+        _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+
+    assert said.count(GONE) == 2, said
+    assert "Traceback" not in said
+
+
+def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: Path, simulator: Ready) -> None:
+    runs = tmp_path / "runs"
+    load = ["-u", "2", "-r", "2", "--processes", "1", "-t", "12s", "--url", simulator.urls["ga"]]
+    with locust(write_scenario(tmp_path, turns=50), runs, *load) as master:
+        folder = wait_for_rows(runs, "turns", 2)
+        worker = json.loads(path_of(folder, 0, FACTS).read_text())["pid"]
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(SILENT_S)  # Locust's own patience is over then
+        os.kill(worker, signal.SIGCONT)
+        silent = files.spooled_batches(folder, "turns")
+        before = sum(len(batch) for batch in silent)
+        _, said = master.communicate(timeout=GUARD_S)
+
+    document = files.read_document(folder)
+    assert "went missing" not in said
+    assert (document["state"], document["stopped"]) == ("ended", "its time was over, or its users were stopped")
+    assert files.read_table(folder, "turns").num_rows > before
+
+
+def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path, simulator: Ready) -> None:
+    runs = tmp_path / "runs"
+    with locust(write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]) as process:
+        shutil.rmtree(wait_for_rows(runs, "sessions", 1))
+        _, said = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode == 2
+    assert "Traceback" not in said
+    assert said.count("the run folder is gone") == 1, said
+    assert "make room" not in said
+    assert "rtbench report" not in said
+    assert list(runs.iterdir()) == []
+
+
+DIES = """
+import os, signal
+
+forks = []
+
+
+def die_with_the_second():
+    forks.append(None)
+    if len(forks) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+os.register_at_fork(after_in_parent=die_with_the_second)
+"""
+"""A master that is killed before it listens."""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end")
+def test_forked_workers_do_not_look_for_a_master_that_was_killed_before_it_was_there(tmp_path: Path) -> None:
+    path = scenario(tmp_path)
+    path.write_text(path.read_text() + DIES)
+    with locust(
+        path, tmp_path / "runs", "--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--processes", "2"
+    ) as process:
+        process.communicate(timeout=GUARD_S)  # to the end of all that write there
+
+    assert process.returncode == -signal.SIGKILL
+
+
+SLOWLY = """
+import gevent
+from locust.runners import WorkerRunner
+
+connect = WorkerRunner.connect_to_master
+
+
+def connect_slowly(runner):
+    connect(runner)
+    gevent.sleep(1)
+
+
+WorkerRunner.connect_to_master = connect_slowly
+"""
+"""A worker that its master already counts, and that is not yet what Locust can tell to quit, as on a busy machine."""
+
+
+def test_workers_of_a_master_that_cannot_begin_end_however_long_they_take_to_be_there(tmp_path: Path) -> None:
+    path = scenario(tmp_path)
+    path.write_text(path.read_text() + SLOWLY)
+    url = "ws://127.0.0.1:1/v1/realtime?model=x"
+    with locust(path, tmp_path / "runs", "--url", url, "--sessions", "1", "--processes", "2") as process:
+        output, errors = process.communicate(timeout=GUARD_S)  # to the end of all that write there
+
+    assert process.returncode == 2
+    assert "Unknown message" not in output + errors
+    assert len([line for line in errors.splitlines() if line.startswith("rtbench:")]) == 1

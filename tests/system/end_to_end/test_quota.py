@@ -1,0 +1,202 @@
+"""Runs against limits that run down, the service's and the user's own: waits that are asked for, budgets."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.money import cost_usd, prices_of
+from bench.run import folder as files
+from bench.target.prices import load_price_table
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+
+KINDS = (
+    *("text_in", "audio_in", "image_in", "cached_text_in", "cached_audio_in", "cached_image_in"),
+    *("text_out", "audio_out"),
+)
+UNPRICED = """
+as_of: 2026-01-01
+models:
+  another-model: {text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}
+"""
+
+
+def rows(folder: Path, table: files.TableName) -> pd.DataFrame:
+    return files.read_table(folder, table).to_pandas().sort_values("start_ns", ignore_index=True)
+
+
+def ended_ns(table: pd.DataFrame) -> pd.Series:
+    return table["start_ns"] + table["ended_at_ns"]
+
+
+def opened_ns(sessions: pd.DataFrame) -> pd.Series:
+    return sessions["start_ns"] + sessions["session_updated_at_ns"]
+
+
+TAKEN, CALLERS = 20, 24
+"""Connections that the service takes at once, and users who want one for as long as the run lasts."""
+
+
+def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_asked_for_and_then_one_session_alone(
+    tmp_path: Path,
+) -> None:
+    runs, script = tmp_path / "runs", "session: {output: text}\nsteps:\n  - say: Hello\n  - pause: 600\n  - say: Bye\n"
+    with quick_simulator(tmp_path, more=f"limits: {{connections_per_min: {TAKEN}}}\n") as ready:
+        load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", "10m", "--url", ready.urls["ga"])
+        with locust(write_scenario(tmp_path, script=script), runs, *load) as process:
+            folder = wait_for_rows(runs, "turns", TAKEN + 2)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=GUARD_S)
+
+    sessions = rows(folder, "sessions")
+    throttled = sessions[sessions["outcome"] == "throttled:handshake"]
+    assert len(throttled) > 0
+    assert throttled["retry_after_ns"].min() > 0
+    assert set(sessions["outcome"]) <= {"ok", "abandoned", "throttled:handshake"}
+    assert sum(files.read_document(folder)["holds"].values()) > 0
+    assert "starts were held back, as the service asked: 127.0.0.1 " in errors
+
+    settled_ns = ended_ns(sessions).where(sessions["session_updated_at_ns"].isna(), opened_ns(sessions))
+    trials = set()
+    for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
+        begun = sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1)
+        assert begun.sum() < CALLERS - TAKEN, "who was on the way may begin until the answer is read, and nobody again"
+        trials |= set(sessions.index[sessions["start_ns"] >= at_ns + asked_ns][:1])
+    assert trials
+    for trial in trials:
+        assert not sessions["start_ns"].between(sessions["start_ns"][trial] + 1, settled_ns[trial] - 1).any()
+
+
+def test_a_throttled_turn_is_waited_out_before_the_next(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, more="limits: {requests_per_min: 40}\n") as ready:
+        ended = run_locust(
+            write_scenario(tmp_path, turns=46), tmp_path / "runs", "--sessions", "1", "--url", ready.urls["ga"]
+        )
+
+    folder = only_run(tmp_path / "runs")
+    turns = rows(folder, "turns")
+    due_ns = (ended_ns(turns) + turns["retry_after_ns"].fillna(0)).iloc[:-1]
+    assert set(turns["outcome"]) == {"ok", "throttled:response"}, ended.stderr
+    assert turns["retry_after_ns"].notna().tolist() == (turns["outcome"] == "throttled:response").tolist()
+    assert len(turns) == 46
+    assert (turns["start_ns"].iloc[1:].to_numpy() >= due_ns.to_numpy()).all()
+
+
+def test_a_throttled_turn_that_is_its_sessions_last_holds_other_sessions(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, more="limits: {requests_per_min: 10}\n") as ready:
+        load = ("-u", "1", "--sessions", "12", "--url", ready.urls["ga"])
+        run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    turns, sessions = rows(folder, "turns"), rows(folder, "sessions")
+    throttled = turns[turns["outcome"] == "throttled:response"]
+    assert len(throttled) > 0
+    for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
+        assert not sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1).any()
+
+
+def test_a_budget_that_is_spent_ends_the_run_in_order(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "1", "-t", "10m", "--budget", "0.02", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    document, turns = files.read_document(folder), rows(folder, "turns")
+    prices = prices_of(load_price_table(None).models, str(rows(folder, "sessions")["model"].dropna().iloc[0]))
+    assert prices is not None
+    spent = cost_usd(prices, {kind: turns[f"tokens_{kind}"] for kind in KINDS}).cumsum().tolist()
+    assert ended.returncode in (0, 4), ended.stderr
+    assert document["stopped"].startswith("the budget of 0.02 USD is spent: ")
+    assert document["budget_usd"] == 0.02
+    assert spent[-1] >= 0.02 > spent[-2]
+    assert set(turns["outcome"]) == {"ok"}
+    assert "the run ends early: the budget of 0.02 USD is spent" in ended.stderr
+    assert "the budget of 0.02 USD is spent" in (folder / "report.html").read_text()
+
+
+def test_processes_spend_one_budget_together(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "4", "-r", "4", "--processes", "2", "-t", "10m", "--budget", "0.02", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, turns=200), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode in (0, 4), ended.stderr
+    assert files.read_document(folder)["stopped"].startswith("the budget of 0.02 USD is spent: ")
+    assert set(rows(folder, "turns")["outcome"]) == {"ok"}
+
+
+ENDLESS = """
+session: {output: text, tool_choice: required}
+tools: {find_parcel: {returns: depot, delay: DELAY}}
+steps:
+  - say: Hello
+  - say: Bye
+"""
+"""A session whose model has to call a function in every response."""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_budget_stops_turns_that_go_on_calling_functions_within_a_response(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("-u", "2", "-r", "2", "-t", "10m", "--budget", "0.01", "--url", simulator.urls["ga"])
+    scenario = write_scenario(tmp_path, script=ENDLESS.replace("DELAY", "0.5"))
+    ended = run_locust(scenario, tmp_path / "runs", *load, *processes)
+
+    folder = only_run(tmp_path / "runs")
+    turns, money = rows(folder, "turns"), json.loads((folder / "summary.json").read_text())["money"]
+    assert files.read_document(folder)["stopped"].startswith("the budget of 0.01 USD is spent: "), ended.stderr
+    assert set(turns["outcome"]) == {"abandoned"}
+    assert set(turns["detail"]) == {"the run's money is spent"}
+    each_usd = money["usd"] / turns["function_calls"].sum()
+    assert 0.01 <= money["usd"] < 0.01 + (2 if not processes else 8) * each_usd
+
+
+def test_a_turn_that_goes_on_calling_functions_fails_and_the_run_ends(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "1", "--sessions", "1", "--record-events", "100%", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, script=ENDLESS.replace("DELAY", "0")), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    (turn,) = rows(folder, "turns").to_dict("records")
+    (session,) = rows(folder, "sessions").to_dict("records")
+    assert (turn["outcome"], session["outcome"]) == ("endless:calls", "endless:calls")
+    assert "2 of 2" in ended.stdout, "the turn, and the one that its session never came to"
+    assert "endless:calls: " in ended.stdout, "with what to do"
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_minutes_spend_a_budget_while_nobody_speaks(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    """A dollar a second: the silence after the first turn is too dear, and no turn ends in it."""
+    (tmp_path / "prices.yaml").write_text("as_of: 2026-01-01\nmodels:\n  gpt-realtime: {usd_per_minute: 60}\n")
+    script = "session: {output: text}\nsteps:\n  - say: Hello\n  - pause: 600\n  - say: Bye\n"
+    load = ("-t", "10m", "--budget", "1.5", "--prices", str(tmp_path / "prices.yaml"), "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, script=script), tmp_path / "runs", *load, *processes)
+
+    folder = only_run(tmp_path / "runs")
+    sessions, money = rows(folder, "sessions"), json.loads((folder / "summary.json").read_text())["money"]
+    seconds = float((sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).sum()) / 1e9
+    assert ended.returncode in (0, 4), ended.stderr
+    assert files.read_document(folder)["stopped"].startswith("the budget of 1.50 USD is spent: ")
+    assert set(rows(folder, "turns")["turn"]) == {1}
+    assert money["usd"] == pytest.approx(seconds, rel=1e-4)
+    assert money["usd"] >= 1.5
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_a_budget_without_a_price_is_one_line_and_status_2(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    (tmp_path / "prices.yaml").write_text(UNPRICED)
+    load = ("-t", "10m", "--budget", "5", "--prices", str(tmp_path / "prices.yaml"), "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load, *processes)
+
+    named = [line for line in ended.stderr.splitlines() if "--prices FILE" in line]
+    assert ended.returncode == 2
+    assert len(named) == 1
+    assert "Traceback" not in ended.stderr
+    assert "--prices FILE" in files.read_document(only_run(tmp_path / "runs"))["stopped"]

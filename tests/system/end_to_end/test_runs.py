@@ -1,0 +1,297 @@
+"""Runs of real processes, as they should go: Locust, the simulator, and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from bench.run import folder as files
+from bench.run.calibration import save
+from bench.simulator.truth import read_truth
+from tests import forked
+from tests.run.test_calibration import build_calibration
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, run_locust, write_scenario
+
+SHORT = """
+from bench import quick
+
+quick.SIMULATED = quick.Load(("text_turns",), users=4, spawn_rate=4, sessions=4)
+
+from bench.cli.app import main
+
+main()
+"""
+"""Its simulated run, with callers who type."""
+
+
+def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--truth", str(truth)) as ready:
+        ended = run_locust(
+            write_scenario(tmp_path, turns=3), tmp_path / "runs", "-u", "4", "-r", "4", "--sessions", "8",
+            "--connect-rate", "300", "--url", ready.urls["ga"],
+        )  # fmt: skip
+
+    folder = only_run(tmp_path / "runs")
+    turns = files.read_table(folder, "turns").to_pandas()
+    totals = files.read_document(folder)["totals"]
+    asked = sum(event.get("t") == "response.create" and event["d"] == "in" for event in read_truth(truth))
+    assert ended.returncode in (0, 4), ended.stderr
+    assert len(turns) == totals["turns_begun"] == asked == 24
+    assert totals["turns"] == {"ok": 24}
+    assert totals["sessions"] == {"ok": 8}  # those too that waited for their connection's start
+    assert not (folder / "spool").exists()
+
+
+def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_goes_in_a_line(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--sessions", "1", "--url", simulator.urls["ga"])
+    folder = only_run(tmp_path / "runs")
+
+    assert "SIMULATED" in ended.stdout
+    assert "SIMULATED" in (folder / "histograms.hlog").read_text()
+    assert "SIMULATED" in (folder / "report.html").read_text()
+    assert "SIMULATED" in (folder / "report.md").read_text()
+    assert json.loads((folder / "summary.json").read_text())["simulated"] is True
+    assert files.read_document(folder)["simulated"] is True
+    for table in files.SCHEMAS:
+        assert pq.read_schema(folder / f"{table}.parquet").metadata[b"rtbench.simulated"] == b"SIMULATED"
+
+    assert Path(ended.stdout.splitlines()[-1]) == folder / "report.html"
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench: ")]
+    assert any("reporting" in line and "turns 2 ok 100 %" in line for line in lines)
+    assert "# reqs" not in ended.stdout + ended.stderr
+
+
+def test_locusts_tables_are_shown_instead_where_they_are_asked_for(tmp_path: Path, simulator: Ready) -> None:
+    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--locust-tables")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
+
+    assert "# reqs" in ended.stdout + ended.stderr
+    assert "reporting" not in ended.stderr
+    assert Path(ended.stdout.splitlines()[-1]) == only_run(tmp_path / "runs") / "report.html"
+
+
+def test_the_preview_dialect_works_as_the_ga_one(tmp_path: Path, simulator: Ready) -> None:
+    options = ("--sessions", "1", "--url", simulator.urls["preview"])
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode in (0, 4), ended.stderr
+    assert files.read_document(folder)["targets"][0]["dialect"] == "preview"
+    assert files.read_document(folder)["totals"]["turns"] == {"ok": 2}
+
+
+def test_a_run_over_tls_trusts_the_authority_that_is_named(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path)
+    with quick_simulator(tmp_path, "--tls") as ready:
+        assert ready.ca is not None
+        distrusting = run_locust(scenario, tmp_path / "no", "--sessions", "1", "--url", ready.urls["ga"])
+        options = ("--sessions", "1", "--url", ready.urls["ga"], "--ca", str(ready.ca))
+        trusting = run_locust(scenario, tmp_path / "yes", *options)
+
+    assert "--ca FILE" in distrusting.stdout + distrusting.stderr
+    assert files.read_document(only_run(tmp_path / "no"))["totals"]["sessions"] == {"refused:tls": 1}
+    assert trusting.returncode in (0, 4), trusting.stderr
+    assert files.read_document(only_run(tmp_path / "yes"))["totals"]["turns"] == {"ok": 2}
+
+
+def test_two_processes_write_one_run_folder(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", "6", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    turns = files.read_table(folder, "turns").to_pandas()
+    assert ended.returncode in (0, 4), ended.stderr
+    assert set(turns["worker"]) == {0, 1}
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 6}
+    assert turns["session_id"].nunique() == 6
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_processes_of_minus_one_are_one_for_each_core_that_the_run_may_use(
+    cores: int, tmp_path: Path, simulator: Ready
+) -> None:
+    scenario = write_scenario(tmp_path)
+    scenario.write_text(f"{scenario.read_text()}\n\nimport os\n\nos.sched_getaffinity = lambda pid: range({cores})\n")
+    load = ("-u", "3", "-r", "3", "--processes", "-1", "--sessions", "6", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    document = files.read_document(folder)
+    assert ended.returncode in (0, 4), ended.stderr
+    assert set(files.read_table(folder, "turns").to_pandas()["worker"]) == set(range(cores))
+    assert (document["workers"], document["settings"]["processes"]) == (cores, cores)
+    assert document["totals"]["sessions"] == {"ok": 6}
+
+
+STAGES = """
+
+from locust import LoadTestShape
+
+
+class Stages(LoadTestShape):
+    stages = [{"duration": 60, "users": 4, "spawn_rate": 4}]
+
+    def tick(self):
+        return self.stages[0]["users"], self.stages[0]["spawn_rate"]
+"""
+
+
+def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    save(build_calibration(sessions=1), tmp_path / "state" / "rtbench")
+    scenario = write_scenario(tmp_path)
+    scenario.write_text(f"{scenario.read_text()}{STAGES}\n\nimport os\n\nos.sched_getaffinity = lambda pid: range(4)\n")
+    load = ("--processes", "2", "--sessions", "4", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load, XDG_STATE_HOME=str(tmp_path / "state"))
+
+    advice = "2 sessions in one process are more than this machine is trusted with: 1 listening ones"
+    document = files.read_document(only_run(tmp_path / "runs"))
+    (notice,) = document["notices"]
+    assert ended.returncode in (0, 4), ended.stderr
+    assert ended.stderr.count(advice) == 1
+    assert notice.startswith(advice)
+    assert "this load takes --processes 4;" in notice
+    assert document["totals"]["sessions"] == {"ok": 4}
+
+
+RISING = """
+
+from locust import LoadTestShape
+
+
+class Rising(LoadTestShape):
+    def tick(self):
+        seconds = self.get_run_time()
+        return (3 if seconds < 4 else 12, 12) if seconds < 8 else None
+"""
+PAUSING = f"session: {{output: audio}}\nsteps: [{'{say: Hello.}, {pause: 0.05}, ' * 8}]\n"
+
+
+def test_a_run_whose_load_rises_tells_its_waits_by_the_calls_of_all_its_processes(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    scenario = write_scenario(tmp_path, script=PAUSING)
+    scenario.write_text(scenario.read_text() + RISING)
+    load = ("--processes", "2", "--connect-rate", "3000", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load)
+
+    assert ended.returncode in (0, 4), ended.stderr
+    folder = only_run(tmp_path / "runs")
+    levels = json.loads((folder / "summary.json").read_text())["by_load"]
+    assert sum(level["turns"] for level in levels) == files.read_table(folder, "turns").num_rows
+    assert levels[0]["calls_from"] <= 3
+    assert 6 < levels[-1]["calls_to"] <= 12  # a process has six users
+    assert "calls in progress" in ended.stdout
+
+
+NICENESS = """
+
+import os
+from pathlib import Path
+
+niceness = 0
+
+
+def setpriority(which, who, value):
+    global niceness
+    if value < {floor}:
+        raise PermissionError
+    niceness = value
+    with Path("{log}").open("a") as log:
+        log.write(f"{{os.getpid()}} {{value}}\\n")
+
+
+os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
+"""
+"""A kernel that lets processes go down to a niceness, and writes down what each of them has had."""
+WORKER = [-10, 0, -10, 0]
+"""It tries what it may have, plays at it, and ends without."""
+
+
+@pytest.mark.parametrize(
+    ("floor", "had", "refusals"), [(-20, [[-10, 0], WORKER, WORKER], 0), (0, [[0], [0]], 1)], ids=["granted", "refused"]
+)
+def test_processes_play_at_the_priority_that_they_may_have_and_what_cannot_be_is_one_line(
+    floor: int, had: list[list[int]], refusals: int, tmp_path: Path, simulator: Ready
+) -> None:
+    scenario, log = write_scenario(tmp_path), tmp_path / "niceness"
+    scenario.write_text(scenario.read_text() + NICENESS.format(floor=floor, log=log))
+    load = ("-u", "2", "-r", "2", "--processes", "2", "--sessions", "2", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load, "--priority")
+
+    document = files.read_document(only_run(tmp_path / "runs"))
+    by_process: dict[str, list[int]] = {}
+    for process, value in map(str.split, log.read_text().splitlines()):
+        by_process.setdefault(process, []).append(int(value))
+    assert ended.returncode in (0, 4), ended.stderr
+    assert document["totals"]["sessions"] == {"ok": 2}
+    assert sorted(by_process.values(), key=len) == had
+    assert document["niceness"] == (0 if refusals else -10)
+    assert [text.count("--priority is not permitted") for text in (ended.stderr, *document["notices"])].count(1) == (
+        2 * refusals
+    )
+
+
+def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator: Ready) -> None:
+    drive = (
+        "import urllib.request, urllib.parse, sys, time, json\n"
+        "base = sys.argv[1]\n"
+        "def call(path, **form):\n"
+        "    data = urllib.parse.urlencode(form).encode() if form else None\n"
+        "    return urllib.request.urlopen(base + path, data, timeout=30).read()\n"
+        "def wait(states):\n"
+        "    while json.loads(call('/stats/requests'))['state'] not in states: time.sleep(0.05)\n"
+        "while True:\n"
+        "    try: call('/'); break\n"
+        "    except OSError: time.sleep(0.05)\n"
+        "for _ in range(2):\n"
+        "    call('/swarm', user_count=2, spawn_rate=2)\n"
+        "    wait(['running'])\n"
+        "    while not json.loads(call('/stats/requests'))['stats'][0]['num_requests']: time.sleep(0.05)\n"
+        "    call('/stop', now=1)\n"
+        "    wait(['stopped', 'ready'])\n"
+    )
+    port = free_port()
+    command = [sys.executable, "-m", "locust", "-f", str(write_scenario(tmp_path)), "--web-port", str(port)]
+    options = ["--web-host", "127.0.0.1", "--runs", str(tmp_path / "runs"), "--url", simulator.urls["ga"]]
+    process = forked.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        subprocess.run([sys.executable, "-c", drive, address], timeout=GUARD_S, check=True, capture_output=True)
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=GUARD_S)
+        assert "the web UI cannot listen" not in output
+
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert len(folders) == 2, output
+    for folder in folders:
+        assert files.read_document(folder)["totals"]["turns"]["ok"] > 0
+        assert (folder / "report.html").exists()
+
+
+def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
+    """`make bench`, in short: its last line is the report, and its exit status that of the run."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
+    command = [sys.executable, "-c", SHORT, "bench", "--runs", str(tmp_path / "runs")]
+    ended = subprocess.run(command, capture_output=True, text=True, env=clean, timeout=GUARD_S, check=False)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode == (0 if files.read_document(folder)["verdict"]["valid"] else 4), ended.stderr
+    assert "SIMULATED" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == str(folder / "report.html")
+    totals = files.read_document(folder)["totals"]
+    assert totals["sessions"] == {"ok": 4}
+    assert totals["turns"] == {"ok": 4 * 4}

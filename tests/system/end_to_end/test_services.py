@@ -1,0 +1,132 @@
+"""Services by their names, each played against what stands in for it: settings taken, audio at its rate, a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from bench.probe import probe, text_script
+from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, by_name
+from bench.protocol.openai import GA_PARTS
+from bench.protocol.openai_like import GLM, Glm
+from bench.protocol.settings import SessionSettings
+from bench.run.replay import Replayed, replay
+from bench.simulator.truth import read_truth
+from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.target import Target
+from tests.played_session import GUARD_S, hang_guard
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.test_formats import EDGE_MS, Call, called, spoken_ms
+
+KEY = "a-key-that-nobody-may-see"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A target at a stand-in; the voice that it asks for, and the format in which the caller is heard there."""
+
+    lines: str
+    voice: str
+    heard: AudioFormat = PCM16
+    turn_detection: str = "server_vad"
+
+
+CASES = {
+    "xai": Case("service: xai, url: '{ws}/v1/realtime?model=grok-voice-latest'", "ara"),
+    "xai_16k": Case(
+        "service: xai, url: '{ws}/v1/realtime?model=grok-voice-latest', session: {{input_format: pcm16@16000}}",
+        "eve",
+        PCM16_16K,
+    ),
+    "qwen": Case("url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime'", "Tina", PCM16_16K),
+    "qwen_24k": Case(
+        "url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime', session: {{input_format: pcm16}}", "Tina"
+    ),
+    "glm": Case("url: '{ws}/api/paas/v4/realtime'", "tongtong", PCM16_16K),
+    "stepfun": Case("service: stepfun, url: '{ws}/v1/realtime?model=step-audio-2'", "qingchunshaonv"),
+    "inworld": Case("url: '{ws}/api/v1/realtime/session?key={{uuid}}&protocol=realtime'", "Sarah"),
+    "slowed": Case("url: '{ws}/api/paas/v4/realtime'", "tongtong", PCM16_16K),
+}
+
+
+class Mistaken(Glm):
+    """Takes GLM's `pcm16`, which is 16 kHz, for that of OpenAI."""
+
+    input_formats = by_name(PCM16)
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        return super().formats(settings) | {"input_audio_format": "pcm16"}
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from hang_guard(monkeypatch)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a case: its spoken call with the truth of it, and its typed one."""
+
+    case: Case
+    spoken: Call
+    typed: Replayed
+
+
+def played(target: Target, case: Case, folder: Path) -> tuple[Replayed, Replayed]:
+    """A call that speaks, and then one that types."""
+    spoken = called(target, folder, voice=case.voice)
+    script = text_script(target, "Hello", {"voice": case.voice})
+    probe(target, script, folder / "typed.jsonl", keep_audio=False)
+    return spoken, replay(folder / "typed.jsonl")
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
+    """Every case, all at once; the simulator has ended, so that its log is whole."""
+    folder = tmp_path_factory.mktemp("services")
+    truth, file = folder / "truth.jsonl", folder / "targets.yaml"
+    with quick_simulator(folder, "--key", KEY, "--truth", str(truth)) as simulator:
+        ws = f"ws://127.0.0.1:{simulator.port}"
+        lines = (f"  {name}: {{{case.lines.format(ws=ws)}, key_env: KEY}}\n" for name, case in CASES.items())
+        file.write_text("targets:\n" + "".join(lines))
+        targets = resolve_targets({"KEY": KEY}, ServiceOptions(targets=tuple(CASES), target_file=file))
+        targets[-1] = replace(targets[-1], dialect=Mistaken(GLM.kinds, others=GA_PARTS))
+        talks = [gevent.spawn(played, target, CASES[target.label], folder / target.label) for target in targets]
+        told = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
+    lines_of: dict[str, list[dict[str, Any]]] = {}
+    for line in read_truth(truth):
+        lines_of.setdefault(str(line.get("s")), []).append(line)
+    return {
+        name: Played(CASES[name], Call(CASES[name].heard, spoken, lines_of[spoken.session.service_session_id]), typed)
+        for name, (spoken, typed) in told.items()
+    }
+
+
+def voice_of(session: Mapping[str, Any]) -> str:
+    """Wherever a service has it."""
+    return str(session["voice"] if "voice" in session else session["audio"]["output"]["voice"])
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"slowed"}))
+def test_a_service_takes_its_settings_hears_speech_where_it_is_and_answers(name: str, cases: dict[str, Played]) -> None:
+    found = cases[name]
+
+    assert [turn.outcome for turn in (*found.spoken.told.turns, *found.typed.turns)] == ["ok", "ok"]
+    assert found.spoken.heard_ms == pytest.approx(spoken_ms(), abs=EDGE_MS)
+    assert voice_of(found.spoken.told.session.effective_settings) == found.case.voice
+    assert found.spoken.told.session.unknown_events == {}
+    for turn in found.spoken.told.turns:
+        assert turn.instants.keys() >= {"speech_end", "speech_stopped", "first_audible", "response_done"}
+
+
+def test_audio_at_another_rate_than_the_service_s_would_be_heard_slower(cases: dict[str, Played]) -> None:
+    call = cases["slowed"].spoken
+
+    assert [turn.outcome for turn in call.told.turns] == ["ok"]  # nobody complains
+    assert call.heard_ms == pytest.approx([1.5 * edge for edge in spoken_ms()], abs=1.5 * EDGE_MS)
+    assert call.heard_ms != pytest.approx(spoken_ms(), abs=EDGE_MS)

@@ -1,0 +1,381 @@
+"""Runs of real processes that do not go well: bad input, refusals, signals, kills, a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from bench.run.file_spool import path_of
+from bench.run.part import FACTS
+from bench.units import NS_PER_S
+from tests import forked
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import (
+    GUARD_S,
+    free_port,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    wait_until_turns_began,
+    write_scenario,
+)
+from tests.system.end_to_end.quoting_service import holders, quoting_service
+from tests.system.end_to_end.test_arms import write_targets
+
+RTBENCH = [sys.executable, "-m", "bench.cli.app"]
+
+
+def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_words(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--dialect", "preview")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert ended.returncode == 4
+    assert sessions["outcome"].tolist() == ["failed:missing_required_parameter"]
+    assert "session.type" in sessions["detail"][0]
+    assert sessions["lost_turns"].tolist() == [2]
+
+
+def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simulator: Ready) -> None:
+    """By SIGTERM; that SIGINT does the same, shipped scenarios show."""
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 5)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    totals = files.read_document(folder)["totals"]
+    assert "Traceback" not in output + errors
+    assert Path(output.splitlines()[-1]) == folder / "report.html"
+    assert set(totals["turns"]) == {"ok"}
+    assert totals["turns"]["ok"] == totals["turns_begun"]
+    assert set(totals["sessions"]) <= {"ok", "abandoned"}
+
+
+def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path, turns=50)
+    slow = "delays_ms:\n  first_audio: {p50: 20000, p95: 20001}\n  response_created: {p50: 1, p95: 2}\n"
+    (tmp_path / "slow.yaml").write_text(slow)
+    from tests.simulator_process import running_simulator
+
+    with running_simulator("--profile", str(tmp_path / "slow.yaml")) as ready:
+        load = ("-u", "2", "-r", "2", "--url", ready.urls["ga"])
+        with locust(scenario, tmp_path / "runs", *load) as process:
+            wait_until_turns_began(tmp_path / "runs", 2)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            while "Ctrl-C abandons them" not in (line := process.stderr.readline()):
+                assert line, "the run ended without waiting for its turns"
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=GUARD_S)
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert "Traceback" not in output + errors
+    assert totals["turns"] == {"abandoned": 2}
+    assert totals["sessions"] == {"abandoned": 2}
+
+
+def test_a_killed_run_is_reported_from_what_it_had_flushed(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 10)
+        wait_for_rows(tmp_path / "runs", "seconds", 1)
+        process.kill()
+        process.communicate(timeout=GUARD_S)
+    written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+
+    reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+
+    document = files.read_document(folder)
+    assert reported.returncode == 0, reported.stderr
+    assert reported.stdout.splitlines()[-1] == str(folder / "report.html")
+    assert document["state"] == "killed"
+    assert sum(document["totals"]["turns"].values()) == written
+    assert len(files.read_table(folder, "turns")) == written
+
+
+def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulator: Ready) -> None:
+    nowhere = re.sub(r":\d+/", ":1/", simulator.urls["ga"])
+    load = ("-u", "5", "-r", "5", "-t", "10m", "--url", nowhere)
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    document = files.read_document(only_run(tmp_path / "runs"))
+    assert "10 sessions failed to open and none succeeded" in ended.stderr
+    assert "refused:tcp" in ended.stderr
+    assert "refused:tcp" in document["stopped"]
+    assert set(document["totals"]["sessions"]) == {"refused:tcp"}
+
+
+@pytest.mark.parametrize("ends", [1, 2], ids=["once", "twice"])
+def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
+    ends: int, tmp_path: Path, simulator: Ready
+) -> None:
+    scenario = write_scenario(tmp_path, script="steps:\n  - say: 'One.'\n  - pause: 3600\n")
+    run_time_over = (  # as Locust does for --run-time, but when the last sessions are under way
+        "\nimport gevent\nfrom locust import events\n\n\n"
+        "@events.test_start.add_listener\n"
+        "def on_test_start(environment, **_):\n"
+        "    def end():\n"
+        "        while environment.rtbench.live is None or environment.rtbench.live.active < 3:\n"
+        "            gevent.sleep(0.01)\n"
+        f"        for _ in range({ends}):\n"
+        "            gevent.spawn(environment.runner.quit)\n\n"
+        "    gevent.spawn(end)\n\n\n"
+        "@events.test_stop.add_listener\n"
+        "def on_test_stop(**_):\n"
+        "    print('test_stop', flush=True)\n"
+    )
+    scenario.write_text(scenario.read_text() + run_time_over)
+    load = ("-u", "3", "-r", "3", "--sessions", "3", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load)
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert ended.stdout.splitlines().count("test_stop") <= ends  # no end of our own beside those asked for
+    assert sum(totals["sessions"].values()) == 3
+
+
+def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path, turns=200)
+    shape = (
+        "\nfrom locust import LoadTestShape\n\n\nclass Down(LoadTestShape):\n"
+        "    def tick(self):\n"
+        "        at = self.get_run_time()\n"
+        "        return None if at > 6 else (4, 4) if at < 2.5 else (1, 4)\n"
+    )
+    scenario.write_text(scenario.read_text() + shape)
+    run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert set(totals["turns"]) == {"ok"}
+    assert totals["lost_turns"] == 0
+
+
+def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 10)
+        worker = json.loads(path_of(folder, 1, FACTS).read_text())["pid"]
+        written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+        os.kill(worker, signal.SIGKILL)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=GUARD_S)
+
+    assert files.read_document(folder)["state"] == "killed"
+    assert len(files.read_table(folder, "turns")) >= written
+
+
+def test_a_key_that_the_service_quotes_is_hidden(tmp_path: Path) -> None:
+    secret = "sk-quoted-9f1c"
+    begins = {"handshake": "HTTP 401: ", "event": "invalid_api_key: "}
+    with quoting_service() as urls:
+        names = write_targets(
+            tmp_path, "".join(f"  {place}: {{url: '{urls[place]}', key_env: THE_KEY}}\n" for place in begins)
+        )
+        options = ("--sessions", "1", "--targets", ",".join(begins), "--target-file", names)
+        kept = ("--record-events", "100%", "--keep-audio", "--transcripts")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, *kept, THE_KEY=secret)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    details = dict(zip(sessions["arm"], sessions["detail"], strict=True))
+    assert details == {place: f"{begin}no such key: ***" for place, begin in begins.items()}
+    assert secret not in ended.stdout + ended.stderr
+    assert secret not in "".join(map(str, sessions.to_dict("list").values()))
+    assert len(list((folder / "events").iterdir())) == 2
+    assert holders(folder, secret) == []
+
+
+def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path) -> None:
+    secret = "wrong-5c1e0f6a"
+    with quick_simulator(tmp_path, "--key", "right") as ready:
+        options = ("--sessions", "2", "--url", ready.urls["ga"], "--api-key-env", "THE_KEY")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, THE_KEY=secret)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert sessions["outcome"].tolist() == ["refused:401", "refused:401"]
+    assert "Access denied" in sessions["detail"][0]
+    assert secret not in ended.stdout + ended.stderr
+    assert holders(folder, secret) == []
+
+
+FULL = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, {bytes}))
+runpy.run_module("locust", run_name="__main__")
+"""
+
+
+def run_until_full(folder: Path, simulator: Ready, bytes_a_file: int) -> subprocess.CompletedProcess[str]:
+    """A run on a disk that takes so much of each file, started and not forked: what closes it inherits the limit."""
+    scenario = write_scenario(folder, turns=20)
+    program = FULL.format(bytes=bytes_a_file)
+    command = [sys.executable, "-c", program, "-f", str(scenario), "--headless", "--runs", str(folder / "runs")]
+    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
+    return subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    ended = run_until_full(tmp_path, simulator, 200_000)  # the heads of its files take some 40,000
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode == 2
+    assert "cannot write the run folder" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert files.read_table(folder, "turns").num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("bytes_a_file", "said"), [(6_000, "no row of a turn or session was saved"), (2_000, "--runs")]
+)
+def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
+    bytes_a_file: int, said: str, tmp_path: Path, simulator: Ready
+) -> None:
+    ended = run_until_full(tmp_path, simulator, bytes_a_file)
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "the recorded data" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "said"),
+    [
+        ((), {}, "AZURE_OPENAI_ENDPOINT"),
+        ((), {"AZURE_OPENAI_ENDPOINT": "res.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "x"}, "https://"),
+        (("--url", "ws://example.com/openai/v1/realtime?model=x"), {}, "wss://"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--connect-rate", "-1"), {}, "--connect-rate"),
+        (("--url", "wss://example.com/openai/v1/realtime?model=x", "-u", "21"), {}, "--yes"),
+        (("--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--sessions", "1", "--processes", "2"), {}, "2 processes"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "-u", "9999999"), {}, "ulimit -n"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--runs", "/proc/nowhere"), {}, "--runs"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_status_2(
+    options: tuple[str, ...], environment: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **environment)
+
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_a_broken_script_is_named_with_its_line(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path, script="steps:\n  - say: Hello.\n    lable: x\n")
+    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
+
+    assert ended.returncode == 2
+    assert "script.yaml:3" in ended.stderr
+    assert "label" in ended.stderr
+
+
+def test_a_master_whose_port_is_taken_says_so_in_a_line(tmp_path: Path, simulator: Ready) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        master = ("--master", "--master-bind-port", port)
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *master)
+
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert "the master cannot listen: Address already in use" in line
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_workers_that_never_come_are_waited_for_as_long_as_was_said(tmp_path: Path, simulator: Ready) -> None:
+    master = ("--master", "--master-bind-port", str(free_port()), "--expect-workers", "2")
+    given = (*master, "--expect-workers-max-wait", "1", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *given)
+
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert "2 workers are expected, and 0 came in 1 s" in line
+    assert ended.returncode == 2
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+CHECKS_MUCH = """
+import time
+from bench.load.leading.lead import Lead
+
+check = Lead.open
+
+
+def check_for_long(lead):
+    check(lead)
+    time.sleep(0.01)
+    until = time.monotonic() + 2  # and its loop does not look at the clock
+    while time.monotonic() < until:
+        pass
+
+
+Lead.open = check_for_long
+"""
+
+
+def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: Path, simulator: Ready) -> None:
+    path = write_scenario(tmp_path)
+    path.write_text(path.read_text() + CHECKS_MUCH)
+
+    run_locust(path, tmp_path / "runs", "-u", "1", "-t", "3s", "--url", simulator.urls["ga"])
+
+    document = files.read_document(only_run(tmp_path / "runs"))
+    assert document["ended_utc_ns"] - document["began_utc_ns"] > 2.5 * NS_PER_S
+
+
+SLOW_TO_BEGIN = """
+import time
+from bench.load.leading import closing
+from locust import events
+from locust.runners import WorkerRunner
+
+child = closing._child
+
+
+@events.test_start.add_listener
+def begin_late(environment, **_):
+    if isinstance(environment.runner, WorkerRunner):
+        time.sleep(2)
+
+
+def report_slowly(*arguments, **variables):
+    time.sleep(3)
+    return child(*arguments, **variables)
+
+
+closing._child = report_slowly
+"""
+"""Workers that prepare for longer than their run lasts, and a master who reports it for long, as on a busy machine."""
+
+
+def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: Path, simulator: Ready) -> None:
+    path = write_scenario(tmp_path)
+    path.write_text(SLOW_TO_BEGIN + path.read_text())
+    load = ("-u", "2", "-r", "2", "-t", "1s", "--processes", "2", "--url", simulator.urls["ga"])
+
+    ended = run_locust(path, tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    begun = files.read_document(folder)["totals"].get("turns_begun", 0)
+    assert "cannot write the run folder" not in ended.stderr
+    assert len(files.read_table(folder, "turns")) == begun
+    assert not files.read_document(folder)["lost"]

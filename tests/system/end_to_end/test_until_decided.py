@@ -1,0 +1,142 @@
+"""Runs that end once they are decided, and say so by their exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.run import folder as files
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+from tests.system.end_to_end.test_arms import slower_and_faster, write_targets
+
+MOST = 200
+THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ready]]:
+    """Two simulators; `slow` takes 30 % longer than `fast`."""
+    with slower_and_faster(tmp_path_factory.mktemp("services")) as ready:
+        yield ready
+
+
+HARNESS = """
+from bench.load.leading.tally import ProgressSum
+from bench.observe.turn import Turn
+
+ProgressSum.late = lambda tally: {late!r}  # whatever this machine does otherwise
+errors_ns, widths_ns = Turn._errors_ns, Turn._widths_ns
+Turn._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
+Turn._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
+"""
+
+
+def scenario(folder: Path, late: str = "") -> Path:
+    """Three turns, by a harness whose stamps are exact, and that keeps up or is late."""
+    written = write_scenario(folder, turns=3)
+    written.write_text(written.read_text() + HARNESS.format(late=late))
+    return written
+
+
+def decided(
+    folder: Path, services: dict[str, Ready], targets: str, *options: str, late: str = "", **environment: str
+) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
+    """(exit status, what it printed, run.json, decision.json) of a run of at most 200 pairs."""
+    names = write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
+    (folder / "ci.yaml").write_text(THRESHOLDS)
+    plan = ("--until-decided", "--thresholds", str(folder / "ci.yaml"), "--look-every", "20", "--sessions", str(MOST))
+    load = ("-u", "4", "-r", "4", "--targets", targets, "--target-file", names)
+    ended = run_locust(scenario(folder, late), folder / "runs", *load, *plan, *options, **environment)
+    run = only_run(folder / "runs")
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stdout, files.read_document(run), json.loads((run / "decision.json").read_text())
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_candidate_that_is_clearly_slower_ends_the_run_at_an_early_look(
+    processes: tuple[str, ...], tmp_path: Path, services: dict[str, Ready]
+) -> None:
+    status, printed, document, decision = decided(tmp_path, services, "fast,slow", *processes)
+
+    assert document["decision_plan"]["gates"] == {"ttfa": ["p(50)<+10%"]}
+    assert document["decision_plan"]["looks"] == list(range(20, MOST + 1, 20))
+    assert len(decision["looks"]) < 10
+    assert document["stopped"]
+    assert decision["reason"] == "regressed"
+    assert status == (4 if document["verdict"]["valid"] is False else 1)
+    assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
+
+
+def test_a_candidate_that_is_clearly_faster_is_let_through(tmp_path: Path, services: dict[str, Ready]) -> None:
+    status, _, document, decision = decided(tmp_path, services, "slow,fast")
+
+    assert len(decision["looks"]) < 10
+    assert decision["reason"] == "not regressed"
+    assert status == (4 if document["verdict"]["valid"] is False else 0)
+
+
+def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = {}
+        for name in ("fast", "slow"):
+            (tmp_path / name).mkdir()
+            limited = quick_simulator(tmp_path / name, more="limits: {requests_per_min: 50}\n")
+            services[name] = stack.enter_context(limited)
+        started = {"PYTHONUNBUFFERED": "1"}  # another Python's processes are not forked: the look is started here
+        status, printed, document, decision = decided(tmp_path, services, "fast,slow", **started)
+
+    assert (status, decision["reason"], decision["stopped"], len(decision["looks"])) == (4, "invalid", True, 1)
+    assert "o not use these figures: fast: " in " ".join(printed.split())
+    assert "was throttled" in document["stopped"]
+    assert sum(document["totals"]["sessions"].values()) < 2 * MOST
+
+
+def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, services: dict[str, Ready]) -> None:
+    late = "send_lag 14.2 ms > 10 ms"
+    status, printed, document, decision = decided(tmp_path, services, "fast,slow", late=late)
+
+    assert re.fullmatch(
+        rf"do not use these figures: the load generator was late for \d+ pairs in a row \({late}\)", document["stopped"]
+    )
+    assert (status, decision["status"], decision["stopped"]) == (4, 4, True)
+    assert "do not use these figures: " in " ".join(printed.split())
+    assert sum(document["totals"]["sessions"].values()) < 2 * MOST
+
+
+def test_a_run_that_ends_before_its_first_look_is_inconclusive(tmp_path: Path, services: dict[str, Ready]) -> None:
+    status, _, document, decision = decided(tmp_path, services, "fast,slow", "--run-time", "2s", "--connect-rate", "60")
+
+    assert decision["looks"] == []
+    assert status == (4 if document["verdict"]["valid"] is False or decision["invalid"] else 3)
+
+
+def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Ready]) -> None:
+    names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
+    load = ("--targets", "fast,slow", "--target-file", names, "--until-decided")
+    with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "sessions", 2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=GUARD_S)
+
+    document = files.read_document(folder)
+    assert document["stopped"] == "interrupted"
+    assert process.returncode == (4 if document["verdict"]["valid"] is False else 3)
+
+
+def test_what_cannot_be_decided_is_refused_in_one_line(tmp_path: Path, services: dict[str, Ready]) -> None:
+    names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
+    load = ("--until-decided", "--target-file", names, "--targets", "fast,slow", "--sessions", "20")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    assert ended.returncode == 2
+    assert "cannot be tested before" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,86 @@
+"""`--upload` brings the folder of a run home, and nothing shows the signature of its URL."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.run import folder as files
+from tests.blob_server import blob_server
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
+from tests.test_deploy import LOAD_TEST, documents
+
+SIGNATURE = "a-signature-nobody-may-see"
+ENDS_WELL = (0, 4)
+"""Whether the harness was late is the machine's doing."""
+
+
+def test_a_run_of_several_processes_arrives_whole_once_it_is_reported(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path) as ready, blob_server() as server:
+        url = f"{server.url}?sv=1&sig={SIGNATURE}"
+        load = ("-u", "2", "--sessions", "2", "--url", ready.urls["ga"], "--processes", "2", "--loglevel", "DEBUG")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, LOCUST_UPLOAD=url)
+        server.save(tmp_path / "downloaded")
+
+    assert ended.returncode in ENDS_WELL, ended.stderr
+    assert f"rtbench: uploaded to {server.url}/" in ended.stderr
+    run, there = only_run(tmp_path / "runs"), only_run(tmp_path / "downloaded" / "container")
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == {
+        path.name: path.read_bytes() for path in there.iterdir()
+    }
+    assert {"report.html", "turns.parquet"} <= {path.name for path in there.iterdir()}
+    assert files.read_document(there)["state"] == "ended"
+    kept = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
+    assert SIGNATURE not in ended.stdout + ended.stderr
+    assert SIGNATURE.encode() not in kept
+
+
+def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure_says(tmp_path: Path) -> None:
+    (load_test,) = documents(LOAD_TEST)
+    given = {entry["name"]: entry["value"] for entry in load_test["env"]}
+    options = {name: value for name, value in given.items() if name.startswith("LOCUST_") and name != "LOCUST_AUTH"}
+    with quick_simulator(tmp_path) as ready, blob_server() as server, ExitStack() as engines:
+        load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"])
+        variables = options | {"LOCUST_UPLOAD": server.url}
+        scenario = write_scenario(tmp_path)  # the test plan speaks for half a minute
+        started = [
+            engines.enter_context(locust(scenario, tmp_path / name / "runs", *load, **variables)) for name in ("a", "b")
+        ]
+        for engine in started:
+            _, errors = engine.communicate(timeout=GUARD_S)
+            assert engine.returncode in ENDS_WELL, errors
+        server.save(tmp_path)
+
+    ended = CliRunner().invoke(app, ["merge", str(tmp_path / "container"), "-o", str(tmp_path / "merged")])
+    assert ended.exit_code in ENDS_WELL, ended.output
+    document = files.read_document(tmp_path / "merged")
+    assert document["part_of"] == options["LOCUST_PART_OF"]
+    assert len(document["parts"]) == len(files.read_table(tmp_path / "merged", "sessions")) == 2
+
+
+def test_a_run_that_cannot_be_uploaded_keeps_its_folder_and_says_what_to_do(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path) as ready, blob_server() as server:
+        server.answers = [403]
+        load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"], "--upload", f"{server.url}?sig={SIGNATURE}")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    assert ended.returncode == 2
+    run = only_run(tmp_path / "runs")
+    assert "403 No__Entry" in ended.stderr
+    assert f"rtbench upload {run} URL" in ended.stderr
+    assert (run / "report.html").exists()
+    assert SIGNATURE not in ended.stdout + ended.stderr
+
+
+def test_a_url_that_cannot_be_is_refused_before_the_run(tmp_path: Path) -> None:
+    load = ("-u", "1", "--url", "ws://127.0.0.1:1/", "--upload", f"http://files.example.org/?sig={SIGNATURE}")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("rtbench: --upload must begin with https://")
+    assert SIGNATURE not in ended.stderr
+    assert not (tmp_path / "runs").exists()

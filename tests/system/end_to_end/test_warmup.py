@@ -1,0 +1,67 @@
+"""A warm-up is kept apart from the figures: in rows, in histograms, and in what a report tells."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from bench.run.histograms import Key, read
+from tests.simulator_process import Ready
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_phase, write_scenario
+
+WARMUP_S = 4  # a busy machine needs two until its workers are there
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_sessions_that_start_early_are_of_the_warm_up(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
+    with locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes) as process:
+        wait_for_phase(tmp_path / "runs", "measure")
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=GUARD_S)[1]
+
+    folder = only_run(tmp_path / "runs")
+    document = files.read_document(folder)
+    assert process.returncode in (0, 4), errors
+    assert document["warmup_s"] == WARMUP_S
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    began_s = (sessions["start_utc_ns"] - document["began_utc_ns"]) / 1e9
+    assert set(sessions["phase"][began_s < WARMUP_S]) == {"warmup"}
+    assert (began_s[sessions["phase"] == "measure"] >= WARMUP_S).all()  # a pair has its phase just before it begins
+    turns = files.read_table(folder, "turns").to_pandas()
+    assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
+    histograms = read(files.histograms_path(folder))
+    counts = {phase: _count(histograms.get(Key("hub_delay", "all", phase=phase))) for phase in ("warmup", "measure")}
+    assert all(counts.values())
+    assert {key.phase for key, _ in histograms.items() if key.measure == "ttfa"} == {"warmup", "measure"}
+    assert json.loads((folder / "summary.json").read_text())["warmup_s"] >= WARMUP_S
+
+
+def _count(histogram: object) -> int:
+    return int(histogram.get_total_count()) if histogram is not None else 0  # type: ignore[attr-defined]
+
+
+def test_a_warm_up_that_leaves_nothing_to_measure_is_refused(tmp_path: Path, simulator: Ready) -> None:
+    load = ("--url", simulator.urls["ga"], "--run-time", "1m", "--warmup", "60")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    assert ended.returncode == 2
+    assert "--warmup 60 s leaves nothing to measure" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_whose_turns_were_all_of_the_warm_up_says_so_and_does_not_end_with_0(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("--url", simulator.urls["ga"], "--sessions", "1", "--warmup", "10m")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    assert ended.returncode == 4, ended.stderr
+    assert "Nothing was measured: the warm-up of 10 min took all 2 turns" in " ".join(ended.stdout.split())

@@ -1,0 +1,330 @@
+"""The web UI of a real process: what its visitors can choose, and what they cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from tests import forked
+from tests.simulator_process import Ready
+from tests.system.end_to_end.locust_process import AZURE, GUARD_S, free_port, write_scenario
+
+NEVER_FROM_THE_FORM = {
+    "url": "ws://127.0.0.1:9/v1/realtime",
+    "api_key_env": "A_SECRET_OF_THE_MACHINE",
+    "auth": "azure_cli",
+    "targets": "other",
+    "target_file": "/tmp/other.yaml",
+    "runs": "/tmp/elsewhere",
+    "prices": "/etc/passwd",
+    "thresholds": "/etc/passwd",
+    "proxy": "http://127.0.0.1:9",
+    "ca": "/tmp/ca.pem",
+    "client_cert": "/tmp/me.pem",
+    "client_key": "/tmp/me.key",
+    "resolve": "127.0.0.2",
+    "dialect": "preview",
+    "compression": "deflate",
+    "budget": "1000000",
+    "record_events": "100%",
+    "keep_audio": "true",
+    "transcripts": "true",
+    "yes": "true",
+    "host": "http://127.0.0.1:9",
+    "profile": "mine",
+    "html_file": "/tmp/page.html",
+    "json_file": "/tmp/stats",
+    "csv_prefix": "/tmp/stats",
+    "processes": "9",
+    "stop_timeout": "1",
+    "live": "true",
+    "telemetry": "true",
+}
+UNFIT = [
+    ("sessions", "abc", "--sessions must be a whole number from 1 to 1,000,000,000, not abc"),
+    ("sessions", "-4", "--sessions must be a whole number from 1 to 1,000,000,000, not -4"),
+    ("session_pause", "long", "--session-pause must be a number from 0 to 1,000,000,000, not long"),
+    ("user_count", str(10**20), "the number of users must be a whole number from 1 to 10,000,000, not 1000"),
+    ("user_count", "9" * 5_000, "the number of users must be a whole number from 1 to 10,000,000, not 9999"),
+    ("user_count", "-1", "the number of users must be a whole number from 1 to 10,000,000, not -1"),
+    ("spawn_rate", "nan", "--spawn-rate must be a number from 0 to 1,000,000,000, not nan"),
+    ("spawn_rate", "0", "--spawn-rate must be more than 0 users a second"),
+    ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
+    ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
+    ("look_every", "5", "--look-every needs --until-decided: add it, or leave --look-every out"),
+    ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
+    ("max_sessions", "3", "--max-sessions needs calls that arrive"),
+    ("until_decided", "true", "--until-decided compares two targets"),
+]
+"""What is refused with its reason."""
+RATES = ("eventsin", "eventsout", "bytesin", "bytesout")
+
+
+@dataclass
+class WebUi:
+    """A Locust process with a web UI on loopback."""
+
+    process: subprocess.Popen[str]
+    port: int
+    said: list[str] = field(default_factory=list)
+
+    def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+        """(status, body)"""
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=GUARD_S)) as connection:
+            connection.request(method, path, body, form | headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def swarm(self, **form: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.ask("POST", "/swarm", urlencode(form))[1])
+        return document
+
+    @property
+    def state(self) -> str:
+        return str(json.loads(self.ask("GET", "/stats/requests")[1])["state"])
+
+    def end(self) -> str:
+        """What it said."""
+        self.process.terminate()
+        return self.process.communicate(timeout=GUARD_S)[0]
+
+
+@contextmanager
+def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
+    port = free_port()
+    command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
+    clean = {name: value for name, value in os.environ.items() if name not in AZURE}
+    process = forked.Popen(
+        [*command, "--runs", str(folder / "runs"), *options],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean | environment,
+    )  # fmt: skip
+    served = WebUi(process, port)
+    try:
+        _wait_until_it_listens(served)
+        yield served
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _wait_until_it_listens(served: WebUi) -> None:
+    until = time.monotonic() + GUARD_S
+    while True:
+        try:
+            served.ask("GET", "/")
+            return
+        except OSError:
+            assert served.process.poll() is None, served.process.communicate()[0]
+            assert time.monotonic() < until, "the web UI does not listen"
+            time.sleep(0.05)
+
+
+def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as served:
+        for name, value in NEVER_FROM_THE_FORM.items():
+            no_target_key_file_or_folder_is_chosen(served, name, value)
+        for name, value, reason in UNFIT:
+            a_value_that_cannot_be_is_refused_in_the_answer(served, name, value, reason)
+        nobody_edits_a_user_class(served)
+        for path in ("/swarm", "/stop", "/user", "/stats/reset"):
+            a_page_of_somebody_else_in_the_same_browser_is_refused(served, path)
+        a_name_that_somebody_points_at_loopback_is_refused(served)
+        the_form_shows_the_shape_of_the_load_and_no_more(served)
+
+
+def no_target_key_file_or_folder_is_chosen(served: WebUi, name: str, value: str) -> None:
+    told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
+
+    assert told["success"] is False, name
+    assert name.replace("_", "-") in told["message"]
+    assert "command line" in told["message"], name
+    assert served.state == "ready", name
+
+
+def a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi, name: str, value: str, reason: str) -> None:
+    told = served.swarm(**{"user_count": "1", "spawn_rate": "1", name: value})
+
+    assert told["success"] is False, (name, value)
+    assert told["message"].startswith(reason)
+    assert served.state == "ready", (name, value)
+
+
+def nobody_edits_a_user_class(served: WebUi) -> None:
+    status, said = served.ask("POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"}))
+
+    assert (status, "locustfile" in said) == (403, True)
+
+
+def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
+    for origin in ("https://example.org", "http://[::1", "null"):
+        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=origin)
+        assert status == 403, (path, origin)
+
+    assert served.state == "ready", path
+
+
+def a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
+    assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
+    assert served.ask("GET", "/logs", Host="[::1")[0] in (400, 403)
+
+
+def the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
+    _, page = served.ask("GET", "/")
+
+    assert "session_pause" in page
+    assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name not in ("host", "profile")]
+
+
+def ended(ui: WebUi, runs: Path) -> tuple[str, dict[str, Any]]:
+    """What a process said whose run has come to its own end, and that run's document."""
+    while ui.state != "stopped":
+        assert ui.process.poll() is None
+        time.sleep(0.05)
+    said = ui.end()
+    (folder,) = runs.iterdir()
+    document: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return said, document
+
+
+def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Path, simulator: Ready) -> None:
+    """The form as Locust's page sends it: what is not to be chosen is there, too, as it was."""
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        told = ui.swarm(
+            user_count="1", spawn_rate="1", run_time="", host="", profile="", sessions="1", seed="5",
+            session_pause="0", until_decided="false",
+        )  # fmt: skip
+        assert told["success"] is True, told
+        said, document = ended(ui, tmp_path / "runs")
+
+    assert document["totals"]["sessions"] == {"ok": 1}, said
+    assert document["settings"]["seed"] == "5"
+    assert "without a login" not in said
+
+
+def test_calls_arrive_where_the_form_says_so_for_as_many_users_as_it_says(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        told = ui.swarm(user_count="3", spawn_rate="3", arrivals="20/s", sessions="2", max_sessions="")
+        _, document = ended(ui, tmp_path / "runs")
+
+    assert told["success"] is True, told
+    assert (document["arrivals"]["per_s"], document["arrivals"]["max_sessions"]) == (20.0, 3)
+    assert sum(document["totals"]["sessions"].values()) == 2
+
+
+def test_a_refused_form_sets_nothing_for_the_next(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--sessions", "1", "--session-pause", "0") as ui:
+        refused = ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")
+        told = ui.swarm(user_count="1", spawn_rate="1")
+        assert (refused["success"], told["success"]) == (False, True)
+        said, document = ended(ui, tmp_path / "runs")
+
+    assert document["totals"]["sessions"] == {"ok": 1}, said
+    assert document["settings"]["seed"] == "1"
+
+
+def test_the_web_ui_is_on_loopback_unless_told_otherwise(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        listening = _listening(ui.port)
+
+    assert listening == {"0100007F"}
+
+
+def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-host", "0.0.0.0") as ui:
+        said = ui.end()
+
+    (line,) = [line for line in said.splitlines() if "without a login" in line]
+    assert f"0.0.0.0:{ui.port}" in line
+    assert "--web-login" in line
+
+
+def _listening(port: int) -> set[str]:
+    """The addresses on which a port listens, as the kernel writes them."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(f"/proc/net/{name}")]
+    return {row[1].split(":")[0] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()[1:]
+    except OSError:
+        return []
+
+
+def tables(ui: WebUi) -> dict[str, list[dict[str, Any]]]:
+    """The rows of our tabs, as the page gets them."""
+    told = json.loads(ui.ask("GET", "/stats/requests")[1])
+    return {table["key"]: table["data"] for table in told["extended_stats"]}
+
+
+def until(happened: Callable[[], bool], ui: WebUi) -> None:
+    guard = time.monotonic() + GUARD_S
+    while not happened():
+        assert ui.process.poll() is None
+        assert time.monotonic() < guard
+        time.sleep(0.05)
+
+
+def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whose_report_it_serves(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    runs = tmp_path / "runs"
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--session-pause", "0") as ui:
+        the_page_has_our_tabs_and_says_what_locusts_pool(ui)
+        assert ui.ask("GET", "/realtime/report")[0] == 404
+        titles = []
+        for number in (1, 2):
+            assert ui.swarm(user_count="2", spawn_rate="2")["success"]
+            until(lambda: any(row["turns"] >= 20 for row in _figures(ui)), ui)
+            until(lambda: min(tables(ui)["realtime-sessions"][0][name] for name in RATES) > 0, ui)
+            assert ui.ask("GET", "/realtime/report")[0] == 404, "that of the run before"
+            rows = tables(ui)
+            ui.ask("POST", "/stop")
+            until(lambda: ui.ask("GET", "/realtime/report")[0] == 200, ui)
+            assert len(list(runs.iterdir())) == number
+            titles.append(ui.ask("GET", "/realtime/report")[1])
+        assert ui.ask("GET", "/realtime/report", Origin="https://example.org")[0] == 403
+        ui.end()
+
+    (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
+    assert (wait["origin"], wait["failed"], wait["p50"] > 0) == ("requested", 0, True)
+    (sessions,) = rows["realtime-sessions"]
+    assert sessions["target"] == wait["target"]
+    assert sessions["verdict"].startswith("SIMULATED: ")
+    assert sessions["turns"] >= 20
+    folders = sorted(runs.iterdir())
+    assert titles == [(folder / "report.html").read_text() for folder in folders]
+    states = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    assert all(run["totals"]["sessions"]["ok"] >= 1 for run in states)
+
+
+def _figures(ui: WebUi) -> list[dict[str, Any]]:
+    return [row for row in tables(ui)["realtime"] if row["figure"] == "ttfa"]
+
+
+def the_page_has_our_tabs_and_says_what_locusts_pool(ui: WebUi) -> None:
+    _, page = ui.ask("GET", "/")
+
+    assert '"extended_tabs": [{"key": "realtime", "title": "Realtime"}' in page
+    assert "a row pools all targets" in page
+
+
+def test_behind_a_login_neither_the_report_nor_the_standing_is_told_to_strangers(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-login") as ui:
+        answers = [ui.ask("GET", path) for path in ("/realtime/report", "/stats/requests")]
+
+    assert not [said for _, said in answers if "extended_stats" in said or "no run" in said]

@@ -1,0 +1,97 @@
+"""A run that is over, to be looked at: its rows, its event logs told again, and the simulator's truth beside them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.run import folder as files
+from bench.run.replay import Replayed, replay
+from bench.run.rows import session_row
+from bench.simulator.truth import read_truth
+from tests.helpers import row_of
+from tests.system.end_to_end.bounds import Message, messages
+
+Row = dict[str, Any]
+Differences = dict[str, tuple[Any, Any]]
+OF_THE_RUN = {
+    "arm", "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
+    "run_id", "session_id", "target", "scenario", "script", "variables_row", "event_log",
+}  # fmt: skip
+"""Columns that no session knows by itself: the recorder's, its clock's, and what the log's first line repeats."""
+
+
+@dataclass(frozen=True)
+class VoiceRun:
+    """One run when it is over, in its `folder`. `truth`: the simulator's log; `status` and `errors`: Locust's."""
+
+    scenario: Path
+    folder: Path
+    truth: Path
+    status: int
+    errors: str
+
+    @cached_property
+    def turns(self) -> list[Row]:
+        rows: list[Row] = files.read_table(self.folder, "turns").to_pylist()
+        return rows
+
+    @cached_property
+    def sessions(self) -> list[Row]:
+        rows: list[Row] = files.read_table(self.folder, "sessions").to_pylist()
+        return rows
+
+    @cached_property
+    def replayed(self) -> dict[str, Replayed]:
+        """By session_id, those that have a row of their own or of a turn."""
+        names = {row["session_id"] for row in (*self.sessions, *self.turns)}
+        return {name: replay(self.folder / "events" / f"{name}.jsonl") for name in names}
+
+    @cached_property
+    def messages(self) -> dict[str, list[Message]]:
+        """By session_id, with what the truth log says."""
+        lines = defaultdict(list)
+        for line in read_truth(self.truth):
+            if "s" in line:
+                lines[line["s"]].append(line)
+        return {name: messages(told, lines[told.session.service_session_id]) for name, told in self.replayed.items()}
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return document
+
+
+def instants(row: Row) -> dict[str, int]:
+    """Absolute, of a turn's row."""
+    return {
+        name: row["start_ns"] + row[f"{name}_at_ns"] for name in files.TURN_INSTANTS if row[f"{name}_at_ns"] is not None
+    }
+
+
+def unlike_their_logs(run: VoiceRun) -> dict[str, Differences]:
+    """Sessions and turns whose row is not what its session's log gives, with the columns: (row, log)."""
+    rows: dict[str, tuple[Row, Row]] = {row["session_id"]: (row, _session_again(run, row)) for row in run.sessions}
+    rows |= {f"{row['session_id']}.{row['turn']}": (row, _turn_again(run, row)) for row in run.turns}
+    unlike = {name: _differences(*pair) for name, pair in rows.items()}
+    return {name: columns for name, columns in unlike.items() if columns}
+
+
+def _session_again(run: VoiceRun, row: Row) -> Row:
+    session = run.replayed[row["session_id"]].session
+    return session_row(session, 0) | {"service_session_id": session.service_session_id or None}
+
+
+def _turn_again(run: VoiceRun, row: Row) -> Row:
+    told = run.replayed[row["session_id"]]
+    (turn,) = [turn for turn in told.turns if turn.turn == row["turn"]]
+    return row_of(turn) | {"service_session_id": told.session.service_session_id or None}
+
+
+def _differences(row: Row, again: Row) -> Differences:
+    own = row.keys() - OF_THE_RUN
+    return {name: (row[name], again.get(name)) for name in own if row[name] != again.get(name)}

@@ -1,0 +1,348 @@
+"""Users as Locust sees them: in a process of their own, for importing Locust patches the standard library."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import forked
+
+ROOT = Path(__file__).parents[3]
+BEGIN = """
+import json, sys
+from locust import User, tag, task
+from locust.user.task import filter_tasks_by_tags
+from bench.load.user import RealtimeUser, script
+def names(user):
+    return [task.__name__ for task in user.tasks]
+"""
+
+
+def told_by(program: str, *arguments: str) -> Any:
+    """What a program prints as JSON after it has imported Locust and our user."""
+    command = [sys.executable, "-c", BEGIN + program, *arguments]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_tasks_have_locusts_weights_and_tags() -> None:
+    told = told_by("""
+class Mixed(RealtimeUser):
+    tasks = {script("text.yaml"): 3, script("voice.yaml"): 1}
+
+class Shopper(RealtimeUser):
+    @tag("a")
+    @task(2)
+    def order(self): ...
+
+    @tag("b")
+    @task
+    def pay(self): ...
+
+before = names(Shopper)
+filter_tasks_by_tags(Shopper, {"b"})
+print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task in Shopper.declared_tasks]]))
+""")
+
+    mixed, before, after, declared = told
+    assert mixed == ["text", "text", "text", "voice"]
+    assert before == ["order", "order", "pay"]
+    assert after == ["pay"]
+    assert declared == before
+
+
+def test_a_user_that_is_stopped_from_two_sides_stops_once() -> None:
+    told = told_by("""
+from locust.env import Environment
+
+class Caller(RealtimeUser):
+    script = "one.yaml"
+
+caller = Caller(Environment())
+caller._state = "running"
+print(json.dumps([caller.stop(), caller.is_leaving(), caller.stop()]))
+""")
+
+    assert told == [False, True, False]
+
+
+def test_a_script_takes_the_place_of_inherited_tasks() -> None:
+    told = told_by("""
+class Base(RealtimeUser):
+    abstract = True
+    script = "one.yaml"
+
+    @task
+    def extra(self): ...
+
+class Other(Base):
+    script = "two.yaml"
+
+class Same(Base): ...
+
+print(json.dumps([names(Base), names(Other), names(Same), names(RealtimeUser)]))
+""")
+
+    assert told == [["one", "extra"], ["two"], ["one", "extra"], []]
+
+
+def test_steps_outside_of_a_session_are_refused() -> None:
+    told = told_by("""
+class Caller(RealtimeUser):
+    def on_start(self):
+        self.say("Hello")
+
+try:
+    Caller(None).on_start()
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+""")
+
+    assert told == [
+        "UsageError",
+        "there is no session here: call say, play, respond, message, send, pause, expect inside a @task",
+    ]
+
+
+ENDING = """
+import contextlib, io
+import gevent
+from types import SimpleNamespace
+from gevent import GreenletExit
+from locust.exception import RescheduleTask
+from locust.util.load_locustfile import load_locustfile
+from bench.errors import UsageError
+from bench.load.leading.lead import Alone
+
+def refused_by(user_class, live=None):
+    problems = []
+    runs = SimpleNamespace(refuse=problems.append, live=live, session_pause_s=0)
+    gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
+    return problems
+"""
+
+
+CALLERS = """import gevent
+from locust import task
+from locust.exception import StopUser
+from bench.load.user import RealtimeUser
+
+class Caller(RealtimeUser):
+    @task
+    def order(self): ...
+
+class Early(Caller):
+    def on_start(self):
+        self.say("Hello")
+
+class Late(Caller):
+    def on_start(self):
+        raise gevent.GreenletExit
+
+    def on_stop(self):
+        self.pause(1)
+
+class Clumsy(Caller):
+    def on_start(self):
+        1 / 0
+
+class Untidy(Caller):
+    def on_start(self):
+        raise gevent.GreenletExit
+
+    def on_stop(self):
+        raise KeyError("till")
+
+class Leaving(Caller):
+    def on_start(self):
+        raise StopUser
+"""
+
+
+@pytest.fixture
+def callers(tmp_path: Path) -> Path:
+    """A file of users, as Locust loads it."""
+    (tmp_path / "callers.py").write_text(CALLERS)
+    return tmp_path / "callers.py"
+
+
+@pytest.mark.parametrize(("name", "line"), [("Early", 12), ("Late", 19)])
+def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, name: str, line: int) -> None:
+    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
+    told = told_by(ENDING + program, str(callers), name)
+
+    problem = "there is no session here: call say, play, respond, message, send, pause, expect inside a @task"
+    assert told == [f"{callers}:{line}: {name}: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "problem"),
+    [
+        ("Clumsy", 23, "on_start fails: ZeroDivisionError: division by zero"),
+        ("Untidy", 30, "on_stop fails: KeyError: 'till'"),
+    ],
+)
+def test_a_user_that_fails_at_its_start_or_stop_ends_the_run_with_its_line(
+    callers: Path, name: str, line: int, problem: str
+) -> None:
+    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
+    told = told_by(ENDING + program, str(callers), name)
+
+    assert told == [f"{callers}:{line}: {name}: {problem}"]
+
+
+def test_locusts_own_words_at_the_start_are_left_to_locust(callers: Path) -> None:
+    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]['Leaving'])))"
+
+    assert told_by(ENDING + program, str(callers)) == []
+
+
+def test_each_further_arm_has_a_copy_of_the_user_that_is_kept(callers: Path) -> None:
+    told = told_by(f"""{ENDING}
+class Live:
+    ending = False
+
+    def play_pair(self, user, task, caller):
+        seen.append(caller.doubles(3))
+        for double in seen[-1]:
+            double.count += 1
+        raise GreenletExit if len(seen) == 2 else RescheduleTask
+
+class Caller(load_locustfile(sys.argv[1])[0]["Caller"]):
+    def on_start(self):
+        self.count = 5
+
+seen = []
+refused_by(Caller, Live())
+first, second = seen
+print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first))), [d.count for d in second]]))
+""", str(callers))  # fmt: skip
+
+    assert told == [[True, True, True], 3, [7, 7, 7]]
+
+
+def test_a_step_that_cannot_be_done_ends_the_run(callers: Path) -> None:
+    told = told_by(f"""{ENDING}
+class Live:
+    ending = False
+
+    def play_pair(self, user, task, caller):
+        raise UsageError("say must not be empty")
+
+print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
+""", str(callers))  # fmt: skip
+
+    assert told == [f"{callers}: Caller: say must not be empty"]
+
+
+@pytest.mark.parametrize(("ending", "ends"), [("", 1), ("draining", 0)])
+def test_a_run_is_refused_in_one_line_by_however_many_users(ending: str, ends: int) -> None:
+    told = told_by(f"""{ENDING}
+ends = []
+environment = SimpleNamespace(
+    runner=SimpleNamespace(quit=lambda: ends.append(1)),
+    parsed_options=SimpleNamespace(headless=True, upload=None, live=False),
+    process_exit_code=None,
+)
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    runs = Alone(environment)
+    runs._current.ending = {ending!r}
+    runs.refuse("one problem")
+    runs.refuse("one problem")
+gevent.sleep(0)
+print(json.dumps([environment.process_exit_code, len(ends), said.getvalue()]))
+""")
+
+    status, ended, said = told
+    assert (status, ended) == (2, ends)
+    assert said.count("\n") == said.count("one problem") == 1
+
+
+def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
+    (tmp_path / "talk.yaml").write_text("steps:\n  - paws: 1\n")
+    scenario = tmp_path / "scenario.py"
+    scenario.write_text("from bench.load.user import RealtimeUser\nclass Caller(RealtimeUser):\n script='talk.yaml'\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "LOCUST_"))}
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
+    ended = forked.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert f"rtbench: {tmp_path}/talk.yaml:2:5: step 1 must have exactly one of" in ended.stderr
+    assert "AZURE" not in ended.stderr
+
+
+def test_a_method_is_rehearsed_with_what_its_class_says(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.py"
+    scenario.write_text("""
+from locust import task
+from bench.load.user import RealtimeUser
+
+class Caller(RealtimeUser):
+    session = {"voice": "alloy"}
+    limits = {"done": 3}
+    jitter_buffer_ms = 80
+
+    def __init__(self, environment):
+        super().__init__(environment)
+        self.words = ["One", "Two"]
+
+    @task
+    def talk(self):
+        for word in self.words:
+            self.say(word, output="text")
+        self.respond(label="more", instructions="Go on.")
+        self.expect("response_created", within=5)
+        self.pause(1)
+        self.pause(median=2, sigma=0.5)
+""")
+
+    told = told_by(PREPARE, str(scenario))
+
+    assert told == {"Caller": [["turn_1", "turn_2", "more"], ["scenario", "alloy", 3, 80], 3.266]}
+
+
+PREPARE = """
+from locust.util.load_locustfile import load_locustfile
+from bench.load.planning.plays import loaded_parts, prepared_plays
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+
+def facts(play):
+    script = play.script
+    labels = [turn.label for turn in play.repertoire.session(0, 0).turns]
+    settings = [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]
+    return [labels, settings, round(script.think_s, 3)]
+
+classes, _ = load_locustfile(sys.argv[1])
+plays = prepared_plays(loaded_parts(classes.values()), GA)
+print(json.dumps({play.script.name: facts(play) for play in plays.values()}))
+"""
+SHIPPED = {
+    "text_turns": ["text_turns"],
+    "voice_turns": ["voice_turns"],
+    "voice_manual": ["voice_manual"],
+    "mixed": ["text_turns", "voice_turns"],
+    "python_turns": ["PythonCaller"],
+    "long_call": ["long_call"],
+    "barge_in": ["barge_in"],
+    "tools": ["tools"],
+}
+
+
+@pytest.mark.parametrize(("name", "scripts"), SHIPPED.items())
+def test_a_scenario_that_comes_with_the_tool_can_be_played(name: str, scripts: list[str]) -> None:
+    told = told_by(PREPARE, str(ROOT / "scenarios" / f"{name}.py"))
+
+    assert list(told) == scripts
+    assert all(len(turns) >= 3 for turns, *_ in told.values())
+
+
+def test_every_scenario_that_comes_with_the_tool_is_tried() -> None:
+    assert {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"} == SHIPPED.keys()

@@ -1,0 +1,59 @@
+"""Every JSON that the tool writes has a schema, and is as it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.simulator.truth import read_truth
+from tests import forked
+from tests.reports.test_schemas import ROOT, problems, problems_of_lines
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A short run against the simulator: its folder, and what the simulator wrote of it."""
+
+    folder: Path
+    truth: Path
+    doctor: str
+    ready: str
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    folder = tmp_path_factory.mktemp("recorded")
+    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
+        load = ("-u", "2", "-r", "2", "--sessions", "2", "--url", ready.urls["ga"], "--record-events", "100%")
+        load += ("--transcripts",)
+        ended = run_locust(write_scenario(folder), folder / "runs", *load)
+        command = [sys.executable, "-m", "bench.cli.app", "doctor", "--url", ready.urls["ga"], "--no-turn", "--json"]
+        doctor = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert ended.returncode in (0, 4), ended.stderr
+    return Recorded(only_run(folder / "runs"), folder / "truth.jsonl", doctor, ready.output)
+
+
+def test_a_real_run_writes_what_its_schemas_say(recorded: Recorded) -> None:
+    logs = sorted((recorded.folder / "events").iterdir())
+
+    assert problems("run", json.loads((recorded.folder / "run.json").read_text())) == []
+    assert problems("summary", json.loads((recorded.folder / "summary.json").read_text())) == []
+    assert len(logs) == 2
+    assert [problem for log in logs for problem in problems_of_lines("event-log", log)] == []
+    assert problems_of_lines("transcript", recorded.folder / "transcripts.jsonl") == []
+
+
+def test_the_simulator_and_the_doctor_write_what_their_schemas_say(recorded: Recorded) -> None:
+    lines = list(read_truth(recorded.truth))
+
+    assert {line.get("d") for line in lines} >= {None, "in", "out", "end"}
+    assert [problem for line in lines for problem in problems("truth", line)] == []
+    assert problems("doctor", json.loads(recorded.doctor)) == []
+    (ready,) = (line for line in recorded.ready.splitlines() if line.startswith("READY "))
+    assert problems("ready", json.loads(ready.removeprefix("READY "))) == []

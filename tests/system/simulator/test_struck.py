@@ -1,0 +1,121 @@
+"""The real process is struck: nobody listens, all stands still, connections are silent. The rest is in tests/faults."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from bench.simulator.truth import read_truth
+from tests.simulator.dialled import connect
+from tests.simulator_process import GUARD_S, quick_simulator
+from tests.system.simulator.test_gate import CREATE, receive
+
+FREEZE_NS = 400_000_000
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=GUARD_S).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def wait_until(accepting: bool, port: int) -> None:
+    deadline = time.monotonic() + GUARD_S
+    while accepts(port) is not accepting:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def faults(truth: Path) -> list[dict[str, Any]]:
+    return [line for line in read_truth(truth) if line.get("d") == "fault"]
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_nobody_listens_for_a_while(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    truth = tmp_path / "truth.jsonl"
+    options = ("--fault", "refused,during_s=0-0.5", "--truth", str(truth), *workers)
+    with quick_simulator(tmp_path, *options) as ready:
+        wait_until(False, ready.port)
+        wait_until(True, ready.port)
+        with connect(ready.urls["ga"]) as client:
+            assert receive(client)["type"] == "session.created"
+
+    assert {(line["t"], line["p"], line["s"]) for line in faults(truth)} == {("refused", "tcp", None)}
+    assert (ready.returncode, "Traceback" in ready.output) == (0, False)
+
+
+def test_a_simulator_that_does_not_listen_can_be_stopped(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--fault", "refused") as ready:
+        wait_until(False, ready.port)
+
+    assert (ready.returncode, "Traceback" in ready.output) == (0, False)
+
+
+def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    freeze = f"freeze,at=session,sessions=2,for_s={FREEZE_NS / 1e9}"
+    with (
+        quick_simulator(tmp_path, "--fault", freeze, "--truth", str(truth), "--speed", "1") as ready,
+        connect(ready.urls["ga"]) as talking,
+    ):
+        receive(talking)
+        talking.send(CREATE)
+        while not receive(talking)["type"].endswith("audio.delta"):
+            pass
+        with connect(ready.urls["ga"]) as second:
+            assert receive(second)["type"] == "session.created"
+        while receive(talking)["type"] != "response.done":
+            pass
+
+    (fault,) = faults(truth)
+    sent = [line for line in read_truth(truth) if line.get("d") == "out"]
+    (created,) = (line for line in sent if line["s"] == fault["s"])
+    assert created["handed"] >= created["due"] >= fault["at"] + FREEZE_NS
+    others = [line["handed"] - fault["at"] for line in sent if line["s"] != fault["s"]]
+    assert not any(0 < since_ns < FREEZE_NS for since_ns in others)
+    assert min(others) < 0 < max(others)
+    assert all(line["handed"] - line["due"] < FREEZE_NS for line in sent)  # what was held back was due when let go
+
+
+def test_silent_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    with (
+        quick_simulator(tmp_path, "--fault", "silence,at=session") as ready,
+        connect(ready.urls["ga"], close_timeout=0),
+    ):
+        ready.stop()
+
+    assert (ready.returncode, "Traceback" in ready.output) == (0, False)
+
+
+def test_a_session_that_grows_too_old_in_silence_expires_when_it_goes_on(tmp_path: Path) -> None:
+    options = ("--fault", "silence,at=session,for_s=0.3")
+    with (
+        quick_simulator(tmp_path, *options, more="expires_after_s: 0.05\n") as ready,
+        connect(ready.urls["ga"]) as client,
+    ):
+        assert [receive(client)["type"] for _ in range(2)] == ["session.created", "error"]
+        with pytest.raises(ConnectionClosed, match="1001"):
+            receive(client)
+
+
+def test_a_profile_strikes_as_the_command_line_does(tmp_path: Path) -> None:
+    profile = "faults:\n  - {kind: http, status: 502, sessions: 1-2}\n"
+    with quick_simulator(tmp_path, "--fault", "throttled,sessions=2-3", more=profile) as ready:
+        statuses = []
+        for _ in range(4):
+            try:
+                with connect(ready.urls["ga"]) as client:
+                    statuses.append(receive(client)["type"])
+            except InvalidStatus as refused:
+                statuses.append(refused.response.status_code)
+
+    assert statuses == [502, 502, 429, "session.created"]
+    assert "fault          http,status=502,sessions=1-2\n" in ready.output
+    assert "fault          throttled,sessions=2-3\n" in ready.output

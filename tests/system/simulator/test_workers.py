@@ -1,0 +1,146 @@
+"""Several processes on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cli.simulate import simulate
+from bench.errors import UsageError
+from bench.simulator import workers
+from bench.simulator.server import TAG_BITS, ServerWorker
+from bench.simulator.truth import read_truth
+from tests.simulator.dialled import connect, connect_async
+from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
+from tests.system.simulator.test_server import receive, turn
+
+SESSIONS = 12
+
+
+@given(tag=st.integers(0, (1 << TAG_BITS) - 1), count=st.integers(2, 64), session=st.integers(1, 999_999))
+def test_no_two_workers_give_the_same_ids_or_draw_the_same(tag: int, count: int, session: int) -> None:
+    crew = [ServerWorker(number, count, tag) for number in range(count)]
+
+    tags = {worker.id_tag(session) for worker in crew}
+    seeds = {tuple(worker.seeds(1, session)) for worker in crew}
+
+    assert len(tags) == len(seeds) == count
+    assert {len(tag) for tag in tags} == {12}
+
+
+def test_a_worker_that_is_alone_draws_as_if_there_were_none() -> None:
+    assert ServerWorker(0, 1, 5).seeds(7, 3) == [7, 3]
+    assert np.random.default_rng(ServerWorker(1, 2, 5).seeds(7, 3)).random() != np.random.default_rng([7, 3]).random()
+
+
+def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--workers", "2", "--truth", str(truth)) as ready:
+        for _ in range(SESSIONS):
+            with connect(ready.urls["ga"], max_size=None) as client:
+                receive(client)
+                assert turn(client, {"type": "response.create"})[-1]["response"]["status"] == "completed"
+
+    head, *lines = read_truth(truth)
+    ends = [line for line in lines if line["d"] == "end"]
+    assert head["simulated"] is True
+    assert len(ends) == 2
+    assert sum(end["sessions"] for end in ends) == SESSIONS
+    assert sum(end["events"] for end in ends) == sum(line["d"] == "out" for line in lines)
+    assert len({line["s"] for line in lines if "s" in line}) == SESSIONS
+    assert ready.returncode == 0
+    assert f"SIMULATED: {SESSIONS} sessions" in ready.output
+    assert "of 2 workers the latest" in ready.output
+
+
+def test_workers_serve_tls_by_one_certificate(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    with quick_simulator(tmp_path, "--workers", "2", "--tls", "--ca-out", str(authority)) as ready:
+        trusting = ssl.create_default_context(cafile=authority)
+        assert [asyncio.run(_greeting(ready.urls["ga"], trusting)) for _ in range(4)] == ["session.created"] * 4
+
+
+async def _greeting(url: str, context: ssl.SSLContext) -> str:
+    """The first event's type. Without threads: the synchronous client's can lock each other out while TLS closes."""
+    async with connect_async(url, ssl=context) as client:
+        return str(json.loads(await client.recv())["type"])
+
+
+def test_a_worker_that_dies_ends_the_command_with_a_line_and_status_1(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--workers", "2") as ready:
+        os.kill(ready.pids[0], signal.SIGKILL)
+        for pid in (ready.pids[1], ready.pid):
+            _wait_until_gone(pid)
+
+    assert ready.returncode == 1
+    assert ready.output.endswith("a worker of the simulator ended by signal 9; the others were ended, too\n")
+    assert "Traceback" not in ready.output
+
+
+def test_workers_end_with_their_parent_however_that_ends(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--workers", "2") as ready:
+        os.kill(ready.pid, signal.SIGKILL)
+        for pid in ready.pids:
+            _wait_until_gone(pid)
+
+    assert "Traceback" not in ready.output
+
+
+def _wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + GUARD_S
+    while _alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(POLL_S)
+
+
+def _alive(pid: int) -> bool:
+    """A process that ended and that nobody waited for counts as gone."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"token_life": 10.0}, "--workers does not go with --token-life"),
+        ({"profile": "limits: {requests_per_min: 60}\n"}, "profile limited has limits"),
+        ({"profile": "servers: 2\n"}, "profile limited has servers"),
+    ],
+)
+def test_what_is_one_for_the_whole_service_takes_one_worker(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    if "profile" in options:
+        (tmp_path / "limited.yaml").write_text(options["profile"])
+        options = {"profile": tmp_path / "limited.yaml"}
+
+    with pytest.raises(UsageError, match=words):
+        simulate(port=0, workers=2, **options)
+
+
+def test_a_port_that_others_share_already_is_in_use() -> None:
+    with workers.reserve("127.0.0.1", 0) as held:
+        host, port = held.getsockname()
+        with pytest.raises(UsageError, match="is in use"):
+            workers.reserve(host, port)
+
+
+def test_a_platform_that_cannot_share_ports_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+
+    with pytest.raises(UsageError, match="no SO_REUSEPORT"):
+        workers.reserve("127.0.0.1", 0)

@@ -1,0 +1,478 @@
+"""One token from azure-identity: what is read of its answers and errors, and its real code against a local endpoint."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.simulator.tls import loopback_tls
+from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shortened, sign_in_error
+from bench.target.target import Entra
+from bench.transport.base import Proxy
+from tests import forked
+from tests.simulator_process import ROOT
+from tests.system.end_to_end.proxies import running_proxy
+from tests.target.identity_endpoint import HEADER, TOKEN, IdentityEndpoint, identity_endpoint
+
+ENTRA = Entra("https://cognitiveservices.azure.com/.default")
+
+
+# Reading what was answered.
+
+
+@given(st.text())
+def test_any_answer_is_a_token_that_fits_a_header_or_an_error(secret: str) -> None:
+    try:
+        token = read_token(secret, int(time.time()) + 60, "Issuer")
+    except SignInError:
+        assert not secret or not all("!" <= character <= "~" for character in secret)
+    else:
+        assert token.bearer.header() == ("Authorization", f"Bearer {secret}")
+        assert secret not in repr(token) or len(secret) < 8
+
+
+@given(st.text() | st.binary().map(lambda data: f"a.{base64.urlsafe_b64encode(data).decode()}.c"))
+def test_claims_of_anything_are_texts(secret: str) -> None:
+    assert all(isinstance(value, str) for value in public_claims(secret).values())
+
+
+def test_claims_are_read_from_a_jwt() -> None:
+    claims = {"aud": "x", "tid": "t", "oid": "o", "exp": 7, "name": "Somebody"}
+    part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+
+    assert public_claims(f"head.{part}.sign") == {"aud": "x", "tid": "t", "oid": "o", "exp": "7"}
+
+
+CHAIN = """DefaultAzureCredential failed to retrieve a token from the included credentials.
+Attempted credentials:
+\tEnvironmentCredential: EnvironmentCredential authentication unavailable. Environment variables are not configured.
+Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to troubleshoot this issue.
+\tAzureCliCredential: Please run 'az login' to set up an account
+To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python."""
+
+
+def test_of_a_chain_each_credential_and_its_reason_stand_in_one_line() -> None:
+    assert str(sign_in_error(ENTRA, ValueError(CHAIN))) == (
+        "signing in through Entra ID failed (EnvironmentCredential: Environment variables are not configured; "
+        "AzureCliCredential: Please run 'az login' to set up an account): sign in with `az login`, or set "
+        "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key"
+    )
+
+
+@given(st.text())
+def test_a_reason_is_one_short_line(text: str) -> None:
+    assert len(shortened(text, 50)) <= 50
+    assert "\n" not in shortened(text, 50)
+
+
+def test_a_reason_holds_neither_an_answer_nor_a_token() -> None:
+    jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
+    said = shortened(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
+
+    assert said == 'Unexpected response "{…}", *** {…}'
+
+
+@pytest.mark.parametrize("before", [0, 190])
+def test_no_secret_of_the_environment_or_of_the_proxy_is_in_an_error_wherever_it_is_cut(
+    monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "the-client-secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:pass/word@proxy:99999")
+    entra = replace(ENTRA, proxy=Proxy("http", "p", 1, "ann", "word-of-pass"))
+    parts = ("the-client-secret", "http://ann:pass/word@proxy:99999", "word-of-pass", "https://me:short@host/x")
+
+    for secret in parts:
+        said = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
+        assert not any(word in said for word in ("the-clie", "pass/", "word-of-", "short")), said
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind", "said"),
+    [
+        (None, "default", {"http": ""}),
+        ("none", "default", {"http": "", "https": ""}),
+        (Proxy("http", "::1", 8080, "a@b", "c:d"), "default", {"http": "", "https": "http://a%40b:c%3Ad@[::1]:8080"}),
+        (Proxy("socks5", "p", 1080), "service_principal", {"http": "", "https": "socks5h://p:1080"}),
+        (Proxy("http", "p", 1), "managed_identity", {"http": "", "https": ""}),
+        (None, "managed_identity", {"http": "", "https": ""}),
+    ],
+)
+def test_who_signs_in_goes_by_the_target_s_proxy_but_to_identities_of_machines(
+    proxy: Proxy | Literal["none"] | None, kind: str, said: dict[str, str]
+) -> None:
+    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("None, None", "endpoint refused"), ("500, out of order", "endpoint refused: 500, out of order")],
+)
+def test_a_refusal_by_an_identity_endpoint_is_not_called_a_missing_one(words: str, said: str) -> None:
+    text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
+
+    assert shortened(text + words, 200) == f"App Service managed identity {said}"
+
+
+# Azure-identity's real code, in a process that patches the standard library first.
+
+PATCHED = """
+from gevent import monkey
+monkey.patch_all()
+import logging, os, sys, time
+import gevent
+import http.client
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+logging.getLogger("urllib3").propagate = True
+from bench.errors import BenchError
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+from bench.target.target import Entra, Target
+from bench.target.tokens import Keyring
+
+SCOPE = "https://cognitiveservices.azure.com/.default"
+GUARD_S = 60.0
+incidents = []
+
+def target(kind="default", **more):
+    way = Entra(SCOPE, kind, **more)
+    return Target("arm", "127.0.0.1", 1, False, "/", GA, "azure", way)
+
+def told(query):
+    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]))
+    connection.request("GET", "/told?" + query)
+    answer = __import__("json").loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+def until(condition):
+    limit = time.monotonic() + GUARD_S
+    while not condition():
+        assert time.monotonic() < limit, "it never came true"
+        gevent.sleep(0.01)
+
+def keyring(*targets):
+    made = Keyring(targets, incident=lambda kind, text: incidents.append(text))
+    made.open()
+    return made
+"""
+
+
+def run_patched(program: str, environment: dict[str, str]) -> str:
+    """What a program printed; it has ended well, and nothing secret is in it."""
+    ended = forked.run(
+        [sys.executable, "-W", "error", "-c", PATCHED + program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+    assert TOKEN not in ended.stdout
+    assert HEADER not in ended.stdout
+    return ended.stdout
+
+
+def test_azure_identity_gives_one_token_to_a_hundred_at_once_and_says_who_answered() -> None:
+    with identity_endpoint("life=3600") as endpoint:
+        shown = run_patched(
+            """
+one = target()
+ring = keyring(one, target())
+callers = [gevent.spawn(ring.header, one, 0) for _ in range(100)]
+headers = {caller.get() for caller in callers}
+assert len(headers) == 1, "several tokens"
+assert told("")["asked"] == "1", told("")
+answered = ring.answered_by(one)
+assert 3500 < answered.seconds_left < 3601, answered.seconds_left
+assert ring.hide(headers.pop()[1]) == "Bearer ***"
+print(answered.credential, answered.scope, answered.claims)
+""",
+            endpoint.environment,
+        )
+
+    assert "ManagedIdentityCredential (AppServiceCredential) https://cognitiveservices.azure.com/.default" in shown
+    assert "'tid': 'a-tenant'" in shown
+
+
+def test_tokens_of_seconds_are_renewed_while_callers_never_wait() -> None:
+    with identity_endpoint("life=5") as endpoint:
+        run_patched(
+            """
+one = target("managed_identity")
+ring = keyring(one)
+seen = set()
+while len(seen) < 3:
+    seen.add(ring.header(one, 0)[1])
+    gevent.sleep(0.005)
+assert incidents == [], incidents
+assert int(told("")["asked"]) <= len(seen) + 1
+""",
+            endpoint.environment,
+        )
+
+
+@pytest.mark.parametrize("fault", ["500", "400", "garbage", "newline", "ended", "quoting"])
+def test_an_endpoint_that_fails_is_lived_through_and_told(fault: str) -> None:
+    with identity_endpoint("life=3") as endpoint:
+        run_patched(
+            f"""
+one = target("managed_identity")
+ring = keyring(one)
+told("fault={fault}")
+until(lambda: incidents)
+for _ in range(3):
+    ring.header(one, GUARD_S)  # the old token serves
+def dead():
+    try:
+        return not ring.header(one, 0)
+    except BenchError as error:
+        return error
+until(dead)
+print(dead())
+told("fault=none")
+ring.header(one, GUARD_S)
+until(lambda: "works again" in incidents[-1])
+print(incidents)
+assert not any("\\n" in text for text in incidents)
+""",
+            endpoint.environment,
+        )
+
+
+def test_the_first_token_is_asked_for_again_where_the_endpoint_stumbles() -> None:
+    with identity_endpoint("fault=500") as endpoint:
+        run_patched(
+            """
+try:
+    keyring(target("managed_identity"))
+    raise AssertionError("there was a token")
+except BenchError as error:
+    assert "endpoint refused" in str(error), error
+assert told("")["asked"] == "3", told("")
+""",
+            endpoint.environment,
+        )
+
+
+def test_an_endpoint_that_hangs_holds_nobody_up() -> None:
+    with identity_endpoint("life=1000") as endpoint:
+        run_patched(
+            """
+from bench.target import tokens
+one = target("managed_identity")
+ring = keyring(one)
+told("fault=slow")
+renewing = gevent.spawn(ring._sign_ins[one.auth]._renew)
+until(lambda: told("")["asked"] == "2")
+beats = 0
+while beats < 20:
+    ring.header(one, 0)
+    gevent.sleep(0.01)
+    beats += 1
+assert not renewing.ready()
+renewing.kill()
+""",
+            endpoint.environment,
+        )
+
+
+def test_an_answer_that_comes_in_drops_is_a_failure_when_its_time_is_over() -> None:
+    with identity_endpoint("life=6&fault=drops") as endpoint:
+        run_patched(
+            """
+from bench.target import tokens
+tokens.FETCH_LIMIT_S = 0.5
+one = target("managed_identity")
+try:
+    keyring(one)
+    raise AssertionError("there was a token")
+except BenchError as error:
+    assert "no answer within 0.5 s" in str(error), error
+told("fault=none")
+ring = keyring(one)
+told("fault=drops")
+until(lambda: incidents)
+assert "no answer within 0.5 s" in incidents[0], incidents
+told("fault=none")
+until(lambda: "works again" in incidents[-1])
+ring.header(one, GUARD_S)
+""",
+            endpoint.environment,
+        )
+
+
+AUTHORITY_TOKEN = f"{TOKEN}-of-the-authority"
+
+
+@contextmanager
+def authority(context: ssl.SSLContext) -> Iterator[int]:
+    """A sign-in host on loopback, by TLS, that takes every assertion; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.dumps({"access_token": AUTHORITY_TOKEN, "expires_in": 3_600, "token_type": "Bearer"}).encode()
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def workload(folder: Path, **more: str) -> Mapping[str, str]:
+    """The environment of a workload of a Kubernetes cluster."""
+    assertion = folder / "assertion"
+    assertion.write_text("an-assertion-of-the-cluster")
+    known = IdentityEndpoint(1).environment
+    environment = {name: value for name, value in known.items() if not name.startswith(("IDENTITY_", "AZURE_TOKEN_"))}
+    tenant = {
+        "AZURE_TENANT_ID": "a-tenant",
+        "AZURE_CLIENT_ID": "a-client",
+        "AZURE_FEDERATED_TOKEN_FILE": str(assertion),
+    }
+    return environment | tenant | more
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+@pytest.mark.parametrize("told", ["by the target", "by the environment"])
+def test_who_signs_in_goes_through_the_proxy_and_trusts_the_authority_that_are_said(
+    tmp_path: Path, scheme: str, told: str
+) -> None:
+    ca = tmp_path / "ca.pem"
+    with authority(loopback_tls(ca)) as port, running_proxy("ann", "a-password-of-hers") as proxy:
+        url = proxy.url(scheme)
+        explicit = told == "by the target"
+        run_patched(
+            f"""
+from pathlib import Path
+from bench.target.proxies import parsed_proxy
+proxy = parsed_proxy({url!r}, "--proxy") if {explicit} else None
+one = target("workload_identity", authority="127.0.0.1:{port}", proxy=proxy, ca=Path({str(ca)!r}))
+ring = keyring(one)
+assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
+""",
+            {**workload(tmp_path), "NO_PROXY": "", "no_proxy": "", **({} if explicit else {"https_proxy": url})},
+        )
+
+    assert [(asked.host, asked.port) for asked in proxy.asked] == [("127.0.0.1", port)]
+
+
+def test_where_the_target_wants_no_proxy_the_environment_s_is_not_used_to_sign_in(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    with authority(loopback_tls(ca)) as port:
+        run_patched(
+            f"""
+from pathlib import Path
+one = target("workload_identity", authority="127.0.0.1:{port}", proxy="none", ca=Path({str(ca)!r}))
+keyring(one)
+""",
+            {**workload(tmp_path), "NO_PROXY": "", "no_proxy": "", "https_proxy": "http://127.0.0.1:9"},
+        )
+
+
+def test_the_identity_of_a_machine_is_asked_without_a_proxy() -> None:
+    with identity_endpoint("life=3600") as endpoint:
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+        run_patched(
+            """
+keyring(target("managed_identity"), target())
+""",
+            {**endpoint.environment, **proxies, "NO_PROXY": "", "no_proxy": ""},
+        )
+
+
+def test_a_tenant_that_the_target_names_is_asked_beside_the_environment_s(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    with authority(loopback_tls(ca)) as port:
+        run_patched(
+            f"""
+from pathlib import Path
+one = target(tenant_id="another-tenant", authority="127.0.0.1:{port}", ca=Path({str(ca)!r}))
+ring = keyring(one)
+print(ring.answered_by(one).credential)
+""",
+            {**workload(tmp_path, AZURE_AUTHORITY_HOST=f"127.0.0.1:{port}"), "AZURE_TOKEN_CREDENTIALS": "prod"},
+        )
+
+
+def test_the_azure_cli_is_asked_for_a_token(tmp_path: Path) -> None:
+    az = tmp_path / "az"
+    told = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
+    az.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo '{told}';; esac\n"
+    )
+    az.chmod(0o755)
+    environment = {
+        **IdentityEndpoint(1).environment,
+        "AZURE_TOKEN_CREDENTIALS": "",
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+    }
+    shown = run_patched(
+        """
+one = target("azure_cli", tenant_id="a-tenant")
+ring = keyring(one)
+assert ring.header(one, 0)[1].endswith("-of-cli")
+print(ring.answered_by(one).credential)
+""",
+        environment,
+    )
+
+    assert "AzureCliCredential" in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("default", "no response from the IMDS endpoint"),
+        ("service_principal", "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"),
+        ("workload_identity", "AZURE_FEDERATED_TOKEN_FILE"),
+        ("azure_cli", "Azure CLI not found on path"),
+    ],
+)
+def test_where_nobody_is_signed_in_one_line_says_what_was_tried_and_what_to_do(kind: str, said: str) -> None:
+    environment = IdentityEndpoint(1).environment
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
+        del environment[name]
+    environment |= {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "PATH": "/nowhere"}
+    shown = run_patched(
+        f"""
+try:
+    keyring(target({kind!r}))
+except BenchError as error:
+    print(type(error).__name__, error)
+""",
+        environment,
+    )
+    (line,) = [line for line in shown.splitlines() if not line.startswith("DEBUG:")]
+
+    assert line.startswith("UsageError signing in through Entra ID failed (")
+    assert said in line

@@ -1,0 +1,29 @@
+"""Who may import whom, and which library is named where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.test_imports import ROOT
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
+        ("bench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
+        ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
+        ("bench.session", {"locust", "gevent", "pandas"}),
+        ("reports", {"locust", "gevent", "websockets"}),
+    ],
+)
+def test_importing_a_module_does_not_bring_what_it_does_not_need(module: str, heavy: set[str]) -> None:
+    program = f"import sys, {module}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+    command = [sys.executable, "-W", "error", "-c", program]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert found.returncode == 0, found.stderr
+    assert heavy & set(found.stdout.split()) == set()

@@ -1,0 +1,61 @@
+"""Where the tool does not run it says so in one line; where the kernel stamps nothing it runs, and says that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.outcomes import GOOD
+from bench.run import folder as files
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+
+WINDOWS = """
+import sys
+sys.platform = "win32"
+sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))  # which Windows does not have
+"""
+
+
+@pytest.mark.parametrize(
+    "started", ["from bench.cli.app import main", "import rtbench", "from bench.load.user import RealtimeUser"]
+)
+def test_windows_is_refused_in_one_line_that_points_to_wsl(started: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WINDOWS + started]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("rtbench: Windows is not supported")
+    assert "WSL" in line
+
+
+def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) -> None:
+    file = tmp_path / "calls.py"
+    file.write_text(f"{WINDOWS}\nfrom rtbench import RealtimeUser\n")
+    command = [sys.executable, "-m", "locust", "-f", str(file), "--headless"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert [line for line in ended.stderr.splitlines() if "WSL" in line] == ended.stderr.splitlines()
+
+
+def test_a_mac_plays_a_whole_run_by_its_own_clock_and_the_page_says_so(tmp_path: Path) -> None:
+    """As far as Linux can show it: our modules, and all that they import, are told that this is a Mac."""
+    scenario = write_scenario(tmp_path)
+    scenario.write_text('import sys\n\nsys.platform = "darwin"\n' + scenario.read_text())
+    with quick_simulator(tmp_path) as ready:
+        load = ("-u", "2", "-r", "2", "--sessions", "6", "--url", ready.urls["ga"])
+        ended = run_locust(scenario, tmp_path / "runs", *load)
+    run = only_run(tmp_path / "runs")
+    turns = files.read_table(run, "turns").to_pylist()
+
+    assert ended.returncode in (0, 4), ended.stderr
+    assert len(turns) == 12
+    assert {turn["outcome"] for turn in turns} <= GOOD
+    assert {turn["stamp_source"] for turn in turns} == {"user"}
+    assert "no usable kernel stamp" in ended.stdout
+    assert "no usable kernel stamp" in (run / "report.html").read_text()

@@ -1,0 +1,67 @@
+"""Files for other programs have the form that their vendors' own JSON Schemas ask for (bundled by check-jsonschema)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+FILES = {
+    "github-workflows": (".github/workflows/*.yml", "docs/ci/github-*.yml", "scenarios/starter/github.yml"),
+    "github-actions": ("action.yml",),
+    "azure-pipelines": ("docs/ci/azure-*.yml", "scenarios/starter/azure.yml"),
+    "compose-spec": ("docs/deploy/compose.yaml", "docs/observability/compose.yaml"),
+}
+SPELT = {True: "true", False: "false"}
+
+
+def spelt(value: Any) -> Any:
+    """The same with booleans and numbers as words: to Azure's schema every scalar is a text."""
+    if isinstance(value, dict):
+        return {key: spelt(inner) for key, inner in value.items() if not key.startswith("${{")}
+    if isinstance(value, list):
+        return [spelt(inner) for item in value for inner in (chosen(item) if isinstance(item, dict) else [item])]
+    return SPELT[value] if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+
+
+def chosen(item: dict[str, Any]) -> list[Any]:
+    """The steps of a condition of a template, or the one step that it is."""
+    ((key, inner), *_) = item.items()
+    return list(inner) if key.startswith("${{") else [item]
+
+
+def validated(schema: str, paths: list[Path]) -> subprocess.CompletedProcess[str]:
+    command = [
+        "check_jsonschema",
+        "--regex-variant",
+        "python",
+        "--builtin-schema",
+        f"vendor.{schema}",
+        *map(str, paths),
+    ]
+    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("schema", FILES)
+def test_a_file_has_the_form_that_its_vendor_asks_for(schema: str, tmp_path: Path) -> None:
+    paths = [path for pattern in FILES[schema] for path in sorted(ROOT.glob(pattern))]
+    assert len(paths) >= len(FILES[schema])
+    if schema == "azure-pipelines":
+        for number, path in enumerate(paths):
+            paths[number] = tmp_path / f"{path.stem}.json"
+            paths[number].write_text(json.dumps(spelt(YAML(typ="safe").load(path.read_text(encoding="utf-8")))))
+    found = validated(schema, paths)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_file_of_another_form_is_found(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {one: {imagen: typo}}")
+
+    assert validated("compose-spec", [tmp_path / "compose.yaml"]).returncode == 1
