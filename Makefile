@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-all test-release fuzz mutants coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -10,13 +10,15 @@ help: ## say what there is
 bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, TARGETS=a,b, YES=1)
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
-# Four processes on however many cores: half of the time of a run is waiting.
-test: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
-test: .venv/dev ## everything that must hold
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal --durations=25 --durations-min=1
+test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
+test: .venv/dev ## what needs no process of its own, and one real run through each station: three minutes (EXAMPLES=all: 300 of each property)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --ignore tests/system --durations=25 --durations-min=1
 
-test-all: export EXAMPLES := all
-test-all: test ## the same with 300 examples of each property
+# More processes than cores: most of their time is waiting.
+test-system: .venv/dev ## what starts processes: tests/system
+	$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1 tests/system
+
+test-all: test test-system ## everything that must hold
 
 test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
 	$(BIN)/python -m pytest -q tests/release

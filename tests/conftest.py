@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from tests import forked
 
 # Machines are shared: an example that takes long is no failure, nor is one that is long drawn. CI looks at the same
-# examples every time, a developer at new ones, and `make test-all` at many. A property that needs more examples to find
+# examples every time, a developer at new ones, and `EXAMPLES=all` at many. A property that needs more examples to find
 # what it is for says so itself.
 settings.register_profile("shared", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("shared"), derandomize=True)
@@ -45,9 +46,16 @@ def pytest_collection() -> Iterator[None]:
 # What each file costs, in build/tests.json: seconds (wall), CPU seconds with those of processes that have ended, and
 # how many processes it started. The CPU of a simulator that several files share is nobody's.
 COSTS = Path(__file__).parents[1] / "build" / "tests.json"
+SYSTEM = "tests/system/"
+MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
+"""Who may start processes; any other test that does fails."""
+BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
+OVER = {"tests/test_main_job.py": "real runs: the fork server, simulators, Locust and reports"}
+"""Files that may cost more, and why. Any other over its budget is told at the end, and fails where CI is set."""
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()
 spent: tuple[float, int] = (0.0, 0)
+EARLIER = pytest.StashKey[dict[str, dict[str, float]]]()
 by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 sys.addaudithook(lambda event, _: started.update([event]) if event in STARTS else None)
 
@@ -71,6 +79,9 @@ def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
     report = yield
     last, spent = spent, _spent()
     report.cost = {"cpu_s": spent[0] - last[0], "processes": spent[1] - last[1]}
+    if report.passed and report.cost["processes"] and not report.nodeid.startswith(MAY_START):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} started {report.cost['processes']} processes: it belongs to tests/system"
     return report
 
 
@@ -79,8 +90,49 @@ def pytest_runtest_logreport(report: Any) -> None:
     by_file[report.nodeid.split("::")[0]].update(cost)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    with suppress(FileNotFoundError, ValueError):
+        config.stash[EARLIER] = json.loads(COSTS.read_text(encoding="utf-8"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers must collect in one order, so they have the costs from the process that starts them."""
+    node.workerinput["costs"] = node.config.stash.get(EARLIER, {})
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files that took longest come first, so that none is left to one worker at the end."""
+    costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
+    took_s = {name: cost["s"] for name, cost in costs.items()}
+    items.sort(key=lambda item: -took_s.get(item.nodeid.split("::")[0], 0))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if by_file and not hasattr(session.config, "workerinput"):
-        costs = {name: {key: round(of, 2) for key, of in cost.items()} for name, cost in sorted(by_file.items())}
+        costs = {name: {key: round(of, 2) for key, of in cost.items()} for name, cost in by_file.items()}
+        earlier = session.config.stash.get(EARLIER, {})
+        kept = {name: cost for name, cost in earlier.items() if (COSTS.parents[1] / name).exists()}
         COSTS.parent.mkdir(exist_ok=True)
-        COSTS.write_text(json.dumps(costs, indent=1), encoding="utf-8")
+        COSTS.write_text(json.dumps(dict(sorted((kept | costs).items())), indent=1), encoding="utf-8")
+        if over_budget() and os.environ.get("CI") and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for name, cpu_s, budget_s in over_budget():
+        terminalreporter.write_line(
+            f"{name} took {cpu_s:.1f} s of CPU; its budget is {budget_s} s (OVER in {__file__})"
+        )
+
+
+def over_budget() -> list[tuple[str, float, int]]:
+    """Files of this run that cost more than they may, in CPU seconds. Where all examples are tried, none is."""
+    if os.environ.get("EXAMPLES") == "all":
+        return []
+    budgets = {name: SYSTEM_BUDGET_CPU_S if name.startswith(SYSTEM) else BUDGET_CPU_S for name in by_file}
+    return [
+        (name, cost["cpu_s"], budgets[name])
+        for name, cost in sorted(by_file.items())
+        if cost["cpu_s"] > budgets[name] and name not in OVER and not name.startswith("tests/release/")
+    ]

@@ -119,15 +119,16 @@ def near(tree: Path, path: str) -> list[str]:
     """Tests of its name, of the folder of its package's name, and that import it, or else what imports it."""
     module, folder = Path(path).with_suffix(""), Path(path).parent
     tests = [test for test in sorted((tree / "tests").rglob("test_*.py")) if "release" not in test.parts]
-    mine = [tree / "tests" / folder, tree / "tests" / folder.relative_to(folder.parts[0])]
+    tops = [tree / "tests", tree / "tests" / "system"]
+    mine = [top / inner for top in tops for inner in (folder, folder.relative_to(folder.parts[0]))]
     found = [test for test in tests if test.stem == f"test_{module.name}"]
-    found += [test for one in mine if one.name != "tests" and one.is_dir() for test in sorted(one.rglob("test_*.py"))]
+    found += [test for one in mine if one not in tops and one.is_dir() for test in sorted(one.rglob("test_*.py"))]
     found += _importing(tests, module)
     if not found:
         product = [one for top in ("bench", "reports") for one in sorted((tree / top).rglob("*.py"))]
         above = [one.relative_to(tree).with_suffix("") for one in _importing(product, module)]
         found = [test for one in above for test in _importing(tests, one)]
-    ordered = sorted(dict.fromkeys(found), key=lambda test: "end_to_end" in test.parts)  # these take long
+    ordered = sorted(dict.fromkeys(found), key=lambda test: "system" in test.parts)  # these take long
     return [str(test.relative_to(tree)) for test in ordered]
 
 

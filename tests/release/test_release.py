@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import INVALID_STATUS
+from tests.release.test_installed import copy_of_the_source
 from tests.system.end_to_end.locust_process import AZURE, free_port
-from tests.system.end_to_end.test_installed import copy_of_the_source
 
 BIN = Path(sys.executable).parent
 VERSION = "1.2.3"

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -15,7 +14,6 @@ from tests.simulator_process import QUICK, Ready, running_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 
 QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
-DRIFT = "drift: {sd: 0.3, time_constant_s: 3, seed: 7}\n"
 PYTHON = """
 from locust import task
 from rtbench import RealtimeUser
@@ -56,40 +54,6 @@ def sessions_of(folder: Path) -> pd.DataFrame:
 def ahead(sessions: pd.DataFrame, arm: str) -> set[int]:
     """By how many sessions an arm was ahead of its partner after each start."""
     return set((sessions["arm"] == arm).map({True: 1, False: -1}).cumsum())
-
-
-def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path) -> None:
-    with slower_and_faster(tmp_path, DRIFT) as ready:
-        names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in ready.items()))
-        load = ("-u", "4", "-r", "4", "--sessions", "10", "--targets", "fast,slow", "--target-file", names)
-        ended = run_locust(write_scenario(tmp_path, turns=3), tmp_path / "runs", *load)
-
-    folder = only_run(tmp_path / "runs")
-    sessions, turns = sessions_of(folder), files.read_table(folder, "turns").to_pandas()
-    assert ended.returncode in (0, 4), ended.stderr
-    assert sessions["outcome"].tolist() == ["ok"] * 20
-    assert ahead(sessions, "fast") <= {-1, 0, 1}
-    assert sessions.groupby("pair")["arm"].apply(set).map(sorted).tolist() == [["fast", "slow"]] * 10
-    assert sessions["block"].tolist() == [0] * 20
-    waits = turns.assign(wait=turns["first_audio_at_ns"] - turns["requested_at_ns"]).groupby("arm")["wait"].median()
-    assert 1.15 < waits["slow"] / waits["fast"] < 1.45
-    assert files.read_document(folder)["interleaved"] is True
-    summary = json.loads((folder / "summary.json").read_text())
-    assert {"fast", "slow"} <= set(_words(summary))
-    assert "fast" in ended.stdout
-    assert "slow" in ended.stdout
-
-
-def _words(value: Any) -> Iterator[str]:
-    """Every text in a document."""
-    if isinstance(value, dict):
-        yield from value
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _words(item)
-    elif isinstance(value, str):
-        yield value
 
 
 def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(

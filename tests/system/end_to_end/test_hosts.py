@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pytest
 
 from bench.run import folder as files
-from bench.run.histograms import read
-from bench.run.part import parts
-from bench.run.row_histograms import all_histograms
 from tests.hosted_run import PASSWORD, hosted_run
 from tests.hosts import available
 from tests.system.end_to_end.locust_process import write_scenario
@@ -19,43 +15,6 @@ SIGNATURE = "a-signature-of-the-upload"
 ENDS_WELL = (0, 4)
 """Whether the harness was late is the machine's doing."""
 pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network namespaces")
-
-
-def histograms_are_those_of_the_rows(run: Path) -> None:
-    final, again = read(files.histograms_path(run)), all_histograms(run, parts(run))
-    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
-    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
-    gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
-    rows = files.read_table(run, "turns")
-    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["inexact_gaps"])).as_py()
-
-
-def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> None:
-    with hosted_run(tmp_path, ["east", "west"]) as hosted:
-        hosted.lead("-u", "4", "-r", "4", "--sessions", "12", "--session-pause", "0.1", "--record-events", "20%")
-        hosted.work()
-        assert hosted.ended() in ENDS_WELL, hosted.log("master")
-        for name in hosted.names:
-            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
-
-    turns = files.read_table(hosted.run, "turns").to_pandas()
-    assert set(turns["response_id"]) == hosted.true_turns()
-    assert turns["response_id"].is_unique
-    assert set(turns["host"]) == {"east", "west"}
-    sessions = files.read_table(hosted.run, "sessions").to_pandas()
-    assert len(sessions) == 12
-    assert sessions["session_id"].is_unique
-    assert sorted(sessions["pair"]) == list(range(12))
-    document = files.read_document(hosted.run)
-    assert [host["name"] for host in document["hosts"]] == ["east", "west"]
-    assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_error_ns"] for host in document["hosts"])  # one clock
-    logs = {path.stem for path in (hosted.run / "events").iterdir()}
-    assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
-    assert logs
-    assert document["lost"] == []
-    kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
-    assert not kept, "what the master has got is not kept twice"
-    histograms_are_those_of_the_rows(hosted.run)
 
 
 OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")

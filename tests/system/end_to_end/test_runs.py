@@ -14,7 +14,6 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.calibration import save
-from bench.simulator.truth import read_truth
 from tests import forked
 from tests.run.test_calibration import build_calibration
 from tests.simulator_process import Ready, quick_simulator
@@ -30,25 +29,6 @@ from bench.cli.app import main
 main()
 """
 """Its simulated run, with callers who type."""
-
-
-def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path: Path) -> None:
-    truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--truth", str(truth)) as ready:
-        ended = run_locust(
-            write_scenario(tmp_path, turns=3), tmp_path / "runs", "-u", "4", "-r", "4", "--sessions", "8",
-            "--connect-rate", "300", "--url", ready.urls["ga"],
-        )  # fmt: skip
-
-    folder = only_run(tmp_path / "runs")
-    turns = files.read_table(folder, "turns").to_pandas()
-    totals = files.read_document(folder)["totals"]
-    asked = sum(event.get("t") == "response.create" and event["d"] == "in" for event in read_truth(truth))
-    assert ended.returncode in (0, 4), ended.stderr
-    assert len(turns) == totals["turns_begun"] == asked == 24
-    assert totals["turns"] == {"ok": 24}
-    assert totals["sessions"] == {"ok": 8}  # those too that waited for their connection's start
-    assert not (folder / "spool").exists()
 
 
 def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_goes_in_a_line(

@@ -1,6 +1,7 @@
 """Callers of every kind in real processes: each dialect in the clear, and one over TLS.
 
-The runs are made once, so what must hold of each is a function of a run, and one test walks them all.
+The runs are made once, so what must hold of each is a function of a run, and one test walks them all. The run that
+everyone begins with, GA in the clear, is a part of `tests/test_main_job.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run
 from tests.system.end_to_end.voice_run import Row, VoiceRun, instants, unlike_their_logs
 from tests.system.end_to_end.voices import SESSIONS, write_callers
 
-RUNS = {"ga": (), "preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
+RUNS: dict[str, tuple[str, ...]] = {"preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
 LOAD = (
     "-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--session-pause", "60",
     "--record-events", "100%", "--transcripts",
@@ -34,18 +35,22 @@ HEARD = {"first_audio", "first_audible", "last_audio", "response_done"}
 
 
 def test_runs_of_every_kind_of_caller_hold_what_is_claimed_of_them(tmp_path: Path) -> None:
-    for name, run in played(tmp_path).items():
+    every_claim_holds(played(tmp_path, RUNS))
+
+
+def every_claim_holds(runs: dict[str, VoiceRun]) -> None:
+    for name, run in runs.items():
         for claim in CLAIMS:
             print(f"{name}: {claim.__name__}")  # the last is the one that does not hold
             claim(run)
 
 
-def played(parent: Path) -> dict[str, VoiceRun]:
+def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun]:
     """All of them at once, for most of the time is the callers' own."""
-    folders = {name: parent / name.replace(" ", "-") for name in RUNS}
+    folders = {name: parent / name.replace(" ", "-") for name in runs}
     with ExitStack() as stack:
         processes = {}
-        for name, options in RUNS.items():
+        for name, options in runs.items():
             folder, dialect = folders[name], name.split()[0]
             folder.mkdir()
             ready = stack.enter_context(quick_simulator(folder, "--truth", str(folder / "truth.jsonl"), *options))

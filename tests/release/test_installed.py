@@ -9,7 +9,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-from tests.simulator_process import ROOT, Ready
+from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import AZURE, GUARD_S, only_run
 
 HOSTILE = "raise RuntimeError(\"a file of the user's was taken for one of the tool's\")\n"
@@ -23,13 +23,14 @@ class Caller(RealtimeUser):
 
 
 def test_the_wheel_holds_the_tool_and_works_whatever_lies_beside_a_locust_file(
-    tmp_path: Path, simulator: Ready
+    tmp_path: Path,
 ) -> None:
     wheel = built(tmp_path)
     it_holds_the_three_packages_with_their_data_and_no_tests(wheel)
 
     python, folder = installed(wheel, tmp_path), hostile_folder(tmp_path / "user")
-    a_run_is_reported(folder, python, simulator)
+    with quick_simulator(tmp_path, "--strict") as simulator:
+        a_run_is_reported(folder, python, simulator)
     a_locust_file_with_the_name_of_the_tools_package_is_told_so_in_one_line(folder, python)
 
 

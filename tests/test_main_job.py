@@ -1,0 +1,132 @@
+"""One real run through each station of the main job: typed, spoken, two targets that are compared and checked, workers.
+
+Of the tests that start processes these alone are of the small circle; what else may happen is in tests/system.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+
+from bench.run import folder as files
+from bench.run.histograms import read
+from bench.run.part import parts
+from bench.run.row_histograms import all_histograms
+from bench.simulator.truth import read_truth
+from tests.hosted_run import hosted_run
+from tests.hosts import available
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.system.end_to_end.test_arms import ahead, sessions_of, slower_and_faster, write_targets
+from tests.system.end_to_end.test_hosts import ENDS_WELL
+from tests.system.end_to_end.test_merge import rtbench
+from tests.system.end_to_end.test_voice_runs import every_claim_holds, played
+
+DRIFT = "drift: {sd: 0.3, time_constant_s: 3, seed: 7}\n"
+
+
+def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--truth", str(truth)) as ready:
+        ended = run_locust(
+            write_scenario(tmp_path, turns=3), tmp_path / "runs", "-u", "4", "-r", "4", "--sessions", "8",
+            "--connect-rate", "300", "--url", ready.urls["ga"],
+        )  # fmt: skip
+
+    folder = only_run(tmp_path / "runs")
+    turns = files.read_table(folder, "turns").to_pandas()
+    totals = files.read_document(folder)["totals"]
+    asked = sum(event.get("t") == "response.create" and event["d"] == "in" for event in read_truth(truth))
+    assert ended.returncode in (0, 4), ended.stderr
+    assert len(turns) == totals["turns_begun"] == asked == 24
+    assert totals["turns"] == {"ok": 24}
+    assert totals["sessions"] == {"ok": 8}  # those too that waited for their connection's start
+    assert not (folder / "spool").exists()
+
+
+def test_a_run_of_callers_who_speak_holds_what_is_claimed_of_it(tmp_path: Path) -> None:
+    every_claim_holds(played(tmp_path, {"ga": ()}))
+
+
+def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path) -> None:
+    with slower_and_faster(tmp_path, DRIFT) as ready:
+        names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in ready.items()))
+        load = ("-u", "4", "-r", "4", "--sessions", "10", "--targets", "fast,slow", "--target-file", names)
+        ended = run_locust(write_scenario(tmp_path, turns=3), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    sessions, turns = sessions_of(folder), files.read_table(folder, "turns").to_pandas()
+    assert ended.returncode in (0, 4), ended.stderr
+    assert sessions["outcome"].tolist() == ["ok"] * 20
+    assert ahead(sessions, "fast") <= {-1, 0, 1}
+    assert sessions.groupby("pair")["arm"].apply(set).map(sorted).tolist() == [["fast", "slow"]] * 10
+    assert sessions["block"].tolist() == [0] * 20
+    waits = turns.assign(wait=turns["first_audio_at_ns"] - turns["requested_at_ns"]).groupby("arm")["wait"].median()
+    assert 1.15 < waits["slow"] / waits["fast"] < 1.45
+    assert files.read_document(folder)["interleaved"] is True
+    summary = json.loads((folder / "summary.json").read_text())
+    assert {"fast", "slow"} <= set(_words(summary))
+    assert "fast" in ended.stdout
+    assert "slow" in ended.stdout
+
+    compared = rtbench("compare", folder)
+    assert (compared.returncode in (0, 4), compared.stderr) == (True, "")
+    assert "slow" in compared.stdout
+    (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<+10%\n")
+    checked = rtbench("check", folder, "--thresholds", tmp_path / "ci.yaml")
+    assert (checked.returncode, checked.stderr) == (1 if compared.returncode == 0 else 4, "")
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Every text in a document."""
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _words(item)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.skipif(not available(), reason="takes root, and network namespaces")
+def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east", "west"]) as hosted:
+        hosted.lead("-u", "4", "-r", "4", "--sessions", "12", "--session-pause", "0.1", "--record-events", "20%")
+        hosted.work()
+        assert hosted.ended() in ENDS_WELL, hosted.log("master")
+        for name in hosted.names:
+            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
+
+    turns = files.read_table(hosted.run, "turns").to_pandas()
+    assert set(turns["response_id"]) == hosted.true_turns()
+    assert turns["response_id"].is_unique
+    assert set(turns["host"]) == {"east", "west"}
+    sessions = files.read_table(hosted.run, "sessions").to_pandas()
+    assert len(sessions) == 12
+    assert sessions["session_id"].is_unique
+    assert sorted(sessions["pair"]) == list(range(12))
+    document = files.read_document(hosted.run)
+    assert [host["name"] for host in document["hosts"]] == ["east", "west"]
+    assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_error_ns"] for host in document["hosts"])  # one clock
+    logs = {path.stem for path in (hosted.run / "events").iterdir()}
+    assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
+    assert logs
+    assert document["lost"] == []
+    kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
+    assert not kept, "what the master has got is not kept twice"
+    histograms_are_those_of_the_rows(hosted.run)
+
+
+def histograms_are_those_of_the_rows(run: Path) -> None:
+    final, again = read(files.histograms_path(run)), all_histograms(run, parts(run))
+    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
+    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
+    gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
+    rows = files.read_table(run, "turns")
+    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["inexact_gaps"])).as_py()
