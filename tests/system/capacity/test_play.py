@@ -1,0 +1,54 @@
+"""The run of a level ends in time, whatever it does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.capacity import play as playing
+from bench.capacity.play import LevelTask, Locust, play
+from bench.clock import monotonic_ns, utc_ns
+from bench.units import NS_PER_S
+from tests.capacity.test_play import folder_of
+
+DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
+
+
+@pytest.fixture
+def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ready for signals."""
+    with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE) as started:
+        assert started.stdout
+        started.stdout.readline()
+        yield started
+        started.kill()
+
+
+@pytest.mark.parametrize("process", [DEAF], indirect=True)
+def test_a_level_ends_with_its_search_however_long_its_load_was_to_be(
+    tmp_path: Path, process: subprocess.Popen[bytes]
+) -> None:
+    looks = playing._watched(process, folder_of(tmp_path, "running"), 3600.0, lambda *_: False, most_s=-1.0)
+
+    assert looks == 0
+
+
+def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "levels"
+    runs.mkdir()
+    folder = runs / "20261120T091400Z-01-level-4"
+    begun = json.dumps({"state": "running", "began_utc_ns": utc_ns(), "schema": 1})
+    write = f"import pathlib; p = pathlib.Path({str(folder)!r}); p.mkdir(); (p / 'run.json').write_text({begun!r})"
+    monkeypatch.setattr(playing, "python_command", lambda *_: [sys.executable, "-c", f"{write}\n{DEAF}"])
+    task = LevelTask("01-level-4", 4, 60.0, 5.0)
+    played = play(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
+
+    assert (played.folder, played.looks) == (folder, 0)
+    assert "did not end" in played.died
