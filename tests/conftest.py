@@ -50,7 +50,12 @@ SYSTEM = "tests/system/"
 MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 """Who may start processes; any other test that does fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
-OVER = {"tests/test_main_job.py": "real runs: the fork server, simulators, Locust and reports"}
+OVER = {
+    "tests/test_main_job.py": "real runs: fork servers, simulators, Locust and reports",
+    "tests/system/docs/test_running.py": "every command of every page",
+    "tests/system/end_to_end/test_workflows.py": "pipelines as they stand, with the commands of each",
+    "tests/system/faults/test_cells.py": "every fault at every place, in the clear and over TLS",
+}
 """Files that may cost more, and why. Any other over its budget is told at the end, and fails where CI is set."""
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()

@@ -751,7 +751,7 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
         }
         assert max(came.values()) == turn.instants["ended"]
         assert turn.start_ns <= min(came.values())
-        assert len(turn.gaps_ns) + turn.inexact_gaps == max(0, turn.audio_deltas - 1)
+        assert len(turn.gaps_ns) + turn.inexact_gaps <= max(0, turn.audio_deltas - 1), "none from item to item"
         assert ("first_audio" in came) == (turn.audio_deltas > 0) == (turn.stalls is not None)
 
 

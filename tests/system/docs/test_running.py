@@ -29,6 +29,8 @@ NOT_HERE = {
     ".venv/bin/pip": "installs; tests/release",
     "uv": "installs; tests/release",
     "docker": "needs a daemon; tests/test_deploy.py reads the files",
+    "export VERSION": "asks docker",
+    "until [ -n $(kubectl": "needs a cluster",
     "kubectl": "needs a cluster; tests/test_deploy.py reads the files",
     "az ": "needs a subscription",
     "azcopy": "needs a subscription",

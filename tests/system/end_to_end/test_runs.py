@@ -128,8 +128,9 @@ class Stages(LoadTestShape):
 
 
 def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
-    tmp_path: Path, simulator: Ready
+    tmp_path: Path, simulator: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(4))  # a calibration is of as many cores
     save(build_calibration(sessions=1), tmp_path / "state" / "rtbench")
     scenario = write_scenario(tmp_path)
     scenario.write_text(f"{scenario.read_text()}{STAGES}\n\nimport os\n\nos.sched_getaffinity = lambda pid: range(4)\n")
