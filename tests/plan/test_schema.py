@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
@@ -22,6 +22,7 @@ from bench.plan.schema import script_schema
 from bench.plan.script import EXPECTED_EVENTS, load_script
 from bench.shapes import Number, Whole
 from bench.yaml_file import PlainValue
+from tests.examples import thorough
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scenarios" / "scripts"
@@ -222,7 +223,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@thorough
 @given(data=st.data())
 def test_both_agree_on_what_stands_anywhere(data: st.DataObject) -> None:
     tree = data.draw(st.sampled_from(GOOD))
