@@ -380,6 +380,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         pq.read_table(part / "turns.parquet").slice(1), part / "turns.parquet"
     ),
     "a transcript of something else": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
+    "a transcript that is nested too deep": lambda part: (part / "transcripts.jsonl").write_text("[" * 500_000),
 }
 
 

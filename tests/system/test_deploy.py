@@ -4,25 +4,298 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from tests import forked
-from tests.test_deploy import (
-    COMPOSE,
-    DEPLOY,
-    JOB,
-    LOAD_TEST,
-    OPERATOR,
-    documents,
-    walked,
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "docs" / "deploy"
+JOB, OPERATOR = DEPLOY / "kubernetes" / "job" / "rtbench.yaml", DEPLOY / "kubernetes" / "operator" / "locusttest.yaml"
+CALIBRATE = JOB.with_name("calibrate.yaml")
+COMPOSE = DEPLOY / "compose.yaml"
+LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
+OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY"}
+IMAGE = re.compile(r"[a-z0-9-]+:\d+(\.\d+)*(-slim)?")
+"""A name with a version, and without a registry."""
+
+# What the manifests use of Kubernetes, as its API reference has it; whatever is not named here is refused.
+
+TEXT, WHOLE, YES_OR_NO = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+NAME = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
+QUANTITY = {"type": "string", "pattern": r"^\d+(\.\d+)?(m|Ki|Mi|Gi)?$"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+TCP = {"const": "TCP"}
+VARIABLE = {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"}
+
+
+def table(required: str = "", **keys: Any) -> dict[str, Any]:
+    """An object with these keys and no others; `required`: those that must be there, with blanks between."""
+    return {"type": "object", "properties": keys, "required": required.split(), "additionalProperties": False}
+
+
+def listed(item: Any, least: int = 1) -> dict[str, Any]:
+    return {"type": "array", "items": item, "minItems": least}
+
+
+def document(version: str, kind: str, **keys: Any) -> dict[str, Any]:
+    """An object of the API with metadata and these keys."""
+    metadata = table("name", name=NAME, annotations=TEXTS)
+    named = {"apiVersion": {"const": version}, "kind": {"const": kind}, "metadata": metadata}
+    return table(" ".join(("apiVersion", "kind", "metadata", *keys)), **named, **keys)
+
+
+LABELS = table("matchLabels", matchLabels=TEXTS)
+PEERS = listed(table("podSelector", podSelector=LABELS))
+RESOURCES = table(
+    "requests limits", requests=table(cpu=QUANTITY, memory=QUANTITY), limits=table(cpu=QUANTITY, memory=QUANTITY)
+)
+POD_SECURITY = table(
+    "runAsNonRoot runAsUser fsGroup seccompProfile",
+    runAsNonRoot={"const": True},
+    runAsUser=WHOLE | {"minimum": 1},
+    fsGroup=WHOLE,
+    seccompProfile={"const": {"type": "RuntimeDefault"}},
+)
+CONTAINER_SECURITY = table(
+    "allowPrivilegeEscalation readOnlyRootFilesystem capabilities",
+    allowPrivilegeEscalation={"const": False},
+    readOnlyRootFilesystem={"const": True},
+    capabilities=table("drop", drop={"const": ["ALL"]}),
+)
+"""What the Pod Security Standard `restricted` wants of pods and containers, and a root file system to read only."""
+OF_SECRET = table("secretKeyRef", secretKeyRef=table("name key", name=NAME, key=TEXT, optional=YES_OR_NO))
+ENTRY = table("name", name=VARIABLE, value=TEXT, valueFrom=OF_SECRET)
+VOLUME = table(
+    "name",
+    name=NAME,
+    configMap=table("name", name=NAME, optional=YES_OR_NO),
+    persistentVolumeClaim=table("claimName", claimName=NAME),
+    emptyDir=table(),
+) | {"minProperties": 2, "maxProperties": 2}
+CONTAINER = table(
+    "name image resources securityContext volumeMounts",
+    name=NAME,
+    image=TEXT,
+    args=listed(TEXT),
+    command=listed(TEXT),
+    envFrom=listed(table("configMapRef", configMapRef=table("name", name=NAME))),
+    env=listed(ENTRY),
+    ports=listed(table("containerPort", containerPort=PORT, protocol=TCP)),
+    resources=RESOURCES,
+    securityContext=CONTAINER_SECURITY,
+    volumeMounts=listed(table("name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO)),
+)
+SPREAD = table(
+    "maxSkew topologyKey whenUnsatisfiable labelSelector",
+    maxSkew=WHOLE,
+    topologyKey=TEXT,
+    whenUnsatisfiable={"enum": ["DoNotSchedule", "ScheduleAnyway"]},
+    labelSelector=LABELS,
+)
+POD = table(
+    "restartPolicy securityContext containers volumes",
+    restartPolicy={"enum": ["Never", "OnFailure"]},  # all that a Job's pods may have
+    serviceAccountName=NAME,
+    terminationGracePeriodSeconds=WHOLE,
+    securityContext=POD_SECURITY,
+    topologySpreadConstraints=listed(SPREAD),
+    containers=listed(CONTAINER),
+    volumes=listed(VOLUME),
+)
+JOB_SPEC = table(
+    "backoffLimit activeDeadlineSeconds template",
+    completions=WHOLE,
+    parallelism=WHOLE,
+    backoffLimit=WHOLE,
+    activeDeadlineSeconds=WHOLE,
+    template=table("metadata spec", metadata=table("labels", labels=TEXTS), spec=POD),
+)
+POLICY = table(
+    "podSelector policyTypes ingress",
+    podSelector=LABELS,
+    policyTypes={"const": ["Ingress"]},
+    ingress=listed(table("from ports", **{"from": PEERS}, ports=listed(table("port", port=PORT, protocol=TCP))), 0),
+)
+CLAIM = table(
+    "accessModes resources",
+    accessModes=listed({"enum": ["ReadWriteOnce", "ReadWriteMany"]}),
+    resources=table("requests", requests=table("storage", storage=QUANTITY)),
+)
+SERVICE = table(
+    "clusterIP selector ports",
+    clusterIP={"const": "None"},
+    selector=TEXTS,
+    ports=listed(table("port", name=NAME, port=PORT, targetPort=PORT, protocol=TCP)),
+)
+MOUNT = table(
+    "name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO, target={"enum": ["master", "worker", "both"]}
+)
+LOCUST_TEST = table(
+    "image master worker",
+    image=TEXT,
+    master=table("command", command=TEXT, labels=TEXTS, resources=RESOURCES),
+    worker=table(
+        "command replicas", command=TEXT, labels=TEXTS, resources=RESOURCES, replicas=WHOLE | {"maximum": 500}
+    ),
+    testFiles=table(configMapRef=NAME),
+    env=table(secretRefs=listed(table("name", name=NAME)), variables=listed(ENTRY)),
+    volumes=listed(VOLUME),
+    volumeMounts=listed(MOUNT),
+    security=table(
+        "podSecurityContext containerSecurityContext",
+        podSecurityContext=POD_SECURITY,
+        containerSecurityContext=CONTAINER_SECURITY,
+    ),
+)
+KINDS = {
+    "ServiceAccount": document("v1", "ServiceAccount"),
+    "ConfigMap": document("v1", "ConfigMap", data=TEXTS),
+    "Service": document("v1", "Service", spec=SERVICE),
+    "PersistentVolumeClaim": document("v1", "PersistentVolumeClaim", spec=CLAIM),
+    "NetworkPolicy": document("networking.k8s.io/v1", "NetworkPolicy", spec=POLICY),
+    "Pod": document("v1", "Pod", spec=POD),
+    "Job": document("batch/v1", "Job", spec=JOB_SPEC),
+    "LocustTest": document("locust.io/v2", "LocustTest", spec=LOCUST_TEST),
+}
+AZURE_LOAD_TEST = table(
+    "version testId testType testPlan engineInstances autoStop env",
+    version={"const": "v0.1"},
+    testId={"type": "string", "pattern": "^[a-z0-9_-]{2,50}$"},
+    displayName=TEXT,
+    testType={"const": "Locust"},
+    testPlan=TEXT,
+    engineInstances={"type": "integer", "minimum": 1, "maximum": 400},
+    configurationFiles=listed({"type": "string", "pattern": "^[^/]+$"}),
+    autoStop={"const": "disable"},
+    env=listed(table("name value", name=VARIABLE, value=TEXT)),
+    referenceIdentities=listed(
+        table("kind type", kind={"enum": ["Engine", "KeyVault", "Metrics"]}, type={"const": "SystemAssigned"})
+    ),
 )
 
-OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY"}
+
+def documents(path: Path) -> list[Any]:
+    return list(YAML(typ="safe").load_all(path.read_text(encoding="utf-8")))
+
+
+def walked(value: Any) -> Iterator[Any]:
+    """Every object in a document."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from walked(inner)
+
+
+@pytest.mark.parametrize("path", [JOB, CALIBRATE, OPERATOR], ids=lambda path: path.stem)
+def test_a_manifest_is_of_the_kinds_that_kubernetes_and_the_operator_know(path: Path) -> None:
+    for manifest in documents(path):
+        jsonschema.validate(manifest, KINDS[manifest["kind"]])
+
+
+def test_the_load_test_has_the_keys_of_azure_load_testing() -> None:
+    (load_test,) = documents(LOAD_TEST)
+    jsonschema.validate(load_test, AZURE_LOAD_TEST)
+
+    named = [load_test["testPlan"], *load_test["configurationFiles"]]
+    there = {path.name for path in LOAD_TEST.parent.iterdir()}
+    (wheel,) = set(named) - there
+    assert there == {LOAD_TEST.name, *named} - {wheel}
+    assert re.fullmatch(r"rtbench-[\d.]+-cp(\d+)-cp\1-manylinux_\w+\.whl", wheel), "an engine gets what is listed"
+    asked = [line for line in (LOAD_TEST.parent / "requirements.txt").read_text().splitlines() if line[:1] != "#"]
+    assert asked == [wheel]
+
+
+def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() -> None:
+    jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
+    pods = jobs["rtbench-worker"]["parallelism"]
+
+    assert jobs["rtbench-worker"]["completions"] == pods
+    (master,) = jobs["rtbench-master"]["template"]["spec"]["containers"]
+    (worker,) = jobs["rtbench-worker"]["template"]["spec"]["containers"]
+    cores = worker["resources"]["requests"]["cpu"]
+    assert worker["resources"]["limits"]["cpu"] == cores
+    assert f"--processes={cores}" in worker["args"], "one for each core that the pod asks for, and not that there is"
+    assert f"--expect-workers={pods * int(cores)}" in master["args"]
+
+
+def test_a_worker_of_the_operator_is_one_process_on_one_core() -> None:
+    """Its master expects as many workers as there are pods."""
+    (worker,) = [spec["worker"] for spec in walked(documents(OPERATOR)) if "worker" in spec]
+
+    assert worker["resources"]["requests"]["cpu"] == worker["resources"]["limits"]["cpu"] == "1"
+    assert "--processes" not in worker["command"]
+
+
+def test_nodes_are_calibrated_in_a_pod_like_those_of_the_workers() -> None:
+    (pod,) = [document["spec"] for document in documents(CALIBRATE)]
+    jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
+    (worker,) = jobs["rtbench-worker"]["template"]["spec"]["containers"]
+    (calibrates,) = pod["containers"]
+
+    for key in ("image", "resources", "securityContext"):
+        assert calibrates[key] == worker[key]
+    assert pod["securityContext"] == jobs["rtbench-worker"]["template"]["spec"]["securityContext"]
+
+
+def test_what_a_master_lacks_of_its_workers_is_uploaded_and_whatever_happens_the_jobs_end() -> None:
+    for spec in (document["spec"] for document in documents(JOB) if document["kind"] == "Job"):
+        (container,) = spec["template"]["spec"]["containers"]
+        assert "LOCUST_UPLOAD" in {entry["name"] for entry in container["env"]}
+        assert spec["activeDeadlineSeconds"] > 900 + 600 + 600, "the run, the wait for workers, the end of the run"
+
+
+def test_the_documented_wait_for_the_job_ends_with_every_verdict() -> None:
+    text = (ROOT / "docs" / "scaling.md").read_text()
+
+    assert "--for=condition=complete" not in text, "a Job whose verdict is not 0 has failed"
+    assert "status.conditions[*].type" in text
+    assert "terminated.exitCode" in text
+
+
+def test_only_workers_reach_a_master_and_only_at_locust_s_port() -> None:
+    for path in (JOB, OPERATOR):
+        policies = {d["metadata"]["name"]: d["spec"] for d in documents(path) if d["kind"] == "NetworkPolicy"}
+        (rule,) = policies["rtbench-master"]["ingress"]
+        assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "rtbench", "role": "worker"}}}]
+        assert [port["port"] for port in rule["ports"]] == [5557]
+
+
+def test_pods_have_the_labels_that_services_and_policies_choose_by() -> None:
+    labels = [
+        spec["template"]["metadata"]["labels"] if "template" in spec else spec["labels"]
+        for path in (JOB, OPERATOR)
+        for spec in walked(documents(path))
+        if "template" in spec or {"command", "labels"} <= spec.keys()
+    ]
+    chosen = [
+        spec.get("matchLabels") or spec.get("selector")
+        for path in (JOB, OPERATOR)
+        for spec in walked(documents(path))
+        if "matchLabels" in spec or "selector" in spec
+    ]
+
+    assert len(labels) == 4
+    assert all(any(choice.items() <= label.items() for label in labels) for choice in chosen)
+
+
+def test_what_a_pod_mounts_is_there() -> None:
+    for spec in walked(documents(JOB) + documents(OPERATOR)):
+        if "volumes" in spec:
+            volumes = {volume["name"] for volume in spec["volumes"]}
+            mounts = spec.get("volumeMounts") or spec["containers"][0]["volumeMounts"]
+            assert {mount["name"] for mount in mounts} == volumes
 
 
 def command_lines() -> Iterator[list[str]]:
@@ -72,6 +345,167 @@ def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
     assert named <= parsed([]) | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
+def test_no_key_and_no_signature_stands_in_a_manifest() -> None:
+    for path in DEPLOY.rglob("*.yaml"):
+        assert "sig=" not in path.read_text()
+    entries = [entry for spec in walked(documents(JOB)) for entry in spec.get("env", ())]
+    assert all("value" not in entry for entry in entries), "what a Job's container is told by name is secret"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, the rest) of the Dockerfile, line ends with a backslash joined."""
+    text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def test_the_image_is_slim_pinned_and_runs_without_rights() -> None:
+    found = instructions()
+    images = [rest.partition(" ")[0] for word, rest in found if word == "FROM"]
+    given = [rest for word, rest in found if word == "ARG"]
+    last = [word for word, _ in found][::-1].index("FROM")
+    final = dict(found[-last:])
+
+    assert images == ["${PYTHON}"] * 2
+    assert set(given) == {"PYTHON", "VERSION"}, "none of them has a default: who builds says which"
+    assert final["USER"] not in ("root", "0")
+    assert final["ENTRYPOINT"] == '["entrypoint"]'
+    assert final["HEALTHCHECK"].endswith('CMD ["health"]')
+    assert "gcc" not in " ".join(rest for _, rest in found[-last:])
+
+
+DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
+
+
+@pytest.mark.parametrize(
+    ("python", "version", "said"),
+    [
+        (DIGEST, "0.1.0", ""),
+        ("python:3.12-slim", "0.1.0", "name the base by its digest"),
+        ("", "0.1.0", "name the base by its digest"),
+        (DIGEST, "", "say the version"),
+        (DIGEST, "0.0.0", "say the version"),
+    ],
+)
+def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_built(
+    python: str, version: str, said: str
+) -> None:
+    check = next(rest for word, rest in instructions() if word == "RUN")
+    ended = subprocess.run(
+        ["/bin/sh", "-c", check],
+        env={"PYTHON": python, "VERSION": version},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode == 0) is not said
+    assert said in ended.stderr
+
+
+def health(folder: Path, runs: Path) -> int:
+    given = {"PATH": os.environ["PATH"], "PROC": str(folder / "proc"), "LOCUST_RUNS": str(runs), "TMPDIR": str(folder)}
+    return subprocess.run([str(DEPLOY / "health.sh")], env=given, check=False).returncode
+
+
+@pytest.mark.parametrize(("state", "status"), [("S (sleeping)", 0), ("R (running)", 0), ("T (stopped)", 1), ("", 1)])
+def test_a_container_whose_process_is_stopped_is_not_well(state: str, status: int, tmp_path: Path) -> None:
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "status").write_text(f"Name:\tlocust\nState:\t{state}\n" if state else "")
+
+    assert health(tmp_path, tmp_path / "runs") == status
+
+
+@pytest.mark.parametrize(
+    ("of_before", "kept", "minutes", "status"),
+    [(False, True, 1, 0), (False, True, 9, 1), (False, False, 9, 0), (True, True, 9, 0)],
+    ids=["a run goes on", "a run hangs", "a run is closed", "what an earlier container left"],
+)
+def test_a_container_whose_run_hangs_is_not_well(
+    of_before: bool, kept: bool, minutes: int, status: int, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "a-run"
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "status").write_text("State:\tS (sleeping)\n")
+    (run / "spool").mkdir(parents=True)
+    (run / "spool" / "0-turns.arrow").write_text("")
+    (tmp_path / "rtbench-started").write_text("")
+    then = time.time() - 60 * minutes
+    for path in (run / "spool" / "0-turns.arrow", run / "spool", run):
+        os.utime(path, (then, then))
+    os.utime(tmp_path / "rtbench-started", (then + (60 if of_before else -60),) * 2)
+    if not kept:
+        shutil.rmtree(run / "spool")
+        os.utime(run, (then, then))
+
+    assert health(tmp_path, tmp_path / "runs") == status
+
+
+def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(tmp_path: Path) -> None:
+    for name, does in (("locust", 'echo "locust $*"; exit 3'), ("rtbench", 'echo "rtbench $*"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "runs" / "left").mkdir(parents=True)
+    (tmp_path / "runs" / "left" / "run.json").write_text("{}")
+    (tmp_path / "runs" / "other").mkdir()
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    given = {
+        "PATH": path,
+        "LOCUST_UPLOAD": "https://there",
+        "LOCUST_RUNS": str(tmp_path / "runs"),
+        "TMPDIR": str(tmp_path),
+    }
+    command = [str(DEPLOY / "entrypoint.sh"), "--worker", "--master-host=m"]
+    ended = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+    assert ended.stdout.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
+    assert ended.returncode == 3
+    assert "https://there" not in ended.stdout, "its signature is in no list of processes"
+
+
+def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+    """The signal reaches Locust, which takes its time; what it leaves is uploaded after that."""
+    (tmp_path / "runs" / "left").mkdir(parents=True)
+    (tmp_path / "runs" / "left" / "run.json").write_text("{}")
+    waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+    for name, does in (("locust", waits), ("rtbench", 'echo "rtbench $*"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    given = {
+        "PATH": path,
+        "LOCUST_UPLOAD": "https://there",
+        "LOCUST_RUNS": str(tmp_path / "runs"),
+        "TMPDIR": str(tmp_path),
+    }
+    with subprocess.Popen(
+        [str(DEPLOY / "entrypoint.sh"), "--worker"], env=given, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        said = process.stdout.read().splitlines()
+
+    assert said == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
+    assert process.returncode == 0
+
+
+def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split("\n")
+    sources = [
+        source
+        for word, rest in instructions()
+        if word == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+        if not source.startswith("--")
+    ]
+
+    assert len(sources) >= 9
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in ignored
+
+
 @pytest.mark.parametrize(
     ("words", "called"),
     [
@@ -91,3 +525,26 @@ def test_the_entry_point_takes_commands_and_what_operators_give(words: list[str]
     )
 
     assert ended.stdout.strip() == called
+
+
+def test_images_of_manifests_are_named_with_a_version_and_without_a_registry() -> None:
+    named = documents(JOB) + documents(OPERATOR) + documents(COMPOSE)
+    images = [spec["image"] for spec in walked(named) if "image" in spec]
+
+    assert len(images) == 5
+    assert all(IMAGE.fullmatch(image) for image in images), images
+
+
+def test_the_load_of_the_compose_file_reaches_the_simulator_on_a_loopback_that_they_share() -> None:
+    """Plain ws:// is for loopback alone: the load stands in the network of the simulator, once that listens."""
+    services = documents(COMPOSE)[0]["services"]
+    url = services["load"]["environment"]["LOCUST_URL"]
+    port = services["simulator"]["command"][-1]
+
+    assert services["simulator"]["command"][:3] == ["rtbench", "simulate", "--port"]
+    assert url.startswith(f"ws://127.0.0.1:{port}/")
+    assert f"('127.0.0.1', {port})" in services["simulator"]["healthcheck"]["test"][-1]
+    assert services["load"]["network_mode"] == "service:simulator"
+    assert services["load"]["depends_on"] == {"simulator": {"condition": "service_healthy"}}
+    assert (COMPOSE.parent / services["simulator"]["build"]["context"]).resolve() == ROOT
+    assert (ROOT / services["simulator"]["build"]["dockerfile"]).is_file()

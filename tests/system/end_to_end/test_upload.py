@@ -12,7 +12,7 @@ from bench.run import folder as files
 from tests.blob_server import blob_server
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
-from tests.test_deploy import LOAD_TEST, documents
+from tests.system.test_deploy import LOAD_TEST, documents
 
 SIGNATURE = "a-signature-nobody-may-see"
 ENDS_WELL = (0, 4)
