@@ -104,7 +104,7 @@ def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
         )
 
     folder = only_run(tmp_path / "runs")
-    assert ended.returncode == (0 if files.read_document(folder)["verdict"]["valid"] else 4), ended.stderr
+    assert ended.returncode == 0, ended.stderr
     assert "USD for 2 sessions" in ended.stdout.splitlines()[0]
     assert files.read_document(folder)["totals"]["sessions"] == {"ok": 2}
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"

@@ -264,13 +264,13 @@ def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator:
 
 
 def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
-    """`make bench`, in short: its last line is the report, and its exit status that of the run."""
+    """`make bench`, in short: its last line is the report, and it is no gate, however busy the machine was."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
     command = [sys.executable, "-c", SHORT, "bench", "--runs", str(tmp_path / "runs")]
     ended = subprocess.run(command, capture_output=True, text=True, env=clean, timeout=GUARD_S, check=False)
 
     folder = only_run(tmp_path / "runs")
-    assert ended.returncode == (0 if files.read_document(folder)["verdict"]["valid"] else 4), ended.stderr
+    assert ended.returncode == 0, ended.stderr
     assert "SIMULATED" in ended.stdout
     assert ended.stdout.splitlines()[-1] == str(folder / "report.html")
     totals = files.read_document(folder)["totals"]
