@@ -51,12 +51,33 @@ MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 """Who may start processes; any other test that does fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
-    "tests/test_main_job.py": "real runs: fork servers, simulators, Locust and reports",
-    "tests/system/docs/test_running.py": "every command of every page",
-    "tests/system/end_to_end/test_workflows.py": "pipelines as they stand, with the commands of each",
-    "tests/system/faults/test_cells.py": "every fault at every place, in the clear and over TLS",
+    "real runs: fork servers, simulators, Locust and reports": "test_main_job",
+    "every command of every page": "system/docs/test_running",
+    "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
+    "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
+    "every place of every file is spoilt, and every command reads it": """
+        attack/test_files attack/test_folders attack/test_words run/test_damaged run/test_merge run/test_union
+    """,
+    "a run is closed, cut or killed at many places": "run/test_close",
+    "properties of whole conversations, scripts or searches, by many examples": """
+        capacity/test_attempt capacity/test_judge capacity/test_pooled capacity/test_search load/test_live
+        plan/test_frames plan/test_schema observe/test_vad_turns test_conversations test_talking
+    """,
+    "how often a statement is wrong": "reports/statistics/test_error_rates reports/statistics/test_rates",
+    "every module is imported or read": "test_dependencies test_imports docs/test_api",
+    "nearly every test changes the files of a run of its own, and summarises or compares it again": """
+        reports/compare/test_compare_command reports/compare/test_comparison reports/compare/test_decided
+        reports/compare/test_fairness reports/compare/test_page reports/compare/test_question
+        reports/compare/test_sides reports/gate/test_by_looks reports/gate/test_check reports/gate/test_commands
+        reports/gate/test_stored reports/history/test_read reports/looks/test_decide reports/test_api
+        reports/test_arms reports/test_by_load reports/test_costs reports/test_exactness reports/test_export
+        reports/test_frames reports/test_hosts reports/test_lost reports/test_offered reports/test_page
+        reports/test_quota reports/test_report_command reports/test_runs reports/test_schemas reports/test_segments
+        reports/test_spoken reports/test_stored_runs reports/test_strata reports/test_summary reports/test_talks
+    """,
 }
-"""Files that may cost more, and why. Any other over its budget is told at the end, and fails where CI is set."""
+"""Why files may cost more. Any other is told at the end, and fails where CI is set and it costs twice its budget."""
+EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()
 spent: tuple[float, int] = (0.0, 0)
@@ -120,7 +141,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         kept = {name: cost for name, cost in earlier.items() if (COSTS.parents[1] / name).exists()}
         COSTS.parent.mkdir(exist_ok=True)
         COSTS.write_text(json.dumps(dict(sorted((kept | costs).items())), indent=1), encoding="utf-8")
-        if over_budget() and os.environ.get("CI") and not session.exitstatus:
+        twice = any(cpu_s > 2 * budget_s for _, cpu_s, budget_s in over_budget())  # a busy machine is no reason
+        if twice and os.environ.get("CI") and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -139,5 +161,5 @@ def over_budget() -> list[tuple[str, float, int]]:
     return [
         (name, cost["cpu_s"], budgets[name])
         for name, cost in sorted(by_file.items())
-        if cost["cpu_s"] > budgets[name] and name not in OVER and not name.startswith("tests/release/")
+        if cost["cpu_s"] > budgets[name] and name not in EXCUSED and not name.startswith("tests/release/")
     ]
