@@ -88,7 +88,7 @@ def test_the_simulated_run_is_of_callers_who_type_and_who_speak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spare", "users", "sessions"), [(8.0, 100, 120), (2.0, 100, 120), (0.5, 25, 30), (0.0, 10, 12)]
+    ("spare", "users", "sessions"), [(8.0, 100, 120), (2.0, 100, 120), (0.5, 25, 30), (0.0, 14, 17)]
 )
 def test_fewer_calls_are_played_where_others_have_the_cores(spare: float, users: int, sessions: int) -> None:
     load = quick.fitting_load(spare)
