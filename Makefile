@@ -27,9 +27,10 @@ coverage: .venv/dev ## how much of the pure core its own tests take, branches co
 	$(BIN)/coverage run -m pytest -q $(PURE)
 	$(BIN)/coverage report
 
-PURE := tests/observe tests/protocol tests/transport tests/reports/statistics tests/reports/test_statistics.py \
+PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_transmit.py tests/test_session_vad.py tests/test_session_messages.py \
-	tests/test_conversations.py tests/test_long_calls.py tests/test_third_dialect.py \
+	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
+	tests/run/test_event_log.py tests/run/test_replay.py \
 	tests/reports/test_rates.py
 
 lint: .venv/dev ## style, types, spelling
