@@ -36,9 +36,8 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
     hosts = document.get("hosts") or []
     filled = {host["name"]: filled_by(host.get("processors")) for host in hosts}
     pooled = _evidence(folder, document, worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag"))
-    rows = len(files.read_table(folder, "turns", ["turn"]))
     parts = document.get("parts") or []
-    pooled = replace(pooled, missing_share=_missing_share(document, parts, rows), broken=_broken(parts))
+    pooled = replace(pooled, missing_share=_missing_share(folder, document, parts), broken=_broken(parts))
     pooled = replace(pooled, filled_by=next(filter(None, filled.values()), ""))
     if len(hosts) < 2:
         return [pooled]
@@ -73,13 +72,16 @@ def _evidence(
     )
 
 
-def _missing_share(document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], rows: int) -> float | None:
+def _missing_share(folder: Path, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> float | None:
     """The share of turns that is missing at most, with parts that were left out and workers that were lost."""
     missing = [part["turns"] for part in parts if part["left_out"]]
     missing += [worker["turns"] for worker in document.get("lost") or []]
     if not missing:
         return None
-    return math.nan if None in missing else sum(missing) / max(1, sum(missing) + rows)
+    if None in missing:
+        return math.nan
+    share: float = sum(missing) / max(1, sum(missing) + len(files.read_table(folder, "turns", ["turn"])))
+    return share
 
 
 def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:

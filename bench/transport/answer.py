@@ -19,7 +19,6 @@ SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
 """More than anybody waits for, in digits that `int` reads."""
-"""What proves that an upgrade was answered by who read its request (RFC 6455 §4.1)."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 

@@ -10,29 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.spawn import HOME
 from reports.runs import load
 from reports.summary.hosts import machines
 from reports.summary.verdict import verdict_of
+from tests.benchmark.crowd import crowd
 
 TRIES, LOOPS = int(os.environ.get("TRIES", "10")), os.environ.get("LOOPS", "0,2,12")
 LAST_LINES = 4
-
-
-@contextmanager
-def busy(loops: int) -> Iterator[None]:
-    """Keep so many cores busy, as far as there are so many."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def first_command(runs: Path) -> str:
@@ -60,5 +47,5 @@ def main() -> None:
     for loops in map(int, LOOPS.split(",")):
         print(f"beside {loops} busy loops, on {os.cpu_count()} cores", flush=True)
         for number in range(1, TRIES + 1):
-            with tempfile.TemporaryDirectory() as folder, busy(loops):
+            with tempfile.TemporaryDirectory() as folder, crowd(loops):
                 print(f"    {number:2}  {first_command(Path(folder))}", flush=True)

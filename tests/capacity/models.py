@@ -74,15 +74,7 @@ class ModelService:
         measured_s = given.load_s - least_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
-        def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
-            begun = int(step.load * after_s / self.session_s)
-            ended = begun if after_s == measured_s else max(0, begun - step.load)
-            complete, known = (
-                (missed[:count], np.full(missed[:count].size, float(self.turns))) for count in (ended, begun)
-            )
-            return complete, known
-
-        return looked_at(step, given, ALLOWED, shown)
+        return looked_at(step, given, ALLOWED, shown_of(missed, self.turns, self.session_s, step.load, measured_s))
 
     def _missed(self, rng: np.random.Generator, load: int, sessions: int) -> Floats:
         p, weight = self.missed(load), 1 / self.alike - 1
@@ -118,14 +110,7 @@ class PhasedService:
         factors = self._factors(rng, self.at_s + ramp_s + begins_s)
         missed = rng.binomial(self.turns, np.minimum(0.9, self.missed(step.load) * factors)).astype(np.float64)
 
-        def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
-            begun = int(step.load * after_s / self.session_s)
-            ended = begun if after_s == measured_s else max(0, begun - step.load)
-            complete, known = (
-                (missed[:count], np.full(missed[:count].size, float(self.turns))) for count in (ended, begun)
-            )
-            return complete, known
-
+        shown = shown_of(missed, self.turns, self.session_s, step.load, measured_s)
         level = looked_at(step, given, ALLOWED, shown)
         self.at_s += level.length_s
         return level
@@ -139,6 +124,20 @@ class PhasedService:
             self.path.append(kept * before + rng.normal(0, self.sd * math.sqrt(1 - kept**2)))
         logs: Floats = np.array(self.path)[at_s.astype(np.int64)]
         return np.exp(logs - self.sd**2 / 2)
+
+
+def shown_of(
+    missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
+) -> Callable[[float], tuple[PerCluster, PerCluster]]:
+    """What complete sessions, and all that began, show so long after the ramp: as many as there are callers go on."""
+
+    def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
+        begun = int(callers * after_s / session_s)
+        ended = begun if after_s == measured_s else max(0, begun - callers)
+        complete, known = ((missed[:count], np.full(missed[:count].size, float(turns))) for count in (ended, begun))
+        return complete, known
+
+    return shown
 
 
 def looked_at(
