@@ -122,13 +122,15 @@ class Server:
             doorway.bind(path)
             doorway.listen(64)
             self.requests.connect(path)  # before it is there, so that it cannot wait for a first client that has died
-            with warnings.catch_warnings():
+            # Its errors go to a file: it may outlive whoever started it, whose reader would wait for the end of a pipe.
+            with warnings.catch_warnings(), open(f"{path}.errors", "w") as errors:
                 warnings.simplefilter("ignore", ResourceWarning)  # it ends by itself
                 subprocess.Popen(
                     [*interpreter, "-c", SERVER, str(doorway.fileno()), preparation, *map(str, handed_on)],
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=errors,
                     pass_fds=[doorway.fileno(), *handed_on],
                     start_new_session=True,
                 )
@@ -163,7 +165,7 @@ def _number(told: socket.socket) -> int:
     while not digits.endswith(b"\n"):
         more = told.recv(1)
         if not more:
-            raise ChildProcessError("the fork server has ended")
+            raise ChildProcessError(f"the fork server has ended; what it said is in {servers_folder()}")
         digits += more
     return int(digits)
 

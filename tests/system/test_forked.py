@@ -173,3 +173,24 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
     assert closing._child("report", tmp_path, 0.0001).returncode == closing.TIMED_OUT
     assert asked == [1, 1]
+
+
+def test_the_end_of_what_a_command_says_is_its_end_though_others_use_the_server_that_it_started(modules: Path) -> None:
+    (modules / "look.py").write_text("import sys\nprint('said', file=sys.stderr)")
+    preparation = forked.PREPARATIONS["look",] = f"import decimal  # {modules}, so that nobody has started it yet"
+    first = f"""
+import sys
+from tests import forked
+forked.PREPARATIONS["look",] = {preparation!r}
+process = forked.Popen([sys.executable, "-m", "look"], cwd={str(modules)!r})
+input(process.wait())
+"""
+    started = subprocess.Popen(
+        [sys.executable, "-c", first], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with started:
+        assert started.stdout is not None
+        assert started.stdout.read(1) == "0"
+        with forked.Popen([sys.executable, "-m", "look"], cwd=modules, stderr=subprocess.DEVNULL) as other:
+            assert other._told is not None
+            assert started.communicate("\n", timeout=120) == ("", "said\n")
