@@ -26,6 +26,7 @@ from bench.run.file_spool import path_of
 from bench.run.log_lines import AnyLine
 from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
+from bench.simulator.lateness import LatenessCounts, Tally
 from reports.gate.baselines import Baseline
 from reports.history.of_run import _Summary as Summary
 from reports.runs import RUN
@@ -61,8 +62,11 @@ def told(*words: object) -> str:
 
 @pytest.fixture(autouse=True)
 def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No browser opens, and no CI is spoken to."""
+    """No browser opens, no CI is spoken to, and a simulator ends once it has said where it is."""
     monkeypatch.setattr("webbrowser.open", lambda _: True)
+    monkeypatch.setattr(
+        "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Tally(0, 0, 0, 0.0, LatenessCounts())]
+    )
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS", "BROWSER", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
@@ -99,6 +103,9 @@ def check_commands(run: Path, scratch: Path) -> None:
         ("merge", run, "-o", merged),
         ("merge", run, other, "-o", scratch / "both"),
         ("size", "--like", run, "--detect", "20%"),
+        ("simulate", "--like", run),
+        ("simulate", "--like", f"{run}:{EVIL}"),
+        ("simulate", "--like", run, "--like-step", EVIL),
         ("export", run, "--format", "csv", "--force"),
         ("export", run, "--format", "hlog", "--force"),
         ("upload", run, "http://127.0.0.1:1/c"),
@@ -345,6 +352,32 @@ def test_a_folder_s_name_steers_nobody(name: str, tmp_path: Path) -> None:
         ("export", folder, "--format", "csv"),
         ("baseline", "save", folder, "--folder", folder / "kept"),
         ("merge", folder, "-o", folder / "merged"),
+        ("simulate", "--like", folder, "--port", "0"),
         ("runs", folder.parent, "--remove", folder.name, "--yes"),
     ):
         assert not harm_in(told(*words)), words
+
+
+EVIL_KEY = json.dumps(EVIL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{EVIL_KEY}: p(95)<1s",
+        f"ttfa: {EVIL_KEY}",
+        f"ttfa: [p(95)<2500, {EVIL_KEY}]",
+        f"ttfa{{step:{EVIL}}}: p(95)<1s",
+        json.dumps({f"ttfa{{step:{EVIL}}}": "p(95)<1s"}),
+        json.dumps({f"ttfa{{target:east{EVIL}}}": "p(95)<1s"}),
+        json.dumps({"ttfa": {EVIL: 1}}),
+    ],
+)
+def test_words_of_thresholds_steer_nobody(tmp_path: Path, text: str) -> None:
+    run = synthetic.write(tmp_path / "run", PLAN)
+    limits = tmp_path / "ci.yaml"
+    limits.write_text(text)
+
+    for words in (("check", run, "--thresholds", limits), ("check", run, "--thresholds", limits, "--baseline", run)):
+        assert not harm_in(told(*words)), words
+    assert not (run / "check.md").exists() or not harm_in((run / "check.md").read_text())
