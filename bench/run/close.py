@@ -6,6 +6,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections import Counter
@@ -86,17 +87,17 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int
     `ends_utc_ns`: when the run ended, where its document does not say when it began to.
     """
     here = {part.worker for part in parts}
-    unheard = [remote for remote in document.get("remote") or [] if remote["worker"] not in here]
+    unheard = {each["worker"]: str(each["host"]) for each in document.get("remote") or [] if each["worker"] not in here}
+    numbers = itertools.count()
+    while len(here) + len(unheard) < document.get("workers", 1):  # all that it wrote is gone, or it wrote nothing
+        if (number := next(numbers)) not in here:
+            unheard.setdefault(number, "")
     partial = [part for part in parts if not part.facts.done or part.damage]
-    load = load_of(
-        document,
-        len(unheard) + len(partial),
-        [*here, *(remote["worker"] for remote in unheard)],
-        document.get("ending_utc_ns") or ends_utc_ns,
-    )
+    ends_utc_ns = document.get("ending_utc_ns") or ends_utc_ns
+    load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
     return [
         *(Lost(part.worker, _host_of(part), load, part.facts.rows or None, part.damage_words) for part in partial),
-        *(Lost(remote["worker"], remote["host"], load) for remote in unheard),
+        *(Lost(worker, host, load) for worker, host in unheard.items()),
     ]
 
 

@@ -124,19 +124,21 @@ class Part:
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches; a stream that was cut or is damaged ends at its last whole batch."""
-        name = rows_of(table)
+        name, count = rows_of(table), 0
         file = self._open(name)
-        if file is None:
-            return
-        with file:
-            try:
-                with pa.ipc.open_stream(file) as stream:
-                    for batch in stream:
-                        batch.validate(full=True)
-                        yield with_every_column(batch, schema)
-            except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-                if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
-                    self._note(name, error)
+        if file is not None:
+            with file:
+                try:
+                    with pa.ipc.open_stream(file) as stream:
+                        for batch in stream:
+                            batch.validate(full=True)
+                            yield with_every_column(batch, schema)
+                            count += len(batch)
+                except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+                    if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
+                        self._note(name, error)
+        if count < (written := self.facts.rows.get(table, 0)):
+            self._note(name, ValueError(f"{count} of {written} rows are there"))
 
     def size_bytes(self, table: str) -> int:
         """How long the stream of a table's rows is."""

@@ -25,10 +25,10 @@ OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_acti
 class WorkerLoad(NamedTuple):
     """What a worker was to play, by the plan of its run.
 
-    `slots`: how many sessions it had open at a time at most; `arms`: how many of them a pair takes. `pairs`, `turns`:
-    how many pairs it was to play at most, and turns of a session; None where that has no limit. `peers`: the workers of
-    its run, where calls arrive: they take turns, so it had no more than one call more than any other. The run goes from
-    `began_utc_ns` to `ends_utc_ns`, when it began to end.
+    `slots`: how many sessions it had open at a time at most, 0 where nobody knows; `arms`: how many of them a pair
+    takes. `pairs`, `turns`: how many pairs it was to play at most, and turns of a session; None where that has no
+    limit. `peers`: the workers of its run, where calls arrive: they take turns, so it had no more than one call more
+    than any other. The run goes from `began_utc_ns` to `ends_utc_ns`, when it began to end.
     """
 
     began_utc_ns: int
@@ -76,7 +76,7 @@ def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, cal
     tells; `calls`: how many arrived at it at most.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
-    bounds = [] if silent_ns and shortest_ns is None else [record.turns_begun]
+    bounds = [] if silent_ns and (shortest_ns is None or not load.slots) else [record.turns_begun]
     bounds = [begun + most_begun(load.slots, silent_ns, shortest_ns or 1) for begun in bounds]
     pairs = [known for known in (load.pairs, calls) if known is not None]
     if pairs and load.turns is not None:

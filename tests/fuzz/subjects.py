@@ -10,6 +10,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import shutil
 import socket
 import struct
 import tempfile
@@ -21,12 +23,16 @@ from random import Random
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 from websockets.frames import Opcode
 
 import reports
 from bench.observe import inputs
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
+from bench.run.close import close
+from bench.run.folder import read_table
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.handshake import Door
 from bench.simulator.server import Offer, Server, ServerWorker, listen
@@ -52,6 +58,7 @@ from tests.helpers import (
 from tests.observe.test_timeline import check_ended, failed, played
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
+from tests.run.test_merge import build_part
 from tests.simulator.builders import (
     AT_NS,
     CLEAR,
@@ -75,6 +82,7 @@ from tests.system.simulator.test_server import UPGRADE
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 Subject = Callable[[Random], None]
+TURNS_OF_A_WORKER = 9
 MOST_EVENTS = 5_000
 """More server events than these few client events may lead to."""
 
@@ -321,11 +329,81 @@ def spoilt_run() -> Iterator[Subject]:
         def check_case(random: Random) -> None:
             path = random.choice(files)
             whole = path.read_bytes()
-            path.write_bytes(spoilt_bytes(random, whole))
+            _spoil_file(path, random)
             try:
                 check(lambda: terminal(summarise(reports.load(folder, everything=False))))
             finally:
+                _remove(path)
                 path.write_bytes(whole)
+
+        yield check_case
+
+
+def _spoil_file(path: Path, random: Random) -> None:
+    """Its bytes, its values, its rows, or what stands in its place."""
+    whole, kind = path.read_bytes(), random.choice(("bytes", "content", "content", "pipe", "folder", "device", "gone"))
+    if kind == "bytes" or (kind == "content" and path.suffix not in (".json", ".parquet")):
+        path.write_bytes(spoilt_bytes(random, whole))
+    elif kind == "content" and path.suffix == ".json":
+        path.write_text(dumped(spoilt_document(random, json.loads(whole)), random.choice(LEVELS)))
+    elif kind == "content":
+        pq.write_table(_spoilt_rows(pq.read_table(path), random), path)
+    else:
+        path.unlink()
+        places = {"pipe": os.mkfifo, "folder": os.mkdir, "device": partial(os.symlink, "/dev/zero")}
+        places.get(kind, lambda path: None)(path)
+
+
+def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
+    """Rows that stand there twice, or in another order; a column that is gone, of another type, or empty."""
+    order = random.choices(range(len(rows)), k=len(rows)) if len(rows) else []
+    place = random.randrange(rows.num_columns)
+    name, nothing = rows.column_names[place], pa.nulls(len(rows))
+    match random.choice(("twice", "shuffled", "gone", "text", "numbers", "empty")):
+        case "twice":
+            return pa.concat_tables([rows, rows])
+        case "shuffled":
+            return rows.take(pa.array(order, pa.int64()))
+        case "gone":
+            return rows.drop_columns([name])
+        case "text":
+            return rows.set_column(place, name, pa.array([random.choice(("", "\x1b[2J", "x" * 5_000))] * len(rows)))
+        case "numbers":
+            return rows.set_column(place, name, pa.array([random.choice((0, -1, 2**63 - 1, -(2**63)))] * len(rows)))
+        case _:
+            return rows.set_column(place, rows.field(name), nothing.cast(rows.field(name).type))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def spoilt_part() -> Iterator[Subject]:
+    """A run that nobody has closed, of which a worker's part is spoilt: it is closed, the other's rows are in it, and
+    what the part may have held is counted."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = build_part(Path(scratch), workers=2)
+        parts = sorted((whole / "spool").glob("*-1.*"))
+
+        def check_case(random: Random) -> None:
+            folder = Path(scratch) / "run"
+            shutil.copytree(whole, folder)
+            try:
+                for part in random.choice((*((part,) for part in parts), parts)):
+                    _spoil_file(folder / part.relative_to(whole), random)
+                document = close(folder)
+                turns = read_table(folder, "turns").column("worker").to_pylist()
+                assert turns.count(0) == TURNS_OF_A_WORKER
+                lost = TURNS_OF_A_WORKER - turns.count(1)
+                bounds = [entry["turns"] for entry in document.get("lost", []) if entry["worker"] == 1]
+                assert lost <= 0 or any(bound is None or bound >= lost for bound in bounds)
+                check(lambda: terminal(summarise(reports.load(folder, everything=False))))
+            finally:
+                shutil.rmtree(folder)
 
         yield check_case
 
@@ -336,6 +414,7 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "measured session": (lambda: nullcontext(measured_session), 300),
     "heard frames": (lambda: nullcontext(heard_frames), 200),
     "run folder": (spoilt_run, 2),
-    **{kind: (partial(spoilt_file, kind), 98 // len(READERS)) for kind in READERS},
+    "worker's part": (spoilt_part, 1),
+    **{kind: (partial(spoilt_file, kind), 97 // len(READERS)) for kind in READERS},
 }
 """Makes the subject, and how many of a thousand cases are its own."""

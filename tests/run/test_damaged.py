@@ -70,6 +70,9 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "turns cut in half": (rows_of("turns"), cut_in_half),
     "sessions cut in half": (rows_of("sessions"), cut_in_half),
     "no turns": (rows_of("turns"), lambda path: path.write_bytes(b"")),
+    "turns that are gone": (rows_of("turns"), Path.unlink),
+    "sessions that are gone": (rows_of("sessions"), Path.unlink),
+    "seconds that are gone": (rows_of("seconds"), Path.unlink),
     "spoilt turns": (rows_of("turns"), spoilt),
     "histograms that are torn": (HISTOGRAMS, lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n")),
     "histograms that are no text": (HISTOGRAMS, lambda path: path.write_bytes(b"\xff\xfe")),
@@ -99,3 +102,14 @@ def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage
     assert document["verdict"]["valid"] is not True or missing == 0
     said = terminal(summarise(load_for_report(folder)))
     assert "left damaged data" in " ".join(said.split())
+
+
+def test_a_worker_of_whom_nothing_is_left_is_counted_among_the_lost(tmp_path: Path) -> None:
+    folder = build_part(tmp_path, workers=2)
+    for path in (folder / "spool").glob("*-1.*"):
+        path.unlink()
+    document = close(folder)
+
+    (entry,) = document["lost"]
+    assert (entry["worker"], entry["turns"]) == (1, None), "no plan says how many calls it was to hold"
+    assert document["verdict"]["valid"] is False
