@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,3 +67,15 @@ def test_every_way_of_signing_in_and_every_dialect_is_taken_and_named_by_locust_
         for word in words:
             assert vars(parser.parse_args([f"--{name}", word]))[name] == word
             assert word in re.split(r"[^\w-]+", told[name])
+
+
+def test_every_word_that_an_option_takes_stands_in_its_row_of_the_page() -> None:
+    parser, page = Parser(add_help=False), Path(__file__).parents[2] / "docs" / "options.md"
+    add_options(parser)
+    rows = {
+        row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("| `--")
+    }
+    words = {action.option_strings[0]: action.choices for action in parser._actions if action.choices}
+
+    assert words.keys() >= {"--auth", "--dialect", "--compression"}
+    assert [(name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]] == []
