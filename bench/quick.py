@@ -23,7 +23,8 @@ from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.spawn import end, own_environment, python_command
 from bench.starter import EXAMPLES
-from bench.target.endpoint import ENDPOINT, TARGET_FILE, ServiceOptions, resolve_targets
+from bench.target.endpoint import ENDPOINT, TARGET_FILE, resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
 from bench.target.target import Target
 from bench.units import NS_PER_S
@@ -73,9 +74,7 @@ def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: 
         raise UsageError(f"--target is `auto` or `simulator`, not `{target}`")
     if target == "auto" and service_options.targets:
         file = (service_options.target_file or TARGET_FILE).resolve()
-        return _run_billed(
-            service_options, runs, "--targets", ",".join(service_options.targets), "--target-file", str(file), yes=yes
-        )
+        return _run_billed(replace(service_options, target_file=file), runs, yes=yes)
     if target == "auto" and os.environ.get(ENDPOINT):
         return _run_billed(ServiceOptions(), runs, yes=yes)
     spare, load = spare_cores(), SIMULATED
@@ -105,14 +104,14 @@ def looked(summary: Summary) -> str:
     )
 
 
-def _run_billed(service_options: ServiceOptions, runs: Path, *named: str, yes: bool) -> int:
+def _run_billed(service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
     called = " and ".join(target.public_url for target in targets)
     print(f"This calls {called} with {' and '.join(BILLED.scenarios)}, {_much(targets)}: {_cost(targets)}.", flush=True)
     if not yes and not _agreed():
         print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
         return 0
-    return _looked(BILLED, runs, os.environ, *named, "--yes")
+    return _looked(BILLED, runs, os.environ, *service_options.words(), "--yes")
 
 
 def spare_cores() -> float:

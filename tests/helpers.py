@@ -31,7 +31,8 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.run.rows import TURN_COLUMNS, RowIdentity, turn_row
 from bench.session import Session
-from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.endpoint import resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.transport.base import Closure, PacedSender, SendReceipt, Take, Transport
 from bench.transport.delta_reader import DeltaReader

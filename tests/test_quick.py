@@ -10,7 +10,7 @@ import pytest
 
 from bench import quick
 from bench.errors import UsageError
-from bench.target.endpoint import ServiceOptions
+from bench.target.options import ServiceOptions
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bench.capacity.play import Locust, environment_of_runs, own_options
 from bench.errors import UsageError
 from bench.money import dollars
 from bench.spawn import python_command
-from bench.target.endpoint import ServiceOptions
+from bench.target.options import ServiceOptions
 
 FORECAST_S = 600.0
 
@@ -37,7 +37,7 @@ def prepared(
 ) -> PreparedSearch:
     """Prepare a search. Raises UsageError for what cannot be, and where a service would be called that costs money."""
     _check(options)
-    words = [*service_words(service_options), *options, *(["--yes"] if yes else [])]
+    words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
     forecast = _forecast(file, words)
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["label"] for target in forecast["targets"])
@@ -52,17 +52,6 @@ def prepared(
     return PreparedSearch(
         Locust(file, plan.by, runs, words), target["label"], forecast["scenario"], forecast["connects_per_min"], costs
     )
-
-
-def service_words(service_options: ServiceOptions) -> list[str]:
-    """The options of the service as Locust's command line has them."""
-    words: list[str] = []
-    for field in fields(service_options):
-        value = getattr(service_options, field.name)
-        if value not in (None, ()):
-            shown = ",".join(value) if isinstance(value, tuple) else str(value)
-            words += [f"--{field.name.replace('_', '-')}", shown]
-    return words
 
 
 def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:

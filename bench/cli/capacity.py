@@ -13,13 +13,13 @@ import typer
 from bench.cli.service_options import with_service_options
 from bench.cli.terminable import terminable
 from bench.errors import UsageError
+from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
     from bench.capacity.attempt import Search
     from bench.capacity.document import Capacity, LevelOutcome, SearchPlan
     from bench.capacity.prepare import PreparedSearch
     from bench.capacity.slo import Slo
-    from bench.target.endpoint import ServiceOptions
 
 INTERRUPTED_STATUS = 130
 MOST_LEVEL = 100_000
@@ -34,7 +34,7 @@ class By(StrEnum):
     ARRIVALS = "arrivals"
 
 
-@with_service_options
+@with_service_options()
 def capacity(
     service_options: ServiceOptions,
     locustfile: Annotated[str, typer.Option("-f", "--locustfile", metavar="FILE", help="The scenario to play.")],

@@ -12,10 +12,10 @@ import typer
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
 from bench.plain import json_text
+from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
     from bench.doctor.finding import Finding
-    from bench.target.endpoint import ServiceOptions
     from bench.target.target import Target
 
 FAILED_STATUS = 1
@@ -24,7 +24,7 @@ WIDEST = 100
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
 
 
-@with_service_options
+@with_service_options()
 def doctor(
     service_options: ServiceOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
@@ -47,7 +47,7 @@ def doctor(
     from bench.doctor.examine import examine, examine_offline
     from bench.doctor.finding import Finding, any_failed
     from bench.doctor.machine import look_at_machine
-    from bench.target.endpoint import ENDPOINT, ServiceOptions, resolve_every_target, resolve_targets
+    from bench.target.endpoint import ENDPOINT, resolve_every_target, resolve_targets
     from bench.target.prices import load_price_table
 
     targets, unnamed = [], ""

@@ -13,13 +13,13 @@ import typer
 from bench.cli.replay import show
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
+from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
     from bench.plan.frames import PreparedScript
     from bench.probe import ReplyAudio
     from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
-    from bench.target.endpoint import ServiceOptions
     from bench.target.target import Target
 
 DEFAULT_WORDS = "Hello, what can you do?"
@@ -28,7 +28,7 @@ OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual
 """Which option says a setting, where it has another name."""
 
 
-@with_service_options
+@with_service_options()
 def probe(
     service_options: ServiceOptions,
     say: Annotated[str | None, typer.Option(help=f"Say this text (default: {DEFAULT_WORDS})")] = None,

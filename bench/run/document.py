@@ -13,6 +13,7 @@ from bench.cores import Processors
 from bench.money import Prices
 from bench.protocol.settings import DetectorName
 from bench.run.folder import SCHEMA_VERSION
+from bench.target.options import DialectName
 
 Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts end at the last flush"
@@ -26,7 +27,7 @@ class TargetEntry(TypedDict):
 
     label: str
     url: str
-    dialect: Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun"]
+    dialect: DialectName
     service: str
     loopback: bool
     region: NotRequired[str | None]

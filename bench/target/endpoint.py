@@ -7,14 +7,14 @@ so no key goes to a server it was not meant for, and nobody is signed in who has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
 from bench.target.address import EXAMPLE_ENDPOINT
 from bench.target.build import build_target
 from bench.target.credentials import cleaned, unquoted
+from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.settings import ON_COMMAND_LINE, TARGET, Surroundings, TargetSettings
 from bench.target.target import Entra, Target
 from bench.target.targets import file_targets, target_names
@@ -26,33 +26,6 @@ API_KEY = "AZURE_OPENAI_API_KEY"
 API_VERSION = "OPENAI_API_VERSION"
 TARGET_FILE = Path("targets.yaml")
 OF_ONE_TARGET = ("dialect", "api_key_env", "auth", "resolve")
-
-
-@dataclass(frozen=True)
-class ServiceOptions:
-    """What a command line says of the service; each part may be missing.
-
-    `targets`: names in `target_file` (`targets.yaml`, if none is given), those of variants as `name.variant`. `url`,
-    `dialect` (a name of `DIALECTS`), `api_key_env`, `auth` (key, entra, managed_identity, …), `proxy` (a URL, or none),
-    `resolve` (an IP address), `compression` (none, deflate) and `max_message_mib` are as typed, and checked by
-    `resolve_targets`.
-    `prices`: the price table that targets may name models of; None is the one that comes with the tool.
-    """
-
-    targets: tuple[str, ...] = ()
-    target_file: Path | None = None
-    url: str | None = None
-    dialect: str | None = None
-    api_key_env: str | None = None
-    auth: str | None = None
-    ca: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    proxy: str | None = None
-    resolve: str | None = None
-    compression: str | None = None
-    max_message_mib: int | None = None
-    prices: Path | None = None
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
@@ -80,19 +53,14 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
     """What the options say, checked as a file's keys are, and called by the options' names."""
-    given = {"key_env" if name == "api_key_env" else name: value for name, value in _given(service_options).items()}
-    values = {name: PlainValue(ON_COMMAND_LINE[name], value) for name, value in given.items()}
-    return TargetSettings(**{name: TARGET.fields[name].read(value) for name, value in values.items()})
-
-
-def _given(service_options: ServiceOptions) -> dict[str, Any]:
-    texts = {field.name: getattr(service_options, field.name) for field in fields(service_options)}
-    for name in ("targets", "target_file", "prices"):
-        del texts[name]
-    given = {
-        name: value if isinstance(value, int) else str(value) for name, value in texts.items() if value is not None
+    given = {option: getattr(service_options, option.name) for option in OPTIONS.values() if option.key}
+    values = {
+        option.key: PlainValue(option.flag, str(value) if isinstance(value, Path) else value)
+        for option, value in given.items()
+        if value is not None
     }
-    return given | ({"url": unquoted(str(given["url"]))} if "url" in given else {})
+    settings = TargetSettings(**{key: TARGET.fields[key].read(value) for key, value in values.items()})
+    return settings if settings.url is None else replace(settings, url=unquoted(settings.url))
 
 
 def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
@@ -101,9 +69,9 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     if len(service_options.targets) > 1 and (
         given := [name for name in OF_ONE_TARGET if getattr(service_options, name) is not None]
     ):
-        option = "--" + given[0].replace("_", "-")
         raise UsageError(
-            f"{option} is for one target, and --targets names {len(service_options.targets)}: set it in the file"
+            f"{OPTIONS[given[0]].flag} is for one target, and --targets names {len(service_options.targets)}: "
+            "set it in the file"
         )
     path = service_options.target_file or TARGET_FILE
     targets = file_targets(

@@ -1,7 +1,8 @@
 """What can be said of a target: every key of `targets.yaml`, with what is allowed at it.
 
-This is the one table of it. The file, its JSON Schema (`schema.py`), the environment and the command line all go by it:
-each ends in one `TargetSettings`, of which `build.py` makes the target. `docs/targets.md` says the same at length.
+This is the one table of it; what an option says as well is described there (`options.py`). The file, its JSON Schema
+(`schema.py`), the environment and the command line all go by it: each ends in one `TargetSettings`, of which `build.py`
+makes the target. `docs/targets.md` says the same at length.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from bench.money import Prices
-from bench.protocol.dialects import DIALECTS
 from bench.shapes import (
     ByName,
     Choice,
@@ -31,6 +31,7 @@ from bench.shapes import (
     key,
     table_of,
 )
+from bench.target.options import AUTHS, OPTIONS, SignInName
 from bench.target.services import SERVICES
 from bench.yaml_file import Value
 
@@ -38,8 +39,6 @@ T = TypeVar("T")
 MOST_HEADERS = 10
 """Azure answers 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
-SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
-"""Credentials of azure-identity; entra is its default chain."""
 
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD = "[!-~]{1,1000}"
@@ -62,8 +61,6 @@ SERVICE = Choice(tuple(SERVICES))
 SUBPROTOCOLS = OneOrMore(Text("the name of a subprotocol"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
-AUTHS = ("key", "basic", *get_args(SignInName))
-"""What `auth` may be."""
 SIGN_IN = Choice(get_args(SignInName))
 
 
@@ -153,35 +150,38 @@ class VariantSettings:
 VARIANTS = ByName(NAME, table_of(VariantSettings))
 
 
+def as_option(name: str, shape: Shape[Any] | None = None, *, quiet: bool = False) -> Any:
+    """The key that says the same as the option of this name: a word of its own, where no shape is given."""
+    return key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
+
+
 @dataclass(frozen=True)
 class TargetSettings:
     """One service and how to reach it."""
 
     endpoint: str | None = key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
-    url: str | None = key(URL, "Any service: the whole address; ${NAME} is an environment variable.", quiet=True)
+    url: str | None = as_option("url", URL, quiet=True)
     service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or beside it.")
-    dialect: str | None = key(Choice(tuple(DIALECTS)), "How events are spelt.")
+    dialect: str | None = as_option("dialect")
     api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = key(MODEL, "The same by its other name; with `service`: the model.")
     label: str | None = key(LABEL, "The name in rows and reports, if not the one here.")
     region: str | None = key(REGION, "Where it is, for reports.")
-    auth: Literal["key", "basic"] | SignInName | AuthSettings | None = key(
-        AUTH, "How to sign in; a table says more.", quiet=True
-    )
-    key_env: str | None = key(VARIABLE, "The environment variable that holds the key.", quiet=True)
+    auth: Literal["key", "basic"] | SignInName | AuthSettings | None = as_option("auth", AUTH, quiet=True)
+    key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
     headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
     subprotocols: tuple[str, ...] | None = key(
         SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True
     )
     session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
-    ca: str | None = key(FILE, "A certificate authority to trust as well (PEM).")
-    client_cert: str | None = key(FILE, "A client certificate (PEM).")
-    client_key: str | None = key(FILE, "Its private key, if that is in another file.")
-    proxy: str | None = key(PROXY, "A proxy; ${NAME} is an environment variable.", quiet=True)
-    resolve: str | None = key(Matching(WORD, "an IP address"), "The address to connect to, instead of the host's.")
-    compression: str | None = key(Choice(("none", "deflate")), "Of messages.")
-    max_message_mib: int | None = key(Whole(1, 1_024, "of MiB"), "A larger message ends its session; 16.")
+    ca: str | None = as_option("ca", FILE)
+    client_cert: str | None = as_option("client_cert", FILE)
+    client_key: str | None = as_option("client_key", FILE)
+    proxy: str | None = as_option("proxy", PROXY, quiet=True)
+    resolve: str | None = as_option("resolve", Matching(WORD, "an IP address"))
+    compression: str | None = as_option("compression")
+    max_message_mib: int | None = as_option("max_message_mib", Whole(1, 1_024, "of MiB"))
     prices: str | Prices | None = key(PRICES, "What its sessions cost; if not what its model costs.")
     connect_rate: float | None = key(PER_MINUTE, "Connections that may start in a minute; 0: any number.")
     variants: dict[str, VariantSettings] | None = key(VARIANTS, "The same target with other settings, by name.")
@@ -193,12 +193,7 @@ TARGETS: Table[dict[str, TargetSettings]] = Table(
     lambda targets: targets,
 )
 
-OPTIONS = (
-    *("url", "dialect", "auth", "ca", "client_cert", "client_key", "proxy", "resolve", "compression"),
-    "max_message_mib",
-)
-ON_COMMAND_LINE = {name: "--" + name.replace("_", "-") for name in OPTIONS} | {
-    "key_env": "--api-key-env",
+ON_COMMAND_LINE = {option.key: option.flag for option in OPTIONS.values() if option.key} | {
     "endpoint": "AZURE_OPENAI_ENDPOINT",
     "deployment": "AZURE_OPENAI_DEPLOYMENT_NAME",
     "api_version": "OPENAI_API_VERSION",

@@ -15,12 +15,12 @@ from bench.capacity.attempt import Search
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import NextLevel
 from bench.capacity.play import LevelTask, Locust
-from bench.capacity.prepare import PreparedSearch, prepared, service_words
+from bench.capacity.prepare import PreparedSearch, prepared
 from bench.capacity.search import Grant
 from bench.cli.app import app
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
-from bench.target.endpoint import ServiceOptions
+from bench.target.options import ServiceOptions
 from tests.capacity.models import build_level, build_plan, build_share
 
 EDGE = 20
@@ -137,7 +137,7 @@ def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, 
 def test_the_options_of_the_service_are_those_of_runs(tmp_path: Path) -> None:
     options = ServiceOptions(targets=("west",), target_file=tmp_path / "t.yaml", max_message_mib=3)
 
-    assert service_words(options) == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
+    assert options.words() == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
                                       "--max-message-mib", "3"]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from bench.capacity import prepare
 from bench.capacity.document import SearchPlan
 from bench.capacity.prepare import PreparedSearch, calls_most, prepared
 from bench.errors import UsageError
-from bench.target.endpoint import ServiceOptions
+from bench.target.options import ServiceOptions
 from tests.capacity.models import build_plan
 
 HERE = {"label": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True}

@@ -21,6 +21,7 @@ from bench.plan.script import load_script
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
 from bench.run.validity import Evidence, judge
 from bench.target import endpoint
+from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, verdicts
 from reports.summary.outcomes import FAMILIES, MEANINGS
 
@@ -80,7 +81,7 @@ def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
     file = tmp_path / "targets.yaml"
     file.write_text(found[0], encoding="utf-8")
-    arms = endpoint.resolve_targets({}, endpoint.ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
+    arms = endpoint.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
 
     assert [arm.label for arm in arms] == ["eastus2", "sweden.quick"]
 

@@ -15,7 +15,8 @@ from bench.doctor.finding import Finding
 from bench.doctor.network import look_at_network
 from bench.limits import Limits
 from bench.remedies import NO_PROXY
-from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.endpoint import resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.target import Target, Way
 from bench.transport.base import Proxy
 from tests.system.end_to_end.proxies import running_proxy

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import inspect
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.cli.options import OptionList, options
-from bench.cli.service_options import service_options
 from bench.load.planning.options import add_options
 from bench.protocol.dialects import DIALECTS
-from bench.target.settings import AUTHS
+from bench.target.options import AUTHS
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,15 +55,13 @@ def test_a_switch_takes_no_value_and_a_percent_sign_is_one() -> None:
     assert "%%" not in rows["--record-events"][1]
 
 
-def test_every_way_of_signing_in_and_every_dialect_is_taken_and_named_by_locust_and_by_commands() -> None:
+def test_locust_takes_every_way_of_signing_in_and_every_dialect() -> None:
     parser = Parser(add_help=False)
     add_options(parser)
-    told = {name: str(option.annotation) for name, option in inspect.signature(service_options).parameters.items()}
 
     for name, words in {"auth": AUTHS, "dialect": tuple(DIALECTS)}.items():
         for word in words:
             assert vars(parser.parse_args([f"--{name}", word]))[name] == word
-            assert word in re.split(r"[^\w-]+", told[name])
 
 
 def test_every_word_that_an_option_takes_stands_in_its_row_of_the_page() -> None:

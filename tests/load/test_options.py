@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.load.planning.options import Options, add_options
-from bench.target.endpoint import ServiceOptions
+from bench.target.options import ServiceOptions
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # it is not typed

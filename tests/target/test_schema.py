@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
-from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.endpoint import resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.schema import targets_schema
 from bench.target.settings import TARGETS
 from bench.yaml_file import PlainValue

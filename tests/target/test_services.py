@@ -10,7 +10,8 @@ import pytest
 from bench.errors import UsageError
 from bench.protocol.dialects import DIALECTS
 from bench.target.credentials import Credential
-from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.endpoint import resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.services import SERVICES
 from bench.target.target import Target
 from tests.helpers import resolve_target

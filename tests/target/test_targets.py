@@ -16,7 +16,8 @@ from bench.money import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential, hidden
-from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.endpoint import resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.target import Entra, Target
 from bench.transport.base import Proxy
 

@@ -15,9 +15,7 @@ from bench.cores import core_count
 from bench.errors import UsageError
 from bench.load.planning.spans import A_SPAN, span_s
 from bench.load.planning.stages import MOST_PER_S, RATES, rate_per_s
-from bench.protocol.dialects import DIALECTS
-from bench.target.endpoint import ServiceOptions
-from bench.target.settings import AUTHS
+from bench.target.options import OPTIONS, ServiceOptions
 
 LOOK_EVERY = 50
 MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
@@ -57,31 +55,9 @@ def add_options(parser: Any) -> None:
         option = name[2:].replace("-", "_")
         parser.add_argument(name, env_var=f"LOCUST_{option.upper()}", include_in_web_ui=option in SHAPE, **settings)
 
-    add(
-        "--targets",
-        metavar="A,B",
-        help="call these targets of targets.yaml and compare them in pairs of sessions; variants: NAME.VARIANT",
-    )
-    add("--target-file", metavar="FILE", help="file that describes --targets (default: targets.yaml)")
-    add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
-    add("--dialect", choices=[*DIALECTS], help="how the service spells its events (default: by path or version)")
-    add("--api-key-env", metavar="NAME", help="environment variable of the key (with --url the only one that is sent)")
-    add(
-        "--auth",
-        choices=AUTHS,
-        help="how to sign in: by key, by Basic, or through Entra ID (default: by key if one is set)",
-    )
-    add("--ca", metavar="FILE", help="a certificate authority (PEM) to trust beside the system's")
-    add("--client-cert", metavar="FILE", help="a certificate (PEM) that shows who calls")
-    add("--client-key", metavar="FILE", help="its private key (PEM), where it is in another file")
-    add(
-        "--proxy",
-        metavar="URL",
-        help="http://, socks4:// or socks5://; none: not that of HTTPS_PROXY",
-    )
-    add("--resolve", metavar="ADDRESS", help="connect to this address, instead of looking the host up")
-    add("--compression", choices=["none", "deflate"], help="offer permessage-deflate (default: none)")
-    add("--max-message-mib", type=_positive, metavar="N", help="a larger message ends its session (default: 16 MiB)")
+    for option in OPTIONS.values():
+        told = {"metavar": option.metavar, "choices": option.words, "type": int if option.kind is int else None}
+        add(option.flag, help=option.note, **{name: value for name, value in told.items() if value})
     add(
         "--sessions",
         type=_positive,
@@ -130,7 +106,6 @@ def add_options(parser: Any) -> None:
         metavar="FILE",
         help="file of messages (.jsonl) that every session begins with, as if they had been said",
     )
-    add("--prices", metavar="FILE", help="file of token prices, instead of those that come with the tool")
     add("--budget", metavar="USD", help="end the run when its responses have cost so many USD")
     add(
         "--seed",
@@ -236,7 +211,7 @@ class Options:
         _refuse_two_loads(parsed)
         _check_size(parsed)
         return Options(
-            service_options=_service_options(parsed),
+            service_options=ServiceOptions.of({name: _or_none(getattr(parsed, name)) for name in OPTIONS}),
             sessions=_whole(parsed.sessions, "--sessions", 1),
             arrivals_per_s=_rate(parsed.arrivals),
             arrival_pattern=parsed.arrival_pattern or None,
@@ -273,25 +248,6 @@ def worker_timeout_s(parsed: Any) -> float:
     return seconds
 
 
-def _service_options(parsed: Any) -> ServiceOptions:
-    return ServiceOptions(
-        targets=tuple(name.strip() for name in parsed.targets.split(",")) if parsed.targets else (),
-        target_file=_path(parsed.target_file),
-        url=parsed.url or None,
-        dialect=parsed.dialect or None,
-        api_key_env=parsed.api_key_env or None,
-        auth=parsed.auth or None,
-        ca=_path(parsed.ca),
-        client_cert=_path(parsed.client_cert),
-        client_key=_path(parsed.client_key),
-        proxy=parsed.proxy or None,
-        resolve=parsed.resolve or None,
-        compression=parsed.compression or None,
-        max_message_mib=_whole(parsed.max_message_mib, "--max-message-mib", 1),
-        prices=_path(parsed.prices),
-    )
-
-
 def _idle(parsed: Any) -> str:
     """An option that says how to decide; "" where none is given."""
     return "--thresholds" if parsed.thresholds else "--look-every" if parsed.look_every else ""
@@ -324,6 +280,11 @@ def _rate(value: object) -> float | None:
     if not per_s:
         raise UsageError(f"--arrivals must be {RATES}, up to {MOST_PER_S:,.0f}/s, not {value!s:.100}")
     return per_s
+
+
+def _or_none(value: object) -> object:
+    """A variable that is set to nothing says nothing."""
+    return None if value == "" else value
 
 
 def _path(value: object) -> Path | None:

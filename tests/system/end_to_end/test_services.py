@@ -17,7 +17,8 @@ from bench.protocol.openai_like import GLM, Glm
 from bench.protocol.settings import SessionSettings
 from bench.run.replay import Replayed, replay
 from bench.simulator.truth import read_truth
-from bench.target.endpoint import ServiceOptions, resolve_targets
+from bench.target.endpoint import resolve_targets
+from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import quick_simulator
