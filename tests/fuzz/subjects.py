@@ -350,7 +350,11 @@ def _spoil_file(path: Path, random: Random) -> None:
         pq.write_table(_spoilt_rows(pq.read_table(path), random), path)
     else:
         path.unlink()
-        places = {"pipe": os.mkfifo, "folder": os.mkdir, "device": partial(os.symlink, "/dev/zero")}
+        places: dict[str, Callable[[Path], object]] = {
+            "pipe": os.mkfifo,
+            "folder": os.mkdir,
+            "device": partial(os.symlink, "/dev/zero"),
+        }
         places.get(kind, lambda path: None)(path)
 
 
