@@ -344,3 +344,19 @@ def test_what_draws_a_figure_computes_nothing(name: str) -> None:
 
     assert not [module for module in named if within(module, *COMPUTING)]
     assert not [n for n in named if n.startswith("reports.statistics.") and n.count(".") == 3 and n.islower()]
+
+
+LIVE_VIEWS = tuple(
+    f"bench.load.{name}"
+    for name in ("playing.dashboard", "playing.progress", *(f"leading.{name}" for name in (
+        "board", "exporter", "figures", "tally", "telemetry", "view", "watch", "web_tab")))
+)  # fmt: skip
+TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
+
+
+def test_live_views_take_no_name_apart() -> None:
+    """A time's role, measure and origin are fields of its key; only an outcome is taken apart, for its first word."""
+    apart = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name)
+             if function in TAKES_APART}  # fmt: skip
+
+    assert apart == {("bench.load.playing.progress", "turn.outcome.partition")}

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 import gevent
 
 from bench.load.leading.telemetry import Telemetry
-from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, ProgressReport
+from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, LiveKey, ProgressReport
 from bench.measures import HEADLINE
 from bench.run import folder as files
 from tests.benchmark.harness import run_locust
@@ -60,8 +60,9 @@ def main() -> None:
 
 def told_us() -> float:
     """CPU of a report of these callers, with the write to the child: of a loop that tells, less one that does not."""
-    names = [VALUE + name for name in HEADLINE] + [BOUND + name for name in HEADLINE]
-    times = {"here": {"talk.say": {name: [523_456] * TURNS_A_S for name in names}}}
+    values = [LiveKey(VALUE, name, "requested") for name in HEADLINE]
+    bounds = [LiveKey(BOUND, name) for name in HEADLINE]
+    times = {"here": {"talk.say": [(key, [523_456] * TURNS_A_S) for key in (*values, *bounds)]}}
     standing = ProgressReport(targets={"here": dict.fromkeys(TARGET_COUNTS, 1.0)}, times_us=times)
     telemetry = Telemetry("run", cast(Any, SimpleNamespace(targets=[], scenario="talk")), print)
     loops = []

@@ -15,18 +15,17 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from bench.load.leading.exporter import MOST_SCALE, Exported, Instruments, Told
 from bench.load.leading.telemetry import attributes_of
-from bench.load.playing.progress import TARGET_COUNTS
+from bench.load.playing.progress import TARGET_COUNTS, VALUE, WAIT, LiveKey
 from tests.helpers import resolve_target
 
 RUN = Exported("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
 STEP = "talk.greeting"
-TIMES = {
-    "ttfa": [500_000, 700_000],
-    "value of ttfa": [500_000, 700_000],
-    "ttfa after speech": [900_000],
-    "value of voice_to_voice after speech": [1_100_000],
-    "value of transcript_total": [2_000_000],
-}
+TTFA = LiveKey(WAIT, "ttfa", "requested")
+TIMES = [
+    (TTFA, [500_000, 700_000]),
+    (TTFA._replace(origin="speech_end"), [900_000]),
+    (LiveKey(VALUE, "voice_to_voice", "speech_end"), [1_100_000]),
+]
 
 
 def told(worker: int = 0, **changes: Any) -> Told:

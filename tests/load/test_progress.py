@@ -7,12 +7,23 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.leading.tally import ProgressSum, Wait
-from bench.load.playing.progress import TARGET_COUNTS, UNNAMED, Progress, ProgressReport, Times
+from bench.load.playing.progress import (
+    BOUND,
+    TARGET_COUNTS,
+    VALUE,
+    WAIT,
+    Failures,
+    LiveKey,
+    Progress,
+    ProgressReport,
+    Times,
+)
 from bench.load.playing.spending import Spending
 from bench.money import Prices
 from bench.protocol.events import Usage
@@ -24,15 +35,28 @@ NOTHING = Histograms()
 S = 10**9
 STEP = "talk.greeting"
 PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
+TTFA, TTFT = LiveKey(WAIT, "ttfa", "requested"), LiveKey(WAIT, "ttft", "requested")
+TTFA_AFTER_SPEECH = LiveKey(WAIT, "ttfa", "speech_end")
+VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "requested"), LiveKey(BOUND, "ttfa")
+Kept = dict[str, dict[LiveKey, list[int]]]
+"""Microseconds by arm and key."""
 
 
 def progress() -> Progress:
     return Progress(Spending({"gpt-realtime": PRICES}, {}))
 
 
-def of_step(times_us: dict[str, dict[str, list[int]]]) -> Times:
+def of_step(times_us: Kept) -> Times:
     """Times of one step of each arm."""
-    return {arm: {STEP: times} for arm, times in times_us.items()}
+    return {arm: {STEP: list(times.items())} for arm, times in times_us.items()}
+
+
+def times_of(report: ProgressReport, arm: str = "sweden", step: str = STEP) -> dict[LiveKey, list[int]]:
+    return dict(report.times_us[arm][step])
+
+
+def failures_of(report: ProgressReport) -> dict[str, dict[LiveKey | None, int]]:
+    return {arm: dict(counts) for arm, counts in report.failures.items()}
 
 
 def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
@@ -109,18 +133,18 @@ def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
     made.turn_ended("sweden", "talk", waited(900, outcome="error:server_error"))
     second = made.standing(NOTHING)
 
-    assert first.times_us["sweden"][STEP]["ttfa"] == [500_000]
-    assert second.times_us["sweden"][STEP]["ttfa"] == [700_000]
-    assert second.times_us["sweden"][STEP]["bound of ttfa"] == [30]
+    assert times_of(first)[TTFA] == [500_000]
+    assert times_of(second)[TTFA] == [700_000]
+    assert times_of(second)[BOUND_OF_TTFA] == [30]
 
 
 def test_waits_of_one_arm_name_and_origin_are_not_anothers() -> None:
     spoken = {"speech_end": at(0), "first_audio": at(800), "ended": at(900)}
     written = {"requested": at(0), "first_text": at(300), "ended": at(400)}
-    times = reported(waited(500), build_observation(instants=spoken), build_observation(instants=written)).times_us
+    times = reported(waited(500), build_observation(instants=spoken), build_observation(instants=written))
 
-    shown = {name: values for name, values in times["sweden"][STEP].items() if name.startswith("tt")}
-    assert shown == {"ttfa": [500_000], "ttfa after speech": [800_000], "ttft": [300_000]}
+    shown = {key: values_us for key, values_us in times_of(times).items() if key.role == WAIT}
+    assert shown == {TTFA: [500_000], TTFA_AFTER_SPEECH: [800_000], TTFT: [300_000]}
 
 
 def test_stamps_from_user_space_are_counted() -> None:
@@ -148,7 +172,7 @@ def test_a_report_goes_through_json() -> None:
     failed = build_observation(outcome="timeout:first_delta")
     standing = replace(reported(waited(500), waited(650), failed), waiting_s=2.5, tokenless=3)
 
-    assert ProgressReport(**json.loads(json.dumps(asdict(standing)))) == standing
+    assert msgspec.convert(json.loads(json.dumps(asdict(standing))), ProgressReport) == standing
 
 
 def test_turns_are_told_by_their_step_and_the_first_word_of_their_outcome() -> None:
@@ -156,7 +180,7 @@ def test_turns_are_told_by_their_step_and_the_first_word_of_their_outcome() -> N
     standing = reported(*turns)
 
     assert standing.outcomes == {"sweden": {STEP: {"ok": 2, "error": 1}, f"{STEP}.calls": {"ok": 1}}}
-    assert standing.times_us["sweden"][f"{STEP}.calls"]["ttfa"] == [700_000]
+    assert times_of(standing, step=f"{STEP}.calls")[TTFA] == [700_000]
 
 
 def test_what_is_told_of_a_target_is_its_own() -> None:
@@ -218,7 +242,7 @@ def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
 
 times = st.dictionaries(
     st.sampled_from(["sweden", "east"]),
-    st.dictionaries(st.sampled_from(["ttfa", "ttft", "bound of ttfa"]), st.lists(st.integers(0, 10**7), max_size=5)),
+    st.dictionaries(st.sampled_from([TTFA, TTFT, BOUND_OF_TTFA]), st.lists(st.integers(0, 10**7), max_size=5)),
 ).map(of_step)
 REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
@@ -228,7 +252,7 @@ def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
     made, turns, usd = [], 0, 0.0
     for more, cost, waits in reports:
         turns, usd = turns + more, usd + cost
-        failures = {"east": {"ttfa": turns}} if turns else {}
+        failures: Failures = {"east": [(TTFA, turns)]} if turns else {}
         made.append(ProgressReport(turns_good=turns, usd=usd, failures=failures, times_us=waits))
     return made
 
@@ -256,9 +280,7 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
     tally = ProgressSum()
     tally.add(
         0,
-        ProgressReport(
-            times_us=of_step({"sweden": {"ttft": [1000], "ttfa": [500_000] * 2}, "east": {"ttfa": [700_000]}})
-        ),
+        ProgressReport(times_us=of_step({"sweden": {TTFT: [1000], TTFA: [500_000] * 2}, "east": {TTFA: [700_000]}})),
     )
 
     assert [(wait.name, wait.arm, wait.turns) for wait in tally.waits()] == [
@@ -271,7 +293,7 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
     for worker in range(2):
         tally.add(
             worker,
-            ProgressReport(times_us=of_step({"sweden": {"ttfa": [ms * 1000 for ms in range(1 + worker, 201, 2)]}})),
+            ProgressReport(times_us=of_step({"sweden": {TTFA: [ms * 1000 for ms in range(1 + worker, 201, 2)]}})),
         )
 
     (wait,) = tally.waits()
@@ -279,12 +301,12 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
     assert wait.p95_ms == pytest.approx(190, rel=0.001)
 
 
-def waits(good: int, failed: int, name: str = "ttfa") -> list[Wait]:
+def waits(good: int, failed: int, key: LiveKey | None = TTFA) -> list[Wait]:
     """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
-    times = {"ttfa": [ms * 1000 for ms in range(1, good + 1)]} if good else {}
+    times = {TTFA: [ms * 1000 for ms in range(1, good + 1)]} if good else {}
     tally = ProgressSum()
     tally.add(
-        0, ProgressReport(times_us=of_step({"sweden": times}), failures={"sweden": {name: failed}} if failed else {})
+        0, ProgressReport(times_us=of_step({"sweden": times}), failures={"sweden": [(key, failed)]} if failed else {})
     )
     return tally.waits()
 
@@ -323,31 +345,31 @@ def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
     made = progress()
     made.turn_ended("east", "talk", build_observation(**lost))
     made.turn_ended("east", "text", build_observation(**lost))
-    unknown = made.standing(NOTHING).failures
+    unknown = made.standing(NOTHING)
     made.turn_ended("sweden", "talk", waited(500))
 
-    assert unknown == {"east": {UNNAMED: 2}}
-    assert made.standing(NOTHING).failures == {"east": {"ttfa": 1, "value of ttfa": 1, UNNAMED: 1}}
+    assert failures_of(unknown) == {"east": {None: 2}}
+    assert failures_of(made.standing(NOTHING)) == {"east": {TTFA: 1, VALUE_OF_TTFA: 1, None: 1}}
 
 
 def test_a_turn_that_failed_after_its_first_audio_is_counted_as_failed_alone() -> None:
     standing = reported(waited(900, outcome="error:server_error"))
 
-    assert standing.failures == {"sweden": {"ttfa": 1}}
+    assert failures_of(standing) == {"sweden": {TTFA: 1}}
     assert standing.times_us == {}
 
 
 def test_failed_turns_of_which_nothing_is_known_count_with_most_turns() -> None:
-    assert waits(6, 4, UNNAMED) == waits(6, 4)
-    assert waits(0, 9, UNNAMED) == []
+    assert waits(6, 4, None) == waits(6, 4)
+    assert waits(0, 9, None) == []
 
 
 def test_failures_of_all_processes_and_arms_are_added() -> None:
     tally = ProgressSum()
-    tally.add(0, ProgressReport(failures={"east": {"ttfa": 2}, "sweden": {"ttft": 1}}))
-    tally.add(1, ProgressReport(failures={"east": {"ttfa": 3}}))
+    tally.add(0, ProgressReport(failures={"east": [(TTFA, 2)], "sweden": [(TTFT, 1)]}))
+    tally.add(1, ProgressReport(failures={"east": [(TTFA, 3)]}))
 
-    assert tally.total.failures == {"east": {"ttfa": 5}, "sweden": {"ttft": 1}}
+    assert failures_of(tally.total) == {"east": {TTFA: 5}, "sweden": {TTFT: 1}}
 
 
 def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -> None:
@@ -371,7 +393,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
 
 def test_the_trend_is_the_p95_of_the_last_hundred_turns_the_failed_among_them() -> None:
     tally = ProgressSum()
-    both = ("ttfa", "value of ttfa")
+    both = (TTFA, VALUE_OF_TTFA)
     reports = [
         ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [900_000] * 99)})),  # too few
         ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [100_000] * 95)}), failures=failed(5)),
@@ -385,8 +407,8 @@ def test_the_trend_is_the_p95_of_the_last_hundred_turns_the_failed_among_them() 
     assert wait.trend_ms == (100, math.inf)
 
 
-def failed(count: int) -> dict[str, dict[str, int]]:
-    return {"sweden": {"ttfa": count, "value of ttfa": count}}
+def failed(count: int) -> Failures:
+    return {"sweden": [(TTFA, count), (VALUE_OF_TTFA, count)]}
 
 
 def traffic(events: int) -> ProgressReport:
@@ -419,7 +441,7 @@ def test_a_cost_that_nobody_knows_is_no_figure() -> None:
 
 
 def healthy(**changes: Any) -> ProgressReport:
-    times = {"sweden": {"ttfa": [90_000], "value of ttfa": [90_000], "bound of ttfa": [20]}}
+    times = {"sweden": {TTFA: [90_000], VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [20]}}
     return ProgressReport(**{"turns_stamped": 1, **changes, "times_us": of_step(changes.get("times_us", times))})
 
 
@@ -431,25 +453,26 @@ def health(*standings: ProgressReport, chunk_ms: float | None = 100.0) -> str:
 
 
 def test_a_harness_within_its_limits_is_ok() -> None:
-    assert health(healthy(send_lag_p99_ms=9.0, hub_delay_p99_ms=50.0)) == "harness ok"
+    assert health(healthy(send_lag_p99_ms=9.0, hub_delay_p99_ms=50.0)) == "ok"
 
 
 def test_late_stamps_are_late_by_the_rule_of_the_verdict() -> None:
-    times = {"sweden": {"value of transcript_first": [90_000], "bound of transcript_first": [3_100]}}
+    value, bound = LiveKey(VALUE, "transcript_first", "requested"), LiveKey(BOUND, "transcript_first")
+    times = {"sweden": {value: [90_000], bound: [3_100]}}
 
-    assert health(healthy(times_us=times)) == "harness late: stamp_error 3.1 ms > 1 ms"
+    assert health(healthy(times_us=times)) == "late: stamp_error 3.1 ms > 1 ms"
 
 
 def test_a_late_arm_is_not_hidden_by_one_that_is_on_time() -> None:
-    late = {"east": {"value of ttfa": [90_000], "bound of ttfa": [3_100]}}
+    late = {"east": {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}}
 
-    assert health(*[healthy()] * 3, healthy(times_us=late)).startswith("harness late: stamp_error")
+    assert health(*[healthy()] * 3, healthy(times_us=late)).startswith("late: stamp_error")
 
 
 def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by_all() -> None:
     tally = ProgressSum(100.0)
     targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
-    late = {"east": {"value of ttfa": [90_000], "bound of ttfa": [3_100]}}
+    late = {"east": {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}}
     said = []
     for worker, standing in enumerate(
         (ProgressReport(targets=targets), healthy(), healthy(simulated=True), healthy(times_us=late))
@@ -461,24 +484,25 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
         "not judged yet", "valid so far", "SIMULATED: valid so far", "SIMULATED: invalid: stamp_error 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
-    assert (east.health, sweden.health) == ("harness late: stamp_error 3.1 ms > 1 ms", "harness ok")
+    assert (east.health, sweden.health) == ("late: stamp_error 3.1 ms > 1 ms", "ok")
     assert east.verdict == sweden.verdict
 
 
 def test_the_median_of_a_figure_is_of_both_origins_as_in_the_verdict() -> None:
-    both = {"value of ttfa": [90_000] * 3, "value of ttfa after speech": [900_000] * 9, "bound of ttfa": [8_000] * 12}
+    spoken = VALUE_OF_TTFA._replace(origin="speech_end")
+    both = {VALUE_OF_TTFA: [90_000] * 3, spoken: [900_000] * 9, BOUND_OF_TTFA: [8_000] * 12}
 
-    assert health(healthy(times_us={"sweden": both})) == "harness ok"
+    assert health(healthy(times_us={"sweden": both})) == "ok"
 
 
 def test_audio_that_leaves_late_in_one_process_is_late() -> None:
-    assert health(healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)) == "harness late: send_lag 12 ms > 10 ms"
+    assert health(healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)) == "late: send_lag 12 ms > 10 ms"
 
 
 def test_a_late_loop_counts_where_stamps_are_its_own() -> None:
-    assert health(healthy(hub_delay_p99_ms=9.0)) == "harness ok"
-    assert health(healthy(hub_delay_p99_ms=9.0, turns_user_stamped=1)) == "harness late: hub_delay 9 ms > 5 ms"
+    assert health(healthy(hub_delay_p99_ms=9.0)) == "ok"
+    assert health(healthy(hub_delay_p99_ms=9.0, turns_user_stamped=1)) == "late: hub_delay 9 ms > 5 ms"
 
 
 def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:
-    assert reported(waited(0.5)).times_us["sweden"][STEP]["ttfa"] == [int(0.5 * MS) // 1000]
+    assert times_of(reported(waited(0.5)))[TTFA] == [int(0.5 * MS) // 1000]

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from bench.load.leading.figures import clock
 from bench.load.leading.tally import ProgressSum
 from bench.load.leading.view import Moment, View, left_s, line, phase
-from bench.load.playing.progress import TARGET_COUNTS, ProgressReport
+from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
 from tests.terminal import screen, terminal
 
 S = 1_000_000_000
-TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "value of ttfa": [486_000] * 100, "bound of ttfa": [20] * 100}
+TTFA, TTFT = LiveKey(WAIT, "ttfa", "requested"), LiveKey(WAIT, "ttft", "requested")
+TIMES = {TTFA: [486_000] * 90 + [902_000] * 10, TTFA._replace(role=VALUE): [486_000] * 100,
+         LiveKey(BOUND, "ttfa"): [20] * 100}  # fmt: skip
 USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_good": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
 MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
@@ -29,7 +31,7 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def tally(**changes: Any) -> ProgressSum:
     made = ProgressSum(100.0)
     given = USUAL | changes
-    times = {arm: {"talk.order": times} for arm, times in given["times_us"].items()}
+    times = {arm: {"talk.order": list(times.items())} for arm, times in given["times_us"].items()}
     made.add(0, ProgressReport(**given | {"times_us": times}))
     return made
 
@@ -66,10 +68,10 @@ def test_before_anything_has_happened_there_is_little_to_say() -> None:
         ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
         ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
         ({"send_lag_p99_ms": 31.0}, "harness late: send_lag 31 ms > 10 ms"),
-        ({"times_us": {"sweden": {"ttft": [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
-        ({"times_us": {"sweden": {"ttft": [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
-        ({"failures": {"sweden": {"ttfa": 12}}}, "ttfa p50 486 p95 failed · "),
-        ({"failures": {"sweden": {"ttfa": 120}}}, "ttfa p50 failed p95 failed · "),
+        ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
+        ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
+        ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 failed · "),
+        ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 failed p95 failed · "),
     ],
 )
 def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
@@ -89,20 +91,20 @@ def test_arms_stand_beside_each_other() -> None:
 
 
 def test_an_arm_that_fails_says_so_beside_one_that_does_not() -> None:
-    times = {"sweden": TIMES, "west": {"ttfa": [300_000] * 9}, "north": {"ttfa": [300_000] * 4}}
-    said = line(tally(times_us=times, failures={"east": {"ttfa": 6}}), MOMENT)
+    times = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
+    said = line(tally(times_us=times, failures={"east": [(TTFA, 6)]}), MOMENT)
 
     assert "ttfa p50/p95 east failed/–, north –/–, sweden 486/902, west 300/– ms" in said
 
 
 def test_before_any_arm_has_a_p95_medians_stand_alone() -> None:
-    few = {"ttfa": [486_000] * 99}
+    few = {TTFA: [486_000] * 99}
 
     assert "ttfa p50 east 486, sweden 486 ms" in line(tally(times_us={"east": few, "sweden": few}), MOMENT)
 
 
 def test_what_fewer_than_five_turns_waited_is_not_shown() -> None:
-    assert "ttfa" not in line(tally(times_us={"sweden": {"ttfa": [486_000] * 4}}), MOMENT)
+    assert "ttfa" not in line(tally(times_us={"sweden": {TTFA: [486_000] * 4}}), MOMENT)
 
 
 def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
@@ -118,7 +120,7 @@ def test_no_more_than_four_arms_have_figures() -> None:
 
 
 def test_what_counts_from_another_instant_is_told_apart() -> None:
-    times = {"ttfa after speech": [700_000] * 120, "ttfa": [400_000] * 100}
+    times = {TTFA._replace(origin="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}
 
     said = line(tally(times_us={"sweden": times}), MOMENT)
     assert "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms" in said
@@ -173,6 +175,7 @@ def test_good_news_go_before_trouble(width: int, text: str) -> None:
 
 
 labels = st.text(min_size=1, max_size=30)
+FAILED = st.tuples(st.sampled_from([TTFA, None]), st.integers(1, 99))
 standings = st.builds(
     ProgressReport,
     sessions_open=st.integers(0, 10**6),
@@ -187,8 +190,8 @@ standings = st.builds(
     waiting_s=st.floats(0, 600),
     send_lag_p99_ms=st.none() | st.floats(0, 1e4),
     simulated=st.booleans(),
-    failures=st.dictionaries(labels, st.dictionaries(st.sampled_from(["ttfa", ""]), st.integers(1, 99)), max_size=6),
-    times_us=st.dictionaries(labels, st.just({"talk.order": TIMES}), max_size=6),
+    failures=st.dictionaries(labels, st.lists(FAILED, max_size=2, unique_by=lambda failed: failed[0]), max_size=6),
+    times_us=st.dictionaries(labels, st.just({"talk.order": list(TIMES.items())}), max_size=6),
 )
 moments = st.builds(
     Moment,

@@ -13,17 +13,17 @@ from bench.load.leading.tally import TargetStanding, Wait
 from bench.load.leading.web_tab import COLUMNS, stats
 from bench.run.recorder import Traffic
 
-WAIT = Wait("sweden", "voice_to_voice after speech", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))
-SWEDEN = TargetStanding(
-    "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, "harness ok", "valid so far"
-)
+WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))
+LATE = "late: send_lag 14 ms > 10 ms"
+SWEDEN = TargetStanding("sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "valid so far")
 
 
 def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
     (row,) = stats([SWEDEN])[0]["data"]
 
-    assert row | {"name": ""} == {
-        "name": "", "target": "sweden", "figure": "voice_to_voice", "origin": "speech_end",
+    assert row == {
+        "name": "sweden voice_to_voice after speech",
+        "target": "sweden", "figure": "voice_to_voice", "origin": "speech_end",
         "p50": 812.3, "p95": "failed", "turns": 120, "failed": 7, "trend": "▅█×",
     }  # fmt: skip
 
@@ -33,6 +33,12 @@ def test_a_target_is_told_with_its_traffic_its_cost_and_its_verdict() -> None:
 
     assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, 9_000)
     assert (row["usd"], row["harness"], row["verdict"]) == ("– (3 unpriced)", "–", "valid so far")
+
+
+def test_the_harness_of_a_target_is_told_as_in_the_line() -> None:
+    (row,) = stats([SWEDEN])[1]["data"]
+
+    assert row["harness"] == f"harness {LATE}"
 
 
 def test_every_column_has_its_value_and_goes_through_json() -> None:

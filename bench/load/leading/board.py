@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.load.leading.figures import UNKNOWN, milliseconds, sparkline
-from bench.load.leading.tally import HARNESS_OK, TargetStanding, Wait
+from bench.load.leading.tally import OK, TargetStanding, Wait
+from bench.measures import FIRST_DELTAS
 from bench.money import dollars
 from bench.plain import printable
 
 COLUMNS = ("target", "open", "turns", "failed", "wait", "p50 ms", "p95 ms", "p95 of late", "events/s", "USD", "harness")
 TEXTS = frozenset({"target", "wait", "p95 of late", "harness"})
-NO_WAIT = Wait("", UNKNOWN, 0, 0, None, None)
+NO_WAIT = Wait("", UNKNOWN, "", 0, 0, None, None)
 
 
 def board_lines(targets: Iterable[TargetStanding], width: int, *, colour: bool) -> list[str]:
@@ -26,7 +27,7 @@ def board_lines(targets: Iterable[TargetStanding], width: int, *, colour: bool) 
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in TEXTS else "right", no_wrap=True, overflow="ellipsis")
     for target in targets:
-        late = bool(target.health) and target.health != HARNESS_OK
+        late = target.health not in ("", OK)
         failed = bool(target.turns_failed)
         table.add_row(*map(Text, _cells(target)), style="red" if late else "yellow" if failed else "")
     screen = io.StringIO()
@@ -37,7 +38,7 @@ def board_lines(targets: Iterable[TargetStanding], width: int, *, colour: bool) 
 
 def _cells(target: TargetStanding) -> tuple[str, ...]:
     """What stands in the columns. The wait is that of most turns for a first delta."""
-    first = [wait for wait in target.waits if wait.name.startswith("ttf")]
+    first = [wait for wait in target.waits if wait.measure in FIRST_DELTAS.values()]
     wait = max(first, key=lambda wait: wait.turns, default=NO_WAIT)
     return (
         printable(target.target),
@@ -50,5 +51,5 @@ def _cells(target: TargetStanding) -> tuple[str, ...]:
         sparkline(wait.trend_ms),
         f"{target.rates.events_received}",
         UNKNOWN if target.usd is None else dollars(target.usd),
-        target.health.removeprefix("harness ") or UNKNOWN,
+        target.health or UNKNOWN,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,8 +21,7 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExporti
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
-from bench.load.leading.tally import LIVE_FIGURES
-from bench.load.playing.progress import SINCE, VALUE, Outcomes, Times
+from bench.load.playing.progress import LiveKey, Outcomes, Times
 from bench.measures import FIRST_DELTAS
 from bench.outcomes import outcome_class
 from bench.units import US_PER_S
@@ -49,7 +48,10 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A process's report, as far as it is exported (`ProgressReport`), or, without one, whether the harness is late."""
+    """A process's report, as far as it is exported (`ProgressReport`), or, without one, whether the harness is late.
+
+    `times_us`: those of the keys `EXPORTED`.
+    """
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}
@@ -118,23 +120,14 @@ class Instruments:
                     attributes = {"rtbench.step": step} | kind
                     self._turns.add(count - last.get(outcome, 0), self._of(label, told.simulated) | attributes)
 
-    def _take_times(self, attributes: Attributes, times: Mapping[str, list[int]]) -> None:
-        for measure, origin, values_us in waits_of(times):
-            of_wait = {**attributes, "rtbench.measure": measure, "rtbench.origin": origin}
+    def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
+        for key, values_us in times:
+            of_wait = {**attributes, "rtbench.measure": key.measure, "rtbench.origin": key.origin}
             for value_us in values_us:
                 wait_s = value_us / US_PER_S
                 self._wait.record(wait_s, of_wait)
-                if origin == "requested" and measure in FIRST_DELTAS.values():
+                if key.origin == "requested" and key.measure in FIRST_DELTAS.values():
                     self._first_chunk.record(wait_s, attributes)
-
-
-def waits_of(times: Mapping[str, list[int]]) -> Iterator[tuple[str, str, list[int]]]:
-    """(measure, origin, µs) of each live figure among the times of a step."""
-    for measure in LIVE_FIGURES:
-        for origin, since in SINCE.items():
-            name = measure + since if measure in FIRST_DELTAS.values() else VALUE + measure + since
-            if name in times:
-                yield measure, origin, times[name]
 
 
 class Exporter(OTLPMetricExporter):

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bench.load.playing.progress import BOUND, COUNTS, SINCE, TARGET_COUNTS, UNNAMED, VALUE, ProgressReport, summed
-from bench.measures import HEADLINE
-from bench.run.histograms import Histograms, Key, empty, quantile
+from bench.load.playing.progress import BOUND, COUNTS, TARGET_COUNTS, VALUE, WAIT, Failures, LiveKey, ProgressReport
+from bench.measures import FIRST_DELTAS, HEADLINE, ORIGINS
+from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
 from bench.run.validity import Evidence, Exactness, judge
 from bench.units import NS_PER_S, US_PER_MS
 
-HARNESS_OK, HARNESS_LATE = "harness ok", "harness late"
+OK = "ok"
+"""The health of a harness that is not late."""
 LIVE_FIGURES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
 """What live views tell, of these headline measures."""
+EXPORTED = frozenset(
+    LiveKey(WAIT if measure in FIRST_DELTAS.values() else VALUE, measure, origin)
+    for measure in LIVE_FIGURES
+    for origin in ORIGINS
+)
+"""Which times metrics are made of: those of LIVE_FIGURES, each turn's wait for a first delta once."""
 TURNS_NEEDED = {0.5: 5, 0.95: 100}
 """Ended turns of an arm from which on a quantile of its waits is told."""
 TREND_SAMPLES = 24
@@ -35,20 +41,26 @@ SILENT_NS = 5 * NS_PER_S
 
 @dataclass(frozen=True)
 class Wait:
-    """How long the callers of an arm waited. `name`: for what, and since when.
+    """How long the callers of an arm waited for what a measure is about, since an origin.
 
     `turns`: good and failed ones, `failed`: these. A failed turn waited without end, so a quantile
     that lands on one is infinite; None where there are too few turns for it.
     """
 
     arm: str
-    name: str
+    measure: str
+    origin: str
     turns: int
     failed: int
     p50_ms: float | None
     p95_ms: float | None
     trend_ms: tuple[float, ...] = ()
     """The p95 of the last hundred turns, as it was at each `sample` of late; infinite where that was a failed one."""
+
+    @property
+    def name(self) -> str:
+        """ttfa, or ttfa after speech."""
+        return f"{self.measure} after speech" if self.origin == SPEECH_END else self.measure
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,39 @@ class TargetStanding:
     verdict: str
 
 
+class _Times:
+    """The times of one key of an arm: how all are distributed, the last ones, and how their p95 went.
+
+    A failed turn's wait is infinite; among all it is not.
+    """
+
+    def __init__(self, measure: str) -> None:
+        self.all_us = empty(measure)
+        self._recent_us: deque[float] = deque(maxlen=TURNS_NEEDED[0.95])
+        self.trend_ms: deque[float] = deque(maxlen=TREND_SAMPLES)
+
+    @property
+    def count(self) -> int:
+        return int(self.all_us.get_total_count())
+
+    def add(self, values_us: list[int]) -> None:
+        values = np.array(values_us, dtype=np.int64)
+        record_values(self.all_us, values[values >= 0])
+        self._recent_us.extend(values_us)
+
+    def add_failed(self, turns: int) -> None:
+        self._recent_us.extend([math.inf] * turns)
+
+    def sample(self) -> None:
+        if len(self._recent_us) == self._recent_us.maxlen:
+            p95_us = sorted(self._recent_us)[math.ceil(0.95 * len(self._recent_us)) - 1]
+            self.trend_ms.append(p95_us / US_PER_MS)
+
+    def quantile_ms(self, p: float) -> float | None:
+        value_us = quantile(self.all_us, p)
+        return None if value_us is None else value_us / US_PER_MS
+
+
 class ProgressSum:
     """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced."""
 
@@ -78,10 +123,8 @@ class ProgressSum:
         self._chunk_ms = chunk_ms
         self._heard: dict[int, deque[tuple[int, ProgressReport]]] = {}
         """The last reports of each process, without their times, and when they came."""
-        self._times = Histograms()
-        self._recent_us: defaultdict[Key, deque[float]] = defaultdict(partial(deque, maxlen=TURNS_NEEDED[0.95]))
-        """The waits of the last turns; infinite of those that failed."""
-        self._trends: defaultdict[tuple[str, str], deque[float]] = defaultdict(partial(deque, maxlen=TREND_SAMPLES))
+        self._times: defaultdict[str, dict[LiveKey, _Times]] = defaultdict(dict)
+        """By arm."""
 
     def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
         """Add a process's report. `heard_ns`: when it came."""
@@ -90,23 +133,27 @@ class ProgressSum:
         heard.append((heard_ns, replace(standing, times_us={})))
         for arm, steps in standing.times_us.items():
             for times in steps.values():
-                for name, values in times.items():
-                    self._times.record_all(Key(name, arm), np.array(values, dtype=np.int64))
-                    if not name.startswith(BOUND):
-                        self._recent_us[Key(name, arm)].extend(values)
+                for key, values_us in times:
+                    self._kept(arm, key).add(values_us)
         for arm, counts in standing.failures.items():
-            for name, count in counts.items():
-                more = count - before.failures.get(arm, {}).get(name, 0)
-                self._recent_us[Key(name, arm)].extend([math.inf] * more)
+            already = dict(before.failures.get(arm, ()))
+            for failed_key, turns in counts:
+                if failed_key is not None:
+                    self._kept(arm, failed_key).add_failed(turns - already.get(failed_key, 0))
+
+    def _kept(self, arm: str, key: LiveKey) -> _Times:
+        of_arm = self._times[arm]
+        if key not in of_arm:
+            of_arm[key] = _Times(key.measure)
+        return of_arm[key]
 
     def sample(self) -> None:
         """Note how long callers waited of late, for the trends of `figures`."""
-        for key, recent in self._recent_us.items():
-            name = key.measure.removeprefix(VALUE)
-            told_twice = name != key.measure and Key(name, key.target) in self._recent_us
-            if len(recent) == recent.maxlen and not told_twice:
-                p95_us = sorted(recent)[math.ceil(0.95 * len(recent)) - 1]
-                self._trends[key.target, name].append(p95_us / US_PER_MS)
+        for of_arm in self._times.values():
+            for key, times in of_arm.items():
+                told_twice = key.role == VALUE and key._replace(role=WAIT) in of_arm
+                if key.role != BOUND and not told_twice:
+                    times.sample()
 
     def last(self, worker: int) -> ProgressReport | None:
         """A process's last report, without its times."""
@@ -131,7 +178,7 @@ class ProgressSum:
                 int(counts["sessions_open"]),
                 int(counts["turns_good"]),
                 int(counts["turns_failed"]),
-                tuple(self._figures(label, waits, total.failures.get(label, {}))),
+                tuple(self._figures(label, waits, total.failures)),
                 self._rates(label, now_ns),
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
@@ -146,16 +193,19 @@ class ProgressSum:
 
         A failed turn whose step has shown no such figure yet is counted with the wait for the first delta alone.
         """
-        return self._figures(arm, self.waits(), self.total.failures.get(arm, {}))
+        return self._figures(arm, self.waits(), self.total.failures)
 
-    def _figures(self, arm: str, waits: Iterable[Wait], failed: Mapping[str, int]) -> list[Wait]:
-        of_arm = {wait.name: wait for wait in waits if wait.arm == arm}
-        for name in (name + since for name in LIVE_FIGURES for since in SINCE.values()):
-            good = self._good(key := Key(VALUE + name, arm))
-            if name not in of_arm and (good or key.measure in failed):
-                of_arm[name] = replace(self._wait(key, good, failed.get(key.measure, 0)), name=name)
-        told = [replace(wait, trend_ms=tuple(self._trends[arm, wait.name])) for wait in of_arm.values()]
-        return sorted(told, key=lambda wait: (LIVE_FIGURES.index(wait.name.split()[0]), wait.name))
+    def _figures(self, arm: str, waits: Iterable[Wait], failures: Failures) -> list[Wait]:
+        first = {(wait.measure, wait.origin): wait for wait in waits if wait.arm == arm}
+        failed, figures = dict(failures.get(arm, ())), []
+        for measure in LIVE_FIGURES:
+            for origin in ORIGINS:
+                value = LiveKey(VALUE, measure, origin)
+                if (measure, origin) in first:
+                    figures.append(first[measure, origin])
+                elif self._good(arm, value) or value in failed:
+                    figures.append(self._wait(arm, value, failed.get(value, 0)))
+        return figures
 
     def _rates(self, label: str, now_ns: int) -> Traffic:
         """What went over the wire a second."""
@@ -172,15 +222,23 @@ class ProgressSum:
     def waits(self) -> list[Wait]:
         """What callers waited for: by name, that of most turns first, and then by arm."""
         good = Counter(
-            {key: self._good(key) for key, _ in self._times.items() if not key.measure.startswith((VALUE, BOUND))}
+            {
+                (arm, key): times.count
+                for arm, of_arm in self._times.items()
+                for key, times in of_arm.items()
+                if key.role == WAIT and times.count
+            }
         )
-        failed = self._failed(_of_most(good))
-        turns = _by_name(good + failed)
-        keys = sorted(good + failed, key=lambda key: (-turns[key.measure], key.measure, key.target))
-        return [self._wait(key, good[key], failed[key]) for key in keys]
+        failed = self._failed(_of_most(_by_key(good)))
+        turns = _by_key(good + failed)
+        places = sorted(good + failed, key=lambda place: (-turns[place[1]], place[1], place[0]))
+        return [self._wait(arm, key, failed[arm, key]) for arm, key in places]
 
     def health(self) -> str:
-        """What the verdict would say of the harness if the run ended now; "" where there is nothing to judge yet."""
+        """What the verdict would say of the harness if the run ended now: OK, or by which figure it is late.
+
+        Empty where there is nothing to judge yet.
+        """
         return _health(judge(self._evidence(self._exact())))
 
     def late(self) -> str:
@@ -188,8 +246,8 @@ class ProgressSum:
         return _first_broken(judge(self._evidence(self._exact()))["rules"])
 
     def _exact(self) -> list[Exactness]:
-        arms = sorted({key.target for key, _ in self._times.items()})
-        return [exactness for arm in arms for name in HEADLINE if (exactness := self._exactness(arm, name))]
+        figures = (self._exactness(arm, measure) for arm in sorted(self._times) for measure in HEADLINE)
+        return [exactness for exactness in figures if exactness is not None]
 
     def _evidence(self, measures: Iterable[Exactness]) -> Evidence:
         total = self.total
@@ -203,50 +261,49 @@ class ProgressSum:
         )
 
     def _exactness(self, arm: str, name: str) -> Exactness | None:
-        bound_p99 = self._quantile_ms(Key(BOUND + name, arm), 0.99)
+        of_arm = self._times[arm]
+        bound = of_arm.get(LiveKey(BOUND, name))
+        bound_p99 = bound.quantile_ms(0.99) if bound else None
         if bound_p99 is None:
             return None
         return Exactness(arm, name, bound_p99, self._median_ms(arm, name))
 
     def _median_ms(self, arm: str, name: str) -> float | None:
         """Of a headline measure, whatever its origin, as the verdict has it."""
-        known = [self._times.get(Key(VALUE + name + since, arm)) for since in SINCE.values()]
-        first, *others = [histogram for histogram in known if histogram] or [empty(name)]
-        if others:  # hardly ever, and adding takes a millisecond
-            pooled = empty(name)
-            for histogram in (first, *others):
-                pooled.add(histogram)
-            first = pooled
-        return _in_ms(quantile(first, 0.5))
+        of_arm = self._times[arm]
+        known = [of_arm[key] for origin in ORIGINS if (key := LiveKey(VALUE, name, origin)) in of_arm]
+        if len(known) == 1:
+            return known[0].quantile_ms(0.5)
+        pooled = _Times(name)  # hardly ever, and adding takes a millisecond
+        for times in known:
+            pooled.all_us.add(times.all_us)
+        return pooled.quantile_ms(0.5)
 
-    def _failed(self, usual: str) -> Counter[Key]:
-        """Failed turns. `usual`: what those waited for of which nothing is known; they are left out where it is ""."""
-        failed: Counter[Key] = Counter()
+    def _failed(self, usual: LiveKey | None) -> Counter[tuple[str, LiveKey]]:
+        """Failed turns. `usual`: what those waited for of which nothing is known; None: they are left out."""
+        failed: Counter[tuple[str, LiveKey]] = Counter()
         for arm, counts in self.total.failures.items():
-            for name, count in counts.items():
-                failed[Key(name or usual, arm)] += count
-        return Counter(
-            {key: count for key, count in failed.items() if not key.measure.startswith(VALUE) and key.measure}
-        )
+            for told, turns in counts:
+                key = told or usual
+                if key is not None and key.role == WAIT:
+                    failed[arm, key] += turns
+        return failed
 
-    def _wait(self, key: Key, good: int, failed: int) -> Wait:
-        p50, p95 = (self._wait_ms(key, p, good, failed) for p in TURNS_NEEDED)
-        return Wait(key.target, key.measure, good + failed, failed, p50, p95)
+    def _wait(self, arm: str, key: LiveKey, failed: int) -> Wait:
+        times, turns = self._times[arm].get(key), self._good(arm, key) + failed
+        p50, p95 = (self._wait_ms(times, p, turns) for p in TURNS_NEEDED)
+        return Wait(arm, key.measure, key.origin, turns, failed, p50, p95, tuple(times.trend_ms) if times else ())
 
-    def _wait_ms(self, key: Key, p: float, good: int, failed: int) -> float | None:
-        turns = good + failed
+    def _wait_ms(self, times: _Times | None, p: float, turns: int) -> float | None:
+        """A quantile of all turns, of which those that are not among the times failed; None of too few."""
         if turns < TURNS_NEEDED[p]:
             return None
-        within = math.ceil(p * turns - 1e-9)
-        return self._quantile_ms(key, within / good) if within <= good else math.inf
+        good, within = times.count if times else 0, math.ceil(p * turns - 1e-9)
+        return times.quantile_ms(within / good) if times and within <= good else math.inf
 
-    def _good(self, key: Key) -> int:
-        histogram = self._times.get(key)
-        return int(histogram.get_total_count()) if histogram else 0
-
-    def _quantile_ms(self, key: Key, p: float) -> float | None:
-        histogram = self._times.get(key)
-        return _in_ms(quantile(histogram, p)) if histogram else None
+    def _good(self, arm: str, key: LiveKey) -> int:
+        times = self._times[arm].get(key)
+        return times.count if times else 0
 
 
 def _total(standings: Iterable[ProgressReport]) -> ProgressReport:
@@ -255,12 +312,7 @@ def _total(standings: Iterable[ProgressReport]) -> ProgressReport:
         **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
         usd=sum((standing.usd for standing in every), 0.0),
         targets=_summed_targets(every),
-        failures=summed(
-            (arm, name, count)
-            for standing in every
-            for arm, counts in standing.failures.items()
-            for name, count in counts.items()
-        ),
+        failures=_summed_failures(every),
         waiting_s=max((standing.waiting_s for standing in every), default=0.0),
         hub_delay_p99_ms=_worst(standing.hub_delay_p99_ms for standing in every),
         send_lag_p99_ms=_worst(standing.send_lag_p99_ms for standing in every),
@@ -268,22 +320,23 @@ def _total(standings: Iterable[ProgressReport]) -> ProgressReport:
     )
 
 
-def _by_name(counts: Counter[Key]) -> Counter[str]:
-    turns: Counter[str] = Counter()
-    for key, count in counts.items():
-        turns[key.measure] += count
+def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:
+    """Those of all arms together."""
+    turns: Counter[LiveKey] = Counter()
+    for (_, key), count in counts.items():
+        turns[key] += count
     return turns
 
 
-def _of_most(counts: Counter[Key]) -> str:
-    """The name of most turns; "" where there are none."""
-    return min(_by_name(counts).items(), key=lambda item: (-item[1], item[0]), default=(UNNAMED, 0))[0]
+def _of_most(turns: Counter[LiveKey]) -> LiveKey | None:
+    """The key of most turns; None where there are none."""
+    return min(turns, key=lambda key: (-turns[key], key), default=None)
 
 
 def _health(judged: dict[str, Any]) -> str:
     if late := _first_broken(judged["rules"]):
-        return f"{HARNESS_LATE}: {late}"
-    return HARNESS_OK if any(rule["passed"] for rule in judged["rules"]) else ""
+        return f"late: {late}"
+    return OK if any(rule["passed"] for rule in judged["rules"]) else ""
 
 
 def _verdict(judged: dict[str, Any], *, simulated: bool) -> str:
@@ -307,8 +360,12 @@ def _worst(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _in_ms(value_us: int | None) -> float | None:
-    return None if value_us is None else value_us / US_PER_MS
+def _summed_failures(standings: Iterable[ProgressReport]) -> Failures:
+    turns: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
+    for standing in standings:
+        for arm, counts in standing.failures.items():
+            turns[arm].update(dict(counts))
+    return {arm: list(counts.items()) for arm, counts in turns.items()}
 
 
 def _summed_targets(standings: Iterable[ProgressReport]) -> dict[str, dict[str, float]]:

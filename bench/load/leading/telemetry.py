@@ -18,8 +18,9 @@ from gevent.subprocess import DEVNULL, PIPE, Popen
 
 from bench.errors import UsageError
 from bench.load.leading.child import LOW_PRIORITY
+from bench.load.leading.tally import EXPORTED
 from bench.load.planning.planned import Planned
-from bench.load.playing.progress import BOUND, ProgressReport
+from bench.load.playing.progress import ProgressReport
 from bench.plain import one_line
 from bench.run.provenance import tool_version
 from bench.spawn import KILLED_S, own_environment, python_command
@@ -74,7 +75,7 @@ class Telemetry:
                 "outcomes": standing.outcomes,
                 "simulated": standing.simulated,
                 "times_us": {
-                    label: {step: _values(times) for step, times in steps.items()}
+                    label: {step: [of for of in times if of[0] in EXPORTED] for step, times in steps.items()}
                     for label, steps in standing.times_us.items()
                 },
             }
@@ -121,10 +122,6 @@ class Telemetry:
                 self._child.wait()
         gevent.joinall([self._hears], timeout=1)
         gevent.killall([self._writes, self._hears])
-
-
-def _values(times: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    return {name: values for name, values in times.items() if not name.startswith(BOUND)}
 
 
 def attributes_of(target: Target) -> dict[str, str]:

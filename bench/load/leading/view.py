@@ -9,7 +9,7 @@ from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.leading.figures import FAILED, clock, milliseconds
-from bench.load.leading.tally import HARNESS_LATE, HARNESS_OK, ProgressSum, TargetStanding, Wait
+from bench.load.leading.tally import OK, ProgressSum, TargetStanding, Wait
 from bench.load.playing.progress import ProgressReport
 from bench.money import dollars
 from bench.plain import one_line
@@ -79,10 +79,10 @@ def _parts(tally: ProgressSum, moment: Moment) -> Iterator[LinePart]:
     yield from _turns(total)
     yield from _waits(tally.waits())
     yield from _money(total, moment.budget_usd)
-    if health == HARNESS_OK:
-        yield LinePart(11, (health,))
+    if health == OK:
+        yield LinePart(11, ("harness ok",))
     elif health:
-        yield LinePart(2, (health, HARNESS_LATE), "bad")
+        yield LinePart(2, (f"harness {health}", "harness late"), "bad")
     if moment.left_s is not None:
         yield LinePart(9, (f"{clock(moment.left_s)} left",))
 
@@ -115,11 +115,11 @@ def _share(part: int, whole: int) -> str:
 
 def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
     """What most turns wait for; the others where there is room. Nothing of what too few have waited for."""
-    groups = [(name, list(group)) for name, group in groupby(waits, lambda wait: wait.name)]
-    told = [(name, every) for name, every in groups if any(wait.p50_ms is not None for wait in every)]
-    for rank, (name, every) in enumerate(told):
+    groups = [list(group) for _, group in groupby(waits, lambda wait: wait.name)]
+    told = [every for every in groups if any(wait.p50_ms is not None for wait in every)]
+    for rank, every in enumerate(told):
         place = 5 if rank == 0 else 11 + rank
-        yield _one(place, every[0]) if len(every) == 1 else _several(place, name, every)
+        yield _one(place, every[0]) if len(every) == 1 else _several(place, every)
 
 
 def _one(rank: int, wait: Wait) -> LinePart:
@@ -129,7 +129,7 @@ def _one(rank: int, wait: Wait) -> LinePart:
     return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
 
 
-def _several(rank: int, name: str, waits: list[Wait]) -> LinePart:
+def _several(rank: int, waits: list[Wait]) -> LinePart:
     """The arms' p50 beside each other, and their p95 once one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
     arms = [
@@ -138,7 +138,7 @@ def _several(rank: int, name: str, waits: list[Wait]) -> LinePart:
     ]
     every, *fewer = (_in_ms(_listed(arms, count)) for count in range(min(MAX_ARMS, len(arms)), 0, -1))
     what = "p50/p95" if both else "p50"
-    forms = f"{name} {what} {every}", f"{name.partition(' ')[0]} {every}", every
+    forms = f"{waits[0].name} {what} {every}", f"{waits[0].measure} {every}", every
     return LinePart(rank, forms, cut=tuple(fewer))
 
 

@@ -16,7 +16,6 @@ from flask import Blueprint, Response, make_response, request, send_file
 
 from bench.load.leading.figures import FAILED, UNKNOWN, sparkline
 from bench.load.leading.tally import TargetStanding, Wait
-from bench.load.playing.progress import SINCE
 from bench.money import dollars
 
 WAITS, SESSIONS = "realtime", "realtime-sessions"
@@ -102,13 +101,11 @@ def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
 
 
 def _wait_row(wait: Wait) -> dict[str, Any]:
-    figure, _, _ = wait.name.partition(" ")
-    origin = next(origin for origin, since in SINCE.items() if wait.name == figure + since)
     return {
         "name": f"{wait.arm} {wait.name}",
         "target": wait.arm,
-        "figure": figure,
-        "origin": origin,
+        "figure": wait.measure,
+        "origin": wait.origin,
         "p50": _cell(wait.p50_ms),
         "p95": _cell(wait.p95_ms),
         "turns": wait.turns,
@@ -130,7 +127,7 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
         "bytesin": target.rates.bytes_received,
         "bytesout": target.rates.bytes_sent,
         "usd": (UNKNOWN if target.usd is None else dollars(target.usd)) + unpriced,
-        "harness": target.health or UNKNOWN,
+        "harness": f"harness {target.health}" if target.health else UNKNOWN,
         "verdict": target.verdict,
     }
 

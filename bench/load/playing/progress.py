@@ -8,12 +8,13 @@ the turns that ended since the report before. None of it is a figure of the run:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
 from bench.load.playing.spending import Spending
-from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE
+from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import OutcomeClass, is_throttled, outcome_class
 from bench.protocol.events import Usage
@@ -21,32 +22,43 @@ from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic
 from bench.units import NS_PER_US
 
-SINCE = {"requested": "", "speech_end": " after speech"}
-"""Where the wait for a first delta counts from, behind its name: the two are never pooled."""
-VALUE, BOUND = "value of ", "bound of "
-"""How the names of times begin that are of each headline measure: what it was, and how far it can be off."""
-JUDGED = {
-    origin: tuple((CATALOGUE[name], VALUE + name + since, BOUND + name) for name in HEADLINE)
-    for origin, since in SINCE.items()
-}
-"""The headline measures of turns of each origin, with these names."""
-UNNAMED = ""
-"""What a failed turn waited for, where no turn of its step has shown that yet."""
+Role = Literal["wait", "value", "bound"]
+WAIT: Final = "wait"
+"""The role of what a caller waited for: the first delta."""
+VALUE: Final = "value"
+"""The role of a headline measure, whose bound is known."""
+BOUND: Final = "bound"
+"""The role of that bound: how far the value can be off."""
 
-Times = dict[str, dict[str, dict[str, list[int]]]]
-"""Microseconds, by arm, step and name."""
+
+class LiveKey(NamedTuple):
+    """Says what times of live views are. Those of two origins are never pooled, but bounds are: theirs is ""."""
+
+    role: Role
+    measure: str
+    origin: str = ""
+
+
+JUDGED = {
+    origin: tuple((CATALOGUE[name], LiveKey(VALUE, name, origin), LiveKey(BOUND, name)) for name in HEADLINE)
+    for origin in ORIGINS
+}
+"""The headline measures of turns of each origin, with the keys of their values and bounds."""
+
+Times = dict[str, dict[str, list[tuple[LiveKey, list[int]]]]]
+"""Microseconds, by arm and step, each key once."""
 StepKey = tuple[str, str]
 """A script's name and a label in it."""
-Failures = dict[str, dict[str, int]]
-"""Failed turns, by arm and by the name of what they waited for: each turn once with what it waited for first, and once
-with each headline measure that other turns of its step have."""
+Failures = dict[str, list[tuple[LiveKey | None, int]]]
+"""Failed turns by arm, each key once: a turn counts once with what it waited for first (None where no turn of its step
+has shown that yet), and once with each headline measure that other turns of its step have."""
 Outcomes = dict[str, dict[str, dict[str, int]]]
 """Turns, by arm, step and the first word of their outcome."""
 
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """What one process reports, in plain data: `ProgressReport(**asdict(standing))` is the same again.
+    """What one process reports, in plain data: `msgspec.convert(asdict(standing), ProgressReport)` is the same again.
 
     `sessions_open`, `tokenless`, those that wait for a token, and `waiting_s`, for which starts are still held back,
     are of this moment. `times_us` are of the turns that ended since the report before. All else is of everything up
@@ -107,12 +119,12 @@ class Progress:
         self._counts: Counter[str] = Counter()
         self._of_targets: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._failed: Counter[tuple[str, StepKey]] = Counter()
-        self._awaited: dict[StepKey, str] = {}
-        self._headlines: defaultdict[StepKey, set[str]] = defaultdict(set)
+        self._awaited: dict[StepKey, LiveKey] = {}
+        self._headlines: defaultdict[StepKey, set[LiveKey]] = defaultdict(set)
         """Which headline measures turns of a step have."""
         self._steps = StepLabels()
         self._outcomes: Outcomes = {}
-        self._times_us: Times = {}
+        self._times_us: dict[str, dict[str, dict[LiveKey, list[int]]]] = {}
 
     def call_arrived(self, *, blocked: bool) -> None:
         self._counts["calls"] += 1
@@ -179,11 +191,11 @@ class Progress:
             self._failed[arm, step] += 1
 
     def _failures(self) -> Failures:
-        return summed(
-            (arm, name, count)
-            for (arm, step), count in self._failed.items()
-            for name in (self._awaited.get(step, UNNAMED), *self._headlines[step])
-        )
+        turns: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
+        for (arm, step), count in self._failed.items():
+            for key in (self._awaited.get(step), *self._headlines[step]):
+                turns[arm][key] += count
+        return {arm: list(counts.items()) for arm, counts in turns.items()}
 
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
         usd = self._spending.usd_of_targets(monotonic_ns())
@@ -219,24 +231,19 @@ class Progress:
             outcomes={
                 arm: {step: dict(words) for step, words in steps.items()} for arm, steps in self._outcomes.items()
             },
-            times_us=times_us,
+            times_us={
+                arm: {step: list(times.items()) for step, times in steps.items()} for arm, steps in times_us.items()
+            },
         )
 
 
-def summed(counts: Iterable[tuple[str, str, int]]) -> Failures:
-    """Add up counts of failed turns."""
-    failures: Failures = {}
-    for arm, name, count in counts:
-        of_arm = failures.setdefault(arm, {})
-        of_arm[name] = of_arm.get(name, 0) + count
-    return failures
-
-
-def _note_times(times_us: dict[str, list[int]], wait: tuple[str, int] | None, turn: TurnObservation) -> list[str]:
-    """Note what the caller of a good turn waited; each headline measure, whose names it returns, and its bound."""
+def _note_times(
+    times_us: dict[LiveKey, list[int]], wait: tuple[LiveKey, int] | None, turn: TurnObservation
+) -> list[LiveKey]:
+    """Note what the caller of a good turn waited; each headline measure, whose keys it returns, and its bound."""
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
-    names = []
+    keys = []
     for measure, value, bound in JUDGED.get(turn.origin or "", ()):
         if measure.end not in turn.instants:  # as all of most turns but two or three, and quicker to see
             continue
@@ -244,16 +251,16 @@ def _note_times(times_us: dict[str, list[int]], wait: tuple[str, int] | None, tu
         if value_ns is not None and bound_ns is not None:
             times_us.setdefault(value, []).append(value_ns // NS_PER_US)
             times_us.setdefault(bound, []).append(bound_ns // NS_PER_US)
-            names.append(value)
-    return names
+            keys.append(value)
+    return keys
 
 
-def _wait_us(turn: TurnObservation) -> tuple[str, int] | None:
+def _wait_us(turn: TurnObservation) -> tuple[LiveKey, int] | None:
     """What a turn's caller waited for, and how long; None where it did not come."""
     instants, origin = turn.instants, turn.origin
     if origin is None:
         return None
-    for awaited, name in FIRST_DELTAS.items():
+    for awaited, measure in FIRST_DELTAS.items():
         if awaited in instants:
-            return name + SINCE[origin], (instants[awaited] - instants[origin]) // NS_PER_US
+            return LiveKey(WAIT, measure, origin), (instants[awaited] - instants[origin]) // NS_PER_US
     return None
