@@ -59,6 +59,8 @@ class Outcome:
     missing: int = 0
     unknown: int | None = 0
     valid: bool | None = None
+    broken: str = ""
+    """The rules by which it is not."""
     merges: int = 0
     missing_after: int = 0
     unknown_after: int | None = 0
@@ -89,8 +91,8 @@ def main() -> None:
 def show(outcome: Outcome) -> None:
     print(
         f"{outcome.number}: {outcome.plan}: status {outcome.status}, {outcome.rows} rows of {outcome.true}, "
-        f"{outcome.missing} missing, {outcome.unknown} unknown, valid {outcome.valid}; {outcome.merges} merges, then "
-        f"{outcome.missing_after} missing, {outcome.unknown_after} unknown",
+        f"{outcome.missing} missing, {outcome.unknown} unknown, valid {outcome.valid}{outcome.broken}; "
+        f"{outcome.merges} merges, then {outcome.missing_after} missing, {outcome.unknown_after} unknown",
         *(f"\n    PROBLEM: {problem}" for problem in outcome.problems),
         sep="",
         flush=True,
@@ -181,6 +183,7 @@ def judge(hosted: HostedRun, outcome: Outcome, run: Path, utc_offset_ns: int) ->
     true, missing, unknown, twice = against_truth(hosted, run, document, utc_offset_ns)
     outcome.rows, outcome.true, outcome.missing, outcome.unknown = len(turns_in(run)), true, missing, unknown
     outcome.valid = (document.get("verdict") or {}).get("valid")
+    outcome.broken = "".join(f" ({rule['rule']})" for rule in document["verdict"]["rules"] if rule["passed"] is False)
     if document.get("state") not in ("ended", "killed"):
         outcome.problems.append(f"the run is {document.get('state')}")
     if twice:
