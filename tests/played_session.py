@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
+from bench.limits import LIMIT_NAMES, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
@@ -23,7 +25,15 @@ from bench.session import Session
 from bench.target.dial import Dialer
 from bench.transport import websocket
 
-GUARD_S = 60  # against a hang; nothing is measured by it
+GUARD_S = 600  # against a hang; nothing is measured by it
+SHORT_S = 0.4
+LONG = Limits(**dict.fromkeys(LIMIT_NAMES, float(GUARD_S)))
+"""A busy machine takes longer than the defaults to come to a handshake's end: no session that is well ends by these."""
+
+
+def short_at(stages: Container[str]) -> Limits:
+    """Limits that are long but at those of these that are stages."""
+    return replace(LONG, **{name: SHORT_S for name in LIMIT_NAMES if name in stages})
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:

@@ -1,7 +1,8 @@
-"""What a session from close by tells of tokens, limits and the way to the service."""
+"""What a session from close by tells of its events, of tokens, limits and the way to the service."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,20 @@ from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.received import Received
-from tests.helpers import AT_NS, MS, at, build_observation, build_turn, created, delta, done, message, usage
+from tests.helpers import (
+    AT_NS,
+    MS,
+    at,
+    build_observation,
+    build_turn,
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    message,
+    usage,
+)
 
 
 @pytest.fixture
@@ -36,18 +50,21 @@ def ask(timeline: LoggedTimeline) -> None:
     timeline.tell(inputs.Sent("response.create", AT_NS, 9))
 
 
-def hear(timeline: LoggedTimeline, *messages: bytes) -> None:
+def hear(timeline: LoggedTimeline, *messages: bytes, at_ms: float = 5) -> None:
     for data in messages:
-        timeline.received(GA.decode(data), Received(data, Arrival(at(5)), len(data)))
+        timeline.received(GA.decode(data), Received(data, Arrival(at(at_ms)), len(data)))
+
+
+def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str]:
+    timeline.tell(inputs.Finished(at(9_000)))
+    timeline.take(at(9_000))
+    log.close()
+    return list(session_text(replay(log.path), width, colour=False))
 
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
     """All of it on one line."""
-    timeline.tell(inputs.Finished(at(9)))
-    timeline.take(at(9))
-    log.close()
-    lines = session_text(replay(log.path), 100, colour=False)
-    return " ".join(" ".join(lines).split())
+    return " ".join(" ".join(lines(timeline, log)).split())
 
 
 def answer(**told: Any) -> list[bytes]:
@@ -152,3 +169,83 @@ def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> Non
 
     assert "cached_share 25 %" in second
     assert not any("cached_share" in line for line in first)
+
+
+# Its events, from the turn's zero on.
+
+
+@pytest.fixture
+def spoken(log: EventLog) -> LoggedTimeline:
+    """A caller speaks from 0 ms to 900 ms; the reply's first delta comes at 1,400 ms."""
+    timeline = LoggedTimeline(AT_NS, 1, Limits(), GA, service_responds=True, log=log, about={"dialect": "ga"})
+    timeline.tell(inputs.Begun(AT_NS, build_turn(vad=True, service_responds=True)))
+    for ms in range(100, 1_400, 100):
+        moments = {"speech_end": 0} if ms == 900 else {}
+        timeline.tell(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, moments=moments))
+    hear(timeline, message("input_audio_buffer.speech_started", item_id="i1"), at_ms=50)
+    hear(timeline, message("input_audio_buffer.speech_stopped", item_id="i1"), committed("i1"), at_ms=1_150)
+    hear(timeline, created("r1"), at_ms=1_200)
+    for ms in range(1_400, 1_700, 50):
+        hear(timeline, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1", "AEAAQABA"), at_ms=ms)
+    hear(timeline, done("r1"), at_ms=1_800)
+    return timeline
+
+
+def rows(printed: list[str]) -> dict[str, str]:
+    """Of the last waterfall: the name → the offset."""
+    begin = max(number for number, line in enumerate(printed) if line.startswith("turn "))
+    found = (re.match(r"\s*(\S+)  ([→←♪·] .+?)   ", line + "   ") for line in printed[begin + 1 :])
+    return {match[2]: match[1] for match in found if match}
+
+
+def test_offsets_count_from_the_end_of_speech_and_runs_are_one_row(spoken: LoggedTimeline, log: EventLog) -> None:
+    assert rows(lines(spoken, log)) == {
+        "→ audio append × 9, 4,800 B": "−800",
+        "← input_audio_buffer.speech_started": "−850",
+        "· end of speech": "0",
+        "→ append after speech × 4, 4,800 B": "+100",
+        "← input_audio_buffer.speech_stopped": "+250",
+        "← input_audio_buffer.committed": "+250",
+        "← response.created": "+300",
+        "← transcript delta × 6": "+500",
+        "← audio delta × 6, 6 B": "+500",
+        "♪ first audible sample": "+500",
+        "← response.done, completed": "+900",
+    }
+
+
+def test_the_segments_are_one_sum(spoken: LoggedTimeline, log: EventLog) -> None:
+    (line,) = [line for line in lines(spoken, log, 200) if line.startswith("segments")]
+    figures = [float(figure) for figure in re.findall(r"[\d.]+", line)]
+
+    assert line.split(None, 1)[1].startswith("noticed 250.0 + committed 0.0 + response created 50.0")
+    assert sum(figures[:-1]) == figures[-1] == 500.0
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_no_line_is_wider_than_the_terminal(spoken: LoggedTimeline, log: EventLog, width: int) -> None:
+    assert max(map(len, lines(spoken, log, width))) <= width
+
+
+def test_what_the_service_says_cannot_steer_the_terminal(timeline: LoggedTimeline, log: EventLog) -> None:
+    ask(timeline)
+    hear(timeline, message("odd\x1b[2J", response_id="r1"), error("x\x1b[2J", "turn-1-response"))
+
+    text = printed(timeline, log)
+    assert "\x1b" not in text
+    assert "failed:x" in text
+
+
+def test_messages_are_in_the_turn_in_which_they_went(timeline: LoggedTimeline, log: EventLog) -> None:
+    for number, (begun_ms, heard_ms) in enumerate([(0, 4), (100, 130)], 1):
+        timeline.tell(inputs.Begun(at(begun_ms), build_turn(number, wants_audio=False)))
+        timeline.tell(inputs.Sent("response.create", at(begun_ms), 9))
+        response = f"r{number}"
+        hear(timeline, created(response), delta(GA, "text", response), done(response), at_ms=heard_ms)
+        timeline.take(at(heard_ms + 1))
+
+    shown = lines(timeline, log)
+    titles = [number for number, line in enumerate(shown) if line.startswith("turn ")]
+    assert len(titles) == 2
+    assert rows(shown[: titles[1]])["← response.created"] == "+4.0"
+    assert rows(shown)["← response.created"] == "+30.0"

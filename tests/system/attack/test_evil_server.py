@@ -24,11 +24,10 @@ from bench.target.tokens import Keyring
 from bench.transport import tcp
 from reports.summary.outcomes import meaning
 from tests.helpers import build_script, resolve_target, say
-from tests.played_session import hang_guard, played, rows
+from tests.played_session import LONG, hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.attack.evil_server import BEHAVIOURS, evil_server
 
-SHORT_S = 0.4
 MEMORY_KB = 256 * 1024
 
 
@@ -49,12 +48,6 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-def limits_for(outcome: str) -> Limits:
-    """Short is the limit that must end the session."""
-    stage = outcome.removeprefix("timeout:")
-    return Limits(**({} if stage == outcome else {stage: SHORT_S}))
-
-
 def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
     """A session of one turn."""
     return played(Dialer(target, Keyring([target])), build_script(say(), limits=limits), folder)
@@ -72,10 +65,10 @@ def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_oth
     good = resolve_target({}, url=simulator.urls["ga"])
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    attacked = gevent.spawn(talk, bad, tmp_path / "attacked", limits_for(outcome))
+    attacked = gevent.spawn(talk, bad, tmp_path / "attacked", short_at([outcome.removeprefix("timeout:")]))
     neighbours = []
     while not (neighbours and attacked.ready()):
-        neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", Limits()))
+        neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", LONG))
     session, turns = attacked.get()
 
     ends = turns[0] if turns else session

@@ -79,17 +79,6 @@ def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(
     assert targets["west.terse"]["session"] == {"instructions": "Be terse.", "voice": "verse"}
 
 
-def test_a_variant_that_no_script_could_have_is_refused_at_its_line(tmp_path: Path, simulator: Ready) -> None:
-    text = f"  west:\n    url: '{simulator.urls['ga']}'\n    variants:\n      odd: {{session: {{voic: alloy}}}}\n"
-    load = ("--targets", "west,west.odd", "--target-file", write_targets(tmp_path, text))
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    assert ended.returncode == 2
-    assert f"{tmp_path}/targets.yaml:5" in ended.stderr
-    assert "voic" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
 def test_processes_and_tasks_in_python_play_pairs_too(tmp_path: Path, simulator: Ready) -> None:
     text = f"  west: {{url: '{simulator.urls['ga']}'}}\n  east: {{url: '{simulator.urls['preview']}'}}\n"
     scenario = tmp_path / "scenario.py"

@@ -19,7 +19,6 @@ from tests.system.end_to_end.voices import tone, write_sound
 SPOKEN_S = {"said.wav": 0.4, "over.wav": 0.6}
 SESSIONS = 4
 NO_TASKS: Mapping[str, str] = {}
-NO_ADDRESSES: Mapping[str, str] = {}
 Row = dict[str, Any]
 
 CUT = """
@@ -79,7 +78,6 @@ steps:
   - {play: over.wav, label: spoken, calls: find_parcel}
   - {say: Hello, label: typed, calls: find_parcel}
 """
-PLAIN = FILLED.replace("  interim", "  # interim")
 
 
 class Played:
@@ -106,17 +104,11 @@ class Played:
 
 
 def played(
-    parent: Path,
-    script: str,
-    *,
-    tasks: Mapping[str, str] = NO_TASKS,
-    addresses: Mapping[str, str] = NO_ADDRESSES,
-    **profiles: str,
+    parent: Path, script: str, *, tasks: Mapping[str, str] = NO_TASKS, service: str = "ga", **profiles: str
 ) -> dict[str, Played]:
     """A run of the same callers for each of these profiles, all at once, for most of the time is the callers' own.
 
-    `addresses`: which of the services the runs of these names call, if not GA. `tasks`: in Python what the
-    script says, for the runs of these names.
+    `tasks`: in Python what the script says, for the runs of these names.
     """
     runs: dict[str, Played] = {}
     with ExitStack() as stack:
@@ -131,13 +123,7 @@ def played(
             if name in tasks:
                 scenario.write_text(tasks[name])
             load = ("-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--record-events", "100%")
-            started = locust(
-                scenario,
-                folder / "runs",
-                *load,
-                "--url",
-                ready.urls[addresses.get(name, "ga")],
-            )
+            started = locust(scenario, folder / "runs", *load, "--url", ready.urls[service])
             processes[name] = stack.enter_context(started)
         for name, process in processes.items():
             _, errors = process.communicate(timeout=GUARD_S)
@@ -146,14 +132,10 @@ def played(
 
 
 def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_so(tmp_path: Path) -> None:
-    keeps = "truncates_ignored: 1\n"
-    runs = played(
-        tmp_path, CUT, cuts="", live="", keeps=keeps, task=keeps,
-        tasks={"task": CUT_IN_PYTHON}, addresses={"live": "voice_live"},
-    )  # fmt: skip
+    runs = played(tmp_path, CUT, cuts="", keeps="truncates_ignored: 1\n", tasks={"keeps": CUT_IN_PYTHON})
 
     for name, run in runs.items():
-        right = name in ("cuts", "live")
+        right = name == "cuts"
         assert run.status in (0, 4), run.errors
         assert run.column("outcome", "said") == run.column("outcome", "over") == {"interrupted": SESSIONS}
         assert run.column("truncated_right", "said") == run.column("truncated_right", "over") == {right: SESSIONS}
@@ -166,7 +148,7 @@ def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_
 
 def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_not(tmp_path: Path) -> None:
     deaf = "vad: {least_speech_ms: 500}\n"  # to `said.wav`, which is shorter, not to `over.wav`
-    runs = played(tmp_path, ASIDE, answers="", ignores=deaf, task="", tasks={"task": ASIDE_IN_PYTHON})
+    runs = played(tmp_path, ASIDE, answers="", ignores=deaf, tasks={"answers": ASIDE_IN_PYTHON})
 
     for name, run in runs.items():
         replied = name != "ignores"
@@ -183,13 +165,11 @@ def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_no
 
 
 def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path: Path) -> None:
-    filled = played(tmp_path, FILLED, addresses={"filled": "voice_live"}, filled="")["filled"]
-    plain = played(tmp_path, PLAIN, addresses={"plain": "voice_live"}, plain="")["plain"]
+    filled = played(tmp_path, FILLED, service="voice_live", filled="")["filled"]
 
     assert filled.status in (0, 4), filled.errors
     assert filled.column("outcome", "spoken") == filled.column("outcome", "typed") == {"ok": SESSIONS}
     assert {row["traits"] for row in filled.rows} == {"calls+filler"}
-    assert {row["traits"] for row in plain.rows} == {"calls"}
     for row in filled.rows:  # a filler ahead of the call, one while it runs, one ahead of the answer
         assert (
             row["first_audio_at_ns"]
@@ -201,4 +181,3 @@ def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path
     assert filled.unlike_their_logs("traits", "outcome", "first_audio_at_ns", "answer_audio_at_ns") == []
     assert "with fillers on" in filled.report
     assert "8 turns are of sessions with fillers on" in filled.report
-    assert "fillers" not in plain.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -96,14 +95,6 @@ def test_a_proxy_of_the_environment_is_used_and_named(simulator: Ready, scheme: 
     assert PASSWORD not in shown.stdout + shown.stderr
 
 
-def test_a_proxy_of_the_environment_is_asked_for_the_chosen_address(simulator: Ready) -> None:
-    with proxy_for(None) as proxy:
-        shown = probe(*trusting(simulator, NAME), "--resolve", "127.0.0.1", HTTPS_PROXY=proxy.url("http"))
-
-    assert shown.returncode == 0, shown.stderr
-    assert [asked.host for asked in proxy.asked] == ["127.0.0.1"]
-
-
 def test_a_proxy_of_the_environment_can_be_left_out(simulator: Ready) -> None:
     with proxy_for(None) as proxy:
         options = (*trusting(simulator, NAME), "--resolve", "127.0.0.1", "--proxy", "none")
@@ -123,15 +114,6 @@ def test_a_proxy_that_refuses_is_an_outcome_without_the_password(simulator: Read
     assert shown.returncode == 1
     assert "session    refused:proxy: the proxy " in shown.stdout
     assert PASSWORD not in shown.stdout + shown.stderr + log.read_text()
-
-
-def test_a_chosen_address_must_show_the_certificate_of_the_url_s_host(simulator: Ready) -> None:
-    there = probe(*trusting(simulator, NAME), "--resolve", "127.0.0.1")
-    elsewhere = probe(*trusting(simulator, "elsewhere.test"), "--resolve", "127.0.0.1")
-
-    assert there.returncode == 0, there.stderr
-    assert elsewhere.returncode == 1
-    assert "session    refused:tls: elsewhere.test: " in elsewhere.stdout
 
 
 @IPV6
@@ -176,12 +158,8 @@ def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--client-cert", "own/locked.pem"), "--client-cert own/locked.pem"),
-        (("--client-cert", "own/certificate.pem", "--client-key", "own/locked.pem"), "the key is encrypted"),
         (("--client-cert", "own/certificate.pem", "--client-key", "other/key.pem"), "the key is another certificate's"),
         (("--proxy", "ftp://127.0.0.1:1"), "--proxy must begin with"),
-        (("--resolve", "a.name"), "--resolve must be an IP address"),
-        (("--compression", "zip"), "--compression"),
     ],
 )
 def test_a_way_that_cannot_be_gone_is_one_line(
@@ -231,13 +209,6 @@ def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[s
     return folder
 
 
-def test_a_run_goes_through_a_proxy(simulator: Ready, tmp_path: Path) -> None:
-    with proxy_for("ann") as proxy:
-        folder = run_through(tmp_path, [proxy], [*trusting(simulator), "--proxy", proxy.url("http")])
-
-    assert_through(folder, [f"http://127.0.0.1:{proxy.port}"])
-
-
 def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_path: Path) -> None:
     ways = {"http": ("http", None), "socks": ("socks5", None), "socks_ann": ("socks5", "ann")}
     with ExitStack() as stack:
@@ -266,21 +237,3 @@ def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
         run_through(tmp_path, [proxy], options, HTTPS_PROXY=proxy.url("http"))
 
     assert {asked.host for asked in proxy.asked} == {"127.0.0.1"}
-
-
-@IPV6
-def test_a_run_reaches_an_ipv6_address(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--host", "::1", "--tls") as ready:
-        options = ("--sessions", "2", "--url", ready.urls["ga"], "--ca", str(ready.ca))
-        run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **environment())
-
-    assert files.read_document(only_run(tmp_path / "runs"))["totals"]["sessions"] == {"ok": 2}
-
-
-def test_a_compressed_run_counts_what_was_on_the_wire(simulator: Ready, tmp_path: Path) -> None:
-    options = ("--sessions", "2", *trusting(simulator), "--compression", "deflate")
-    run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **environment())
-
-    sessions = files.read_table(only_run(tmp_path / "runs"), "sessions").to_pandas()
-    assert all("permessage-deflate" in json.loads(headers)["sec-websocket-extensions"] for headers in sessions.headers)
-    assert all(sessions.wire_bytes_received < sessions.audio_bytes_received * 4 / 3)

@@ -18,7 +18,7 @@ from bench.run.file_spool import path_of
 from bench.run.part import FACTS
 from bench.units import NS_PER_S
 from tests import forked
-from tests.simulator_process import Ready, quick_simulator
+from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
     free_port,
@@ -29,24 +29,8 @@ from tests.system.end_to_end.locust_process import (
     wait_until_turns_began,
     write_scenario,
 )
-from tests.system.end_to_end.quoting_service import holders, quoting_service
-from tests.system.end_to_end.test_arms import write_targets
 
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
-
-
-def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_words(
-    tmp_path: Path, simulator: Ready
-) -> None:
-    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--dialect", "preview")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
-
-    folder = only_run(tmp_path / "runs")
-    sessions = files.read_table(folder, "sessions").to_pandas()
-    assert ended.returncode == 4
-    assert sessions["outcome"].tolist() == ["failed:missing_required_parameter"]
-    assert "session.type" in sessions["detail"][0]
-    assert sessions["lost_turns"].tolist() == [2]
 
 
 def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simulator: Ready) -> None:
@@ -178,41 +162,6 @@ def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path
     assert len(files.read_table(folder, "turns")) >= written
 
 
-def test_a_key_that_the_service_quotes_is_hidden(tmp_path: Path) -> None:
-    secret = "sk-quoted-9f1c"
-    begins = {"handshake": "HTTP 401: ", "event": "invalid_api_key: "}
-    with quoting_service() as urls:
-        names = write_targets(
-            tmp_path, "".join(f"  {place}: {{url: '{urls[place]}', key_env: THE_KEY}}\n" for place in begins)
-        )
-        options = ("--sessions", "1", "--targets", ",".join(begins), "--target-file", names)
-        kept = ("--record-events", "100%", "--keep-audio", "--transcripts")
-        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, *kept, THE_KEY=secret)
-
-    folder = only_run(tmp_path / "runs")
-    sessions = files.read_table(folder, "sessions").to_pandas()
-    details = dict(zip(sessions["arm"], sessions["detail"], strict=True))
-    assert details == {place: f"{begin}no such key: ***" for place, begin in begins.items()}
-    assert secret not in ended.stdout + ended.stderr
-    assert secret not in "".join(map(str, sessions.to_dict("list").values()))
-    assert len(list((folder / "events").iterdir())) == 2
-    assert holders(folder, secret) == []
-
-
-def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path) -> None:
-    secret = "wrong-5c1e0f6a"
-    with quick_simulator(tmp_path, "--key", "right") as ready:
-        options = ("--sessions", "2", "--url", ready.urls["ga"], "--api-key-env", "THE_KEY")
-        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, THE_KEY=secret)
-
-    folder = only_run(tmp_path / "runs")
-    sessions = files.read_table(folder, "sessions").to_pandas()
-    assert sessions["outcome"].tolist() == ["refused:401", "refused:401"]
-    assert "Access denied" in sessions["detail"][0]
-    assert secret not in ended.stdout + ended.stderr
-    assert holders(folder, secret) == []
-
-
 FULL = """
 import resource, runpy, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -260,12 +209,6 @@ def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
     ("options", "environment", "said"),
     [
         ((), {}, "AZURE_OPENAI_ENDPOINT"),
-        ((), {"AZURE_OPENAI_ENDPOINT": "res.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "x"}, "https://"),
-        (("--url", "ws://example.com/openai/v1/realtime?model=x"), {}, "wss://"),
-        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--connect-rate", "-1"), {}, "--connect-rate"),
-        (("--url", "wss://example.com/openai/v1/realtime?model=x", "-u", "21"), {}, "--yes"),
-        (("--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--sessions", "1", "--processes", "2"), {}, "2 processes"),
-        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "-u", "9999999"), {}, "ulimit -n"),
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--runs", "/proc/nowhere"), {}, "--runs"),
     ],
 )
@@ -279,15 +222,6 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(
     assert "Traceback" not in ended.stderr + ended.stdout
     assert len(lines) == 1
     assert said in lines[0]
-
-
-def test_a_broken_script_is_named_with_its_line(tmp_path: Path, simulator: Ready) -> None:
-    scenario = write_scenario(tmp_path, script="steps:\n  - say: Hello.\n    lable: x\n")
-    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
-
-    assert ended.returncode == 2
-    assert "script.yaml:3" in ended.stderr
-    assert "label" in ended.stderr
 
 
 def test_a_master_whose_port_is_taken_says_so_in_a_line(tmp_path: Path, simulator: Ready) -> None:

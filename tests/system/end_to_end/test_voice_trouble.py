@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
 from pathlib import Path
-
-import pytest
 
 from bench.errors import INVALID_STATUS
 from bench.run import folder as files
@@ -202,25 +199,3 @@ def test_a_kill_leaves_the_log_of_a_session_whose_first_turn_was_under_way(tmp_p
 
     (log,) = (only_run(tmp_path / "runs") / "events").iterdir()
     assert replay(log).cut
-
-
-@pytest.mark.parametrize(
-    ("session", "step", "dialect", "line", "said"),
-    [
-        ("turn_detection: server_vad", "{play: word.wav, paced: false}", "ga", 5, "paced"),
-        ("turn_detection: {type: server_vad, idle_timeout_ms: 5000}", "{say: Hello.}", "preview", 3, "idle_timeout_ms"),
-        ("temperature: 0.8", "{say: Hello.}", "ga", 3, "temperature"),
-    ],
-)
-def test_what_cannot_be_asked_for_is_refused_with_its_line(
-    session: str, step: str, dialect: str, line: int, said: str, tmp_path: Path
-) -> None:
-    write_words(tmp_path)
-    script = f"session:\n  voice: alloy\n  {session}\nsteps:\n  - {step}\n"
-    options = ("--dialect", dialect, "--url", "ws://127.0.0.1:1/realtime")
-    ended = run_locust(write_scenario(tmp_path, script=script), tmp_path / "runs", *options)
-
-    (told,) = [words for words in ended.stderr.splitlines() if words.startswith("rtbench:")]
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
-    assert re.search(rf"script\.yaml:{line}:\d+: .*{said}", told)

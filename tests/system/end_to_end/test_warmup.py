@@ -47,16 +47,6 @@ def _count(histogram: object) -> int:
     return int(histogram.get_total_count()) if histogram is not None else 0  # type: ignore[attr-defined]
 
 
-def test_a_warm_up_that_leaves_nothing_to_measure_is_refused(tmp_path: Path, simulator: Ready) -> None:
-    load = ("--url", simulator.urls["ga"], "--run-time", "1m", "--warmup", "60")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    assert ended.returncode == 2
-    assert "--warmup 60 s leaves nothing to measure" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not (tmp_path / "runs").exists()
-
-
 def test_a_run_whose_turns_were_all_of_the_warm_up_says_so_and_does_not_end_with_0(
     tmp_path: Path, simulator: Ready
 ) -> None:

@@ -234,13 +234,6 @@ def test_a_refused_form_sets_nothing_for_the_next(tmp_path: Path, simulator: Rea
     assert document["settings"]["seed"] == "1"
 
 
-def test_the_web_ui_is_on_loopback_unless_told_otherwise(tmp_path: Path, simulator: Ready) -> None:
-    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
-        listening = _listening(ui.port)
-
-    assert listening == {"0100007F"}
-
-
 def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, simulator: Ready) -> None:
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-host", "0.0.0.0") as ui:
         said = ui.end()
@@ -248,19 +241,6 @@ def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, sim
     (line,) = [line for line in said.splitlines() if "without a login" in line]
     assert f"0.0.0.0:{ui.port}" in line
     assert "--web-login" in line
-
-
-def _listening(port: int) -> set[str]:
-    """The addresses on which a port listens, as the kernel writes them."""
-    rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(f"/proc/net/{name}")]
-    return {row[1].split(":")[0] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()[1:]
-    except OSError:
-        return []
 
 
 def tables(ui: WebUi) -> dict[str, list[dict[str, Any]]]:

@@ -35,10 +35,9 @@ from bench.transport.websocket import WebSocket
 from reports.summary.outcomes import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import PLAIN, build_script, resolve_target, say
-from tests.played_session import hang_guard, played, rows
+from tests.played_session import hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
 
-SHORT_S = 0.4
 CELLS = list(cells())
 WAYS = [(place, tls) for place in EVERYWHERE for tls in (False, True) if tls or place != "tls"]
 LOUD = np.full(RATE_HZ * 3 // 10, 8_000, "<i2").tobytes()
@@ -72,8 +71,7 @@ def options(place: str, tries: list[Attempt]) -> Iterator[str]:
 
 def script(attempt: Attempt) -> PreparedScript:
     """Two turns; short is the limit that must end the first."""
-    stages = [outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes if outcome.startswith("timeout:")]
-    limits = Limits(**dict.fromkeys(stages, SHORT_S))
+    limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes])
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
     pcm = Pcm(Path("a.wav"), "loud", LOUD, Speech(0, len(LOUD) // 2))
