@@ -24,10 +24,10 @@ from bench.run.spool import spool_of
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.transport import websocket
+from tests.simulator_process import GUARD_S
 
-GUARD_S = 600  # against a hang; nothing is measured by it
 SHORT_S = 0.4
-LONG = Limits(**dict.fromkeys(LIMIT_NAMES, float(GUARD_S)))
+LONG = Limits(**dict.fromkeys(LIMIT_NAMES, GUARD_S))
 """A busy machine takes longer than the defaults to come to a handshake's end: no session that is well ends by these."""
 
 
@@ -82,7 +82,7 @@ def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise TimeoutError(f"nothing has ended this for {GUARD_S} s")
 
     before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(GUARD_S)
+    signal.alarm(int(GUARD_S))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

@@ -18,7 +18,7 @@ from typing import Any
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
-GUARD_S = 60.0  # against a hang; nothing is measured by it
+GUARD_S = 600.0  # against a hang; nothing is measured by it, and a busy machine may take minutes
 POLL_S = 0.02
 
 QUICK = """

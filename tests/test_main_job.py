@@ -20,7 +20,7 @@ from bench.run.row_histograms import all_histograms
 from bench.simulator.truth import read_truth
 from tests.hosted_run import hosted_run
 from tests.hosts import available
-from tests.simulator_process import quick_simulator
+from tests.simulator_process import GUARD_S, quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.system.end_to_end.test_arms import ahead, sessions_of, slower_and_faster, write_targets
 from tests.system.end_to_end.test_hosts import ENDS_WELL
@@ -101,7 +101,7 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
         hosted.work()
         assert hosted.ended() in ENDS_WELL, hosted.log("master")
         for name in hosted.names:
-            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
+            assert hosted.workers[name].wait(GUARD_S) == 0, hosted.log(name)
 
     turns = files.read_table(hosted.run, "turns").to_pandas()
     assert set(turns["response_id"]) == hosted.true_turns()

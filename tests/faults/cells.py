@@ -86,9 +86,10 @@ CASES = (
     FaultCase("endless", {"next_delta": "timeout:done"}),
     FaultCase("burst", {"response first_delta next_delta": "ok"}),
     FaultCase("drip", {EVENTS: "ok"}),
-    FaultCase("missing", {OPENING: "timeout:session", "speech": "timeout:speech", "done": "timeout:first_delta",
+    FaultCase("missing", {OPENING: "timeout:session", "speech": "timeout:speech or ok", "done": "timeout:first_delta",
                           "response first_delta next_delta": "ok"},
-              note="nothing on the wire tells that a delta is missing"),
+              note="nothing on the wire tells that a delta is missing; at `speech` it is `ok` where the reply begins "
+                   "within the limit, and is done a second or more behind the speech"),
     FaultCase("missing,count=5", {"next_delta": "ok"}),
     FaultCase("doubled", {EVENTS: "ok"}, note="nor that one came twice"),
     FaultCase("swapped", {"response first_delta next_delta": "ok"}),

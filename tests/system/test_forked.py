@@ -17,6 +17,7 @@ import pytest
 from bench.load.leading import closing, looks
 from bench.load.planning import decision
 from tests import forked
+from tests.simulator_process import GUARD_S
 
 LOOK = """
 import atexit, json, os, random, signal, sys, threading, warnings
@@ -49,14 +50,14 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str]]:
-    how |= {"capture_output": True, "text": True, "input": "a line\n", "timeout": 120}
+    how |= {"capture_output": True, "text": True, "input": "a line\n", "timeout": GUARD_S}
     given = how.pop("input")
     ended = [subprocess.run(command, input=given, check=False, **how)]
     with forked.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         **{name: value for name, value in how.items() if name not in ("capture_output", "text", "timeout")},
     ) as process:  # fmt: skip
-        output, errors = process.communicate(given, timeout=120)
+        output, errors = process.communicate(given, timeout=GUARD_S)
     assert process._told is not None  # else it was started, and this test would say nothing
     return [*ended, subprocess.CompletedProcess(command, process.returncode, output, errors)]
 
@@ -113,7 +114,7 @@ def test_a_forked_process_can_be_waited_for_asked_and_killed(modules: Path) -> N
             process.wait(0.01)
         process.send_signal(signal.SIGTERM)
 
-        assert process.wait(120) == process.poll() == -signal.SIGTERM
+        assert process.wait(GUARD_S) == process.poll() == -signal.SIGTERM
 
 
 def test_what_is_not_prepared_or_has_another_python_is_started(modules: Path) -> None:
@@ -123,7 +124,7 @@ def test_what_is_not_prepared_or_has_another_python_is_started(modules: Path) ->
         ([sys.executable, "-m", "look"], os.environ | {"PYTHONHASHSEED": "0"}),
     ):
         with forked.Popen(command, cwd=modules, env=env, stdout=subprocess.PIPE, text=True) as process:
-            assert process.communicate(timeout=120)[0] == "1\n"
+            assert process.communicate(timeout=GUARD_S)[0] == "1\n"
             assert process._told is None
 
 
@@ -137,10 +138,10 @@ def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Pa
         port = int(first.stdout.readline())
         with forked.Popen([sys.executable, "-m", "look"], cwd=modules, **pipes) as second:
             second.stdout.readline()
-            first.communicate("\n", timeout=120)
+            first.communicate("\n", timeout=GUARD_S)
 
             socket.create_server(("127.0.0.1", port)).close()
-            second.communicate("\n", timeout=120)
+            second.communicate("\n", timeout=GUARD_S)
 
 
 def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
@@ -158,7 +159,7 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
 
 def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
-    started = closing._child("report", tmp_path, 120)
+    started = closing._child("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     for module in (closing, decision):
         monkeypatch.setattr(module, "subprocess", subprocess)
@@ -167,7 +168,7 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     asked: list[Any] = []
     status = namespace["Forking"]._status
     monkeypatch.setattr(namespace["Forking"], "_status", lambda *values: asked.append(1) or status(*values))
-    fork = closing._child("report", tmp_path, 120)
+    fork = closing._child("report", tmp_path, GUARD_S)
 
     assert started.returncode == 2
     assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
@@ -193,4 +194,4 @@ input(process.wait())
         assert started.stdout.read(1) == "0"
         with forked.Popen([sys.executable, "-m", "look"], cwd=modules, stderr=subprocess.DEVNULL) as other:
             assert other._told is not None
-            assert started.communicate("\n", timeout=120) == ("", "said\n")
+            assert started.communicate("\n", timeout=GUARD_S) == ("", "said\n")

@@ -16,8 +16,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.simulator_process import GUARD_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SAFETY_S = 120.0
 """After so long something hangs; no judgement of speed."""
 ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
@@ -57,7 +58,7 @@ class Browser:
             self.events.append(self._next())
 
     def _next(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self.connection.recv(timeout=SAFETY_S))
+        message: dict[str, Any] = json.loads(self.connection.recv(timeout=GUARD_S))
         return message
 
     @contextmanager
@@ -146,14 +147,14 @@ def started(folder: Path) -> Iterator[Browser]:
         reader = threading.Thread(target=_drain, args=(process, said), daemon=True)
         reader.start()
         try:
-            with connect(_address(said), max_size=None, proxy=None, open_timeout=SAFETY_S) as connection:
+            with connect(_address(said), max_size=None, proxy=None, open_timeout=GUARD_S) as connection:
                 browser = Browser(connection)
                 yield browser
                 browser.ask("Browser.close")
         finally:
             process.terminate()
-            process.wait(SAFETY_S)
-            reader.join(SAFETY_S)
+            process.wait(GUARD_S)
+            reader.join(GUARD_S)
 
 
 def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
@@ -167,7 +168,7 @@ def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
 def _address(said: queue.Queue[str]) -> str:
     """Where it listens for the debugging protocol. Raises RuntimeError where it ends before it says so."""
     heard = []
-    while line := said.get(timeout=SAFETY_S):
+    while line := said.get(timeout=GUARD_S):
         heard.append(line)
         if line.startswith("DevTools listening on "):
             return line.split()[-1]

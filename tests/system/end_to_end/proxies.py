@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
 
-GUARD_S = 60.0
+from tests.simulator_process import GUARD_S
+
 READ_BYTES = 65_536
 SOCKS4, SOCKS5 = 4, 5
 ANONYMOUS, WITH_PASSWORD, NONE_ACCEPTED = 0, 2, 0xFF

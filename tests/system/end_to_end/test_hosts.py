@@ -9,7 +9,7 @@ import pytest
 from bench.run import folder as files
 from tests.hosted_run import PASSWORD, hosted_run
 from tests.hosts import available
-from tests.system.end_to_end.locust_process import write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, write_scenario
 
 SIGNATURE = "a-signature-of-the-upload"
 ENDS_WELL = (0, 4)
@@ -27,7 +27,7 @@ def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_ve
         hosted.work()
         status = hosted.ended()
         for name in hosted.names:
-            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
+            assert hosted.workers[name].wait(GUARD_S) == 0, hosted.log(name)
 
     verdict = files.read_document(hosted.run)["verdict"]
     assert status == (0 if verdict["valid"] else 4), hosted.log("master")
@@ -42,7 +42,7 @@ def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started
         hosted.work()
 
         assert hosted.ended() == 2
-        assert hosted.workers["east"].wait(60) == 0, hosted.log("east")
+        assert hosted.workers["east"].wait(GUARD_S) == 0, hosted.log("east")
     assert "other scripts or other targets" in hosted.log("master")
 
 

@@ -144,7 +144,7 @@ from bench.target.target import Entra, Target
 from bench.target.tokens import Keyring
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
-GUARD_S = 60.0
+GUARD_S = 600.0
 incidents = []
 
 def target(kind="default", **more):

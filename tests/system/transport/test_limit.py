@@ -9,9 +9,7 @@ import threading
 import pytest
 
 from bench.transport.limit import within
-from tests.simulator_process import ROOT
-
-GUARD_S = 60.0
+from tests.simulator_process import GUARD_S, ROOT
 
 
 def test_work_that_ends_in_time_gives_its_value() -> None:
