@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INVALID_STATUS, UsageError
 from bench.load.planning.estimate import estimate_words, quote
+from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
-from bench.spawn import end, own_environment, python_command
 from bench.starter import EXAMPLES
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.target.options import ServiceOptions
@@ -33,7 +29,7 @@ from reports.runs import load as load_run
 from reports.summary.summary import Summary, summarise
 from reports.wording import words
 
-START_S, END_S, RUN_S = 60.0, 30.0, 3_600.0
+RUN_S = 3_600.0
 FAILED_STATUS = 1
 """As Locust has it where a turn failed."""
 INEXACT = {"a", "b", "c", "d"}
@@ -160,11 +156,6 @@ def _cost(targets: Iterable[Target]) -> str:
     return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], BILLED.sessions)
 
 
-def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """The simulator is on this machine, whatever way leads out of it."""
-    return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
-
-
 def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to answer: set YES=1 to call the deployment, or TARGET=simulator")
@@ -173,10 +164,12 @@ def _agreed() -> bool:
 
 def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
-    environment = {name: value for name, value in environ.items() if not name.startswith("LOCUST_")}
     words = [*load.options, "--headless", *options, "--runs", str(runs.resolve()), "--loglevel", "WARNING"]
-    with tempfile.TemporaryDirectory() as scratch:
-        return _wait(subprocess.Popen(python_command("locust", *words), cwd=scratch, env=own_environment(environment)))
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        locust_run(words, environment_without(environ, "LOCUST_"), folder=Path(scratch)) as run,
+    ):
+        return _wait(run.process)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
@@ -188,33 +181,4 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         except KeyboardInterrupt:
             continue
         except subprocess.TimeoutExpired:
-            end(process)
             raise UsageError(f"the run did not end within {RUN_S / 60:.0f} min, and was ended") from None
-
-
-@contextmanager
-def simulator(*options: str) -> Iterator[dict[str, Any]]:
-    """`rtbench simulate` in a process of its own, on a free port; yields what its ready file says."""
-    with tempfile.TemporaryDirectory() as scratch:
-        ready = Path(scratch) / "ready.json"
-        command = python_command("bench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
-        log = Path(scratch) / "simulator.log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)
-            )
-            try:
-                yield _when_ready(process, ready, log)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                end(process, END_S)
-
-
-def _when_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, Any]:
-    until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while not ready.exists():
-        if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"the simulator did not start: {log.read_text().strip()[-300:]}")
-        time.sleep(0.02)
-    document: dict[str, Any] = json.loads(ready.read_text())
-    return document

@@ -21,7 +21,7 @@ ORDER = (
     "transport", "target", "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports", "starter",
-    "quick",
+    "locust_run", "quick",
     "calibrate",
     "capacity",
     "cli",
@@ -111,9 +111,7 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 """What a module that draws has no need of: it is handed a frame."""
 
 STARTED = {
-    "bench.quick": {"locust", "bench.cli.app"},
-    "bench.calibrate.play": {"locust"},
-    "bench.capacity.play": {"locust"},
+    "bench.locust_run": {"locust", "bench.cli.app"},
     "bench.capacity.prepare": {"bench.load.leading.forecast"},
     "bench.load.planning.decision": {"reports.looks"},
     "bench.load.leading.looks": {"reports.looks"},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,12 +162,6 @@ def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.Monkey
     assert quick._looked(quick.SIMULATED, tmp_path, {}) == 4
 
 
-def test_no_proxy_stands_before_the_simulator() -> None:
-    environ = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d"}
-
-    assert quick.without_proxies(environ) == {"PATH": "d"}
-
-
 def test_another_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
         quick.quick_run("azure", ServiceOptions(), yes=True, runs=tmp_path)
@@ -174,7 +170,7 @@ def test_another_target_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [0, 1, 4])
 def test_the_exit_status_is_that_of_the_run(status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: None)
-    monkeypatch.setattr(quick, "_wait", lambda _: status)
+    run = SimpleNamespace(process=SimpleNamespace(wait=lambda _: status))
+    monkeypatch.setattr(quick, "locust_run", lambda *_, **__: nullcontext(run))
 
     assert quick._locust(quick.SIMULATED, tmp_path, {}) == status

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from bench.capacity.document import LoadUnit
 from bench.capacity.search import AFTER_RAMP_S, AROUND_S
 from bench.capacity.spending import LOOKS
 from bench.clock import monotonic_ns, utc_ns
-from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.locust_run import environment_without, locust_run
 from bench.run import folder as files
-from bench.spawn import end, own_environment, python_command
 from bench.units import NS_PER_S
 
 CALLS_PER_SLOT_S = 300
 """Of calls that arrive, so long may each last before slots run out, where nobody says how many there are."""
-START_S, POLL_S = 60.0, 0.2
+POLL_S = 0.2
 END_S = 300.0
 """How long a run may take for its last turns, and for closing, before it is killed."""
 ENDLESS_NS = 1 << 62
@@ -32,8 +30,6 @@ CLOSE_S = 10.0
 """So long before the end of a search turns in flight are abandoned, for the run to be closed by then."""
 GUARD_S = 60.0
 """So much later the run ends by itself, should nobody be there to end it."""
-ENDED = (0, 1, INVALID_STATUS)
-"""Exit statuses of a run that came to its end: good, with failed turns, invalid."""
 
 
 @dataclass(frozen=True)
@@ -101,47 +97,20 @@ def play(
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
-    with _running(locust, task, log) as process:
-        folder = _when_begun(process, locust.runs, task.name, log)
+    with locust_run(locust.words(task), environment_without(os.environ, *SHAPING), log=log) as run:
+        folder = run.begun(locust.runs, task.name)
         cut = False
         try:
-            looks = _watched(process, folder, task.load_s, is_clear, _left_s(until_ns) - AROUND_S)
+            looks = _watched(run.process, folder, task.load_s, is_clear, _left_s(until_ns) - AROUND_S)
         finally:
-            cut = _stopped(process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
-            died = _ended(process, folder, log, min(END_S, _left_s(until_ns)))
+            cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
+            died = run.ended(folder, min(END_S, _left_s(until_ns)))
     return PlayedLevel(folder, died, looks, cut)
 
 
 def _left_s(until_ns: int) -> float:
     """How long it is until an instant of CLOCK_MONOTONIC."""
     return (until_ns - monotonic_ns()) / NS_PER_S
-
-
-@contextmanager
-def _running(locust: Locust, task: LevelTask, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The run's process, which ends with the block at the latest."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            python_command("locust", *locust.words(task)),
-            env=environment_of_runs(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C is for this process to act on
-        )
-    try:
-        yield process
-    finally:
-        end(process)
-
-
-def _when_begun(process: subprocess.Popen[bytes], runs: Path, name: str, log: Path) -> Path:
-    until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while not (begun := list(runs.glob(f"*-{name}/run.json"))):
-        if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"the run of {name} did not start: {_last_line(log)}")
-        time.sleep(POLL_S)
-    return begun[0].parent
 
 
 def _watched(
@@ -186,23 +155,6 @@ def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> 
     return False
 
 
-def _ended(process: subprocess.Popen[bytes], folder: Path, log: Path, close_s: float) -> str:
-    """Wait until the run's folder is closed. Returns how it ended, where it did not so."""
-    try:
-        status = process.wait(max(0.0, close_s))
-    except subprocess.TimeoutExpired:
-        return f"the run did not end within {END_S:.0f} s of its planned end"
-    if status == USAGE_STATUS:
-        return f"the run ended with status {status}: {_last_line(log)}"
-    closed = "verdict" in files.read_document(folder)
-    return "" if status in ENDED and closed else f"the run ended with status {status}"
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("rtbench: ")[-300:] if lines else "it printed nothing"
-
-
 SHAPING = frozenset(
     f"LOCUST_{name}"
     for name in (
@@ -211,11 +163,6 @@ SHAPING = frozenset(
     )
 )
 """Variables that say for other runs what the search says itself."""
-
-
-def environment_of_runs(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what is set for other runs."""
-    return own_environment({name: value for name, value in environ.items() if name not in SHAPING})
 
 
 def own_options() -> frozenset[str]:

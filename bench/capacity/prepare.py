@@ -12,10 +12,11 @@ from typing import Any
 
 from bench.capacity.conclude import unit
 from bench.capacity.document import LoadUnit, SearchPlan
-from bench.capacity.play import Locust, environment_of_runs, own_options
+from bench.capacity.play import SHAPING, Locust, own_options
 from bench.errors import UsageError
+from bench.locust_run import environment_without, last_words
 from bench.money import dollars
-from bench.spawn import python_command
+from bench.spawn import own_environment, python_command
 from bench.target.options import ServiceOptions
 
 FORECAST_S = 600.0
@@ -88,16 +89,13 @@ def _check(options: Sequence[str]) -> None:
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
     command = python_command("bench.load.leading.forecast", "-f", file, "--headless", *words)
-    environment = environment_of_runs(os.environ)
+    environ = own_environment(environment_without(os.environ, *SHAPING))
     try:
-        process = subprocess.run(
-            command, capture_output=True, text=True, env=environment, check=False, timeout=FORECAST_S
-        )
+        process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)
     except subprocess.TimeoutExpired:
         raise UsageError(f"{file} cannot be played: its plan was not made within {FORECAST_S:.0f} s") from None
     lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
-        why = (process.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise UsageError(f"{file} cannot be played: {why.removeprefix('rtbench: ')[:300]}")
+        raise UsageError(f"{file} cannot be played: {last_words(process.stderr)}")
     forecast: dict[str, Any] = json.loads(lines[-1])
     return forecast

@@ -44,9 +44,3 @@ def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
 
     assert "--workers" not in alone
     assert four[-3:] == ["--workers", "4", "--tls"]
-
-
-def test_a_run_that_fails_says_what_it_said(tmp_path: Path) -> None:
-    (tmp_path / "harness.log").write_text("rtbench: no such file\n")
-
-    assert str(play._failed(tmp_path)) == "the run did not end: rtbench: no such file"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import locust_run
 from bench.capacity import play as playing
 from bench.capacity.play import LevelTask, Locust, play
 from bench.clock import monotonic_ns, utc_ns
@@ -46,7 +47,7 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     folder = runs / "20261120T091400Z-01-level-4"
     begun = json.dumps({"state": "running", "began_utc_ns": utc_ns(), "schema": 1})
     write = f"import pathlib; p = pathlib.Path({str(folder)!r}); p.mkdir(); (p / 'run.json').write_text({begun!r})"
-    monkeypatch.setattr(playing, "python_command", lambda *_: [sys.executable, "-c", f"{write}\n{DEAF}"])
+    monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", f"{write}\n{DEAF}"])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = play(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
 

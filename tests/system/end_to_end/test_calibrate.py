@@ -25,7 +25,7 @@ PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13
 
 @pytest.mark.parametrize("kind", ["listening", "talking"])
 def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.calibrate.play.subprocess.Popen", forked.Popen)
+    monkeypatch.setattr("bench.locust_run.subprocess.Popen", forked.Popen)
     monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # as in the environment of what is started
     step = played_step(kind)
 

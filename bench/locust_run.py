@@ -1,0 +1,130 @@
+"""Starts what a command plays: a headless Locust run as users start one, and a simulator for it to call.
+
+Each is a process of its own that ends with the command, and what it says last is told where it does not do its part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.clock import monotonic_ns
+from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.run import folder as files
+from bench.spawn import end, own_environment, python_command
+from bench.units import NS_PER_S
+
+T = TypeVar("T")
+START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
+ENDED = (0, 1, INVALID_STATUS)
+"""Exit statuses of a run that came to its end: good, with failed turns, invalid."""
+SHOWN_OF_LOG = 300
+
+
+@dataclass(frozen=True)
+class LocustRun:
+    """A run that was started. `log`: what it prints; None where that is this process's terminal."""
+
+    process: subprocess.Popen[bytes]
+    log: Path | None = None
+
+    def begun(self, runs: Path, name: str = "") -> Path:
+        """Its folder in `runs`, once it is there. Raises UsageError where the run, of this name, does not begin."""
+
+        def found() -> Path | None:
+            begun = next(runs.glob(f"*-{name}/run.json" if name else "*/run.json"), None)
+            return begun and begun.parent
+
+        return _awaited(found, self.process, f"the run{name and f' of {name}'}", self.log)
+
+    def ended(self, folder: Path, within_s: float) -> str:
+        """Wait until its folder is closed. Returns how it ended, where it did not come to its end; "" where it did."""
+        try:
+            status = self.process.wait(max(0.0, within_s))
+        except subprocess.TimeoutExpired:
+            return f"the run did not end within {within_s:.0f} s of its planned end"
+        if status in ENDED and "verdict" in files.read_document(folder):
+            return ""
+        return f"the run ended with status {status}" + (f": {last_line(self.log)}" if status == USAGE_STATUS else "")
+
+
+@contextmanager
+def locust_run(
+    words: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
+) -> Iterator[LocustRun]:
+    """A run by Locust's command line `words`, in a working folder; it is killed where it outlasts the block.
+
+    With a `log` it has no terminal, and Ctrl-C is for this process to act on; without one both are its own as well.
+    """
+    with nullcontext() if log is None else log.open("wb") as output:
+        process = subprocess.Popen(
+            python_command("locust", *words),
+            cwd=folder,
+            env=own_environment(environ),
+            stdin=None if log is None else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=log is not None,
+        )
+    try:
+        yield LocustRun(process, log)
+    finally:
+        end(process)
+
+
+def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[str, str]:
+    """The environment without the variables whose names begin so: what is set for other runs does not reach a run."""
+    return {name: value for name, value in environ.items() if not name.startswith(beginnings)}
+
+
+def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The simulator is on this machine, whatever way leads out of it."""
+    return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
+
+
+@contextmanager
+def simulator(*options: str) -> Iterator[dict[str, Any]]:
+    """`rtbench simulate` in a process of its own, on a free port; yields what its ready file says."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ready, log = Path(scratch) / "ready.json", Path(scratch) / "simulator.log"
+        command = python_command("bench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)
+            )
+        try:
+            written = _awaited(lambda: ready if ready.exists() else None, process, "the simulator", log)
+            yield json.loads(written.read_text())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            end(process, SIMULATOR_ENDS_S)
+
+
+def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
+    """What is found once a process has started. Raises UsageError where it ended before, or takes too long."""
+    until_ns = monotonic_ns() + int(START_S * NS_PER_S)
+    while (known := found()) is None:
+        if process.poll() is not None or monotonic_ns() > until_ns:
+            raise UsageError(f"{what} did not start: {last_line(log)}")
+        time.sleep(POLL_S)
+    return known
+
+
+def last_line(log: Path | None) -> str:
+    """What a process printed last, without who says so."""
+    return last_words("" if log is None else log.read_text(errors="replace"))
+
+
+def last_words(printed: str) -> str:
+    """The last line of what a process printed."""
+    lines = printed.strip().splitlines()
+    return lines[-1].removeprefix("rtbench: ")[-SHOWN_OF_LOG:] if lines else "it printed nothing"

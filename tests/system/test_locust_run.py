@@ -1,0 +1,79 @@
+"""A run that a command has started: when it has begun, and how it is said to have ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import locust_run as started
+from bench.errors import UsageError
+from bench.locust_run import LocustRun, locust_run
+
+ENDLESS = "import signal; signal.pause()"
+
+
+def ending(folder: Path, code: str, **document: object) -> str:
+    """How a run is said to have ended that does this, and whose document has this in the end."""
+    (folder / "run.json").write_text(json.dumps({"schema": 1} | document))
+    (folder / "harness.log").write_text("something\nrtbench: no\n")
+    return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").ended(folder, 60.0)
+
+
+def test_a_run_that_comes_to_its_end_has_a_verdict(tmp_path: Path) -> None:
+    assert ending(tmp_path, "exit(4)", verdict={"valid": False}) == ""
+    assert ending(tmp_path, "exit(1)") == "the run ended with status 1"
+
+
+def test_a_run_that_is_killed_says_by_what(tmp_path: Path) -> None:
+    killed = f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"
+
+    assert ending(tmp_path, killed, verdict={}) == "the run ended with status -9"
+
+
+def test_a_run_that_is_refused_says_what_it_said(tmp_path: Path) -> None:
+    assert ending(tmp_path, "exit(2)") == "the run ended with status 2: no"
+
+
+def test_a_run_that_does_not_end_is_killed_with_who_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", ENDLESS])
+    with locust_run([], {}, log=tmp_path / "log") as run:
+        said = run.ended(tmp_path, 0.01)
+
+    assert said == "the run did not end within 0 s of its planned end"
+    assert run.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "said"),
+    [
+        ("print('first', flush=True); exit('rtbench: no such file')", "", "the run did not start: no such file"),
+        ("exit(1)", "01-level-4", "the run of 01-level-4 did not start: it printed nothing"),
+    ],
+)
+def test_a_run_that_does_not_begin_says_what_it_said(
+    code: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "20261120T091400Z-another").mkdir()
+    (tmp_path / "20261120T091400Z-another" / "run.txt").touch()
+    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
+    with locust_run([], {}, log=tmp_path / "log") as run, pytest.raises(UsageError) as refused:
+        run.begun(tmp_path, name)
+
+    assert str(refused.value) == said
+
+
+def test_a_run_without_a_log_has_the_terminal_and_the_process_group_of_who_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import os; print(os.getpgrp() == os.getpgid(os.getppid()), os.getcwd())"
+    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
+    with locust_run([], {}, folder=tmp_path) as run:
+        run.process.wait()
+
+    assert capfd.readouterr().out == f"True {tmp_path}\n"
