@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pytest
@@ -115,7 +117,8 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     functions: FunctionCalls, parts: AnswerParts, delay_s: float, spoken: bool, seed: int
 ) -> None:
     profile = replace(default_profile(), functions=functions, parts=parts)
-    step, session = (speak(*SPEECH), {"turn_detection": VAD}) if spoken else (say(), {})
+    session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
+    step = speak(*SPEECH) if spoken else say()
     talk = with_functions(step, profile=profile, delay_s=delay_s, seed=seed, **session)
 
     (turn,) = talk.turns
@@ -151,7 +154,8 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
 
 @pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])
 def test_a_call_of_what_nobody_declared_or_without_its_arguments_is_answered_and_is_wrong(wrong: str) -> None:
-    profile = replace(default_profile(), functions=FunctionCalls(**{wrong: 1.0}))
+    always: dict[str, Any] = {wrong: 1.0}
+    profile = replace(default_profile(), functions=FunctionCalls(**always))
     talk = with_functions(say(), say(), profile=profile)
 
     assert {turn.outcome for turn in talk.turns} == {"wrong_call"}
@@ -510,7 +514,7 @@ def test_each_response_is_paid_for_once_it_is_done() -> None:
 
     paid = talk.listening.paid_for
     assert len(paid) == len(responses(talk)) == 8
-    assert sum(paid[1:], paid[0]) == sum((turn.usage for turn in talk.turns[1:]), talk.turns[0].usage)
+    assert sum(paid[1:], paid[0]) == reduce(add, (turn.usage for turn in talk.turns))
 
 
 def test_a_session_whose_money_is_spent_asks_for_no_further_response() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def kernel(monkeypatch: pytest.MonkeyPatch, niceness: int = 0, floor: int = -20) -> Kernel:
     made = Kernel(niceness, floor)
-    monkeypatch.setattr(priority.os, "getpriority", made.getpriority)
-    monkeypatch.setattr(priority.os, "setpriority", made.setpriority)
+    monkeypatch.setattr(os, "getpriority", made.getpriority)
+    monkeypatch.setattr(os, "setpriority", made.setpriority)
     return made
 
 

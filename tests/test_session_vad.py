@@ -83,7 +83,7 @@ def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[Pe
 
 def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
     """Notices and answers turns of so many chunks each."""
-    after = {}
+    after: dict[str, list[PeerAnswer]] = {}
     for number, count in enumerate(chunks, 1):
         after[f"turn-{number}-append-1"] = [(10 * MS, speech_started(f"item_{number}"))]
         after.setdefault(f"turn-{number}-append-{count}", []).extend(
@@ -191,7 +191,7 @@ def test_a_manual_turn_does_not_wait_for_its_reply_to_be_played() -> None:
     assert played.sent_at("conversation.item.create")[1] == played.after_ns(1, "ended")
 
 
-CUT_SHORT = {
+CUT_SHORT: dict[str, list[PeerAnswer]] = {
     "turn-1-append-1": [(10 * MS, speech_started("item_1"))],
     "turn-1-append-3": [
         (10 * MS, speech_stopped("item_1")),
@@ -219,7 +219,9 @@ def test_whoever_is_misunderstood_stops_speaking_and_the_microphone_goes_on() ->
 
 def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> None:
     script = build_script(play(2_000), play(200), turn_detection=VAD)
-    after = CUT_SHORT | {name.replace("1", "2", 1): answers for name, answers in hearing(2).items()}
+    after: dict[str, list[PeerAnswer]] = CUT_SHORT | {
+        name.replace("1", "2", 1): answers for name, answers in hearing(2).items()
+    }
     after["turn-2-append-1"] = [(10 * MS, speech_started("item_2"))]
     after["turn-2-append-2"] = noticed(2) + answered(2)
     played = Played(script, Hearing(after=after))
@@ -233,7 +235,7 @@ def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> 
 
 
 def test_the_answer_to_the_whole_counts_where_the_answer_to_a_pause_ended_before_it() -> None:
-    after = {
+    after: dict[str, list[PeerAnswer]] = {
         "turn-1-append-1": [(10 * MS, speech_started("item_1")), *noticed(1, 20 * MS), (40 * MS, created("early"))],
         "turn-1-append-2": [(10 * MS, speech_started("item_1b"))],
         "turn-1-append-3": [
@@ -357,7 +359,8 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
 
 
 def test_a_request_of_ours_follows_the_commit_at_once() -> None:
-    after = {"turn-1-append-1": [(10 * MS, speech_started("item_1"))], "turn-1-append-2": noticed(1, 533 * MS)}
+    after = {"turn-1-append-2": noticed(1, 533 * MS)}
+    after["turn-1-append-1"] = [(10 * MS, speech_started("item_1"))]
     played = Played(build_script(play(200), turn_detection=ASKED), Hearing(after=after))
 
     assert played.sent_at("response.create") == [played.after_ns(1, "committed")]

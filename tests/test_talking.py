@@ -714,7 +714,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
     kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, BESIDE, *within)
     steps = playable(data.draw(st.lists(kinds, min_size=1, max_size=6)))
     assume(sayable(steps, dialect))
-    start = data.draw(STARTS)
+    start: dict[str, Any] = data.draw(STARTS)
     script = build_script(*steps, dialect=dialect, limits=limits, turn_detection=detection, **start)
     lost = data.draw(st.sets(st.integers(3, 80), max_size=3))
     hangs_up = data.draw(st.sampled_from([None, None, 2, 7, 20, 45]))

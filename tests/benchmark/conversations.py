@@ -80,7 +80,7 @@ def measure(name: str, script: str, profile: str, scratch: Path) -> None:
 def errors_of(turns: pd.DataFrame, log: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """How far each figure is from the truth, by measure: ms."""
     truth, lines = read(log), lines_of(log)
-    rows: list[dict[str, Any]] = turns.to_dict("records")
+    rows: list[dict[Any, Any]] = turns.to_dict("records")
     after = {(row["session_id"], row["turn"]): row for row in rows}
     errors: dict[str, list[float]] = defaultdict(list)
     for row in rows:

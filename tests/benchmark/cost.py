@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 from websockets.client import ClientProtocol
@@ -90,7 +91,9 @@ def parts() -> None:
 
 
 def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
-    socket = WebSocket(SilentStream(), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN))
+    socket = WebSocket(
+        cast(Any, SilentStream()), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN)
+    )
     wire = frame(message)
     events = GA.decode(message)
     timeline = Timeline(0, 1, Limits(), GA)

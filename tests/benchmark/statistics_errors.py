@@ -106,7 +106,8 @@ def false_alarms() -> bool:
 
 def more_together(rng: np.random.Generator, rate: float, together: float) -> Difference:
     arms = (Arm(np.where(failing(rng, rate, SESSIONS, together), np.inf, 0.0)).failures for _ in range(2))
-    return rate_difference(*arms, Margin(), paired=False)
+    base, cand = arms
+    return rate_difference(base, cand, Margin(), paired=False)
 
 
 def ends() -> bool:

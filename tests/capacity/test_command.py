@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from bench.capacity import attempt, prepare
 from bench.capacity.attempt import Search
 from bench.capacity.document import LevelOutcome
-from bench.capacity.ladder import NextLevel
+from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.play import LevelTask, Locust
 from bench.capacity.prepare import PreparedSearch, prepared
 from bench.capacity.search import Grant
@@ -29,7 +29,7 @@ Played = Callable[[Search, int, NextLevel, Grant], LevelOutcome]
 
 def clear(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
     """Every answer is clear."""
-    answer = "holds" if step.load <= EDGE else "breaks"
+    answer: Answer = "holds" if step.load <= EDGE else "breaks"
     return build_level(step.load, answer, hold=step.hold, error=given.error, shares=[build_share()], turns=100)
 
 

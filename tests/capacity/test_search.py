@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.ladder import LevelEnd, NextLevel, bracket_of
+from bench.capacity.ladder import Answer, LevelEnd, NextLevel, bracket_of
 from bench.capacity.search import (
     AROUND_S,
     LEAST_LOAD_S,
@@ -54,7 +54,7 @@ def test_the_interval_covers_the_edge_within_the_time_that_was_given(service: Mo
 
 
 @given(st.lists(st.sampled_from(["holds", "breaks", "undecided", "generator"]), min_size=60, max_size=60), st.data())
-def test_levels_never_spend_more_than_there_is(answers: list[str], data: st.DataObject) -> None:
+def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.DataObject) -> None:
     plan = build_plan(most=64, time_s=3600.0)
     levels: list = []
 

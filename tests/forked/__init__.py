@@ -64,7 +64,7 @@ bench.locust_run.subprocess = bench.capacity.prepare.subprocess = forking
 """
 """Its levels are forked as well."""
 REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open", "history")
-PREPARATIONS = {
+PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,
     ("bench.cli.app", "capacity"): CAPACITY,

@@ -33,7 +33,7 @@ def serve(doorway: socket.socket) -> dict[str, Any]:
     children: dict[int, tuple[int, int, socket.socket]] = {}
     """By pidfd: the pid, where its status is to be said, and who asked for it."""
     while True:
-        ready, _, _ = select([doorway, *clients, *children], [], [])
+        ready, _, _ = select(list[Any]([doorway, *clients, *children]), [], [])
         for pidfd in children.keys() & set(ready):
             pid, status, _ = children.pop(pidfd)
             _, ended, used = wait4(pid, 0)

@@ -192,8 +192,9 @@ def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() ->
 def test_a_measure_of_another_scope_is_not_among_them() -> None:
     instants = dict.fromkeys(("connect_start", "ended", "requested", "first_audio"), AT_NS)
 
-    assert set(times_ns("turn", instants, {}.get)) == {"ttfa"}
-    assert set(times_ns("session", instants, {}.get)) == {"session_length"}
+    nothing: dict[str, int] = {}
+    assert set(times_ns("turn", instants, nothing.get)) == {"ttfa"}
+    assert set(times_ns("session", instants, nothing.get)) == {"session_length"}
 
 
 # The catalogue.
@@ -263,7 +264,8 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
     cut = segments(instants)
 
     assert sum(length_ns for _, _, length_ns in cut) == ends[1] - ends[0]
-    assert sum(length_ns for _, _, length_ns in cut) == times_ns("turn", instants, {}.get)["voice_to_voice"]
+    nothing: dict[str, int] = {}
+    assert sum(length_ns for _, _, length_ns in cut) == times_ns("turn", instants, nothing.get)["voice_to_voice"]
     assert [end for _, end, _ in cut[:-1]] == [begin for begin, _, _ in cut[1:]]
     assert {place for begin, end, _ in cut for place in (begin, end)} <= SEGMENT_NAMES.keys()
 

@@ -36,7 +36,7 @@ ACTIVE = error("conversation_already_has_active_response")
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 
 
-def vad(**limits: float) -> Talk:
+def vad(**limits: Any) -> Talk:
     """A session whose VAD starts responses."""
     return Talk(service_responds=True, **limits)
 
@@ -185,11 +185,11 @@ def says(talk: Talk, *, clock: bool) -> None:
 def test_noise_during_a_reply_is_nobody_s_and_the_turn_s_figures_are_its_own(commits_ms: int, clock: bool) -> None:
     talk = vad()
     says(talk, clock=clock)
-    for at_ms, *messages in sorted([
-        (1_900, delta(GA, "audio", "r1", LOUD)),
-        (2_000, started("noise", 1_700, clock)),
-        (3_000, done("r1")),
-        (commits_ms, stopped("noise", commits_ms, clock), committed("noise"), ACTIVE),
+    for at_ms, messages in sorted([
+        (1_900, [delta(GA, "audio", "r1", LOUD)]),
+        (2_000, [started("noise", 1_700, clock)]),
+        (3_000, [done("r1")]),
+        (commits_ms, [stopped("noise", commits_ms, clock), committed("noise"), ACTIVE]),
     ]):  # fmt: skip
         talk.hear(at_ms, *messages)
 

@@ -17,7 +17,7 @@ from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.turns import WavTurn
 from bench.protocol.openai_ga import GA
 from bench.session import Session
-from bench.transport.memory import MemoryTransport
+from bench.transport.memory import MemoryTransport, PeerAnswer
 from tests.helpers import (
     MS,
     Listening,
@@ -131,10 +131,10 @@ def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: Reference,
 # Sessions.
 
 
-def answering(*words: str) -> Callable[[str], list[tuple[int, bytes]]]:
+def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
     """A reply that says this, in as many parts."""
 
-    def answer(response_id: str) -> list[tuple[int, bytes]]:
+    def answer(response_id: str) -> list[PeerAnswer]:
         told = [message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words]
         return spoken([created(response_id), delta(GA, "audio", response_id), *told, done(response_id)])
 
@@ -175,7 +175,7 @@ def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[by
     ],
 )
 def test_a_reply_in_parts_is_judged_by_its_answer(first: tuple[str, str], second: tuple[str, str], errors: int) -> None:
-    def answer(response_id: str) -> list[tuple[int, bytes]]:
+    def answer(response_id: str) -> list[PeerAnswer]:
         parts = [*part(response_id, "i1", *first), *part(response_id, "i2", *second)]
         return spoken([created(response_id), *parts, done(response_id)])
 

@@ -52,7 +52,7 @@ from tests.helpers import (
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 
 
-def vad(**limits: float) -> Talk:
+def vad(**limits: Any) -> Talk:
     """A session whose VAD starts responses."""
     return Talk(service_responds=True, **limits)
 
@@ -677,7 +677,7 @@ STEPS = st.one_of(
 
 
 SCENES = st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40)
-LIMITS = {"speech": 3.0, "first_delta": 3.0, "next_delta": 2.0, "done": 4.0}
+LIMITS: dict[str, Any] = {"speech": 3.0, "first_delta": 3.0, "next_delta": 2.0, "done": 4.0}
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:

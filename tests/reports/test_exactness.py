@@ -16,6 +16,7 @@ from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
+from reports.page.page import html
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
@@ -71,7 +72,7 @@ def test_the_json_says_it_of_the_verdict_and_of_each_figure(tmp_path: Path) -> N
 
 
 def test_the_page_marks_it(tmp_path: Path) -> None:
-    page = render.html(summary(tmp_path))
+    page = html(summary(tmp_path))
 
     assert NOTE in plain(page)
     assert "· not exact in this run" in page

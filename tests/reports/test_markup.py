@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -47,13 +48,13 @@ def test_parts_have_a_blank_line_between_them_unless_they_belong_together() -> N
 
 
 def test_what_has_nothing_in_it_is_left_out() -> None:
-    empty = [Paragraph(""), Bullets([]), table(["a"], []), Fold("b", [Bullets([]), table(["c"], [])])]
+    empty: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Fold("b", [Bullets([]), table(["c"], [])])]
 
     assert pour([Paragraph("a"), *empty, Paragraph("b")]) == "a\n\nb\n"
 
 
 def test_figures_stand_on_the_right_and_texts_on_the_left() -> None:
-    rows = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
+    rows: list[list[Any]] = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
 
     assert pour([table(["target", "turns", "p50", "verdict"], rows, left=(0, -1))]) == (
         "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ | ✕ **broken** |\n"

@@ -27,8 +27,16 @@ FILES = sorted(
 )
 STORED = Path(__file__).parent / "stored"
 FULL = Plan(
-    **{"sessions": 24, "turns": 6, "targets": ("direct", "direct.quick"), "paired": True, "usage": True},
-    **{"limited": True, "failed": 0.1, "refused": 1, "stray_commits": 2, "early": 3},
+    sessions=24,
+    turns=6,
+    targets=("direct", "direct.quick"),
+    paired=True,
+    usage=True,
+    limited=True,
+    failed=0.1,
+    refused=1,
+    stray_commits=2,
+    early=3,
 )
 INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "token_refresh", "text": "HTTP 503"}
 DECISION_PLAN = {"pairs": 500, "looks": [50, 100], "gates": {"ttfa": ["p(95)<+20%"]}, "level": 0.05} | {

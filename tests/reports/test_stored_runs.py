@@ -18,8 +18,9 @@ from bench.run.folder import SCHEMA_VERSION
 from bench.run.replay import replay
 from reports import render
 from reports.export.export import export_log, export_tables
+from reports.schemas.summary import SUMMARY_VERSION
 from reports.summary.summary import summarise
-from reports.text.document import SUMMARY_VERSION, as_data
+from reports.text.document import as_data
 
 STORED = Path(__file__).parent / "stored"
 MOST_BYTES = 200_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from tests.reports.synthetic import Plan
 Floats = npt.NDArray[np.float64]
 RUNS = 100
 LENGTH_S = 600.0
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "short sessions": {"sessions": 300, "turns": 6, "gap_s": 4.0, "between": 0.24},
     "sessions that differ": {"sessions": 60, "turns": 20, "gap_s": 2.0, "between": 0.5},
     "few long sessions": {"sessions": 20, "turns": 60, "gap_s": 9.0, "between": 0.24},

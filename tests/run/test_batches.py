@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def row(number: int) -> dict[str, Any]:
     return {"number": number, "word": f"word {number}" if number % 3 else None}
 
 
-def unheard(column: str, row: dict[str, Any], why: str) -> None:
+def unheard(column: str, row: Mapping[str, Any], why: str) -> None:
     raise AssertionError(f"{column} was refused: {why}")
 
 

@@ -26,6 +26,7 @@ from bench.run.calibration import (
     state_folder,
     writable,
 )
+from bench.run.provenance import host
 from tests.calibrate.builders import build_step
 
 
@@ -118,7 +119,12 @@ def test_a_calibration_is_named_by_processor_cores_and_kernel_and_not_by_the_hos
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each pod has a name of its own, and they are all the same machine."""
-    facts = {"cpu": "AMD EPYC 7763 64-Core (R)", "machine": "x86_64", "kernel": "Linux 6.8.0-1/azure", "python": "3.12"}
+    facts: dict[str, str | None] = {
+        "cpu": "AMD EPYC 7763 64-Core (R)",
+        "machine": "x86_64",
+        "kernel": "Linux 6.8.0-1/azure",
+        "python": "3.12",
+    }
     monkeypatch.setattr(calibration, "host", lambda: facts)
     monkeypatch.setattr(calibration, "core_count", lambda: 8)
     monkeypatch.setattr(calibration, "cpu_limit", lambda: None)
@@ -131,7 +137,7 @@ def test_a_calibration_is_named_by_processor_cores_and_kernel_and_not_by_the_hos
 def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = calibration.host()
+    facts = host()
     for kernel, date in (("Linux 1", "2026-01-01"), ("Linux 2", "2026-02-02"), ("Linux 0", "2025-12-12")):
         monkeypatch.setattr(calibration, "host", partial(dict, facts | {"kernel": kernel}))
         save(msgspec.structs.replace(build_calibration(), date_utc=date), tmp_path)

@@ -290,7 +290,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     folder.mkdir()
     prepare(folder)
     recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
-    labels = Labels(*[SECRET] * 4, arm=SECRET, phase=SECRET)
+    labels = Labels(SECRET, SECRET, SECRET, SECRET, arm=SECRET, phase=SECRET)
     record = recorder.session(labels)
     said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
     record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **said))

@@ -63,7 +63,8 @@ def test_a_rule_holds_up_to_its_limit(rule: str, changes: dict[str, Any], ok: bo
 
 
 def test_a_run_without_a_measured_turn_is_not_judged() -> None:
-    found = judge(Evidence((), **dict.fromkeys(BEST) | {"paced_audio": False}))
+    unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
+    found = judge(Evidence((), **unknown))
 
     assert found["valid"] is None
     assert {rule["passed"] for rule in found["rules"]} == {None}

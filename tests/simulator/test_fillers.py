@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.delay import LogNormal
 from bench.simulator.fillers import AFTER_CALL_NS
-from bench.simulator.profile import FunctionCalls, LogNormal, default_profile
+from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, VOICE_LIVE, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -34,7 +35,7 @@ def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Beh
     """A session that asks for fillers, may call a function in each turn, and answers after so long."""
     delays = default_profile().delays
     slow = {name: LogNormal(first_audio_ms, first_audio_ms) for name in ("first_audio", "first_text")}
-    changes = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
+    changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
     behaviour = build_behaviour(VOICE_LIVE, **changes)
     wanted = STATIC | {"triggers": list(triggers)} | setting
     (updated,) = answers(behaviour, session_update(VOICE_LIVE, interim_response=wanted))

@@ -204,7 +204,8 @@ def test_so_many_rounds_call_before_one_answers() -> None:
 
 
 def test_an_output_that_comes_between_two_calls_begins_no_further_round() -> None:
-    behaviour, events = with_tools(rounds=2, parallel=(2, 2)), []
+    behaviour = with_tools(rounds=2, parallel=(2, 2))
+    events: list[dict[str, Any]] = []
     for message in (user_text(), CREATE):
         behaviour.receive(message, AT_NS)
     now_ns = AT_NS

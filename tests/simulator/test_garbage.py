@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.gpt_live import GptLiveBehaviour
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
@@ -64,7 +65,7 @@ class _Watched(Server):
 
     served: Sequence[Callable[[], object]] = ()
 
-    def _new_session(self, accepted: Accepted) -> Behaviour:
+    def _new_session(self, accepted: Accepted) -> Behaviour | GptLiveBehaviour:
         behaviour = super()._new_session(accepted)
         (connection,) = self._connections
         self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]

@@ -32,7 +32,7 @@ def test_a_response_waits_until_the_one_before_it_is_done() -> None:
 def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_they_have_ended() -> None:
     """Their paces stay as they are."""
     alone, servers = span_ns(3), Servers()
-    slow = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
+    slow: dict[str, Any] = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
     others = [build_behaviour(seed=seed, **slow) for seed in range(2)]
     third = span_ns(3, **slow)
     for behaviour in others:

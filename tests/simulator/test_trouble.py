@@ -99,7 +99,7 @@ def test_a_connection_is_struck_ahead_of_the_event_of_the_place(
     ahead = done[: done.index(deed)]
 
     assert done.count(deed) == 1
-    assert (types(sent(ahead)) or [None])[-1] == behind
+    assert (types(sent(ahead)) or [""])[-1] == (behind or "")
     assert len(sent(done)) == len(made(build_behaviour()))  # what follows, where the connection goes on
 
 

@@ -133,7 +133,7 @@ def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Pa
     (modules / "look.py").write_text(
         "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()"
     )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with forked.Popen([sys.executable, "-m", "look"], cwd=modules, **pipes) as first:
         port = int(first.stdout.readline())
         with forked.Popen([sys.executable, "-m", "look"], cwd=modules, **pipes) as second:
@@ -163,8 +163,9 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     for module in (closing, decision):
         monkeypatch.setattr(module, "subprocess", subprocess)
-    monkeypatch.setattr(looks, "output_of", looks.output_of)
-    exec(forked.HAND_ON, namespace := {"REPORTS": reports})
+    monkeypatch.setattr(looks, "output_of", vars(looks)["output_of"])
+    namespace: dict[str, Any] = {"REPORTS": reports}
+    exec(forked.HAND_ON, namespace)
     asked: list[Any] = []
     status = namespace["Forking"]._status
     monkeypatch.setattr(namespace["Forking"], "_status", lambda *values: asked.append(1) or status(*values))

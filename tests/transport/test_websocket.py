@@ -22,9 +22,10 @@ from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.base import Network, PacedSender, Phases, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
+from bench.transport.frames import frame_bytes
 from bench.transport.received import Received
 from bench.transport.tcp import Read, TakeRead
-from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
+from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 

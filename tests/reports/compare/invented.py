@@ -10,7 +10,7 @@ from typing import Any
 
 from reports.compare.comparison import Check, Comparison, Method
 from reports.finding import Arm, Finding
-from reports.question import Question
+from reports.question import Kind, Question
 from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict, Word
@@ -46,7 +46,7 @@ def finding(
 ) -> Finding:
     """The answer to a question about a quantile, or without `p` about a rate, or the mean of a measure."""
     rate = difference is not None and difference.scale == "points"
-    kind = "rate" if rate else "mean" if p is None else "quantile"
+    kind: Kind = "rate" if rate else "mean" if p is None else "quantile"
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = Question(measure, kind, accepted, p, gated, **asked)
     arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
@@ -93,7 +93,7 @@ def comparison(*candidates: str, checks: tuple[Check, ...] = CHECKS, **changes: 
     """A comparison of an invented run with findings made by hand."""
     named = candidates or ("gateway",)
     found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.gated)
-    parts = {
+    parts: dict[str, Any] = {
         "sides": sides("direct", *named),
         "findings": tuple(found),
         "checks": checks,

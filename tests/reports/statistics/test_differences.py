@@ -47,8 +47,8 @@ def difference(
     samples = [side if isinstance(side, Sample) else arm(side) for side in (base, cand)]
     counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
     (found,) = quantile_differences(
-        *samples, [(p, margin)], paired=paired, base_clusters=counts[0], cand_clusters=counts[1], better=better,
-        rng=np.random.default_rng(seed), **{"draws": 2000, **options},
+        samples[0], samples[1], [(p, margin)], paired=paired, base_clusters=counts[0], cand_clusters=counts[1],
+        better=better, rng=np.random.default_rng(seed), **{"draws": 2000, **options},
     )  # fmt: skip
     return found
 
@@ -289,7 +289,7 @@ def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
     turns = np.bincount(np.concatenate([one.sessions for one in some]))
 
     assert np.count_nonzero(turns) == 29
-    assert difference(*some, paired=True).df == pytest.approx(turns.sum() ** 2 / (turns**2).sum() - 1)
+    assert difference(some[0], some[1], paired=True).df == pytest.approx(turns.sum() ** 2 / (turns**2).sum() - 1)
 
 
 def test_several_quantiles_come_from_the_same_resamples() -> None:

@@ -66,7 +66,7 @@ def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.sampled_from([0.05, 0.025, 0.01]))
 def test_a_smaller_error_asks_for_more_at_every_look(steps: list[int], a: float) -> None:
-    shares = np.cumsum(steps) / sum(steps)
+    shares = [float(share) for share in np.cumsum(steps) / sum(steps)]
 
     assert all(np.array(bounds(shares, a / 3)) > np.array(bounds(shares, a)))
 

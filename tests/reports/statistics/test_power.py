@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from reports.statistics.quantiles import Sample, sample
 SIGMA, ICC = 0.5, 0.3
 
 
-def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: object = None) -> Sample:
+def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
     """Ten turns a session; `drift`: of each session, on the log scale."""
     code = np.repeat(np.arange(sessions), 10)
     level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import theilslopes  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import slopes
-from reports.statistics.differences import Margin
+from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import Sample
 from reports.statistics.slopes import slope_differences, theil_sen
 
@@ -62,7 +62,7 @@ def arm(middle: float, seed: int, sessions: int = 60) -> Sample:
     return Sample(np.sort(rng.normal(middle, 15, sessions)), rng.permutation(sessions))
 
 
-def differ(base: Sample, cand: Sample, plus: float = 10.0) -> slopes.Difference:
+def differ(base: Sample, cand: Sample, plus: float = 10.0) -> Difference:
     (found,) = slope_differences(
         base, cand, [(0.5, Margin(plus=plus))], paired=False, base_clusters=60, cand_clusters=60, better="lower",
         rng=np.random.default_rng(2), draws=500,

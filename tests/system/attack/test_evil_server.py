@@ -66,7 +66,7 @@ def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_oth
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     attacked = gevent.spawn(talk, bad, tmp_path / "attacked", short_at([outcome.removeprefix("timeout:")]))
-    neighbours = []
+    neighbours: list[tuple[SessionObservation, list[TurnObservation]]] = []
     while not (neighbours and attacked.ready()):
         neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", LONG))
     session, turns = attacked.get()

@@ -80,7 +80,7 @@ class Workplace:
         """A step, as both services run it: bash that stops at the first error."""
         for shipped, own in self.ports.items():
             step = step.replace(shipped, own)
-        step = re.sub(r"--sessions \d+", f"--sessions {SESSIONS}", step)
+        step = re.sub(r"--sessions \d+", f"--sessions {SESSIONS}", re.sub(r" -r \d+", f" -r {SESSIONS}", step))
         return subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", step.replace("$(Build.SourceBranchName)", "main")],
             cwd=self.folder,
@@ -222,6 +222,8 @@ def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
     written = workflow(workplace.folder / WORKFLOWS[CiSystem.GITHUB])
     targets = workplace.folder / "targets.yaml"
     targets.write_text(_with_ports(targets.read_text(), workplace.ports))
+    script = workplace.folder / "scenarios" / "scripts" / "voice_turns.yaml"
+    script.write_text(script.read_text().partition("  - play: ../audio/late_parcel.wav")[0])  # one turn, of four
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
     said = workplace.run_all(

@@ -129,9 +129,8 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
     assert not unlike
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
         nothing_is_lost(session, turns, tmp_path / str(number))
-        assert all(meaning(turn.outcome) or outcome_class(turn.outcome) == "good" for turn in (*turns, session)), (
-            attempt
-        )
+        outcomes = (session.outcome, *(turn.outcome for turn in turns))
+        assert all(meaning(outcome) or outcome_class(outcome) == "good" for outcome in outcomes), attempt
     assert "Traceback" not in ready.output
     struck = {(line["n"], line["t"], line["p"]) for line in read_truth(truth) if line.get("d") == "fault"}
     faults = ((number, read_line(fault)) for number, attempt in enumerate(tries, 1) for fault in attempt.cell.faults)
