@@ -64,7 +64,7 @@ class Run(runs.Run):
             samples = {main: sample_of(turns, main, mains) for main in mains.values()}
             return [one for one in slopes(turns, samples, mains) if one.measure == name]
         if scope == "session" and column_of(name) in self.sessions.columns:
-            return session_figures(self.sessions.iloc[measured(self.sessions)], target_labels(self), name)
+            return session_figures(self.sessions.iloc[measured(self.sessions)], target_labels(self), [name])
         raise UsageError(f"{name!r} is no measure of turns or sessions that rows have: see docs/measures.md")
 
 

@@ -359,10 +359,13 @@ def _counter(value: object) -> Counter[str]:
     return Counter({str(key): int(number) for key, number in value.items()} if isinstance(value, dict) else {})
 
 
-def row_of(frame: pd.DataFrame, place: int) -> dict[str, Any]:
-    """One row by its place, with NaN for whatever is missing in it."""
-    row = frame.iloc[place].astype(object)
-    return dict(zip(frame.columns, row.where(row.notna(), np.nan), strict=True))
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """A few rows as they were stored, with NaN for whatever is missing in them."""
+    columns = {str(name): pa.array(column.array, from_pandas=True).to_pylist() for name, column in rows.items()}
+    return [
+        {name: np.nan if value is None else value for name, value in zip(columns, row, strict=True)}
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def response_ids(run: Run, rows: Sequence[int]) -> list[str]:

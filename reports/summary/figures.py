@@ -87,13 +87,16 @@ def turn_figures(one: Sampled) -> Iterable[Figures]:
             yield figures(of_step, name, label, one.turns.steps[step], pool)
 
 
-def session_figures(sessions: pd.DataFrame, targets: Sequence[str], name: str) -> Iterable[Figures]:
-    """A measure of sessions, of each target that has it."""
-    measured, target = sessions[[column_of(name), "outcome_class", "turns_begun"]], sessions["target"]
-    for label in targets:
-        sample = session_sample(measured[(target == label).to_numpy()], name)
-        if sample is not None:
-            yield figures(sample, name, label)
+def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str]) -> Iterable[Figures]:
+    """Measures of sessions, each of the targets that have it."""
+    columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_begun"]))
+    measured, target = sessions[columns], sessions["target"]
+    of_target = {label: measured[(target == label).to_numpy()] for label in targets}
+    for name in names:
+        for label, rows in of_target.items():
+            sample = session_sample(rows, name)
+            if sample is not None:
+                yield figures(sample, name, label)
 
 
 def with_marks(run: Run, unmarked: Iterable[Figures]) -> Iterable[Figures]:

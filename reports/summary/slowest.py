@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from bench.plain import printable, shortened
 from bench.run.folder import SCHEMAS
 from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
-from reports.runs import Run, response_ids, row_of
+from reports.runs import Run, records, response_ids
 from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
 from reports.strata import Stratum
@@ -55,70 +55,92 @@ class Slow:
     """what its row in turns.parquet holds, as far as reports read it"""
 
 
-def slowest(
-    run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, without: str = "", most: int = MOST
-) -> tuple[Slow, ...]:
-    """The slowest good turns of this stratum, by a measure; `without`: of those that lack this one."""
-    return tuple(_slow(run, one, stratum, began_utc_ns, _falling(one, stratum, without)[:most]))
+class Listing(NamedTuple):
+    """The turns of one stratum by a measure; `without`: those of them that lack this one."""
+
+    one: Sampled
+    stratum: Stratum
+    without: str = ""
 
 
-def slowest_of_steps(
-    run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, without: str = ""
-) -> tuple[Slow, ...]:
+def slowest(run: Run, listings: Iterable[Listing], began_utc_ns: int, most: int = MOST) -> tuple[Slow, ...]:
+    """The slowest good turns of each listing."""
+    return _slow(run, [(listing, _falling(listing)[:most]) for listing in listings], began_utc_ns)
+
+
+def slowest_of_steps(run: Run, listings: Iterable[Listing], began_utc_ns: int) -> tuple[Slow, ...]:
     """The same of each step on each target; none where those are too many."""
-    falling = _falling(one, stratum, without)
+    return _slow(run, [(listing, _of_steps(listing)) for listing in listings], began_utc_ns)
+
+
+def _of_steps(listing: Listing) -> Integers:
+    one, falling = listing.one, _falling(listing)
     group = one.turns.group[one.index[falling]]
     groups = np.unique(group)
     each = min(OF_STEP, OF_STEPS // max(1, groups.size))
     first = [np.flatnonzero(group == code)[:each] for code in groups] if each else []
-    chosen = falling[np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))]
-    return tuple(_slow(run, one, stratum, began_utc_ns, chosen))
+    chosen: Integers = falling[np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))]
+    return chosen
 
 
-def _falling(one: Sampled, stratum: Stratum, without: str) -> Integers:
+def _falling(listing: Listing) -> Integers:
     """The places of the good turns among the values, the slowest first."""
-    turns = one.turns
-    mine = turns.steps_in(stratum)[turns.step]
-    if without:
-        mine &= np.isnan(turns.value(without))
+    one, turns = listing.one, listing.one.turns
+    mine = turns.steps_in(listing.stratum)[turns.step]
+    if listing.without:
+        mine &= np.isnan(turns.value(listing.without))
     places: Integers = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
     return places
 
 
-def _slow(run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, chosen: Integers) -> Iterable[Slow]:
-    """`chosen`: the places of these turns among the values."""
-    turns, places = one.turns, one.index[chosen]
-    rows = turns.frame.iloc[turns.rows[places]]
-    sessions = {str(row["session_id"]): row for _, row in _sessions(run, rows).iterrows()}
-    responses = response_ids(run, turns.rows[places].tolist()) if places.size else []
+def _slow(run: Run, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: int) -> tuple[Slow, ...]:
+    """Of each listing the turns at these places among its values. Rows are looked up once for all of them."""
+    told = [(listing, int(place)) for listing, chosen in listed for place in chosen]
+    if not told:
+        return ()
+    turns = told[0][0].one.turns
+    wanted, at = np.unique([turns.rows[listing.one.index[place]] for listing, place in told], return_inverse=True)
+    rows = turns.frame.iloc[wanted]
+    stored = records(rows)
+    sessions = _sessions(run, {str(turn["session_id"]) for turn in stored})
+    responses = response_ids(run, wanted.tolist())
     measures = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - origin_ns(rows)
-    for row, (place, response) in enumerate(zip(places, responses, strict=True)):
-        turn, colour = row_of(rows, row), int(turns.target[place])
-        session = str(turn["session_id"])
-        known = sessions.get(session, pd.Series(dtype=str))
-        yield Slow(
-            measure=one.measure.name,
-            stratum=stratum,
-            value=float(one.values[chosen[row]]),
-            target=turns.targets[colour],
-            colour=colour,
-            step=turns.steps[int(turns.step[place])],
-            turn=int(np.nan_to_num(turn["turn"])),
-            at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
-            ttfa=float(measures["ttfa"][row]),
-            voice_to_voice=float(measures["voice_to_voice"][row]),
-            created=float(created[row]) / NS_PER_MS,
-            network_rtt=float(measures["network_rtt"][row]),
-            retransmits=float(measures["retransmits"][row]),
-            session=session,
-            service_session=_text(known, "service_session_id"),
-            response=response,
-            request=_text(known, "request_id"),
-            region=_text(known, "region"),
-            event_log=f"events/{session}.jsonl" if known.get("event_log", False) else "",
-            row=tuple((name, _written(turn[name])) for name in COLUMNS if name in turn and turn[name] == turn[name]),
+    shown = [
+        tuple((name, _written(turn[name])) for name in COLUMNS if name in turn and turn[name] == turn[name])
+        for turn in stored
+    ]
+    slow = []
+    for (listing, place), row in zip(told, at.tolist(), strict=True):
+        one, turn = listing.one, stored[row]
+        index = one.index[place]
+        session, colour = str(turn["session_id"]), int(turns.target[index])
+        known = sessions.get(session, {})
+        slow.append(
+            Slow(
+                measure=one.measure.name,
+                stratum=listing.stratum,
+                value=float(one.values[place]),
+                target=turns.targets[colour],
+                colour=colour,
+                step=turns.steps[int(turns.step[index])],
+                turn=int(np.nan_to_num(turn["turn"])),
+                at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
+                ttfa=float(measures["ttfa"][row]),
+                voice_to_voice=float(measures["voice_to_voice"][row]),
+                created=float(created[row]) / NS_PER_MS,
+                network_rtt=float(measures["network_rtt"][row]),
+                retransmits=float(measures["retransmits"][row]),
+                session=session,
+                service_session=_text(known, "service_session_id"),
+                response=responses[row],
+                request=_text(known, "request_id"),
+                region=_text(known, "region"),
+                event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
+                row=shown[row],
+            )
         )
+    return tuple(slow)
 
 
 def _written(value: object) -> str:
@@ -126,14 +148,13 @@ def _written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else shortened(str(value), LONGEST_TEXT)
 
 
-def _sessions(run: Run, turns: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the sessions of a few turns."""
-    wanted = {str(name) for name in turns["session_id"]}
+def _sessions(run: Run, wanted: set[str]) -> dict[str, dict[str, Any]]:
+    """What is known of a few sessions, by their names."""
     names = ["session_id", "service_session_id", "request_id", "region", "event_log"]
-    found = run.sessions.loc[run.sessions["session_id"].isin(wanted).to_numpy(), names]
-    return found.assign(event_log=found["event_log"].fillna(False))
+    found = np.flatnonzero(run.sessions["session_id"].isin(wanted).to_numpy())
+    return {str(row["session_id"]): row for row in records(run.sessions[names].iloc[found])}
 
 
-def _text(row: pd.Series[str], name: str) -> str:
+def _text(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     return printable(value) if isinstance(value, str) else ""

@@ -5,7 +5,7 @@ Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -45,7 +45,7 @@ from reports.summary.quota import Quota, quota_of
 from reports.summary.rates import Rate, TurnRate, failure_rates, turn_rates
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
-from reports.summary.slowest import Slow, slowest, slowest_of_steps
+from reports.summary.slowest import Listing, Slow, slowest, slowest_of_steps
 from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured, turns_of
@@ -55,6 +55,7 @@ READ = "transcript_first"
 """What callers hear, and what a reader of captions waits for."""
 DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
 """The measures whose percentiles are drawn."""
+CONNECTING = tuple(measure.name for measure in SESSION_MEASURES if measure.scope == "session")
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,8 @@ class Summary:
     @cached_property
     def slowest_of_steps(self) -> tuple[Slow, ...]:
         """The slowest turns of each step on each target."""
-        return tuple(_slowest(slowest_of_steps, self.run, self.turns, self.samples, self.mains, self.window))
+        listings = _listings(self.turns, self.samples, self.mains)
+        return slowest_of_steps(self.run, listings, self.window.began_utc_ns)
 
     @cached_property
     def bands(self) -> tuple[Breakdown, ...]:
@@ -252,11 +254,11 @@ def summarise(run: Run) -> Summary:
         heard=tuple(_marked(run, heard)),
         read=tuple(_marked(run, read)),
         measures=tuple(with_marks(run, measures)),
-        connecting=tuple(with_marks(run, _session_figures(turns.targets, sessions))),
+        connecting=tuple(with_marks(run, session_figures(sessions, turns.targets, CONNECTING))),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
-        carried=tuple(figures for name in CARRIED for figures in session_figures(sessions, turns.targets, name)),
+        carried=tuple(session_figures(sessions, turns.targets, tuple(CARRIED))),
         breakdowns=breakdowns(turns),
         by_load=loads,
         hosts=recorded,
@@ -265,7 +267,7 @@ def summarise(run: Run) -> Summary:
         counts=counts_of(turns),
         rates=tuple(turn_rates(turns)),
         failures=tuple(failure_rates(turns, sessions)),
-        slowest=tuple(_slowest(slowest, run, turns, samples, mains, window)),
+        slowest=slowest(run, _listings(turns, samples, mains), window.began_utc_ns),
         outcomes=outcomes,
         verdict=verdict_of(run.document),
         setup=setup_of(run.document, turns),
@@ -354,22 +356,9 @@ def _arriving(run: Run, targets: Sequence[str], window: Window) -> Arriving | No
     return arriving_of(run, targets, began_s + warm_s, began_s + window.length_s)
 
 
-def _slowest(
-    chosen: Callable[..., tuple[Slow, ...]],
-    run: Run,
-    turns: Turns,
-    samples: dict[str, Sampled],
-    mains: dict[Stratum, str],
-    window: Window,
-) -> Iterable[Slow]:
+def _listings(turns: Turns, samples: dict[str, Sampled], mains: dict[Stratum, str]) -> Iterable[Listing]:
     """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
     for stratum in turns.strata:
         if HEARD in samples:
-            yield from chosen(run, samples[HEARD], stratum, window.began_utc_ns)
-        yield from chosen(run, samples[mains[stratum]], stratum, window.began_utc_ns, without=HEARD)
-
-
-def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:
-    for measure in SESSION_MEASURES:
-        if measure.scope == "session":
-            yield from session_figures(sessions, targets, measure.name)
+            yield Listing(samples[HEARD], stratum)
+        yield Listing(samples[mains[stratum]], stratum, without=HEARD)

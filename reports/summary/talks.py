@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.units import NS_PER_S
-from reports.runs import Run, row_of
+from reports.runs import Run, records
 from reports.samples import Sampled
 from reports.statistics.quantiles import rank
 from reports.summary.played import stretches
@@ -103,7 +103,7 @@ def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
         known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
-    return tuple(_talks(run, turns, chosen))
+    return tuple(_talks(run, turns, chosen.items()))
 
 
 def talks_of_steps(run: Run, turns: Turns, heard: Sampled | None) -> dict[str, tuple[Talk, ...]]:
@@ -114,24 +114,28 @@ def talks_of_steps(run: Run, turns: Turns, heard: Sampled | None) -> dict[str, t
     steps = np.unique(turns.step[places])
     if not 1 < steps.size <= STEPS_MOST:
         return {}
-    found = {}
+    chosen: list[tuple[str, int]] = []
     for step in steps:
         of_step = places[turns.step[places] == step]
-        told: list[Talk] = []
         for target in np.unique(turns.target[of_step]):
             mine = of_step[turns.target[of_step] == target]
-            chosen = {"median turn": int(mine[rank(0.5, mine.size) - 1]), "slowest": int(mine[-1])}
-            told += _talks(run, turns, chosen if mine.size > 1 else {"its only turn": int(mine[0])})
-        found[turns.steps[int(step)]] = tuple(told)
-    return found
+            ends = [("median turn", int(mine[rank(0.5, mine.size) - 1])), ("slowest", int(mine[-1]))]
+            chosen += ends if mine.size > 1 else [("its only turn", int(mine[0]))]
+    told = list(_talks(run, turns, chosen))
+    named = [turns.steps[int(step)] for step in steps]
+    return {step: tuple(talk for talk in told if talk.step == step) for step in named}
 
 
-def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
+def _talks(run: Run, turns: Turns, chosen: Collection[tuple[str, int]]) -> Iterable[Talk]:
+    """`chosen`: (role, place among the turns)."""
     settings = {str(script.get("name")): script for script in run.document.get("scripts") or []}
-    logs = set(run.sessions.loc[run.sessions["event_log"].eq(True), "session_id"].astype(str))
-    for role, place in chosen.items():
-        row, colour = int(turns.rows[place]), int(turns.target[place])
-        turn, rows = row_of(turns.frame, row), turns.frame.iloc[[row]]
+    logs = set(
+        run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
+    )
+    rows = turns.frame.iloc[turns.rows[[place for _, place in chosen]]]
+    waits, stalls = values_of(rows, "voice_to_voice"), values_of(rows, "stall")
+    for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stalls, strict=True):
+        colour = int(turns.target[place])
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
         talk = Talk(
             role=role,
@@ -144,9 +148,9 @@ def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
             speech_s=_after_speech(turn, "speech_begin") * -1,
             noticed_s=_after_speech(turn, "speech_stopped"),
             first_delta_s=_after_speech(turn, "first_audio"),
-            wait_s=float(values_of(rows, "voice_to_voice")[0]) / 1e3,
+            wait_s=float(wait_ms) / 1e3,
             end_s=np.nan,
-            stall_s=float(np.nan_to_num(values_of(rows, "stall")[0])) / 1e3,
+            stall_s=float(np.nan_to_num(stall_ms)) / 1e3,
             stalls=int(np.nan_to_num(turn["stalls"])),
             answer_s=_after_speech(turn, "answer_audible"),
             called_s=_after_speech(turn, "call_done"),
