@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, TextIO
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -85,6 +86,12 @@ app.command()(size)
 app.command()(export)
 
 
+@cache
+def commands() -> Any:
+    """The commands as Click runs them, made of the signatures of them all."""
+    return typer.main.get_command(app)
+
+
 class ForgivingStream(io.FileIO):
     """Standard output or stderr, whose reader may leave: what is written then goes nowhere.
 
@@ -119,7 +126,7 @@ def main() -> None:
     """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
-        app()
+        commands()()
     except BenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)

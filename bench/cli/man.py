@@ -7,16 +7,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
-from bench.cli.app import app
+from bench.cli.app import commands
 
 NAME = "rtbench"
 
 
 def manual() -> str:
     """The manual page, with a section for each command."""
-    root: Any = typer.main.get_command(app)
+    root = commands()
     summary, *_ = _paragraphs(root)
     lines = [
         f'.TH {NAME.upper()} 1 "" "Realtime Bench" "User Commands"',
