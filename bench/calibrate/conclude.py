@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from bench.calibrate.ladder import UNJUDGED, StepEnd, too_much, trusted_up_to
+from bench.calibrate.ladder import UNJUDGED, StepEnd, bounds_of, too_much
 from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, LoadStep, SessionKind, Trusted, at_least
 from reports.statistics.quantiles import floor
 
@@ -51,7 +51,7 @@ def is_exact(step: LoadStep) -> bool:
 
 
 def _trusted(steps: Sequence[LoadStep], found: Sequence[StepEnd]) -> Trusted:
-    most = trusted_up_to(found)
+    most = bounds_of(found).good
     rates = [step.events_per_s for step in steps if step.sessions == most]
     return Trusted(most, round(rates[-1], 1) if rates else 0.0)
 

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bench.load_search import TRIES, Bounds, between, bounds
 from bench.run.calibration import Outcome
 
 UNJUDGED: frozenset[Outcome] = frozenset({"late", "busy"})
-TRIES = 2
-"""How often a load is tried that is not good."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
         return min(ladder.first, ladder.most)
     if _worth_repeating(ends):
         return ends[-1].sessions
-    good, too_many = _bounds(ends)
+    good, too_many = bounds_of(ends)
     if too_many is None:
         return None if good >= ladder.most else min(good * ladder.factor, ladder.most)
     if good:
-        return _between(good, too_many) if too_many > ladder.close * good else None
+        return between((good, too_many), ladder.close, int(float(f"{(good + too_many) / 2:.2g}")))  # in two digits
     return None if ends[-1].outcome == "busy" else _less(ladder, too_many)
 
 
@@ -60,12 +59,11 @@ def _worth_repeating(ends: Sequence[StepEnd]) -> bool:
     return last.outcome != "good" and sum(step.sessions == last.sessions for step in ends) < TRIES
 
 
-def _bounds(ends: Iterable[StepEnd]) -> tuple[int, int | None]:
-    """(the largest good load below all that were too much, 0 where there is none; the least that was too much)."""
+def bounds_of(ends: Iterable[StepEnd]) -> Bounds:
+    """The load up to which every one that was tried was good, and the least that was not; the last try counts."""
     last = {step.sessions: step.outcome for step in ends}
-    too_many = min((load for load, outcome in last.items() if outcome != "good"), default=None)
-    good = [load for load, outcome in last.items() if outcome == "good" and (too_many is None or load < too_many)]
-    return max(good, default=0), too_many
+    good = [load for load, outcome in last.items() if outcome == "good"]
+    return bounds(good, last.keys() - set(good))
 
 
 def _less(ladder: Ladder, too_many: int) -> int | None:
@@ -74,22 +72,10 @@ def _less(ladder: Ladder, too_many: int) -> int | None:
     return None if too_many <= least else max(too_many // ladder.factor, least)
 
 
-def _between(good: int, too_many: int) -> int | None:
-    """The load half-way, in two digits; None where no number lies between."""
-    middle = int(float(f"{(good + too_many) / 2:.2g}"))
-    return middle if good < middle < too_many else None
-
-
-def trusted_up_to(ends: Iterable[StepEnd]) -> int:
-    """The largest load up to which every one that was tried was good; 0 where the least one was not."""
-    return _bounds(ends)[0]
-
-
 def too_much(ends: Iterable[StepEnd]) -> StepEnd | None:
     """The least load that was not good, as it was found last; None where all were."""
     steps = list(ends)
-    _, load = _bounds(steps)
-    return next((step for step in reversed(steps) if step.sessions == load), None)
+    return next((step for step in reversed(steps) if step.sessions == bounds_of(steps).too_much), None)
 
 
 def loads(ladder: Ladder, capacity: int) -> list[int]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bench.calibrate.conclude import KINDS, closing, judged
-from bench.calibrate.text import MARKS, notes, quantiles
+from bench.calibrate.text import notes, quantiles
+from bench.load_search import SHOWN
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Spread
 from bench.units import BYTES_PER_MB
 from reports.blocks import Line, Paragraph, Section, table
@@ -15,6 +16,7 @@ from reports.numbers import NONE, count, ms, three
 from reports.page.html import SIMULATED, Page, poured
 from reports.page.pieces import figure
 from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks, shape, tone
+from reports.wording.words import sentence
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 PICTURE = (
@@ -42,9 +44,9 @@ def page_of(calibration: Calibration) -> Page:
     return Page(
         title=f"Calibration, {calibration.date_utc}",
         badges=[SIMULATED],
-        headline=f"{answer[0].upper()}{answer[1:]}.",
+        headline=sentence(answer),
         lead=[
-            *(Paragraph(f"{line[0].upper()}{line[1:]}.", "lead") for line in lines),
+            *(Paragraph(sentence(line), "lead") for line in lines),
             Paragraph(f"{calibration.date_utc}, {way} · {facts}", "meta"),
         ],
         sections=[
@@ -78,7 +80,7 @@ def _errors(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> 
 def _load(step: LoadStep) -> Line:
     return [
         f"{step.kind}, {count(step.sessions)}",
-        f"{MARKS[step.outcome]} {'; '.join(notes(step))}".rstrip(),
+        f"{SHOWN[step.outcome][0]} {'; '.join(notes(step))}".rstrip(),
         count(step.events_per_s),
         *(_three(step.harness.get(name)) for name in ("receive_lag", "stamp_error", "send_lag", "hub_delay")),
         _share(step.cpu),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.calibrate.conclude import few_turns
+from bench.load_search import SHOWN, row
 from bench.run.calibration import LoadStep, SessionKind, Spread
 from reports.numbers import NONE, count, plural, three
 from reports.statistics.quantiles import floor
 
-MARKS = {"good": "✓", "bad": "✕", "late": "?", "busy": "?"}
-COLOURS = {"good": "green", "bad": "red", "late": "yellow", "busy": "yellow"}
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip
 """Heads of a step's line; the lags and the stamps' errors are p99. All times in ms."""
@@ -20,7 +19,7 @@ NAME = 30
 
 def heads(kind: SessionKind) -> list[str]:
     """The heads of the columns above the lines of a kind's steps."""
-    return [f"{kind} sessions; times in ms, lags and stamp errors p99", _row(head for head, _ in STEP)]
+    return [f"{kind} sessions; times in ms, lags and stamp errors p99", row((head for head, _ in STEP), STEP)]
 
 
 def step_lines(step: LoadStep) -> list[str]:
@@ -32,7 +31,7 @@ def step_lines(step: LoadStep) -> list[str]:
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
-    return [MARKS[step.outcome] + _row(cells)[1:], *(f"    {note}" for note in notes(step))]
+    return [SHOWN[step.outcome][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
 
 
 def notes(step: LoadStep) -> list[str]:
@@ -43,14 +42,14 @@ def notes(step: LoadStep) -> list[str]:
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
     """How wrong each measure was at each load, and the instants that it is made of."""
-    yield f"{'|figure − truth|, ms':<{NAME}}" + _row((head for head, _ in MEASURE), MEASURE)
+    yield f"{'|figure − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
     for kind in dict.fromkeys(step.kind for step in steps):
         of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
         for measure in dict.fromkeys(name for step in of_kind for name in step.errors):
             for place, step in enumerate(step for step in of_kind if measure in step.errors):
                 name = f"{kind}: {measure}" if not place else ""
                 spread = step.errors[measure]
-                yield f"{name:<{NAME}}" + _row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
+                yield f"{name:<{NAME}}" + row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
 
 
 def _quantiles(spread: Spread | None) -> list[str]:
@@ -61,7 +60,3 @@ def quantiles(spread: Spread) -> list[str]:
     """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
     p999 = spread.p999 if spread.n >= floor(0.999) else None
     return [three(value) for value in (spread.p50, spread.p99, p999, spread.high)]
-
-
-def _row(cells: Iterable[str], columns: Sequence[tuple[str, int]] = STEP) -> str:
-    return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
 
+from bench.load_search import TRIES, between, bounds
+
 Answer = Literal["holds", "breaks", "undecided", "generator", "crashed"]
 ABOUT_THE_SERVICE: tuple[Answer, ...] = ("holds", "breaks", "undecided")
-TRIES = 2
-"""How often a level is played that says nothing of the service, or stays undecided."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Bracket(NamedTuple):
     @property
     def upper(self) -> int | None:
         """The load from which on nothing is to be tried."""
-        return _least(load for load in (self.breaks, self.ceiling) if load is not None)
+        return min((load for load in (self.breaks, self.ceiling) if load is not None), default=None)
 
 
 class NextLevel(NamedTuple):
@@ -76,13 +76,13 @@ class NextLevel(NamedTuple):
 def bracket_of(ends: Iterable[LevelEnd]) -> Bracket:
     """What all levels together have shown. A level that held once and broke later breaks."""
     known = list(ends)
-    breaks = _least(end.load for end in known if end.answer == "breaks")
-    ceiling = _least(end.load for end in known if _silent(known, end.load) >= TRIES)
-    upper = _least(load for load in (breaks, ceiling) if load is not None)
-    below = [end for end in known if end.answer in ABOUT_THE_SERVICE and (upper is None or end.load < upper)]
-    holds = max((end.load for end in below if end.answer == "holds"), default=0)
-    undecided = tuple(sorted({end.load for end in below if end.load > holds}))
-    return Bracket(holds, undecided, breaks, ceiling, max((end.load for end in known), default=0))
+    broke = [end.load for end in known if end.answer == "breaks"]
+    ceilings = [end.load for end in known if _silent(known, end.load) >= TRIES]
+    holds, upper = bounds((end.load for end in known if end.answer == "holds"), [*broke, *ceilings])
+    telling = {end.load for end in known if end.answer in ABOUT_THE_SERVICE}
+    undecided = tuple(sorted(load for load in telling if load > holds and (upper is None or load < upper)))
+    top = max((end.load for end in known), default=0)
+    return Bracket(holds, undecided, min(broke, default=None), min(ceilings, default=None), top)
 
 
 def _silent(known: Iterable[LevelEnd], load: int) -> int:
@@ -159,7 +159,7 @@ def _twice(known: Iterable[LevelEnd]) -> frozenset[int]:
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelEnd]) -> tuple[int, ...]:
     """The undecided levels that may be decided in more time: those below one that was not have a better chance."""
     again = _twice(known)
-    given_up = _least(load for load in bracket.undecided if load in again)
+    given_up = min((load for load in bracket.undecided if load in again), default=None)
     return tuple(load for load in bracket.undecided if given_up is None or load < given_up)
 
 
@@ -167,11 +167,4 @@ def _between(ladder: LevelLadder, low: int, high: int) -> int | None:
     """The load half-way on a logarithmic scale; None where the two are close, or no number lies between."""
     if not low:
         return high // ladder.factor or None
-    if high <= low * (1 + ladder.precision):
-        return None
-    middle = round(math.sqrt(low * high))
-    return middle if low < middle < high else None
-
-
-def _least(loads: Iterable[int]) -> int | None:
-    return min(loads, default=None)
+    return between((low, high), 1 + ladder.precision, round(math.sqrt(low * high)))

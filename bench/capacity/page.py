@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from bench.capacity.conclude import UNITS, unit
 from bench.capacity.document import Capacity, Interval, LevelOutcome, SearchPlan
 from bench.capacity.slo import slo_of
-from bench.capacity.text import MARKS, as_percent, share_words
+from bench.capacity.text import as_percent, share_words
+from bench.load_search import SHOWN
 from reports.blocks import Block, Line, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, ms, percent, plural, span, three, usd
 from reports.page.html import SIMULATED, Page, poured
@@ -25,6 +26,7 @@ from reports.page.svg import (
     shape,
     tone,
 )
+from reports.wording.words import sentence
 
 HEIGHT = 300
 LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
@@ -65,10 +67,10 @@ def page_of(capacity: Capacity) -> Page:
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],
-        headline=_capital(answer),
+        headline=sentence(answer),
         lead=[
-            *(Paragraph(_capital(part), "lead") for part in rest),
-            *(Paragraph(_capital(note), "lead") for note in capacity.notes),
+            *(Paragraph(sentence(part), "lead") for part in rest),
+            *(Paragraph(sentence(note), "lead") for note in capacity.notes),
             Paragraph(method),
             Paragraph(facts, "meta"),
         ],
@@ -90,7 +92,7 @@ def _level(level: LevelOutcome) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.limits_left.items())
     return [
         f"{count(level.load)}{' (hold)' if level.hold else ''}",
-        f"{MARKS[level.answer]}{NBSP}{level.answer}{f': {level.why}' if level.why else ''}",
+        f"{SHOWN[level.answer][0]}{NBSP}{level.answer}{f': {level.why}' if level.why else ''}",
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),
@@ -120,11 +122,6 @@ def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
         return NONE
     low, high = (NONE if end is None else write(end) for end in (interval.low, interval.high))
     return f"{write(interval.value)} ({low}–{high})"
-
-
-def _capital(text: str) -> str:
-    """A sentence of a text without its full stop."""
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bench.capacity.conclude import UNITS
 from bench.capacity.document import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.search import LEAST_S, ladder_of, least_time_s
+from bench.load_search import SHOWN, row
 from reports.numbers import NBSP, NONE, count, percent, plural, shortened, span, three, usd
+from reports.wording.words import sentence
 
 COLUMNS = 100
-MARKS = {"holds": "✓", "breaks": "✕", "undecided": "?", "generator": "!", "crashed": "!"}
-COLOURS = {"holds": "green", "breaks": "red", "undecided": "yellow", "generator": "yellow", "crashed": "yellow"}
 HEADS = (("level", 9), ("answer", 13), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 29, 8
 
@@ -45,18 +45,18 @@ def _quick(plan: SearchPlan) -> list[str]:
 def heads(plan: SearchPlan) -> str:
     """The heads of the lines of levels; p50 and p95 in ms."""
     missed = plan.slos[0] if len(plan.slos) == 1 else "worst objective"
-    return _row(head for head, _ in HEADS) + shortened(missed, SHARE).rjust(SHARE + 2) + "took".rjust(TOOK)
+    return row((head for head, _ in HEADS), HEADS) + shortened(missed, SHARE).rjust(SHARE + 2) + "took".rjust(TOOK)
 
 
 def level_lines(level: LevelOutcome) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.wait_p50, level.wait_p95)]
-    word = f"{MARKS[level.answer]} {level.answer}"
+    word = f"{SHOWN[level.answer][0]} {level.answer}"
     load = f"{'hold ' if level.hold else ''}{count(level.load)}"
     cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failures)]
     worst = max(level.shares, key=lambda share: share.high / share.allowed, default=None)
     missed = NONE if worst is None else share_words(worst)
-    line = _row(cells) + missed.rjust(SHARE + 2) + span(level.length_s).replace(NBSP, " ").rjust(TOOK)
+    line = row(cells, HEADS) + missed.rjust(SHARE + 2) + span(level.length_s).replace(NBSP, " ").rjust(TOOK)
     return [line, *_wrapped(level.why, "    ")]
 
 
@@ -76,15 +76,11 @@ def as_percent(interval: Interval) -> str:
 def closing(capacity: Capacity) -> list[str]:
     """The notes, and the answer in the last lines."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
-    return [*notes, *_wrapped(f"{capacity.sentence[0].upper()}{capacity.sentence[1:]}.", "")]
+    return [*notes, *_wrapped(sentence(capacity.sentence), "")]
 
 
 def _points(share: float) -> str:
     return three(float(f"{100 * share:.2g}"))
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, HEADS, strict=True))
 
 
 def _wrapped(text: str, indent: str, first: str = "") -> list[str]:

@@ -121,13 +121,14 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 
     from bench.calibrate.climb import climb, played
     from bench.calibrate.conclude import KINDS
-    from bench.calibrate.text import COLOURS, heads, step_lines
+    from bench.calibrate.text import heads, step_lines
+    from bench.load_search import SHOWN
 
     for kind in KINDS:
         typer.echo("\n".join(["", *heads(kind)]))
         for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
-            typer.secho("\n".join(step_lines(step)), fg=COLOURS[step.outcome])
+            typer.secho("\n".join(step_lines(step)), fg=SHOWN[step.outcome][1])
 
 
 def _save(found: Calibration, folders: Iterable[Path]) -> int:

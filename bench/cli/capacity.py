@@ -188,10 +188,11 @@ def _play(search: Search, levels: list[LevelOutcome]) -> None:
     """Play every level into `levels`, each printed as it comes."""
     from bench.capacity.attempt import level_of
     from bench.capacity.search import levels_of
-    from bench.capacity.text import COLOURS, level_lines
+    from bench.capacity.text import level_lines
+    from bench.load_search import SHOWN
 
     for level in levels_of(search.plan, levels, partial(level_of, search)):
-        typer.secho("\n".join(level_lines(level)), fg=COLOURS[level.answer])
+        typer.secho("\n".join(level_lines(level)), fg=SHOWN[level.answer][1])
 
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from bench.capacity.ladder import (
     ABOUT_THE_SERVICE,
-    TRIES,
     Answer,
     Bracket,
     LevelEnd,
@@ -18,6 +17,7 @@ from bench.capacity.ladder import (
     levels_left,
     next_step,
 )
+from bench.load_search import TRIES
 
 LADDER = LevelLadder(1, 256)
 ladders = st.builds(

@@ -1,0 +1,39 @@
+"""What a calibration and a capacity share, which both search a load: bounds of what was tried, and its lines; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+TRIES = 2
+"""How often a load is played that says nothing, or not what was hoped for: noise makes figures worse, never better."""
+GOOD, BAD, UNKNOWN, OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
+SHOWN: Mapping[str, tuple[str, str]] = {
+    **{"good": GOOD, "bad": BAD, "late": UNKNOWN, "busy": UNKNOWN},
+    **{"holds": GOOD, "breaks": BAD, "undecided": UNKNOWN, "generator": OWN, "crashed": OWN},
+}
+"""What a load came to, in either search → its mark and its colour."""
+
+
+class Bounds(NamedTuple):
+    """`good`: the largest good load below all that were too much, 0 for none; `too_much`: the least of those."""
+
+    good: int
+    too_much: int | None
+
+
+def bounds(good: Iterable[int], too_much: Iterable[int]) -> Bounds:
+    """The bounds between which the answer lies."""
+    least = min(too_much, default=None)
+    return Bounds(max((load for load in good if least is None or load < least), default=0), least)
+
+
+def between(found: tuple[int, int], close: float, middle: int) -> int | None:
+    """The load in the middle of two; None where they are `close` by their ratio, or no number lies between."""
+    low, high = found
+    return middle if high > low * close and low < middle < high else None
+
+
+def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
+    """A line of a table, by the widths of its columns."""
+    return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))
