@@ -20,7 +20,7 @@ from bench.plan.frames import PreparedScript
 from bench.protocol.events import Usage
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder, SessionRecord
-from bench.run.spool import spool_of
+from bench.run.spool import Spool
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.transport import websocket
@@ -39,7 +39,7 @@ def short_at(stages: Container[str]) -> Limits:
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
     """What is observed of a session, and of each of its turns. Rows of both are spooled in the folder."""
     (folder / "spool").mkdir(parents=True)
-    recorder = Recorder(spool_of(folder, 0), utc_ns())
+    recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(Labels("s", dialer.target.label, "scenario", "script"))
     listener = Recorded(record)
     given = {"service_responds": script.service_responds}

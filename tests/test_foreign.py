@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 import re
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from bench.plan.functions import Function, problem_of
 from bench.plan.messages import load_history
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionTool
-from bench.run import calibration
+from bench.run import calibration, spool
 from bench.run.folder import read_document
 from bench.run.kept import kept_runs
 from bench.run.merging.numbering import Numbering
@@ -110,16 +109,11 @@ def test_a_file_is_read_as_far_as_it_may_be_large(tmp_path: Path) -> None:
 # Whoever reads the JSON of others.
 
 
-class Kept:
-    """The spool of one worker, with these facts."""
-
-    worker = 0
-
-    def __init__(self, facts: bytes) -> None:
-        self._facts = facts
-
-    def open(self, name: str) -> Any:
-        return io.BytesIO(self._facts) if name == FACTS else None
+def facts_of(folder: Path, json: bytes) -> Facts:
+    """Of a worker whose spool holds these."""
+    spool.prepare(folder)
+    spool.path_of(folder, 0, FACTS).write_bytes(json)
+    return Part(folder, 0).facts
 
 
 def in_file(
@@ -157,7 +151,7 @@ def test_a_file_that_is_nested_too_deep_is_refused_in_one_line(kind: str, json: 
 
 
 NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
-    "facts of a worker": (lambda _, json: Part(Kept(json)).facts, Facts()),  # type: ignore[arg-type]
+    "facts of a worker": (facts_of, Facts()),
     "a calibration": (in_file(calibration.load), None),
     "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
     "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
@@ -184,9 +178,9 @@ def test_what_is_nested_too_deep_is_as_if_it_were_not_there(kind: str, json: byt
 ORDER = Function(FunctionTool(name="order"))
 
 
-def test_facts_with_a_number_that_no_process_has_are_of_no_living_worker() -> None:
+def test_facts_with_a_number_that_no_process_has_are_of_no_living_worker(tmp_path: Path) -> None:
     assert not is_alive(2**40)
-    assert Part(Kept(b'{"pid":%b}' % HUGE)).facts == Facts()  # type: ignore[arg-type]
+    assert facts_of(tmp_path, b'{"pid":%b}' % HUGE) == Facts()
 
 
 @pytest.mark.parametrize("json", [DEEP, nested(900)], ids=["deep", "less deep"])

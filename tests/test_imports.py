@@ -256,10 +256,7 @@ def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -
     assert used == set()
 
 
-def test_how_workers_parts_are_kept_is_known_in_one_place() -> None:
-    """Another spool is its own file, and its name there."""
-    knowing = {name for name in MODULES for module in imports(name) if within(module, "bench.run.file_spool")}
-
+def test_where_workers_parts_stand_is_known_in_one_place() -> None:
     folders = {
         name
         for name in MODULES
@@ -267,8 +264,7 @@ def test_how_workers_parts_are_kept_is_known_in_one_place() -> None:
         if within(name, "bench", "reports") and isinstance(node, ast.Constant) and node.value == "spool"
     }
 
-    assert knowing == {"bench.run.spool"}
-    assert folders == {"bench.run.file_spool"}
+    assert folders == {"bench.run.spool"}
 
 
 @pytest.mark.parametrize("library", NAMED_IN)

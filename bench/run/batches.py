@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from bench.run.spool import Stream
+from bench.run.disk import GrowingFile
 
 BATCH_ROWS = 200
 AnyRow = TypeVar("AnyRow")
@@ -32,7 +32,7 @@ class Batches(Generic[AnyRow]):
 
     def __init__(
         self,
-        stream: Stream,
+        stream: GrowingFile,
         schema: pa.Schema,
         columns_of: Callable[[Sequence[AnyRow]], Columns],
         refused: ValueRefused,

@@ -123,8 +123,6 @@ def merge(
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
-    for part in parts:
-        part.copy_event_logs(folder / spool.EVENTS)
     histograms = all_histograms(folder, parts)
     _add_rates(folder, histograms, _measured_from_s(document))
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)

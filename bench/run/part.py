@@ -7,7 +7,6 @@ JSON lines, histograms as an HdrHistogram log, and its facts as JSON. `PartWrite
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +16,11 @@ import msgspec
 import pyarrow as pa
 
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_json
+from bench.foreign import JsonError, open_file, read_json
 from bench.plain import printable, shortened
 from bench.run import spool
 from bench.run.histograms import Histograms, decode
+from bench.spawn import is_alive
 
 TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
 
@@ -68,27 +68,19 @@ class AnyPart(Protocol):
     def histograms(self) -> Histograms:
         """Those of events and of the harness; others are made of rows, and may be there or not."""
 
-    def copy_event_logs(self, events: Path) -> None:
-        """Copy the event logs that do not stand in this folder yet, which may not be there."""
-
     def keep_documents(self, folder: Path) -> None:
         """Keep each worker's histograms and facts in a run folder, where they are known one by one."""
 
 
 class Part:
-    """What one worker recorded, up to its last append, as far as it can be read.
+    """What worker number `worker` recorded, from 0, up to its last append, as far as it can be read.
 
     `damage`: what cannot, by the name of the stream or document, as far as it was looked at.
     """
 
-    def __init__(self, stored: spool.Stored) -> None:
-        self._stored = stored
+    def __init__(self, folder: Path, worker: int, place: str = spool.SPOOL) -> None:
+        self._folder, self.worker, self._place = folder, worker, place
         self.damage: dict[str, str] = {}
-
-    @property
-    def worker(self) -> int:
-        """The worker's number in the run, from 0."""
-        return self._stored.worker
 
     @cached_property
     def begun(self) -> bool:
@@ -110,7 +102,7 @@ class Part:
     @property
     def alive(self) -> bool:
         """Whether its worker lives, and may write more."""
-        return self._stored.is_written_by(self.facts.pid)
+        return is_alive(self.facts.pid)
 
     @property
     def unfinished(self) -> bool:
@@ -160,16 +152,10 @@ class Part:
         """What its worker wrote last of them; none where they cannot be read."""
         data = self._read(HISTOGRAMS)
         try:
-            return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self._stored.worker}")
+            return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self.worker}")
         except UsageError as error:
             self._note(HISTOGRAMS, error)
             return Histograms()
-
-    def copy_event_logs(self, events: Path) -> None:
-        """Copy those that the worker wrote elsewhere."""
-        for log in self._stored.event_logs:
-            events.mkdir(exist_ok=True)
-            shutil.copy(log, events / log.name)
 
     def keep_documents(self, folder: Path, as_worker: int | None = None, facts: Facts | None = None) -> None:
         """Keep the worker's histograms and facts in a run folder; under another number, with these facts, if given."""
@@ -198,7 +184,9 @@ class Part:
 
     def _open(self, name: str) -> BinaryIO | None:
         try:
-            return self._stored.open(name)
+            return open_file(spool.path_of(self._folder, self.worker, name, self._place))
+        except FileNotFoundError:
+            return None
         except OSError as error:
             self._note(name, error)
             return None
@@ -237,9 +225,9 @@ def _checked(facts: Facts) -> Facts:
 
 def parts(folder: Path) -> Sequence[Part]:
     """The part of each worker that has written any, by its number; none once the run is closed."""
-    return [Part(stored) for stored in spool.stored(folder)]
+    return [Part(folder, worker) for worker in spool.workers_in(folder)]
 
 
 def kept_parts(folder: Path) -> Sequence[Part]:
     """What a closed run keeps of its workers' parts: their documents, without rows."""
-    return [Part(stored) for stored in spool.kept(folder)]
+    return [Part(folder, worker, spool.WORKERS) for worker in spool.workers_in(folder, spool.WORKERS)]

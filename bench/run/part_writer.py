@@ -15,8 +15,9 @@ import msgspec
 
 from bench.run import folder as files
 from bench.run.batches import Batches, Columns, columns_of
+from bench.run.disk import GrowingFile
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
-from bench.run.spool import Spool, Stream
+from bench.run.spool import Spool
 
 RowValueRefused = Callable[[files.TableName, str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the table, the column, the row, and why."""
@@ -95,7 +96,7 @@ class PartWriter:
 class _Lines:
     """Gathers objects, as JSON lines, on their way into a stream."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: GrowingFile) -> None:
         self._stream = stream
         self._lines: list[str] = []
 

@@ -7,7 +7,8 @@ delta spends most of its time on waking up.
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import gevent
 from gevent import monkey
@@ -19,22 +20,13 @@ PERIOD_S = 0.002
 READABLE = 1  # EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select
 
 
-class Hearer(Protocol):
-    """Reads a socket that has something to read."""
-
-    def fileno(self) -> int: ...
-
-    def hear(self, polled_ns: int) -> None:
-        """Read, and wait for nothing; `polled_ns`: when the sockets were polled before this time."""
-
-
 class Poller:
     """Polls sockets with Linux's epoll. One per hub: `Poller.of_hub()`."""
 
     def __init__(self, hub: Any) -> None:
         self._process = os.getpid()
         self._epoll = monkey.get_original("select", "epoll")()
-        self._hearers: dict[int, Hearer] = {}
+        self._hearers: dict[int, Callable[[int], None]] = {}
         self._polled_ns = 0
         # before all else of the loop
         self._timer = hub.loop.timer(PERIOD_S, PERIOD_S, ref=False, priority=hub.loop.MAXPRI)
@@ -52,24 +44,27 @@ class Poller:
         hub.rtbench_poller = poller = Poller(hub) if _has_epoll() else None
         return poller
 
-    def add(self, hearer: Hearer) -> None:
-        """Poll this socket as well, until it is removed."""
-        self._hearers[hearer.fileno()] = hearer
-        self._epoll.register(hearer.fileno(), READABLE)
+    def add(self, fd: int, hear: Callable[[int], None]) -> None:
+        """Poll this socket as well, until it is removed.
+
+        `hear` reads what there is, and waits for nothing; it is told when the sockets were polled before this time.
+        """
+        self._hearers[fd] = hear
+        self._epoll.register(fd, READABLE)
         if not self._timer.active:
             self._timer.start(self._poll)
 
-    def remove(self, hearer: Hearer) -> None:
+    def remove(self, fd: int) -> None:
         """Poll this socket no longer; it is still open."""
-        del self._hearers[hearer.fileno()]
-        self._epoll.unregister(hearer.fileno())
+        del self._hearers[fd]
+        self._epoll.unregister(fd)
         if not self._hearers:
             self._timer.stop()
 
     def _poll(self) -> None:
         before_ns, self._polled_ns = self._polled_ns, monotonic_ns()
         for fd, _ in self._epoll.poll(0, len(self._hearers)):  # all of them: who is not told of was empty
-            self._hearers[fd].hear(before_ns)
+            self._hearers[fd](before_ns)
 
 
 def _has_epoll() -> bool:

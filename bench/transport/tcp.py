@@ -123,7 +123,7 @@ class TcpStream:
         hub = gevent.get_hub()
         self._hub = hub
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
-        self._fd, self.fileno = sock.fileno(), sock.fileno
+        self._fd = sock.fileno()
         self._ears = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)  # before all else of the loop
         self._poller = Poller.of_hub()
         self._polled_from_ns: int | None = None
@@ -226,7 +226,7 @@ class TcpStream:
         if patient and self._poller is not None:
             if self._polled_from_ns is None:
                 self._ears.stop()
-                self._poller.add(self)
+                self._poller.add(self._fd, self.hear)
                 self._polled_from_ns = monotonic_ns()
             return
         self._leave_poller()
@@ -236,7 +236,7 @@ class TcpStream:
 
     def _leave_poller(self) -> None:
         if self._poller is not None and self._polled_from_ns is not None:
-            self._poller.remove(self)
+            self._poller.remove(self._fd)
             self._polled_from_ns = None
 
     def hear(self, polled_ns: int) -> None:

@@ -22,10 +22,10 @@ import pytest
 from bench.cli.app import main
 from bench.run import folder as files
 from bench.run.document import RunDocument
-from bench.run.file_spool import path_of
 from bench.run.log_lines import AnyLine
 from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
+from bench.run.spool import path_of
 from bench.simulator.lateness import LatenessCounts, Tally
 from reports.gate.baselines import Baseline
 from reports.history.of_run import _Summary as Summary

@@ -29,7 +29,7 @@ from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import spool_of
+from bench.run.spool import Spool
 from bench.transport.base import Network, TransmitStamp
 from bench.transport.received import Received
 from bench.transport.tcp import Read
@@ -99,7 +99,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     timeline = Timeline(0, 1, Limits(), GA)
     timeline.tell(inputs.Begun(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
     timeline.tell(inputs.Sent("response.create", monotonic_ns(), 1))
-    record = Recorder(spool_of(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))
+    record = Recorder(Spool(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))
 
     def came() -> Received:
         return Received(message, Arrival(monotonic_ns()), len(wire))

@@ -26,9 +26,9 @@ from locust.rpc.zmqrpc import Client
 from bench.load.leading.messages import CHUNK, HERE, STANDING
 from bench.load.leading.workers import host_facts
 from bench.load.playing.progress import ProgressReport
-from bench.run.file_spool import path_of, prepare
 from bench.run.part import rows_of
 from bench.run.replica import Receipt, Source, new_key
+from bench.run.spool import path_of, prepare
 from tests.benchmark.harness import quantiles
 from tests.system.end_to_end.locust_process import free_port, write_scenario
 

@@ -21,11 +21,10 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind, Usage
 from bench.run import folder as files
 from bench.run.close import close
-from bench.run.file_spool import path_of
 from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.provenance import opening_document
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import spool_of
+from bench.run.spool import Spool, path_of
 from bench.transport.received import Received
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
@@ -74,7 +73,7 @@ def record(folder: Path) -> None:
     """As a run would: a tick for every second of turns, here every 5,000 turns."""
     began = utc_ns()
     files.write_document(folder, opening_document(folder.name, "million", began, {}, [], [], 1, []))
-    recorder = Recorder(spool_of(folder, 0), began)
+    recorder = Recorder(Spool(folder, 0), began)
     rng = np.random.default_rng(1)
     waits = rng.lognormal(np.log(600), 0.5, TURNS) * MS
     begun_s, held = time.process_time(), []

@@ -25,7 +25,7 @@ from bench.protocol.events import Event, Kind
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import spool_of
+from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 from bench.transport.received import Received
 from tests.benchmark.million import observed
@@ -74,7 +74,7 @@ def encodings_ms(count: int) -> list[float]:
 
 def recorder_in(folder: Path) -> Recorder:
     (folder / "spool").mkdir()
-    return Recorder(spool_of(folder, 0), utc_ns())
+    return Recorder(Spool(folder, 0), utc_ns())
 
 
 def event_us(recorder: Recorder) -> float:
@@ -106,7 +106,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
     keyring, terms = Keyring([target]), {target.label: Terms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
-    recorder, progress = Recorder(spool_of(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
+    recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
     total = ProgressSum()
     arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []

@@ -26,7 +26,7 @@ from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
 from bench.money import Prices
 from bench.run import folder as files
-from bench.run.spool import Spool, spool_of
+from bench.run.spool import Spool
 from bench.target.dial import Dialer
 from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
@@ -142,7 +142,7 @@ class Stand:
             Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers),
             arms,
             keyring,
-            spool or spool_of(self.folder, worker),
+            spool or Spool(self.folder, worker),
             Driver(
                 stop=self.stopped.append,
                 refuse=self.refused.append,

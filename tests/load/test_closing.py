@@ -14,7 +14,7 @@ from bench.load.leading.closing import (
     uncut,
     with_sentence,
 )
-from bench.run.file_spool import path_of
+from bench.run.spool import path_of
 from tests.load.live_run import Stand
 
 

@@ -46,7 +46,7 @@ def points(*every: Told) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     (resource,) = reader.get_metrics_data().resource_metrics
     provider.shutdown()
     metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics]
-    return {metric.name: [(dict(p.attributes), p) for p in metric.data.data_points] for metric in metrics}
+    return {metric.name: [(dict(p.attributes or {}), p) for p in metric.data.data_points] for metric in metrics}
 
 
 def test_waits_are_histograms_by_measure_and_origin() -> None:

@@ -24,15 +24,15 @@ from bench.load.playing.live import ALL_DONE, raise_all
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
-from bench.run.folder import SCHEMAS
-from bench.run.part import Part
+from bench.run.folder import SCHEMAS, create
+from bench.run.part import parts
+from bench.run.spool import Spool
 from bench.target.credentials import Credential
 from bench.transport.memory import PeerAnswer
 from bench.units import NS_PER_S
 from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.live_run import Caller, FakeDialer, Stand
-from tests.run.memory_spool import MemorySpool
 
 
 def costly(response_id: str) -> Iterable[PeerAnswer]:
@@ -171,17 +171,17 @@ def test_who_waits_at_the_door_was_meant_to_start_when_the_hold_was_over(tmp_pat
     assert intended(stand) == [until_ns] * 2
 
 
-def test_what_sessions_come_to_goes_into_whatever_spool_there_is_and_nowhere_else(tmp_path: Path) -> None:
-    spool = MemorySpool(tmp_path / "logs", worker=3)
+def test_what_sessions_come_to_goes_into_their_spool_and_nowhere_else(tmp_path: Path) -> None:
+    folder = create(tmp_path, "elsewhere", 0)
+    spool = Spool(folder, worker=3)
     stand = Stand(tmp_path, "west", "east", spool=spool, record_events=Fraction(1, 2))
     stand.play(2)
     stand.live.close()
-    part = Part(spool)
+    (part,) = parts(folder)
 
     rows = [row for batch in part.batches("sessions", SCHEMAS["sessions"]) for row in batch.to_pylist()]
     assert [row["worker"] for row in rows] == [3] * 4
-    part.copy_event_logs(tmp_path / "copied")
-    assert (part.facts.done, len(list((tmp_path / "copied").iterdir()))) == (True, 2)
+    assert (part.facts.done, len(list(spool.events.iterdir()))) == (True, 2)
     assert [path.name for path in stand.folder.rglob("*")] == ["spool"]
 
 

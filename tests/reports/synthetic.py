@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
-from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import Histograms, Key
 from bench.run.part import HISTOGRAMS, rows_of
+from bench.run.spool import path_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000

@@ -12,9 +12,9 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
-from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
+from bench.run.spool import path_of
 from reports.page import levels
 from reports.page.calls import by_load as section
 from reports.runs import load_for_report

@@ -21,9 +21,9 @@ from bench.cli.app import app
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
-from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
+from bench.run.spool import path_of
 from reports.export import rows as export_rows
 from reports.export.export import TABLES, export_log, export_tables
 from reports.export.formats import Format, json_lines, write_csv

@@ -15,10 +15,10 @@ import pytest
 import reports
 from bench.errors import UsageError
 from bench.run import folder as run_folder
-from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
+from bench.run.spool import path_of
 from reports import runs
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise

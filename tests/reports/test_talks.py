@@ -11,7 +11,7 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
-from bench.run.file_spool import path_of
+from bench.run.spool import path_of
 from reports.page import speech
 from reports.runs import response_ids
 from reports.summary.summary import HEARD, Summary, summarise

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bench.run import folder as files
 from bench.run.batches import BATCH_ROWS, Batches, columns_of
 from bench.run.disk import GrowingFile
-from bench.run.file_spool import path_of
+from bench.run.spool import path_of
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
 

@@ -20,11 +20,10 @@ from bench.errors import UsageError
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.close import close, writer_is_gone
-from bench.run.file_spool import path_of
 from bench.run.histograms import Histograms, Key, distribution, read
 from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import spool_of
+from bench.run.spool import Spool, path_of
 from bench.transport.received import Received
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
 
@@ -45,7 +44,7 @@ def build_run(
         "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
     }
     files.write_document(folder, document)
-    recorders = [Recorder(spool_of(folder, worker), BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)]
+    recorders = [Recorder(Spool(folder, worker), BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)]
     return folder, recorders
 
 
@@ -621,7 +620,7 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
     folder, _ = build_run(tmp_path, 0)
-    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, warm_until_ns=BEGAN_NS + 60 * S)
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, warm_until_ns=BEGAN_NS + 60 * S)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=1))
     now[0] += 59 * S
     recorder.hub_delay(900 * MS)

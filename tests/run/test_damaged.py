@@ -13,8 +13,8 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.close import close
-from bench.run.file_spool import path_of
 from bench.run.part import FACTS, HISTOGRAMS, rows_of
+from bench.run.spool import path_of
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from reports.text.terminal import terminal

@@ -14,7 +14,7 @@ from bench.run.document import HostEntry
 from bench.run.hosts import hosts_of
 from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import spool_of
+from bench.run.spool import Spool
 from tests.helpers import MS, S, build_observation, build_session
 
 BEGAN_NS = 1_763_000_000 * S
@@ -27,7 +27,7 @@ def run_on(parent: Path, *names: str) -> Path:
         folder, {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "began_utc_ns": BEGAN_NS}
     )
     for number, name in enumerate(names):
-        recorder = Recorder(spool_of(folder, number), BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
+        recorder = Recorder(Spool(folder, number), BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
         record = recorder.session(Labels(f"w{number}-000000", "simulator", "voice_turns", "voice_turns"))
         record.turn_began()
         record.turn_ended(build_observation())

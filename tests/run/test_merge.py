@@ -20,12 +20,11 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.close import close
-from bench.run.file_spool import SPOOL
 from bench.run.histograms import Key, read
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import EVENTS, spool_of
+from bench.run.spool import EVENTS, SPOOL, Spool
 from tests.helpers import AT_NS, MS, S, build_observation, build_session
 from tests.run.test_close import contents, play
 
@@ -62,7 +61,7 @@ def build_part(
     document |= {"state": "closing", "stopped": "all sessions are done", "ended_utc_ns": began_ns + 60 * S}
     files.write_document(folder, document | {"writer": {"host": host, "pid": 1}} | changes)
     for worker in range(workers):
-        recorder = Recorder(spool_of(folder, worker), began_ns, host=named_host() | {"name": host}, transcripts=True)
+        recorder = Recorder(Spool(folder, worker), began_ns, host=named_host() | {"name": host}, transcripts=True)
         record_sessions(recorder, worker, sessions, error_ns, delay_ns)
         recorder.incident("token_refresh", f"of worker {worker}")
         recorder.close()
@@ -117,7 +116,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document |= {"state": "closing", "stopped": "all sessions are done", "writer": {"host": "red", "pid": 1}}
     files.write_document(folder, document)
     for worker in range(4):
-        recorder = Recorder(spool_of(folder, worker), BEGAN_NS)
+        recorder = Recorder(Spool(folder, worker), BEGAN_NS)
         play(recorder, worker + 1)
         recorder.close()
     return folder
@@ -189,7 +188,7 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
     parts = []
     for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 610))):
         part = build_part(tmp_path, host, host=host, began_ns=AT_NS + offset_ns, workers=0)
-        recorder = Recorder(spool_of(part, 0), AT_NS, host=named_host() | {"name": host})
+        recorder = Recorder(Spool(part, 0), AT_NS, host=named_host() | {"name": host})
         for number, second in enumerate(at_s):
             labels = Labels(f"w0-{number:06d}", "simulator", "x", "voice_turns", pair=number, block=7)
             recorder.session(labels).session_ended(build_session(start_ns=AT_NS + second * S))
@@ -206,7 +205,7 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
 
 def test_sessions_that_are_no_pairs_stay_so(tmp_path: Path) -> None:
     part = build_part(tmp_path, workers=0)
-    recorder = Recorder(spool_of(part, 0), BEGAN_NS)
+    recorder = Recorder(Spool(part, 0), BEGAN_NS)
     record = recorder.session(Labels("w0-000000", "simulator", "x", "voice_turns", block=2))
     record.turn_ended(build_observation())
     record.session_ended(build_session())

@@ -21,14 +21,13 @@ from bench.protocol.events import UNREAD, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
-from bench.run.file_spool import path_of
 from bench.run.histograms import Histograms, Key, distribution
 from bench.run.part import FACTS, parts
 from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder, SessionRecord, Traffic
 from bench.run.row_histograms import all_histograms
 from bench.run.rows import TURN_COLUMNS, session_row
-from bench.run.spool import prepare, spool_of
+from bench.run.spool import Spool, path_of, prepare
 from bench.target.credentials import Credential
 from bench.transport.received import Received
 from tests.helpers import (
@@ -61,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recorder(folder: Path) -> Recorder:
-    return Recorder(spool_of(folder, 0), BEGAN_NS)
+    return Recorder(Spool(folder, 0), BEGAN_NS)
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
@@ -271,7 +270,7 @@ def test_long_words_of_a_service_are_cut(folder: Path, recorder: Recorder) -> No
 
 def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> None:
     secret = "sk-1234567890"
-    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(detail="x" * 295 + secret))
     record.session_ended(build_session(unknown_events={f"event.{secret}": 1}))
@@ -289,7 +288,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     folder = tmp_path / SECRET
     folder.mkdir()
     prepare(folder)
-    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
     labels = Labels(SECRET, SECRET, SECRET, SECRET, arm=SECRET, phase=SECRET)
     record = recorder.session(labels)
     said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
@@ -311,7 +310,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
 
 @pytest.mark.parametrize("secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"])
 def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder: Path, secret: str) -> None:
-    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=Credential("x", secret).hide)
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", secret).hide)
     settings = {"model": "m", "tools": [{"note": f"so {secret}"}], secret: 1}
     recorder.session(LABELS).session_ended(
         build_session(headers={"x-echo": f"so {secret}"}, effective_settings=settings)
@@ -615,7 +614,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
 
 
 def test_incidents_are_kept_with_their_instant_and_worker_and_without_secrets(folder: Path) -> None:
-    recorder = Recorder(spool_of(folder, 3), BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
+    recorder = Recorder(Spool(folder, 3), BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
     before_ns = utc_ns()
     recorder.incident("token_refresh", "no answer to secret \udcff" + "x" * 500)
     recorder.close()

@@ -13,7 +13,7 @@ import pytest
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import spool_of
+from bench.run.spool import Spool
 from tests.helpers import S, build_observation, build_session
 
 BEGAN_NS = 1_763_000_000 * S
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Recorder:
     hide = lambda text: text.replace("s3cret", "***")  # noqa: E731
-    return Recorder(spool_of(folder, worker), BEGAN_NS, hide, transcripts=transcripts)
+    return Recorder(Spool(folder, worker), BEGAN_NS, hide, transcripts=transcripts)
 
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:

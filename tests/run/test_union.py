@@ -15,13 +15,12 @@ from bench.cli.report import report
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.close import close
-from bench.run.file_spool import SPOOL
 from bench.run.histograms import Key, read
 from bench.run.merging.copies import Copy, WorkerId, chosen
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import EVENTS, spool_of
+from bench.run.spool import EVENTS, SPOOL, Spool
 from tests.helpers import MS, S, build_observation, build_session
 from tests.run.test_close import contents
 from tests.run.test_merge import BEGAN_NS, SCRIPT, TARGET
@@ -82,7 +81,7 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
     patch.setattr("bench.run.recorder.utc_ns", lambda: BEGAN_NS + passed_ns[0])
     live = folder / f"live-{worker}"
     (live / SPOOL).mkdir(parents=True)
-    recorder = Recorder(spool_of(live, worker, "voice"), BEGAN_NS, host=named_host() | {"name": host}, transcripts=True)
+    recorder = Recorder(Spool(live, worker, "voice"), BEGAN_NS, host=named_host() | {"name": host}, transcripts=True)
     states = []
     for flush in range(FLUSHES):
         for number in range(2):

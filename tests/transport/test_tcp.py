@@ -293,7 +293,7 @@ def test_a_poll_of_many_sockets_leaves_none_out(monkeypatch: pytest.MonkeyPatch)
     poller = Poller(gevent.get_hub())
     monkeypatch.setattr(poller, "_epoll", Ready())
     for fd in range(count):
-        poller.add(SimpleNamespace(fileno=partial(int, fd), hear=partial(_note, heard, fd)))
+        poller.add(fd, partial(_note, heard, fd))
     poller._timer.stop()
     poller._poll()
 

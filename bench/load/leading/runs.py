@@ -28,7 +28,7 @@ from bench.load.playing.live import CUT_S, Driver, LiveRun
 from bench.load.playing.place import Place
 from bench.priority import niceness, set_niceness
 from bench.run import folder as files
-from bench.run import spool
+from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 
 LOOK_S = 1.0
@@ -204,8 +204,7 @@ class Runs(ABC):
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         driver = Driver(self.request_stop, self.refuse, self._environment.events.request.fire)
-        spooled = spool.spool_of(folder, place.worker, run_id)
-        self._current.live = LiveRun(self._planned, place, arms, keyring, spooled, driver)
+        self._current.live = LiveRun(self._planned, place, arms, keyring, Spool(folder, place.worker, run_id), driver)
 
     # While it goes on.
 

@@ -25,6 +25,7 @@ from bench.run.merging.numbering import Numbering
 from bench.run.merging.pairs import numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart
 from bench.run.provenance import tool_version
+from bench.run.spool import EVENTS
 from bench.run.unknown import Lost, load_of
 
 RunKey = tuple[int, str]
@@ -119,6 +120,8 @@ def _merged(
         documents,
         [*entries, *(entry for _, entry in left_out)],
     )
+    for part in used:
+        part.copy_event_logs(folder / EVENTS)
     document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said]
     return merge(folder, document, used, lambda _: _lost(used, ordered))
 

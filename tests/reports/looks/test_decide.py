@@ -17,9 +17,9 @@ import typer
 
 from bench.cli.decide import decide
 from bench.errors import UsageError
-from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
+from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import GIVEN_UP, end_of, look_at

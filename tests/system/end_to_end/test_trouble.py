@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
-from bench.run.file_spool import path_of
 from bench.run.part import FACTS
+from bench.run.spool import path_of
 from bench.units import NS_PER_S
 from tests import forked
 from tests.simulator_process import Ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
 
 from bench.load.leading import telemetry
@@ -37,7 +38,7 @@ def test_what_the_child_says_is_said_and_its_end_is_nobody_s() -> None:
     ended._child.wait()
     for _ in range(2 * MOST_LINES):
         ended.tell(0, ProgressReport())
-        telemetry.gevent.sleep(0)
+        gevent.sleep(0)
     ended.close()
 
     assert said == ["telemetry: no more metrics"]

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from bench.run.close import writer_is_gone
-from bench.run.file_spool import path_of
 from bench.run.part import FACTS
+from bench.run.spool import path_of
 from tests.run.test_close import build_run
 
 
