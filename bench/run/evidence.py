@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,41 +26,61 @@ from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
+Readers = Mapping[files.TableName, files.ReadColumns]
 
-MaskedRows = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
-"""Each target with its measured rows, and those of them that are good."""
+
+class MaskedRows(NamedTuple):
+    """A target's measured rows on a host, "" for all hosts together, and those of them that are good."""
+
+    host: str
+    target: str
+    counted: npt.NDArray[np.bool_]
+    good: npt.NDArray[np.bool_]
 
 
 def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
     """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
     hosts = document.get("hosts") or []
-    filled = {host["name"]: filled_by(host.get("processors")) for host in hosts}
-    pooled = _evidence(folder, document, worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag"))
-    parts = document.get("parts") or []
-    pooled = replace(pooled, missing_share=_missing_share(folder, document, parts), broken=_broken(parts))
-    pooled = replace(pooled, filled_by=next(filter(None, filled.values()), ""))
-    if len(hosts) < 2:
-        return [pooled]
-    apart = (
-        _evidence(folder, document, host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"]) for host in hosts
+    hosts = hosts if len(hosts) > 1 else []
+    tables: Readers = {table: files.column_reader(folder, table) for table in TABLES.values()}
+    exact = defaultdict[str, list[Exactness]](list)
+    for one in _exactness(tables, ["", *(host["name"] for host in hosts)]):
+        exact[one.host].append(one)
+    pooled = _evidence(
+        tables, document, exact[""], worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag")
     )
-    return [pooled, *(replace(one, filled_by=filled[one.host]) for one in apart)]
+    parts = document.get("parts") or []
+    filled = [filled_by(host.get("processors")) for host in document.get("hosts") or []]
+    pooled = replace(
+        pooled,
+        missing_share=_missing_share(folder, document, parts),
+        broken=_broken(parts),
+        filled_by=next(filter(None, filled), ""),
+    )
+    apart = (
+        _evidence(
+            tables, document, exact[host["name"]], host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"]
+        )
+        for host in hosts
+    )
+    return [pooled, *(replace(one, filled_by=by) for one, by in zip(apart, filled, strict=False))]
 
 
 def _evidence(
-    folder: Path,
+    tables: Readers,
     document: dict[str, Any],
+    exact: Sequence[Exactness],
     hub_delay_p99: float | None,
     send_lag_p99: float | None,
-    host: str | None = None,
+    host: str = "",
 ) -> Evidence:
-    turns = _rows(partial(files.read_table, folder, "turns"), COLUMNS, host)
+    turns = _rows(tables["turns"], COLUMNS, host)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
     stamped = turns["stamp_source"].filter(counted).drop_null()
-    starts = _starts(folder, host)
+    starts = _starts(tables["sessions"], host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
-        measures=tuple(exactness(folder, host)),
+        measures=tuple(exact),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
         hub_delay_p99=hub_delay_p99,
         send_lag_p99=send_lag_p99,
@@ -68,7 +88,7 @@ def _evidence(
         paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
         start_lag_p99=_quantile_ms(starts, "start_lag", 0.99),
         service_time_p50=_quantile_ms(starts, "service_time", 0.5),
-        host=host or "",
+        host=host,
     )
 
 
@@ -94,42 +114,44 @@ def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
     )
 
 
-def _rows(read: files.ReadColumns, columns: list[str], host: str | None) -> pa.Table:
+def _rows(read: files.ReadColumns, columns: list[str], host: str) -> pa.Table:
     """Columns of a table, of one host where it is named."""
-    if host is None:
+    if not host:
         return read(columns)
     rows = read([*columns, "host"])
     return rows.filter(pc.equal(rows["host"], host)).drop_columns("host")
 
 
-def _starts(folder: Path, host: str | None) -> pd.DataFrame:
+def _starts(read: files.ReadColumns, host: str) -> pa.Table:
     """The measured sessions that were calls, with what `start_lag` and `service_time` are made of."""
     needed = [*CATALOGUE["start_lag"].columns, *CATALOGUE["service_time"].columns]
-    columns = list(dict.fromkeys(["phase", "called_at_ns", *needed]))
-    rows = _rows(partial(files.read_table, folder, "sessions"), columns, host)
+    rows = _rows(read, list(dict.fromkeys(["phase", "called_at_ns", *needed])), host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
-    frame: pd.DataFrame = rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"]))).to_pandas()
-    return frame
+    return rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"])))
 
 
-def _quantile_ms(sessions: pd.DataFrame, name: str, p: float) -> float | None:
+def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
     values = measured.values_ns(sessions, CATALOGUE[name]) / NS_PER_MS
     return quantile(values[~np.isnan(values)], p)
 
 
-def exactness(folder: Path, host: str | None = None) -> Iterator[Exactness]:
+def exactness(folder: Path) -> Iterator[Exactness]:
     """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
 
     Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
     and one of whose bounds nobody knows, is left out. Many rows are read measure by measure, so that a million turns
     fit.
-    `host`: of its rows alone.
     """
+    return _exactness({table: files.column_reader(folder, table) for table in TABLES.values()}, [""])
+
+
+def _exactness(tables: Readers, hosts: Sequence[str]) -> Iterator[Exactness]:
+    """The same of each of these hosts, "" for all rows together."""
     for scope, table in TABLES.items():
-        read = files.column_reader(folder, table)
-        places = _places(read, host)
+        read = tables[table]
+        places = list(_places(read, hosts))
         for measure in (known for known in CATALOGUE.values() if known.scope == scope and bounds.columns_of(known)):
-            yield from _of_measure(read, measure, places, host)
+            yield from _of_measure(read, measure, places)
 
 
 def worst_bound(folder: Path, measure: Measure) -> float:
@@ -138,39 +160,39 @@ def worst_bound(folder: Path, measure: Measure) -> float:
         return 0.0
     table = TABLES[measure.scope]
     read = partial(files.read_table, folder, table)
-    values, slack = _values_with_bounds(read, measure, None)
+    values, slack = _values_with_bounds(read, measure)
     counted = pc.fill_null(pc.equal(read(["phase"])["phase"], "measure"), True).to_numpy()
     there = counted & ~np.isnan(values)
     return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
 
 
-def _places(read: files.ReadColumns, host: str | None) -> MaskedRows:
-    rows = _rows(read, ["target", "phase", "outcome"], host)
+def _places(read: files.ReadColumns, hosts: Sequence[str]) -> Iterator[MaskedRows]:
+    rows = read(["target", "phase", "outcome", "host"])
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
-    places = []
-    for target in sorted(pc.unique(rows["target"].filter(pa.array(counted))).to_pylist()):
-        mine = counted & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
-        places.append((target, mine, mine & good))
-    return places
+    for host in hosts:
+        there = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
+        for target in sorted(pc.unique(rows["target"].filter(pa.array(there))).to_pylist()):
+            mine = there & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
+            yield MaskedRows(host, target, mine, mine & good)
 
 
-def _of_measure(read: files.ReadColumns, measure: Measure, places: MaskedRows, host: str | None) -> Iterator[Exactness]:
-    values, slack = _values_with_bounds(read, measure, host)
+def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[MaskedRows]) -> Iterator[Exactness]:
+    values, slack = _values_with_bounds(read, measure)
     known = ~np.isnan(values) & ~np.isnan(slack)
-    for target, mine, good in places:
+    for host, target, mine, good in places:
         counted = good & known if (good & known).any() else mine & known
         if counted.any():
             median = quantile(values[good & known], 0.5)
-            yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit, host or "")
+            yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit, host)
 
 
 def _values_with_bounds(
-    read: files.ReadColumns, measure: Measure, host: str | None
+    read: files.ReadColumns, measure: Measure
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
-    rows = _rows(read, list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)])), host)
-    values = measured.values_ns(rows.select(list(measure.columns)).to_pandas(), measure)
+    rows = read(list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)])))
+    values = measured.values_ns(rows, measure)
     return values / NS_PER_MS if measure.unit == "ms" else values, bounds.bounds(rows, measure)
 
 

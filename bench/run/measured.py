@@ -1,8 +1,8 @@
-"""Computes measures of stored rows, column by column: `Measure.value_ns` for a whole table."""
+"""Computes measures of stored rows, column by column: `Measure.value_ns` for a whole table, of pandas or of Arrow."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") 
 """Measures of bytes per second, and the column that counts their bytes."""
 RATED_INSTANTS = ("upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
+Rows: TypeAlias = pd.DataFrame | pa.Table
 
 
-def values_ns(rows: pd.DataFrame, measure: Measure, origins_ns: Floats | None = None) -> Floats:
+def values_ns(rows: Rows, measure: Measure, origins_ns: Floats | None = None) -> Floats:
     """Compute a measure's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
 
     `origins_ns`: what `origin_ns` gives for these rows, where several measures are computed of them.
@@ -40,7 +41,7 @@ def values_ns(rows: pd.DataFrame, measure: Measure, origins_ns: Floats | None = 
     return _without(rows, measure, values)
 
 
-def bytes_per_s(sessions: pd.DataFrame, measure: str) -> Floats:
+def bytes_per_s(sessions: Rows, measure: str) -> Floats:
     """Compute what each session carried while it lasted, from the finished upgrade to its end; NaN if it never opened.
 
     `measure`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
@@ -54,33 +55,44 @@ def bytes_per_s(sessions: pd.DataFrame, measure: str) -> Floats:
     return rates
 
 
-def _without(rows: pd.DataFrame, measure: Measure, values: Floats) -> Floats:
+def _without(rows: Rows, measure: Measure, values: Floats) -> Floats:
     """The values with NaN where there is no such figure."""
     if measure.unless is None:
         return values
     column, excluded = measure.unless
-    return np.where((rows[column] == excluded).to_numpy(dtype=bool, na_value=False), np.nan, values)
+    return np.where(_is(rows, column, excluded), np.nan, values)
 
 
-def origin_ns(rows: pd.DataFrame) -> Floats:
+def origin_ns(rows: Rows) -> Floats:
     """The instant that latency counts from: the one that the row's `origin` names; NaN where it names none."""
     values = np.full(len(rows), np.nan)
     for name in ORIGINS:
-        named = (rows[ORIGIN] == name).to_numpy()
+        named = _is(rows, ORIGIN, name)
         values[named] = _floats(rows, f"{name}_at_ns")[named]
     return values
 
 
-def _first(rows: pd.DataFrame, names: tuple[str, ...]) -> Floats:
+def _first(rows: Rows, names: tuple[str, ...]) -> Floats:
     values = _floats(rows, f"{names[0]}_at_ns")
     for name in names[1:]:
         values = np.where(np.isnan(values), _floats(rows, f"{name}_at_ns"), values)
     return values
 
 
-def _floats(rows: pd.DataFrame, column: str) -> Floats:
+def _floats(rows: Rows, column: str) -> Floats:
     """A column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
+    if isinstance(rows, pa.Table):
+        values: Floats = rows[column].to_numpy().astype(np.float64, copy=False)
+        return values
     return rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
+    """Which rows have this value."""
+    if isinstance(rows, pa.Table):
+        flags: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(rows[column], value), False).to_numpy()
+        return flags
+    return (rows[column] == value).to_numpy(dtype=bool, na_value=False)
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:

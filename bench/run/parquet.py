@@ -7,6 +7,7 @@ refused before it is read, and so is a column of another type than ours.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,9 +52,10 @@ def opened(
 
 def _fitting(path: Path, written: pa.Schema, schema: pa.Schema) -> list[str]:
     """The columns of `schema` that are written, each once and as it is meant."""
-    there = [name for name in schema.names if name in set(written.names)]
+    times = Counter(written.names)
+    there = [name for name in schema.names if name in times]
     for name in there:
-        if written.names.count(name) > 1:
+        if times[name] > 1:
             raise pa.ArrowInvalid(f"{path.name} has the column {name} twice")
         kind = written.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -64,8 +66,8 @@ def _fitting(path: Path, written: pa.Schema, schema: pa.Schema) -> list[str]:
 
 def _places(path: Path, metadata: pq.FileMetaData, names: list[str]) -> dict[str, int]:
     """Where columns stand among those of a row group; none of ours has columns inside."""
-    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-    return {name: paths.index(name) for name in names}
+    places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+    return {name: places[name] for name in names}
 
 
 def _check_sizes(path: Path, metadata: pq.FileMetaData, places: dict[str, int], most: int) -> None:

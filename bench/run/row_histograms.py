@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -64,13 +63,12 @@ def _record_table(
     read = files.column_reader(folder, table)
     for measure in (CATALOGUE[name] for name in FROM_ROWS):
         if measure.scope in scopes:
-            rows = read(list(measure.columns)).to_pandas(strings_to_categorical=True)
-            there, values_us = _values_us(rows, measure)
+            there, values_us = _values_us(read(list(measure.columns)), measure)
             for key, mine in places:
                 histograms.record_all(key._replace(measure=measure.name), values_us[mine[there[mine]]])
 
 
-def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
+def _values_us(rows: pa.Table, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
     """Which rows have the measure, and its values, in whole µs."""
     values = values_ns(rows, measure)
     return ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
