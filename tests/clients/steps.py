@@ -94,6 +94,7 @@ async def text(talk: Talk) -> None:
     words = "".join(event["delta"] for event in events if event["type"] == talk.spelling.text_delta)
     assert response["status"] == "completed"
     assert response["output"][0]["content"][0]["text"] == words != ""
+    assert response["usage"]["output_tokens"] > 0
 
 
 async def manual_audio(talk: Talk) -> None:
@@ -104,7 +105,9 @@ async def manual_audio(talk: Talk) -> None:
     response, events = await talk.done()
     assert response["status"] == "completed"
     assert response["usage"]["input_token_details"]["audio_tokens"] == 10
-    assert audio_of(talk, events)
+    words = "".join(event["delta"] for event in events if event["type"].endswith("audio_transcript.delta"))
+    assert response["output"][0]["content"][0]["transcript"] == words != ""
+    assert response["usage"]["output_token_details"]["audio_tokens"] == len(audio_of(talk, events)) // 2400 > 0
 
 
 async def vad(talk: Talk) -> None:
@@ -127,6 +130,9 @@ async def interruption(talk: Talk) -> None:
     assert response["status_details"]["reason"] == "turn_detected"
     await talk.connection.conversation.item.truncate(item_id=item_id, content_index=0, audio_end_ms=60)
     assert (await talk.until("conversation.item.truncated"))[-1]["audio_end_ms"] == 60
+    await talk.connection.conversation.item.retrieve(item_id=item_id)
+    (kept,) = (await talk.until("conversation.item.retrieved"))[-1]["item"]["content"]
+    assert (len(base64.b64decode(kept["audio"])), kept.get("transcript")) == (60 * 48, None)
 
 
 async def function_call(talk: Talk) -> None:

@@ -18,7 +18,7 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
-from bench.protocol.events import EMPTY
+from bench.protocol.events import EMPTY, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.transport.received import DeltaArrival, Received
@@ -761,84 +761,54 @@ def test_a_service_that_leaves_ids_out_is_understood() -> None:
     assert (turn.outcome, after_ms(turn, "first_audio")) == ("ok", 20)
 
 
-@pytest.mark.parametrize(
-    ("status", "ending"),
-    [
-        ("cancelled", "cancelled:turn_detected"),
-        ("failed", "failed:unknown"),
-        ("incomplete", "incomplete:turn_detected"),
-    ],
-)
-def test_a_response_that_was_not_completed_is_paid_for(status: str, ending: str) -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"), done("r1", status, usage=usage(audio_out=20), reason="turn_detected"))
-
-    turn = talk.only()
-    assert (turn.outcome, turn.usage) == (ending, USAGE)
-
-
-def test_a_turn_of_which_no_tokens_were_told_has_no_usage() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), done("r1"))
-
-    assert talk.only().usage is None
-
-
-def test_an_answer_that_ends_when_an_error_has_ended_its_turn_is_paid_for_by_the_session() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.hear(20, error("rate_limit_exceeded"))
-    first = talk.only(21)
-    talk.ask(30, 2)
-    talk.hear(40, done("r1", "cancelled", usage=usage(audio_out=20)))
-    talk.hear(50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=usage(audio_out=20)))
-
-    assert (first.outcome, first.usage) == ("throttled:error", None)
-    assert talk.only().usage == USAGE
-    assert talk.timeline.session().stray_usage == USAGE
+USED = usage(audio_out=20)
+BEGUN = created("r1"), delta(GA, "audio", "r1")
+# What is heard, and what of it each turn and the session pay for. An instant without messages is a turn's request.
+PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, Usage | None]], Usage | None]] = {
+    **{
+        f"a turn whose response is {status}": (
+            [(0,), (10, created("r1"), done("r1", status, usage=USED, reason="turn_detected"))],
+            [(ending, USAGE)], None,
+        )
+        for status, ending in (("cancelled", "cancelled:turn_detected"), ("failed", "failed:unknown"),
+                               ("incomplete", "incomplete:turn_detected"))
+    },
+    "a turn whose response is completed": ([(0,), (10, *BEGUN, done("r1", usage=USED))], [("ok", USAGE)], None),
+    "nobody where no tokens were told": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
+    "the session where an error has ended the turn": (
+        [(0,), (10, *BEGUN), (20, error("rate_limit_exceeded")), (30,), (40, done("r1", "cancelled", usage=USED)),
+         (50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=USED))],
+        [("throttled:error", None), ("ok", USAGE)], USAGE,
+    ),
+    "the session where a deadline has ended the turn": (
+        [(0,), (10, *BEGUN), (2_000, done("r1", usage=USED))], [("timeout:next_delta", None)], USAGE,
+    ),
+    "the session for what answers nobody": (
+        [*((number, created(f"r{number}"), done(f"r{number}", usage=USED)) for number in (1, 2, 3)), (4, done("r4"))],
+        [], USAGE + USAGE + USAGE,
+    ),
+    "each once for what is done twice": (
+        [(0,), (10, *BEGUN), (20, *2 * [done("r1", usage=USED)]), (30, *2 * [done("r2", usage=USED)])],
+        [("ok", USAGE)], USAGE,
+    ),
+}  # fmt: skip
 
 
-def test_an_answer_that_ends_after_a_deadline_is_paid_for_by_the_session() -> None:
+@pytest.mark.parametrize(("came", "turns", "session"), PAID.values(), ids=PAID)
+def test_an_answer_is_paid_for_once_by_its_turn_or_else_by_the_session(
+    came: list[tuple[Any, ...]], turns: list[tuple[str, Usage | None]], session: Usage | None
+) -> None:
     talk = Talk(next_delta=1)
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.hear(2_000, done("r1", usage=usage(audio_out=20)))
+    for at_ms, *messages in came:
+        talk.take(at_ms)
+        if messages:
+            talk.hear(at_ms, *messages)
+        else:
+            talk.ask(at_ms, len(talk.taken) + 1)
+    talk.take(100_000_000)
 
-    turn = talk.only()
-    assert (turn.outcome, turn.usage) == ("timeout:next_delta", None)
-    assert talk.timeline.session().stray_usage == USAGE
-
-
-def test_what_answers_nobody_adds_up_on_the_session() -> None:
-    talk = Talk()
-    for number in (1, 2, 3):
-        talk.hear(number, created(f"r{number}"), done(f"r{number}", usage=usage(audio_out=20)))
-    talk.hear(4, done("r4"))
-
-    assert talk.timeline.session().stray_usage == USAGE + USAGE + USAGE
-
-
-def test_a_response_that_is_done_twice_is_paid_for_once() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.hear(20, *2 * [done("r1", usage=usage(audio_out=20))])
-    talk.hear(30, *2 * [done("r2", usage=usage(audio_out=20))])
-
-    assert talk.only().usage == USAGE
-    assert talk.timeline.session().stray_usage == USAGE
-
-
-def test_a_session_whose_turns_have_all_its_tokens_has_none_of_its_own() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), done("r1", usage=usage(audio_out=20)))
-
-    assert talk.only().usage == USAGE
-    assert talk.timeline.session().stray_usage is None
+    assert [(turn.outcome, turn.usage) for turn in talk.taken] == turns
+    assert talk.timeline.session().stray_usage == session
 
 
 def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:

@@ -24,8 +24,12 @@ from tests.examples import thorough
 from tests.transport.test_websocket import LIMIT, PING, FakeStream, cut, read, received
 
 URI = parse_uri("ws://service.example/v1/realtime?model=m")
-TEXTS = st.lists(st.sampled_from([b"", b"{}", b'{"type": "x", "delta": "' + b"AAAA" * 500 + b'"}', b"z" * 70_000]))
-PLACES = st.lists(st.integers(0, 20_000), max_size=12)
+TEXTS = st.lists(
+    st.sampled_from([b"", b"{}", b'{"type": "x", "delta": "' + b"AAAA" * 500 + b'"}'])
+    | st.builds(bytes, st.sampled_from([1, 125, 126, 127, 65_535, 65_536])),
+    max_size=8,
+)
+PLACES = st.lists(st.integers(0, 400_000), max_size=12)
 COMPRESSED = pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
 
 

@@ -143,24 +143,6 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 # Frames.
 
-SIZES = st.sampled_from([0, 1, 125, 126, 127, 300, 65_535, 65_536])
-
-
-@thorough
-@given(sizes=st.lists(SIZES, max_size=5), places=st.lists(st.integers(0, 400_000), max_size=12))
-def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_is_counted(
-    sizes: list[int], places: list[int]
-) -> None:
-    messages = [bytes([65 + place]) * size for place, size in enumerate(sizes)]
-    wire = b"".join(map(text, messages))
-    socket, stream = opened()
-    stream.reads += [read(part, place) for place, part in enumerate(cut(wire, places))]
-
-    came = received(socket)
-    assert [message.data for message in came] == messages
-    assert sum(message.wire_bytes for message in came) == len(wire)
-    assert socket.closed is None
-
 
 @thorough
 @given(
@@ -219,13 +201,6 @@ def test_an_event_that_ends_a_read_which_emptied_the_socket_is_exact_and_those_b
     assert [arrival.at_ns for arrival in arrivals] == [STAMP_NS] * 3 + [STAMP_NS + 100_000]
     assert [arrival.error_ns for arrival in arrivals] == [STAMP_NS - EMPTY_NS] * 2 + [0, 0]
     assert all(arrival.kernel for arrival in arrivals)
-
-
-def test_an_event_after_which_a_frame_begins_is_not_exact() -> None:
-    socket, stream = opened()
-    stream.reads += [read(text(b"a") + text(b"b")[:1]), read(text(b"b")[1:], 1)]
-
-    assert [message.arrival.error_ns for message in received(socket)] == [STAMP_NS - EMPTY_NS, 0]
 
 
 def test_an_event_after_which_a_control_frame_came_in_the_same_read_is_not_exact() -> None:

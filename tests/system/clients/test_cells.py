@@ -14,8 +14,8 @@ from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPa
 from bench.simulator.voice import load_replies
 from tests.clients.cells import STEPS, ClientRow
 from tests.clients.page import ADDRESS, PROGRAMS, source
-from tests.clients.steps import PLAYED, Talk
-from tests.clients.test_cells import CONNECT, KEY, TRIED
+from tests.clients.steps import GA, PLAYED, Talk
+from tests.clients.test_cells import CONNECT, KEY, TRIED, openai
 from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 
 PATIENT = ("interruption", "cancel")
@@ -50,6 +50,23 @@ def test_the_client_holds_the_step(row: ClientRow, step: str, quick: Ready, pati
     async def play() -> None:
         async with opened(port) as connection:
             await PLAYED[step](Talk(connection, spelling, voice_live_item if row.dialect == "Voice Live" else dict))
+
+    asyncio.run(asyncio.wait_for(play(), GUARD_S))
+
+
+def test_the_sdk_has_audio_written_down_in_a_session_that_does_nothing_else(quick: Ready) -> None:
+    heard = {"transcription": {"model": "gpt-4o-transcribe"}, "turn_detection": None}
+
+    async def play() -> None:
+        asked = openai(quick.port, "/v1").realtime.connect(extra_query={"intent": "transcription"})
+        async with asked as connection:
+            talk = Talk(connection, GA)
+            await talk.settle({"type": "transcription", "audio": {"input": heard}})
+            await talk.speak(1000)
+            await connection.input_audio_buffer.commit()
+            events = await talk.until("conversation.item.input_audio_transcription.completed")
+        words = "".join(event["delta"] for event in events if event["type"].endswith("transcription.delta"))
+        assert events[-1]["transcript"] == words != ""
 
     asyncio.run(asyncio.wait_for(play(), GUARD_S))
 

@@ -17,7 +17,7 @@ from tests import forked
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, wait_for_rows, write_scenario
 
-OPTIONS = ("--slo", "ttfa med<5s", "--from", "1", "--most", "1", "--time", "3m")
+OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--most", "4", "--time", "100s")
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def document_of(out: Path) -> dict[str, Any]:
 def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as simulator:
         options = (*OPTIONS, "--url", simulator.urls["ga"])
-        with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
+        with capacity(write_scenario(tmp_path, turns=1), tmp_path / "found", *options) as process:
             output, errors = process.communicate(timeout=GUARD_S)
 
     found = document_of(tmp_path / "found")
@@ -56,7 +56,7 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
     assert (share["value"], share["slow"], share["failed"]) == (0.0, 0, 0)
     assert share["high"] < 0.5
     assert first["length_s"] < found["plan"]["time_s"] / 4
-    assert (document["settings"]["num_users"], document["stopped"]) == (1, "interrupted")
+    assert (document["settings"]["num_users"], document["stopped"]) == (4, "interrupted")
     assert (tmp_path / "found" / "levels" / first["run"] / "report.html").exists()
     assert document["warmup_s"] > 5
     assert process.returncode == found["status"]

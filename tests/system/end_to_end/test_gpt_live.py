@@ -180,8 +180,3 @@ def test_its_client_holds_a_session(simulator: Ready) -> None:
     assert events[-1].reason == "close_requested"
     assert events[-1].usage.seconds == len(audio) / 48_000
     json.dumps([event.to_dict() for event in events])
-
-
-def test_its_client_is_told_of_a_wrong_key(simulator: Ready) -> None:
-    with pytest.raises(Exception, match="401"):
-        asyncio.run(asyncio.wait_for(conversation(simulator, "wrong"), GUARD_S))
