@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -50,6 +50,23 @@ def called(target: Target, folder: Path, **session: Any) -> Replayed:
     return replay(log)
 
 
+def all_called(folder: Path, kinds: Iterable[Kind], more: str = "", **session: Any) -> dict[Kind, Call]:
+    """A call of each kind, all at once; the simulator has ended, so that its log is whole."""
+    truth = folder / "truth.jsonl"
+    with quick_simulator(folder, "--truth", str(truth), more=more) as simulator:
+        talks = {}
+        for service, name in kinds:
+            target = resolve_target({}, url=simulator.urls[service])
+            how = {"input_format": name, "output_format": name, **session}
+            talks[service, name] = gevent.spawn(called, target, folder / f"{service}-{name}", **how)
+        told = {kind: talk.get(timeout=GUARD_S) for kind, talk in talks.items()}
+    lines = list(read_truth(truth))
+    return {
+        kind: Call(RATED_FORMATS[kind[1]], call, [x for x in lines if x.get("s") == call.session.service_session_id])
+        for kind, call in told.items()
+    }
+
+
 @dataclass(frozen=True)
 class Call:
     """A call in one format, both ways, and what the simulator has sent and heard in it."""
@@ -84,30 +101,9 @@ def size_in(reply: RecordedReply, name: AudioFormatName) -> int:
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Call]:
-    """A call in each format of each service, all at once; the simulator has ended, so that its log is whole."""
+    """A call in each format of each service."""
     folder = tmp_path_factory.mktemp("simulator")
-    truth = folder / "truth.jsonl"
-    with quick_simulator(folder, "--truth", str(truth), more=f"formats: [{', '.join(NAMES)}]\n") as simulator:
-        talks = {
-            (service, name): gevent.spawn(
-                called,
-                resolve_target({}, url=simulator.urls[service]),
-                folder / f"{service}-{name}",
-                input_format=name,
-                output_format=name,
-            )
-            for service, name in KINDS
-        }
-        told = {kind: talk.get(timeout=GUARD_S) for kind, talk in talks.items()}
-    lines = list(read_truth(truth))
-    return {
-        kind: Call(
-            RATED_FORMATS[kind[1]],
-            call,
-            [line for line in lines if line.get("s") == call.session.service_session_id],
-        )
-        for kind, call in told.items()
-    }
+    return all_called(folder, KINDS, f"formats: [{', '.join(NAMES)}]\n")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)

@@ -6,27 +6,21 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 from openai import AsyncOpenAI
 
 from bench.plan.audio import load_pcm
-from bench.probe import probe, wav_script
-from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.audio import AudioFormatName
 from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, GPT_LIVE
-from bench.run.replay import Passage, Replayed, replay
-from bench.simulator.truth import read_truth
+from bench.run.replay import Passage
 from bench.simulator.vad import FRAME_MS
 from bench.units import NS_PER_MS, NS_PER_S
-from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
-from tests.simulator_process import ROOT, Ready, quick_simulator
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.test_formats import WAV, Call, all_called
 
-WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
 FORMATS: tuple[AudioFormatName, ...] = tuple(GPT_LIVE.input_formats)
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """How far the end of speech that the simulator hears may lie from the one that was found offline."""
@@ -40,48 +34,20 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-def called(url: str, log: Path, **session: Any) -> Replayed:
-    target = resolve_target({}, url=url)
-    probe(target, wav_script(target, WAV, {"turn_detection": "full_duplex", **session}), log, keep_audio=False)
-    return replay(log)
+def passages(call: Call, name: str) -> list[Passage]:
+    return [passage for passage in call.told.passages if passage.name == name]
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call in one format, and what the simulator says of it."""
-
-    format: AudioFormat
-    told: Replayed
-    truth: list[dict[str, Any]]
-
-    def passages(self, name: str) -> list[Passage]:
-        return [passage for passage in self.told.passages if passage.name == name]
-
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        return [line for line in self.truth if line["t"] == name]
+def lines(call: Call, name: str) -> list[dict[str, Any]]:
+    return [line for line in call.truth if line["t"] == name]
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[AudioFormatName, Call]:
-    """A call in each format, all at once; the simulator has ended, so that its log is whole."""
-    folder = tmp_path_factory.mktemp("simulator")
-    truth = folder / "truth.jsonl"
-    with quick_simulator(folder, "--truth", str(truth)) as simulator:
-        url = simulator.urls["gpt_live"]
-        talks = {
-            name: gevent.spawn(called, url, folder / f"{name}.jsonl", input_format=name, output_format=name)
-            for name in FORMATS
-        }
-        told = {name: talk.get(timeout=GUARD_S) for name, talk in talks.items()}
-    lines = list(read_truth(truth))
-    return {
-        name: Call(
-            GPT_LIVE.input_formats[name],
-            call,
-            [line for line in lines if line.get("s") == call.session.service_session_id],
-        )
-        for name, call in told.items()
-    }
+    """A call in each format."""
+    kinds = [("gpt_live", name) for name in FORMATS]
+    made = all_called(tmp_path_factory.mktemp("simulator"), kinds, turn_detection="full_duplex")
+    return {name: call for (_, name), call in made.items()}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -91,13 +57,13 @@ def test_what_is_audible_is_the_truth(name: AudioFormatName, calls: dict[AudioFo
     (turn,) = call.told.turns
     assert turn.outcome == "ok", turn.detail
 
-    (ended,) = call.lines("session.input_transcript.delta")
-    appends, sent = call.lines(APPEND), call.passages(APPEND)
+    (ended,) = lines(call, "session.input_transcript.delta")
+    appends, sent = lines(call, APPEND), passages(call, APPEND)
     place = next(number for number, line in enumerate(appends) if line["from"] < ended["p"] <= line["to"])
     behind_ns = call.format.duration_ns(appends[place]["to"] - ended["p"])
     assert turn.instants["speech_end"] == pytest.approx(sent[place].at_ns - behind_ns, abs=EDGE_NS)
 
-    deltas, came = call.lines(AUDIO_DELTA), call.passages(AUDIO_DELTA)
+    deltas, came = lines(call, AUDIO_DELTA), passages(call, AUDIO_DELTA)
     first = next(number for number, line in enumerate(deltas) if line["a"] is not None)
     assert deltas[first]["handed"] >= ended["handed"]
     assert came[first].at_ns >= deltas[first]["handed"]
@@ -124,8 +90,8 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
 
     session = call.told.session
     assert session.events == len([line for line in call.truth if line["d"] == "out"]) + 1  # one message begins it twice
-    assert session.audio_bytes_received == sum(line["n"] for line in call.lines(AUDIO_DELTA))
-    assert session.audio_bytes_sent == call.lines(APPEND)[-1]["to"]
+    assert session.audio_bytes_received == sum(line["n"] for line in lines(call, AUDIO_DELTA))
+    assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to"]
     assert turn.audio_bytes_received < session.audio_bytes_received
     assert session.unknown_events == {}
 
@@ -133,7 +99,7 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
 def test_the_caller_s_recording_arrives_at_its_length(calls: dict[AudioFormatName, Call]) -> None:
     pcm = load_pcm(WAV)
     for call in calls.values():
-        (ended,) = call.lines("session.input_transcript.delta")
+        (ended,) = lines(call, "session.input_transcript.delta")
         spoken_ns = pcm.speech.end * NS_PER_S // 24_000
         chunk_ns = 100 * NS_PER_MS
         assert call.format.duration_ns(ended["p"]) % chunk_ns == pytest.approx(spoken_ns % chunk_ns, abs=EDGE_NS)

@@ -9,36 +9,20 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
-from websockets.sync.client import ClientConnection
 
-from bench.cli.simulate import simulate
-from bench.errors import UsageError
-from bench.simulator.refusals import AZURE, OPENAI
+from bench.simulator.refusals import AZURE
 from bench.simulator.truth import read_truth
+from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
-from tests.system.simulator.test_server import UPGRADE
+from tests.system.simulator.test_server import UPGRADE, receive, turn
+from tests.transport.test_crossing import IPV6
 
 KEY = "secret-of-this-test"
-CREATE = json.dumps({"type": "response.create"})
-
-
-def receive(client: ClientConnection) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(client.recv(timeout=GUARD_S))
-    return event
-
-
-def turn(client: ClientConnection) -> list[dict[str, Any]]:
-    client.send(CREATE)
-    seen = [receive(client)]
-    while seen[-1]["type"] != "response.done":
-        seen.append(receive(client))
-    return seen
 
 
 def refused(url: str, headers: dict[str, str] | None = None) -> Response:
@@ -78,20 +62,6 @@ def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path
     _, fault, line, _ = read_truth(truth)
     assert (fault["d"], fault["t"], fault["p"], fault["n"], fault["s"]) == ("fault", name, "upgrade", 1, None)
     assert (line["d"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
-
-
-def test_openais_refusals_come_after_the_upgrade(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path, more="faults: [{kind: model_not_found}]\n") as ready,
-        connect(ready.urls["openai"]) as client,
-    ):
-        error = receive(client)["error"]
-        with pytest.raises(ConnectionClosed) as caught:
-            receive(client)
-
-    assert (error["code"], error["message"]) == ("model_not_found", OPENAI["model_not_found"].message)
-    assert caught.value.rcvd is not None
-    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4004, "invalid_request_error.model_not_found")
 
 
 def test_a_session_that_lasted_too_long_is_told_so_and_closed(tmp_path: Path) -> None:
@@ -142,7 +112,7 @@ def test_tokens_a_minute_run_down_over_all_sessions(tmp_path: Path) -> None:
                 assert client.response is not None
                 assert client.response.headers["x-ratelimit-limit-tokens"] == "50"
                 receive(client)
-                statuses.append(turn(client)[-1]["response"]["status"])
+                statuses.append(turn(client, CREATE)[-1]["response"]["status"])
 
     assert statuses == ["completed", "failed"]
 
@@ -208,7 +178,7 @@ def test_messages_are_compressed_for_clients_that_offer_it(tmp_path: Path, offer
     ):
         assert client.response is not None
         assert ("Sec-WebSocket-Extensions" in client.response.headers) is offered
-        created, *seen = [receive(client), *turn(client)]
+        created, *seen = [receive(client), *turn(client, CREATE)]
 
     sent = [line for line in read_truth(truth) if line.get("d") == "out" and line["t"] != "rate_limits.updated"]
     assert [line["t"] for line in sent] == [event["type"] for event in [created, *seen]]
@@ -236,12 +206,6 @@ def test_the_truth_logs_bytes_are_those_on_the_wire_when_compressed(tmp_path: Pa
     assert created["w"] == len(frame) == size
 
 
-def test_without_the_option_compression_is_not_taken_up(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path) as ready, connect(ready.urls["ga"], compression="deflate") as client:
-        assert client.response is not None
-        assert "Sec-WebSocket-Extensions" not in client.response.headers
-
-
 def test_a_refusal_with_compression_can_be_read(tmp_path: Path) -> None:
     with (
         quick_simulator(tmp_path, "--deflate", "--key", KEY) as ready,
@@ -263,15 +227,7 @@ def test_the_certificate_also_names_a_host_that_is_in_no_directory(tmp_path: Pat
         assert receive(client)["type"] == "session.created"
 
 
-def _has_ipv6() -> bool:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 loopback on this machine")
+@IPV6
 def test_ipv6_is_served_with_its_identity_endpoint(tmp_path: Path) -> None:
     with running_simulator("--host", "::1", "--token-life", "60") as ready:
         assert all("//[::1]:" in url for url in ready.urls.values())
@@ -287,18 +243,3 @@ def test_urls_name_a_host_that_clients_can_reach(host: str, place: str) -> None:
     with running_simulator("--host", host) as ready, connect(ready.urls["ga"]) as client:
         assert all(f"//{place}:{ready.port}/" in url for url in ready.urls.values())
         assert receive(client)["type"] == "session.created"
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"fault": ["nobody"]}, "--fault nobody: kind must be refused, reset, .*throttled"),
-        ({"fault": ["close", "reset,at=nowhere"]}, "--fault reset,at=nowhere: at must be tcp, tls"),
-        ({"fault": ["close,1011"]}, "--fault close,1011: '1011' is no KEY=VALUE"),
-        ({"fault": ["identity_500"]}, "the fault identity_500 goes with --token-life"),
-        ({"fault": ["tls_alert"]}, "the fault tls_alert goes with --tls"),
-    ],
-)
-def test_what_cannot_be_done_is_a_usage_error(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        simulate(port=0, **options)

@@ -304,6 +304,11 @@ def test_a_port_in_use_is_a_usage_error() -> None:
         ({"tls": True, "ca_out": Path("no-such-folder/ca.pem"), "port": 0}, "cannot be written"),
         ({"ready_file": Path("no-such-folder/ready.json"), "port": 0}, "cannot be written"),
         ({"host": "192.0.2.1", "port": 0}, "cannot listen"),
+        ({"port": 0, "fault": ["nobody"]}, "--fault nobody: kind must be refused, reset, .*throttled"),
+        ({"port": 0, "fault": ["close", "reset,at=nowhere"]}, "--fault reset,at=nowhere: at must be tcp, tls"),
+        ({"port": 0, "fault": ["close,1011"]}, "--fault close,1011: '1011' is no KEY=VALUE"),
+        ({"port": 0, "fault": ["identity_500"]}, "the fault identity_500 goes with --token-life"),
+        ({"port": 0, "fault": ["tls_alert"]}, "the fault tls_alert goes with --tls"),
     ],
 )
 def test_what_cannot_be_done_is_a_usage_error(options: dict[str, Any], words: str) -> None:

@@ -11,9 +11,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bench.simulator.truth import read_truth
+from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, quick_simulator
-from tests.system.simulator.test_gate import CREATE, receive
+from tests.system.simulator.test_server import receive
 
 FREEZE_NS = 400_000_000
 
