@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
         connect(ready.urls["ga"]) as talking,
     ):
         receive(talking)
-        talking.send(CREATE)
+        talking.send(json.dumps(CREATE))
         while not receive(talking)["type"].endswith("audio.delta"):
             pass
         with connect(ready.urls["ga"]) as second:
