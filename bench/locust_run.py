@@ -81,6 +81,16 @@ def locust_run(
         end(process)
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM is Ctrl-C within the block, so that what the command started ends as well."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[str, str]:
     """The environment without the variables whose names begin so: what is set for other runs does not reach a run."""
     return {name: value for name, value in environ.items() if not name.startswith(beginnings)}

@@ -76,11 +76,10 @@ PURE = (
     "bench.simulator.refusals", "bench.simulator.faults", "bench.simulator.trouble", "bench.simulator.deeds",
     "bench.simulator.garbling", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.playing.pairs",
-    "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
-    "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.join", "bench.calibrate.conclude",
-    "bench.load_search",
-    "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.spending", "bench.capacity.search",
-    "bench.capacity.judge", "bench.capacity.edge", "bench.capacity.conclude",
+    "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.explain",
+    "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.truth", "bench.calibrate.conclude",
+    "bench.load_search", "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.search", "bench.capacity.judge",
+    "bench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}

@@ -1,28 +1,40 @@
-"""Plays the loads of a calibration, one after another: what was found decides what is tried next."""
+"""Plays the loads of a calibration, and makes a step of each run; what was found decides which load is tried next."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from bench.calibrate.conclude import KINDS
+from bench.calibrate.judge import StepEvidence, dead, judge
 from bench.calibrate.ladder import Ladder, StepEnd, longest, next_load
 from bench.calibrate.machine import Cores
-from bench.calibrate.play import Pace, play
-from bench.calibrate.step import step_of
-from bench.run.calibration import FIRST_SESSIONS, LoadStep, SessionKind
+from bench.calibrate.play import RECORDING, Pace, PlayedRun, play
+from bench.calibrate.truth import COLUMNS, Truth, joined, read, spread, spreads
+from bench.outcomes import outcome_class
+from bench.plan.audio import load_pcm
+from bench.run import folder as files
+from bench.run import histograms as hdr
+from bench.run.calibration import FIRST_SESSIONS, LoadStep, SessionKind, Spread
+from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import floor
 
 AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
-
-
 TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0}
 """How long a turn takes, and a little more."""
+HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
+SESSION_COLUMNS = ["outcome", "lost_turns"]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -73,3 +85,139 @@ def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
         return step_of(kind, sessions, play(kind, sessions, pace, cores, Path(scratch), tls=tls), cores.workers)
+
+
+def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
+    """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
+    truth = read(played.truth)
+    simulator_died = truth.ended < workers
+    if played.died:
+        return _dead(kind, sessions, played, simulator_died=simulator_died)
+    document = files.read_document(played.folder)
+    rows = _steady(files.read_table(played.folder, "turns", list(COLUMNS)), "start_utc_ns", played, 1)
+    errors = joined(rows, truth, {RECORDING.name: load_pcm(RECORDING).speech})
+    seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
+    measures, lost = spreads(errors.measures), _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
+    turns, failed = len(rows) + lost, sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost
+    open_ = _least_open(seconds)
+    late, simulator = _late_p99_ms(truth, rows, played), played.used.simulator
+    verdict = document.get("verdict") or {}
+    outcome, why = judge(
+        StepEvidence(
+            turns=turns,
+            failed=failed,
+            unjoined=errors.unjoined,
+            sessions=sessions,
+            open=open_,
+            valid=verdict.get("valid"),
+            broken=_broken(verdict),
+            worst=max(((name, one.p99) for name, one in measures.items()), key=lambda pair: pair[1], default=None),
+            late_p99=late,
+            harness=played.used.harness,
+            simulator=None if simulator is None else simulator / workers,
+            died=simulator_died,
+            others=played.used.others,
+        )
+    )
+    return LoadStep(
+        kind=kind,
+        sessions=sessions,
+        outcome=outcome,
+        why=why,
+        turns=turns,
+        failed=failed,
+        unjoined=errors.unjoined,
+        open=open_,
+        valid=verdict.get("valid"),
+        events_per_s=_events_per_s(seconds),
+        errors=measures,
+        instants=spreads(errors.instants),
+        harness=harness_of(hdr.read(files.histograms_path(played.folder))),
+        cpu=played.used.harness,
+        us_per_event=_us_per_event(seconds),
+        rss_bytes=played.peak_rss_bytes,
+        simulator_late_p99_ms=late,
+        simulator_cpu=simulator,
+        background=played.used.others,
+        left_out=truth.left_out,
+    )
+
+
+def _dead(kind: SessionKind, sessions: int, played: PlayedRun, *, simulator_died: bool) -> LoadStep:
+    """Make a step of a run that did not come to its end: too much of a load, unless the simulator ended, too."""
+    outcome, why = dead(played.died, simulator_died=simulator_died)
+    return LoadStep(
+        kind=kind,
+        sessions=sessions,
+        outcome=outcome,
+        why=why,
+        cpu=played.used.harness,
+        rss_bytes=played.peak_rss_bytes,
+        simulator_cpu=played.used.simulator,
+        background=played.used.others,
+    )
+
+
+def _lost(sessions: pa.Table) -> int:
+    """Sessions that failed at any time, and the turns that they did not come to."""
+    failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
+    return sum(1 + row["lost_turns"] for row in failed)
+
+
+def _least_open(seconds: Sequence[Row]) -> int:
+    """The fewest sessions open at the end of a second, but for the last: that may lie behind the steady part."""
+    return min((row["sessions_active"] for row in seconds[:-1]), default=0)
+
+
+def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> list[dict[str, Any]]:
+    """The rows of the steady part. `column`: when each begins, in units since 1970; of seconds only whole ones."""
+    begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
+    at = table[column]
+    rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, begin), pc.less(at, end))).to_pylist()
+    return rows
+
+
+def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: PlayedRun) -> float | None:
+    """How late events of the steady part were (p99); the rows say how far UTC is from the log's clock."""
+    if not rows:
+        return None
+    apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
+    late = truth.late_within(played.begin_utc_ns - apart_ns, played.end_utc_ns - apart_ns)
+    return spread(late / NS_PER_MS).p99 if len(late) else None
+
+
+def _broken(verdict: Mapping[str, Any]) -> str:
+    """The first rule that was not kept: invalid: stamp_error 2.3 ms > 1 ms."""
+    broken = [rule for rule in verdict.get("rules") or [] if rule["passed"] is False]
+    return (
+        f"invalid: {broken[0]['measure']} {broken[0]['figure']:.3g} ms > {broken[0]['limit']:.3g} ms" if broken else ""
+    )
+
+
+def _events_per_s(seconds: Sequence[Row]) -> float:
+    length_s = sum(row["length_ns"] for row in seconds) / NS_PER_S
+    return sum(row["events"] for row in seconds) / length_s if length_s else 0.0
+
+
+def _us_per_event(seconds: Sequence[Row]) -> float | None:
+    """The harness's own processor time per event, whatever it was spent on."""
+    spent_s = sum((row["cpu"] or 0.0) * row["length_ns"] / NS_PER_S for row in seconds)
+    events = sum(row["events"] for row in seconds)
+    return spent_s / events * US_PER_S if events else None
+
+
+def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
+    """What the harness measured of itself in the whole run."""
+    return {name: one for name in HARNESS if (one := _pooled(histograms, name)) is not None}
+
+
+def _pooled(histograms: hdr.Histograms, measure: str) -> Spread | None:
+    pooled = hdr.empty(measure)
+    for key, histogram in histograms.items():
+        if key.measure == measure:
+            pooled.add(histogram)
+    tops, counts = hdr.distribution(pooled)
+    if not len(tops):
+        return None
+    p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
+    return Spread(int(np.sum(counts)), p50, p99, p999, high)

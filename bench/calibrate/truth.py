@@ -1,8 +1,11 @@
-"""Reads from the simulator's truth log when things really happened in turns, and how punctual it was itself.
+"""Reads from the simulator's truth log when things really happened, and joins a run's rows with it: how wrong are they?
 
 A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
 out is an event that was not handed to an idle socket, for when it left is not known, and one that came without the
 kernel's stamp, for when it came is not. Pure, but for reading the file.
+
+The error of a measure is its figure less what it truly was, by the catalogue's definition of it. The error of an
+instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
 """
 
 from __future__ import annotations
@@ -13,19 +16,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.measures import CATALOGUE
 from bench.plan.speech import Speech
 from bench.protocol.base import Act
 from bench.protocol.events import Kind
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.run.calibration import Spread
 from bench.simulator.truth import read_truth
-from bench.units import NS_PER_S
+from bench.units import NS_PER_MS, NS_PER_S
 
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
@@ -35,6 +40,15 @@ OPENING = {Kind.AUDIO_DELTA: "first_audio", Kind.TRANSCRIPT_DELTA: "first_transc
 """Kind of an event of a response → the instant of its turn that the first one is."""
 CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "response_done"}
 """Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
+MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "speech_detected")
+"""Those that the truth log can tell."""
+INSTANTS = ("requested", "speech_begin", "speech_end", "speech_started", "speech_stopped",
+            "first_audio", "first_transcript", "transcript_done", "response_done")  # fmt: skip
+COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "origin", "audio", "vad_splits",
+           "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
+"""What of a turn's row is looked at."""
+Errors = dict[str, list[int]]
+"""Nanoseconds, by measure or instant."""
 
 
 @dataclass
@@ -148,3 +162,66 @@ def _spoken(heard: HeardInput, begin: int, speech: Speech) -> dict[str, int | No
         "speech_started": next((at_ns for byte, at_ns in heard.started if byte >= begin), None),
         "speech_stopped": next((at_ns for byte, at_ns in heard.stopped if byte > begin), None),
     }
+
+
+class Joined(NamedTuple):
+    """The errors of measures, and of the instants that they are made of.
+
+    `unjoined`: good turns of which the truth does not tell every measure that the row has.
+    """
+
+    measures: Errors
+    instants: Errors
+    unjoined: int
+
+
+def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[str, Speech]) -> Joined:
+    """Join the rows of good turns with the truth.
+
+    `speeches`: where speech is in each recording, by the name that rows have of it.
+
+    A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
+    """
+    measures: Errors = defaultdict(list)
+    instants_: Errors = defaultdict(list)
+    unjoined = 0
+    for row in rows:
+        if row["outcome"] == "ok":
+            true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
+            seen = _seen(row)
+            told = _measured(true, row["origin"])
+            measured = _measured(seen, row["origin"])
+            for name in (name for name in MEASURES if name in told and name in measured):
+                measures[name].append(measured[name] - told[name])
+            for name in (name for name in INSTANTS if name in true and name in seen):
+                instants_[name].append(seen[name] - true[name])
+            unjoined += not measured.keys() <= told.keys()
+    return Joined(dict(measures), dict(instants_), unjoined)
+
+
+def _measured(at_ns: Mapping[str, int], origin: str | None) -> dict[str, int]:
+    """Compute every measure that these instants make."""
+    ends = ((name, *_ends(name, origin)) for name in MEASURES)
+    return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
+
+
+def _seen(row: Mapping[str, Any]) -> dict[str, int]:
+    """The row's own instants, absolute."""
+    return {name: row["start_ns"] + at_ns for name in INSTANTS if (at_ns := row[f"{name}_at_ns"]) is not None}
+
+
+def _ends(measure: str, origin: str | None) -> tuple[str, str]:
+    """The instants whose difference a measure is."""
+    found = CATALOGUE[measure]
+    return (origin or "") if found.begin == "origin" else found.begin, found.end
+
+
+def spreads(errors: Errors) -> dict[str, Spread]:
+    """The quantiles of errors by their names: how large they are, whichever way."""
+    return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
+
+
+def spread(values_ms: npt.NDArray[np.float64]) -> Spread:
+    """Quantiles of at least one value."""
+    p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
+    return Spread(len(values_ms), p50, p99, p999, float(values_ms.max()))

@@ -29,9 +29,8 @@ from bench.capacity.level import (
     worst_bounds,
 )
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play, worker_count
-from bench.capacity.search import AFTER_RAMP_S, Grant, least_ramp_s
+from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, Grant, least_ramp_s, look_errors
 from bench.capacity.slo import Slo
-from bench.capacity.spending import FUTILE_FROM, LOOKS, look_errors
 from bench.clock import monotonic_ns
 from bench.cores import core_count
 from bench.errors import UsageError

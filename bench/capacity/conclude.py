@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.capacity.document import (
     SCHEMA_VERSION,
     Capacity,
     Edge,
+    EdgeKind,
     Ended,
     Interval,
     LevelOutcome,
     LoadUnit,
     RoughEdge,
     SearchPlan,
+    SloShare,
 )
-from bench.capacity.edge import edge_of
 from bench.capacity.ladder import ABOUT_THE_SERVICE, Bracket, bracket_of
 from bench.capacity.pooled import rough_edge, shown
 from bench.capacity.search import early_end, ends_of
 from bench.errors import INVALID_STATUS
-from reports.numbers import count, listed, span
+from reports.numbers import NBSP, count, listed, percent, plural, span
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
@@ -196,3 +197,33 @@ def _apart(one: Interval, other: Interval) -> bool:
     """Whether two intervals have nothing in common; what has an open end may have."""
     below = one.high is not None and other.low is not None and one.high < other.low
     return below or (other.high is not None and one.low is not None and other.high < one.low)
+
+
+def edge_of(level: LevelOutcome) -> Edge:
+    """The edge by the lowest level that breaks: the cause of most turns that missed the objective that broke most."""
+    worst = max(_broken(level.shares), key=lambda share: share.low / share.allowed)
+    kind = _kind(worst)
+    return Edge(kind, worst.slo, _words(kind, worst, level.limits_left))
+
+
+def _broken(shares: Iterable[SloShare]) -> list[SloShare]:
+    """The objectives that were shown to be missed; of a level that broke at an early look alone, those most missed."""
+    known = list(shares)
+    return [share for share in known if share.low > share.allowed] or known
+
+
+def _kind(share: SloShare) -> EdgeKind:
+    if share.slow > share.failed:
+        return "latency"
+    return "quota" if 2 * share.throttled >= share.failed else "failures"
+
+
+def _words(kind: EdgeKind, share: SloShare, limits_left: Mapping[str, float]) -> str:
+    """240 of 812 turns were too slow, 3 failed; of a quota what was left of it, too."""
+    turns = plural(share.turns, "turn").replace(NBSP, " ")
+    counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
+    if kind != "quota":
+        return counts
+    left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in limits_left.items())
+    remaining = f"; at the least {left} a minute were left" if left else "; the service reported no limits"
+    return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")

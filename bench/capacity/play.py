@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity.document import LoadUnit
-from bench.capacity.search import AFTER_RAMP_S, AROUND_S
-from bench.capacity.spending import LOOKS
+from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS
 from bench.clock import monotonic_ns, utc_ns
 from bench.locust_run import environment_without, locust_run
 from bench.run import folder as files

@@ -1,4 +1,4 @@
-"""The command line: one short file per command, gathered here. A command imports its work when it is called."""
+"""The command line: the commands, gathered from files by theme. A command imports its work when it is called."""
 
 from __future__ import annotations
 
@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from bench.cli.baseline import baseline
-from bench.cli.bench import bench
 from bench.cli.calibrate import calibrate
 from bench.cli.capacity import capacity
 from bench.cli.check import check
-from bench.cli.compare import compare
-from bench.cli.decide import decide
+from bench.cli.compare import compare, decide, size
 from bench.cli.doctor import doctor
 from bench.cli.export import export
 from bench.cli.history import history
-from bench.cli.init import init
-from bench.cli.merge import merge
-from bench.cli.open import open_run
-from bench.cli.options import options
-from bench.cli.probe import probe
-from bench.cli.replay import replay
+from bench.cli.probe import probe, replay
 from bench.cli.report import report
-from bench.cli.runs import runs
+from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.simulate import simulate
-from bench.cli.size import size
-from bench.cli.upload import upload
+from bench.cli.start import bench, init, options
 from bench.errors import USAGE_STATUS, BenchError
 from bench.plain import one_line
 

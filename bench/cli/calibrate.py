@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.terminable import terminable
-
 if TYPE_CHECKING:
     from bench.calibrate.climb import CalibrationPlan
     from bench.calibrate.machine import Cores
@@ -40,6 +38,7 @@ def calibrate(
     from bench.clock import utc_ns
     from bench.cores import allowed_cores
     from bench.errors import INVALID_STATUS
+    from bench.locust_run import terminable
     from bench.run.calibration import date_of, machine
 
     _check_descriptors(most)

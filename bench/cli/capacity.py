@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.service_options import with_service_options
-from bench.cli.terminable import terminable
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 
@@ -109,9 +108,8 @@ def _asked(
 
     from bench.capacity.document import SearchPlan
     from bench.capacity.ladder import levels_left
-    from bench.capacity.search import LEAST_S, ladder_of
+    from bench.capacity.search import ERROR, LEAST_S, ladder_of
     from bench.capacity.slo import slo_of
-    from bench.capacity.spending import ERROR
     from bench.load.planning.spans import A_SPAN, span_s
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
@@ -166,6 +164,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     from bench.capacity.conclude import conclude
     from bench.capacity.text import closing, heads
     from bench.clock import utc_ns
+    from bench.locust_run import terminable
     from bench.run.calibration import date_of
 
     levels: list[LevelOutcome] = []

@@ -1,4 +1,4 @@
-"""`rtbench compare A B`: what differs between two runs, or between the targets of one, and how surely."""
+"""`rtbench compare`, `rtbench size`, `rtbench decide`: what differs, and how many sessions it takes to say so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.report import close_if_left
 from bench.errors import INVALID_STATUS, UsageError
-from bench.plain import printable
+from bench.plain import json_text, printable
 
 
 def compare(
@@ -52,3 +53,54 @@ def compare(
     sys.stdout.write(f"{text.essentials(comparison)}\n{printable(str(paths.html))}\n")
     if comparison.status == INVALID_STATUS:
         raise typer.Exit(INVALID_STATUS)
+
+
+def size(
+    like: Annotated[str, typer.Option(metavar="RUN", help="a run that is like the planned one, or RUN:TARGET")],
+    measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
+    detect: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="the change to find: 20% (of rates: points, 3%)")
+    ] = None,
+    margin: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="how much worse is accepted: 10% (of rates: 1%)")
+    ] = None,
+    power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
+    gates: Annotated[
+        int, typer.Option(help="gates of the check that share its error (Holm); by default p50, p95 and failures")
+    ] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say how many sessions, how long and how much money it takes to find a change, as a range."""
+    from reports.numbers import NBSP
+    from reports.sizing.asked import asked
+    from reports.sizing.document import as_data
+    from reports.sizing.size import sized
+    from reports.sizing.text import lines
+
+    found = sized(like, asked(measure, detect, margin, power, gates))
+    if as_json:
+        print(json_text(as_data(found)))
+        return
+    for line in lines(found):
+        sys.stdout.write(line.replace(NBSP, " ") + "\n")
+
+
+def decide(
+    run: Annotated[Path, typer.Argument(help="the folder of a run with --until-decided", show_default=False)],
+) -> None:
+    """Say whether a run that was started with --until-decided is decided, and how it came to that.
+
+    Exit status: 0 every gate passes, 1 one regressed, 3 inconclusive or not decided yet, 4 invalid. Writes
+    decision.json.
+    """
+    from bench.run.folder import read_document
+    from reports.looks.decide import look_at
+    from reports.looks.text import lines
+    from reports.numbers import NBSP
+
+    close_if_left(run, read_document(run))
+    decision = look_at(run)
+    for line in lines(decision):
+        sys.stdout.write(line.replace(NBSP, " ") + "\n")
+    if decision.status:
+        raise typer.Exit(decision.status)

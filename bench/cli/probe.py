@@ -1,4 +1,4 @@
-"""`rtbench probe`: one session and one turn against your deployment, shown event by event."""
+"""`rtbench probe`, `rtbench replay`: one session, shown event by event, played now or recorded before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.replay import show
+from bench.cli.report import wants_colour, width
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
@@ -145,3 +145,20 @@ def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat
         write_wav(path, audio, format)
     else:
         print(f"rtbench: no audio came, so {path} was not written", file=sys.stderr)
+
+
+def replay(
+    log: Annotated[Path, typer.Argument(help="an event log: events/*.jsonl of a run", show_default=False)],
+) -> None:
+    """Show a session's events as they came, and compute its measures anew from the log."""
+    from bench.run.replay import replay
+
+    show(replay(log), again=True)
+
+
+def show(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
+    """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
+    from bench.cli.session_text import session_text
+
+    for line in session_text(replayed, width(), colour=wants_colour(), again=again, target=target):
+        sys.stdout.write(line + "\n")

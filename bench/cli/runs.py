@@ -1,16 +1,18 @@
-"""`rtbench runs [FOLDER]`: what runs there are, newest first; removes those that are named, or old."""
+"""`rtbench runs`, `rtbench open`, `rtbench merge`, `rtbench upload`: what is done with the folders of runs."""
 
 from __future__ import annotations
 
 import re
 import sys
+import webbrowser
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from bench.errors import INVALID_STATUS, UsageError
 from bench.plain import json_text, one_line, printable
 
 FOLDER = Path("runs")
@@ -35,7 +37,6 @@ def runs(
 
     With --remove or --older-than remove runs instead, never one that is under way, and nothing that is no run folder.
     """
-    from bench.errors import UsageError
     from bench.run.kept import kept_runs
 
     if remove or older_than:
@@ -80,7 +81,6 @@ def _named(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 def _old(folder: Path, older_than: str) -> Iterator[Path]:
     """The runs that are so old and may go; of others it is said why they stay."""
     from bench.clock import utc_ns
-    from bench.errors import UsageError
     from bench.run.kept import check_removable, kept_runs
 
     before_ns = before_utc_ns(older_than, utc_ns()) if older_than else 0
@@ -96,7 +96,6 @@ def _old(folder: Path, older_than: str) -> Iterator[Path]:
 
 def before_utc_ns(age: str, now_utc_ns: int) -> int:
     """The instant so many days ago (30d), or at which a day (2026-11-01, UTC) began. Raises UsageError for others."""
-    from bench.errors import UsageError
     from bench.units import NS_PER_S
 
     try:
@@ -108,7 +107,6 @@ def before_utc_ns(age: str, now_utc_ns: int) -> int:
 
 
 def _agreed(chosen: Sequence[Path]) -> bool:
-    from bench.errors import UsageError
 
     for run in chosen:
         print(printable(str(run)))
@@ -116,3 +114,108 @@ def _agreed(chosen: Sequence[Path]) -> bool:
         raise UsageError("nobody is there to confirm the removal: add --yes")
     question = f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good? [y/N] "
     return input(question).strip().lower() in ("y", "yes")
+
+
+def open_run(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="a run by its name or its folder; the newest by default")
+    ] = "",
+    folder: Annotated[
+        Path, typer.Option("--runs", metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS")
+    ] = FOLDER,
+) -> None:
+    """Open a run's report.html in the browser; where there is none, its path says where it is.
+
+    A run that has no page yet, as it was killed, gets its report first. The last line is the path.
+    """
+    from bench.run.close import is_under_way
+    from bench.run.folder import read_document
+    from bench.run.kept import named_run, newest_run
+
+    path = named_run(run, folder) if run else newest_run(folder)
+    page = path / "report.html"
+    if not page.exists():
+        if is_under_way(path, read_document(path)):
+            raise UsageError(
+                f"{path} is under way, and has no page yet: run `rtbench report` to make one of what is there"
+            )
+        from bench.cli.report import summarised
+        from reports import render
+
+        render.write(summarised(path))
+    webbrowser.open(page.resolve().as_uri())
+    print(printable(str(page)))
+
+
+def merge(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PART…", help="folders of runs, ended or killed; or a folder of such folders", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to make", show_default=False)],
+    without_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
+    ] = None,
+) -> None:
+    """Make one run of several: of engines that ran alone, of several regions, or of what a killed run has left.
+
+    Rows are put together, histograms added bucket by bucket; the result is a run folder like any other, and its parts
+    stay as they are. Exit status 0; 4: the merged run is not valid. The last line is its path.
+    """
+    from bench.run.merging.merge import merge_runs
+
+    try:
+        document = merge_runs(parts, out, without_host or ())
+    except KeyboardInterrupt:
+        sys.stderr.write(f"rtbench: interrupted: nothing is left of {out}\n")
+        raise
+    for line in _lines(document):
+        sys.stdout.write(f"{printable(line)}\n")
+    sys.stdout.write(f"{printable(str(out))}\n")
+    if document["verdict"]["valid"] is not True:
+        raise typer.Exit(INVALID_STATUS)
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    """A line for each part, the notices, and what all of them come to."""
+    totals, valid = document["totals"], document["verdict"]["valid"]
+    word = "NOT JUDGED" if valid is None else "VALID" if valid else "INVALID"
+    return [
+        *(_part(entry) for entry in document["parts"]),
+        *document["notices"],
+        f"{word}: {_size(sum(totals['sessions'].values()), sum(totals['turns'].values()))} of {len(document['hosts'])} "
+        f"{'host' if len(document['hosts']) == 1 else 'hosts'}",
+    ]
+
+
+def _part(entry: dict[str, Any]) -> str:
+    state = "left out" if entry["left_out"] else entry["state"]
+    return f"{entry['run_id']}  {entry['host']}  {state}  {_size(entry['sessions'], entry['turns'])}"
+
+
+def _size(sessions: int | None, turns: int | None) -> str:
+    """12 sessions, 48 turns."""
+    return "size not known" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
+
+
+def upload(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run folder", show_default=False)],
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or signed in to; or any HTTPS server",
+            envvar="LOCUST_UPLOAD",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Upload a run that ended or was killed, file by file, into a folder of its name. What is there is replaced.
+
+    A container without a signature (SAS) in its URL is signed in to by Entra ID. The last line is the address.
+    """
+    from bench.run.upload import Uploader, destination_of
+
+    sys.stdout.write(printable(f"uploaded to {Uploader(destination_of(url, 'URL')).upload(run)}") + "\n")

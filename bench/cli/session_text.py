@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.cli.session_rows import opening_rows, turn_rows
-from bench.doctor.hint import hint
+from bench.doctor.explain import hint
 from bench.measures import CATALOGUE, SEGMENT_NAMES, Measure, segments
 from bench.observe.observation import TurnObservation, reason
 from bench.plain import printable

@@ -1,6 +1,7 @@
-"""Explains a refusal to whoever was refused: outcomes and the service's words in, a remedy out. Pure.
+"""Explains a refusal, or a session that did not go well: outcomes and the service's words in, a remedy out. Pure.
 
-Statuses, codes and their causes: docs/protocol.md, "Refusals".
+Statuses, codes and their causes: docs/protocol.md, "Refusals". A service that is spoken to in the wrong dialect shows
+it by what it says, and by the shape in which it describes a session.
 """
 
 from __future__ import annotations
@@ -8,14 +9,47 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
-from bench.doctor.dialect import dialect_remedy
+from bench.observe.observation import reason
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import Kind
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.remedies import CLASSES, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
 from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.target import Entra, Target
 
+if TYPE_CHECKING:
+    from bench.run.replay import Replayed
+
+OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
+    GA: ("type", "audio", "output_modalities"),
+    PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
+              "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
+}  # fmt: skip
+"""What stands at the top of a `session` or `response` in one dialect, and is unknown to the other."""
+OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
+    GA: ("output_modalities", "audio"),
+    PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
+}
+"""What stands at the top of a service's `session` in one dialect alone."""
+UNGREETED: Mapping[str, Any] = MappingProxyType({})
+OTHER_CAUSES = frozenset({"ok", "throttled", "expired", "abandoned"})
+"""Outcomes that no dialect is the cause of, without what follows their colon."""
+REMEDIES: dict[Dialect, str] = {
+    GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
+    f"`dialect` or OPENAI_API_VERSION asks for it, or the path is {AZURE_PREVIEW}",
+    PREVIEW: "the service speaks the preview dialect: use --dialect preview. GA is spoken where --dialect or a "
+    f"target's `dialect` asks for it, where OPENAI_API_VERSION is not set, and at other paths than {AZURE_PREVIEW}",
+}
+"""By the dialect that the service speaks."""
+SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
+"""The dialects that a service may be spoken to in by mistake for each other: they have their addresses in common."""
+_PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
@@ -23,6 +57,37 @@ SHORT_LIVED = "sessions are cut at an age that is too short for a turn: look at 
 NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
+
+
+def shape_of(session: Mapping[str, Any]) -> Dialect | None:
+    """The dialect in whose shape a service describes a session; None where that of both, or of neither."""
+    shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
+    return shapes[0] if len(shapes) == 1 else None
+
+
+def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
+    """What to do about an outcome that came of speaking the other dialect than the service; "" for any other one.
+
+    `greeting`: the session as `session.created` described it.
+    """
+    other = SIBLINGS.get(spoken)
+    if other is None:
+        return ""
+    stage, _, cause = outcome.partition(":")
+    misled = stage not in OTHER_CAUSES and shape_of(greeting) is other
+    return REMEDIES[other] if misled or _is_foreign(cause, words, spoken) else ""
+
+
+def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
+    named = _PARAMETER.search(words)
+    match cause:
+        case "dialect":
+            return True
+        case "missing_required_parameter":
+            return spoken is PREVIEW and "'session.type'" in words
+        case "unknown_parameter":
+            return named is not None and named[1] in OWN_PARAMETERS[spoken]
+    return False
 
 
 @dataclass(frozen=True)
@@ -160,3 +225,26 @@ def _deployment(target: Target) -> str:
 
 def _path(target: Target) -> str:
     return target.resource.partition("?")[0]
+
+
+def hint(replayed: Replayed, target: Target | None = None) -> str:
+    """The first remedy that its end, or one of its turns' ends, has; "" where none is known.
+
+    Without a target, as of a log, that of a wrong dialect alone: all others depend on who was called, and how.
+    """
+    session, greeting = replayed.session, _greeting(replayed)
+    ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
+    if target is None:
+        spoken = DIALECTS[replayed.opened.about["dialect"]]
+        remedies = (dialect_remedy(outcome, detail, spoken, greeting) for outcome, detail in ended)
+    else:
+        refusals = (Refusal(outcome, reason(outcome, detail), greeting=greeting) for outcome, detail in ended)
+        remedies = (explain(refusal, target) for refusal in refusals)
+    return next(filter(None, remedies), "")
+
+
+def _greeting(replayed: Replayed) -> Mapping[str, Any]:
+    """The session as `session.created` described it; empty where none came."""
+    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is Kind.SESSION_CREATED)
+    first = next(came, None)
+    return (first.session if first else None) or {}

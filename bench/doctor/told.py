@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bench.doctor.dialect import REMEDIES, SIBLINGS, UNGREETED, shape_of
-from bench.doctor.explain import Refusal, explain
+from bench.doctor.explain import REMEDIES, SIBLINGS, UNGREETED, Refusal, explain, shape_of
 from bench.doctor.finding import Finding
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason

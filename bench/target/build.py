@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from bench.money import Prices, prices_of
 from bench.target.address import Address, endpoint_address, url_address
-from bench.target.credentials import cleaned
-from bench.target.crossing import way_of
+from bench.target.credentials import cleaned, unquoted
 from bench.target.headers import Headers, filled_resource, further_headers, subprotocols
-from bench.target.named import at_service
+from bench.target.network_path import way_of
 from bench.target.prices import load_price_table
-from bench.target.services import SERVICES
+from bench.target.services import MODEL, SERVICES, KnownService
 from bench.target.settings import KeyNames, Surroundings, TargetSettings
 from bench.target.signing import auth_of
 from bench.target.target import Target, as_label
@@ -94,3 +96,36 @@ def _version() -> str:
         return metadata.version("rtbench")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed
         return "unknown"
+
+
+def at_service(settings: TargetSettings, known: KnownService, around: Surroundings) -> TargetSettings:
+    """The settings with what is known of their service, where they say nothing else. Raises SettingError.
+
+    The service's usual key goes to its own address alone: with a `url` the key is named.
+    """
+    if settings.url is not None:
+        return settings
+    model = settings.model or known.model
+    if MODEL not in known.url:
+        named = replace(settings, url=known.url, session=_with_model(settings.session or {}, model))
+    elif model is None:
+        raise SettingError("model", f"the target needs `model`, the name of a model of {known.title}")
+    else:
+        named = replace(settings, url=known.url.replace(MODEL, quote(model, safe="")))
+    return replace(named, model=None, key_env=settings.key_env or _usual_key(settings, known, around))
+
+
+def _with_model(session: dict[str, Any], model: str | None) -> dict[str, Any]:
+    """The settings of a session that names its model itself."""
+    return session if model is None else session | {"extra": {"model": model, **session.get("extra", {})}}
+
+
+def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundings) -> str | None:
+    """The variable that clients of the service read its key from, unless the target signs in otherwise."""
+    if known.key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
+        return None
+    is_set = bool(unquoted(around.environ.get(known.key_env, "")))
+    if known.hosts and not is_set:
+        problem = f"{known.key_env} is not set: it is the key of {known.title}, unless `key_env` names another variable"
+        raise SettingError("service", problem)
+    return known.key_env if is_set else None

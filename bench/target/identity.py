@@ -24,7 +24,7 @@ from bench.clock import now_with_realtime
 from bench.errors import BenchError
 from bench.foreign import read_json
 from bench.target.credentials import Credential, hidden
-from bench.target.proxies import environment_proxy_secrets, proxy_secrets, proxy_url
+from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Entra
 from bench.transport.base import Proxy
 from bench.units import NS_PER_S

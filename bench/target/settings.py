@@ -1,12 +1,13 @@
 """What can be said of a target: every key of `targets.yaml`, with what is allowed at it.
 
 This is the one table of it; what an option says as well is described there (`options.py`). The file, its JSON Schema
-(`schema.py`), the environment and the command line all go by it: each ends in one `TargetSettings`, of which `build.py`
-makes the target. `docs/targets.md` says the same at length.
+(`python -m bench.target.settings` prints it), the environment and the command line all go by it: each ends in one
+`TargetSettings`, of which `build.py` makes the target. `docs/targets.md` says the same at length.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -39,12 +40,10 @@ T = TypeVar("T")
 MOST_HEADERS = 10
 """Azure answers 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
-
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD = "[!-~]{1,1000}"
 SHORT_WORD = "[A-Za-z0-9._-]{1,64}"
 HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
-
 ENDPOINT = Text("text, as in https://RESOURCE.openai.azure.com", blank=True)
 URL = Text("text, as in wss://HOST/PATH", blank=True)
 PROXY = Text("text, as in http://HOST:PORT, or none", blank=True)
@@ -216,3 +215,13 @@ class Surroundings:
     names: KeyNames
     folder: Path = Path()
     price_file: Path | None = None
+
+
+def targets_schema() -> Schema:
+    """What `settings.py` declares, as JSON Schema (draft 2020-12)."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
+    return head | TARGETS.schema()
+
+
+if __name__ == "__main__":
+    print(json.dumps(targets_schema(), indent=2))

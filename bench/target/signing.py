@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
-from bench.target.proxies import NONE
+from bench.target.network_path import NONE
 from bench.target.services import SERVICES
 from bench.target.settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
 from bench.target.target import Auth, Entra, Way

@@ -24,7 +24,7 @@ from bench.target.identity import (
     fetch_token,
     sign_in_error,
 )
-from bench.target.proxies import proxy_secrets
+from bench.target.network_path import proxy_secrets
 from bench.target.target import Entra, Target
 from bench.transport.limit import within
 from bench.units import NS_PER_S

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.calibrate.join import COLUMNS, Errors, joined
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import read
+from bench.calibrate.truth import COLUMNS, Errors, joined, read
 from bench.cores import allowed_cores
 from bench.run import folder as files
 from tests.benchmark.harness import quantiles, run_locust

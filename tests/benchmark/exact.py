@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.calibrate.join import COLUMNS, joined
 from bench.calibrate.machine import cores_of, on
 from bench.calibrate.play import RECORDING
-from bench.calibrate.truth import Truth, read
+from bench.calibrate.truth import COLUMNS, Truth, joined, read
 from bench.cores import allowed_cores
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.join import joined, spreads
-from bench.calibrate.truth import told
+from bench.calibrate.truth import joined, spreads, told
 from bench.measures import CATALOGUE
 from bench.plan.speech import Speech
 from tests.calibrate.builders import appends, build_row, received, sent

@@ -14,8 +14,17 @@ import numpy as np
 from bench.capacity.document import LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import answer_of, is_futile, share_of
 from bench.capacity.ladder import Answer, NextLevel, levels_left
-from bench.capacity.search import AROUND_S, Grant, ladder_of, least_ramp_s, levels_of
-from bench.capacity.spending import ERROR, FUTILE_FROM, LOOKS, look_errors
+from bench.capacity.search import (
+    AROUND_S,
+    ERROR,
+    FUTILE_FROM,
+    LOOKS,
+    Grant,
+    ladder_of,
+    least_ramp_s,
+    levels_of,
+    look_errors,
+)
 from reports.statistics.quantiles import Floats
 from reports.statistics.rates import PerCluster
 

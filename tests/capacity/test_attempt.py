@@ -14,9 +14,8 @@ from bench.capacity.attempt import Search, level_of
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
-from bench.capacity.search import AROUND_S, LEAST_LOAD_S, Grant
+from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, Grant, look_errors
 from bench.capacity.slo import slo_of
-from bench.capacity.spending import LOOKS, look_errors
 from bench.errors import UsageError
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.capacity.conclude import conclude
+from bench.capacity.conclude import conclude, edge_of
 from bench.capacity.document import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
-from bench.capacity.edge import edge_of
 from bench.capacity.text import closing, level_lines, opening
 from tests.capacity.models import build_level, build_plan, build_share
 

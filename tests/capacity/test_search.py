@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from bench.capacity.ladder import Answer, LevelEnd, NextLevel, bracket_of
 from bench.capacity.search import (
     AROUND_S,
+    ERROR,
     LEAST_LOAD_S,
+    LOOKS,
     Grant,
     early_end,
     ends_of,
@@ -19,8 +21,8 @@ from bench.capacity.search import (
     ladder_of,
     least_time_s,
     levels_of,
+    look_errors,
 )
-from bench.capacity.spending import ERROR, LOOKS, look_errors
 from tests.capacity.models import ModelService, build_level, build_plan, searched
 
 SEEDS = 25

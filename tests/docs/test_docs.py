@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import OptionList
+from bench.cli.start import OptionList
 from bench.limits import LIMIT_NAMES
 from bench.load.planning.options import add_options
 from bench.measures import CATALOGUE

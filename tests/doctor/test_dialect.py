@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.dialect import OWN_PARAMETERS, REMEDIES, dialect_remedy
-from bench.doctor.explain import Refusal, explain
+from bench.doctor.explain import OWN_PARAMETERS, REMEDIES, Refusal, dialect_remedy, explain
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA

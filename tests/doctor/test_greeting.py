@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.dialect import REMEDIES, dialect_remedy, shape_of
-from bench.doctor.explain import Refusal, explain
+from bench.doctor.explain import REMEDIES, Refusal, dialect_remedy, explain, shape_of
 from bench.doctor.told import in_other_dialect
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.clock import Arrival
-from bench.doctor.dialect import REMEDIES
-from bench.doctor.explain import NO_KEY
-from bench.doctor.hint import hint
+from bench.doctor.explain import NO_KEY, REMEDIES, hint
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.protocol.base import Dialect

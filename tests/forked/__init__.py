@@ -72,7 +72,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.endpoint",
     ("bench.cli.app", "simulate"): SIMULATE,
     **{("bench.cli.app", command): REPORT for command in REPORTING},
-    ("bench.cli.app", "replay"): "import bench.cli.replay, bench.run.replay",
+    ("bench.cli.app", "replay"): "import bench.cli.probe, bench.run.replay",
     ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""

@@ -15,7 +15,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.cli.merge import merge
+from bench.cli.runs import merge
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files

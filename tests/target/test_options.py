@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.load.planning.options import Options, add_options
 from bench.target.endpoint import resolve_targets
 from bench.target.options import OPTIONS, ServiceOptions
-from bench.target.schema import targets_schema
+from bench.target.settings import targets_schema
 
 KEYS = {"api_key_env": "key_env"}
 """Options that `targets.yaml` has under another name."""

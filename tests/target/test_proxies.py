@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.target.proxies import SCHEMES, environment_proxy, environment_proxy_secrets, parsed_proxy, proxy_url
+from bench.target.network_path import SCHEMES, environment_proxy, environment_proxy_secrets, parsed_proxy, proxy_url
 from bench.transport.base import Proxy
 
 SECRET = "s3cr3t-of-the-proxy"

@@ -16,8 +16,7 @@ from ruamel.yaml import YAML
 from bench.errors import UsageError
 from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
-from bench.target.schema import targets_schema
-from bench.target.settings import TARGETS
+from bench.target.settings import TARGETS, targets_schema
 from bench.yaml_file import PlainValue
 
 ROOT = Path(__file__).parents[2]

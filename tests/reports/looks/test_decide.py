@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from bench.cli.decide import decide
+from bench.cli.compare import decide
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of

@@ -374,7 +374,7 @@ def test_who_signs_in_goes_through_the_proxy_and_trusts_the_authority_that_are_s
         run_patched(
             f"""
 from pathlib import Path
-from bench.target.proxies import parsed_proxy
+from bench.target.network_path import parsed_proxy
 proxy = parsed_proxy({url!r}, "--proxy") if {explicit} else None
 one = target("workload_identity", authority="127.0.0.1:{port}", proxy=proxy, ca=Path({str(ca)!r}))
 ring = keyring(one)

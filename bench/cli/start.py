@@ -1,0 +1,88 @@
+"""`rtbench init`, `rtbench bench`, `rtbench options`: what somebody calls who begins."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.service_options import with_service_options
+from bench.starter import CiSystem
+from bench.target.options import ServiceOptions
+
+INTRODUCTION = (
+    "These are the options of a run beside Locust's own, which `locust --help` lists. Give each on the "
+    "command line, in locust.conf by its name without the dashes, or in the environment as the variable behind it."
+)
+INDENT = 28
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="the folder to write into; made where it is not there")] = Path("."),
+    ci: Annotated[CiSystem, typer.Option(help="write a workflow for GitHub Actions, or for Azure Pipelines")] = (
+        CiSystem.GITHUB
+    ),
+) -> None:
+    """Write a scenario, its script and audio, targets, thresholds and a CI workflow to begin with.
+
+    What is there already is left as it was. What is written plays against the simulator as it stands.
+    """
+    from bench.starter import write_starter
+
+    for path, written in write_starter(folder, ci).items():
+        print(folder / path if written else f"{folder / path} was there already, and is left as it was")
+    enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    print(f"Next: {enter}rtbench doctor --offline, and go on with README.md")
+
+
+@with_service_options("targets", "target_file")
+def bench(
+    service_options: ServiceOptions,
+    target: Annotated[
+        str, typer.Option(help="`simulator` simulates even where AZURE_OPENAI_ENDPOINT is set; `auto` does not.")
+    ] = "auto",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
+    runs: Annotated[Path, typer.Option(help="Make run folders in this folder.")] = Path("runs"),
+) -> None:
+    """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
+
+    Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
+    SIMULATED. Before it calls a deployment it says what that may cost, and asks.
+    """
+    from bench.quick import quick_run
+
+    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs))
+
+
+def options() -> None:
+    """Print the options of a run that this tool adds to Locust's own, with their variables and what they are for."""
+    from bench.cli.report import wants_colour, width
+    from bench.load.planning.options import add_options
+    from reports.blocks import Paragraph
+    from reports.text.lines import Named, pour
+
+    listed = OptionList()
+    add_options(listed)
+    rows = (Named(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
+    sys.stdout.write(pour([[Paragraph(INTRODUCTION)], rows], width(), wants_colour()))
+
+
+class OptionList:
+    """Takes options as Locust's parser does, and yields of each (name and value, variable, what it is for)."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, str]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        return iter(self._rows)
+
+    def add_argument(self, name: str, **settings: Any) -> None:
+        """Take an option with the settings of argparse, and Locust's `env_var`."""
+        value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
+        purpose = settings["help"] + (f"; one of {', '.join(settings['choices'])}" if "choices" in settings else "")
+        shown = f"{name} {value}".rstrip()
+        self._rows.append((shown.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))
