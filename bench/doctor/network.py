@@ -16,7 +16,6 @@ from bench.doctor.finding import Finding
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
 from bench.remedies import NO_PROXY
-from bench.target.dial import crossing
 from bench.target.target import Target
 from bench.transport.base import Phases, authority
 from bench.transport.crossing import connect
@@ -112,7 +111,7 @@ def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
 
 def _reached(target: Target, limits: Limits) -> TcpStream:
     """A connection to the service, or a tunnel to it; raises ConnectError."""
-    stream = connect(target.host, target.port, None, limits, Phases(), crossing(target.way))
+    stream = connect(target.host, target.port, None, limits, Phases(), target.way)
     return cast("TcpStream", stream)
 
 

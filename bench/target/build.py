@@ -12,7 +12,7 @@ from bench.money import Prices, prices_of
 from bench.target.address import Address, endpoint_address, url_address
 from bench.target.credentials import cleaned, unquoted
 from bench.target.headers import Headers, filled_resource, further_headers, subprotocols
-from bench.target.network_path import way_of
+from bench.target.network_path import network_path_of
 from bench.target.prices import load_price_table
 from bench.target.services import MODEL, SERVICES, KnownService
 from bench.target.settings import KeyNames, Surroundings, TargetSettings
@@ -26,7 +26,7 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     settings = settings if settings.service is None else at_service(settings, SERVICES[settings.service], around)
     address = _address(settings, around.names)
     resource, of_url = filled_resource(address.resource, around.environ)
-    way, way_notices = way_of(settings, around, address)
+    way, way_notices = network_path_of(settings, around, address)
     auth, of_auth, sign_in_notices = auth_of(settings, around, address, way)
     further, of_headers = further_headers(settings.headers or {}, around.environ)
     offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.target.target import Target, Way
-from bench.transport.base import MIB, Crossing, Phases
+from bench.target.target import Target
+from bench.transport.base import Phases
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -28,7 +28,6 @@ class Dialer:
         self.target, self._keyring = target, keyring
         way = target.way
         self._context = tls_context(way.ca, way.client_cert, way.client_key) if target.tls else None
-        self._crossing = crossing(way)
 
     def open(self, limits: Limits, phases: Phases) -> WebSocket:
         """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `refused:token`.
@@ -44,7 +43,7 @@ class Dialer:
                 self._context,
                 limits,
                 phases,
-                self._crossing,
+                self.target.way,
                 self.target.subprotocols,
             )
         except ConnectError as error:
@@ -65,8 +64,3 @@ class Dialer:
         finally:
             if watch.polls > polls:
                 phases.token_wait_ns = monotonic_ns() - began_ns
-
-
-def crossing(way: Way) -> Crossing:
-    """A target's way, as the transport knows it."""
-    return Crossing(way.proxy, way.address, way.deflate, way.max_message_mib * MIB)

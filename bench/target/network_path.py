@@ -18,9 +18,9 @@ from bench.target.address import Address
 from bench.target.credentials import Credential
 from bench.target.headers import filled_url
 from bench.target.settings import KeyNames, Surroundings, TargetSettings
-from bench.target.target import Way, bracketed, is_loopback
+from bench.target.target import bracketed, is_loopback
 from bench.target.urls import SettingError, is_host
-from bench.transport.base import MAX_MESSAGE_MIB, Proxy
+from bench.transport.base import MAX_MESSAGE_MIB, NetworkPath, Proxy
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -37,11 +37,13 @@ READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
 NONE: Final = "none"
 
 
-def way_of(settings: TargetSettings, around: Surroundings, address: Address) -> tuple[Way, tuple[str, ...]]:
-    """(the way, notices). Raises SettingError."""
+def network_path_of(
+    settings: TargetSettings, around: Surroundings, address: Address
+) -> tuple[NetworkPath, tuple[str, ...]]:
+    """(how the network is crossed, notices). Raises SettingError."""
     names, folder = around.names, around.folder
     proxy, proxy_notices = _proxy(settings.proxy, around, address)
-    way = Way(
+    way = NetworkPath(
         ca=_certificates(settings.ca, "ca", names, folder),
         client_cert=_certificates(settings.client_cert, "client_cert", names, folder),
         client_key=_client_key(settings, names, folder),
@@ -111,7 +113,7 @@ def _content(path: Path, key: str, written: str, names: KeyNames) -> bytes:
         raise SettingError(key, f"{names[key]} is not the path of a file") from None
 
 
-def _refuse_open_way(way: Way, names: KeyNames) -> None:
+def _refuse_open_way(way: NetworkPath, names: KeyNames) -> None:
     """Without TLS everything, keys too, is open to whoever is on the way: it must not leave this machine."""
     if way.address is not None and not is_loopback(way.address):
         raise SettingError("resolve", f"{names['resolve']} leads away from this machine, without TLS: use wss://")
@@ -119,7 +121,7 @@ def _refuse_open_way(way: Way, names: KeyNames) -> None:
         raise SettingError("proxy", f"{names['proxy']} leads away from this machine, without TLS: use wss://")
 
 
-def _without_tls(way: Way, names: KeyNames, address: Address) -> tuple[str, ...]:
+def _without_tls(way: NetworkPath, names: KeyNames, address: Address) -> tuple[str, ...]:
     given = [key for key in ("ca", "client_cert") if getattr(way, key) is not None]
     return () if address.tls else tuple(f"{names[key]} is not used: the target is reached without TLS" for key in given)
 

@@ -13,9 +13,9 @@ from bench.target.credentials import Credential, cleaned
 from bench.target.network_path import NONE
 from bench.target.services import SERVICES
 from bench.target.settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
-from bench.target.target import Auth, Entra, Way
+from bench.target.target import Auth, Entra
 from bench.target.urls import SettingError
-from bench.transport.base import Proxy
+from bench.transport.base import NetworkPath, Proxy
 
 BASIC = "Basic"
 CLOUDS: Mapping[str, tuple[str, str | None]] = {
@@ -36,7 +36,7 @@ class SignedIn(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def auth_of(settings: TargetSettings, around: Surroundings, address: Address, way: Way) -> SignedIn:
+def auth_of(settings: TargetSettings, around: Surroundings, address: Address, way: NetworkPath) -> SignedIn:
     """Raises SettingError, and UsageError for a key that no header can hold."""
     auth, names = settings.auth, around.names
     if auth is None or auth == "key" or auth == "basic":

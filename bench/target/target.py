@@ -15,7 +15,7 @@ from bench.money import UNLISTED_DIALECTS, Prices, Terms
 from bench.protocol.base import Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
-from bench.transport.base import MAX_MESSAGE_MIB, Proxy
+from bench.transport.base import DIRECT, NetworkPath, Proxy
 
 EACH_CONNECTION = "{uuid}"
 """What stands in a query for a name that no two connections share."""
@@ -52,22 +52,6 @@ Auth = Credential | Entra | None
 
 
 @dataclass(frozen=True)
-class Way:
-    """How the network is crossed: certificates (PEM files), a proxy, an address instead of the name's, compression.
-
-    `max_message_mib`: a larger message ends its session.
-    """
-
-    ca: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    proxy: Proxy | None = None
-    address: str | None = None
-    deflate: bool = False
-    max_message_mib: int = MAX_MESSAGE_MIB
-
-
-@dataclass(frozen=True)
 class Target:
     """A service and how to reach it.
 
@@ -85,7 +69,7 @@ class Target:
     service: Service
     auth: Auth
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    way: Way = Way()
+    way: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
     """None: the service's default, see `connects_per_min`; 0: no limit."""

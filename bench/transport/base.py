@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -118,19 +119,23 @@ class Proxy:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class NetworkPath:
     """How the network is crossed: through a proxy, to an address instead of the name's, compressed if both agree.
 
-    `max_message_bytes`: a larger message ends the connection.
+    `max_message_mib`: a larger message ends its connection. `ca`, `client_cert`, `client_key`: files of certificates
+    (PEM), of which the TLS context is made.
     """
 
     proxy: Proxy | None = None
     address: str | None = None
     deflate: bool = False
-    max_message_bytes: int = MAX_MESSAGE_MIB * MIB
+    max_message_mib: int = MAX_MESSAGE_MIB
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
 
-DIRECT = Crossing()
+DIRECT = NetworkPath()
 
 
 def authority(host: str, port: int) -> str:

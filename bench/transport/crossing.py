@@ -10,7 +10,7 @@ import ssl
 
 from bench.clock import monotonic_ns
 from bench.limits import Limits
-from bench.transport.base import DIRECT, Crossing, Phases, Proxy
+from bench.transport.base import DIRECT, NetworkPath, Phases, Proxy
 from bench.transport.proxy import tunnel
 from bench.transport.tcp import ByteStream, TcpStream, look_up, open_stream
 from bench.transport.tls import shake_hands
@@ -23,7 +23,7 @@ def connect(
     context: ssl.SSLContext | None,
     limits: Limits,
     phases: Phases,
-    way: Crossing = DIRECT,
+    way: NetworkPath = DIRECT,
 ) -> ByteStream:
     """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
 
@@ -47,13 +47,13 @@ def connect(
     return tls
 
 
-def _direct(host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
+def _direct(host: str, port: int, limits: Limits, phases: Phases, way: NetworkPath) -> TcpStream:
     addresses = look_up(way.address or host, port, limits.tcp)
     phases.mark("dns_done")
     return open_stream(addresses, limits.tcp)
 
 
-def _tunnelled(proxy: Proxy, host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
+def _tunnelled(proxy: Proxy, host: str, port: int, limits: Limits, phases: Phases, way: NetworkPath) -> TcpStream:
     """Connect to the proxy and open the tunnel; `limits.tcp` is for both together."""
     addresses = look_up(proxy.host, proxy.port, limits.tcp)
     asked_for = way.address or host

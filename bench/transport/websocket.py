@@ -29,11 +29,12 @@ from bench.transport.answer import SWITCHING, HttpAnswer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,
     DIRECT,
+    MIB,
     TOO_LARGE,
     Closure,
-    Crossing,
     Handshake,
     Network,
+    NetworkPath,
     PacedSender,
     Phases,
     SendReceipt,
@@ -70,7 +71,7 @@ def open_websocket(
     context: ssl.SSLContext | None,
     limits: Limits,
     phases: Phases,
-    way: Crossing = DIRECT,
+    way: NetworkPath = DIRECT,
     subprotocols: Sequence[str] = (),
 ) -> WebSocket:
     """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
@@ -82,7 +83,7 @@ def open_websocket(
     phases.mark("connect_start")
     stream = connect(uri.host, uri.port, context, limits, phases, way)
     try:
-        socket = WebSocket(stream, client_protocol(uri, way.max_message_bytes, subprotocols, deflate=way.deflate))
+        socket = WebSocket(stream, client_protocol(uri, way.max_message_mib * MIB, subprotocols, deflate=way.deflate))
         socket.upgrade(headers, limits, phases)
     except BaseException:
         stream.close()

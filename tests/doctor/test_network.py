@@ -17,17 +17,17 @@ from bench.limits import Limits
 from bench.remedies import NO_PROXY
 from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
-from bench.target.target import Target, Way
-from bench.transport.base import Proxy
+from bench.target.target import Target
+from bench.transport.base import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
 from tests.transport.test_crossing import serving
 
 ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
-DIRECTLY = Way()
+DIRECTLY = NetworkPath()
 
 
-def build_target(port: int, way: Way = DIRECTLY, *, tls: bool = False) -> Target:
+def build_target(port: int, way: NetworkPath = DIRECTLY, *, tls: bool = False) -> Target:
     url = f"{'wss' if tls else 'ws'}://localhost:{port}/openai/v1/realtime?model=x"
     (target,) = resolve_targets({}, ServiceOptions(url=url))
     return replace(target, way=way)
@@ -48,7 +48,7 @@ def closed_port() -> int:
 def test_a_client_certificate_that_cannot_be_used_is_a_failure_and_no_end(tmp_path: Path) -> None:
     own, other = write_client(tmp_path / "own"), write_client(tmp_path / "other")
     with serving() as port:
-        way = Way(client_cert=own.certificate, client_key=other.key)
+        way = NetworkPath(client_cert=own.certificate, client_key=other.key)
         found = looked_at(build_target(port, way, tls=True))
 
     assert found["tls"].state == "failed"
@@ -60,7 +60,7 @@ def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.both)
     with serving(server) as port:
-        found = looked_at(build_target(port, Way(ca=files.certificate), tls=True))
+        found = looked_at(build_target(port, NetworkPath(ca=files.certificate), tls=True))
 
     assert found["tls"].state == "failed"
     assert "certificate has expired (its certificate: a caller, issued by a caller, ended 0.0 days" in found["tls"].said
@@ -84,7 +84,7 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_proxy_that_is_not_reached_is_not_told_what_to_allow(scheme: Literal["http", "socks5"]) -> None:
     with serving() as port:
-        found = looked_at(build_target(port, Way(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
+        found = looked_at(build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
 
     assert (found["proxy"].state, found["tls"].state) == ("failed", "skipped")
     assert "Connection refused" in found["proxy"].said
@@ -96,7 +96,7 @@ def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: 
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(gevent.socket, "getaddrinfo", fail)
-    found = looked_at(build_target(1, Way(proxy=Proxy("http", "proxy.test", 3128))))
+    found = looked_at(build_target(1, NetworkPath(proxy=Proxy("http", "proxy.test", 3128))))
 
     assert set(found) == {"proxy", "tls"}
     assert found["proxy"].remedy == NO_PROXY
@@ -104,7 +104,7 @@ def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: 
 
 def test_a_proxy_that_is_reached_and_refuses_is_told_what_to_allow() -> None:
     with serving() as port, running_proxy("ann", "a-password-that-nobody-may-see") as proxy:
-        found = looked_at(build_target(port, Way(proxy=Proxy("http", "127.0.0.1", proxy.port))))
+        found = looked_at(build_target(port, NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port))))
 
     assert "407" in found["proxy"].said
     assert f"allow CONNECT to port {port}" in found["proxy"].remedy

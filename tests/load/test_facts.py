@@ -15,8 +15,8 @@ from bench.money import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
-from bench.target.target import Entra, Way
-from bench.transport.base import Proxy
+from bench.target.target import Entra
+from bench.transport.base import NetworkPath, Proxy
 from tests.helpers import resolve_target
 from tests.load.actors import Actor, actor, tone
 
@@ -151,7 +151,7 @@ def test_facts_of_a_target_hold_no_secret() -> None:
         HERE,
         auth=Credential("api-key", "sk-secret-key"),
         headers=(("x-tenant", "confidential"),),
-        way=Way(proxy=proxy, address="127.0.0.1", deflate=True),
+        way=NetworkPath(proxy=proxy, address="127.0.0.1", deflate=True),
         prices=Prices(1, 2, 3, 4, 5, 6),
         session={"voice": "verse"},
         variant_of="west",

@@ -19,19 +19,19 @@ from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
-from bench.target.dial import Dialer, crossing
-from bench.target.target import Auth, Target, Way
+from bench.target.dial import Dialer
+from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import Crossing, Phases, Proxy
+from bench.transport.base import NetworkPath, Phases, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 
 GUARD_S = 30
-STRAIGHT = Way()
+STRAIGHT = NetworkPath()
 ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 
 
 def build_target(
-    port: int = 1, *, auth: Auth = None, way: Way = STRAIGHT, tls: bool = False, host: str = "127.0.0.1"
+    port: int = 1, *, auth: Auth = None, way: NetworkPath = STRAIGHT, tls: bool = False, host: str = "127.0.0.1"
 ) -> Target:
     return Target(
         label="here",
@@ -222,7 +222,7 @@ def test_the_wait_for_a_token_has_the_upgrade_s_limit() -> None:
 
 def test_a_target_s_way_is_gone() -> None:
     with service() as (port, requests), running_proxy() as proxy:
-        way = Way(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
+        way = NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
         target = build_target(port, way=way, host="localhost")
         Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
 
@@ -231,15 +231,8 @@ def test_a_target_s_way_is_gone() -> None:
     assert requests[0].headers["Sec-WebSocket-Extensions"].startswith("permessage-deflate")
 
 
-def test_a_way_is_the_transport_s_crossing_field_by_field() -> None:
-    proxy = Proxy("socks5", "proxy.test", 1080, "ann", "secret", remote_dns=False)
-
-    assert crossing(Way(proxy=proxy, address="::1", deflate=True)) == Crossing(proxy, "::1", True)
-    assert crossing(Way()) == Crossing()
-
-
 def test_a_client_certificate_that_cannot_be_used_is_refused_before_anything_is_dialled(tmp_path: Path) -> None:
-    target = build_target(tls=True, way=Way(client_cert=tmp_path / "nowhere.pem"))
+    target = build_target(tls=True, way=NetworkPath(client_cert=tmp_path / "nowhere.pem"))
 
     with pytest.raises(UsageError, match="nowhere"):
         Dialer(target, Keyring([target]))

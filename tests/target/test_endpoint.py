@@ -26,8 +26,8 @@ from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
 from bench.target.settings import TargetSettings
-from bench.target.target import Entra, Target, Way
-from bench.transport.base import Proxy
+from bench.target.target import Entra, Target
+from bench.transport.base import NetworkPath, Proxy
 from tests.helpers import resolve_target
 
 KEY = "k3y-of-the-resource"
@@ -74,7 +74,7 @@ def test_the_environment_without_a_version_means_ga() -> None:
     assert target.auth.header() == ("api-key", KEY)
     assert [name for name, _ in target.headers] == ["User-Agent"]
     assert dict(target.headers)["User-Agent"].startswith("rtbench/")
-    assert (target.label, target.way, target.notices) == ("res.openai.azure.com", Way(), ())
+    assert (target.label, target.way, target.notices) == ("res.openai.azure.com", NetworkPath(), ())
     assert target.connects_per_min is None
 
 

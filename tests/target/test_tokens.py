@@ -17,9 +17,9 @@ from bench.protocol.openai_ga import GA
 from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
-from bench.target.target import Auth, Entra, Target, Way
+from bench.target.target import Auth, Entra, Target
 from bench.target.tokens import LONGEST_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
-from bench.transport.base import Proxy
+from bench.transport.base import NetworkPath, Proxy
 from bench.units import NS_PER_S
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -305,7 +305,7 @@ def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> 
         Credential("api-key", "the-key-itself"),
         headers=(("X-Team", "team header-secret"), ("User-Agent", "rtbench/1")),
         secrets=(Credential("X-Team", "header-secret"),),
-        way=Way(proxy=proxy),
+        way=NetworkPath(proxy=proxy),
     )
     keyring = opened(target, TARGET, fetch=Issuer())
     in_base64 = base64.b64encode(b"someone:password-of-proxy").decode()
@@ -321,8 +321,8 @@ def test_a_literal_header_is_no_secret() -> None:
 
 
 def test_every_spelling_of_what_lets_into_a_proxy_is_taken_out() -> None:
-    with_password = build_target(None, way=Way(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
-    by_token = build_target(None, way=Way(proxy=Proxy("http", "p", 1, "a-token-as-user")))
+    with_password = build_target(None, way=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
+    by_token = build_target(None, way=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user")))
     keyring = Keyring([with_password, by_token])
     basic = base64.b64encode(b"a-token-as-user:").decode()
 

@@ -20,7 +20,7 @@ from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.simulator.tls import loopback_tls
-from bench.transport.base import DIRECT, Crossing, Network, Phases, Proxy, authority
+from bench.transport.base import DIRECT, Network, NetworkPath, Phases, Proxy, authority
 from bench.transport.proxy import tunnel
 from bench.transport.tcp import Read
 from bench.transport.tls import tls_context
@@ -86,7 +86,7 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
 
 def opened(
     url: str,
-    way: Crossing,
+    way: NetworkPath,
     context: ssl.SSLContext | None = None,
     phases: Phases | None = None,
     limits: Limits = ENOUGH,
@@ -127,7 +127,7 @@ def test_a_connection_goes_through_the_proxy_s_tunnel(
     with serving(context if tls else None) as port, running_proxy() as proxy:
         phases = Phases()
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
-        transport = opened(url, Crossing(point(proxy, scheme)), tls_context(ca) if tls else None, phases)
+        transport = opened(url, NetworkPath(point(proxy, scheme)), tls_context(ca) if tls else None, phases)
         network = echoed(transport)
 
     assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
@@ -146,7 +146,7 @@ def test_without_a_proxy_the_way_known_is_the_one_to_the_service() -> None:
 @SCHEMES
 def test_the_proxy_looks_the_name_up_where_it_shall(scheme: str, names: dict[str, str]) -> None:
     with serving() as port, running_proxy(names={"service.test": "127.0.0.1"}) as proxy:
-        echoed(opened(f"ws://service.test:{port}/", Crossing(point(proxy, scheme))))
+        echoed(opened(f"ws://service.test:{port}/", NetworkPath(point(proxy, scheme))))
 
     assert proxy.asked == [Asked(scheme, "service.test", port)]
 
@@ -155,14 +155,14 @@ def test_the_proxy_looks_the_name_up_where_it_shall(scheme: str, names: dict[str
 def test_else_the_name_is_looked_up_here(scheme: str, names: dict[str, str]) -> None:
     names["service.test"] = "127.0.0.1"
     with serving() as port, running_proxy() as proxy:
-        echoed(opened(f"ws://service.test:{port}/", Crossing(point(proxy, scheme, remote_dns=False))))
+        echoed(opened(f"ws://service.test:{port}/", NetworkPath(point(proxy, scheme, remote_dns=False))))
 
     assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
 
 
 def test_a_proxy_is_asked_for_the_chosen_address(names: dict[str, str]) -> None:
     with serving() as port, running_proxy() as proxy:
-        echoed(opened(f"ws://service.test:{port}/", Crossing(point(proxy, "http"), address="127.0.0.1")))
+        echoed(opened(f"ws://service.test:{port}/", NetworkPath(point(proxy, "http"), address="127.0.0.1")))
 
     assert proxy.asked == [Asked("http", "127.0.0.1", port)]
 
@@ -170,7 +170,7 @@ def test_a_proxy_is_asked_for_the_chosen_address(names: dict[str, str]) -> None:
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
     with serving() as port, running_proxy("ann", PASSWORD) as proxy:
-        echoed(opened(f"ws://127.0.0.1:{port}/", Crossing(point(proxy, scheme, password=PASSWORD))))
+        echoed(opened(f"ws://127.0.0.1:{port}/", NetworkPath(point(proxy, scheme, password=PASSWORD))))
 
     assert len(proxy.asked) == proxy.connections == 1
 
@@ -189,7 +189,7 @@ def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
 def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, password: str, words: str) -> None:
     with running_proxy("ann", PASSWORD) as proxy:
         phases = Phases()
-        way = Crossing(point(proxy, scheme, password=password))
+        way = NetworkPath(point(proxy, scheme, password=password))
         error = refusal(lambda: opened("ws://127.0.0.1:1/", way, phases=phases))
 
     assert error.outcome == "refused:proxy"
@@ -209,7 +209,7 @@ def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, pa
 )
 def test_what_the_proxy_cannot_reach_is_said_in_its_words(scheme: str, words: str) -> None:
     with running_proxy() as proxy:
-        error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(point(proxy, scheme))))
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(point(proxy, scheme))))
 
     assert error.outcome == "refused:proxy"
     assert words in error.detail
@@ -252,7 +252,7 @@ def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
 )
 def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: str) -> None:
     with answering(answer) as proxy:
-        error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(proxy)))
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
 
     assert error.outcome == "refused:proxy"
     assert words in error.detail
@@ -262,7 +262,7 @@ def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: 
 
 def test_a_proxy_that_says_nothing_is_timed_out() -> None:
     with answering(ends=False) as proxy:
-        error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(proxy), limits=SOON))
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy), limits=SOON))
 
     assert error.outcome == "timeout:proxy"
 
@@ -270,7 +270,7 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
 def test_a_proxy_that_is_not_there_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(Proxy("http", "127.0.0.1", port))))
+    error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(Proxy("http", "127.0.0.1", port))))
 
     assert (error.outcome, error.detail) == ("refused:proxy", f"127.0.0.1:{port}: Connection refused")
 
@@ -329,8 +329,10 @@ def test_a_chosen_address_is_taken_and_the_certificate_must_name_the_url_s_host(
 ) -> None:
     context, ca = certificate
     with serving(context) as port:
-        echoed(opened(f"wss://localhost:{port}/", Crossing(address="127.0.0.1"), tls_context(ca)))
-        error = refusal(lambda: opened(f"wss://service.test:{port}/", Crossing(address="127.0.0.1"), tls_context(ca)))
+        echoed(opened(f"wss://localhost:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca)))
+        error = refusal(
+            lambda: opened(f"wss://service.test:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca))
+        )
 
     assert error.outcome == "refused:tls"
     assert "service.test" in error.detail
@@ -358,7 +360,7 @@ def test_an_ipv6_address_that_refuses_is_named_in_brackets() -> None:
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_proxy_leads_to_an_ipv6_address(scheme: str) -> None:
     with serving(host="::1") as port, running_proxy() as proxy:
-        echoed(opened(f"ws://[::1]:{port}/", Crossing(point(proxy, scheme))))
+        echoed(opened(f"ws://[::1]:{port}/", NetworkPath(point(proxy, scheme))))
 
     assert proxy.asked == [Asked(scheme, "::1", port)]
 

@@ -23,7 +23,8 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.identity import Token
-from bench.target.target import Entra, Target, Way
+from bench.target.target import Entra, Target
+from bench.transport.base import NetworkPath
 from bench.target.tokens import Keyring
 
 role, folder = sys.argv[1], sys.argv[2]
@@ -42,7 +43,7 @@ class Watched(Keyring):
         super().close()
         closed.append(self)
 
-way = Way(client_cert=Path(folder) / "nowhere.pem")
+way = NetworkPath(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), way=way)
 common.Keyring = Watched
 options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
