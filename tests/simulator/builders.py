@@ -116,6 +116,10 @@ def talk(
     return events
 
 
+def create(**response: Any) -> dict[str, Any]:
+    return {"type": "response.create", "response": response}
+
+
 def user_text(text: str = "Hi") -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
     return {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
@@ -171,6 +175,22 @@ def one(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The only event whose type ends so."""
     (event,) = all_of(events, name)
     return event
+
+
+def done(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The only response that is done."""
+    response: dict[str, Any] = one(events, "response.done")["response"]
+    return response
+
+
+def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """What follows from these events up to the first whose type ends so, and when that is."""
+    events: list[dict[str, Any]] = []
+    for event in asked:
+        behaviour.receive(event, AT_NS)
+    while not all_of(events, name):
+        events += drain(behaviour, behaviour.next_due_ns() or AT_NS)
+    return events, events[-1]["due_ns"]
 
 
 def without_deltas(events: list[dict[str, Any]]) -> list[str]:

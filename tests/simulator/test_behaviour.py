@@ -25,7 +25,10 @@ from tests.simulator.builders import (
     all_of,
     answers,
     append,
+    begun,
     build_behaviour,
+    create,
+    done,
     drain,
     function,
     output,
@@ -35,8 +38,7 @@ from tests.simulator.builders import (
 )
 from tests.simulator.sdk_types import assert_typed
 
-TEXT_GA = {"type": "response.create", "response": {"output_modalities": ["text"]}}
-TEXT_PREVIEW = {"type": "response.create", "response": {"modalities": ["text"]}}
+TEXT_GA, TEXT_PREVIEW = create(output_modalities=["text"]), create(modalities=["text"])
 DIALECTS = (AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW)
 
 
@@ -124,11 +126,11 @@ def test_an_audio_answer_carries_the_whole_reply_and_says_so() -> None:
         base64.b64decode(event["delta"]) for event in events if event["type"] == "response.output_audio.delta"
     )
     words = "".join(event["delta"] for event in events if event["type"] == "response.output_audio_transcript.delta")
-    done = next(event["response"] for event in events if event["type"] == "response.done")
+    response = done(events)
     assert len(audio) == REPLY.audio_ms * 48
     assert words == HELLO
-    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": HELLO}]
-    assert done["usage"]["output_token_details"]["audio_tokens"] == REPLY.audio_ms // 50
+    assert response["output"][0]["content"] == [{"type": "output_audio", "transcript": HELLO}]
+    assert response["usage"]["output_token_details"]["audio_tokens"] == REPLY.audio_ms // 50
 
 
 def test_audio_comes_at_the_generation_speed() -> None:
@@ -151,7 +153,7 @@ def test_audio_comes_at_the_generation_speed() -> None:
 def test_an_answer_comes_in_the_format_that_was_asked_for(
     dialect: WireDialect, response: dict[str, Any], bytes_per_ms: int
 ) -> None:
-    events = answers(build_behaviour(dialect), {"type": "response.create", "response": response})
+    events = answers(build_behaviour(dialect), create(**response))
 
     sizes = [len(base64.b64decode(event["delta"])) for event in events if event["type"].endswith("audio.delta")]
     assert sum(sizes) == REPLY.audio_ms * bytes_per_ms
@@ -175,8 +177,8 @@ def test_a_manual_audio_turn_commits_before_its_item() -> None:
 def test_audio_of_the_user_costs_ten_tokens_a_second() -> None:
     events = answers(build_behaviour(), append(1000), COMMIT, CREATE)
 
-    done = next(event["response"] for event in events if event["type"] == "response.done")
-    assert done["usage"]["input_token_details"]["audio_tokens"] == 10
+    response = done(events)
+    assert response["usage"]["input_token_details"]["audio_tokens"] == 10
 
 
 def test_an_append_tells_its_place_in_the_input_stream() -> None:
@@ -203,9 +205,8 @@ def test_a_cleared_buffer_is_empty() -> None:
 
 
 def test_instructions_without_any_input_are_answered() -> None:
-    response = {"modalities": ["audio", "text"], "instructions": "Please assist the user."}
-
-    events = answers(build_behaviour(AZURE_PREVIEW), {"type": "response.create", "response": response})
+    asked = create(modalities=["audio", "text"], instructions="Please assist the user.")
+    events = answers(build_behaviour(AZURE_PREVIEW), asked)
 
     assert types(events)[-2:] == ["response.done", "rate_limits.updated"]
 
@@ -221,7 +222,7 @@ def test_a_second_response_is_refused_while_one_is_active() -> None:
 
 
 def test_a_response_out_of_band_runs_beside_and_leaves_the_conversation_alone() -> None:
-    aside = {"type": "response.create", "response": {"conversation": "none", "metadata": {"topic": "aside"}}}
+    aside = create(conversation="none", metadata={"topic": "aside"})
 
     events = answers(build_behaviour(), CREATE, aside)
 
@@ -236,14 +237,7 @@ def test_a_cancel_closes_what_is_open_with_what_was_said() -> None:
     behaviour = build_behaviour()
     drain(behaviour)
     response_id = behaviour.receive(CREATE, AT_NS).response_id
-    before: list[dict[str, Any]] = []
-    now_ns: int | None = AT_NS
-    while not any(event["type"].endswith("audio.delta") for event in before):
-        now_ns = behaviour.next_due_ns()
-        assert now_ns is not None
-        before += drain(behaviour, now_ns)
-
-    assert now_ns is not None
+    before, now_ns = begun(behaviour, "audio.delta")
     received = behaviour.receive({"type": "response.cancel"}, now_ns)
     after = drain(behaviour)
 
@@ -381,7 +375,7 @@ def test_azure_preview_takes_what_legacy_clients_send() -> None:
     events = answers(
         build_behaviour(AZURE_PREVIEW),
         {"event_id": None, "type": "session.update", "session": session},
-        {"type": "response.create", "response": legacy},
+        create(**legacy),
     )
 
     assert "error" not in types(events)
@@ -479,7 +473,7 @@ SENSIBLE = st.sampled_from(
         user_text(),
         {"type": "response.cancel"},
         {"type": "input_audio_buffer.clear"},
-        {"type": "response.create", "response": {"conversation": "none"}},
+        create(conversation="none"),
         {"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"voice": "echo"}}}},
         {"type": "session.update", "session": {"voice": "echo", "turn_detection": None}},
         {"type": "session.update", "session": {"type": "realtime", "tools": [function(), function("f")]}},

@@ -14,7 +14,7 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
-from tests.simulator.builders import REPLY, answers, build_behaviour, one, without_deltas
+from tests.simulator.builders import REPLY, answers, build_behaviour, create, done, one, without_deltas
 
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
 WORDS = len(REPLY.tokens)
@@ -33,16 +33,11 @@ def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name
         output |= {"audio": {"output": {"format": ga_format(FORMATS[name])}}} if audio else {}
     else:
         output |= {"modalities": ["audio", "text"] if audio else ["text"], "output_audio_format": name}
-    return {"type": "response.create", "response": output}
+    return create(**output)
 
 
 def answered(dialect: WireDialect, *events: Any) -> list[dict[str, Any]]:
     return answers(build_behaviour(dialect, transcript_lead_deltas=(LEAD, LEAD)), *events)
-
-
-def response_done(events: list[dict[str, Any]]) -> dict[str, Any]:
-    response: dict[str, Any] = one(events, "response.done")["response"]
-    return response
 
 
 def deltas(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,11 +61,12 @@ def audio_of(events: list[dict[str, Any]]) -> bytes:
 def test_an_answer_ends_as_incomplete_with_as_many_tokens_as_the_cap_allows(
     dialect: WireDialect, audio: bool, cap: int
 ) -> None:
-    done = response_done(answered(dialect, asked(cap, dialect=dialect, audio=audio)))
+    response = done(answered(dialect, asked(cap, dialect=dialect, audio=audio)))
 
-    assert (done["status"], done["usage"]["output_tokens"], done["max_output_tokens"]) == ("incomplete", cap, cap)
-    assert done["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
-    assert [item["status"] for item in done["output"]] == ["incomplete"]
+    assert response["status"] == "incomplete"
+    assert response["usage"]["output_tokens"] == response["max_output_tokens"] == cap
+    assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert [item["status"] for item in response["output"]] == ["incomplete"]
 
 
 @given(cap=st.integers(1, WHOLE + 9), dialect=st.sampled_from(DIALECTS), audio=st.booleans(),
@@ -81,16 +77,16 @@ def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what
     whole = answered(dialect, asked(None, dialect=dialect, audio=audio, name=name))
     cut = answered(dialect, asked(cap, dialect=dialect, audio=audio, name=name))
 
-    done, words, heard = response_done(cut), said(cut), audio_of(cut)
-    usage = done["usage"]["output_token_details"]
+    response, words, heard = done(cut), said(cut), audio_of(cut)
+    usage = response["usage"]["output_token_details"]
     assert dues(deltas(cut)) == dues(deltas(whole))[: len(deltas(cut))]
     assert said(whole)[: len(words)] == words
     assert audio_of(whole).startswith(heard)
     assert usage["audio_tokens"] == len(heard) * 20 / FORMATS[name].bytes_per_s
     assert usage["text_tokens"] == len(words) + (AUDIO_ANSWER_TEXT_TOKENS if heard else 0)
     assert usage["audio_tokens"] + usage["text_tokens"] <= cap
-    assert "".join(words) in done["output"][0]["content"][0].values()
-    assert (done["status"] == "completed") == (cap >= (WHOLE if audio else WORDS))
+    assert "".join(words) in response["output"][0]["content"][0].values()
+    assert (response["status"] == "completed") == (cap >= (WHOLE if audio else WORDS))
     assert without_deltas(cut) == without_deltas(whole)
     assert dues(cut) == sorted(dues(cut))
 
@@ -119,15 +115,15 @@ def test_the_session_s_cap_is_that_of_its_responses_unless_they_say_another(
     by_session = answered(dialect, update, {"type": "response.create"})
     by_response = answered(dialect, update, asked("inf", dialect=dialect))
 
-    assert response_done(by_session)["usage"]["output_tokens"] == 30
-    assert response_done(by_response)["status"] == "completed"
+    assert done(by_session)["usage"]["output_tokens"] == 30
+    assert done(by_response)["status"] == "completed"
 
 
 def test_a_cap_too_small_for_the_first_audio_leaves_the_words_ahead_of_it() -> None:
     events = answered(AZURE_GA, asked(FIRST_WITH_AUDIO - 1))
 
     assert len(deltas(events)) == LEAD
-    assert response_done(events)["usage"]["output_tokens"] == LEAD
+    assert done(events)["usage"]["output_tokens"] == LEAD
 
 
 def test_a_cap_with_room_for_nothing_still_gives_one_done() -> None:
@@ -135,7 +131,7 @@ def test_a_cap_with_room_for_nothing_still_gives_one_done() -> None:
     events = answers(behaviour, asked(1))
 
     assert deltas(events) == []
-    assert response_done(events)["usage"]["output_tokens"] == 0
+    assert done(events)["usage"]["output_tokens"] == 0
     assert dues(events) == sorted(dues(events))
 
 
@@ -147,5 +143,5 @@ def test_the_same_cap_cuts_the_same_way() -> None:
 def test_no_cap_is_larger_than_what_a_model_can_say(dialect: WireDialect, most: int) -> None:
     largest, beyond = (answered(dialect, asked(cap, dialect=dialect)) for cap in (most, most + 1))
 
-    assert response_done(largest)["status"] == "completed"
+    assert done(largest)["status"] == "completed"
     assert one(beyond, "error")["error"]["param"] == "response.max_output_tokens"

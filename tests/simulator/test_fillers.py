@@ -18,7 +18,10 @@ from tests.simulator.builders import (
     MS,
     all_of,
     answers,
+    begun,
     build_behaviour,
+    create,
+    done,
     drain,
     function,
     one,
@@ -78,12 +81,7 @@ def calling(*triggers: str) -> tuple[Behaviour, list[dict[str, Any]]]:
     tools = [function("find_parcel")]
     answers(behaviour, session_update(VOICE_LIVE, tools=tools, tool_choice="required"))
     drain(behaviour)
-    behaviour.receive(user_text(), AT_NS)
-    behaviour.receive(CREATE, AT_NS)
-    called: list[dict[str, Any]] = []
-    while not all_of(called, "response.done"):
-        called += drain(behaviour, behaviour.next_due_ns() or 0)
-    return behaviour, called
+    return behaviour, begun(behaviour, "response.done", user_text(), CREATE)[0]
 
 
 def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is_taken_meanwhile() -> None:
@@ -96,7 +94,7 @@ def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is
 
     assert one(events, "response.created")["due_ns"] == done_ns + AFTER_CALL_NS
     assert one(events, "error")["error"]["code"] == "conversation_already_has_active_response"
-    response = one(events, "response.done")["response"]
+    response = done(events)
     assert (response["usage"]["input_tokens"], response["status"]) == (0, "completed")
     assert response["output"][0]["content"][0]["transcript"] == HELLO
 
@@ -130,7 +128,7 @@ def test_a_function_that_returns_at_once_leaves_no_time_for_a_filler() -> None:
 def test_a_response_may_have_a_setting_of_its_own() -> None:
     late = {"interim_response": STATIC | {"latency_threshold_ms": 100}}
 
-    events = answers(asking("tool"), user_text(), {"type": "response.create", "response": late})
+    events = answers(asking("tool"), user_text(), create(**late))
 
     assert len(all_of(events, "output_item.added")) == 2
 

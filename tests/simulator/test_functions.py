@@ -17,7 +17,10 @@ from tests.simulator.builders import (
     all_of,
     answers,
     append,
+    begun,
     build_behaviour,
+    create,
+    done,
     drain,
     function,
     listening,
@@ -46,15 +49,6 @@ def with_tools(
     behaviour = build_behaviour(dialect, seed=seed, functions=FunctionCalls(**habits))
     answers(behaviour, session_update(dialect, tools=list(tools or [PARCEL]), **(settings or {})))
     return behaviour
-
-
-def create(**response: Any) -> dict[str, Any]:
-    return {"type": "response.create", "response": response}
-
-
-def done(events: list[dict[str, Any]]) -> dict[str, Any]:
-    response: dict[str, Any] = one(events, "response.done")["response"]
-    return response
 
 
 def calls(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -205,13 +199,7 @@ def test_so_many_rounds_call_before_one_answers() -> None:
 
 def test_an_output_that_comes_between_two_calls_begins_no_further_round() -> None:
     behaviour = with_tools(rounds=2, parallel=(2, 2))
-    events: list[dict[str, Any]] = []
-    for message in (user_text(), CREATE):
-        behaviour.receive(message, AT_NS)
-    now_ns = AT_NS
-    while not all_of(events, "arguments.done"):
-        now_ns = behaviour.next_due_ns() or 0
-        events += drain(behaviour, now_ns)
+    events, now_ns = begun(behaviour, "arguments.done", user_text(), CREATE)
 
     behaviour.receive(output(one(events, "arguments.done")["call_id"]), now_ns)
     events += drain(behaviour)
@@ -285,13 +273,7 @@ def test_instants_of_a_call_follow_the_profile() -> None:
 
 def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
     behaviour = with_tools()
-    behaviour.receive(user_text(), AT_NS)
-    behaviour.receive(CREATE, AT_NS)
-    before: list[dict[str, Any]] = []
-    now_ns = AT_NS
-    while not all_of(before, "arguments.delta"):
-        now_ns = behaviour.next_due_ns() or 0
-        before += drain(behaviour, now_ns)
+    before, now_ns = begun(behaviour, "arguments.delta", user_text(), CREATE)
 
     behaviour.receive({"type": "response.cancel"}, now_ns)
     after = drain(behaviour)
@@ -305,13 +287,7 @@ def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
 
 def test_a_cancel_between_a_preamble_and_its_call_leaves_the_preamble_as_it_is() -> None:
     behaviour = with_tools(preamble=1.0)
-    behaviour.receive(user_text(), AT_NS)
-    behaviour.receive(CREATE, AT_NS)
-    before: list[dict[str, Any]] = []
-    now_ns = AT_NS
-    while not all_of(before, "output_item.done"):
-        now_ns = behaviour.next_due_ns() or 0
-        before += drain(behaviour, now_ns)
+    _, now_ns = begun(behaviour, "output_item.done", user_text(), CREATE)
 
     behaviour.receive({"type": "response.cancel"}, now_ns)
     after = drain(behaviour)

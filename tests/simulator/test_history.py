@@ -22,6 +22,8 @@ from tests.simulator.builders import (
     answers,
     append,
     build_behaviour,
+    create,
+    done,
     function,
     listening,
     one,
@@ -57,7 +59,7 @@ def written(dialect: WireDialect = AZURE_GA, **response: Any) -> dict[str, Any]:
 
 def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
     """That of the one response that follows from the events."""
-    told: dict[str, Any] = one(answers(behaviour, *events), "response.done")["response"]["usage"]
+    told: dict[str, Any] = done(answers(behaviour, *events))["usage"]
     return told
 
 
@@ -234,9 +236,7 @@ class Books:
 
     def _answer(self, spoken: bool) -> None:
         told = {"output_modalities": ["audio" if spoken else "text"], "instructions": "Hum."}
-        response = one(answers(self.behaviour, {"type": "response.create", "response": told}), "response.done")[
-            "response"
-        ]
+        response = one(answers(self.behaviour, create(**told)), "response.done")["response"]
         details, item_id = response["usage"]["output_token_details"], response["output"][0]["id"]
         self.expect(response["usage"]["input_token_details"])
         self.items.append((item_id, (details["text_tokens"], details["audio_tokens"], 0)))
@@ -344,7 +344,7 @@ def test_without_truncation_a_response_that_has_no_room_fails_and_later_ones_may
     failed = answers(behaviour, written())
     answers(behaviour, spoil_by_deleting(item_id))
 
-    response = one(failed, "response.done")["response"]
+    response = done(failed)
     assert (response["status"], response["output"], response["usage"]["input_tokens"]) == ("failed", [], 0)
     assert response["status_details"]["error"]["code"] == "context_length_exceeded"
     assert usage(behaviour, written())["input_tokens"] == 101

@@ -12,6 +12,7 @@ from tests.simulator.builders import (
     LENIENT,
     SECOND,
     VAD,
+    done,
     drain,
     listening,
     one,
@@ -45,11 +46,12 @@ def test_speech_closes_the_response_with_what_was_said() -> None:
         "response.done",
         "rate_limits.updated",
     ]
-    done = one(events, "response.done")["response"]
-    assert (done["status"], done["status_details"]) == ("cancelled", {"type": "cancelled", "reason": "turn_detected"})
+    response = done(events)
+    assert response["status"] == "cancelled"
+    assert response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
     said = "".join(event["delta"] for event in events if event["type"].endswith("transcript.delta"))
-    assert done["output"][0]["content"][0]["transcript"] == said
-    assert done["output"][0]["status"] == "incomplete"
+    assert response["output"][0]["content"][0]["transcript"] == said
+    assert response["output"][0]["status"] == "incomplete"
 
 
 def test_a_response_that_is_not_announced_yet_is_announced_and_cancelled() -> None:
@@ -64,7 +66,7 @@ def test_a_response_that_is_not_announced_yet_is_announced_and_cancelled() -> No
         "response.created",
         "response.done",
     ]
-    assert one(events, "response.done")["response"]["status_details"]["reason"] == "turn_detected"
+    assert done(events)["status_details"]["reason"] == "turn_detected"
 
 
 def test_the_next_turn_is_answered_after_an_interruption() -> None:
@@ -72,9 +74,9 @@ def test_the_next_turn_is_answered_after_an_interruption() -> None:
 
     events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
 
-    done = [event["response"]["status"] for event in events if event["type"] == "response.done"]
+    statuses = [event["response"]["status"] for event in events if event["type"] == "response.done"]
     names = types(events)
-    assert done == ["cancelled", "completed"]
+    assert statuses == ["cancelled", "completed"]
     assert names.index("response.done") < names.index("response.created", names.index("response.created") + 1)
 
 
@@ -95,11 +97,11 @@ def test_a_response_that_must_not_be_interrupted_goes_on_and_the_turn_gets_none(
 
     events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
 
-    done, error = one(events, "response.done")["response"], one(events, "error")["error"]
-    assert done["status"] == "completed"
+    response, error = done(events), one(events, "error")["error"]
+    assert response["status"] == "completed"
     assert error["code"] == "conversation_already_has_active_response"
     assert error["event_id"] is None
-    assert done["id"] in error["message"]
+    assert response["id"] in error["message"]
     assert one(events, "committed")["item_id"]
 
 
@@ -118,4 +120,4 @@ def test_a_response_that_the_client_is_cancelling_is_done_once() -> None:
 
     events = talk(behaviour, sound(300), AT_NS + SECOND) + drain(behaviour)
 
-    assert one(events, "response.done")["response"]["status_details"]["reason"] == "client_cancelled"
+    assert done(events)["status_details"]["reason"] == "client_cancelled"

@@ -6,7 +6,7 @@ import pytest
 
 from bench.simulator.quota import Quota, QuotaLimits
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
-from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, drain, one, types, user_text
+from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, done, drain, one, types, user_text
 
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
@@ -14,10 +14,10 @@ def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireD
     behaviour = build_behaviour(dialect, quota=Quota(QuotaLimits(tokens_per_min=60)))
     answers(behaviour, CREATE)
 
-    created, done, limits = answers(behaviour, CREATE)
+    created, response, limits = answers(behaviour, CREATE)
 
-    assert types([created, done, limits]) == ["response.created", "response.done", "rate_limits.updated"]
-    response = done["response"]
+    assert types([created, response, limits]) == ["response.created", "response.done", "rate_limits.updated"]
+    response = response["response"]
     assert (response["status"], response["output"]) == ("failed", [])
     assert response["id"] == created["response"]["id"]
     assert response["usage"]["total_tokens"] == 0
@@ -31,19 +31,17 @@ def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireD
 def test_a_session_that_was_throttled_goes_on() -> None:
     behaviour = build_behaviour(quota=Quota(QuotaLimits(requests_per_min=1)))
 
-    statuses = [one(answers(behaviour, CREATE), "response.done")["response"]["status"] for _ in range(2)]
+    statuses = [done(answers(behaviour, CREATE))["status"] for _ in range(2)]
     behaviour.receive(CREATE, AT_NS + 60 * SECOND)
 
     assert statuses == ["completed", "failed"]
-    assert one(drain(behaviour), "response.done")["response"]["status"] == "completed"
+    assert done(drain(behaviour))["status"] == "completed"
 
 
 def test_the_sessions_of_a_server_share_its_quota() -> None:
     quota = Quota(QuotaLimits(requests_per_min=3))
 
-    statuses = [
-        one(answers(build_behaviour(quota=quota), CREATE), "response.done")["response"]["status"] for _ in range(5)
-    ]
+    statuses = [done(answers(build_behaviour(quota=quota), CREATE))["status"] for _ in range(5)]
 
     assert statuses == ["completed"] * 3 + ["failed"] * 2
 
@@ -51,7 +49,7 @@ def test_the_sessions_of_a_server_share_its_quota() -> None:
 def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
     events = answers(build_behaviour(quota=Quota(QuotaLimits(tokens_per_min=200))), CREATE)
 
-    usage = one(events, "response.done")["response"]["usage"]
+    usage = done(events)["usage"]
     limits = one(events, "rate_limits.updated")
     (entry,) = limits["rate_limits"]
     regained = (limits["due_ns"] - AT_NS) * 200 / (60 * SECOND)
@@ -68,7 +66,7 @@ def test_what_was_said_is_charged_when_it_is_done() -> None:
     behaviour.receive(CREATE, AT_NS)
     charged_before = quota.entries(AT_NS)[0]["remaining"]
 
-    usage = one(drain(behaviour), "response.done")["response"]["usage"]
+    usage = done(drain(behaviour))["usage"]
 
     assert charged_before == 1_000_000 - usage["input_tokens"]
     assert quota.entries(AT_NS)[0]["remaining"] < charged_before
@@ -80,11 +78,11 @@ def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
     answers(behaviour, user_text("x" * 4000), CREATE)
 
     answers(behaviour, CREATE)
-    failed = one(answers(behaviour, CREATE), "response.done")["response"]
+    failed = done(answers(behaviour, CREATE))
     behaviour.receive(CREATE, AT_NS + 60 * SECOND)
 
     assert failed["status"] == "failed"
-    usage = one(drain(behaviour), "response.done")["response"]["usage"]
+    usage = done(drain(behaviour))["usage"]
     assert usage["input_token_details"]["cached_tokens"] >= 960
 
 

@@ -10,11 +10,12 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import McpBehaviour
 from bench.simulator.wire import AZURE_GA, OPENAI_GA
 from tests.simulator.builders import (
-    AT_NS,
     CREATE,
     MS,
     all_of,
     answers,
+    begun,
+    done,
     drain,
     function,
     listening,
@@ -60,10 +61,10 @@ def test_a_server_says_what_tools_it_has_behind_the_update_that_declares_it() ->
 
     assert types(events) == ["session.updated", "conversation.item.added", "mcp_list_tools.in_progress",
                              "mcp_list_tools.completed", "conversation.item.done"]  # fmt: skip
-    added, done = (event["item"] for event in (events[1], events[4]))
+    added, response = (event["item"] for event in (events[1], events[4]))
     assert (added["tools"], added["server_label"]) == ([], "docs")
-    assert [tool["name"] for tool in done["tools"]] == ["search", "fetch"]
-    assert {event["item_id"] for event in all_of(events, "mcp_list_tools.completed")} == {done["id"]}
+    assert [tool["name"] for tool in response["tools"]] == ["search", "fetch"]
+    assert {event["item_id"] for event in all_of(events, "mcp_list_tools.completed")} == {response["id"]}
     assert events[3]["due_ns"] - events[2]["due_ns"] == 400 * MS
     assert_typed(OPENAI_GA, events)
 
@@ -93,7 +94,7 @@ def test_a_server_that_does_not_answer_fails_and_has_no_tools() -> None:
     assert one(events, "mcp_list_tools.failed")["item_id"] == one(events, "item.done")["item"]["id"]
     assert one(events, "item.done")["item"]["tools"] == []
     assert_typed(OPENAI_GA, events)
-    assert [item["type"] for item in one(called(behaviour), "response.done")["response"]["output"]] == ["message"]
+    assert [item["type"] for item in done(called(behaviour))["output"]] == ["message"]
 
 
 def test_a_call_is_written_and_run_and_ends_behind_its_response() -> None:
@@ -102,7 +103,7 @@ def test_a_call_is_written_and_run_and_ends_behind_its_response() -> None:
     assert squeezed(types(events)) == CALL
     written = "".join(event["delta"] for event in all_of(events, "arguments.delta"))
     assert written == one(events, "arguments.done")["arguments"] == "{}"
-    (item,) = one(events, "response.done")["response"]["output"]
+    (item,) = done(events)["output"]
     assert (item["type"], item["name"], item["server_label"], item["output"]) == ("mcp_call", "search", "docs", None)
     assert "response_id" not in one(events, "mcp_call.completed")
     ended = one(events, "conversation.item.done")["item"]
@@ -113,8 +114,8 @@ def test_a_call_is_written_and_run_and_ends_behind_its_response() -> None:
 
 def test_what_follows_a_call_is_the_answer_and_has_read_what_the_tool_returned() -> None:
     behaviour = with_servers(DOCS)
-    first = one(called(behaviour), "response.done")["response"]
-    second = one(answers(behaviour, CREATE), "response.done")["response"]
+    first = done(called(behaviour))
+    second = done(answers(behaviour, CREATE))
 
     assert [item["type"] for item in second["output"]] == ["message"]
     assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"]
@@ -132,7 +133,7 @@ def test_a_call_that_fails_says_so_and_has_an_error() -> None:
 def test_a_call_is_asked_for_unless_the_client_says_otherwise(required: Any) -> None:
     events = called(with_servers(DOCS | {"require_approval": required}))
 
-    (request,) = one(events, "response.done")["response"]["output"]
+    (request,) = done(events)["output"]
     assert request["type"] == "mcp_approval_request"
     assert (request["name"], request["arguments"]) == ("search", "{}")
     assert squeezed(types(events))[:5] == ["response.created", "response.output_item.added", "conversation.item.added",
@@ -148,7 +149,7 @@ def test_named_tools_need_no_approval() -> None:
 
 def test_a_call_that_was_approved_is_run() -> None:
     behaviour = with_servers(ASKED)
-    (request,) = one(called(behaviour), "response.done")["response"]["output"]
+    (request,) = done(called(behaviour))["output"]
     events = answers(behaviour, approval(request, True))
 
     assert types(events) == ["conversation.item.added", "conversation.item.done", "conversation.item.added",
@@ -159,13 +160,13 @@ def test_a_call_that_was_approved_is_run() -> None:
     assert (call["type"], call["approval_request_id"], call["arguments"]) == ("mcp_call", request["id"], "{}")
     assert call["output"]
     assert_typed(OPENAI_GA, events)
-    answer = one(answers(behaviour, CREATE), "response.done")["response"]["output"]
+    answer = done(answers(behaviour, CREATE))["output"]
     assert [item["type"] for item in answer] == ["message"]
 
 
 def test_a_call_that_was_not_approved_is_not_run() -> None:
     behaviour = with_servers(ASKED)
-    (request,) = one(called(behaviour), "response.done")["response"]["output"]
+    (request,) = done(called(behaviour))["output"]
 
     assert types(answers(behaviour, approval(request, False))) == ["conversation.item.added", "conversation.item.done"]
 
@@ -175,7 +176,7 @@ def test_a_call_that_was_not_approved_is_not_run() -> None:
 def test_a_server_that_is_chosen_is_called(choice: Any) -> None:
     tools = [DOCS] if choice == "required" else [function(), DOCS]
     behaviour = with_servers(*tools, choice=choice, tools=("search", "fetch"))
-    (item,) = one(answers(behaviour, CREATE), "response.done")["response"]["output"]
+    (item,) = done(answers(behaviour, CREATE))["output"]
 
     assert (item["type"], item["server_label"]) == ("mcp_call", "docs")
     if isinstance(choice, dict) and "name" in choice:
@@ -187,7 +188,7 @@ def test_a_server_whose_tools_are_not_listed_yet_is_not_called_but_may_be_chosen
     behaviour = listening(None, delays=DELAYS)
     events = answers(behaviour, session_update(AZURE_GA, tools=[DOCS], tool_choice=choice), CREATE)
 
-    assert [item["type"] for item in one(events, "response.done")["response"]["output"]] == ["message"]
+    assert [item["type"] for item in done(events)["output"]] == ["message"]
 
 
 def test_a_server_that_is_not_known_cannot_be_chosen() -> None:
@@ -199,14 +200,9 @@ def test_a_server_that_is_not_known_cannot_be_chosen() -> None:
 
 def test_a_call_that_is_cancelled_while_it_is_written_is_not_run() -> None:
     behaviour = with_servers(DOCS)
-    behaviour.receive(user_text(), AT_NS)
-    behaviour.receive(CREATE, AT_NS)
-    events: list[dict[str, Any]] = []
-    while not all_of(events, "output_item.added"):
-        now_ns = behaviour.next_due_ns() or AT_NS
-        events += drain(behaviour, now_ns)
+    events, now_ns = begun(behaviour, "output_item.added", user_text(), CREATE)
     behaviour.receive({"type": "response.cancel"}, now_ns)
     events += drain(behaviour)
 
-    assert one(events, "response.done")["response"]["status"] == "cancelled"
+    assert done(events)["status"] == "cancelled"
     assert not all_of(events, "mcp_call.in_progress")

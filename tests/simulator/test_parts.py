@@ -20,9 +20,10 @@ from tests.simulator.builders import (
     all_of,
     answers,
     build_behaviour,
+    create,
+    done,
     drain,
     listening,
-    one,
     session_update,
     sound,
     squeezed,
@@ -44,20 +45,15 @@ def in_parts(dialect: WireDialect = AZURE_GA, **changes: Any) -> Behaviour:
     return build_behaviour(dialect, parts=ALWAYS, **changes)
 
 
-def response_done(events: list[dict[str, Any]]) -> dict[str, Any]:
-    response: dict[str, Any] = one(events, "response.done")["response"]
-    return response
-
-
 def reasoning(effort: str) -> dict[str, Any]:
-    return {"type": "response.create", "response": {"reasoning": {"effort": effort}}}
+    return create(reasoning={"effort": effort})
 
 
 def test_a_commentary_is_whole_before_the_answer_begins() -> None:
     events = answers(in_parts(), user_text(), CREATE)
 
     assert without_deltas(events)[2:] == ["response.created", *ITEM, *ITEM, "response.done", "rate_limits.updated"]
-    commentary, answer = response_done(events)["output"]
+    commentary, answer = done(events)["output"]
     assert (commentary["phase"], answer["phase"]) == ("commentary", "final_answer")
     assert [event["item"]["phase"] for event in all_of(events, "output_item.added")] == ["commentary", "final_answer"]
     assert_typed(AZURE_GA, events)
@@ -67,18 +63,18 @@ def test_a_commentary_is_whole_before_the_answer_begins() -> None:
 @pytest.mark.parametrize("audio", [True, False])
 def test_each_part_has_its_own_place_words_and_audio(dialect: WireDialect, audio: bool) -> None:
     kinds = "output_modalities" if dialect.names is GA else "modalities"
-    text = {"type": "response.create", "response": {kinds: ["text"]}}
+    text = create(**{kinds: ["text"]})
     events = answers(in_parts(dialect), CREATE if audio else text)
 
-    done = response_done(events)
+    response = done(events)
     names = ("transcript.delta", "audio.delta") if audio else ("text.delta",)
-    for place, item in enumerate(done["output"]):
+    for place, item in enumerate(response["output"]):
         ends = [event for name in names for event in all_of(events, name) if event["output_index"] == place]
         assert {event["item_id"] for event in ends} == {item["id"]}
         assert "".join(event["delta"] for event in ends if not event["type"].endswith("audio.delta")) == HELLO
         assert HELLO in item["content"][0].values()
     seconds = REPLY.audio_ms * 2 // 50 if audio else 0
-    assert done["usage"]["output_token_details"]["audio_tokens"] == seconds
+    assert response["usage"]["output_token_details"]["audio_tokens"] == seconds
     assert_typed(dialect, events)
 
 
@@ -103,13 +99,13 @@ def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the
 def test_messages_tell_their_phase_where_any_answer_has_parts(parts: AnswerParts, phases: set[str | None]) -> None:
     events = answers(build_behaviour(parts=parts), CREATE)
 
-    assert {item.get("phase") for item in response_done(events)["output"]} == phases
+    assert {item.get("phase") for item in done(events)["output"]} == phases
 
 
 def test_so_many_answers_have_parts_as_the_profile_says() -> None:
     def counts(seed: int) -> list[int]:
         behaviour = build_behaviour(seed=seed, parts=AnswerParts(share=0.5))
-        return [len(response_done(answers(behaviour, CREATE))["output"]) for _ in range(12)]
+        return [len(done(answers(behaviour, CREATE))["output"]) for _ in range(12)]
 
     assert counts(1) == counts(1) != counts(2)
     assert set(counts(1)) == {1, 2}
@@ -145,31 +141,31 @@ def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int
 
     events += talk(behaviour, sound(200), at_ns) + drain(behaviour)
 
-    done = response_done(events)
-    assert [item["status"] for item in done["output"]] == ["completed"] * place + ["incomplete"]
-    assert done["status"] == "cancelled"
-    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [x["id"] for x in done["output"]]
+    response = done(events)
+    assert [item["status"] for item in response["output"]] == ["completed"] * place + ["incomplete"]
+    assert response["status"] == "cancelled"
+    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [
+        x["id"] for x in response["output"]
+    ]
     assert_typed(AZURE_GA, events)
 
 
 def test_a_cap_in_the_answer_leaves_the_commentary_whole() -> None:
     whole = answers(in_parts(), CREATE)
-    of_one = response_done(whole)["usage"]["output_tokens"] // 2
-    capped = {"type": "response.create", "response": {"max_output_tokens": of_one + 20}}
+    of_one = done(whole)["usage"]["output_tokens"] // 2
+    events = answers(in_parts(), create(max_output_tokens=of_one + 20))
 
-    events = answers(in_parts(), capped)
-
-    done = response_done(events)
-    assert [item["status"] for item in done["output"]] == ["completed", "incomplete"]
-    assert (done["status"], done["usage"]["output_tokens"]) == ("incomplete", of_one + 20)
+    response = done(events)
+    assert [item["status"] for item in response["output"]] == ["completed", "incomplete"]
+    assert (response["status"], response["usage"]["output_tokens"]) == ("incomplete", of_one + 20)
     assert squeezed(types(events))[-2:] == ["response.done", "rate_limits.updated"]
 
 
 def test_a_cap_in_the_commentary_leaves_no_answer() -> None:
-    events = answers(in_parts(), {"type": "response.create", "response": {"max_output_tokens": 20}})
+    events = answers(in_parts(), create(max_output_tokens=20))
 
-    assert [item["phase"] for item in response_done(events)["output"]] == ["commentary"]
-    assert response_done(events)["usage"]["output_tokens"] == 20
+    assert [item["phase"] for item in done(events)["output"]] == ["commentary"]
+    assert done(events)["usage"]["output_tokens"] == 20
 
 
 def test_the_idle_timeout_waits_until_both_parts_were_played() -> None:

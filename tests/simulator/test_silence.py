@@ -15,6 +15,7 @@ from tests.simulator.builders import (
     MS,
     SECOND,
     VAD,
+    done,
     drain,
     hearing,
     listening,
@@ -56,7 +57,7 @@ def test_semantic_vad_waits_for_its_drawn_silence(dialect: WireDialect) -> None:
 
     assert one(events, "speech_started")["audio_start_ms"] == 200
     assert one(events, "speech_stopped")["audio_end_ms"] == 500 + 800 + 600 + 300 + 700
-    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert done(events)["status"] == "completed"
 
 
 def test_each_utterance_draws_its_own_silence() -> None:

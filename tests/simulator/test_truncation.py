@@ -25,6 +25,7 @@ from tests.simulator.builders import (
     all_of,
     answers,
     build_behaviour,
+    done,
     drain,
     one,
     user_text,
@@ -58,7 +59,7 @@ def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
 def input_tokens(behaviour: Behaviour) -> int:
     """The input of a response that adds nothing to the conversation."""
     aside = {"type": "response.create", "response": {"conversation": "none"}}
-    tokens: int = one(answers(behaviour, aside), "response.done")["response"]["usage"]["input_tokens"]
+    tokens: int = done(answers(behaviour, aside))["usage"]["input_tokens"]
     return tokens
 
 
@@ -136,9 +137,9 @@ def test_a_client_interrupts_by_cancel_and_truncate_in_one_instant() -> None:
     events = before + drain(behaviour)
     (kept,) = answers(behaviour, retrieve(item_id))
 
-    done = one(events, "response.done")["response"]
+    response = done(events)
     sent_ms = sum(len(base64.b64decode(event["delta"])) for event in all_of(events, "audio.delta")) // 48
-    assert done["usage"]["output_token_details"]["audio_tokens"] == sent_ms // 50 > 2
+    assert response["usage"]["output_token_details"]["audio_tokens"] == sent_ms // 50 > 2
     assert one(events, "transcript.done")["transcript"]
     assert len(base64.b64decode(kept["item"]["content"][0]["audio"])) == 100 * 48
     assert kept["item"]["content"][0]["transcript"] is None

@@ -24,6 +24,7 @@ from tests.simulator.builders import (
     SECOND,
     VAD,
     append,
+    done,
     drain,
     function,
     hearing,
@@ -54,7 +55,7 @@ def test_a_turn_in_ga_goes_from_speech_to_the_response_without_the_client() -> N
         "response.created",
         "response.output_item.added",
     ]
-    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert done(events)["status"] == "completed"
 
 
 def test_a_turn_in_preview_has_its_names() -> None:
@@ -141,7 +142,7 @@ def test_without_create_response_the_client_asks() -> None:
     asked = drain(behaviour)
 
     assert types(heard)[-1] == "conversation.item.done"
-    assert one(asked, "response.done")["response"]["usage"]["input_token_details"]["audio_tokens"] == 13
+    assert done(asked)["usage"]["input_token_details"]["audio_tokens"] == 13
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -153,7 +154,7 @@ def test_every_format_is_heard_and_answered(dialect: WireDialect, name: AudioFor
 
     assert one(events, "speech_started")["audio_start_ms"] == 200
     assert one(events, "speech_stopped")["audio_end_ms"] == 1500
-    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert done(events)["status"] == "completed"
 
 
 @pytest.mark.parametrize("chunk_ms", [20, 50, 200])
@@ -295,9 +296,9 @@ def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
 
     names = types(events)
     created = [event["response"]["id"] for event in events if event["type"] == "response.created"]
-    done = [event["response"]["id"] for event in events if event["type"] == "response.done"]
+    response = [event["response"]["id"] for event in events if event["type"] == "response.done"]
     added = [event["item"]["id"] for event in events if event["type"] == "conversation.item.added"]
-    assert sorted(done) == sorted(created) == sorted(set(created))
+    assert sorted(response) == sorted(created) == sorted(set(created))
     assert len(set(added)) == len(added)
     assert names.count("input_audio_buffer.speech_stopped") <= names.count("input_audio_buffer.speech_started")
     assert [event["due_ns"] for event in events] == sorted(event["due_ns"] for event in events)

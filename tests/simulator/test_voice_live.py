@@ -23,6 +23,7 @@ from tests.simulator.builders import (
     all_of,
     answers,
     build_behaviour,
+    done,
     drain,
     function,
     noise,
@@ -141,8 +142,8 @@ def test_what_it_does_not_know_is_refused(session: dict[str, Any], code: str, pa
 def test_a_typed_turn_is_answered(voice: Any, modalities: list[str]) -> None:
     events = answers(opened(voice=voice, modalities=modalities), user_text(), CREATE)
 
-    done = one(events, "response.done")["response"]
-    assert (done["status"], done["voice"]) == ("completed", voice)
+    response = done(events)
+    assert (response["status"], response["voice"]) == ("completed", voice)
     assert bool(all_of(events, "response.audio.delta")) is (len(modalities) == 2)
     assert_voice_live(events)
 
@@ -160,7 +161,7 @@ def test_a_spoken_turn_is_heard_written_down_and_answered(detection: str) -> Non
     assert names == [f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")]
     assert one(events, "transcription.completed")["transcript"]
     assert all_of(events, "transcription.delta")
-    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert done(events)["status"] == "completed"
     assert_voice_live(events)
 
 
@@ -170,7 +171,7 @@ def test_a_client_may_end_its_turns_itself(off: Any) -> None:
     audio = {"type": "input_audio_buffer.append", "audio": base64.b64encode(sound(300)).decode()}
     events = answers(behaviour, audio, COMMIT, CREATE)
 
-    assert one(events, "response.done")["response"]["usage"]["input_token_details"]["audio_tokens"] == 3
+    assert done(events)["usage"]["input_token_details"]["audio_tokens"] == 3
     assert_voice_live(events)
 
 
@@ -195,19 +196,19 @@ def test_speech_over_a_reply_ends_it() -> None:
     events = drain(behaviour, AT_NS + 2 * SECOND)
     events += talk(behaviour, sound(300), AT_NS + 2 * SECOND) + drain(behaviour)
 
-    done = one(events, "response.done")["response"]
-    assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "turn_detected")
+    response = done(events)
+    assert (response["status"], response["status_details"]["reason"]) == ("cancelled", "turn_detected")
     assert_voice_live(events)
 
 
 def test_a_function_is_called_and_answered() -> None:
     behaviour = opened(tools=[function()], tool_choice="auto")
     first = answers(behaviour, user_text(), CREATE)
-    (call,) = one(first, "response.done")["response"]["output"]
+    (call,) = done(first)["output"]
     second = answers(behaviour, output(call["call_id"]), CREATE)
 
     assert call["type"] == "function_call"
-    assert [item["type"] for item in one(second, "response.done")["response"]["output"]] == ["message"]
+    assert [item["type"] for item in done(second)["output"]] == ["message"]
     assert_voice_live(first + second)
 
 
@@ -225,7 +226,7 @@ def test_further_instructions_of_one_response_are_read_by_it() -> None:
     behaviour = opened(instructions="Be brief.")
 
     def read(**event: Any) -> int:
-        usage = one(answers(behaviour, CREATE | event), "response.done")["response"]["usage"]
+        usage = done(answers(behaviour, CREATE | event))["usage"]
         return int(usage["input_token_details"]["text_tokens"])
 
     before = read()
@@ -239,7 +240,7 @@ def test_images_are_counted() -> None:
     item = {"type": "message", "role": "user", "content": [image]}
     events = answers(opened(), {"type": "conversation.item.create", "item": item}, CREATE)
 
-    assert one(events, "response.done")["response"]["usage"]["input_token_details"]["image_tokens"] == 85
+    assert done(events)["usage"]["input_token_details"]["image_tokens"] == 85
     assert_voice_live(events)
 
 
@@ -263,5 +264,5 @@ def test_whatever_it_is_told_it_goes_on(sessions: list[Any]) -> None:
     told = [{"type": "session.update", "session": session} for session in sessions]
     events = answers(behaviour, *told, user_text(), CREATE)
 
-    assert one(events, "response.done")["response"]["status"] == "completed"
+    assert done(events)["status"] == "completed"
     assert_voice_live(events)

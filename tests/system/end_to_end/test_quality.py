@@ -18,13 +18,6 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 AUDIO = Path(__file__).parents[3] / "scenarios" / "audio"
 HOURS, LATE = "Hello, when do you open on Saturday?", "My parcel is two days late."
 EXPECTED = "Hello! How can I assist you today?"
-SCRIPT = f"""
-session: {{input_transcription: whisper-1}}
-steps:
-  - {{play: [opening_hours.wav], words: "{HOURS}", expected_reply: "{EXPECTED}", paced: false}}
-  - {{play: late_parcel.wav, words: "{LATE}", success: {{reply_contains: [help, like]}}, paced: false}}
-  - {{respond: , success: {{reply_matches: help}}}}
-"""
 PYTHON = f"""
 from locust import task
 from rtbench import RealtimeUser
@@ -51,15 +44,13 @@ def mishearing(tmp_path: Path) -> Iterator[Ready]:
         yield ready
 
 
-@pytest.mark.parametrize("scenario", ["script", "task"])
 def test_rows_count_the_words_that_were_misheard_and_the_tasks_that_were_done(
-    scenario: str, tmp_path: Path, mishearing: Ready
+    tmp_path: Path, mishearing: Ready
 ) -> None:
-    path = write_scenario(tmp_path, script=SCRIPT)
+    path = write_scenario(tmp_path)
     for wav in ("opening_hours.wav", "late_parcel.wav"):
         shutil.copy(AUDIO / wav, tmp_path / wav)
-    if scenario == "task":
-        path.write_text(PYTHON)
+    path.write_text(PYTHON)
     options = ("-u", "2", "-r", "2", "--sessions", str(SESSIONS), "--record-events", "100%")
     ended = run_locust(path, tmp_path / "runs", *options, "--url", mishearing.urls["ga"])
     run = only_run(tmp_path / "runs")

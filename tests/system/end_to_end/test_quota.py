@@ -118,16 +118,6 @@ def test_a_budget_that_is_spent_ends_the_run_in_order(tmp_path: Path, simulator:
     assert "the budget of 0.02 USD is spent" in (folder / "report.html").read_text()
 
 
-def test_processes_spend_one_budget_together(tmp_path: Path, simulator: Ready) -> None:
-    load = ("-u", "4", "-r", "4", "--processes", "2", "-t", "10m", "--budget", "0.02", "--url", simulator.urls["ga"])
-    ended = run_locust(write_scenario(tmp_path, turns=200), tmp_path / "runs", *load)
-
-    folder = only_run(tmp_path / "runs")
-    assert ended.returncode in (0, 4), ended.stderr
-    assert files.read_document(folder)["stopped"].startswith("the budget of 0.02 USD is spent: ")
-    assert set(rows(folder, "turns")["outcome"]) == {"ok"}
-
-
 ENDLESS = """
 session: {output: text, tool_choice: required}
 tools: {find_parcel: {returns: depot, delay: DELAY}}
@@ -187,13 +177,11 @@ def test_minutes_spend_a_budget_while_nobody_speaks(
     assert money["usd"] >= 1.5
 
 
-@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
-def test_a_budget_without_a_price_is_one_line_and_status_2(
-    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
-) -> None:
+def test_a_budget_without_a_price_is_one_line_and_status_2(tmp_path: Path, simulator: Ready) -> None:
     (tmp_path / "prices.yaml").write_text(UNPRICED)
     load = ("-t", "10m", "--budget", "5", "--prices", str(tmp_path / "prices.yaml"), "--url", simulator.urls["ga"])
-    ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load, *processes)
+    several = ("-u", "2", "--processes", "2")
+    ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load, *several)
 
     named = [line for line in ended.stderr.splitlines() if "--prices FILE" in line]
     assert ended.returncode == 2

@@ -77,14 +77,11 @@ def truthful(tmp_path: Path) -> Iterator[Ready]:
         yield ready
 
 
-@pytest.mark.parametrize("scenario", ["script", "task"])
-def test_both_sessions_of_a_pair_are_silent_for_as_long_as_its_number_says(
-    scenario: str, tmp_path: Path, truthful: Ready
-) -> None:
+def test_both_sessions_of_a_pair_are_silent_for_as_long_as_its_number_says(tmp_path: Path, truthful: Ready) -> None:
+    """Callers are in Python; that this plays what a script plays, tests/plan/test_python_script.py shows."""
     (tmp_path / "think_times.txt").write_text("".join(f"{seconds}\n" for seconds in TIMES_S))
     path = write_scenario(tmp_path, script=SCRIPT)
-    if scenario == "task":
-        path.write_text(PYTHON)
+    path.write_text(PYTHON)
     targets = "".join(f"  {name}: {{url: '{truthful.urls[name]}', dialect: {name}}}\n" for name in ("ga", "preview"))
     (tmp_path / "targets.yaml").write_text(f"targets:\n{targets}")
     load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", str(PAIRS), "--seed", str(SEED))
