@@ -33,9 +33,8 @@ from bench.run import histograms as hdr
 from bench.run.document import RunDocument
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
-from bench.run.measured import CARRIED, bytes_per_s, origin_ns, values_ns
+from bench.run.measured import CARRIED, all_histograms, bytes_per_s, origin_ns, values_ns
 from bench.run.part import parts
-from bench.run.row_histograms import all_histograms
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.exactness import Inexact, inexact_of
 from reports.question import OF_COLUMNS

@@ -23,8 +23,7 @@ from bench.protocol.settings import FunctionTool
 from bench.run import calibration, spool
 from bench.run.folder import read_document
 from bench.run.kept import kept_runs
-from bench.run.merging.numbering import Numbering
-from bench.run.merging.pairs import first_starts, numbered_by_start
+from bench.run.merging.numbering import Numbering, first_starts, numbered_by_start
 from bench.run.part import FACTS, Facts, Part
 from bench.run.replay import replay
 from bench.simulator.truth import read_truth

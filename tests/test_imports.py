@@ -44,7 +44,7 @@ REPORTS_MAY_USE = {
     "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
     "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.disk",
-    "bench.run.histograms", "bench.run.parquet", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",
+    "bench.run.histograms", "bench.run.parquet", "bench.run.measured", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip
 

@@ -15,8 +15,8 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.histograms import read
+from bench.run.measured import all_histograms
 from bench.run.part import parts
-from bench.run.row_histograms import all_histograms
 from bench.simulator.truth import read_truth
 from tests.hosted_run import hosted_run
 from tests.hosts import available

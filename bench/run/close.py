@@ -27,10 +27,9 @@ from bench.run.disk import write_text
 from bench.run.document import KILLED
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
-from bench.run.hosts import recorded_by
-from bench.run.measured import CARRIED, RATED_INSTANTS, bytes_per_s
+from bench.run.measured import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
 from bench.run.part import TRANSCRIPT, AnyPart, Facts, Part, parts
-from bench.run.row_histograms import all_histograms
+from bench.run.provenance import recorded_by
 from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, Lost, load_of, lost_entries
 from bench.run.validity import judge
 from bench.spawn import is_alive

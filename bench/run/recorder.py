@@ -1,7 +1,7 @@
 """Makes rows of observations, and histograms of what has no rows: one recorder per worker process and run.
 
 Histograms are of events and of the harness; the times of turns and sessions are in rows, which become histograms when
-they are read (`bench.run.row_histograms`). A recorder knows the catalogue of measures and its worker's spool, and never
+they are read (`bench.run.measured`). A recorder knows the catalogue of measures and its worker's spool, and never
 sees a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`), whatever
 happens to the process afterwards.
 """
@@ -30,10 +30,9 @@ from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import Facts
 from bench.run.part_writer import PartWriter
 from bench.run.provenance import named_host
-from bench.run.rows import TURN_COLUMNS, RowIdentity, said_row, session_row, turn_row
-from bench.run.seconds import Second
+from bench.run.redact import Words
+from bench.run.rows import TURN_COLUMNS, RowIdentity, Second, said_row, session_row, turn_row
 from bench.run.spool import Spool
-from bench.run.words import Words
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
 

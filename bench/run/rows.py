@@ -1,14 +1,16 @@
-"""Makes rows: the columns of `bench.run.folder` that turns and sessions fill.
+"""Makes rows: the columns of `bench.run.folder` that turns, sessions and seconds fill.
 
-Turns end by the hundred a second, so the row of one is a tuple, whose order `TURN_COLUMNS` is.
+Turns end by the hundred a second, so the row of one is a tuple, whose order `TURN_COLUMNS` is. Columns of `seconds` are
+counted as things happen.
 `hide` takes secrets out of texts. Columns of JSON are without them when they are dumped; whoever keeps a row cleans its
-other texts (`bench.run.words`).
+other texts (`bench.run.redact`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from bench.measures import TURN_ARRIVALS, TURN_SENDS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
 from bench.protocol.events import Usage
+from bench.protocol.limits import LIMITED, RateLimit
 from bench.run.folder import TURN_INSTANTS
 from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
 
@@ -154,3 +157,44 @@ def _tokens(usage: Usage | None) -> dict[str, int]:
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:
     kept = {name: part for name, part in value.items() if name not in left_out}
     return json.dumps(hidden(kept, hide)) if kept else None
+
+
+@dataclass
+class Second:
+    """Counts of one second of one target."""
+
+    calls: int = 0
+    calls_blocked: int = 0
+    calls_held: int = 0
+    calls_cut: int = 0
+    session_starts: int = 0
+    turns_begun: int = 0
+    turns_ended: int = 0
+    turns_failed: int = 0
+    events: int = 0
+    audio_bytes_sent: int = 0
+    audio_bytes_received: int = 0
+    wire_bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    receive_lag_max_ns: int = 0
+    throttled: int = 0
+    requests_limit: int | None = None
+    requests_remaining: int | None = None
+    tokens_limit: int | None = None
+    tokens_remaining: int | None = None
+
+    def note(self, limits: Iterable[RateLimit]) -> None:
+        """Keep what the service says of its limits: of each the last word, of what remains the least."""
+        for limit in limits:
+            if limit.name in LIMITED:
+                most, remaining = f"{limit.name}_limit", f"{limit.name}_remaining"
+                setattr(self, most, _last(limit.limit, getattr(self, most)))
+                setattr(self, remaining, _least(limit.remaining, getattr(self, remaining)))
+
+
+def _last(value: int | None, before: int | None) -> int | None:
+    return before if value is None else value
+
+
+def _least(value: int | None, before: int | None) -> int | None:
+    return min((known for known in (value, before) if known is not None), default=None)

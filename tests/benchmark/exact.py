@@ -27,7 +27,7 @@ from bench.calibrate.truth import COLUMNS, Truth, joined, read
 from bench.cores import allowed_cores
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
-from bench.run import bounds
+from bench.run import evidence
 from bench.run import folder as files
 from bench.run.evidence import exactness, quantile
 from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
@@ -101,7 +101,8 @@ def errors_ms(folder: Path, truth: Truth) -> dict[str, list[tuple[float, float]]
     told = [joined([row], truth, speeches).measures for row in rows]
     found = {}
     for name in MEASURES:
-        slack = bounds.bounds(files.read_table(folder, "turns", bounds.columns_of(CATALOGUE[name])), CATALOGUE[name])
+        rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
+        slack = evidence.bounds_of(rows, CATALOGUE[name])
         pairs = [(abs(one[name][0]) / 1e6, float(s)) for one, s in zip(told, slack, strict=True) if name in one]
         if pairs:
             found[name] = pairs

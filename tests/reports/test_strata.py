@@ -11,7 +11,7 @@ import pytest
 import reports
 from bench.measures import TRAITS
 from bench.run.histograms import Histograms, Key
-from bench.run.row_histograms import record_rows
+from bench.run.measured import record_rows
 from reports import strata
 from reports.page.page import html
 from reports.runs import load_for_report

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.measures import CATALOGUE, TURN_ARRIVALS, TURN_SENDS, Slack, bound_ns
-from bench.run import bounds, measured
+from bench.run import evidence, measured
 from bench.run.close import close
 from bench.run.evidence import exactness, worst_bound
 from bench.run.folder import SCHEMAS
@@ -30,7 +30,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
 
 
 def of(name: str, **row: Any) -> float:
-    return float(bounds.bounds(table(row), CATALOGUE[name])[0])
+    return float(evidence.bounds_of(table(row), CATALOGUE[name])[0])
 
 
 # One measure.
@@ -58,7 +58,7 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     row = table(row_of(turn) | {"stamp_error_ns": None})
 
     for measure in BETWEEN:
-        found = bounds.bounds(row.select(bounds.columns_of(measure)), measure)[0]
+        found = evidence.bounds_of(row.select(evidence.bound_columns(measure)), measure)[0]
         value_ns = measured.values_ns(row.select(list(measure.columns)).to_pandas(), measure)[0]
         said = turn.bound_ns(measure)
         if not np.isnan(value_ns):
@@ -66,7 +66,7 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
 
 
 def test_every_measure_that_hangs_on_an_arrival_has_a_bound() -> None:
-    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not bounds.columns_of(one)}
+    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not evidence.bound_columns(one)}
 
     assert without == {"vad_splits", "network_rtt", "retransmits", "stalls", "barge_in_late_audio", "cached_share"}
 

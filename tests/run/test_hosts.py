@@ -11,8 +11,7 @@ from bench.cores import HYPERVISOR, OTHERS, Processors
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.document import HostEntry
-from bench.run.hosts import hosts_of
-from bench.run.provenance import named_host
+from bench.run.provenance import hosts_of, named_host
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from tests.helpers import MS, S, build_observation, build_session

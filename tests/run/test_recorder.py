@@ -22,10 +22,10 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
 from bench.run.histograms import Histograms, Key, distribution
+from bench.run.measured import all_histograms
 from bench.run.part import FACTS, parts
 from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder, SessionRecord, Traffic
-from bench.run.row_histograms import all_histograms
 from bench.run.rows import TURN_COLUMNS, session_row
 from bench.run.spool import Spool, path_of, prepare
 from bench.target.credentials import Credential

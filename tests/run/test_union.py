@@ -16,8 +16,8 @@ from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.histograms import Key, read
-from bench.run.merging.copies import Copy, WorkerId, chosen
 from bench.run.merging.merge import merge_runs
+from bench.run.merging.run_part import Copy, WorkerId, chosen
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool

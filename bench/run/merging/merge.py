@@ -1,7 +1,8 @@
 """Merges runs into one: those of engines that ran alone, of several regions, or what a master that died has left.
 
 The run that comes of it is like any other; its final files are made by `bench.run.close.merge`, which makes those of
-every run. Its parts stay as they are.
+every run. Its parts stay as they are. Runs that are no parts of one run are refused: other scripts, other targets or
+names, or overlapping sessions.
 """
 
 from __future__ import annotations
@@ -11,19 +12,16 @@ import re
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 from bench.run.close import merge
-from bench.run.merging.copies import chosen
-from bench.run.merging.document import merged_document, notices
-from bench.run.merging.fit import check_fit
-from bench.run.merging.numbering import Numbering
-from bench.run.merging.pairs import numbered_by_start
-from bench.run.merging.run_part import DamagedPartError, RunPart
+from bench.run.merging.document import Document, merged_document, notices
+from bench.run.merging.numbering import Numbering, numbered_by_start
+from bench.run.merging.run_part import DamagedPartError, RunPart, chosen
 from bench.run.provenance import tool_version
 from bench.run.spool import EVENTS
 from bench.run.unknown import Lost, load_of
@@ -254,3 +252,60 @@ def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, 
         "broken": [],
         "left_out": damage.why,
     }
+
+
+TARGET_KEYS = ("label", "url", "dialect", "model", "session", "deflate")
+"""What has to be the same of a target; where it was, how it was signed in to and the way there may differ."""
+
+
+def check_fit(parts: Sequence[RunPart]) -> None:
+    """Raises UsageError, which names two parts and what they do not share."""
+    for what, value in SHARED.items():
+        first = parts[0]
+        for other in parts[1:]:
+            if value(first.document) != value(other.document):
+                raise UsageError(
+                    f"{first.folder} and {other.folder} are no parts of one run: they have different {what}"
+                )
+    _check_apart(parts)
+
+
+def _scripts(document: Document) -> object:
+    return sorted(
+        (str(script.get("target") or ""), str(script.get("name")), str(script.get("digest")))
+        for script in document.get("scripts") or []
+    )
+
+
+def _targets(document: Document) -> object:
+    targets = document.get("targets") or []
+    return sorted(([_plain(target.get(key)) for key in TARGET_KEYS] for target in targets), key=repr)
+
+
+def _plain(value: object) -> object:
+    """A setting; one that older runs do not name is one that is not set."""
+    return value or None
+
+
+SHARED: Mapping[str, Callable[[Document], object]] = {
+    "definitions of measures": lambda document: document.get("definitions"),
+    "scripts (by name and digest)": _scripts,
+    "targets": _targets,
+    "names of --part-of": lambda document: document.get("part_of") or None,
+}
+"""What parts of a run share, and what it is in a run's document."""
+
+
+def _check_apart(parts: Sequence[RunPart]) -> None:
+    """Raises UsageError where a worker's sessions stand in two folders, and what else one holds cannot do without."""
+    for part in parts:
+        if not part.can_be_split:
+            others = {part.ids[number]: number for number in part.ids.keys() - part.taken}
+            twin = next((p for p in parts if p is not part and others.keys() & set(p.ids.values())), None)
+            if twin is None:
+                raise UsageError(f"{part.folder} does not keep what each of its hosts counted: none can be left out")
+            run_id = next(iter(others.keys() & set(twin.ids.values()))).run_id
+            raise UsageError(
+                f"{part.folder} and {twin.folder} overlap: both hold sessions of run {run_id}; "
+                "name what they were merged from instead"
+            )

@@ -1,23 +1,25 @@
 """Numbers workers, pairs and blocks anew, so that those of several runs are apart in the run that is made of them.
 
 A session is called `w<worker>-<number>` (`w0-000012`), so its name goes with its worker's number: with an offset of 3
-it is `w3-000012`. One rule for rows, transcripts and event logs.
+it is `w3-000012`. One rule for rows, transcripts and event logs. Pairs are numbered by when they began:
+who looks at them in their order takes it for that of time, and a run's drift would else be what its parts differ in.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.foreign import read_json
-from bench.run.merging.pairs import PairNumbering
+from bench.run.folder import BLOCK_NS
 
 _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
@@ -95,3 +97,47 @@ def worker_of(session_id: str) -> int:
 
 def _line(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+PairIntegers = npt.NDArray[np.int64]
+
+
+class PairStarts(NamedTuple):
+    """The pairs of one run, ascending by the number that it gave them, and when each began (UTC, ns since 1970)."""
+
+    numbers: PairIntegers
+    starts_ns: PairIntegers
+
+
+class PairNumbering(NamedTuple):
+    """Where the pairs of one run stand in another: beside the number that each has, the new one and its block."""
+
+    numbers: PairIntegers
+    new: PairIntegers
+    blocks: PairIntegers
+
+
+def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
+    """When each pair began, from the starts of rows of it, in any order."""
+    parts = [part for part in map(_earliest, rows) if part.numbers.size]
+    if not parts:
+        return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    return _earliest(PairStarts(*map(np.concatenate, zip(*parts, strict=True))))
+
+
+def _earliest(rows: PairStarts) -> PairStarts:
+    numbers, place = np.unique(rows.numbers, return_inverse=True)
+    starts_ns = np.full(numbers.size, np.iinfo(np.int64).max)
+    np.minimum.at(starts_ns, place, rows.starts_ns)
+    return PairStarts(numbers, starts_ns)
+
+
+def numbered_by_start(runs: Sequence[PairStarts], began_utc_ns: int) -> list[PairNumbering]:
+    """Number the pairs of all runs together, from 0, in the order in which they began."""
+    starts_ns = np.concatenate([run.starts_ns for run in runs])
+    new = np.empty(starts_ns.size, np.int64)
+    new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
+    blocks = np.maximum(starts_ns - began_utc_ns, 0) // BLOCK_NS
+    ends = np.cumsum([run.numbers.size for run in runs])[:-1]
+    parts = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
+    return [PairNumbering(run.numbers, mine, mine_blocks) for run, mine, mine_blocks in parts]
