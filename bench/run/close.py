@@ -210,20 +210,21 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
     seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
     sessions = files.read_table(folder, "sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
+    together = _rates(seconds)
+    of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
     for measure, column in CARRIED.items():
-        rates = _rates(seconds, column)
-        of, when = (rates.index.get_level_values(name) for name in ("target", "phase"))
-        for target, phase, rate in zip(of, when, rates, strict=True):
+        for target, phase, rate in zip(of, when, together[column], strict=True):
             histograms.record(Key(measure, target, PER_SECOND, phase), int(rate))
         for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, measure), strict=True):
             if not np.isnan(rate):
                 histograms.record(Key(measure, target, PER_SESSION, phase), int(rate))
 
 
-def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:
+def _rates(seconds: pd.DataFrame) -> pd.DataFrame:
     """Compute bytes per second by target, phase and second: each worker's by its own length, then all together."""
-    own = seconds.groupby(["target", "phase", "second", "worker"])[[column, "length_ns"]].sum()
-    return (own[column] / (own["length_ns"] / NS_PER_S)).groupby(["target", "phase", "second"]).sum()
+    columns = list(CARRIED.values())
+    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "length_ns"]].sum()
+    return own[columns].div(own["length_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
 
 
 def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *, simulated: bool) -> None:

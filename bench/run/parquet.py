@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,11 +36,15 @@ def opened(
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-    metadata = pq.read_metadata(path)
-    if metadata.num_rows > ANY_ROWS + size // BYTES_PER_ROW:
-        raise pa.ArrowInvalid(f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have")
-    encoded = [name for name in metadata.schema.names if name in dictionaries]
-    with pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded) as table:
+    with ExitStack() as opened_files:
+        table = opened_files.enter_context(pq.ParquetFile(path))
+        metadata = table.metadata
+        if metadata.num_rows > ANY_ROWS + size // BYTES_PER_ROW:
+            raise pa.ArrowInvalid(
+                f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
+            )
+        if encoded := [name for name in metadata.schema.names if name in dictionaries]:
+            table = opened_files.enter_context(pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded))
         there = _fitting(path, table.schema_arrow, schema)
         places = _places(path, metadata, there)
         most = ANY_BYTES + GROWTH * size

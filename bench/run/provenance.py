@@ -39,6 +39,7 @@ KEPT_SETTINGS = frozenset(
 """The options that are stored: ours, and those of Locust's that shape a load. What is not named may hold a secret."""
 
 
+@cache
 def tool_version() -> str:
     """The installed version of this package."""
     try:

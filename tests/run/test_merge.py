@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cli.runs import merge
@@ -25,6 +25,7 @@ from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool
+from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_observation, build_session
 from tests.run.test_close import contents, play
 
@@ -122,6 +123,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def unsplit(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, closed as it is."""
+    return closed(copied(whole, tmp_path_factory.mktemp("unsplit") / "part"))
+
+
 def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Path:
     """What some workers of a run have recorded, as if it had been a run of theirs."""
     part = parent / f"part-{number}"
@@ -138,9 +145,14 @@ def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Pat
     closes=st.lists(st.booleans(), min_size=3, max_size=3),
     twice=st.booleans(),
 )
-@settings(max_examples=6)
+@few
 def test_the_parts_of_a_run_make_the_run_that_was_not_split(
-    whole: Path, tmp_path_factory: pytest.TempPathFactory, of_part: list[int], closes: list[bool], twice: bool
+    whole: Path,
+    unsplit: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    of_part: list[int],
+    closes: list[bool],
+    twice: bool,
 ) -> None:
     """Whichever workers are together, whichever parts were closed before, and where the merged run is merged again."""
     folder = tmp_path_factory.mktemp("split")
@@ -149,7 +161,6 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     for part, closes_before in zip(parts, closes, strict=False):
         if closes_before:
             close(part)
-    unsplit = closed(split(whole, folder, range(4), 9))
 
     document = merge_runs(parts, folder / "merged")
     if twice:

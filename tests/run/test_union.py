@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cli.report import report
@@ -21,6 +21,7 @@ from bench.run.merging.run_part import Copy, WorkerId, chosen
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool
+from tests.examples import few
 from tests.helpers import MS, S, build_observation, build_session
 from tests.run.test_close import contents
 from tests.run.test_merge import BEGAN_NS, SCRIPT, TARGET
@@ -65,13 +66,15 @@ class Run(NamedTuple):
 
     folder: Path
     states: list[list[Path]]
+    closed: dict[str, Path]
+    """what the master's folder is once it is closed, by what had been shipped to it: made when it is first asked for"""
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        return Run(folder, [recorded(folder, worker, host, patch) for worker, host in enumerate(HOSTS)])
+        return Run(folder, [recorded(folder, worker, host, patch) for worker, host in enumerate(HOSTS)], {})
 
 
 def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) -> list[Path]:
@@ -106,9 +109,10 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
 
 def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, closes: bool = False) -> Path:
     """A folder with what some workers had recorded by some flush: the master's (`led`), or a worker's own."""
-    parent.mkdir(parents=True)
     folder = parent / ("led" if led else f"own-{'-'.join(map(str, flushes))}")
-    folder.mkdir()
+    if closes:
+        return Path(shutil.copytree(closed_of(run, flushes), folder))
+    folder.mkdir(parents=True)
     (folder / SPOOL).mkdir()
     for worker, flush in flushes.items():
         shutil.copytree(run.states[worker][flush], folder / SPOOL, dirs_exist_ok=True)
@@ -119,9 +123,16 @@ def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, clo
         document |= {"state": "closing", "stopped": "all sessions are done", "remote": remote}
         document |= {"ended_utc_ns": BEGAN_NS + 90 * S}
     files.write_document(folder, document)
-    if closes:
-        close(folder)
     return folder
+
+
+def closed_of(run: Run, flushes: dict[int, int]) -> Path:
+    """The master's folder, closed; tests share it."""
+    key = "-".join(f"{worker}.{flush}" for worker, flush in sorted(flushes.items()))
+    if key not in run.closed:
+        run.closed[key] = folder_of(run, run.folder / f"closed-{key}", flushes, led=True)
+        close(run.closed[key])
+    return run.closed[key]
 
 
 def rows(folder: Path, table: files.TableName) -> list[str]:
@@ -132,9 +143,9 @@ def rows(folder: Path, table: files.TableName) -> list[str]:
     )
 
 
-def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, int], parent: Path) -> None:
+def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, int]) -> None:
     """It holds just what these workers had recorded by these flushes, and says so."""
-    true = folder_of(run, parent, flushes, led=True, closes=True)
+    true = closed_of(run, flushes)
     for table in files.SCHEMAS:
         assert rows(folder, table) == rows(true, table)
     histograms = read(folder / "histograms.hlog")
@@ -158,7 +169,7 @@ FLUSH = st.integers(0, FLUSHES - 1)
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@few
 def test_any_folders_of_one_run_merge_to_their_union(
     run: Run, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -178,7 +189,7 @@ def test_any_folders_of_one_run_merge_to_their_union(
         union: dict[int, int] = {}
         for _, flushes in some:
             union |= {worker: max(flush, union.get(worker, 0)) for worker, flush in flushes.items()}
-        is_of(out, document, run, union, parent / f"true-{number}")
+        is_of(out, document, run, union)
         merged.append((out, union))
 
 
@@ -229,7 +240,7 @@ def test_a_host_may_be_left_out_of_a_run(run: Run, tmp_path: Path) -> None:
     assert document["notices"] == ["west is left out, as was asked for, with 2 sessions and 6 turns."]
     assert (document["verdict"]["valid"], document["lost"], document["state"]) == (True, [], "ended")
     assert [host["name"] for host in document["hosts"]] == ["east", "south"]
-    true = folder_of(run, tmp_path / "true", {0: 2, 2: 2}, led=True, closes=True)
+    true = closed_of(run, {0: 2, 2: 2})
     for table in files.SCHEMAS:
         assert rows(tmp_path / "merged", table) == rows(true, table)
     assert contents(read(tmp_path / "merged" / "histograms.hlog")) == contents(read(true / "histograms.hlog"))
