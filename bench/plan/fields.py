@@ -6,7 +6,7 @@ This is the one table of it. A YAML file, Python's calls (`script.py`) and the J
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, get_args
 
@@ -678,14 +678,6 @@ TURN_KEYS = ("say", "respond", "play")
 OF_NO_TURN = "is about no turn: it must follow a `say`, `respond` or `play`"
 
 
-def lacks_turn(step: Step, before: Sequence[Step]) -> bool:
-    """Whether a step belongs to a turn, and none is under way after the steps before it."""
-    if not step.within_turn or isinstance(step, SendEvent):
-        return False
-    last = next((other for other in reversed(before) if not other.within_turn), None)
-    return last is None or not last.plays_turn
-
-
 @dataclass(frozen=True)
 class Steps(Shape[tuple[Step, ...]]):
     """A list of steps, at least one of which is a turn."""
@@ -703,8 +695,6 @@ class Steps(Shape[tuple[Step, ...]]):
 
     def _step(self, value: Value, before: list[Step]) -> Step:
         step = STEP.read(value)
-        if lacks_turn(step, before):
-            raise value.refuse(OF_NO_TURN)
         if not step.plays_turn:
             return step
         number = 1 + sum(other.plays_turn for other in before)

@@ -32,9 +32,8 @@ from bench.plan.fields import (
     SEND_EVENT,
     SESSION,
     SETTINGS,
-    lacks_turn,
 )
-from bench.plan.functions import declared
+from bench.plan.functions import Function, declared
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.think_times import RecordedTimes
 from bench.plan.turns import (
@@ -67,6 +66,7 @@ __all__ = [
     "Expect",
     "Interrupt",
     "Pause",
+    "Rules",
     "Script",
     "ScriptTurn",
     "SendEvent",
@@ -76,15 +76,14 @@ __all__ = [
     "WavTurn",
     "ask_turn",
     "build_script",
-    "check_heard",
     "check_steps",
-    "check_within",
     "expect",
     "interrupt",
     "limits",
     "load_script",
     "message",
     "pause",
+    "rules_of",
     "script_settings",
     "send",
     "session_settings",
@@ -125,17 +124,15 @@ def load_script(path: Path) -> Script:
     return replace(script, written=root)
 
 
-def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step]) -> Script:
+def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, whole: bool = True) -> Script:
     """The script of a Python program in the file `path`, from whose folder other files are seen.
 
-    `settings`: the keys of a script's file, without `steps`. Raises UsageError for what a file could not say either.
+    `settings`: the keys of a script's file, without `steps`. `whole`: no other steps follow. Raises UsageError for what
+    a file could not say either.
     """
     parts = script_settings(settings, path.parent)
     script = _script(path, read_text(path), {**parts, "steps": tuple(steps)})
-    for number, step in enumerate(script.steps):
-        if lacks_turn(step, script.steps[:number]):
-            raise UsageError(f"step {number + 1} {OF_NO_TURN}")
-    check_steps(script)
+    check_steps(script, whole=whole)
     for text in _texts(script):
         for problem in _unfillable(text, script.variables):
             raise UsageError(f"a text {problem}")
@@ -147,23 +144,10 @@ def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]
     return SETTINGS.read(PlainValue("the script", settings, folder))
 
 
-def check_steps(script: Script) -> None:
-    """Raises UsageError, with the reason, for a step that makes no sense with the session settings of its script."""
-    for _, key, problem in _senseless(script):
+def check_steps(script: Script, *, whole: bool = True) -> None:
+    """Raise UsageError, with the reason, for a step that makes no sense in its script. `whole`: no step follows."""
+    for _, key, problem in _senseless(script, whole=whole):
         raise UsageError(f"{key} {problem}")
-
-
-def check_within(step: Step, turn: ScriptTurn, session: SessionSettings) -> None:
-    """Raise UsageError, with the reason, where a step makes no sense within a turn of such a session."""
-    key, problem = _misplaced(step, turn, session)
-    if problem:
-        raise UsageError(f"{key} {problem}")
-
-
-def check_heard(step: Step, session: SessionSettings) -> None:
-    """Raise UsageError, with the reason, for a sound during silence that the service of such a session cannot hear."""
-    if _is_in_silence(step) and session.turn_detection is None:
-        raise UsageError(f"sound {UNHEARD}")
 
 
 def unfilled_names(script: Script) -> list[str]:
@@ -320,60 +304,70 @@ def _recordings(step: Step) -> tuple[Pcm, ...]:
     return step.audio if isinstance(step, WavTurn) else ()
 
 
-def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
-    """(its place, its key, why) of each step that makes no sense in its script: one list for YAML and for Python."""
-    known = {function.tool.name for function in script.tools}
-    turns = {id(step): turn for step, turn in _within_turns(script.steps)}
-    hears = script.session.turn_detection is not None
-    spoken: dict[str, bool] = {}  # by label
-    for place, step in enumerate(script.steps):
-        if step.plays_turn and spoken.setdefault(step.label, isinstance(step, WavTurn)) is not isinstance(
-            step, WavTurn
-        ):
-            yield place, "label", TWICE
+class Rules:
+    """Judges the steps of a session, one after another, by what stands before them: for YAML, and for Python live."""
+
+    def __init__(self, session: SessionSettings, functions: Iterable[Function]) -> None:
+        self._session, self._known = session, {function.tool.name for function in functions}
+        self._turn: ScriptTurn | None = None
+        """The turn under way."""
+        self._is_spoken: dict[str, bool] = {}
+        """Of turns, by their labels."""
+
+    def problems(self, step: Step) -> Iterator[tuple[str, str]]:
+        """(its key, why) of whatever makes no sense in the next step."""
+        hears, spoken = self._session.turn_detection is not None, isinstance(step, WavTurn)
+        if step.within_turn and not isinstance(step, SendEvent):
+            yield from _misplaced(step, self._turn, self._session)
+        elif _is_in_silence(step) and not hears:
+            yield "sound", UNHEARD
+        if step.plays_turn and self._is_spoken.setdefault(step.label, spoken) is not spoken:
+            yield "label", TWICE
         if isinstance(step, WavTurn) and hears and not step.paced:  # else the service's VAD notices no end of speech
-            yield place, "paced", UNPACED
-        if _is_in_silence(step) and not hears:
-            yield place, "sound", UNHEARD
-        elif _is_in_silence(step) and not any(later.plays_turn for later in script.steps[place:]):
-            yield place, "sound", UNTOLD
-        if id(step) in turns:
-            key, problem = _misplaced(step, turns[id(step)], script.session)
-            if problem:
-                yield place, key, problem
+            yield "paced", UNPACED
         for call in (step.plays_turn and step.calls) or ():
-            if call.name not in known:  # such a call fails its turn
-                yield place, "calls", f"names the function {call.name}, which `tools` has not"
+            if call.name not in self._known:  # such a call fails its turn
+                yield "calls", f"names the function {call.name}, which `tools` has not"
+        if step.plays_turn:
+            self._turn = step
+        elif not step.within_turn:
+            self._turn = None
+
+
+def rules_of(settings: Mapping[str, Any], folder: Path) -> Rules:
+    """The rules of a session of such settings; as in `build_script`."""
+    parts = script_settings(settings, folder)
+    return Rules(parts.get("session", SessionSettings()), declared(parts.get("tools", {})))
+
+
+def _senseless(script: Script, *, whole: bool = True) -> Iterator[tuple[int, str, str]]:
+    """(its place, its key, why) of each step that makes no sense in its script. `whole`: no step follows the last."""
+    rules = Rules(script.session, script.tools)
+    for place, step in enumerate(script.steps):
+        for key, problem in rules.problems(step):
+            yield place, key, problem
+        if whole and _is_in_silence(step) and not any(later.plays_turn for later in script.steps[place:]):
+            yield place, "sound", UNTOLD
 
 
 def _is_in_silence(step: Step) -> bool:
     return isinstance(step, Sound) and not step.within_turn
 
 
-def _within_turns(steps: Iterable[Step]) -> Iterator[tuple[Step, ScriptTurn]]:
-    """(step, turn that it is about) of each step within a turn."""
-    turn: ScriptTurn | None = None
-    for step in steps:
-        if step.within_turn and turn is not None:
-            yield step, turn
-        if step.plays_turn:
-            turn = step
-
-
-def _misplaced(step: Step, turn: ScriptTurn, session: SessionSettings) -> tuple[str, str]:
-    """(key, why it makes no sense) of a step within a turn; the second is "" where it makes sense."""
-    if isinstance(step, Expect):
-        return "event", _unmeetable(step.event, turn, session)
-    if not isinstance(step, Interrupt | Sound | WavTurn):
-        return "", ""
-    reasons = (
-        (
-            (turn.response.output or session.output) == "text",
-            "needs a reply that is played, and the turn before asks for text",
-        ),
-        (not isinstance(step, Interrupt) and session.turn_detection is None, UNHEARD),
-    )
-    return ("sound" if isinstance(step, Sound) else "interrupt"), next((why for holds, why in reasons if holds), "")
+def _misplaced(step: Step, turn: ScriptTurn | None, session: SessionSettings) -> Iterator[tuple[str, str]]:
+    """(key, why) where a step that belongs to a turn makes no sense in this one."""
+    key = "expect" if isinstance(step, Expect) else "sound" if isinstance(step, Sound) else "interrupt"
+    if turn is None:
+        yield key, OF_NO_TURN
+    elif isinstance(step, Expect):
+        if problem := _unmeetable(step.event, turn, session):
+            yield "event", problem
+    elif not isinstance(step, Interrupt | Sound | WavTurn):
+        return
+    elif (turn.response.output or session.output) == "text":
+        yield key, "needs a reply that is played, and the turn before asks for text"
+    elif not isinstance(step, Interrupt) and session.turn_detection is None:
+        yield key, UNHEARD
 
 
 def _unmeetable(event: str, turn: ScriptTurn, session: SessionSettings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from itertools import pairwise
@@ -20,10 +21,9 @@ from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
 from bench.plan.choices import Choices
 from bench.plan.frames import Repertoire
-from bench.plan.script import build_script, load_script
+from bench.plan.script import build_script, load_script, rules_of
 from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session
 from tests.helpers import (
     MS,
@@ -45,7 +45,7 @@ Step = dict[str, Any]
 
 
 def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> StepRecorder:
-    rehearsal = StepRecorder(Recordings(folder), SessionSettings())
+    rehearsal = StepRecorder(Recordings(folder), rules_of({}, folder))
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -133,14 +133,14 @@ def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
 
 @pytest.mark.parametrize("before", [[], [{"say": "Hello"}, {"pause": 1}]])
 def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
-    with pytest.raises(UsageError, match="expect must follow"):
+    with pytest.raises(UsageError, match="expect is about no turn"):
         rehearse(does([*before, {"expect": {"event": "response_created", "within": 5}}]))
 
 
 def heard_by(detects: bool, task: Callable[[Actor], object], folder: Path) -> StepRecorder:
     """The rehearsal of a task in whose session the service detects turns, or does not."""
-    session = SessionSettings(turn_detection=TurnDetection()) if detects else SessionSettings()
-    rehearsal = StepRecorder(Recordings(folder), session)
+    session = {"turn_detection": "server_vad" if detects else "none"}
+    rehearsal = StepRecorder(Recordings(folder), rules_of({"session": session}, folder))
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -160,7 +160,7 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
     with pytest.raises(UsageError, match="sound needs `turn_detection`"):
         heard_by(False, task, tmp_path)
     for name in ("expect", "interrupt", "sound"):
-        with pytest.raises(UsageError, match=f"{name} must follow a say"):
+        with pytest.raises(UsageError, match=f"{name} is about no turn"):
             heard_by(True, lambda actor, name=name: AFTER_SILENCE[name](actor), tmp_path)  # type: ignore[misc]
 
 
@@ -360,7 +360,7 @@ def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
         raise ValueError("a fault")
 
     with pytest.raises(ValueError, match="a fault"):
-        act(actor, task, StepRecorder(Recordings(HERE.parent), SessionSettings()))
+        act(actor, task, StepRecorder(Recordings(HERE.parent), rules_of({}, HERE.parent)))
     assert actor.stage is None
 
 
@@ -370,7 +370,7 @@ def test_a_word_to_locust_is_handed_back() -> None:
     def task(actor: Actor) -> None:
         raise word
 
-    assert act(Actor(), task, StepRecorder(Recordings(HERE.parent), SessionSettings())) is word
+    assert act(Actor(), task, StepRecorder(Recordings(HERE.parent), rules_of({}, HERE.parent))) is word
 
 
 def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
@@ -537,3 +537,56 @@ def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
     kept = stage.say("Two", "", {})
 
     assert [*stage._asked.values()] == [kept]
+
+
+def two_callers(actor: Actor) -> None:
+    """A task without an end, whose last noted step is a sound in silence."""
+    while True:
+        actor.on.say("Hello", "", {})
+        actor.on.sound("a.wav", "aside", {"during": "silence"})
+
+
+def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    rehearsal = heard_by(True, two_callers, tmp_path)
+
+    assert not rehearsal.steps[-1].within_turn
+    assert build_script(HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, whole=rehearsal.whole)
+
+
+UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
+    "a call of what nobody declared": (
+        lambda actor: actor.on.say("Book it.", "", {"calls": "book"}),
+        "calls names the function book, which `tools` has not",
+    ),
+    "audio at once with turn detection": (
+        lambda actor: actor.on.play("a.wav", "late", {"paced": False}),
+        "paced must be true with turn detection",
+    ),
+    "one label for what is typed and what is spoken": (
+        lambda actor: actor.on.play("a.wav", "turn_1", {}),
+        "label names a typed turn and a spoken one",
+    ),
+    "an event that a message has ended": (
+        lambda actor: (
+            actor.on.message("system", "Be brief.", None),
+            actor.on.expect("response_created", 1),
+        ),
+        "expect is about no turn: it must follow a `say`, `respond` or `play`",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_what_the_rehearsal_has_not_seen_is_held_to_the_rules_of_scripts(tmp_path: Path, kind: str) -> None:
+    tone(tmp_path / "a.wav")
+    unseen, problem = UNSEEN[kind]
+    steps = rehearse(does([{"say": "Hello"}])).steps
+    stand = Stand(Repertoire(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
+
+    def task(actor: Actor) -> None:
+        actor.on.say("Hello", "", {})
+        unseen(actor)
+
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        stand.perform(task, tmp_path)

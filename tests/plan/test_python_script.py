@@ -20,13 +20,13 @@ from bench.plan.script import (
     Expect,
     Interrupt,
     Pause,
+    Rules,
     ScriptTurn,
     Step,
     TextTurn,
     WavTurn,
     ask_turn,
     build_script,
-    check_within,
     expect,
     interrupt,
     limits,
@@ -170,7 +170,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (
         lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-        "step 2 is about no turn: it must follow a `say`, `respond` or `play`",
+        "expect is about no turn: it must follow a `say`, `respond` or `play`",
     ),
     (
         lambda: build_script(
@@ -245,11 +245,9 @@ ANSWERED = ("audio_", "transcript_")
 
 
 def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
-    try:
-        check_within(expect(event, 1), turn, session)
-    except UsageError:
-        return False
-    return True
+    rules = Rules(session, ())
+    assert not list(rules.problems(turn))
+    return not list(rules.problems(expect(event, 1)))
 
 
 @pytest.mark.parametrize(("call", "words"), WRONG, ids=[words[:40] for _, words in WRONG])

@@ -275,11 +275,11 @@ WRONG: list[tuple[str, int | None, str]] = [
         "speech is for one WAV, and `play` has 2",
     ),
     ("steps:\n- say: hi\n  speech: {begin: 0, end: 1}\n", 3, "unknown key 'speech'"),
-    ("steps:\n- expect: {event: committed, within: 1}\n- say: hi\n", 2, "step 1 is about no turn"),
+    ("steps:\n- expect: {event: committed, within: 1}\n- say: hi\n", 2, "expect is about no turn"),
     (
         "steps:\n- say: hi\n- pause: 1\n- expect: {event: committed, within: 1}\n",
         4,
-        "step 3 is about no turn: it must follow a `say`, `respond` or `play`",
+        "expect is about no turn: it must follow a `say`, `respond` or `play`",
     ),
     (
         "steps:\n- say: hi\n- expect:\n    within: 1\n    event: text_delta\n",

@@ -19,9 +19,8 @@ from bench.observe.observation import TurnObservation
 from bench.plan.reference import Judge
 from bench.plan.script import (
     NOT_DRAWN,
+    Rules,
     ask_turn,
-    check_heard,
-    check_within,
     expect,
     interrupt,
     message,
@@ -32,7 +31,6 @@ from bench.plan.script import (
     wav_turn,
 )
 from bench.plan.turns import DrawnPause, Interrupt, Pause, ScriptTurn, Sound, Step, WavTurn
-from bench.protocol.settings import SessionSettings
 
 MAX_REHEARSED = 100
 """So many steps are noted, for a task may go on for as long as its session does."""
@@ -92,10 +90,8 @@ class Stage(ABC):
     Every step raises UsageError for what a script could not say.
     """
 
-    def __init__(self, recordings: Recordings, settings: SessionSettings) -> None:
-        self._recordings, self._settings = recordings, settings
-        self._turn: ScriptTurn | None = None
-        """The turn that may be expected to get an event."""
+    def __init__(self, recordings: Recordings, rules: Rules) -> None:
+        self._recordings, self._rules = recordings, rules
         self.turns = 0
 
     def say(self, text: str, label: str, options: Mapping[str, Any]) -> TakenTurn:
@@ -117,55 +113,42 @@ class Stage(ABC):
 
     def message(self, role: str, text: str, image: str | Path | None) -> None:
         """Take a message that joins the conversation."""
-        step = message(role, text, image, folder=self._recordings.folder)
-        self._turn = None
-        self.perform(step)
+        self._begin(message(role, text, image, folder=self._recordings.folder))
 
     def send(self, event: Mapping[str, Any]) -> None:
         """Take an event in the words of the service."""
-        self.perform(send(event))
+        self._begin(send(event))
 
     def pause(self, seconds: float | None, drawn: Mapping[str, Any] = NOT_DRAWN) -> None:
         """Take a silence, of so many seconds or of as many as are drawn."""
-        step = self._recordings.pause(seconds, drawn)
-        self._turn = None
-        self.perform(step)
+        self._begin(self._recordings.pause(seconds, drawn))
 
     def expect(self, event: str, within_s: float) -> None:
         """Take an event that the last turn must get."""
-        step = expect(event, within_s)
-        check_within(step, self._turn_before("expect"), self._settings)
-        self.perform(step)
+        self._begin(expect(event, within_s))
 
     def interrupt(self, wavs: Wavs | None, label: str, options: Mapping[str, Any]) -> TakenTurn | None:
         """Take an interruption of the reply to the last turn: a turn of the caller's words, or the client's doing."""
         step = self._recordings.interruption(wavs, label=label or UNNAMED, **options)
-        check_within(step, self._turn_before("interrupt"), self._settings)
         if isinstance(step, WavTurn):
             return self._take(step, label)
-        self.perform(step)
+        self._begin(step)
         return None
 
     def sound(self, wav: str | Path, kind: str, options: Mapping[str, Any]) -> None:
         """Take a sound that is meant neither to interrupt a reply nor to get one."""
-        step = self._recordings.sound(wav, kind, **options)
-        if step.within_turn:
-            check_within(step, self._turn_before("sound"), self._settings)
-        else:
-            check_heard(step, self._settings)
-            self._turn = None
-        self.perform(step)
-
-    def _turn_before(self, name: str) -> ScriptTurn:
-        if self._turn is None:
-            raise UsageError(f"{name} must follow a say, respond or play: it is about their turn")
-        return self._turn
+        self._begin(self._recordings.sound(wav, kind, **options))
 
     def _take(self, turn: ScriptTurn, label: str) -> TakenTurn:
         self.turns += 1
-        self._turn, taken = turn, self.taken_turn()
-        self.perform(turn if label else replace(turn, label=f"turn_{self.turns}"))
+        taken = self.taken_turn()
+        self._begin(turn if label else replace(turn, label=f"turn_{self.turns}"))
         return taken
+
+    def _begin(self, step: Step) -> None:
+        for key, problem in self._rules.problems(step):
+            raise UsageError(f"{key} {problem}")
+        self.perform(step)
 
     @abstractmethod
     def perform(self, step: Step) -> None:
@@ -191,9 +174,14 @@ def _judged(success: Callable[[TakenTurn], object], turn: TurnObservation) -> ob
 class StepRecorder(Stage):
     """Records the steps of a rehearsal."""
 
-    def __init__(self, recordings: Recordings, settings: SessionSettings) -> None:
-        super().__init__(recordings, settings)
+    def __init__(self, recordings: Recordings, rules: Rules) -> None:
+        super().__init__(recordings, rules)
         self.steps: list[Step] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether the task came to its end."""
+        return len(self.steps) < MAX_REHEARSED
 
     def perform(self, step: Step) -> None:
         self.steps.append(step)

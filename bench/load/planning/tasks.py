@@ -16,9 +16,8 @@ from typing import Any
 
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.stage import OnStage, Recordings, StepRecorder, act
-from bench.plan.script import build_script, script_settings
+from bench.plan.script import build_script, rules_of
 from bench.plan.turns import Script
-from bench.protocol.settings import SessionSettings
 
 Method = Callable[[Any], object]
 
@@ -82,8 +81,7 @@ def rehearsed(
     for what a YAML script could not say either, and for a task that fails; UsageError for settings of that kind.
     """
     path = file_of(method)
-    session = script_settings(settings, path.parent).get("session", SessionSettings())
-    stage = StepRecorder(recordings, session)
+    stage = StepRecorder(recordings, rules_of(settings, path.parent))
     try:
         act(user(), method, stage)
     except UsageError as error:
@@ -94,7 +92,7 @@ def rehearsed(
     if not any(step.plays_turn for step in stage.steps):
         raise ScriptError(path, _first_line(method), f"{name} has no turn: it needs a say, play or respond")
     try:
-        built = build_script(path, settings, stage.steps)
+        built = build_script(path, settings, stage.steps, whole=stage.whole)
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
     digest = hashlib.sha256(f"{built.digest} {settings!r}".encode()).hexdigest()

@@ -14,6 +14,7 @@ from bench.load.planning.taken import TakenTurn
 from bench.observe.observation import TurnObservation
 from bench.plan.choices import Choices
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
+from bench.plan.script import Rules
 from bench.plan.turns import Step
 
 
@@ -38,7 +39,7 @@ class StepPlayer(Stage):
         recordings: Recordings,
         choices: Choices,
     ) -> None:
-        super().__init__(recordings, repertoire.script.session)
+        super().__init__(recordings, Rules(repertoire.script.session, repertoire.script.tools))
         self._call, self._repertoire, self._choices = call, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
