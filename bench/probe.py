@@ -12,9 +12,10 @@ import msgspec
 from bench.clock import monotonic_ns
 from bench.connect import connected
 from bench.observe.observation import TurnObservation
-from bench.plan.frames import PreparedScript, Repertoire
-from bench.plan.script import build_script, text_turn, wav_turn
-from bench.plan.turns import ScriptTurn
+from bench.plan.frames import PreparedScript
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import build_script
+from bench.plan.steps import Step, step_of
 from bench.plan.variants import varied
 from bench.protocol.events import Event, Kind, Usage, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
@@ -31,15 +32,15 @@ SESSION_ID = "probe"
 
 def text_script(target: Target, text: str, session: Mapping[str, Any]) -> PreparedScript:
     """A session that says a text. `session`: settings as in a script's file. Raises UsageError for what cannot be."""
-    return _script(target, text_turn(text, label="say"), session)
+    return _script(target, step_of("say", say=text, label="say"), session)
 
 
 def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> PreparedScript:
     """A session that plays a WAV. `session` and errors: as above."""
-    return _script(target, wav_turn(wav.name, label="play", folder=wav.parent), session)
+    return _script(target, step_of("play", wav.parent, play=wav.name, label="play"), session)
 
 
-def _script(target: Target, turn: ScriptTurn, session: Mapping[str, Any]) -> PreparedScript:
+def _script(target: Target, turn: Step, session: Mapping[str, Any]) -> PreparedScript:
     script = build_script(Path(__file__), {"session": dict(session)}, [turn])
     return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 

@@ -15,16 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from bench.interruptions import Cue, InterruptionKind
+from bench.interruptions import WATCH_NS, Cue, InterruptionKind
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
-from bench.observe.silence_watch import WATCH_NS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
 from bench.plan.calling import CallHandler
 from bench.plan.frames import (
     OutgoingMessage,
     PreparedEvent,
+    PreparedExpectation,
+    PreparedInterruption,
+    PreparedPause,
     PreparedScript,
     PreparedSound,
     PreparedStep,
@@ -32,7 +34,6 @@ from bench.plan.frames import (
 )
 from bench.plan.microphone import Microphone
 from bench.plan.reference import Judge
-from bench.plan.turns import Expect, Interrupt, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event, Kind, Usage
 from bench.protocol.messages import FunctionOutput
@@ -275,7 +276,7 @@ class Session:
         """Whether the first chunk of what is being said has left."""
         return self._opening is None
 
-    def interrupt(self, interrupt: Interrupt) -> None:
+    def interrupt(self, interrupt: PreparedInterruption) -> None:
         """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
         if not self._await_cue("client", interrupt.cue, verify=interrupt.verify):
             return
@@ -366,7 +367,7 @@ class Session:
         while not self._timeline.turn_over:
             self._listen(self._next_deadline_ns(), for_turn=True)
 
-    def pause(self, pause: Pause) -> None:
+    def pause(self, pause: PreparedPause) -> None:
         """Say nothing for as long as the pause lasts."""
         self._idle(self._transport.now_ns() + pause.duration_ns)
 
@@ -374,7 +375,7 @@ class Session:
         """Send a message of which nothing is waited for."""
         self._send(step.message)
 
-    def expect(self, expected: Expect) -> None:
+    def expect(self, expected: PreparedExpectation) -> None:
         """Wait for what the turn under way must get; it fails where that does not come."""
         until_ns = self._transport.now_ns() + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
@@ -599,9 +600,9 @@ def _is_stamped(message: OutgoingMessage) -> bool:
 HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PreparedTurn: Session.say,
     PreparedSound: Session.sound,
-    Interrupt: Session.interrupt,
-    Pause: Session.pause,
-    Expect: Session.expect,
+    PreparedInterruption: Session.interrupt,
+    PreparedPause: Session.pause,
+    PreparedExpectation: Session.expect,
     PreparedEvent: Session.send_event,
 }
 """What plays a prepared step in an open session, by the kind of the step."""

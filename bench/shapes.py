@@ -11,14 +11,14 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Generic, TypeVar
 
 from bench.plain import shortened
 from bench.yaml_file import TABLE, Value
 
-ENTRY = "entry"
+ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
 Schema = dict[str, Any]
 END = r"$(?!\n)"
@@ -343,19 +343,52 @@ class Table(Shape[T]):
         } | ({"required": self.required} if self.required else {})
 
 
-def key(shape: Shape[Any], note: str, default: Any = None, *, required: bool = False, quiet: bool = False) -> Any:
+def key(
+    shape: Shape[Any],
+    note: str,
+    default: Any = None,
+    *,
+    required: bool = False,
+    quiet: bool = False,
+    absent: Any = None,
+) -> Any:
     """A field of a dataclass that is a table of a file: what may stand at the key of that name.
 
-    A key without a default, where it is not required, may be null as well, which says the same as leaving it out.
+    `absent`: what the field holds where neither the key nor a default for it is given.
     """
-    nothing = default is None and not required
-    entry = Field(shape, note, required=required, default=default, nothing=nothing, quiet=quiet)
-    return field(metadata={ENTRY: entry}) if required else field(default=default, metadata={ENTRY: entry})
+    entry = Field(shape, note, required=required, default=default, quiet=quiet)
+    meant = absent if default is None else default
+    return field(metadata={ENTRY: entry}) if required else field(default=meant, metadata={ENTRY: entry})
 
 
-def table_of(kind: type[T]) -> Table[T]:
-    """The table of a dataclass whose fields were all made by `key`."""
-    return Table({each.name: each.metadata[ENTRY] for each in fields(kind)}, kind, nothing=False)  # type: ignore[arg-type]
+def keys(table: Table[Any]) -> Any:
+    """A field of such a dataclass for which several keys stand, those of a table, among the keys of the dataclass."""
+    return field(default=table.build(), metadata={ENTRIES: table})
+
+
+def table_of(kind: type[T], *, nulls: bool = True) -> Table[T]:
+    """The table of a dataclass, of those of its fields that were made by `key` and `keys`.
+
+    `nulls`: a key without a default may be null, which says the same as leaving it out; else so may the table itself.
+    """
+    entries: dict[str, Field[Any]] = {}
+    several: dict[str, Table[Any]] = {}
+    for each in fields(kind):  # type: ignore[arg-type]
+        if ENTRY in each.metadata:
+            entry = each.metadata[ENTRY]
+            entries[each.name] = replace(entry, nothing=nulls and entry.default is None and not entry.required)
+        elif ENTRIES in each.metadata:
+            several[each.name] = each.metadata[ENTRIES]
+            entries |= several[each.name].fields
+
+    def build(**given: Any) -> T:
+        made = {
+            name: table.build(**{key: given.pop(key) for key in table.fields if key in given})
+            for name, table in several.items()
+        }
+        return kind(**given, **made)
+
+    return Table(entries, build, nothing=not nulls)
 
 
 @dataclass(frozen=True)

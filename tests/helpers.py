@@ -18,9 +18,11 @@ from bench.observe.inputs import TurnPlan
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.audio import Pcm
-from bench.plan.frames import PreparedScript, Repertoire
+from bench.plan.frames import PreparedScript
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script
 from bench.plan.speech import Speech
-from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
+from bench.plan.steps import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Usage
@@ -308,16 +310,16 @@ PLAIN = ResponseSettings()
 
 
 def say(label: str = "say", **response: Any) -> TextTurn:
-    return TextTurn(label, "Hello", ResponseSettings(**response))
+    return TextTurn("Hello", label=label, response=ResponseSettings(**response))
 
 
 def respond(label: str = "respond", **response: Any) -> AskTurn:
-    return AskTurn(label, ResponseSettings(**response))
+    return AskTurn(ResponseSettings(**response), label=label)
 
 
 def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> WavTurn:
     pcm = Pcm(Path("a.wav"), str(audio_ms), bytes(48 * audio_ms), Speech(0, 24 * audio_ms))
-    return WavTurn(label, (pcm,), chunk_ms, paced, PLAIN)
+    return WavTurn((pcm,), label=label, chunk_ms=chunk_ms, paced=paced)
 
 
 def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None, **session: Any) -> PreparedScript:

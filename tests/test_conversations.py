@@ -23,7 +23,7 @@ from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
-from bench.plan.turns import Interrupt, Pause, SendEvent, Sound, Step
+from bench.plan.steps import Interrupt, InterruptSettings, Pause, SendEvent, Sound, SoundSettings, Step
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
@@ -43,6 +43,7 @@ from tests.test_talking import (
     build_script,
     converse,
     decoded,
+    over_reply,
     recording,
     sound,
     speak,
@@ -232,7 +233,7 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
 def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: int, speed: float, seed: int) -> None:
-    interrupting = replace(speak(*SPEECH), interrupts=Cue(after_ns=after_ms * MS))
+    interrupting = over_reply(speak(*SPEECH), Cue(after_ns=after_ms * MS))
     profile = replace(default_profile(), speed=speed)
     talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
 
@@ -259,7 +260,9 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
     profile = replace(default_profile(), speed=speed)
-    talk = converse(say(), Interrupt(Cue(after_ns=after_ms * MS)), say(), profile=profile, seed=seed)
+    talk = converse(
+        say(), Interrupt(InterruptSettings(cue=Cue(after_ns=after_ms * MS))), say(), profile=profile, seed=seed
+    )
 
     first, second = talk.turns
     if first.outcome == "ok":
@@ -284,7 +287,9 @@ def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
 ) -> None:
     profile = replace(default_profile(), speed=speed, truncates_ignored=float(ignored))
     cue = Cue(after_ns=after_ms * MS)
-    over = replace(speak(*SPEECH), interrupts=cue, verifies=True) if spoken else Interrupt(cue, verify=True)
+    over = (
+        over_reply(speak(*SPEECH), cue, verify=True) if spoken else Interrupt(InterruptSettings(cue=cue, verify=True))
+    )
     talk = converse(speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD)
 
     first, *_, last = talk.turns
@@ -307,7 +312,9 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
         def say(self, now_ns: int) -> Iterator[PeerAnswer]:
             return ((at_ns, data) for at_ns, data in super().say(now_ns) if b"item.retrieved" not in data)
 
-    script = build_script(say(), Interrupt(Cue(), verify=True), say(), Interrupt(Cue(), verify=True))
+    script = build_script(
+        say(), Interrupt(InterruptSettings(verify=True)), say(), Interrupt(InterruptSettings(verify=True))
+    )
     talk = talked(script, Secretive(GA, default_profile(), 1))
 
     first, second = talk.turns
@@ -319,7 +326,7 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
 @pytest.mark.parametrize(("least_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
 def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_speech_ms: int, outcome: str) -> None:
     profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=least_speech_ms), speed=20.0)
-    cough = Sound("noise", recording(sound(20, 300, 20)), 100, Cue(after_ns=300 * MS))
+    cough = Sound(SoundSettings(play=recording(sound(20, 300, 20)), kind="noise", cue=Cue(after_ns=300 * MS)))
     patient = speak(30, 1_500)
     talk = converse(patient, cough, patient, profile=profile, turn_detection=VAD)
 
@@ -349,9 +356,12 @@ def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_tur
 ) -> None:  # fmt: skip
     profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=least_speech_ms), speed=speed)
     detection = TurnDetection(silence_duration_ms=silence_ms, create_response=responds)
-    heard_ones = [Sound("aside", recording(sound(20, length_ms, 20)), 100, None) for length_ms, _ in sounds]
+    heard_ones = [
+        Sound(SoundSettings(play=recording(sound(20, length_ms, 20)), kind="aside", during="silence"))
+        for length_ms, _ in sounds
+    ]
     between: list[Step] = [
-        step for one, (_, ms) in zip(heard_ones, sounds, strict=True) for step in (one, Pause(ms * MS))
+        step for one, (_, ms) in zip(heard_ones, sounds, strict=True) for step in (one, Pause(ms / 1_000))
     ]
     patient = speak(30, 6_000, 50)
     steps = [*between, patient] if first else [patient, *between, patient]
@@ -383,7 +393,7 @@ def loud_after(talk: Talked, since_ns: int) -> list[int]:
 
 def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
     slow = TurnDetection(silence_duration_ms=6_000)
-    aside = Sound("aside", recording(sound(20, 900, 20)), 100, None)
+    aside = Sound(SoundSettings(play=recording(sound(20, 900, 20)), kind="aside", during="silence"))
     talk = converse(speak(30, 1_500, 50), aside, say(), turn_detection=slow)
 
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
@@ -392,9 +402,9 @@ def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
 def test_what_a_service_says_because_the_caller_is_silent_is_no_reply_to_a_sound_that_it_ignores() -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
     profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=2_000))
-    aside = Sound("aside", recording(sound(20, 900, 20)), 100, None)
+    aside = Sound(SoundSettings(play=recording(sound(20, 900, 20)), kind="aside", during="silence"))
     patient = speak(30, 2_500, 50)
-    talk = converse(patient, Pause(3_500 * MS), aside, patient, turn_detection=idle, profile=profile)
+    talk = converse(patient, Pause(3.5), aside, patient, turn_detection=idle, profile=profile)
 
     assert talk.session.idle_prompts == 1
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", False)]
@@ -404,14 +414,14 @@ def test_who_waits_between_turns_for_the_service_s_limits_interrupts_all_the_sam
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tests.test_talking.Session", PatientSession)
-    interrupting = replace(speak(*SPEECH), interrupts=Cue(after_ns=300 * MS))
+    interrupting = over_reply(speak(*SPEECH), Cue(after_ns=300 * MS))
     talk = converse(speak(*SPEECH), interrupting, turn_detection=VAD)
 
     assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok"]
 
 
 def test_a_word_of_the_transcript_is_a_cue() -> None:
-    talk = converse(say(), Interrupt(Cue(word="O")), say())
+    talk = converse(say(), Interrupt(InterruptSettings(cue=Cue(word="O"))), say())
 
     first, _ = talk.turns
     came = [at_ns for at_ns, event in said_in(talk, first.response_id, "response.output_audio_transcript.delta")
@@ -421,7 +431,7 @@ def test_a_word_of_the_transcript_is_a_cue() -> None:
 
 
 def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
-    late = replace(speak(*SPEECH), interrupts=Cue(after_ns=60_000 * MS))
+    late = over_reply(speak(*SPEECH), Cue(after_ns=60_000 * MS))
     talk = converse(speak(*SPEECH), late, turn_detection=VAD)
 
     first, second = talk.turns
@@ -474,7 +484,7 @@ def test_fillers_that_only_the_service_knows_of_are_told_by_its_session(known: b
     setting = {"type": "static_interim_response", "triggers": ["latency"], "latency_threshold_ms": 100}
     update = {"type": "session.update", "session": {"interim_response": setting}}
     changed = [SendEvent(update)] if known else []
-    script = build_script(say(), Pause(1 * S), *changed, Pause(1 * S), say(), dialect=PREVIEW)
+    script = build_script(say(), Pause(1), *changed, Pause(1), say(), dialect=PREVIEW)
     talk = talked(script, Simulator(PREVIEW, default_profile(), 1, wire=VOICE_LIVE))
 
     assert [turn.traits for turn in talk.turns] == ([None, "filler"] if known else [None, None])

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.plan.turns import TextTurn
-from bench.protocol.settings import ResponseSettings
+from bench.plan.steps import TextTurn
 from bench.simulator import history
 from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded
@@ -21,7 +20,7 @@ ROOM = 900
 def talk(lengths: list[int], kept: float) -> Talked:
     """Turns of so many tokens each; where there is no room, so much of it is kept."""
     profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
-    turns = [TextTurn(f"t{at}", "x" * 4 * tokens, ResponseSettings()) for at, tokens in enumerate(lengths)]
+    turns = [TextTurn("x" * 4 * tokens, label=f"t{at}") for at, tokens in enumerate(lengths)]
     truncation = {"type": "retention_ratio", "retention_ratio": kept} if kept < 1 else "auto"
     return converse(*turns, profile=profile, output="text", input_transcription=None, truncation=truncation)
 

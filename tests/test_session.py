@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.limits import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.turns import Expect, Pause, Step
+from bench.plan.steps import Expect, ExpectSettings, Pause, Step
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
@@ -153,7 +153,7 @@ def test_a_late_chunk_does_not_delay_those_after_it() -> None:
 
 
 def test_a_pause_is_as_long_as_the_script_says() -> None:
-    played = Played(build_script(say(), Pause(1_700 * MS), say()))
+    played = Played(build_script(say(), Pause(1.7), say()))
 
     first, second = played.sent_at("conversation.item.create")
     assert first == GREETED_NS
@@ -164,7 +164,7 @@ def test_what_comes_in_a_pause_is_heard() -> None:
     def with_afterthought(response_id: str) -> list[PeerAnswer]:
         return [*spoken(reply(GA, response_id)), (2 * S, message("x.y"))]
 
-    played = Played(build_script(say(), Pause(5 * S), say()), Service(turns=[with_afterthought]))
+    played = Played(build_script(say(), Pause(5), say()), Service(turns=[with_afterthought]))
 
     assert played.observation.unknown_events == {"x.y": 1}
 
@@ -338,7 +338,7 @@ def test_a_connection_that_is_lost_in_a_pause_costs_the_turns_after_it() -> None
     def and_hangs_up(response_id: str) -> list[PeerAnswer]:
         return [*spoken(reply(GA, response_id)), closing(1_900 * MS, 1006)]
 
-    played = Played(build_script(say(), Pause(10 * S), say()), Service(turns=[and_hangs_up]))
+    played = Played(build_script(say(), Pause(10), say()), Service(turns=[and_hangs_up]))
 
     assert played.outcomes == ["ok"]
     session = played.observation
@@ -433,7 +433,7 @@ def test_when_the_run_ends_the_turn_in_flight_is_finished_and_no_new_one_begins(
 
 
 def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
-    played = Played(build_script(say(), Pause(3_600 * S), say()), ending=lambda ns: ns > 5 * S)
+    played = Played(build_script(say(), Pause(3_600), say()), ending=lambda ns: ns > 5 * S)
 
     assert played.observation.outcome == "abandoned"
     assert played.now_ns <= 6 * S
@@ -464,7 +464,7 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
 
 
 def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> None:
-    script = build_script(say(), Pause(S), say())
+    script = build_script(say(), Pause(1), say())
     transport = GuardedTransport(Service())
     transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
     timeline, listening = Timeline(transport.now_ns(), 2, script.limits, script.dialect), Listening()
@@ -486,7 +486,7 @@ def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> Non
     ],
 )
 def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, outcome: str) -> None:
-    played = Played(build_script(say(), Expect(event, within_s), say()))
+    played = Played(build_script(say(), Expect(ExpectSettings(event, within_s)), say()))
 
     assert played.outcomes == [outcome, "ok"]
     if within_s < 1 and outcome != "ok":
@@ -497,14 +497,14 @@ def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
     def slow(response_id: str) -> list[PeerAnswer]:
         return [(300 * MS, created(response_id)), (450 * MS, delta(GA, "audio", response_id)), (S, done(response_id))]
 
-    steps = (say(), Expect("response_created", 1), Expect("audio_delta", 0.2))
+    steps = (say(), Expect(ExpectSettings("response_created", 1)), Expect(ExpectSettings("audio_delta", 0.2)))
     played = Played(build_script(*steps), Service(turns=[slow]))
 
     assert played.outcomes == ["ok"]
 
 
 def test_a_session_goes_on_after_what_it_expected_without_waiting_for_the_rest() -> None:
-    played = Played(build_script(say(), Expect("text_delta", 2)), Service(turns=[endless]))
+    played = Played(build_script(say(), Expect(ExpectSettings("text_delta", 2))), Service(turns=[endless]))
 
     assert played.outcomes == ["failed:expected_text_delta"]
     assert played.observation.outcome == "ok"
@@ -535,8 +535,8 @@ TURNS: list[Turn] = [
     lambda r: [(0, done("another"))],
 ]
 STEPS = st.sampled_from([
-    say(), say(output="text"), respond(), play(50), play(250), play(90, paced=False), Pause(0), Pause(300 * MS),
-    Pause(9 * S),
+    say(), say(output="text"), respond(), play(50), play(250), play(90, paced=False), Pause(0), Pause(0.3),
+    Pause(9),
 ])  # fmt: skip
 
 

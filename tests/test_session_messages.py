@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.limits import Limits
-from bench.plan.frames import PreparedScript, Repertoire
+from bench.plan.frames import PreparedScript
 from bench.plan.messages import History
-from bench.plan.turns import AddMessage, Pause, Script, SendEvent, Step
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script
+from bench.plan.steps import AddMessage, Pause, SendEvent, Step
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -145,7 +147,7 @@ def test_a_message_with_a_word_for_a_refusal_fails_the_session() -> None:
             refused = b"By the way" in data
             return [(MS, error("invalid_value", "session-message"))] if refused else [*super().__call__(data)]
 
-    played = Played(build_script(AddMessage(build_message("By the way")), Pause(S), say()), Refusing())
+    played = Played(build_script(AddMessage(build_message("By the way")), Pause(1), say()), Refusing())
 
     assert (played.observation.outcome, played.outcomes) == ("failed:invalid_value", [])
 

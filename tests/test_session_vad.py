@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
-from bench.plan.turns import Expect, Pause, Step
+from bench.plan.steps import Expect, ExpectSettings, Pause, Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session
@@ -117,7 +117,7 @@ def test_an_open_microphone_sends_speech_and_silence_without_a_gap() -> None:
     steps=st.lists(
         st.one_of(
             st.builds(play, st.integers(100, 900), chunk_ms=st.integers(20, 200)),
-            st.builds(Pause, st.integers(0, 3 * S)),
+            st.builds(Pause, st.floats(0, 3)),
             st.just(say()),
         ),
         min_size=1,
@@ -174,7 +174,7 @@ def test_a_reply_is_heard_out_before_the_caller_speaks_again() -> None:
 
 
 def test_a_pause_counts_from_the_end_of_what_is_heard() -> None:
-    script = build_script(play(200), Pause(700 * MS), say(), turn_detection=VAD)
+    script = build_script(play(200), Pause(0.7), say(), turn_detection=VAD)
     played = Played(script, Hearing(after=hearing(2, audio_ms=3_000)))
 
     (asked_ns,) = played.sent_at("conversation.item.create")
@@ -208,7 +208,7 @@ CUT_SHORT: dict[str, list[PeerAnswer]] = {
 
 
 def test_whoever_is_misunderstood_stops_speaking_and_the_microphone_goes_on() -> None:
-    played = Played(build_script(play(2_000), Pause(S), turn_detection=VAD), Hearing(after=CUT_SHORT))
+    played = Played(build_script(play(2_000), Pause(1), turn_detection=VAD), Hearing(after=CUT_SHORT))
 
     sent = appended(played)
     assert played.outcomes == ["cancelled:turn_detected"]
@@ -398,7 +398,12 @@ def test_a_vad_that_never_notices_times_the_turn_out_by_the_end_of_its_speech() 
 
 
 def test_a_script_may_expect_several_things_one_after_another() -> None:
-    steps = (play(200), Expect("speech_stopped", 1), Expect("response_created", 1), Expect("audio_delta", 1))
+    steps = (
+        play(200),
+        Expect(ExpectSettings("speech_stopped", 1)),
+        Expect(ExpectSettings("response_created", 1)),
+        Expect(ExpectSettings("audio_delta", 1)),
+    )
     played = Played(build_script(*steps, turn_detection=VAD), Hearing(after=hearing(2)))
 
     assert played.outcomes == ["ok"]
@@ -411,7 +416,7 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
         def greeting(self) -> list[PeerAnswer]:
             return [*super().greeting(), closing(at_ms * MS, 1006)]
 
-    script = build_script(play(300), Pause(300 * MS), say(), play(200), turn_detection=detection)
+    script = build_script(play(300), Pause(0.3), say(), play(200), turn_detection=detection)
     played = Played(script, Fragile(after=hearing(3) | {"turn-3-append-2": noticed(3) + answered(3)}))
 
     session = played.observation
@@ -425,7 +430,7 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
 @pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
 @pytest.mark.parametrize("detection", [VAD, ASKED])
 def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> None:
-    script = build_script(play(300), Pause(300 * MS), play(200), play(100), turn_detection=detection)
+    script = build_script(play(300), Pause(0.3), play(200), play(100), turn_detection=detection)
     after = hearing(3, 2, 1, audio_ms=900)
     played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
 

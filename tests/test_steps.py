@@ -1,4 +1,4 @@
-"""A new kind of step touches its own class, the reader's table of steps, and the table of who plays them."""
+"""A new kind of step is a class in the list of kinds, and a line in the table of who plays them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from bench.load.planning.decision import scripts_of
 from bench.load.planning.estimate import HIGH, session_usage
 from bench.load.planning.plays import loaded_parts, prepared_plays
 from bench.load.planning.tasks import script as task_of
-from bench.plan import fields
-from bench.plan.frames import PreparedScript
+from bench.plan import steps as kinds
+from bench.plan.fields import SECONDS
+from bench.plan.frames import PreparedPause, PreparedScript
 from bench.plan.script import load_script
-from bench.plan.turns import Pause
+from bench.plan.steps import Step
 from bench.plan.variants import varied
 from bench.protocol.openai_ga import GA
 from bench.session import HANDLERS, Session
-from bench.shapes import Field, Table
+from bench.shapes import key
 from tests.helpers import MS, Played
 from tests.load.actors import actor
 
@@ -28,19 +29,24 @@ TALK = "steps:\n  - say: One\n  - clap: 0.1\n  - say: Two\n"
 
 
 @dataclass(frozen=True)
-class Clap:
+class Clap(Step):
     """The caller claps, so long after the turn before has ended."""
 
-    plays_turn: ClassVar[bool] = False
-    within_turn: ClassVar[bool] = False
+    verb: ClassVar = "clap"
 
-    after_s: float
+    clap: float = key(SECONDS, "Seconds before the caller claps.", required=True)
+
+    def prepared(self, *_: Any) -> Any:
+        return self
 
 
+@dataclass(frozen=True)
 class ClapWithin(Clap):
     """The caller claps, so long after the turn before was said."""
 
-    within_turn = True
+    @property
+    def within_turn(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     heard_ns: list[int] = []
 
     def clap(session: Session, step: Any) -> None:
-        session.pause(Pause(round(step.after_s * 1e9)))
+        session.pause(PreparedPause(round(step.clap * 1e9)))
         heard_ns.append(session._transport.now_ns())
 
     for kind in (Clap, ClapWithin):
@@ -59,10 +65,7 @@ def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, text: str = TALK) -> Path:
     """A script with claps of this kind, which the reader of scripts knows from now on."""
-    table = Table(
-        {"clap": Field(fields.SECONDS, "Seconds before the caller claps.", required=True)}, lambda clap: kind(clap)
-    )
-    monkeypatch.setitem(fields.STEP_TABLES, "clap", table)
+    monkeypatch.setitem(kinds.STEP_TABLES, "clap", kinds.step_table(kind))
     path = folder / "talk.yaml"
     path.write_text(text)
     return path

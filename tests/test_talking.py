@@ -29,21 +29,24 @@ from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
-from bench.plan.frames import PreparedScript, PreparedTurn, Repertoire
+from bench.plan.frames import PreparedScript, PreparedTurn
 from bench.plan.messages import History
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script
 from bench.plan.speech import find_speech
-from bench.plan.turns import (
+from bench.plan.steps import (
     EXPECTED_EVENTS,
     AddMessage,
     Expect,
+    ExpectSettings,
     Interrupt,
+    InterruptSettings,
     Pause,
-    Script,
     SendEvent,
     Sound,
+    SoundSettings,
     Step,
     WavTurn,
-    features_of,
 )
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
@@ -54,7 +57,7 @@ from bench.protocol.openai_like import INWORLD as INWORLD_DIALECT
 from bench.protocol.openai_like import QWEN as QWEN_DIALECT
 from bench.protocol.openai_like import STEPFUN as STEPFUN_DIALECT
 from bench.protocol.openai_like import XAI as XAI_DIALECT
-from bench.protocol.settings import DetectorName, ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.settings import DetectorName, SessionSettings, TurnDetection
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
@@ -105,7 +108,7 @@ def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
 
 def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> WavTurn:
     """A turn of `sound`."""
-    return WavTurn("speak", (recording(sound(*lengths_ms, level=level)),), chunk_ms, paced, ResponseSettings())
+    return WavTurn((recording(sound(*lengths_ms, level=level)),), label="speak", chunk_ms=chunk_ms, paced=paced)
 
 
 REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700, level=900)),
@@ -168,6 +171,13 @@ class Talked:
     turns: list[TurnObservation]
     session: SessionObservation
     listening: Listening
+
+
+def over_reply(turn: WavTurn, cue: Cue, *, verify: bool = False) -> Interrupt:
+    """The same words, said while the reply to the turn before is played."""
+    return Interrupt(
+        InterruptSettings(play=turn.play, cue=cue, verify=verify), label=turn.label, chunk_ms=turn.chunk_ms
+    )
 
 
 def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None,
@@ -393,17 +403,17 @@ SPEECH = (30, 700)
 EDGES = (30 * 24, 730 * 24)
 VAD = TurnDetection(silence_duration_ms=400)
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
-    "server VAD": (VAD, (speak(*SPEECH, 200), Pause(900 * MS), speak(*SPEECH, 200, chunk_ms=60))),
+    "server VAD": (VAD, (speak(*SPEECH, 200), Pause(0.9), speak(*SPEECH, 200, chunk_ms=60))),
     "semantic VAD": (TurnDetection(type="semantic_vad", eagerness="high"), (speak(*SPEECH), speak(*SPEECH))),
     "VAD and our request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
-    "our commit": (None, (speak(*SPEECH), Pause(300 * MS), speak(*SPEECH, 100, chunk_ms=20))),
+    "our commit": (None, (speak(*SPEECH), Pause(0.3), speak(*SPEECH, 100, chunk_ms=20))),
     "our commit, all at once": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
     "typed": (None, (say(), say(output="text"), respond())),
     "text and speech": (VAD, (AddMessage(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
     "text and speech, our commit": (None, (AddMessage(build_message("I am Ada.")), speak(*SPEECH), say())),
     "out of band": (None, (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say())),
     "out of band beside a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
-    "mixed": (VAD, (say(), speak(*SPEECH), Pause(2 * S), say(output="text"), speak(*SPEECH, chunk_ms=200))),
+    "mixed": (VAD, (say(), speak(*SPEECH), Pause(2), say(output="text"), speak(*SPEECH, chunk_ms=200))),
 }
 OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     name: (
@@ -604,7 +614,7 @@ def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
 def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
     profile = replace(default_profile(), speed=speed)
-    talk = converse(speak(*SPEECH), Pause(40 * S), speak(*SPEECH), turn_detection=idle, profile=profile)
+    talk = converse(speak(*SPEECH), Pause(40), speak(*SPEECH), turn_detection=idle, profile=profile)
 
     truth = Truth(talk, {1: EDGES, 2: EDGES})
     prompts_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.timeout_triggered"]
@@ -616,7 +626,7 @@ def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> No
 
 def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    talk = converse(speak(*SPEECH), Pause(30 * S), speak(*SPEECH), turn_detection=idle)
+    talk = converse(speak(*SPEECH), Pause(30), speak(*SPEECH), turn_detection=idle)
 
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
     assert talk.session.stray_commits >= 1
@@ -648,8 +658,8 @@ PCMS = st.builds(
     st.integers(0, 100), st.integers(60, 900), st.integers(0, 700), st.integers(60, 600), st.integers(0, 300),
 )  # fmt: skip
 SPOKEN = st.builds(
-    WavTurn, st.just("speak"), st.tuples(PCMS), st.sampled_from([50, 100, 200]), st.just(True),
-    st.just(ResponseSettings()),
+    WavTurn, st.tuples(PCMS), label=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), words=st.just(()),
+    speech=st.none(), paced=st.just(True),
 )  # fmt: skip
 ASIDE = {"conversation": "none", "output": "text"}
 TYPED = st.sampled_from([say(), say(output="text"), respond(), respond(**ASIDE), respond(**ASIDE, input=())])
@@ -660,16 +670,21 @@ BESIDE: st.SearchStrategy[Step] = st.sampled_from([
     SendEvent({"type": "response.create", "response": {"conversation": "none", "input": []}}),
 ])  # fmt: skip
 STARTS = st.fixed_dictionaries({"history": st.sampled_from([0, 0, 1, 5]), "pipelined": st.booleans()})
-PAUSES = st.builds(Pause, st.sampled_from([0, 250 * MS, 3 * S]))
-EXPECTATIONS = st.builds(Expect, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
+PAUSES = st.builds(Pause, st.sampled_from([0, 0.25, 3]))
+EXPECTATIONS = st.builds(
+    Expect, st.builds(ExpectSettings, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
+)
 CUES = st.builds(Cue, st.sampled_from([0, 300 * MS, 2 * S]), st.sampled_from([None, None, 0.5]),
                     st.sampled_from(["", "", "", "so", "never"]))  # fmt: skip
 INTERRUPTIONS = st.one_of(
-    st.builds(Interrupt, CUES, st.booleans()),
-    st.builds(lambda turn, cue, verify: replace(turn, interrupts=cue, verifies=verify), SPOKEN, CUES, st.booleans()),
-    st.builds(Sound, st.sampled_from(sorted(SOUNDS)), PCMS, st.just(100), CUES),
+    st.builds(Interrupt, st.builds(InterruptSettings, cue=CUES, verify=st.booleans())),
+    st.builds(over_reply, SPOKEN, CUES, verify=st.booleans()),
+    st.builds(Sound, st.builds(SoundSettings, play=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES)),
 )
-IN_SILENCE = st.builds(Sound, st.sampled_from(sorted(SOUNDS)), PCMS, st.just(100), st.none())
+IN_SILENCE = st.builds(
+    Sound,
+    st.builds(SoundSettings, play=PCMS, kind=st.sampled_from(sorted(SOUNDS)), during=st.just("silence"), cue=st.none()),
+)
 DETECTIONS = st.one_of(
     st.none(),
     st.builds(
@@ -687,7 +702,7 @@ LIMITS = st.builds(Limits, speech=st.sampled_from([0.5, 3]), first_delta=st.samp
 
 def sayable(steps: list[Step], dialect: Dialect) -> bool:
     """Whether a dialect can say all of these."""
-    return dialect.lacks.keys().isdisjoint(feature for step in steps for feature in features_of(step))
+    return dialect.lacks.keys().isdisjoint(feature for step in steps for feature in step.features())
 
 
 def playable(steps: list[Step]) -> list[Step]:

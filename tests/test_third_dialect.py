@@ -16,8 +16,9 @@ import pytest
 
 from bench.errors import ScriptError
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.frames import Repertoire
-from bench.plan.turns import Script, Step
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script
+from bench.plan.steps import Step
 from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature, SettingsRefusal
 from bench.protocol.dialects import DIALECTS

@@ -21,9 +21,8 @@ class Shopper(RealtimeUser):                    # or Python
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -37,8 +36,7 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.leading import runner  # noqa: F401  # registers our options and listeners with Locust
 from bench.load.leading.runs import Runs
-from bench.load.planning.stage import Stage, Wavs, is_locust_word
-from bench.load.planning.taken import TakenTurn
+from bench.load.planning.caller import Caller, is_locust_word
 from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
 from bench.units import NS_PER_S
 
@@ -58,7 +56,7 @@ SETTINGS = (
 )
 
 
-class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
+class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     """One simulated caller. It does one of its tasks, which is one session, pauses, and does the next.
 
     A task that is a method is rehearsed before the run, without a service and without `on_start`: what it says then is
@@ -95,9 +93,6 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     max_sessions: ClassVar[int | None] = None
     stages: ClassVar[str | Path | None] = None
 
-    stage: Stage | None = None
-    """Where the steps of the task under way go."""
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if path := vars(cls).get("script"):
@@ -116,82 +111,6 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         """What is set of a script's keys."""
         return {key: value for key in SETTINGS if (value := getattr(cls, key)) is not None}
 
-    # What a task can do.
-
-    def say(self, text: str, *, label: str = "", **options: Any) -> TakenTurn:
-        """Take a turn in text. It goes on when this returns; who asks the turn what came of it waits for its end.
-
-        `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer;
-        `expected_reply`; and `success`, as in a script, or a function of the turn, asked once that has ended well.
-        """
-        return self._on_stage().say(text, label, options)
-
-    def play(self, wavs: Wavs, *, label: str = "", **options: Any) -> TakenTurn:
-        """Take a spoken turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
-
-        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), `words`, what is said in it, and
-        what `say` takes for answers.
-        """
-        return self._on_stage().play(wavs, label, options)
-
-    def respond(self, *, label: str = "", **response: Any) -> TakenTurn:
-        """Ask for an answer, without words of the caller's.
-
-        `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`;
-        `expected_reply` and `success`, as `say` has them.
-        """
-        return self._on_stage().respond(label, response)
-
-    def message(self, role: str, text: str, image: str | Path | None = None) -> None:
-        """Let the last turn end, then add a message to the conversation, which asks for no answer.
-
-        `role`: system, assistant or user; only the user's may have an image, a PNG or JPEG.
-        """
-        self._on_stage().message(role, text, image)
-
-    def send(self, event: Mapping[str, Any]) -> None:
-        """Send an event in the words of the service, at once. It is no turn's, and nothing is waited for."""
-        self._on_stage().send(event)
-
-    def interrupt(self, *, play: Wavs | None = None, label: str = "", **options: Any) -> TakenTurn | None:
-        """Interrupt the reply to the last turn while it is played: by speaking, or, without `play`, by the client.
-
-        `options`: `after` (seconds of the reply that were played), `share` or `word` (of its transcript) say when;
-        `verify` has it checked that the service keeps nothing beyond what was heard; of what is said also what `play`
-        takes. What is said is a turn.
-        """
-        return self._on_stage().interrupt(play, label, options)
-
-    def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
-        """Let a sound be heard that is meant neither to interrupt a reply nor to get one.
-
-        `kind`: `backchannel`, `noise` or `aside`; `options`: when in the reply to the last turn, as in `interrupt`; or
-        `during="silence"`, once that was heard to its end.
-        """
-        self._on_stage().sound(wav, kind, options)
-
-    def pause(self, seconds: float | None = None, **drawn: Any) -> None:
-        """Let the last turn end, then be silent: for so many seconds, or for as long as is drawn for each session.
-
-        `drawn`: `median`, `sigma` and `most` of a log-normal distribution; or `file`, one of whose numbers is taken.
-        """
-        self._on_stage().pause(seconds, drawn)
-
-    def expect(self, event: str, within: float) -> None:
-        """Wait for an event of the last turn, which fails where that does not come; one that came before counts.
-
-        `event`: one of `bench.plan.turns.EXPECTED_EVENTS`. `within`: seconds, from when the step before was sent; after
-        `play` from the end of the WAV, with the silence that it ends in; after another `expect` from when that was met.
-        """
-        self._on_stage().expect(event, within)
-
-    def _on_stage(self) -> Stage:
-        if self.stage is None:
-            raise UsageError(
-                "there is no session here: call say, play, respond, message, send, pause, expect inside a @task"
-            )
-        return self.stage
-
     # Session after session.
 
     def run(self) -> None:
@@ -199,7 +118,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
         What fails or cannot be done ends the run, which else would wait for this user.
         """
-        self._copies: list[RealtimeUser] = []
+        self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))
         super().run()
@@ -214,12 +133,6 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
                 raise
             problem = f"{name} fails: {type(error).__name__}: {error}"
             self._give_up(UsageError(problem).with_traceback(error.__traceback__))
-
-    def doubles(self, arms: int) -> Sequence[RealtimeUser]:
-        """The users who do this user's tasks, one in each arm: itself in the first."""
-        while len(self._copies) < arms - 1:
-            self._copies.append(copy.copy(self))
-        return [self, *self._copies]
 
     def _give_up(self, error: UsageError) -> NoReturn:
         """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""

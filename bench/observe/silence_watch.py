@@ -11,10 +11,6 @@ from bench.clock import Arrival
 from bench.observe.reply import Reply
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Event, Kind
-from bench.units import NS_PER_S
-
-WATCH_NS = 2 * NS_PER_S
-"""So long after the sound a reply is waited for, as in τ-voice (arXiv 2603.13686), and until nothing is under way."""
 
 
 def begins_reply(event: Event) -> bool:

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 
 from bench.plan.think_times import ThinkTime
-from bench.plan.turns import DrawnPause, Pause
 from bench.units import NS_PER_S
 
 PAUSES, DELAYS = 2, 3
@@ -24,9 +23,9 @@ class Choices:
         """Draw which recording a turn plays, modulo how many it has; drawn for turns of every kind."""
         return int(self._recordings.integers(1 << 30))
 
-    def pause(self, drawn: DrawnPause) -> Pause:
+    def pause_ns(self, length: ThinkTime) -> int:
         """Draw how long a pause lasts."""
-        return Pause(round(drawn.length.draw_s(self._pauses) * NS_PER_S))
+        return round(length.draw_s(self._pauses) * NS_PER_S)
 
     def delay_ns(self, delay: float | ThinkTime) -> int:
         """How long a function takes: as it says in seconds, or drawn."""

@@ -1,42 +1,23 @@
-"""What a script can say: every key, with what is allowed at it. `docs/scripts.md` says the same at length.
+"""What a script can say beside its steps: every key, with what is allowed at it. `docs/scripts.md` says it at length.
 
-This is the one table of it. A YAML file, Python's calls (`script.py`) and the JSON Schema (`schema.py`) all go by it.
+A YAML file, the classes of tasks in Python and the JSON Schema (`schema.py`) all go by it, as by `steps.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, get_args
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
-from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
-from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
+from bench.plan.audio import Pcm, load_pcm
 from bench.plan.background import Background
 from bench.plan.files import File
-from bench.plan.functions import ExpectedCall, Function
-from bench.plan.messages import IMAGE_FIELD, MESSAGE, History, load_history
-from bench.plan.reference import NO_REFERENCE, Reference, words_of
+from bench.plan.functions import Function
+from bench.plan.messages import History, load_history
 from bench.plan.rows import Rows, load_rows
-from bench.plan.speech import Speech
 from bench.plan.think_times import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
-from bench.plan.turns import (
-    EXPECTED_EVENTS,
-    AddMessage,
-    AskTurn,
-    DrawnPause,
-    Expect,
-    Interrupt,
-    Pause,
-    SendEvent,
-    Sound,
-    Step,
-    TextTurn,
-    WavTurn,
-)
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.messages import Image, Message
 from bench.protocol.settings import (
     FULL_DUPLEX,
     EchoCancellation,
@@ -54,7 +35,6 @@ from bench.shapes import (
     Field,
     Flag,
     JsonObject,
-    ListOf,
     Matching,
     Number,
     OneKeyOf,
@@ -69,41 +49,10 @@ from bench.shapes import (
     Whole,
     either,
 )
-from bench.units import NS_PER_S
 from bench.yaml_file import Value
 
 SECONDS = Number(0.001, LONGEST_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
-
-
-@dataclass(frozen=True)
-class WordsShape(Shape[str]):
-    """Text with a word in it."""
-
-    def read(self, value: Value) -> str:
-        text = Text().read(value)
-        if not words_of(text):
-            raise value.refuse("has no word in it")
-        return text
-
-    def schema(self) -> Schema:
-        return Text().schema()
-
-
-@dataclass(frozen=True)
-class PatternShape(Shape[str]):
-    """A regular expression."""
-
-    def read(self, value: Value) -> str:
-        text = Text().read(value)
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise value.refuse(f"is no regular expression: {error}") from None
-        return text
-
-    def schema(self) -> Schema:
-        return {**Text().schema(), "format": "regex"}
 
 
 WAV = File[Pcm](load_pcm)
@@ -119,6 +68,8 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "max_output_tokens": Field(TOKENS, "Longest answer; inf: as long as the model can make it."),
     "tool_choice": Field(Text(), "auto, none, required, or the name of the function that is to be called."),
 }
+
+RESPONSE = Table(RESPONSE_FIELDS, ResponseSettings)
 
 NO_FIELDS: Mapping[str, Field[Any]] = {}
 
@@ -330,21 +281,6 @@ RETENTION = Table(
 TRUNCATION = OrTable(Choice(("auto", "disabled")), RETENTION)
 
 
-@dataclass(frozen=True)
-class EventShape(Shape[dict[str, Any]]):
-    """An event in the words of the service, of which only its `type` is looked at."""
-
-    def read(self, value: Value) -> dict[str, Any]:
-        event = JsonObject().read(value)
-        if not isinstance(event.get("type"), str) or not event["type"]:
-            raise value.refuse("needs `type`, as text: which event it is")
-        return event
-
-    def schema(self) -> Schema:
-        named = {"type": {"type": "string", "minLength": 1}}
-        return {"type": "object", "properties": named, "required": ["type"]}
-
-
 SESSION = Table(
     RESPONSE_FIELDS
     | {
@@ -380,128 +316,6 @@ BACKGROUND = Table(
     },
     Background,
 )
-WITHIN = (
-    "Seconds that it may take, from when the step before was sent; after a WAV from its end, with the silence that it "
-    "ends in; after another expect from when that was met."
-)
-EXPECTED = Table(
-    {
-        "event": Field(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True),
-        "within": Field(SECONDS, WITHIN, required=True),
-    },
-    lambda event, within: Expect(event, within),
-)
-POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
-SPEECH = Table(
-    {
-        "begin": Field(POSITION, "Where speech begins in the WAV, in seconds.", required=True),
-        "end": Field(POSITION, "Where it ends.", required=True),
-    },
-    lambda begin, end: Speech(round(begin * RATE_HZ), round(end * RATE_HZ)),
-)
-
-
-class WantedInterruption(NamedTuple):
-    """What stands under `interrupt`: when, what is said, and whether it is checked what the service keeps."""
-
-    cue: Cue
-    audio: tuple[Pcm, ...]
-    verify: bool
-
-
-NamedCalls = tuple[str | ExpectedCall, ...] | None
-
-
-def _calls(calls: NamedCalls) -> tuple[ExpectedCall, ...] | None:
-    """The calls that are expected, of which some are given by name alone."""
-    if calls is None:
-        return None
-    return tuple(ExpectedCall(call) if isinstance(call, str) else call for call in calls)
-
-
-def _matching(reply_matches: str) -> Reference:
-    return Reference(matches=reply_matches)
-
-
-def _containing(reply_contains: tuple[str, ...]) -> Reference:
-    return Reference(contains=reply_contains)
-
-
-def _text_turn(
-    say: str,
-    label: str = "",
-    image: Image | None = None,
-    expected_reply: str = "",
-    success: Reference = NO_REFERENCE,
-    calls: NamedCalls = None,
-    **response: Any,
-) -> TextTurn:
-    reference = replace(success, reply=expected_reply)
-    return TextTurn(label, say, ResponseSettings(**response), image, reference, calls=_calls(calls))
-
-
-def _ask_turn(
-    respond: ResponseSettings,
-    label: str = "",
-    expected_reply: str = "",
-    success: Reference = NO_REFERENCE,
-    calls: NamedCalls = None,
-) -> AskTurn:
-    return AskTurn(label, respond, replace(success, reply=expected_reply), calls=_calls(calls))
-
-
-def _wav_turn(
-    play: tuple[Pcm, ...],
-    chunk_ms: int,
-    paced: bool,
-    label: str = "",
-    speech: Speech | None = None,
-    words: tuple[str, ...] = (),
-    expected_reply: str = "",
-    success: Reference = NO_REFERENCE,
-    calls: NamedCalls = None,
-    **response: Any,
-) -> WavTurn:
-    if words and len(words) != len(play):
-        raise UnfitError("words", f"must be those of each WAV: `play` has {len(play)}, and there are {len(words)}")
-    audio = play if speech is None else (_with_speech(play, speech),)
-    reference = replace(success, reply=expected_reply)
-    return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response), words, reference, calls=_calls(calls))
-
-
-def _interrupt(interrupt: WantedInterruption, chunk_ms: int, **turn: Any) -> Interrupt | WavTurn:
-    cue, audio, verify = interrupt
-    if audio:
-        return replace(_wav_turn(audio, chunk_ms, True, **turn), interrupts=cue, verifies=verify)
-    if turn:
-        raise UnfitError(
-            next(iter(turn)),
-            "belongs to a turn, and an interruption without words is none: give `play` under `interrupt`",
-        )
-    return Interrupt(cue, verify)
-
-
-def _cue(after: float | None = None, share: float | None = None, word: str | None = None) -> Cue:
-    given = [name for name, value in (("after", after), ("share", share), ("word", word)) if value is not None]
-    if len(given) > 1:
-        raise UnfitError(given[1], f"sets the instant, and so does {given[0]}: give one of after, share and word")
-    return Cue(round((after or 0) * NS_PER_S), share, word or "")
-
-
-def _interruption(verify: bool, play: tuple[Pcm, ...] = (), **cue: Any) -> WantedInterruption:
-    return WantedInterruption(_cue(**cue), play, verify)
-
-
-def _sound(play: Pcm, kind: SoundKind, during: str, chunk_ms: int, **cue: Any) -> Sound:
-    if during == "reply":
-        return Sound(kind, play, chunk_ms, _cue(**cue))
-    if cue:
-        raise UnfitError(next(iter(cue)), "needs a reply, and during silence there is none: remove one of the two")
-    return Sound(kind, play, chunk_ms, None)
-
-
-def _heard(sound: Sound) -> Sound:
-    return sound
 
 
 def _function(
@@ -517,122 +331,12 @@ def _function(
     )
 
 
-def _pause(pause: float | ThinkTime) -> Pause | DrawnPause:
-    return DrawnPause(pause) if isinstance(pause, ThinkTime) else Pause(round(pause * NS_PER_S))
-
-
 def _log_normal(median: float, sigma: float, most: float) -> LogNormalTimes:
     if most < median:
         raise UnfitError("most", f"must not be below the median, which is {median:g} s")
     return LogNormalTimes(median, sigma, most)
 
 
-def _expect(expect: Expect) -> Expect:
-    return expect
-
-
-def _add_message(message: Message) -> AddMessage:
-    return AddMessage(message)
-
-
-def _send_event(send: Mapping[str, Any]) -> SendEvent:
-    return SendEvent(send)
-
-
-def _with_speech(play: tuple[Pcm, ...], speech: Speech) -> Pcm:
-    if len(play) > 1:
-        raise UnfitError("speech", f"is for one WAV, and `play` has {len(play)}")
-    if not speech.begin < speech.end <= play[0].samples:
-        length = f"{play[0].path} lasts {play[0].seconds:.3f} s"
-        raise UnfitError("speech", f"must begin before it ends, and end with the WAV at the latest; {length}")
-    return replace(play[0], speech=speech)
-
-
-# What a step does is its one key of these; beside it stand the keys that go with it. An empty label: none was given.
-LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
-METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
-MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
-CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
-SUCCESS = OneKeyOf[Reference](
-    {
-        "reply_matches": Table({"reply_matches": MATCHES}, _matching),
-        "reply_contains": Table({"reply_contains": CONTAINS}, _containing),
-    }
-)
-NAME = Matching("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
-CALL = Table(
-    {
-        "name": Field(NAME, "The function's name.", required=True),
-        "arguments": Field(JsonObject(), "Arguments that it must have among others."),
-    },
-    lambda name, arguments=None: ExpectedCall(name, arguments or {}),
-)
-CALLS = OneOrMore(OrTable(NAME, CALL))
-TURN_FIELDS: dict[str, Field[Any]] = {
-    "label": Field(LABEL, "The turn's name in reports."),
-    "expected_reply": Field(WordsShape(), "What the reply should say: its word error rate is held against this."),
-    "success": Field(SUCCESS, "When the turn has done its task."),
-    "calls": Field(CALLS, "The function calls that this turn must lead to, and no others."),
-}
-CHUNK_FIELD: dict[str, Field[Any]] = {
-    "chunk_ms": Field(Whole(20, 200), "Milliseconds of audio in a message.", default=100),
-}
-CUE_FIELDS: dict[str, Field[Any]] = {
-    "after": Field(Number(0, LONGEST_S, "of seconds"), "Once so many seconds of the reply were played."),
-    "share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
-    "word": Field(Text(), "Once this came in the reply's transcript."),
-}
-INTERRUPTION = Table(
-    {
-        "play": Field(OneOrMore(WAV), "What the caller says; without it the client interrupts."),
-        "verify": Field(Flag(), "Check that the service keeps nothing beyond what was heard.", default=False),
-        **CUE_FIELDS,
-    },
-    _interruption,
-)
-SOUND = Table(
-    {
-        "play": Field(WAV, "A WAV of what is heard.", required=True),
-        "kind": Field(Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True),
-        "during": Field(Choice(("reply", "silence")), "While a reply is played, or nothing is.", default="reply"),
-        **CHUNK_FIELD,
-        **CUE_FIELDS,
-    },
-    _sound,
-)
-SAY = Table(
-    {
-        "say": Field(Text(), "The caller's words, as text.", required=True),
-        **IMAGE_FIELD,
-        **TURN_FIELDS,
-        **RESPONSE_FIELDS,
-    },
-    _text_turn,
-)
-ASKED_FIELDS: dict[str, Field[Any]] = RESPONSE_FIELDS | {
-    "conversation": Field(Choice(("auto", "none")), "none: the answer becomes no part of the conversation."),
-    "input": Field(ListOf(MESSAGE), "What is answered, instead of the conversation; [] for nothing."),
-    "metadata": Field(METADATA, "Up to 15 words to know the response by, which the service gives back."),
-}
-RESPOND = Table(
-    {
-        "respond": Field(Table(ASKED_FIELDS, ResponseSettings), "An answer is asked for, no more.", required=True),
-        **TURN_FIELDS,
-    },
-    _ask_turn,
-)
-PLAY = Table(
-    {
-        "play": Field(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True),
-        **TURN_FIELDS,
-        "words": Field(OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate."),
-        "speech": Field(SPEECH, "Where speech is, instead of what is found in the WAV."),
-        **CHUNK_FIELD,
-        "paced": Field(Flag(), "Send as a microphone would, else all at once.", default=True),
-        **RESPONSE_FIELDS,
-    },
-    _wav_turn,
-)
 LOG_NORMAL = Table(
     {
         "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
@@ -647,62 +351,6 @@ RECORDED = Table(
 )
 DRAWN_TABLES: dict[str, Table[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
-SILENCE = "Seconds in which the caller says nothing, or how they are drawn for each session."
-PAUSE = Table({"pause": Field(OrTable(SECONDS, DRAWN), SILENCE, required=True)}, _pause)
-EXPECT = Table({"expect": Field(EXPECTED, "An event that the turn before must get.", required=True)}, _expect)
-ADD_MESSAGE = Table({"message": Field(MESSAGE, "A message that asks for no answer.", required=True)}, _add_message)
-SEND_EVENT = Table({"send": Field(EventShape(), "An event in the service's own words.", required=True)}, _send_event)
-INTERRUPT = Table(
-    {
-        "interrupt": Field(INTERRUPTION, "When the reply is interrupted, and by what words.", required=True),
-        **CHUNK_FIELD,
-        **TURN_FIELDS,
-        **RESPONSE_FIELDS,
-    },
-    _interrupt,
-)
-HEARD = Table({"sound": Field(SOUND, "What is heard, and is no interruption.", required=True)}, _heard)
-STEP_TABLES: dict[str, Table[Any]] = {
-    "say": SAY,
-    "respond": RESPOND,
-    "play": PLAY,
-    "interrupt": INTERRUPT,
-    "sound": HEARD,
-    "pause": PAUSE,
-    "expect": EXPECT,
-    "message": ADD_MESSAGE,
-    "send": SEND_EVENT,
-}
-STEP = OneKeyOf[Step](STEP_TABLES)
-TURN_KEYS = ("say", "respond", "play")
-OF_NO_TURN = "is about no turn: it must follow a `say`, `respond` or `play`"
-
-
-@dataclass(frozen=True)
-class Steps(Shape[tuple[Step, ...]]):
-    """A list of steps, at least one of which is a turn."""
-
-    def read(self, value: Value) -> tuple[Step, ...]:
-        content = value.content()
-        if not isinstance(content, list):
-            raise value.unlike("a list")
-        steps: list[Step] = []
-        for number, item in enumerate(content, 1):
-            steps.append(self._step(item.called(f"step {number}"), steps))
-        if not any(step.plays_turn for step in steps):
-            raise value.refuse(f"has no turn: it needs a {either(f'`{key}`' for key in TURN_KEYS)}")
-        return tuple(steps)
-
-    def _step(self, value: Value, before: list[Step]) -> Step:
-        step = STEP.read(value)
-        if not step.plays_turn:
-            return step
-        number = 1 + sum(other.plays_turn for other in before)
-        return replace(step, label=step.label or f"turn_{number}")
-
-    def schema(self) -> Schema:
-        turn = {"anyOf": [{"required": [key]} for key in TURN_KEYS]}
-        return {"type": "array", "items": STEP.schema(), "contains": turn}
 
 
 @dataclass(frozen=True)
@@ -728,6 +376,7 @@ TOOL = Table(
 )
 
 
+NAME = Matching("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
 TOOLS = ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`")
 
 
@@ -743,7 +392,3 @@ SETTING_FIELDS: dict[str, Field[Any]] = {
     "renew_after": Field(SECONDS, "The age at which a session goes on in a new one, or when the service ends it."),
 }
 SETTINGS = Table(SETTING_FIELDS, lambda **settings: settings)
-SCRIPT = Table(
-    SETTING_FIELDS | {"steps": Field(Steps(), "What the caller does, in this order.", required=True)},
-    lambda **parts: parts,
-)

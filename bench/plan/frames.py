@@ -1,7 +1,7 @@
-"""A script becomes ready messages: everything a session sends is encoded once, before the first session opens.
+"""Encodes what a session sends, before the first session opens: what is left for a session is to pace and to send.
 
-What is left for a session is to pace and to send. A `Repertoire` holds what all sessions of a script may say, and picks
-from it what one session says: its row of variables, one recording where a step has several, and how long pauses last.
+Here stands what sessions are handed, and the `Encoder` that makes messages of words and recordings. Which messages a
+step is made of, its class says (`steps.py`); `repertoire.py` picks from them what one session says.
 """
 
 from __future__ import annotations
@@ -13,34 +13,17 @@ from typing import ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from bench.errors import ScriptError, UsageError
 from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
-from bench.plan.background import mixed, noise_alone
+from bench.plan.background import Background, mixed, noise_alone
 from bench.plan.choices import Choices
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
-from bench.plan.turns import (
-    AddMessage,
-    AskTurn,
-    DrawnPause,
-    Expect,
-    Interrupt,
-    Pause,
-    Script,
-    ScriptTurn,
-    SendEvent,
-    Sound,
-    Step,
-    TextTurn,
-    WavTurn,
-    features_of,
-)
 from bench.protocol.audio import AudioFormat, chosen
-from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, ClientMessage, Dialect, Feature, SaidItem
+from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -52,7 +35,6 @@ NO_MOMENTS: Mapping[str, int] = {}
 AS_SESSION = ResponseSettings()
 """Of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
-EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
 OF_SPEECH, OF_SOUND = ("speech_begin", "speech_end"), ("barge_in", "sound_end")
 """The instants at which what the caller says begins and ends, and a sound."""
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
@@ -126,7 +108,7 @@ class PreparedTurn:
 
     @property
     def request_event_id(self) -> str:
-        return _request_event_id(self.event_prefix)
+        return request_event_id(self.event_prefix)
 
     @property
     def chunk_ns(self) -> int | None:
@@ -173,8 +155,39 @@ class PreparedSound:
         return self.cue is not None
 
 
-SpeechKey = tuple[str, Speech, int, bool, int]
-PreparedStep = PreparedTurn | PreparedSound | Interrupt | Pause | Expect | PreparedEvent
+@dataclass(frozen=True, slots=True)
+class PreparedInterruption:
+    """The client interrupts the reply to the turn before, as if its caller had pressed a button."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[Literal[True]] = True
+
+    cue: Cue
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPause:
+    """The caller is silent for so long."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[Literal[False]] = False
+
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedExpectation:
+    """The turn before must get an event within so many seconds."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[Literal[True]] = True
+
+    event: str
+    within_s: float
+
+
+PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPause | PreparedExpectation | PreparedEvent
 
 
 @dataclass(frozen=True)
@@ -229,7 +242,7 @@ class PreparedScript:
     @property
     def service_responds(self) -> bool:
         """Whether the service starts responses by itself."""
-        return _service_responds(self.settings)
+        return service_responds(self.settings)
 
     @property
     def renewable(self) -> bool:
@@ -237,209 +250,105 @@ class PreparedScript:
         return self.renew_after_ns is not None
 
 
-class Repertoire:
-    """Everything that sessions of a script may say, in the words of one dialect.
+class Encoder:
+    """Encodes what callers say in the words of one dialect, each recording once.
 
-    Raises ScriptError for what the dialect cannot say. The speech of the script's own turns is encoded here and kept.
+    `fills`: there are variables, so `${name}` in a text stands for one.
     """
 
-    def __init__(self, script: Script, dialect: Dialect) -> None:
-        _refuse_unspeakable(script, dialect)
-        self.script, self.dialect = script, dialect
+    def __init__(
+        self, dialect: Dialect, session: SessionSettings, background: Background | None = None, *, fills: bool = False
+    ) -> None:
+        self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
         self._wires: dict[tuple[str, Speech], bytes] = {}
-        self._speeches: dict[SpeechKey, tuple[OutgoingMessage, ...]] = {}
-        self._sounds: dict[Sound, PreparedSound] = {}
+        self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[OutgoingMessage, ...]] = {}
+        self._sounds: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
         self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
-        said_before = script.history.messages if script.history else ()
-        self._history = tuple(OutgoingMessage(*dialect.message(message, MESSAGE_ID)) for message in said_before)
-        self._numbered = tuple(_numbered(script))
-        for number, step in self._numbered:
-            if isinstance(step, WavTurn):
-                for pcm in step.audio:
-                    self._speeches[_speech_key(step, pcm, number)] = self._speech(step, pcm, number)
-                    self._between(step, pcm)
-        varies = script.variables is not None or any(len(s.audio) > 1 for s in script.steps if isinstance(s, WavTurn))
-        self._only = None if varies else self._session(0, Choices(0, 0))
-        self._draws_pauses = any(isinstance(step, DrawnPause) for step in script.steps)
 
-    def session(self, number: int, seed: int) -> PreparedScript:
-        """What session `number` (from 0, over all processes) says."""
-        choices = Choices(seed, number)
-        prepared = self._with_pauses(self._only, choices) if self._only else self._session(number, choices)
-        prepared = replace(prepared, choices=choices) if prepared.functions else prepared
-        chunk_ns = prepared.between[0].duration_ns if prepared.between else None
-        return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
+    @property
+    def detects(self) -> bool:
+        """Whether the service finds the end of speech."""
+        return self.session.turn_detection is not None
 
-    def step(self, step: Step, number: int, choices: Choices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
-        """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause."""
-        if step.plays_turn:
-            return self.turn(step, number, choices.recording(), row)
-        if isinstance(step, AddMessage):
-            said = self._filled_message(step.message, row)
-            return PreparedEvent(step.within_turn, OutgoingMessage(*self.dialect.message(said, MESSAGE_ID)), said)
-        if isinstance(step, SendEvent):
-            if problem := self.dialect.refuses_event(step.event, self.script.session):
-                raise UsageError(f"send {problem}")
-            event_id = str(step.event.get("event_id") or f"script-{number}-{step.event['type']}")
-            return PreparedEvent(
-                step.within_turn, OutgoingMessage(*self.dialect.raw(step.event, event_id), aside=event_id)
-            )
-        if isinstance(step, Sound):
-            return self._sound(step)
-        return choices.pause(step) if isinstance(step, DrawnPause) else step
+    @property
+    def service_responds(self) -> bool:
+        """Whether the service starts responses by itself."""
+        return service_responds(self.session)
 
-    def turn(self, turn: ScriptTurn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
-        """One turn as the `number`th (from 1) of its session, with the recording and the variables of that session."""
-        prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
-        prepared = PreparedTurn(
-            number=number,
-            label=turn.label,
-            kind=_kind(turn),
-            event_prefix=prefix,
-            speech=(),
-            between=(),
-            inputs=(),
-            request=None if self.dialect.duplex else self._request(turn.response, prefix, row),
-            wants_audio=(turn.response.output or self.script.session.output) == "audio",
-            out_of_band=turn.response.out_of_band,
-            response=turn.response,
-            calls=turn.calls,
-            reference=self._reference(turn.reference, row),
-            judge=turn.judge,
-            instructed=turn.response.instructions is not None,
-        )
-        if isinstance(turn, WavTurn):
-            return self._spoken(prepared, turn, choice % len(turn.audio))
-        if isinstance(turn, TextTurn):
-            said = Message(role="user", text=self._filled(turn.text, row), image=turn.image)
-            item = OutgoingMessage(*self.dialect.message(said, f"{prefix}item"))
-            return replace(prepared, inputs=(item,), said=said)
-        return prepared
+    def filled(self, text: str, row: Mapping[str, str]) -> str:
+        """A text with the variables of a session."""
+        return filled(text, row) if self._fills else text
 
-    def _session(self, number: int, choices: Choices) -> PreparedScript:
-        script = self.script
-        rows = script.variables.rows if script.variables else ()
-        row = rows[number % len(rows)] if rows else NO_ROW
-        instructions = script.session.instructions
-        settings = script.session if instructions is None else _with(script.session, self._filled(instructions, row))
-        steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
-        return PreparedScript(
-            name=script.name,
-            dialect=self.dialect,
-            limits=script.limits,
-            set_up=self._set_up(settings),
-            settings=settings,
-            steps=steps,
-            between=next((step.between for step in steps if step.plays_turn and step.between), self._silence()),
-            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
-            variables_row=number % len(rows) + 1 if rows else None,
-            functions={function.tool.name: function for function in script.tools},
-            choices=choices,
-            history=self._history,
-            pipelined=script.pipelined,
-            said_before=script.history.messages if script.history else (),
-            renew_after_ns=None if script.renew_after_s is None else round(script.renew_after_s * NS_PER_S),
-        )
+    def message(self, message: Message, row: Mapping[str, str]) -> Message:
+        """A message with the variables of a session."""
+        return msgspec.structs.replace(message, text=self.filled(message.text, row))
 
-    def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:
-        steps = self.dialect.set_up(settings, SET_UP_ID)
-        awaits = not self.script.pipelined
-        return tuple(
-            step if isinstance(step, Awaited) else OutgoingMessage(*step)
-            for step in steps
-            if awaits or not isinstance(step, Awaited)
-        )
+    def with_instructions(self, settings: Settings, row: Mapping[str, str]) -> Settings:
+        """Settings, of which the instructions have the variables of a session."""
+        if settings.instructions is None:
+            return settings
+        return msgspec.structs.replace(settings, instructions=self.filled(settings.instructions, row))
 
-    def _with_pauses(self, prepared: PreparedScript, choices: Choices) -> PreparedScript:
-        """The session with pauses of its own, and the turns that it shares with all others."""
-        if not self._draws_pauses:
-            return prepared
-        steps = zip(self.script.steps, prepared.steps, strict=True)
-        drawn = tuple(choices.pause(step) if isinstance(step, DrawnPause) else ready for step, ready in steps)
-        return replace(prepared, steps=drawn)
+    def reference(self, reference: Reference, row: Mapping[str, str]) -> Reference:
+        """What a turn is held against, with the variables of its session."""
+        contains = tuple(self.filled(text, row) for text in reference.contains)
+        return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
 
-    def _filled(self, text: str, row: Mapping[str, str]) -> str:
-        return text if self.script.variables is None else filled(text, row)
-
-    def _filled_message(self, message: Message, row: Mapping[str, str]) -> Message:
-        return msgspec.structs.replace(message, text=self._filled(message.text, row))
-
-    def _reference(self, reference: Reference, row: Mapping[str, str]) -> Reference:
-        contains = tuple(self._filled(text, row) for text in reference.contains)
-        return replace(reference, reply=self._filled(reference.reply, row), contains=contains)
-
-    def _request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage:
-        if response.instructions is not None:
-            response = _with(response, self._filled(response.instructions, row))
+    def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage | None:
+        """What asks for a response; None where the model speaks whenever it wants to."""
+        if self.dialect.duplex:
+            return None
+        response = self.with_instructions(response, row)
         if response.input:
-            filled_in = tuple(self._filled_message(message, row) for message in response.input)
-            response = msgspec.structs.replace(response, input=filled_in)
-        return OutgoingMessage(*self.dialect.request(response, _request_event_id(prefix)))
-
-    # Speech.
-
-    def _spoken(self, prepared: PreparedTurn, turn: WavTurn, choice: int) -> PreparedTurn:
-        """The turn with its speech, one of its recordings: left to the service's VAD, or committed by us."""
-        pcm, words = turn.audio[choice], turn.words[choice] if turn.words else ""
-        messages = self._speech(turn, pcm, prepared.number)
-        reference = replace(prepared.reference, words=words)
-        prepared = replace(prepared, audio=pcm.path.name, reference=reference)
-        prepared = replace(prepared, interrupts=turn.interrupts, verifies=turn.verifies)
-        if self.script.session.turn_detection is not None:
-            responds = _service_responds(self.script.session)
-            return replace(
-                prepared,
-                speech=messages,
-                between=self._between(turn, pcm),
-                request=None if responds else prepared.request,
-                vad=True,
-                tail_ns=_tail_ns(pcm),
+            response = msgspec.structs.replace(
+                response, input=tuple(self.message(said, row) for said in response.input)
             )
-        commit = OutgoingMessage(*self.dialect.commit(f"{prepared.event_prefix}commit"))
-        if turn.paced:
-            return replace(prepared, speech=messages, inputs=(commit,))
-        return replace(prepared, inputs=(*messages, commit))
+        return OutgoingMessage(*self.dialect.request(response, request_event_id(prefix)))
 
-    def _speech(self, turn: WavTurn, pcm: Pcm, number: int) -> tuple[OutgoingMessage, ...]:
-        kept = self._speeches.get(_speech_key(turn, pcm, number))
+    def speech(
+        self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
+    ) -> tuple[OutgoingMessage, ...]:
+        """A recording as the speech of turn `number`. `keep`: it is one that many sessions say."""
+        key = (pcm.digest, pcm.speech, chunk_ms, paced, number)
+        kept = self._speeches.get(key)
         if kept is not None:
             return kept
-        vad = self.script.session.turn_detection is not None
-        pieces = tuple(chunks(self._wire(pcm), self._format, turn.chunk_ms, whole=vad))
-        return tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if turn.paced else None))
+        pieces = tuple(chunks(self._wire(pcm), self._format, chunk_ms, whole=self.detects))
+        messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
+        if keep:
+            self._speeches[key] = messages
+        return messages
 
-    def _sound(self, sound: Sound) -> PreparedSound:
-        """A sound, encoded once."""
-        if sound not in self._sounds:
-            pieces = tuple(chunks(self._wire(sound.audio), self._format, sound.chunk_ms, whole=True))
-            messages = tuple(self._appends(pieces, sound.audio, f"sound-{len(self._sounds)}", OF_SOUND))
-            between = self._between(sound, sound.audio)
-            self._sounds[sound] = PreparedSound(sound.kind, sound.cue, messages, between)
-        return self._sounds[sound]
+    def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
+        """A recording that is no turn's."""
+        key = (pcm.digest, pcm.speech, chunk_ms)
+        if key not in self._sounds:
+            pieces = tuple(chunks(self._wire(pcm), self._format, chunk_ms, whole=True))
+            self._sounds[key] = tuple(self._appends(pieces, pcm, f"sound-{len(self._sounds)}", OF_SOUND))
+        return self._sounds[key]
 
-    def _between(self, turn: WavTurn | Sound, pcm: Pcm) -> tuple[OutgoingMessage, ...]:
-        if self.script.session.turn_detection is None:
-            return ()
-        background = self.script.background
-        if background is None:
-            return self._silence(turn.chunk_ms)
-        key = (pcm.digest, pcm.speech, turn.chunk_ms)
+    def between(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
+        """What an open microphone records after a recording: the noise that was behind it; () where it is closed."""
+        if not self.detects or self._background is None:
+            return self.silence(chunk_ms)
+        key = (pcm.digest, pcm.speech, chunk_ms)
         if key not in self._betweens:
-            noise = replace(pcm, data=noise_alone(pcm, background, BETWEEN_S))
-            pieces = chunks(encoded(noise, self._format), self._format, turn.chunk_ms, whole=False)
-            whole = [piece for piece in pieces if piece.duration_ns == turn.chunk_ms * NS_PER_MS]
+            noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
+            pieces = chunks(encoded(noise, self._format), self._format, chunk_ms, whole=False)
+            whole = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
             self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
         return self._betweens[key]
 
-    def _silence(self, chunk_ms: int = 100) -> tuple[OutgoingMessage, ...]:
-        if self.script.session.turn_detection is None:
+    def silence(self, chunk_ms: int = 100) -> tuple[OutgoingMessage, ...]:
+        """What an open microphone records where nothing is heard; () where it is closed."""
+        if not self.detects:
             return ()
         return (self._append(silence(self._format, chunk_ms), BETWEEN_ID, paced=True),)
 
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech sets the noise's level
         if key not in self._wires:
-            noisy = pcm if self.script.background is None else mixed(pcm, self.script.background)
+            noisy = pcm if self._background is None else mixed(pcm, self._background)
             self._wires[key] = encoded(noisy, self._format)
         return self._wires[key]
 
@@ -464,7 +373,23 @@ class Repertoire:
 
     @property
     def _format(self) -> AudioFormat:
-        return chosen(self.dialect.input_formats, self.script.session.input_format)
+        return chosen(self.dialect.input_formats, self.session.input_format)
+
+
+def service_responds(settings: SessionSettings) -> bool:
+    """Whether the service starts responses by itself."""
+    return settings.turn_detection is not None and settings.turn_detection.service_responds
+
+
+def request_event_id(prefix: str) -> str:
+    """The id of the event that asks for a turn's response."""
+    return f"{prefix}response"
+
+
+def tail_ns(pcm: Pcm) -> int:
+    """Half of the length of what is said after the last pause."""
+    last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
+    return _ns(last.end - last.begin) // 2
 
 
 def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:
@@ -475,83 +400,6 @@ def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:
             return dialect.function_call(item, MESSAGE_ID)
         case FunctionOutput():
             return dialect.function_output(item, MESSAGE_ID)
-
-
-def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
-    return pcm.digest, pcm.speech, turn.chunk_ms, turn.paced, number
-
-
-def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
-    refused = dialect.refuses(script.session)
-    if refused is not None:
-        raise _at(script, ("session", *refused.setting), refused.problem)
-    for key, name, feature in _wanted_features(script):
-        if feature in dialect.lacks:
-            raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
-    for number, step in enumerate(script.steps, 1):
-        problem = dialect.refuses_event(step.event, script.session) if isinstance(step, SendEvent) else ""
-        if problem:
-            raise _at(script, ("steps",), f"send of step {number} {problem}")
-
-
-def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
-    """The error of a script at the value that stands at the end of these keys."""
-    if script.written is None:
-        return ScriptError(script.path, None, problem)
-    return script.written.nearest(*keys).error(problem)
-
-
-def _wanted_features(script: Script) -> Iterator[tuple[str, str, Feature]]:
-    """(key of the script, in words where, what is wanted there) of what not every service has."""
-    if script.history and any(message.image for message in script.history.messages):
-        yield "history", "history", Feature.IMAGE
-    for key, wanted, feature in (
-        ("history", script.history, Feature.HISTORY),
-        ("pipelined", script.pipelined, Feature.PIPELINED),
-        ("renew_after", script.renew_after_s, Feature.RENEWAL),
-    ):
-        if wanted:
-            yield key, "the script", feature
-    for number, step in enumerate(script.steps, 1):
-        for feature in features_of(step):
-            yield "steps", f"step {number}", feature
-
-
-def _service_responds(settings: SessionSettings) -> bool:
-    return settings.turn_detection is not None and settings.turn_detection.service_responds
-
-
-def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
-    """The steps, each turn with its number in the session."""
-    number = 0
-    for step in script.steps:
-        number += step.plays_turn
-        yield number, step
-
-
-def _request_event_id(prefix: str) -> str:
-    return f"{prefix}response"
-
-
-def _kind(turn: ScriptTurn) -> InputKind:
-    match turn:
-        case TextTurn():
-            return "text"
-        case AskTurn():
-            return "none"
-        case WavTurn():
-            return "audio"
-
-
-def _with(settings: Settings, instructions: str) -> Settings:
-    return msgspec.structs.replace(settings, instructions=instructions)
-
-
-def _tail_ns(pcm: Pcm) -> int:
-    """Half of the length of what is said after the last pause."""
-    last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
-    return _ns(last.end - last.begin) // 2
 
 
 def _ns(samples: int) -> int:

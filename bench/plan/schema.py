@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from bench.plan.fields import SCRIPT
+from bench.plan.script import SCRIPT
 from bench.shapes import Schema
 
 
 def script_schema() -> Schema:
-    """What `fields.py` declares, as JSON Schema (draft 2020-12)."""
+    """What `fields.py` and `steps.py` declare, as JSON Schema (draft 2020-12)."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A script of Realtime Bench"}
     return head | SCRIPT.schema()
 

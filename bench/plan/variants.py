@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError
+from bench.plan.fields import SESSION
 from bench.plan.rows import names_in, unknown_name
-from bench.plan.script import check_steps, session_settings
-from bench.plan.turns import Script
+from bench.plan.script import Script, check_steps
 from bench.protocol.extra import merged
 from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.yaml_file import PlainValue
 
 DETECTION = "turn_detection"
 
@@ -38,7 +39,7 @@ def _settings(own: SessionSettings, given: Mapping[str, Any]) -> SessionSettings
     given = dict(given)
     if isinstance(given.get(DETECTION), Mapping):
         given[DETECTION] = _detection(own.turn_detection, given[DETECTION])
-    read = session_settings(given)
+    read = SESSION.read(PlainValue("session", given))
     settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
     return msgspec.structs.replace(own, **settings)
 
@@ -52,7 +53,7 @@ def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str,
 
 def _refuse_misfits(script: Script) -> None:
     """Raise UsageError for steps and texts that were right with the script's own settings, and no longer are."""
-    check_steps(script)
+    check_steps(script, whole=False)
     if script.variables is not None and script.session.instructions:
         for name in sorted(names_in(script.session.instructions) - set(script.variables.names)):
             raise UsageError(f"instructions {unknown_name(name, script.variables.names)}")

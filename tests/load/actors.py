@@ -9,23 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 import soundfile
 
-from bench.load.planning.stage import Stage
+from bench.load.planning.caller import Caller
 from bench.load.planning.tasks import SessionTask, as_sessions
 
 
-class Actor:
-    """As a realtime user: its class says what it plays, it says where its steps go."""
+class Actor(Caller):
+    """As a realtime user: its class says what it plays."""
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     given: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, environment: object = None) -> None:
-        self.stage: Stage | None = None
-
-    @property
-    def on(self) -> Stage:
-        assert self.stage is not None, "there is no session"
-        return self.stage
+        return
 
     @classmethod
     def settings(cls) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -82,16 +82,12 @@ class FakeDialer:
 
 @dataclass
 class Caller(Actor):
-    """A user with a copy of itself for each further arm."""
+    """A user that may be asked to go."""
 
     leaving: bool = False
-    copies: list[Any] = field(default_factory=list)
 
     def is_leaving(self) -> bool:
         return self.leaving
-
-    def doubles(self, arms: int) -> Sequence[Any]:
-        return [self, *(Caller() for _ in range(arms - 1))]
 
 
 class Stand:

@@ -20,7 +20,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.plan.functions import Function
-from bench.plan.turns import AddMessage, Pause, Step
+from bench.plan.steps import AddMessage, Pause, Step
 from bench.protocol.openai_ga import GA
 from bench.session import Session
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
@@ -264,7 +264,7 @@ def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> Non
 
 
 def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -> None:
-    exchange = call(say(), Pause(60 * S), say(), after_s=3_600, cap_ns=20 * S)
+    exchange = call(say(), Pause(60), say(), after_s=3_600, cap_ns=20 * S)
 
     first, second = exchange.sessions
     assert (first.outcome, first.detail, second.outcome) == ("outlived", f"session_expired: {LIMIT}", "ok")
@@ -276,7 +276,7 @@ def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -
 def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_the_callers_own_time(
     speed_of_turns: tuple[Step, ...],
 ) -> None:
-    exchange = call(speed_of_turns[0], Pause(S), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
+    exchange = call(speed_of_turns[0], Pause(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
 
     before, after = exchange.sessions
     heard = Listening()
@@ -293,7 +293,7 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
 
 
 def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_ends_its_session() -> None:
-    exchange = call(say(), Pause(60 * S), after_s=3_600, cap_ns=20 * S)
+    exchange = call(say(), Pause(60), after_s=3_600, cap_ns=20 * S)
 
     assert [session.outcome for session in exchange.sessions] == ["outlived"]
 
@@ -314,14 +314,14 @@ def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_
 
 
 def test_an_old_session_goes_on_until_the_next_one_has_its_place_among_the_starts() -> None:
-    exchange = call(say(), say(), say(), Pause(5 * S), say(), after_s=0.001, place_s=5)
+    exchange = call(say(), say(), say(), Pause(5), say(), after_s=0.001, place_s=5)
 
     assert [[turn.turn for turn in turns] for turns in exchange.turns_of_legs] == [[1, 2, 3], [4]]
     assert [session.outcome for session in exchange.sessions] == ["ok", "ok"]
 
 
 def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_the_gap_holds_that() -> None:
-    exchange = call(say(), Pause(30 * S), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
+    exchange = call(say(), Pause(30), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
 
     first, second = exchange.sessions
     assert (first.outcome, second.outcome, second.start_ns) == ("outlived", "ok", START_NS + 9 * S)
@@ -329,7 +329,7 @@ def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_
 
 
 def test_a_run_that_ends_renews_no_session() -> None:
-    exchange = call(say(), Pause(30 * S), say(), after_s=0.001, ends_ns=2 * S)
+    exchange = call(say(), Pause(30), say(), after_s=0.001, ends_ns=2 * S)
 
     assert exchange.sessions[-1].outcome == "abandoned"
     assert len(exchange.turns) == 1
@@ -349,7 +349,7 @@ STEPS: dict[str, Step] = {
     "say": say(),
     "ask for text": say(output="text"),
     "ask out of band": respond(conversation="none"),
-    "pause": Pause(2 * S),
+    "pause": Pause(2),
     "tell": AddMessage(build_message("Be brief.", "system")),
 }
 
@@ -407,10 +407,10 @@ def begins_ns(row: dict[str, Any]) -> int:
 
 def test_a_renewal_takes_a_place_of_its_own_in_the_pace_of_connections(tmp_path: Path) -> None:
     def task(actor: Any) -> None:
-        actor.on.say("One", "", {})
-        actor.on.say("Two", "", {})  # its place is booked, and not there yet
+        actor.say("One")
+        actor.say("Two")  # its place is booked, and not there yet
         gevent.sleep(INTERVAL_NS / S)
-        actor.on.say("Three", "", {})
+        actor.say("Three")
 
     stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001}, per_minute=PER_MINUTE)
     stand.play(2)
@@ -436,7 +436,7 @@ def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_pat
     told: list[str] = []
 
     def task(actor: Any) -> None:
-        turns = [actor.on.say(text, "", {}) for text in ("One", "Two")]
+        turns = [actor.say(text) for text in ("One", "Two")]
         told.extend(turn.outcome for turn in turns)
 
     stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001})

@@ -25,10 +25,11 @@ from bench.load.planning.estimate import (
     session_usage,
 )
 from bench.money import Prices
-from bench.plan.frames import Repertoire
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.messages import History
-from bench.plan.turns import AddMessage, Pause, Script, Step, TextTurn
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script
+from bench.plan.steps import AddMessage, Pause, Step, TextTurn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image
 from bench.protocol.openai_ga import GA
@@ -37,7 +38,7 @@ from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.voice import build_reply
 from bench.target.prices import usage_usd
 from bench.target.target import Target
-from tests.helpers import PLAIN, S, build_message, play, respond, say
+from tests.helpers import build_message, play, respond, say
 from tests.test_conversations import ORDER
 from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked
 
@@ -91,7 +92,7 @@ def test_a_response_out_of_band_reads_its_own_input_and_is_not_read_again() -> N
 )
 def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> None:
     shown = Image(url="data:", width=width, height=height, digest="")
-    pictured = TextTurn("say", say().text, PLAIN, shown)
+    pictured = TextTurn(say().say, label="say", image=shown)
 
     usage = session_usage(script(pictured, pictured), LOW)
 
@@ -102,7 +103,7 @@ def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> No
 def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
     usage = session_usage(script(say()), LOW)
 
-    assert input_of(usage) == (4 + text_tokens(say().text), 0)
+    assert input_of(usage) == (4 + text_tokens(say().say), 0)
     assert usage.cached_in == 0
 
 
@@ -143,14 +144,14 @@ def test_turn_detection_adds_its_padding_and_its_silence_at_the_most() -> None:
 
 def test_silence_between_turns_is_not_billed() -> None:
     detection = TurnDetection()
-    pausing = session_usage(script(play(), Pause(60 * S), play(), turn_detection=detection), HIGH)
+    pausing = session_usage(script(play(), Pause(60), play(), turn_detection=detection), HIGH)
 
     assert pausing == session_usage(script(play(), play(), turn_detection=detection), HIGH)
 
 
 def test_of_several_recordings_the_shortest_and_the_longest_count() -> None:
     short, long = play(1_000), play(4_000)
-    either = type(short)(**{**vars(short), "audio": (*long.audio, *short.audio)})
+    either = type(short)(**{**vars(short), "play": (*long.play, *short.play)})
 
     assert session_usage(script(either), LOW).audio_in == 10
     assert session_usage(script(either), HIGH).audio_in == 40
@@ -282,7 +283,7 @@ def test_what_the_simulator_bills_lies_within_the_estimate(
     )
     asks = replace(speak(*SPEECH) if spoken else say(), calls=(ExpectedCall(ORDER.name),) * expected)
     made = replace(
-        script(asks, Pause(S), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
+        script(asks, Pause(1), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
         tools=(Function(ORDER, [{"place": "out for delivery"}]),),
         history=History(Path("h.jsonl"), "d2", (build_message("x" * 4_000),)) if history else None,
     )
@@ -351,8 +352,8 @@ def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest(
 
 def test_a_session_that_is_paid_by_the_minute_costs_its_speech_pauses_and_replies() -> None:
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
-    made = script(play(), Pause(4 * S), say(output="text"), respond())
-    spoken_s = made.turns[0].audio[0].seconds
+    made = script(play(), Pause(4), say(output="text"), respond())
+    spoken_s = made.turns[0].recordings[0].seconds
 
     usd = quote(target(prices=by_minute), [made], {}, AS_OF).usd
     both = quote(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd

@@ -29,11 +29,11 @@ def talk(folder: Path, text: str = "steps:\n  - say: Hello\n") -> Path:
 
 
 def order(actor: Actor) -> None:
-    actor.on.say("A pizza for ${name}, please", "order", {})
+    actor.say("A pizza for ${name}, please", label="order")
 
 
 def pay(actor: Actor) -> None:
-    actor.on.say("Here you are", "pay", {})
+    actor.say("Here you are", label="pay")
 
 
 def plays_of(*classes: type) -> list[Play]:
@@ -100,8 +100,8 @@ def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> 
 def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
     def talk_on(actor: Actor) -> None:
         while True:
-            actor.on.say("Hello", "", {})
-            actor.on.pause(1)
+            actor.say("Hello")
+            actor.pause(1)
 
     path = talk(tmp_path, "steps:\n  - say: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
     of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))

@@ -223,7 +223,7 @@ def test_without_a_warm_up_everything_is_measured(tmp_path: Path) -> None:
 
 def test_a_pair_whose_task_fails_is_complete_as_well(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
-        actor.on.say("Hello", "", {})
+        actor.say("Hello")
         if type(actor).__name__ == "Caller":
             raise ValueError("no change")
 
@@ -248,7 +248,7 @@ def test_a_task_in_python_is_done_by_a_user_of_its_own_in_each_arm(tmp_path: Pat
 
     def talk(actor: Actor) -> None:
         actors.append(actor)
-        actor.on.say("Hello", "", {})
+        actor.say("Hello")
 
     stand = Stand(tmp_path, "west", "east", does=talk)
     actors.clear()  # of the rehearsal
@@ -260,7 +260,7 @@ def test_a_task_in_python_is_done_by_a_user_of_its_own_in_each_arm(tmp_path: Pat
 
 def test_a_task_that_fails_in_one_arm_is_told_once_its_partner_has_ended(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
-        actor.on.say("Hello", "", {})
+        actor.say("Hello")
         if type(actor).__name__ == "Caller" and not failed:
             failed.append(actor)
             raise ValueError("no change")
@@ -302,8 +302,8 @@ def test_what_is_in_flight_when_the_run_is_hurried_is_cut_in_every_arm(tmp_path:
 
 def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
-        actor.on.say("Hello", "", {})
-        actor.on.say("Are you there?", "", {})  # so that the first turn is over
+        actor.say("Hello")
+        actor.say("Are you there?")  # so that the first turn is over
         if type(actor).__name__ == "Caller":  # not in the rehearsal
             gevent.sleep(3_600)
 

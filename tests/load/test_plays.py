@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError, UsageError
+from bench.load.planning.caller import MAX_REHEARSED
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.plays import (
     Play,
@@ -22,7 +23,6 @@ from bench.load.planning.plays import (
     plays_of_arms,
     prepared_plays,
 )
-from bench.load.planning.stage import MAX_REHEARSED
 from bench.load.planning.tasks import as_sessions, script
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -40,11 +40,11 @@ def talk(folder: Path, text: str = "limits: {speech: 1, first_delta: 3, done: 7}
 
 
 def order(actor: Actor) -> None:
-    actor.on.say("A pizza for ${name}, please", "order", {})
+    actor.say("A pizza for ${name}, please", label="order")
 
 
 def pay(actor: Actor) -> None:
-    actor.on.say("Here you are", "pay", {})
+    actor.say("Here you are", label="pay")
 
 
 class Shy(Actor):
@@ -182,7 +182,7 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
     def talk_on(actor: Actor) -> None:
         while True:
-            actor.on.say("Hello", "", {})
+            actor.say("Hello")
 
     (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.stage import Recordings
 from bench.load.planning.tasks import (
     SessionTask,
     as_sessions,
@@ -22,18 +21,19 @@ from bench.load.planning.tasks import (
     script_path,
     tasks_of,
 )
-from bench.plan.turns import Script
+from bench.plan.script import Script
+from bench.plan.steps import StepReader
 from tests.load.actors import Actor, actor, tone
 
 HERE = Path(__file__)
 
 
 def order(actor: Actor) -> None:
-    actor.on.say("A pizza, please", "order", {})
+    actor.say("A pizza, please", label="order")
 
 
 def pay(actor: Actor) -> None:
-    actor.on.say("Here you are", "pay", {})
+    actor.say("Here you are", label="pay")
 
 
 def module(path: Path, text: str) -> ModuleType:
@@ -48,7 +48,7 @@ def module(path: Path, text: str) -> ModuleType:
 
 
 def rehearse(method: Callable[[Any], object], **given: Any) -> Script:
-    return rehearsed("Caller", method, Actor, given, Recordings(file_of(method).parent))
+    return rehearsed("Caller", method, Actor, given, StepReader(file_of(method).parent))
 
 
 def test_a_function_becomes_one_session_however_often_its_weight_repeats_it() -> None:
@@ -119,7 +119,7 @@ def test_a_script_in_python_has_the_name_of_its_class_and_of_its_method_where_th
 
 def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    text = "def call(user):\n    user.on.say('Hello', 'greeting', {})\n    user.on.play('a.wav', '', {})\n"
+    text = "def call(user):\n    user.say('Hello', label='greeting')\n    user.play('a.wav')\n"
     made = rehearse(module(tmp_path / "call.py", text).call, session={"voice": "alloy"}, limits={"done": 3})
 
     assert made.name == "Caller"
@@ -129,7 +129,7 @@ def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path: Path) -> None:
-    path, text = tmp_path / "call.py", "def call(user): user.on.play('a.wav', '', {})\n"
+    path, text = tmp_path / "call.py", "def call(user): user.play('a.wav')\n"
     tone(tmp_path / "a.wav")
     first = rehearse(module(path, text).call).digest
     same = rehearse(module(path, text).call).digest
@@ -145,19 +145,19 @@ def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("user.on.expect('audio_delta', 0)", "Caller: within must be a number of seconds"),
-        ("user.on.say('', '', {})", "Caller: say must not be empty"),
-        ("user.on.expect('text_delta', 1)", "Caller: event text_delta can never come: the turn before it asks for aud"),
-        ("user.on.expect('committed', 1)", "Caller: event committed can never come: the turn before it has no audio"),
-        ("user.on.play('none.wav', '', {})", "Caller: play .*none.wav: no such file"),
-        ("user.on.say('Hello', 'a label', {})", "Caller: label must be 1 to 64"),
+        ("user.expect('audio_delta', 0)", "Caller: within must be a number of seconds"),
+        ("user.say('')", "Caller: say must not be empty"),
+        ("user.expect('text_delta', 1)", "Caller: event text_delta can never come: the turn before it asks for aud"),
+        ("user.expect('committed', 1)", "Caller: event committed can never come: the turn before it has no audio"),
+        ("user.play('none.wav')", "Caller: play .*none.wav: no such file"),
+        ("user.say('Hello', label='a label')", "Caller: label must be 1 to 64"),
         ("nothing()", "Caller fails in its rehearsal, without a service: NameError: name 'nothing' is not defined"),
         ("helper(user)", "Caller: say must not be empty"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
-    inner = module(tmp_path / "inner.py", "def helper(user):\n    user.on.say('', '', {})\n")
-    made = module(tmp_path / "call.py", f"def call(user):\n    user.on.say('Hello', '', {{}})\n    {line}\n")
+    inner = module(tmp_path / "inner.py", "def helper(user):\n    user.say('')\n")
+    made = module(tmp_path / "call.py", f"def call(user):\n    user.say('Hello')\n    {line}\n")
     made.__dict__["helper"] = inner.helper
 
     with pytest.raises(ScriptError, match=f"^{tmp_path}/call.py:3: {problem}") as raised:
@@ -167,7 +167,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, line: str, problem:
 
 def test_a_method_without_a_turn_is_refused_at_its_line(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=r"call.py:2: Caller has no turn"):
-        rehearse(module(tmp_path / "call.py", "\ndef call(user): user.on.pause(1)\n").call)
+        rehearse(module(tmp_path / "call.py", "\ndef call(user): user.pause(1)\n").call)
 
 
 def test_a_setting_that_a_script_does_not_have_is_refused() -> None:
@@ -180,7 +180,7 @@ def test_a_user_that_cannot_be_made_is_refused() -> None:
         raise OSError("no database")
 
     with pytest.raises(ScriptError, match="OSError: no database"):
-        rehearsed("Caller", order, make, {}, Recordings(HERE.parent))
+        rehearsed("Caller", order, make, {}, StepReader(HERE.parent))
 
 
 def test_a_decorated_method_stands_where_it_was_written(tmp_path: Path) -> None:

@@ -22,12 +22,20 @@ from bench.load.playing.pairs import ORDERS
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.choices import Choices
-from bench.plan.frames import OutgoingMessage, PreparedEvent, PreparedScript, PreparedTurn, Repertoire
+from bench.plan.frames import (
+    OutgoingMessage,
+    PreparedEvent,
+    PreparedExpectation,
+    PreparedPause,
+    PreparedScript,
+    PreparedTurn,
+)
+from bench.plan.repertoire import Repertoire
 from bench.plan.rows import Rows
-from bench.plan.script import load_script
+from bench.plan.script import Script, load_script
 from bench.plan.speech import Speech
+from bench.plan.steps import AskTurn, Expect, ExpectSettings, Pause, SendEvent, Step, TextTurn, WavTurn
 from bench.plan.think_times import LogNormalTimes, RecordedTimes, ThinkTime
-from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, SendEvent, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
@@ -59,7 +67,7 @@ def build_pcm(samples: int = 6_000, speech: Speech | None = None, name: str = "a
 def build_wav(
     samples: int = 6_000, *, chunk_ms: int = 100, paced: bool = True, speech: Speech | None = None
 ) -> WavTurn:
-    return WavTurn("words", (build_pcm(samples, speech),), chunk_ms, paced, PLAIN)
+    return WavTurn((build_pcm(samples, speech),), label="words", chunk_ms=chunk_ms, paced=paced)
 
 
 def prepared(script: Script, dialect: Dialect = GA) -> PreparedScript:
@@ -89,7 +97,7 @@ def sent(turns: Sequence[PreparedTurn]) -> list[dict[str, Any]]:
 
 
 def test_a_text_turn_is_an_item_and_a_request() -> None:
-    turn = prepared_turn(TextTurn("greeting", "Hello", ResponseSettings(max_output_tokens=9)))
+    turn = prepared_turn(TextTurn("Hello", label="greeting", response=ResponseSettings(max_output_tokens=9)))
 
     assert (turn.number, turn.label, turn.kind, turn.chunk_ns) == (1, "greeting", "text", None)
     (item,) = turn.inputs
@@ -101,7 +109,7 @@ def test_a_text_turn_is_an_item_and_a_request() -> None:
 
 
 def test_a_turn_without_input_is_a_request_alone() -> None:
-    turn = prepared_turn(AskTurn("assist", ResponseSettings(instructions="Help.")))
+    turn = prepared_turn(AskTurn(ResponseSettings(instructions="Help."), label="assist"))
 
     assert (turn.kind, turn.speech, turn.inputs) == ("none", (), ())
     assert turn.request is not None
@@ -136,7 +144,7 @@ def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
     wav = build_wav(samples, chunk_ms=chunk_ms)
     speech = prepared_turn(wav).speech
 
-    assert audio_of(speech) == wav.audio[0].data
+    assert audio_of(speech) == wav.play[0].data
     assert [len(audio_of([message])) for message in speech] == [message.audio_bytes for message in speech]
 
 
@@ -165,7 +173,7 @@ def test_a_script_knows_whether_the_service_starts_responses(detection: TurnDete
 
 
 def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
-    turn = prepared_turn(TextTurn("a", "b", PLAIN), turn_detection=VAD)
+    turn = prepared_turn(TextTurn("b", label="a"), turn_detection=VAD)
 
     assert (turn.vad, turn.request is None) == (False, False)
 
@@ -185,7 +193,7 @@ def test_between_turns_an_open_microphone_records_silence(format: AudioFormatNam
 
 
 def test_a_session_with_a_vad_and_without_recordings_records_silence_too() -> None:
-    script = prepared(build_script(TextTurn("a", "b", PLAIN), turn_detection=VAD))
+    script = prepared(build_script(TextTurn("b", label="a"), turn_detection=VAD))
 
     assert [message.duration_ns for message in script.between] == [100 * MS]
     assert prepared(build_script(build_wav())).between == ()
@@ -241,7 +249,7 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
     begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
     end_ms = begin_ms + last_ms
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), Speech(2_400, 24 * end_ms))
-    tail_ns = prepared_turn(WavTurn("words", (pcm,), chunk_ms, True, PLAIN), turn_detection=VAD).tail_ns
+    tail_ns = prepared_turn(WavTurn((pcm,), label="words", chunk_ms=chunk_ms), turn_detection=VAD).tail_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
@@ -249,12 +257,12 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
 
 def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
     step = build_wav()
-    repertoire = Repertoire(build_script(AskTurn("ask", PLAIN), step), GA)
+    repertoire = Repertoire(build_script(AskTurn(PLAIN, label="ask"), step), GA)
     kept = repertoire.session(0, 0).turns[1].speech
 
-    assert repertoire.turn(step, 2).speech is kept
-    assert repertoire.turn(step, 3).speech == repertoire.turn(step, 3).speech
-    assert repertoire.turn(step, 3).speech is not repertoire.turn(step, 3).speech
+    assert repertoire.step(step, 2, Choices(0, 0)).speech is kept
+    assert repertoire.step(step, 3, Choices(0, 0)).speech == repertoire.step(step, 3, Choices(0, 0)).speech
+    assert repertoire.step(step, 3, Choices(0, 0)).speech is not repertoire.step(step, 3, Choices(0, 0)).speech
 
 
 @pytest.mark.parametrize(
@@ -262,15 +270,18 @@ def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
     [("audio", None, True), ("text", None, False), ("audio", "text", False), ("text", "audio", True)],
 )
 def test_a_turn_s_own_output_wins_over_the_session_s(session: str, turn: Any, wanted: bool) -> None:
-    assert prepared_turn(TextTurn("a", "b", ResponseSettings(output=turn)), output=session).wants_audio is wanted
+    assert (
+        prepared_turn(TextTurn("b", label="a", response=ResponseSettings(output=turn)), output=session).wants_audio
+        is wanted
+    )
 
 
 def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
-    pause, expect = Pause(5), Expect("audio_delta", 3)
-    script = prepared(build_script(TextTurn("a", "b", PLAIN), expect, pause, AskTurn("c", PLAIN)))
+    pause, expect = Pause(5), Expect(ExpectSettings("audio_delta", 3))
+    script = prepared(build_script(TextTurn("b", label="a"), expect, pause, AskTurn(PLAIN, label="c")))
 
     first, second, third, fourth = script.steps
-    assert (second, third) == (expect, pause)
+    assert (second, third) == (PreparedExpectation("audio_delta", 3), PreparedPause(5_000_000_000))
     assert script.turns == (first, fourth)
     assert [turn.number for turn in script.turns] == [1, 2]
 
@@ -293,7 +304,7 @@ def update_of(script: PreparedScript) -> OutgoingMessage:
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
-    script = prepared(build_script(AskTurn("a", ResponseSettings(output="text")), voice="alloy"), dialect)
+    script = prepared(build_script(AskTurn(ResponseSettings(output="text"), label="a"), voice="alloy"), dialect)
     session = decoded(update_of(script).data)["session"]
     voice = session["voice"] if "voice" in session else session["audio"]["output"]["voice"]
     request = script.turns[0].request
@@ -328,7 +339,7 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
         "session:\n turn_detection: {idle_timeout_ms: 6000}\n temperature: 0.8\n"
         " reasoning: {effort: low}\n truncation: disabled\n"
     )
-    script = build_script(AskTurn("a", PLAIN), written=written, **session)
+    script = build_script(AskTurn(PLAIN, label="a"), written=written, **session)
 
     assert setting in update_of(prepared(script, spoken_by)).data.decode()
     with pytest.raises(
@@ -359,7 +370,7 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
     dialect: Dialect, written: str, place: str, words: str
 ) -> None:
     extra = YAML(typ="safe", pure=True).load(written)
-    script = build_script(AskTurn("a", PLAIN), written=f"session:\n extra:\n  {written}", extra=extra)
+    script = build_script(AskTurn(PLAIN, label="a"), written=f"session:\n extra:\n  {written}", extra=extra)
 
     with pytest.raises(ScriptError) as refused:
         Repertoire(script, dialect)
@@ -367,7 +378,7 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
 
 
 def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
-    script = replace(build_script(AskTurn("a", PLAIN), temperature=0.8), written=None)
+    script = replace(build_script(AskTurn(PLAIN, label="a"), temperature=0.8), written=None)
 
     with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature is a setting of the preview dialect"):
         Repertoire(script, GA)
@@ -420,14 +431,14 @@ def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
 ) -> None:
     step = SendEvent({"type": "session.update", "session": session})
     if not words:
-        assert Repertoire(build_script(AskTurn("a", PLAIN), step), dialect)
+        assert Repertoire(build_script(AskTurn(PLAIN, label="a"), step), dialect)
         return
 
     with pytest.raises(ScriptError) as refused:
-        Repertoire(build_script(AskTurn("a", PLAIN), step, written="steps:\n- send: {}\n"), dialect)
+        Repertoire(build_script(AskTurn(PLAIN, label="a"), step, written="steps:\n- send: {}\n"), dialect)
     assert str(refused.value).startswith(f"talk.yaml:1:1: send of step 2 must not set {words}")
     with pytest.raises(UsageError, match=r"^send must not set "):
-        Repertoire(build_script(AskTurn("a", PLAIN)), dialect).step(step, 1, Choices(0, 0))
+        Repertoire(build_script(AskTurn(PLAIN, label="a")), dialect).step(step, 1, Choices(0, 0))
 
 
 def messages_of(script: PreparedScript) -> list[OutgoingMessage]:
@@ -445,7 +456,7 @@ def rows(*values: str) -> Rows:
 
 
 def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> None:
-    script = build_script(TextTurn("a", "I am ${name}.", PLAIN), variables=rows("Ann", "Bob"), instructions="${name}")
+    script = build_script(TextTurn("I am ${name}.", label="a"), variables=rows("Ann", "Bob"), instructions="${name}")
     repertoire = Repertoire(script, GA)
 
     sessions = [repertoire.session(number, seed=1) for number in range(3)]
@@ -461,9 +472,7 @@ def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> 
 
 def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
     recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
-    script = build_script(
-        WavTurn("words", recordings, 100, True, PLAIN), WavTurn("words", recordings, 100, True, PLAIN)
-    )
+    script = build_script(WavTurn(recordings, label="words"), WavTurn(recordings, label="words"))
 
     chosen = [[t.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
     again = [[t.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
@@ -478,11 +487,11 @@ FROM_FILE = RecordedTimes(Path("times.txt"), "ab", (0.5, 1.0, 4.0))
 
 
 def pauses_ns(script: PreparedScript) -> list[int]:
-    return [step.duration_ns for step in script.steps if isinstance(step, Pause)]
+    return [step.duration_ns for step in script.steps if isinstance(step, PreparedPause)]
 
 
 def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
-    script = build_script(build_wav(), DrawnPause(LOG_NORMAL), Pause(7), build_wav(), DrawnPause(FROM_FILE))
+    script = build_script(build_wav(), Pause(LOG_NORMAL), Pause(7e-09), build_wav(), Pause(FROM_FILE))
     first, other_arm = Repertoire(script, GA), Repertoire(script, PREVIEW)
     sessions = [pauses_ns(first.session(number, 7)) for number in range(40)]
 
@@ -494,24 +503,24 @@ def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
 
 
 def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
-    (drawn_ns,) = pauses_ns(Repertoire(build_script(build_wav(), DrawnPause(LOG_NORMAL)), GA).session(3, 7))
+    (drawn_ns,) = pauses_ns(Repertoire(build_script(build_wav(), Pause(LOG_NORMAL)), GA).session(3, 7))
     of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))  # recordings, order of a pair
 
     assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
 
 
 def test_pauses_of_one_session_are_drawn_each_by_itself() -> None:
-    script = prepared(build_script(build_wav(), *[DrawnPause(LOG_NORMAL)] * 20))
+    script = prepared(build_script(build_wav(), *[Pause(LOG_NORMAL)] * 20))
 
     assert len(set(pauses_ns(script))) == 20
 
 
 @pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
 def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> None:
-    spoken = WavTurn("words", tuple(build_pcm(2_400, name=name) for name in "abcd"), 100, True, PLAIN)
+    spoken = WavTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), label="words")
     rows = Rows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
     without = build_script(spoken, spoken, variables=rows)
-    paused = build_script(spoken, DrawnPause(length), spoken, DrawnPause(length), variables=rows)
+    paused = build_script(spoken, Pause(length), spoken, Pause(length), variables=rows)
 
     for number in range(20):
         before, after = (Repertoire(script, GA).session(number, 7) for script in (without, paused))
@@ -520,7 +529,7 @@ def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> No
 
 
 def test_sessions_that_differ_in_pauses_alone_share_their_turns() -> None:
-    repertoire = Repertoire(build_script(build_wav(), DrawnPause(LOG_NORMAL), build_wav()), GA)
+    repertoire = Repertoire(build_script(build_wav(), Pause(LOG_NORMAL), build_wav()), GA)
     first, second = repertoire.session(0, 1), repertoire.session(1, 1)
 
     assert pauses_ns(first) != pauses_ns(second)

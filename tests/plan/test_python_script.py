@@ -10,35 +10,25 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.interruptions import Cue
 from bench.limits import Limits
-from bench.plan.script import (
+from bench.plan.fields import LIMITS, SESSION
+from bench.plan.script import build_script, load_script, unfilled_names
+from bench.plan.speech import Speech
+from bench.plan.steps import (
     EXPECTED_EVENTS,
     UNTOLD,
     AskTurn,
-    DrawnPause,
     Expect,
+    ExpectSettings,
     Interrupt,
+    InterruptSettings,
     Pause,
     Rules,
     ScriptTurn,
     Step,
     TextTurn,
-    WavTurn,
-    ask_turn,
-    build_script,
-    expect,
-    interrupt,
-    limits,
-    load_script,
-    pause,
-    session_settings,
-    sound,
-    text_turn,
-    unfilled_names,
-    wav_turn,
+    step_of,
 )
-from bench.plan.speech import Speech
 from bench.plan.think_times import LogNormalTimes
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import PlainValue
@@ -48,8 +38,36 @@ TIMES = Path(__file__).with_name("think_times.txt")
 DETECTION = {"type": "server_vad", "silence_duration_ms": 500}
 
 
-def wav(paths: Any = "late_parcel.wav", **arguments: Any) -> WavTurn:
-    return wav_turn(paths, label="late", folder=AUDIO, **arguments)
+def wav(paths: Any = "late_parcel.wav", **arguments: Any) -> Any:
+    return step_of("play", AUDIO, play=paths, label="late", **arguments)
+
+
+def say(text: Any, label: str = "hi", **options: Any) -> Any:
+    return step_of("say", say=text, label=label, **options)
+
+
+def respond(label: str = "ask", **options: Any) -> Any:
+    return step_of("respond", label=label, **options)
+
+
+def expect(event: str, within: float) -> Step:
+    return step_of("expect", event=event, within=within)
+
+
+def pause(seconds: float | None = None, folder: Path = AUDIO, **drawn: Any) -> Step:
+    return step_of("pause", folder, pause=seconds, **drawn)
+
+
+def sound(**options: Any) -> Step:
+    return step_of("sound", AUDIO, play="uh_huh.wav", **options)
+
+
+def session_settings(given: Any) -> SessionSettings:
+    return SESSION.read(PlainValue("session", given))
+
+
+def limits(given: Any) -> Limits:
+    return LIMITS.read(PlainValue("limits", given))
 
 
 def test_python_says_the_same_as_a_file(tmp_path: Path) -> None:
@@ -88,42 +106,37 @@ steps:
         "jitter_buffer_ms": 0,
     }
     steps: list[Step] = [
-        text_turn("Hello", label="hello", output="text"),
+        say("Hello", "hello", output="text"),
         expect("text_delta", 2),
-        ask_turn(
-            label="help",
-            instructions="Help.",
-            expected_reply="Sure.",
-            success={"reply_matches": "(?i)sure"},
-        ),
+        respond("help", instructions="Help.", expected_reply="Sure.", success={"reply_matches": "(?i)sure"}),
         pause(1.5),
-        pause(None, {"median": 2, "sigma": 0.5, "most": 9}),
-        pause(None, {"file": TIMES.name}, folder=TIMES.parent),
+        pause(median=2, sigma=0.5, most=9),
+        pause(folder=TIMES.parent, file=TIMES.name),
         wav(
             ["late_parcel.wav", AUDIO / "goodbye.wav"],
             chunk_ms=20,
             words=["My parcel is two days late.", "Goodbye."],
             success={"reply_contains": "sorry"},
         ),
-        sound("uh_huh.wav", "backchannel", folder=AUDIO, share=0.25),
-        interrupt("not_today.wav", label="over", folder=AUDIO, after=1.5, verify=True),
-        interrupt(None, label="", folder=AUDIO, word="parcel", verify=True),
-        sound("uh_huh.wav", "aside", folder=AUDIO, during="silence", chunk_ms=50),
-        text_turn("Bye", label="turn_5"),
+        sound(kind="backchannel", share=0.25),
+        step_of("interrupt", AUDIO, play="not_today.wav", label="over", after=1.5, verify=True),
+        step_of("interrupt", AUDIO, word="parcel", verify=True),
+        sound(kind="aside", during="silence", chunk_ms=50),
+        say("Bye", label="turn_5"),
     ]
 
     assert build_script(path, settings, steps) == load_script(path)
 
 
 def test_each_step_can_be_made_by_itself() -> None:
-    assert text_turn("Hi", label="hi", instructions=None) == TextTurn("hi", "Hi", ResponseSettings())
-    assert ask_turn(label="ask", max_output_tokens=9) == AskTurn("ask", ResponseSettings(max_output_tokens=9))
-    assert pause(2) == Pause(2_000_000_000)
-    assert pause(None, {"median": 2, "sigma": 0}) == DrawnPause(LogNormalTimes(2.0, 0.0, 3_600.0))
-    assert expect("audio_done", 1.5) == Expect("audio_done", 1.5)
-    assert interrupt(None, label="", folder=AUDIO) == Interrupt(Cue())
+    assert say("Hi", instructions=None) == TextTurn("Hi", label="hi")
+    assert respond(max_output_tokens=9) == AskTurn(ResponseSettings(max_output_tokens=9), label="ask")
+    assert pause(2) == Pause(2)
+    assert pause(median=2, sigma=0) == Pause(LogNormalTimes(2.0, 0.0, 3_600.0))
+    assert expect("audio_done", 1.5) == Expect(ExpectSettings("audio_done", 1.5))
+    assert step_of("interrupt", AUDIO) == Interrupt(InterruptSettings())
     assert wav(paced=False).chunk_ms == 100
-    assert wav(speech={"begin": 0.5, "end": 1}).audio[0].speech == Speech(12_000, 24_000)
+    assert wav(speech={"begin": 0.5, "end": 1}).recordings[0].speech == Speech(12_000, 24_000)
 
 
 def test_settings_are_read_from_plain_mappings() -> None:
@@ -135,14 +148,17 @@ def test_settings_are_read_from_plain_mappings() -> None:
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: text_turn("", label="hi"), "say must not be empty"),
-    (lambda: text_turn(5, label="hi"), "say must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
+    (lambda: say(""), "say must not be empty"),
+    (lambda: say(5), "say must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
     (
-        lambda: text_turn("Hi", label="a b"),
+        lambda: say("Hi", label="a b"),
         'label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"',
     ),
-    (lambda: text_turn("Hi", label="hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
-    (lambda: ask_turn(label="ask", max_output_tokens=True), "max_output_tokens must be a whole number of tokens"),
+    (lambda: say("Hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
+    (
+        lambda: respond(max_output_tokens=True),
+        "max_output_tokens must be a whole number of tokens",
+    ),
     (lambda: wav("none.wav"), f"play {AUDIO}/none.wav: no such file"),
     (lambda: wav([]), "play must not be an empty list"),
     (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),
@@ -155,9 +171,12 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
-    (lambda: pause(1, {"median": 2}), "pause has seconds, and median to draw them by: give one of the two"),
-    (lambda: pause(None, {"median": 2, "sigme": 1}), "pause has an unknown key 'sigme'; did you mean sigma?"),
-    (lambda: pause(None, {"file": "none.txt"}, folder=AUDIO), f"file {AUDIO}/none.txt: no such file"),
+    (
+        lambda: pause(1, **{"median": 2}),
+        "pause has an unknown key 'median'; allowed: pause",
+    ),
+    (lambda: pause(median=2, sigme=1), "pause has an unknown key 'sigme'; did you mean sigma?"),
+    (lambda: pause(file="none.txt"), f"file {AUDIO}/none.txt: no such file"),
     (lambda: expect("audio", 1), "event must be speech_started, speech_stopped, committed"),
     (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
     (
@@ -176,12 +195,15 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         lambda: build_script(
             Path(__file__),
             {},
-            [sound("uh_huh.wav", "aside", folder=AUDIO, during="silence"), text_turn("Hi", label="hi")],
+            [
+                sound(kind="aside", during="silence"),
+                say("Hi"),
+            ],
         ),
         "sound needs `turn_detection` in the session",
     ),
     (
-        lambda: build_script(Path(__file__), {}, [text_turn("Hi", label="hi"), expect("text_delta", 1)]),
+        lambda: build_script(Path(__file__), {}, [say("Hi"), expect("text_delta", 1)]),
         "event text_delta can never come: the turn before it asks for audio",
     ),
     (
@@ -212,7 +234,10 @@ def test_a_value_is_shown_as_what_it_is_on_one_line(data: object, shown: str) ->
 
 def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("name\nAda\n", encoding="utf-8")
-    steps = [text_turn("To ${name}, for ${price}, $${x}", label="hi"), ask_turn(label="ask", instructions="${name}")]
+    steps = [
+        say("To ${name}, for ${price}, $${x}"),
+        respond(instructions="${name}"),
+    ]
     path = tmp_path / "talk.py"
     path.touch()
 
@@ -227,8 +252,8 @@ def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp
 @pytest.mark.parametrize("kind", ["say", "respond", "play"])
 def test_what_a_turn_gets_can_be_expected_of_it(kind: str, output: str, detection: str) -> None:
     turns = {
-        "say": text_turn("Hi", label="x", output=output),
-        "respond": ask_turn(label="x", output=output),
+        "say": say("Hi", label="x", output=output),
+        "respond": respond(label="x", output=output),
         "play": wav(output=output),
     }
     session = session_settings({"turn_detection": detection})
@@ -245,7 +270,7 @@ ANSWERED = ("audio_", "transcript_")
 
 
 def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
-    rules = Rules(session, ())
+    rules = Rules(session)
     assert not list(rules.problems(turn))
     return not list(rules.problems(expect(event, 1)))
 
@@ -262,17 +287,20 @@ def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], w
 UNKNOWN = "names the function book, which `tools` has not"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
     "a call of what nobody declared": (
-        [text_turn("Book it.", label="book", calls="book")],
+        [say("Book it.", label="book", calls="book")],
         "steps: [{say: Book it., calls: book}]",
         UNKNOWN,
     ),
     "a sound after the last turn": (
-        [text_turn("Hi", label="hi"), sound("uh_huh.wav", "aside", folder=AUDIO, during="silence")],
+        [
+            say("Hi"),
+            sound(kind="aside", during="silence"),
+        ],
         f"steps: [{{say: Hi}}, {{sound: {{play: {AUDIO / 'uh_huh.wav'}, kind: aside, during: silence}}}}]",
         UNTOLD,
     ),
     "one label for what is typed and what is spoken": (
-        [text_turn("Hi", label="hi"), wav_turn("uh_huh.wav", label="hi", folder=AUDIO)],
+        [say("Hi"), step_of("play", AUDIO, play="uh_huh.wav", label="hi")],
         f"steps: [{{say: Hi, label: hi}}, {{play: {AUDIO / 'uh_huh.wav'}, label: hi}}]",
         "label names a typed turn and a spoken one",
     ),

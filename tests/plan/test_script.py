@@ -9,17 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.limits import Limits
-from bench.plan.script import (
-    EXPECTED_EVENTS,
-    AskTurn,
-    DrawnPause,
-    Expect,
-    Pause,
-    TextTurn,
-    WavTurn,
-    load_script,
-)
+from bench.plan.script import load_script
 from bench.plan.speech import Speech
+from bench.plan.steps import EXPECTED_EVENTS, AskTurn, Expect, ExpectSettings, Pause, TextTurn, WavTurn
 from bench.plan.think_times import LogNormalTimes, RecordedTimes
 from bench.protocol.events import Kind
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
@@ -83,13 +75,15 @@ steps:
     )
     assert loaded.limits == Limits(first_delta=2.0, done=60.5)
     say, respond, pause, play = loaded.steps
-    assert say == TextTurn("greeting", "Hello", ResponseSettings(output="audio"))
-    assert respond == AskTurn("turn_2", ResponseSettings(instructions="Help.", output="text", max_output_tokens=9))
-    assert pause == Pause(2_500_000_000)
+    assert say == TextTurn("Hello", label="greeting", response=ResponseSettings(output="audio"))
+    assert respond == AskTurn(
+        ResponseSettings(instructions="Help.", output="text", max_output_tokens=9), label="turn_2"
+    )
+    assert pause == Pause(2.5)
     assert isinstance(play, WavTurn)
     assert (play.label, play.chunk_ms, play.paced) == ("turn_3", 40, False)
     assert play.response == ResponseSettings(instructions="Listen.")
-    assert [round(pcm.seconds, 2) for pcm in play.audio] == [1.56]
+    assert [round(pcm.seconds, 2) for pcm in play.recordings] == [1.56]
 
 
 def test_extra_is_no_template(script: Path) -> None:
@@ -109,7 +103,7 @@ def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
     play, respond = loaded.steps
     assert isinstance(play, WavTurn)
     assert (play.chunk_ms, play.paced) == (100, True)
-    assert respond == AskTurn("turn_2", ResponseSettings())
+    assert respond == AskTurn(ResponseSettings(), label="turn_2")
 
 
 def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
@@ -119,13 +113,13 @@ def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
 
     *others, last = loaded.steps[1:]
     assert others == [
-        Pause(2_500_000_000),
-        DrawnPause(LogNormalTimes(2.0, 0.5, 3_600.0)),
-        DrawnPause(LogNormalTimes(2.0, 0.5, 20.0)),
+        Pause(2.5),
+        Pause(LogNormalTimes(2.0, 0.5, 3_600.0)),
+        Pause(LogNormalTimes(2.0, 0.5, 20.0)),
     ]
-    assert isinstance(last, DrawnPause)
-    assert isinstance(last.length, RecordedTimes)
-    assert last.length.seconds == (1.5, 0.5)
+    assert isinstance(last, Pause)
+    assert isinstance(last.pause, RecordedTimes)
+    assert last.pause.seconds == (1.5, 0.5)
     assert loaded.think_s == pytest.approx(2.5 + 2 * 2 * math.exp(0.125) + 1)
 
 
@@ -197,21 +191,21 @@ def test_a_step_can_play_one_of_several_wavs(script: Path) -> None:
     (play,) = load_script(write(script, "steps:\n- play: [a.wav, b.wav]\n")).steps
 
     assert isinstance(play, WavTurn)
-    assert [pcm.path.name for pcm in play.audio] == ["a.wav", "b.wav"]
+    assert [pcm.path.name for pcm in play.recordings] == ["a.wav", "b.wav"]
 
 
 def test_where_speech_is_can_be_said_instead_of_found(script: Path) -> None:
     (play,) = load_script(write(script, "steps:\n- {play: a.wav, speech: {begin: 0.35, end: 1.1}}\n")).steps
 
     assert isinstance(play, WavTurn)
-    assert play.audio[0].speech == Speech(8_400, 26_400)
+    assert play.recordings[0].speech == Speech(8_400, 26_400)
 
 
 def test_events_of_a_turn_can_be_expected(script: Path) -> None:
     text = "steps:\n- say: a\n- expect: {event: audio_delta, within: 5}\n- expect: {event: audio_done, within: 0.5}\n"
     steps = load_script(write(script, text)).steps
 
-    assert steps[1:] == (Expect("audio_delta", 5.0), Expect("audio_done", 0.5))
+    assert steps[1:] == (Expect(ExpectSettings("audio_delta", 5.0)), Expect(ExpectSettings("audio_done", 0.5)))
 
 
 def test_expected_events_are_called_as_the_protocol_calls_them() -> None:
@@ -236,7 +230,7 @@ def test_a_script_names_its_noise_and_its_variables(script: Path) -> None:
 def test_without_variables_a_dollar_sign_is_text(script: Path) -> None:
     (say,) = load_script(write(script, "steps:\n- say: 'It costs ${price}'\n")).steps
 
-    assert say == TextTurn("turn_1", "It costs ${price}", ResponseSettings())
+    assert say == TextTurn("It costs ${price}", label="turn_1")
 
 
 @pytest.mark.parametrize("path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem)

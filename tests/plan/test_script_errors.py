@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from bench.errors import ScriptError
 from bench.limits import LIMIT_NAMES
 from bench.plain import printable
-from bench.plan.script import TextTurn, load_script
+from bench.plan.script import load_script
+from bench.plan.steps import TextTurn
 from tests.helpers import png
 
 DETECTORS = (
@@ -88,9 +89,9 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- say: hi\n  lable: x\n",
         3,
-        "unknown key 'lable'; did you mean label? allowed: say, image, label, expected_reply",
+        "unknown key 'lable'; did you mean label? allowed: say, label, expected_reply",
     ),
-    ("steps:\n- say: hi\n  chunk_ms: 100\n", 3, "unknown key 'chunk_ms'; allowed: say, image, label"),
+    ("steps:\n- say: hi\n  chunk_ms: 100\n", 3, "unknown key 'chunk_ms'; allowed: say, label, expected_reply"),
     (
         "steps:\n- play: a.wav\n  words: [one, two]\n",
         3,
@@ -424,7 +425,7 @@ def test_a_script_in_another_encoding_is_refused_with_the_line(script: Path) -> 
 def test_anchors_and_a_byte_order_mark_are_fine(script: Path) -> None:
     write(script, "\ufeffsteps:\n- say: &a hi\n- say: *a\n- say: &a ho\n")
 
-    assert [step.text for step in load_script(script).steps if isinstance(step, TextTurn)] == ["hi", "hi", "ho"]
+    assert [step.say for step in load_script(script).steps if isinstance(step, TextTurn)] == ["hi", "hi", "ho"]
 
 
 @pytest.fixture(scope="module")

@@ -11,19 +11,24 @@ from hypothesis import strategies as st
 from openai.types.live import ServerEvent, SessionStartEvent
 
 from bench.errors import ScriptError
-from bench.interruptions import Cue
-from bench.plan.script import session_settings
-from bench.plan.turns import AddMessage, Expect, Interrupt, Step
+from bench.plan.fields import SESSION
+from bench.plan.steps import AddMessage, Expect, ExpectSettings, Interrupt, InterruptSettings, Step
 from bench.protocol.base import Awaited, ClientMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Effect, Kind
 from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.settings import FULL_DUPLEX, TurnDetection
+from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from bench.yaml_file import PlainValue
 from tests.helpers import build_message, build_script, event_of, play, respond, say
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
 """Events of the server that only further connections of a session get."""
+
+
+def settings_of(given: Any) -> SessionSettings:
+    """What stands under `session` in a script."""
+    return SESSION.read(PlainValue("session", given))
 
 
 def event_names() -> list[str]:
@@ -32,7 +37,7 @@ def event_names() -> list[str]:
 
 
 def test_a_session_is_started_in_the_words_of_the_official_sdk() -> None:
-    settings = session_settings(
+    settings = settings_of(
         {"turn_detection": "full_duplex", "model": "gpt-live-1.1", "voice": "cedar", "instructions": "Be brief.",
          "input_format": "g711_ulaw", "output_format": "g711_ulaw", "extra": {"store": False}}
     )  # fmt: skip
@@ -86,7 +91,7 @@ def test_the_end_of_a_session_has_its_reason(reason: str, kind: Kind, effect: Ef
     ],
 )
 def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], words: str) -> None:
-    refused = GPT_LIVE.refuses(session_settings(settings))
+    refused = GPT_LIVE.refuses(settings_of(settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)
@@ -98,8 +103,8 @@ def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], 
         (say(), "step 2 is typed, which GPT-Live has not: `play` a recording instead"),
         (respond(), "step 2 asks for an answer to nothing, which GPT-Live has not: remove it"),
         (AddMessage(build_message("I am.")), "step 2 adds a message to the conversation, which GPT-Live has not"),
-        (Interrupt(Cue(0)), "step 2 interrupts a reply, which GPT-Live has not"),
-        (Expect("audio_delta", 1), "step 2 expects an event, which GPT-Live has not"),
+        (Interrupt(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live has not"),
+        (Expect(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live has not"),
     ],
 )
 def test_it_refuses_steps_that_it_has_no_words_for(step: Step, words: str) -> None:
@@ -112,7 +117,7 @@ def test_other_dialects_refuse_what_is_its_own_alone() -> None:
     for dialect in DIALECTS.values():
         if dialect is not GPT_LIVE:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
-                refused = dialect.refuses(session_settings(settings))
+                refused = dialect.refuses(settings_of(settings))
                 assert refused is not None
                 assert "is a setting of the GPT-Live dialect" in refused.problem
 

@@ -8,12 +8,14 @@ import msgspec
 import pytest
 from azure.ai.voicelive.models import RequestSession, ServerEvent, ServerEventType
 
-from bench.plan.script import session_settings
+from bench.plan.fields import SESSION
 from bench.protocol.base import ClientMessage
 from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import SessionSettings
 from bench.protocol.voice_live import VOICE_LIVE
+from bench.yaml_file import PlainValue
 from tests.helpers import event_of, message
 
 SETTINGS: dict[str, Any] = {
@@ -36,8 +38,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def settings_of(given: Any) -> SessionSettings:
+    """What stands under `session` in a script."""
+    return SESSION.read(PlainValue("session", given))
+
+
 def said(**settings: Any) -> dict[str, Any]:
-    steps = VOICE_LIVE.set_up(session_settings(settings), "e1")
+    steps = VOICE_LIVE.set_up(settings_of(settings), "e1")
     (update,) = (msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage))
     session: dict[str, Any] = update["session"]
     return session
@@ -69,7 +76,7 @@ def test_its_settings_are_said_in_the_words_of_its_own_client() -> None:
     ],
 )
 def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) -> None:
-    settings = session_settings({setting: SETTINGS[setting]})
+    settings = settings_of({setting: SETTINGS[setting]})
 
     assert VOICE_LIVE.refuses(settings) is None
     for dialect, title in ((GA, "GA"), (PREVIEW, "preview")):
@@ -90,7 +97,7 @@ def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) 
     ],
 )  # fmt: skip
 def test_it_refuses_what_it_has_not_and_what_nobody_measures(settings: dict[str, Any], words: str) -> None:
-    refused = VOICE_LIVE.refuses(session_settings(settings))
+    refused = VOICE_LIVE.refuses(settings_of(settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)
@@ -108,6 +115,6 @@ def test_every_event_that_its_own_client_knows_is_known(name: str) -> None:
 @pytest.mark.parametrize("key", ["interim_response", "extra"])
 def test_fillers_are_known_whichever_way_they_are_asked_for(key: str, given: dict[str, Any] | None) -> None:
     asked = {key: given} if key != "extra" else {"extra": {"interim_response": given}}
-    settings = session_settings(asked if given or key == "extra" else {})
+    settings = settings_of(asked if given or key == "extra" else {})
 
     assert VOICE_LIVE.fillers(settings) == given

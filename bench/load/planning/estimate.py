@@ -29,7 +29,8 @@ from bench.load.planning.warmup import session_s
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.functions import ExpectedCall, Function
-from bench.plan.turns import AddMessage, Script, ScriptTurn, TextTurn, WavTurn
+from bench.plan.script import Script
+from bench.plan.steps import ScriptTurn, is_turn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image, Message
 from bench.protocol.settings import SessionSettings, TurnDetection
@@ -201,11 +202,11 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
     """The tokens of one session of a script."""
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:
-        if isinstance(step, AddMessage):
-            talk.held += _messages([step.message])
-        if not step.plays_turn:
+        talk.held += _messages(step.said)
+        if not is_turn(step):
             continue
-        talk.held += _said(step, script.session, assumed)
+        if step.recordings:
+            talk.held += _spoken(step.recordings, script.session, assumed)
         before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
             talk.respond(step, script.session, before + _calls_usage(calls, assumed))
@@ -306,13 +307,9 @@ def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
     return Usage(text_in=tokens + (_text(msgspec.json.encode(session.tools).decode()) if session.tools else 0))
 
 
-def _said(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
-    if isinstance(turn, TextTurn):
-        return Usage(text_in=_text(turn.text), image_in=_image_tokens(turn.image))
-    if isinstance(turn, WavTurn):
-        each = [_committed_s(pcm, session.turn_detection, assumed) for pcm in turn.audio]
-        return Usage(audio_in=round(CALLER_TOKENS_PER_S * (max if assumed.whole_recordings else min)(each)))
-    return Usage()
+def _spoken(recordings: Iterable[Pcm], session: SessionSettings, assumed: Assumed) -> Usage:
+    each = [_committed_s(pcm, session.turn_detection, assumed) for pcm in recordings]
+    return Usage(audio_in=round(CALLER_TOKENS_PER_S * (max if assumed.whole_recordings else min)(each)))
 
 
 def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) -> float:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.load.planning.plays import Play, Plays
-from bench.plan.script import WavTurn, unfilled_names
+from bench.plan.script import unfilled_names
 from bench.target.target import Auth, Entra, Target
 from bench.units import NS_PER_MS
 
@@ -23,8 +23,7 @@ def script_notices(plays: Iterable[Play]) -> list[str]:
     unheard = (
         f"{script.name}: `words` cannot be checked, because session.input_transcription is not set"
         for script in scripts
-        if script.session.input_transcription is None
-        and any(isinstance(turn, WavTurn) and turn.words for turn in script.turns)
+        if script.session.input_transcription is None and any(turn.words for turn in script.turns)
     )
     return [*unfilled, *unheard]
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
+from bench.load.planning.caller import MAX_REHEARSED
 from bench.load.planning.concurrency import Concurrency
-from bench.load.planning.stage import MAX_REHEARSED, Recordings
 from bench.load.planning.tasks import (
     Method,
     SessionTask,
@@ -27,10 +27,10 @@ from bench.load.planning.tasks import (
     script_path,
     tasks_of,
 )
-from bench.plan.frames import Repertoire
 from bench.plan.messages import History
-from bench.plan.script import load_script
-from bench.plan.turns import Script, WavTurn
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script, load_script
+from bench.plan.steps import StepReader
 from bench.plan.variants import varied
 from bench.protocol.base import Dialect
 from bench.target.target import Target
@@ -46,7 +46,7 @@ class Improvised:
     """What a session of a method needs beside its repertoire, for its steps come while it goes on."""
 
     method: Method
-    recordings: Recordings
+    reader: StepReader
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ def loaded_parts(user_classes: Iterable[Any], environment: object = None) -> Par
 
 
 def _improvised(user: Any, name: str, method: Method, environment: object) -> TaskPart:
-    recordings = Recordings(file_of(method).parent)
+    reader = StepReader(file_of(method).parent)
     try:
-        script = rehearsed(name, method, lambda: user(environment), user.settings(), recordings)
+        script = rehearsed(name, method, lambda: user(environment), user.settings(), reader)
     except ScriptError:
         raise
     except UsageError as error:
         raise of_class(user, str(error)) from error
-    return TaskPart(user.scenario_name(), script, Improvised(method, recordings))
+    return TaskPart(user.scenario_name(), script, Improvised(method, reader))
 
 
 def with_history(parts: Parts, history: History) -> Parts:
@@ -235,7 +235,6 @@ def longest_turn_s(plays: Iterable[Play]) -> float:
     """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
     longest = 0.0
     for play in plays:
-        spoken = (turn for turn in play.script.turns if isinstance(turn, WavTurn))
-        speech_s = max((pcm.seconds for turn in spoken for pcm in turn.audio), default=0.0)
+        speech_s = max((pcm.seconds for turn in play.script.turns for pcm in turn.recordings), default=0.0)
         longest = max(longest, speech_s + play.script.limits.turn)
     return longest + SPARE_S

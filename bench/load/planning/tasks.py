@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.stage import OnStage, Recordings, StepRecorder, act
-from bench.plan.script import build_script, rules_of
-from bench.plan.turns import Script
+from bench.load.planning.caller import Caller, Rehearsal, act
+from bench.plan.script import Script, build_script, script_settings, session_of
+from bench.plan.steps import Rules, StepReader
 
 Method = Callable[[Any], object]
 
@@ -73,7 +73,7 @@ def script_name(user_class: type, method: Method, tasks: int) -> str:
 
 
 def rehearsed(
-    name: str, method: Method, user: Callable[[], OnStage], settings: Mapping[str, Any], recordings: Recordings
+    name: str, method: Method, user: Callable[[], Caller], settings: Mapping[str, Any], reader: StepReader
 ) -> Script:
     """The script that a task comes to. `user` makes one; `settings`: the keys of a script's file, without `steps`.
 
@@ -81,18 +81,18 @@ def rehearsed(
     for what a YAML script could not say either, and for a task that fails; UsageError for settings of that kind.
     """
     path = file_of(method)
-    stage = StepRecorder(recordings, rules_of(settings, path.parent))
+    rehearsal = Rehearsal(reader, Rules(session_of(script_settings(settings, path.parent))))
     try:
-        act(user(), method, stage)
+        act(user(), method, rehearsal)
     except UsageError as error:
         raise at_its_line(error, path, name) from error
     except Exception as error:  # it is the user's code, which may raise anything
         problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
-    if not any(step.plays_turn for step in stage.steps):
+    if not any(step.plays_turn for step in rehearsal.steps):
         raise ScriptError(path, _first_line(method), f"{name} has no turn: it needs a say, play or respond")
     try:
-        built = build_script(path, settings, stage.steps, whole=stage.whole)
+        built = build_script(path, settings, rehearsal.steps, whole=rehearsal.whole)
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
     digest = hashlib.sha256(f"{built.digest} {settings!r}".encode()).hexdigest()

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.observe.silence_watch import WATCH_NS
-from bench.plan.turns import Script, Sound, WavTurn
-from bench.units import NS_PER_S
+from bench.plan.script import Script
 
 LONG_RUN_S = 600.0
 """From such a length on a run has a warm-up by default."""
@@ -42,11 +40,4 @@ def session_s(scripts: Iterable[Script]) -> float:
 
     Pauses that are drawn count by their mean; sounds during silence with the wait for a reply to them.
     """
-    return max((_caller_s(script) for script in scripts), default=0.0)
-
-
-def _caller_s(script: Script) -> float:
-    spoken = (turn for turn in script.turns if isinstance(turn, WavTurn) and turn.paced)
-    sounds = (step for step in script.steps if isinstance(step, Sound) and not step.within_turn)
-    watched_s = sum(sound.audio.seconds + WATCH_NS / NS_PER_S for sound in sounds)
-    return script.think_s + watched_s + sum(max(pcm.seconds for pcm in turn.audio) for turn in spoken)
+    return max((script.lasts_s for script in scripts), default=0.0)

@@ -10,7 +10,6 @@ import gc
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import gevent
 from greenlet import greenlet
@@ -18,9 +17,9 @@ from greenlet import greenlet
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.planning.arrivals import Arrivals
+from bench.load.planning.caller import Caller, is_locust_word
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Play
-from bench.load.planning.stage import OnStage, is_locust_word
 from bench.load.planning.tasks import SessionTask
 from bench.load.playing import dashboard
 from bench.load.playing.arm import HOPELESS, Arm
@@ -50,16 +49,6 @@ LONGEST_S = 0.001
 NEW_OBJECTS, LOOKS = 2_000, 100
 """So many new objects make the garbage collector look for cycles among them, which takes a millisecond; after so many
 looks it takes on all that it saw in them, which may take a hundred. Everybody waits meanwhile. Sessions leave none."""
-
-
-class Caller(OnStage, Protocol):
-    """The user whose session it is, as far as sessions know it."""
-
-    def is_leaving(self) -> bool:
-        """Whether it is asked to go: its sessions end after the turn that is under way."""
-
-    def doubles(self, arms: int) -> Sequence[OnStage]:
-        """The users who do this user's task, one in each arm."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bench.load.playing.pacer import LONGEST_HOLD_NS
 from bench.observe.observation import TurnObservation
-from bench.plan.frames import PreparedStep
-from bench.plan.turns import Pause
+from bench.plan.frames import PreparedPause, PreparedStep
 from bench.session import Session
 
-NO_PAUSE = Pause(0)
+NO_PAUSE = PreparedPause(0)
 
 
 class PatientSession(Session):
@@ -31,4 +30,4 @@ class PatientSession(Session):
         if not super().perform(NO_PAUSE):
             return False
         wait_ns = self._until_ns - self._transport.now_ns()
-        return wait_ns <= 0 or super().perform(Pause(wait_ns))
+        return wait_ns <= 0 or super().perform(PreparedPause(wait_ns))

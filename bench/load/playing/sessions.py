@@ -10,9 +10,9 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.connect import HARNESS_FAULT, connected
+from bench.load.planning.caller import Caller, act
 from bench.load.planning.options import Options
 from bench.load.planning.plays import Play
-from bench.load.planning.stage import OnStage, act
 from bench.load.playing import dashboard
 from bench.load.playing.arm import Arm
 from bench.load.playing.call import Call, Leg
@@ -47,7 +47,7 @@ class Assignment:
     intended_ns: int
     called_ns: int | None
     labels: Labels
-    actor: OnStage
+    actor: Caller
     leaving: Callable[[], bool]
 
 
@@ -115,7 +115,7 @@ class Sessions:
             perform_all(call, script.steps)
             return None
         choices = Choices(self._options.seed, assignment.number)
-        performance = StepPlayer(call, play.repertoire, script, play.improvised.recordings, choices)
+        performance = StepPlayer(call, play.repertoire, script, play.improvised.reader, choices)
         call.hear_turn = performance.turn_ended
         return act(assignment.actor, play.improvised.method, performance)
 

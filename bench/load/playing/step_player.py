@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from bench.load.planning.stage import Recordings, SessionOver, Stage
-from bench.load.planning.taken import TakenTurn
+from bench.load.planning.caller import CallSteps, SessionOver, TakenTurn
 from bench.observe.observation import TurnObservation
 from bench.plan.choices import Choices
-from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
-from bench.plan.script import Rules
-from bench.plan.turns import Step
+from bench.plan.frames import PreparedScript, PreparedStep
+from bench.plan.repertoire import Repertoire
+from bench.plan.steps import NO_ROW, Rules, Step, StepReader
 
 
 class Performer(Protocol):
@@ -28,7 +27,7 @@ class Performer(Protocol):
         """Wait until the last turn is over and awaits nothing more."""
 
 
-class StepPlayer(Stage):
+class StepPlayer(CallSteps):
     """Plays the steps in a session. Its words and recordings are those that a script's would be: see `Repertoire`."""
 
     def __init__(
@@ -36,17 +35,17 @@ class StepPlayer(Stage):
         call: Performer,
         repertoire: Repertoire,
         script: PreparedScript,
-        recordings: Recordings,
+        reader: StepReader,
         choices: Choices,
     ) -> None:
-        super().__init__(recordings, Rules(repertoire.script.session, repertoire.script.tools))
+        super().__init__(reader, Rules(repertoire.script.session))
         self._call, self._repertoire, self._choices = call, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._asked: WeakValueDictionary[int, TakenTurn] = WeakValueDictionary()
         """The turns that the task may ask after, by their numbers; of others nothing is kept."""
 
-    def perform(self, step: Step) -> None:
+    def play(self, step: Step) -> None:
         if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
             raise SessionOver
 

@@ -10,9 +10,9 @@ from statistics import median
 
 import pytest
 
-from bench.plan.frames import Repertoire
+from bench.plan.frames import PreparedPause
+from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
-from bench.plan.turns import Pause
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
@@ -51,7 +51,7 @@ def drawn_ns(script: Path) -> list[tuple[int, ...]]:
     """The pauses of each session of a script, by its number."""
     repertoire = Repertoire(load_script(script), GA)
     sessions = (repertoire.session(number, SEED) for number in range(PAIRS))
-    return [tuple(step.duration_ns for step in each.steps if isinstance(step, Pause)) for each in sessions]
+    return [tuple(step.duration_ns for step in each.steps if isinstance(step, PreparedPause)) for each in sessions]
 
 
 def silences_ns(truth: Path) -> dict[str, tuple[int, ...]]:

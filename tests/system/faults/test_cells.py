@@ -21,7 +21,7 @@ from bench.outcomes import outcome_class
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.frames import PreparedScript
 from bench.plan.speech import Speech
-from bench.plan.turns import WavTurn
+from bench.plan.steps import WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -34,7 +34,7 @@ from bench.transport.base import Phases
 from bench.transport.websocket import WebSocket
 from reports.summary.outcomes import meaning
 from tests.faults.cells import FaultCell, cells
-from tests.helpers import PLAIN, build_script, resolve_target, say
+from tests.helpers import build_script, resolve_target, say
 from tests.played_session import hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
 
@@ -75,7 +75,7 @@ def script(attempt: Attempt) -> PreparedScript:
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
     pcm = Pcm(Path("a.wav"), "loud", LOUD, Speech(0, len(LOUD) // 2))
-    steps = (WavTurn(label, (pcm,), 100, True, PLAIN) for label in ("one", "two"))
+    steps = (WavTurn((pcm,), label=label) for label in ("one", "two"))
     return build_script(*steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection())
 
 

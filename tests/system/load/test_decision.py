@@ -165,7 +165,7 @@ def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_pat
 
 
 def improvise(actor: Actor) -> None:
-    actor.on.say("A pizza, please", "order", {})
+    actor.say("A pizza, please", label="order")
 
 
 def test_the_relative_thresholds_of_a_file_are_decided_and_its_limits_are_left(tmp_path: Path) -> None:

@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.stage import MAX_REHEARSED, Recordings, StepRecorder, act
-from bench.load.planning.taken import TakenTurn
+from bench.load.planning.caller import MAX_REHEARSED, Rehearsal, TakenTurn, act
 from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
 from bench.plan.choices import Choices
-from bench.plan.frames import Repertoire
-from bench.plan.script import build_script, load_script, rules_of
-from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
+from bench.plan.frames import PreparedPause
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import build_script, load_script
+from bench.plan.steps import Expect, Pause, Rules, StepReader, TextTurn, WavTurn
 from bench.protocol.openai_ga import GA
+from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session
 from tests.helpers import (
     MS,
@@ -44,8 +45,8 @@ HERE = Path(__file__)
 Step = dict[str, Any]
 
 
-def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> StepRecorder:
-    rehearsal = StepRecorder(Recordings(folder), rules_of({}, folder))
+def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> Rehearsal:
+    rehearsal = Rehearsal(StepReader(folder), Rules(SessionSettings()))
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -58,21 +59,21 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
             keys = dict(step)
             match keys.pop("label", ""), *keys.items():
                 case label, ("say", text), *response:
-                    actor.on.say(text, label, dict(response))
+                    actor.say(text, label=label, **dict(response))
                 case label, ("play", wavs), *response:
-                    actor.on.play(wavs, label, dict(response))
+                    actor.play(wavs, label=label, **dict(response))
                 case label, ("respond", response):
-                    actor.on.respond(label, response)
+                    actor.respond(label=label, **response)
                 case _, ("pause", dict(drawn)):
-                    actor.on.pause(None, drawn)
+                    actor.pause(**drawn)
                 case _, ("pause", seconds):
-                    actor.on.pause(seconds)
+                    actor.pause(seconds)
                 case _, ("expect", expected):
-                    actor.on.expect(expected["event"], expected["within"])
+                    actor.expect(expected["event"], expected["within"])
                 case _, ("message", message):
-                    actor.on.message(message["role"], message["text"], message.get("image"))
+                    actor.message(message["role"], message["text"], message.get("image"))
                 case _, ("send", event):
-                    actor.on.send(event)
+                    actor.send(event)
 
     return task
 
@@ -99,7 +100,7 @@ class Stand:
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
         """As a task."""
         choices = Choices(self.seed, self.number)
-        stage = StepPlayer(self.session, self.repertoire, self.script, Recordings(folder), choices)
+        stage = StepPlayer(self.session, self.repertoire, self.script, StepReader(folder), choices)
         self.listening.hear_turn = stage.turn_ended
         self.session.open()
         act(Actor(), task, stage)
@@ -126,7 +127,7 @@ def test_a_rehearsal_notes_what_a_session_will_do(tmp_path: Path) -> None:
 def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
     def task(actor: Actor) -> None:
         while True:
-            actor.on.say("Hello", "", {})
+            actor.say("Hello")
 
     assert len(rehearse(task).steps) == MAX_REHEARSED
 
@@ -137,10 +138,11 @@ def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
         rehearse(does([*before, {"expect": {"event": "response_created", "within": 5}}]))
 
 
-def heard_by(detects: bool, task: Callable[[Actor], object], folder: Path) -> StepRecorder:
+def heard_by(detects: bool, task: Callable[[Actor], object], folder: Path) -> Rehearsal:
     """The rehearsal of a task in whose session the service detects turns, or does not."""
-    session = {"turn_detection": "server_vad" if detects else "none"}
-    rehearsal = StepRecorder(Recordings(folder), rules_of({"session": session}, folder))
+    rehearsal = Rehearsal(
+        StepReader(folder), Rules(SessionSettings(turn_detection=TurnDetection() if detects else None))
+    )
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -149,11 +151,11 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
     tone(tmp_path / "a.wav")
 
     def task(actor: Actor) -> None:
-        actor.on.sound("a.wav", "aside", {"during": "silence"})
-        actor.on.say("Hello", "", {})
-        actor.on.sound("a.wav", "noise", {"after": 1})
-        actor.on.sound("a.wav", "aside", {"during": "silence"})
-        actor.on.say("Bye", "", {})
+        actor.sound("a.wav", kind="aside", during="silence")
+        actor.say("Hello")
+        actor.sound("a.wav", kind="noise", after=1)
+        actor.sound("a.wav", kind="aside", during="silence")
+        actor.say("Bye")
 
     steps = heard_by(True, task, tmp_path).steps
     assert [step.within_turn for step in steps] == [False, False, True, False, False]
@@ -166,17 +168,17 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
 
 def after_silence(act: Callable[[Actor], object]) -> Callable[[Actor], None]:
     def task(actor: Actor) -> None:
-        actor.on.say("Hello", "", {})
-        actor.on.sound("a.wav", "aside", {"during": "silence"})
+        actor.say("Hello")
+        actor.sound("a.wav", kind="aside", during="silence")
         act(actor)
 
     return task
 
 
 AFTER_SILENCE = {
-    "expect": after_silence(lambda actor: actor.on.expect("response_created", 1)),
-    "interrupt": after_silence(lambda actor: actor.on.interrupt(None, "", {})),
-    "sound": after_silence(lambda actor: actor.on.sound("a.wav", "aside", {})),
+    "expect": after_silence(lambda actor: actor.expect("response_created", 1)),
+    "interrupt": after_silence(lambda actor: actor.interrupt()),
+    "sound": after_silence(lambda actor: actor.sound("a.wav", kind="aside")),
 }
 """What belongs to a turn, and follows none."""
 
@@ -193,25 +195,25 @@ def test_an_unknown_keyword_is_refused_with_the_one_that_is_meant() -> None:
 
 def test_a_recording_is_read_once(tmp_path: Path) -> None:
     path = tone(tmp_path / "a.wav")
-    recordings = Recordings(tmp_path)
-    first = recordings.turn("a.wav", label="x")
+    reader = StepReader(tmp_path)
+    first = reader.read("play", play="a.wav", label="x")
     path.unlink()
 
-    assert recordings.turn("a.wav", label="x") is first
+    assert reader.read("play", play="a.wav", label="x") is first
     with pytest.raises(UsageError, match="no such file"):
-        recordings.turn("a.wav", label="x", chunk_ms=50)
+        reader.read("play", play="a.wav", label="x", chunk_ms=50)
 
 
 def test_a_file_of_think_times_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "times.txt"
     path.write_text("1.5\n")
-    recordings = Recordings(tmp_path)
-    first = recordings.pause(None, {"file": "times.txt"})
+    reader = StepReader(tmp_path)
+    first = reader.read("pause", file="times.txt")
     path.unlink()
 
-    assert recordings.pause(None, {"file": "times.txt"}) is first
+    assert reader.read("pause", file="times.txt") is first
     with pytest.raises(UsageError, match="no such file"):
-        recordings.pause(None, {"file": "other.txt"})
+        reader.read("pause", file="other.txt")
 
 
 def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
     stand = Stand(Repertoire(build_script(HERE, {}, rehearse(does([*paused, {"say": "Bye"}]), tmp_path).steps), GA))
     stand.play()
 
-    turns, pauses = stand.listening.turns, [step for step in stand.script.steps if isinstance(step, Pause)]
+    turns, pauses = stand.listening.turns, [step for step in stand.script.steps if isinstance(step, PreparedPause)]
     silences_ns = [later.instants["requested"] - earlier.instants["ended"] for earlier, later in pairwise(turns)]
     assert silences_ns == [pause.duration_ns for pause in pauses]
 
@@ -329,9 +331,9 @@ def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
     stand = Stand(text_repertoire("One", "Two"))
 
     def task(actor: Actor) -> None:
-        actor.on.say("One", "", {})
+        actor.say("One")
         stand.ending = True
-        actor.on.say("Two", "", {})
+        actor.say("Two")
 
     assert left_by(task, stand) == ["left"]
     assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
@@ -360,8 +362,8 @@ def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
         raise ValueError("a fault")
 
     with pytest.raises(ValueError, match="a fault"):
-        act(actor, task, StepRecorder(Recordings(HERE.parent), rules_of({}, HERE.parent)))
-    assert actor.stage is None
+        act(actor, task, Rehearsal(StepReader(HERE.parent), Rules(SessionSettings())))
+    assert actor._call is None
 
 
 def test_a_word_to_locust_is_handed_back() -> None:
@@ -370,7 +372,7 @@ def test_a_word_to_locust_is_handed_back() -> None:
     def task(actor: Actor) -> None:
         raise word
 
-    assert act(Actor(), task, StepRecorder(Recordings(HERE.parent), rules_of({}, HERE.parent))) is word
+    assert act(Actor(), task, Rehearsal(StepReader(HERE.parent), Rules(SessionSettings()))) is word
 
 
 def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
@@ -398,8 +400,8 @@ def saying(words: str) -> Service:
 @pytest.mark.parametrize(("words", "label"), [("We are open on Sunday.", "coming"), ("We are closed.", "pity")])
 def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
     def task(actor: Actor) -> None:
-        answer = actor.on.say("Are you open on Sunday?", "sunday", {})
-        actor.on.say("I see.", "coming" if "open" in answer.replied else "pity", {})
+        answer = actor.say("Are you open on Sunday?", label="sunday")
+        actor.say("I see.", label="coming" if "open" in answer.replied else "pity")
 
     stand = Stand(text_repertoire("Hello"), service=saying(words))
     stand.perform(task, HERE.parent)
@@ -419,11 +421,11 @@ def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
 
     def task(actor: Actor) -> None:
         if kind == "say":
-            actor.on.say("Are you open on Sunday?", "", {"success": is_open})
+            actor.say("Are you open on Sunday?", success=is_open)
         elif kind == "respond":
-            actor.on.respond("", {"success": is_open, "expected_reply": "Yes."})
+            actor.respond(success=is_open, expected_reply="Yes.")
         else:
-            actor.on.play("a.wav", "", {"success": is_open, "words": "Are you open?"})
+            actor.play("a.wav", success=is_open, words="Are you open?")
 
     stand = Stand(text_repertoire("Hello"), service=saying(words))
     stand.perform(task, tmp_path)
@@ -435,9 +437,9 @@ def test_a_recording_is_read_once_whatever_judges_its_turn(tmp_path: Path) -> No
     path = tone(tmp_path / "a.wav")
 
     def task(actor: Actor) -> None:
-        actor.on.play("a.wav", "", {"success": lambda turn: True})
+        actor.play("a.wav", success=lambda turn: True)
         path.unlink(missing_ok=True)
-        actor.on.play("a.wav", "", {"success": lambda turn: False})
+        actor.play("a.wav", success=lambda turn: False)
 
     assert len(rehearse(task, tmp_path).steps) == 2
 
@@ -447,7 +449,7 @@ def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:
     stand = Stand(text_repertoire("Hello"))
 
     def task(actor: Actor) -> None:
-        turn = actor.on.say("One", "", {})
+        turn = actor.say("One")
         seen_ns.append(stand.transport.now_ns())
         assert turn.outcome == "ok"
         seen_ns.append(stand.transport.now_ns())
@@ -462,7 +464,7 @@ def test_a_turn_tells_its_measures_in_milliseconds_also_when_another_one_is_over
     told: list[dict[str, float]] = []
 
     def task(actor: Actor) -> None:
-        turns = [actor.on.say(text, "", {}) for text in ("One", "Two")]
+        turns = [actor.say(text) for text in ("One", "Two")]
         told.extend(dict(turn.measures) for turn in turns)
         assert [turn.number for turn in turns] == [1, 2]
 
@@ -479,7 +481,7 @@ def test_the_words_of_the_caller_are_waited_for_beyond_the_end_of_the_turn(tmp_p
     words: list[str] = []
 
     def task(actor: Actor) -> None:
-        words.append(actor.on.play("a.wav", "", {}).said)
+        words.append(actor.play("a.wav").said)
 
     steps = rehearse(does([{"play": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
@@ -494,8 +496,8 @@ def test_a_turn_that_the_connection_did_not_outlive_tells_how_it_ended() -> None
     told: list[str] = []
 
     def task(actor: Actor) -> None:
-        told.append(actor.on.say("One", "", {}).outcome)
-        actor.on.say("Two", "", {})
+        told.append(actor.say("One").outcome)
+        actor.say("Two")
         told.append("went on")
 
     stand = Stand(text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
@@ -511,7 +513,7 @@ def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_ta
     stand = Stand(Repertoire(script, GA))
 
     def task(actor: Actor) -> None:
-        turn = actor.on.play("a.wav", "", {})
+        turn = actor.play("a.wav")
         stand.ending = True
         assert turn.said is None, "the task should have been left"
 
@@ -522,7 +524,7 @@ def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_ta
 
 def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
     def task(actor: Actor) -> None:
-        for turn in (actor.on.say("One", "", {}), actor.on.respond("", {})):
+        for turn in (actor.say("One"), actor.respond()):
             assert (turn.outcome, turn.said, turn.replied, dict(turn.measures)) == ("ok", "", "", {})
 
     assert len(rehearse(task).steps) == 2
@@ -531,10 +533,10 @@ def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
 def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
     stand = Stand(text_repertoire("One"))
     choices = Choices(1, 0)
-    stage = StepPlayer(stand.session, stand.repertoire, stand.script, Recordings(HERE.parent), choices)
+    stage = StepPlayer(stand.session, stand.repertoire, stand.script, StepReader(HERE.parent), choices)
     stand.session.open()
-    stage.say("One", "", {})
-    kept = stage.say("Two", "", {})
+    stage.take("say", say="One")
+    kept = stage.take("say", say="Two")
 
     assert [*stage._asked.values()] == [kept]
 
@@ -542,8 +544,8 @@ def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
 def two_callers(actor: Actor) -> None:
     """A task without an end, whose last noted step is a sound in silence."""
     while True:
-        actor.on.say("Hello", "", {})
-        actor.on.sound("a.wav", "aside", {"during": "silence"})
+        actor.say("Hello")
+        actor.sound("a.wav", kind="aside", during="silence")
 
 
 def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(tmp_path: Path) -> None:
@@ -556,21 +558,21 @@ def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(t
 
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
     "a call of what nobody declared": (
-        lambda actor: actor.on.say("Book it.", "", {"calls": "book"}),
+        lambda actor: actor.say("Book it.", calls="book"),
         "calls names the function book, which `tools` has not",
     ),
     "audio at once with turn detection": (
-        lambda actor: actor.on.play("a.wav", "late", {"paced": False}),
+        lambda actor: actor.play("a.wav", label="late", paced=False),
         "paced must be true with turn detection",
     ),
     "one label for what is typed and what is spoken": (
-        lambda actor: actor.on.play("a.wav", "turn_1", {}),
+        lambda actor: actor.play("a.wav", label="turn_1"),
         "label names a typed turn and a spoken one",
     ),
     "an event that a message has ended": (
         lambda actor: (
-            actor.on.message("system", "Be brief.", None),
-            actor.on.expect("response_created", 1),
+            actor.message("system", "Be brief.", None),
+            actor.expect("response_created", 1),
         ),
         "expect is about no turn: it must follow a `say`, `respond` or `play`",
     ),
@@ -585,7 +587,7 @@ def test_what_the_rehearsal_has_not_seen_is_held_to_the_rules_of_scripts(tmp_pat
     stand = Stand(Repertoire(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
 
     def task(actor: Actor) -> None:
-        actor.on.say("Hello", "", {})
+        actor.say("Hello")
         unseen(actor)
 
     with pytest.raises(UsageError, match=re.escape(problem)):

@@ -1,0 +1,145 @@
+"""Everything that sessions of a script may say, encoded once, and what one session says of it.
+
+A `Repertoire` picks for each session its row of variables, one recording where a step has several, and how long pauses
+last. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from bench.errors import ScriptError, UsageError
+from bench.plan.choices import Choices
+from bench.plan.frames import Encoder, OutgoingMessage, PreparedScript, PreparedStep
+from bench.plan.script import Script
+from bench.plan.steps import NO_ROW, Step
+from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Awaited, Dialect, Feature
+from bench.protocol.settings import SessionSettings
+from bench.units import NS_PER_MS, NS_PER_S
+
+EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
+
+
+class Repertoire:
+    """Everything that sessions of a script may say, in the words of one dialect.
+
+    Raises ScriptError for what the dialect cannot say. The speech of the script's own turns is encoded here and kept.
+    """
+
+    def __init__(self, script: Script, dialect: Dialect) -> None:
+        _refuse_unspeakable(script, dialect)
+        self.script, self.dialect = script, dialect
+        self._encoder = Encoder(dialect, script.session, script.background, fills=script.variables is not None)
+        said_before = script.history.messages if script.history else ()
+        self._history = tuple(OutgoingMessage(*dialect.message(message, MESSAGE_ID)) for message in said_before)
+        self._numbered = tuple(_numbered(script))
+        for number, step in self._numbered:
+            step.encode_ahead(self._encoder, number)
+        varies = script.variables is not None or any(turn.varies for turn in script.turns)
+        self._only = None if varies else self._session(0, Choices(0, 0))
+
+    def session(self, number: int, seed: int) -> PreparedScript:
+        """What session `number` (from 0, over all processes) says."""
+        choices = Choices(seed, number)
+        prepared = self._with_draws(self._only, choices) if self._only else self._session(number, choices)
+        prepared = replace(prepared, choices=choices) if prepared.functions else prepared
+        chunk_ns = prepared.between[0].duration_ns if prepared.between else None
+        return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
+
+    def step(self, step: Step, number: int, choices: Choices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
+        """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause.
+
+        Raises UsageError for an event that the dialect cannot send.
+        """
+        if problem := step.refused_by(self.dialect, self.script.session):
+            raise UsageError(f"{step.verb} {problem}")
+        return step.prepared(self._encoder, number, choices, row)
+
+    def _session(self, number: int, choices: Choices) -> PreparedScript:
+        script = self.script
+        rows = script.variables.rows if script.variables else ()
+        row = rows[number % len(rows)] if rows else NO_ROW
+        settings = self._encoder.with_instructions(script.session, row)
+        steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
+        return PreparedScript(
+            name=script.name,
+            dialect=self.dialect,
+            limits=script.limits,
+            set_up=self._set_up(settings),
+            settings=settings,
+            steps=steps,
+            between=next((step.between for step in steps if step.plays_turn and step.between), self._encoder.silence()),
+            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
+            variables_row=number % len(rows) + 1 if rows else None,
+            functions={function.tool.name: function for function in script.tools},
+            choices=choices,
+            history=self._history,
+            pipelined=script.pipelined,
+            said_before=script.history.messages if script.history else (),
+            renew_after_ns=None if script.renew_after_s is None else round(script.renew_after_s * NS_PER_S),
+        )
+
+    def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:
+        steps = self.dialect.set_up(settings, SET_UP_ID)
+        awaits = not self.script.pipelined
+        return tuple(
+            step if isinstance(step, Awaited) else OutgoingMessage(*step)
+            for step in steps
+            if awaits or not isinstance(step, Awaited)
+        )
+
+    def _with_draws(self, prepared: PreparedScript, choices: Choices) -> PreparedScript:
+        """The session with what is drawn for it alone, and the steps that it shares with all others."""
+        if not any(step.draws for step in self.script.steps):
+            return prepared
+        both = zip(self._numbered, prepared.steps, strict=True)
+        steps = (
+            step.prepared(self._encoder, place, choices, NO_ROW) if step.draws else ready
+            for (place, step), ready in both
+        )
+        return replace(prepared, steps=tuple(steps))
+
+
+def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
+    """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
+    refused = dialect.refuses(script.session)
+    if refused is not None:
+        raise _at(script, ("session", *refused.setting), refused.problem)
+    for key, name, feature in _wanted_features(script):
+        if feature in dialect.lacks:
+            raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
+    for number, step in enumerate(script.steps, 1):
+        if problem := step.refused_by(dialect, script.session):
+            raise _at(script, ("steps",), f"{step.verb} of step {number} {problem}")
+
+
+def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
+    """The error of a script at the value that stands at the end of these keys."""
+    if script.written is None:
+        return ScriptError(script.path, None, problem)
+    return script.written.nearest(*keys).error(problem)
+
+
+def _wanted_features(script: Script) -> Iterator[tuple[str, str, Feature]]:
+    """(key of the script, in words where, what is wanted there) of what not every service has."""
+    if script.history and any(message.image for message in script.history.messages):
+        yield "history", "history", Feature.IMAGE
+    for key, wanted, feature in (
+        ("history", script.history, Feature.HISTORY),
+        ("pipelined", script.pipelined, Feature.PIPELINED),
+        ("renew_after", script.renew_after_s, Feature.RENEWAL),
+    ):
+        if wanted:
+            yield key, "the script", feature
+    for number, step in enumerate(script.steps, 1):
+        for feature in step.features():
+            yield "steps", f"step {number}", feature
+
+
+def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
+    """The steps, each turn with its number in the session."""
+    number = 0
+    for step in script.steps:
+        number += step.plays_turn
+        yield number, step

@@ -1,0 +1,854 @@
+"""The kinds of steps that a script is made of: all that one kind is stands in its class.
+
+Its fields are the keys of a file (`key`, `keys`): YAML, the calls of a task in Python and the JSON Schema are made of
+them. Beside them stand what it asks of a service, its rules, how long it takes, and which messages it is encoded as.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeGuard, get_args
+
+import msgspec
+
+from bench.interruptions import WATCH_NS, Cue, SoundKind
+from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm
+from bench.plan.choices import Choices
+from bench.plan.fields import DRAWN, NAME, RESPONSE, RESPONSE_FIELDS, SECONDS, WAV
+from bench.plan.frames import (
+    Encoder,
+    InputKind,
+    OutgoingMessage,
+    PreparedEvent,
+    PreparedExpectation,
+    PreparedInterruption,
+    PreparedPause,
+    PreparedSound,
+    PreparedStep,
+    PreparedTurn,
+    tail_ns,
+)
+from bench.plan.functions import ExpectedCall
+from bench.plan.messages import IMAGE, MESSAGE
+from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
+from bench.plan.speech import Speech
+from bench.plan.think_times import LONGEST_S, ThinkTime
+from bench.protocol.base import MESSAGE_ID, Dialect, Feature
+from bench.protocol.messages import Image, Message
+from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.shapes import (
+    ByName,
+    Choice,
+    Field,
+    Flag,
+    JsonObject,
+    ListOf,
+    Matching,
+    Number,
+    OneKeyOf,
+    OneOrMore,
+    OrTable,
+    Schema,
+    Shape,
+    Table,
+    Text,
+    UnfitError,
+    Whole,
+    either,
+    key,
+    keys,
+    table_of,
+)
+from bench.units import NS_PER_S
+from bench.yaml_file import PlainValue, Value
+
+EXPECTED_EVENTS = (
+    "speech_started",
+    "speech_stopped",
+    "committed",
+    "response_created",
+    "text_delta",
+    "audio_delta",
+    "transcript_delta",
+    "audio_done",
+    "transcript_done",
+)
+"""What a script can expect, by its name in `bench.protocol.events`."""
+OF_SPEECH = ("speech_started", "speech_stopped")
+OF_AUDIO = (*OF_SPEECH, "committed")
+OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
+OF_WRITTEN_ANSWER = ("text_delta",)
+UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing but what is committed"
+UNPLAYED = "needs a reply that is played, and the turn before asks for text"
+UNPACED = "must be true with turn detection, because audio that is sent all at once has no instant at which speech ends"
+NO_ROW: Mapping[str, str] = {}
+
+
+class Step(ABC):
+    """A step of a session. `verb`: the key that says what is done."""
+
+    verb: ClassVar[str]
+
+    @property
+    def plays_turn(self) -> bool:
+        """Whether it is a turn."""
+        return False
+
+    @property
+    def within_turn(self) -> bool:
+        """Whether it is done while the turn before goes on; any other step waits until that has ended."""
+        return False
+
+    @property
+    def is_of_turn(self) -> bool:
+        """Whether it must follow a turn, to which it belongs."""
+        return self.within_turn
+
+    @property
+    def is_before_turn(self) -> bool:
+        """Whether a turn must follow it."""
+        return False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is drawn for each session; of the recordings of turns says that `varies`."""
+        return False
+
+    @property
+    def recordings(self) -> tuple[Pcm, ...]:
+        """What is heard of the caller, in a turn one of several."""
+        return ()
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """The messages that it adds to the conversation."""
+        return ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All messages that it holds."""
+        return self.said
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images of its messages."""
+        return tuple(message.image for message in self.messages if message.image is not None)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its texts in which variables are filled."""
+        return tuple(message.text for message in self.messages)
+
+    @property
+    def think_s(self) -> float:
+        """How long the caller thinks, on average."""
+        return 0.0
+
+    @property
+    def lasts_s(self) -> float:
+        """How long it takes at most beside replies: what the caller says and thinks; what is drawn by its mean."""
+        return self.think_s
+
+    def features(self) -> Iterator[Feature]:
+        """What it asks for that not every service has."""
+        if self.images:
+            yield Feature.IMAGE
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        """Why it makes no sense in such a session, with this turn under way, which is never None if `is_of_turn`."""
+        yield from ()
+
+    def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
+        """Why the dialect cannot say what it holds; "" where it can."""
+        return ""
+
+    def encode_ahead(self, encoder: Encoder, number: int) -> None:
+        """Encode, as turn `number`, what is not to be encoded while sessions go on."""
+        return
+
+    @abstractmethod
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        """What a session plays. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
+
+
+@dataclass(frozen=True)
+class WordsShape(Shape[str]):
+    """Text with a word in it."""
+
+    def read(self, value: Value) -> str:
+        text = Text().read(value)
+        if not words_of(text):
+            raise value.refuse("has no word in it")
+        return text
+
+    def schema(self) -> Schema:
+        return Text().schema()
+
+
+@dataclass(frozen=True)
+class PatternShape(Shape[str]):
+    """A regular expression."""
+
+    def read(self, value: Value) -> str:
+        text = Text().read(value)
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise value.refuse(f"is no regular expression: {error}") from None
+        return text
+
+    def schema(self) -> Schema:
+        return {**Text().schema(), "format": "regex"}
+
+
+# Turns.
+
+LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
+CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
+SUCCESS = OneKeyOf[Reference](
+    {
+        "reply_matches": Table({"reply_matches": MATCHES}, lambda reply_matches: Reference(matches=reply_matches)),
+        "reply_contains": Table(
+            {"reply_contains": CONTAINS}, lambda reply_contains: Reference(contains=reply_contains)
+        ),
+    }
+)
+REFERENCE = Table(
+    {
+        "expected_reply": Field(WordsShape(), "What the reply should say: its word error rate is held against this."),
+        "success": Field(SUCCESS, "When the turn has done its task."),
+    },
+    lambda expected_reply="", success=NO_REFERENCE: replace(success, reply=expected_reply),
+)
+CALL = Table(
+    {
+        "name": Field(NAME, "The function's name.", required=True),
+        "arguments": Field(JsonObject(), "Arguments that it must have among others."),
+    },
+    lambda name, arguments=None: ExpectedCall(name, arguments or {}),
+)
+
+
+@dataclass(frozen=True)
+class CallsShape(Shape[tuple[ExpectedCall, ...]]):
+    """One call or several, by their names alone or with arguments."""
+
+    shape: Shape[Any] = OneOrMore(OrTable(NAME, CALL))  # noqa: RUF009  # a shape is frozen
+
+    def read(self, value: Value) -> tuple[ExpectedCall, ...]:
+        return tuple(ExpectedCall(call) if isinstance(call, str) else call for call in self.shape.read(value))
+
+    def schema(self) -> Schema:
+        return self.shape.schema()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptTurn(Step):
+    """What the caller says, and what is awaited of the reply."""
+
+    kind: ClassVar[InputKind]
+
+    label: str = key(LABEL, "The turn's name in reports.", absent="")
+    reference: Reference = keys(REFERENCE)
+    calls: tuple[ExpectedCall, ...] | None = key(
+        CallsShape(), "The function calls that this turn must lead to, and no others."
+    )
+    """None where any will do."""
+    judge: Judge | None = None
+
+    @property
+    def plays_turn(self) -> bool:
+        return True
+
+    @property
+    @abstractmethod
+    def response(self) -> ResponseSettings:
+        """What its reply is to be."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is said in each of its recordings; () where nobody wrote it down."""
+        return ()
+
+    @property
+    def varies(self) -> bool:
+        """Whether sessions say it differently, without any variables."""
+        return len(self.recordings) > 1
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        asked = self.response.instructions
+        return (*super().texts, *([asked] if asked else []), self.reference.reply, *self.reference.contains)
+
+    def asks_for(self, session: SessionSettings) -> str:
+        """Whether audio or text is asked for."""
+        return self.response.output or session.output
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        known = {tool.name for tool in session.tools}
+        for call in self.calls or ():
+            if call.name not in known:  # such a call fails its turn
+                yield "calls", f"names the function {call.name}, which `tools` has not"
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        return self.prepared_turn(encoder, number, choices.recording(), row)
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
+        prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
+        return PreparedTurn(
+            number=number,
+            label=self.label,
+            kind=self.kind,
+            event_prefix=prefix,
+            speech=(),
+            between=(),
+            inputs=(),
+            request=encoder.request(self.response, prefix, row),
+            wants_audio=self.asks_for(encoder.session) == "audio",
+            out_of_band=self.response.out_of_band,
+            response=self.response,
+            calls=self.calls,
+            reference=encoder.reference(self.reference, row),
+            judge=self.judge,
+            instructed=self.response.instructions is not None,
+        )
+
+
+@dataclass(frozen=True)
+class TextTurn(ScriptTurn):
+    """A turn of the caller's words as text, perhaps with an image."""
+
+    verb: ClassVar = "say"
+    kind: ClassVar[InputKind] = "text"
+
+    say: str = key(Text(), "The caller's words, as text.", required=True)
+    image: Image | None = key(IMAGE, "A PNG or JPEG that goes with it. GA only.")
+    response: ResponseSettings = keys(RESPONSE)
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        return (Message(role="user", text=self.say, image=self.image),)
+
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        yield Feature.TYPED
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
+        item = OutgoingMessage(*encoder.dialect.message(said, f"{turn.event_prefix}item"))
+        return replace(turn, inputs=(item,), said=said)
+
+
+METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
+ASKED = Table(
+    RESPONSE_FIELDS
+    | {
+        "conversation": Field(Choice(("auto", "none")), "none: the answer becomes no part of the conversation."),
+        "input": Field(ListOf(MESSAGE), "What is answered, instead of the conversation; [] for nothing."),
+        "metadata": Field(METADATA, "Up to 15 words to know the response by, which the service gives back."),
+    },
+    ResponseSettings,
+)
+
+
+@dataclass(frozen=True)
+class AskTurn(ScriptTurn):
+    """A turn without words of the caller: only a response is asked for."""
+
+    verb: ClassVar = "respond"
+    kind: ClassVar[InputKind] = "none"
+
+    respond: ResponseSettings = key(ASKED, "An answer is asked for, no more.", required=True)
+
+    @property
+    def response(self) -> ResponseSettings:
+        return self.respond
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.respond.input or ()
+
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        yield Feature.ASKED
+        if self.respond.out_of_band or self.respond.input is not None:
+            yield Feature.OUT_OF_BAND
+
+
+CHUNK = Whole(20, 200)
+CHUNK_NOTE = "Milliseconds of audio in a message."
+POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
+SPEECH = Table(
+    {
+        "begin": Field(POSITION, "Where speech begins in the WAV, in seconds.", required=True),
+        "end": Field(POSITION, "Where it ends.", required=True),
+    },
+    lambda begin, end: Speech(round(begin * RATE_HZ), round(end * RATE_HZ)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenTurn(ScriptTurn):
+    """A turn of the caller's words as audio: one of its recordings in each session, without any noise."""
+
+    kind: ClassVar[InputKind] = "audio"
+
+    chunk_ms: int = key(CHUNK, CHUNK_NOTE, 100)
+    response: ResponseSettings = keys(RESPONSE)
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether it is sent as a microphone would, else all at once."""
+        return True
+
+    @property
+    def lasts_s(self) -> float:
+        return max((pcm.seconds for pcm in self.recordings), default=0.0) if self.is_paced else 0.0
+
+    def encode_ahead(self, encoder: Encoder, number: int) -> None:
+        for pcm in self.recordings:
+            encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
+            encoder.between(pcm, self.chunk_ms)
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
+        pcm, words = self.recordings[choice], self.words[choice] if self.words else ""
+        messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
+        turn = replace(turn, audio=pcm.path.name, reference=replace(turn.reference, words=words))
+        if encoder.detects:  # the speech is left to the service's VAD
+            request = None if encoder.service_responds else turn.request
+            between = encoder.between(pcm, self.chunk_ms)
+            return replace(turn, speech=messages, between=between, request=request, vad=True, tail_ns=tail_ns(pcm))
+        commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.event_prefix}commit"))
+        if self.is_paced:
+            return replace(turn, speech=messages, inputs=(commit,))
+        return replace(turn, inputs=(*messages, commit))
+
+
+@dataclass(frozen=True)
+class WavTurn(SpokenTurn):
+    """A spoken turn that waits until the turn before it was heard."""
+
+    verb: ClassVar = "play"
+
+    play: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
+    words: tuple[str, ...] = key(
+        OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate.", absent=()
+    )
+    speech: Speech | None = key(SPEECH, "Where speech is, instead of what is found in the WAV.")
+    paced: bool = key(Flag(), "Send as a microphone would, else all at once.", True)
+
+    def __post_init__(self) -> None:
+        if self.words and len(self.words) != len(self.play):
+            count = f"`play` has {len(self.play)}, and there are {len(self.words)}"
+            raise UnfitError("words", f"must be those of each WAV: {count}")
+        if self.speech is None:
+            return
+        if len(self.play) > 1:
+            raise UnfitError("speech", f"is for one WAV, and `play` has {len(self.play)}")
+        if not self.speech.begin < self.speech.end <= self.play[0].samples:
+            length = f"{self.play[0].path} lasts {self.play[0].seconds:.3f} s"
+            raise UnfitError("speech", f"must begin before it ends, and end with the WAV at the latest; {length}")
+
+    @property
+    def is_paced(self) -> bool:
+        return self.paced
+
+    @property
+    def recordings(self) -> tuple[Pcm, ...]:
+        return self.play if self.speech is None else (replace(self.play[0], speech=self.speech),)
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        yield from super().problems(session, turn)
+        if session.turn_detection is not None and not self.paced:  # else the VAD notices no end of speech
+            yield "paced", UNPACED
+
+
+# What happens while a reply is played.
+
+
+def _cue(after: float | None = None, share: float | None = None, word: str | None = None) -> Cue | None:
+    """When something happens; None where nothing is said of that."""
+    given = [name for name, value in (("after", after), ("share", share), ("word", word)) if value is not None]
+    if len(given) > 1:
+        raise UnfitError(given[1], f"sets the instant, and so does {given[0]}: give one of after, share and word")
+    return Cue(round((after or 0) * NS_PER_S), share, word or "") if given else None
+
+
+CUE = Table(
+    {
+        "after": Field(Number(0, LONGEST_S, "of seconds"), "Once so many seconds of the reply were played."),
+        "share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
+        "word": Field(Text(), "Once this came in the reply's transcript."),
+    },
+    _cue,
+)
+AT_ONCE = Cue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterruptSettings:
+    """What stands under `interrupt`."""
+
+    play: tuple[Pcm, ...] = key(OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=())
+    verify: bool = key(Flag(), "Check that the service keeps nothing beyond what was heard.", False)
+    cue: Cue | None = keys(CUE)
+
+
+@dataclass(frozen=True)
+class Interrupt(SpokenTurn):
+    """An interruption of the reply to the turn before: by what the caller says, a turn, or by the client alone."""
+
+    verb: ClassVar = "interrupt"
+
+    interrupt: InterruptSettings = key(
+        table_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what words.", required=True
+    )
+
+    def __post_init__(self) -> None:
+        of_reply = {"expected_reply": self.reference.reply, "success": self.reference.has_task}
+        given = {"label": self.label, "calls": self.calls} | of_reply | msgspec.structs.asdict(self.response)
+        wrong = next((name for name, value in given.items() if value), None)
+        if wrong is not None and not self.interrupt.play:
+            problem = "belongs to a turn, and an interruption without words is none: give `play` under `interrupt`"
+            raise UnfitError(wrong, problem)
+
+    @property
+    def plays_turn(self) -> bool:
+        return bool(self.interrupt.play)
+
+    @property
+    def within_turn(self) -> bool:
+        return True
+
+    @property
+    def recordings(self) -> tuple[Pcm, ...]:
+        return self.interrupt.play
+
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        yield Feature.INTERRUPTION
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        yield from super().problems(session, turn)
+        if turn is not None and turn.asks_for(session) == "text":
+            yield self.verb, UNPLAYED
+        elif self.plays_turn and session.turn_detection is None:
+            yield self.verb, UNHEARD
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        if not self.plays_turn:
+            return PreparedInterruption(self.interrupt.cue or AT_ONCE, self.interrupt.verify)
+        return super().prepared(encoder, number, choices, row)
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        turn = super().prepared_turn(encoder, number, choice, row)
+        return replace(turn, interrupts=self.interrupt.cue or AT_ONCE, verifies=self.interrupt.verify)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundSettings:
+    """What stands under `sound`."""
+
+    play: Pcm = key(WAV, "A WAV of what is heard.", required=True)
+    kind: SoundKind = key(
+        Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True
+    )
+    during: Literal["reply", "silence"] = key(
+        Choice(("reply", "silence")), "While a reply is played, or nothing is.", "reply"
+    )
+    chunk_ms: int = key(CHUNK, CHUNK_NOTE, 100)
+    cue: Cue | None = keys(CUE)
+
+    def __post_init__(self) -> None:
+        if self.during == "silence" and self.cue is not None:
+            given = "share" if self.cue.share is not None else "word" if self.cue.word else "after"
+            raise UnfitError(given, "needs a reply, and during silence there is none: remove one of the two")
+
+
+@dataclass(frozen=True)
+class Sound(Step):
+    """A sound that is meant neither to interrupt a reply nor to get one."""
+
+    verb: ClassVar = "sound"
+
+    sound: SoundSettings = key(
+        table_of(SoundSettings, nulls=False), "What is heard, and is no interruption.", required=True
+    )
+
+    @property
+    def within_turn(self) -> bool:
+        return self.sound.during == "reply"
+
+    @property
+    def is_before_turn(self) -> bool:
+        return not self.within_turn
+
+    @property
+    def recordings(self) -> tuple[Pcm, ...]:
+        return (self.sound.play,)
+
+    @property
+    def lasts_s(self) -> float:
+        return 0.0 if self.within_turn else self.sound.play.seconds + WATCH_NS / NS_PER_S
+
+    def features(self) -> Iterator[Feature]:
+        yield Feature.SOUND
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        if self.within_turn and turn is not None and turn.asks_for(session) == "text":
+            yield self.verb, UNPLAYED
+        elif session.turn_detection is None:
+            yield self.verb, UNHEARD
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        heard, cue = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
+        chunks = encoder.sound(heard.play, heard.chunk_ms)
+        return PreparedSound(heard.kind, cue, chunks, encoder.between(heard.play, heard.chunk_ms))
+
+
+# What is no turn.
+
+
+@dataclass(frozen=True)
+class Pause(Step):
+    """Silence of the caller's: so many seconds, or as many as are drawn for the session."""
+
+    verb: ClassVar = "pause"
+
+    pause: float | ThinkTime = key(
+        OrTable(SECONDS, DRAWN),
+        "Seconds in which the caller says nothing, or how they are drawn for each session.",
+        required=True,
+    )
+
+    @property
+    def draws(self) -> bool:
+        return isinstance(self.pause, ThinkTime)
+
+    @property
+    def think_s(self) -> float:
+        return self.pause.mean_s if isinstance(self.pause, ThinkTime) else self.pause
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        if isinstance(self.pause, ThinkTime):
+            return PreparedPause(choices.pause_ns(self.pause))
+        return PreparedPause(round(self.pause * NS_PER_S))
+
+
+WITHIN = (
+    "Seconds that it may take, from when the step before was sent; after a WAV from its end, with the silence that it "
+    "ends in; after another expect from when that was met."
+)
+
+
+@dataclass(frozen=True)
+class ExpectSettings:
+    """What stands under `expect`."""
+
+    event: str = key(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True)
+    within: float = key(SECONDS, WITHIN, required=True)
+
+
+@dataclass(frozen=True)
+class Expect(Step):
+    """An event that the turn before must get."""
+
+    verb: ClassVar = "expect"
+
+    expect: ExpectSettings = key(
+        table_of(ExpectSettings, nulls=False), "An event that the turn before must get.", required=True
+    )
+
+    @property
+    def within_turn(self) -> bool:
+        return True
+
+    def features(self) -> Iterator[Feature]:
+        yield Feature.EXPECTATION
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        if turn is None:
+            return
+        event, output = self.expect.event, turn.asks_for(session)
+        reasons = (
+            (event in OF_AUDIO and turn.kind != "audio", "has no audio"),
+            (
+                event in OF_SPEECH and session.turn_detection is None,
+                "is ended by this tool: there is no turn detection",
+            ),
+            (event in OF_SPOKEN_ANSWER and output == "text", "asks for an answer in text"),
+            (event in OF_WRITTEN_ANSWER and output == "audio", "asks for audio, whose words come as transcript_delta"),
+        )
+        for holds, why in reasons:
+            if holds:
+                yield "event", f"{event} can never come: the turn before it {why}"
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        return PreparedExpectation(self.expect.event, self.expect.within)
+
+
+@dataclass(frozen=True)
+class AddMessage(Step):
+    """A message that joins the conversation, and asks for no answer."""
+
+    verb: ClassVar = "message"
+
+    message: Message = key(MESSAGE, "A message that asks for no answer.", required=True)
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        return (self.message,)
+
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        yield Feature.MESSAGE
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        said = encoder.message(self.message, row)
+        message = OutgoingMessage(*encoder.dialect.message(said, MESSAGE_ID))
+        return PreparedEvent(self.within_turn, message, said)
+
+
+@dataclass(frozen=True)
+class EventShape(Shape[dict[str, Any]]):
+    """An event in the words of the service, of which only its `type` is looked at."""
+
+    def read(self, value: Value) -> dict[str, Any]:
+        event = JsonObject().read(value)
+        if not isinstance(event.get("type"), str) or not event["type"]:
+            raise value.refuse("needs `type`, as text: which event it is")
+        return event
+
+    def schema(self) -> Schema:
+        named = {"type": {"type": "string", "minLength": 1}}
+        return {"type": "object", "properties": named, "required": ["type"]}
+
+
+@dataclass(frozen=True)
+class SendEvent(Step):
+    """An event in the words of the dialect, sent at once; it is no turn's, whatever it asks for."""
+
+    verb: ClassVar = "send"
+
+    send: Mapping[str, Any] = key(EventShape(), "An event in the service's own words.", required=True)
+
+    @property
+    def within_turn(self) -> bool:
+        return True
+
+    @property
+    def is_of_turn(self) -> bool:
+        return False
+
+    def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
+        return dialect.refuses_event(self.send, session)
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        event_id = str(self.send.get("event_id") or f"script-{number}-{self.send['type']}")
+        message = OutgoingMessage(*encoder.dialect.raw(self.send, event_id), aside=event_id)
+        return PreparedEvent(self.within_turn, message)
+
+
+KINDS: tuple[type[Step], ...] = (TextTurn, AskTurn, WavTurn, Interrupt, Sound, Pause, Expect, AddMessage, SendEvent)
+
+
+def step_table(kind: type[Step]) -> Table[Step]:
+    """The table of a kind: its verb, and the keys that go with that."""
+    table = table_of(kind, nulls=False)
+    return replace(table, fields={kind.verb: table.fields[kind.verb]} | dict(table.fields))
+
+
+STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
+STEP = OneKeyOf[Step](STEP_TABLES)
+TURN_KEYS = ("say", "respond", "play")
+OF_NO_TURN = f"is about no turn: it must follow a {either(f'`{verb}`' for verb in TURN_KEYS)}"
+UNTOLD = "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it"
+TWICE = "names a typed turn and a spoken one, whose waits count from different instants: give each a label of its own"
+
+
+def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
+    """Whether a step is a turn."""
+    return step.plays_turn
+
+
+def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
+    """The step that a file would say so; what is None is left out. Paths are seen from `folder`.
+
+    What is no key beside the verb stands under it. Raises UsageError for what a file could not say either.
+    """
+    table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
+    if verb not in given:
+        under = {name: given.pop(name) for name in list(given) if name not in table.fields}
+        given = {verb: under} | given
+    return table.read(PlainValue(verb, given, folder))
+
+
+class Rules:
+    """Judges the steps of a session, one after another, by what stands before them: for YAML, and for Python live."""
+
+    def __init__(self, session: SessionSettings) -> None:
+        self._session = session
+        self._turn: ScriptTurn | None = None
+        """The turn under way."""
+        self._kinds: dict[str, bool] = {}
+        """Of turns, by their labels, whether they are spoken."""
+
+    def problems(self, step: Step) -> Iterator[tuple[str, str]]:
+        """Whatever makes no sense in the next step."""
+        if step.is_of_turn and self._turn is None:
+            yield step.verb, OF_NO_TURN
+        yield from step.problems(self._session, self._turn)
+        if is_turn(step):
+            spoken = step.kind == "audio"
+            if self._kinds.setdefault(step.label, spoken) is not spoken:
+                yield "label", TWICE
+            self._turn = step
+        elif not step.within_turn:
+            self._turn = None
+
+
+@dataclass(frozen=True)
+class Steps(Shape[tuple[Step, ...]]):
+    """A list of steps, at least one of which is a turn. A turn without a label is called `turn_<number>`."""
+
+    def read(self, value: Value) -> tuple[Step, ...]:
+        content = value.content()
+        if not isinstance(content, list):
+            raise value.unlike("a list")
+        steps, turns = [], 0
+        for number, item in enumerate(content, 1):
+            step = STEP.read(item.called(f"step {number}"))
+            turns += step.plays_turn
+            steps.append(replace(step, label=step.label or f"turn_{turns}") if is_turn(step) else step)
+        if not turns:
+            raise value.refuse(f"has no turn: it needs a {either(f'`{key}`' for key in TURN_KEYS)}")
+        return tuple(steps)
+
+    def schema(self) -> Schema:
+        turn = {"anyOf": [{"required": [key]} for key in TURN_KEYS]}
+        return {"type": "array", "items": STEP.schema(), "contains": turn}
+
+
+class StepReader:
+    """Reads what a task in Python says, and each file that it names once. Paths are seen from `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: dict[str, Step] = {}
+
+    def read(self, verb: str, **given: Any) -> Step:
+        """Read a step, as `step_of` does."""
+        name = repr((verb, sorted(given.items())))
+        step = self._kept.get(name)
+        if step is None:
+            step = step_of(verb, self._folder, **given)
+            if step.recordings or "file" in given:
+                self._kept[name] = step
+        return step
