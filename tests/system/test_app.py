@@ -56,3 +56,13 @@ def test_the_version_is_told() -> None:
     )
 
     assert found.stdout == f"rtbench {tool_version()}\n"
+
+
+@pytest.mark.parametrize("command", [(), ("bench",), ("simulate",), ("report",)])
+def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(command: tuple[str, ...]) -> None:
+    program = [sys.executable, "-W", "error", "-m", "bench.cli.app", *command, "--help"]
+    ended = subprocess.run(program, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    assert "Usage:" in ended.stdout

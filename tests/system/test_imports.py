@@ -11,17 +11,20 @@ from tests.test_imports import ROOT
 
 
 @pytest.mark.parametrize(
-    ("module", "heavy"),
+    ("modules", "heavy"),
     [
         ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
         ("bench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
         ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
         ("bench.session", {"locust", "gevent", "pandas"}),
         ("reports", {"locust", "gevent", "websockets"}),
+        ("bench.cli.simulate", {"asyncio", "numpy", "websockets", "ruamel"}),
+        ("bench.run.replay, bench.cli.session_text", {"locust", "pandas", "pyarrow", "scipy"}),
+        ("bench.probe, bench.cli.session_text", {"locust", "pandas", "scipy"}),
     ],
 )
-def test_importing_a_module_does_not_bring_what_it_does_not_need(module: str, heavy: set[str]) -> None:
-    program = f"import sys, {module}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+def test_importing_a_module_does_not_bring_what_it_does_not_need(modules: str, heavy: set[str]) -> None:
+    program = f"import sys, {modules}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
     command = [sys.executable, "-W", "error", "-c", program]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,26 +10,16 @@ from pathlib import Path
 import pytest
 
 from bench.run.replay import replay
-from tests import forked
 from tests.simulator_process import ROOT, Ready, quick_simulator
-from tests.system.end_to_end.locust_process import AZURE
+from tests.system.end_to_end import locust_process
 from tests.system.end_to_end.quoting_service import holders, quoting_service
 
 KEY = "a-key-that-nobody-may-see"
 WAV = ROOT / "scenarios" / "audio" / "goodbye.wav"
 
 
-def rtbench(*arguments: str | Path, columns: int = 100) -> subprocess.CompletedProcess[str]:
-    """The command in an interpreter of its own, where every warning is an error."""
-    environment = {name: value for name, value in os.environ.items() if name not in AZURE} | {"KEY": KEY}
-    return forked.run(
-        [sys.executable, "-W", "error", "-m", "bench.cli.app", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment | {"COLUMNS": str(columns)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def rtbench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return locust_process.rtbench(*arguments, cwd=ROOT, KEY=KEY)
 
 
 @pytest.fixture(scope="module")

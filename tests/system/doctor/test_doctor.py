@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,27 +16,17 @@ import pytest
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from tests import forked
 from tests.simulator_process import ROOT, Ready, quick_simulator
+from tests.system.end_to_end.locust_process import rtbench
 from tests.system.end_to_end.proxies import running_proxy
 from tests.target.identity_endpoint import HEADER, TOKEN, identity_endpoint
 from tests.transport.test_certificates import write_client
 
 KEY = "a-key-that-nobody-may-see"
-PREFIXES = ("AZURE_", "OPENAI_", "MSI_", "IDENTITY_")
 
 
-def doctor(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The command in an interpreter of its own, where every warning is an error."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
-    return forked.run(
-        [sys.executable, "-W", "error", "-m", "bench.cli.app", "doctor", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment | {"KEY": KEY, "COLUMNS": "100"} | (env or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def doctor(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return rtbench("doctor", *arguments, cwd=ROOT, **{"KEY": KEY} | environment)
 
 
 def findings(shown: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
@@ -183,7 +171,7 @@ def cutting_service() -> Iterator[str]:
 def test_a_key_that_the_service_cuts_is_shown_no_more_than_a_whole_one() -> None:
     key = "0123456789abcdef" * 6
     with cutting_service() as url:
-        shown = doctor("--url", url, "--api-key-env", "KEY", "--json", env={"KEY": key})
+        shown = doctor("--url", url, "--api-key-env", "KEY", "--json", KEY=key)
 
     assert key[:8] not in shown.stdout
     assert "***; x-ms-region Cutland" in findings(shown)["session"]["said"]
@@ -259,7 +247,7 @@ def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None
             "IDENTITY_HEADER": ready.identity["header"],
             "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
         }
-        shown = doctor("--url", ready.urls["ga"], "--auth", "entra", "--no-turn", "--json", env=environment)
+        shown = doctor("--url", ready.urls["ga"], "--auth", "entra", "--no-turn", "--json", **environment)
     found = findings(shown)
 
     assert shown.returncode == 0
@@ -274,7 +262,7 @@ def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None
 def test_a_token_of_somebody_else_is_explained(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-life", "300") as ready, identity_endpoint("life=3600") as endpoint:
         arguments = ["--url", ready.urls["ga"], "--auth", "managed_identity", "--json"]
-        shown = doctor(*arguments, env=endpoint.environment)
+        shown = doctor(*arguments, **endpoint.environment)
 
     assert (
         "the token is refused (the token is for https://cognitiveservices.azure.com)"
@@ -287,7 +275,7 @@ def test_a_token_of_somebody_else_is_explained(tmp_path: Path) -> None:
 def test_a_sign_in_that_fails_says_what_to_do_and_the_way_is_looked_at_all_the_same(simulator: Ready) -> None:
     with identity_endpoint("fault=400") as endpoint:
         arguments = ["--url", simulator.urls["ga"], "--auth", "managed_identity", "--json"]
-        shown = doctor(*arguments, env=endpoint.environment)
+        shown = doctor(*arguments, **endpoint.environment)
     found = findings(shown)
 
     assert (shown.returncode, found["sign-in"]["state"]) == (1, "failed")

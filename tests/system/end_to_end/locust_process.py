@@ -26,6 +26,22 @@ class Caller(RealtimeUser):
 AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_DEPLOYMENT_NAME", "OPENAI_API_VERSION")
 
 
+def clean_environment() -> dict[str, str]:
+    """The environment without anything that names a service, a way to it, or who signs in."""
+    foreign = ("AZURE_", "OPENAI_", "MSI_", "IDENTITY_")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {name: value for name, value in own.items() if not name.lower().endswith("_proxy")}
+
+
+def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in an interpreter of its own, where every warning is an error."""
+    return forked.run(
+        [sys.executable, "-W", "error", "-m", "bench.cli.app", *map(str, arguments)],
+        cwd=cwd, env=clean_environment() | {"COLUMNS": "100"} | environment, capture_output=True, text=True,
+        timeout=GUARD_S, check=False,
+    )  # fmt: skip
+
+
 def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
     steps = "".join(f"  - say: 'Turn {number}.'\n    label: step_{number}\n" for number in range(1, turns + 1))
     (folder / "script.yaml").write_text(script or f"session:\n  output: audio\nsteps:\n{steps}")

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
-from tests import forked
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
-
-
-def rtbench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench.cli.app", *map(str, arguments)]
-    process = forked.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    output, errors = process.communicate(timeout=GUARD_S)
-    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+from tests.system.end_to_end.locust_process import locust, only_run, rtbench, run_locust, wait_for_rows, write_scenario
 
 
 def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_path: Path) -> None:

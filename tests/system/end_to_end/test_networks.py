@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -19,7 +18,14 @@ from bench.run import folder as files
 from bench.run.replay import replay
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import (
+    GUARD_S,
+    clean_environment,
+    only_run,
+    rtbench,
+    run_locust,
+    write_scenario,
+)
 from tests.system.end_to_end.proxies import RunningProxy, running_proxy
 from tests.system.end_to_end.quoting_service import holders
 from tests.system.end_to_end.test_arms import write_targets
@@ -27,7 +33,6 @@ from tests.transport.test_certificates import demanding, write_client
 from tests.transport.test_crossing import IPV6
 
 PASSWORD = "a-password-that-nobody-may-see"
-PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 NAME = "simulator.test"
 """No resolver of ours knows it; the simulator's certificate does."""
 
@@ -38,21 +43,8 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment without anything that leads elsewhere."""
-    unwanted = {*AZURE, *PROXY_VARIABLES, *(name.lower() for name in PROXY_VARIABLES)}
-    return {name: value for name, value in os.environ.items() if name not in unwanted} | {"COLUMNS": "100"} | more
-
-
-def probe(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return forked.run(
-        [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe", *map(str, arguments)],
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=GUARD_S,
-        check=False,
-    )
+def probe(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return rtbench("probe", *arguments, **more)
 
 
 def at(url: str, host: str) -> str:
@@ -180,7 +172,7 @@ def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
         command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe"]
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/openai/v1/realtime?model=x"
         with forked.Popen(
-            [*command, "--url", url], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, "--url", url], env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             listening.settimeout(GUARD_S)
             with listening.accept()[0] as connection:
@@ -198,7 +190,7 @@ def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[s
     """The folder of a run of four sessions by each of these ways, all of which are good."""
     ended = run_locust(
         write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
-        **environment(**more),
+        **clean_environment() | more,
     )  # fmt: skip
     folder = only_run(tmp_path / "runs")
     assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from bench.run import folder as files
-from tests import forked
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 from tests.system.end_to_end.quoting_service import quoting_service
 from tests.system.end_to_end.test_arms import write_targets
 
@@ -91,12 +87,6 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
     for spelling in SPELLINGS:
         assert spelling not in ended.stdout + ended.stderr
         assert [path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)] == []
-
-
-def rtbench(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench.cli.app", *options]
-    others = {name: value for name, value in os.environ.items() if name not in AZURE}
-    return forked.run(command, capture_output=True, text=True, check=False, env=others | variables, timeout=GUARD_S)
 
 
 @pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--log", "probe.jsonl")])

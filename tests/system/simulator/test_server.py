@@ -6,8 +6,6 @@ import base64
 import json
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +22,7 @@ from bench.errors import UsageError
 from bench.simulator.truth import read_truth
 from tests.simulator.builders import append, sound
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, ROOT, Ready, quick_simulator, running_simulator
+from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
 
 KEY = "secret-of-this-test"
 UPGRADE = (
@@ -278,14 +276,6 @@ def test_the_ready_block_says_simulated_and_never_the_key(tmp_path: Path) -> Non
     assert json.loads(machine_readable.removeprefix("READY "))["urls"] == ready.urls
     assert ready.output.startswith("SIMULATED")
     assert KEY not in ready.output
-
-
-def test_importing_the_command_imports_none_of_its_work() -> None:
-    look = "import sys, bench.cli.simulate; print({'asyncio', 'numpy', 'websockets', 'ruamel.yaml'} & set(sys.modules))"
-
-    seen = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
-
-    assert seen.stdout == "set()\n"
 
 
 def test_a_port_in_use_is_a_usage_error() -> None:
