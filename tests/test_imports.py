@@ -52,7 +52,7 @@ REPORTS_MAY_USE = {
 NAMED_IN = {
     "locust": ("bench.load.leading", "bench.load.user", "scenarios"),
     "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
-    "flask": ("bench.load.leading.web_ui", "bench.load.leading.web_tab"),
+    "flask": ("bench.load.leading.web_ui",),
     "werkzeug": ("bench.load.leading.web_ui",),
     "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
@@ -344,7 +344,7 @@ def test_what_draws_a_figure_computes_nothing(name: str) -> None:
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
     for name in ("playing.dashboard", "playing.progress", *(f"leading.{name}" for name in (
-        "board", "exporter", "figures", "tally", "telemetry", "view", "watch", "web_tab")))
+        "exporter", "tally", "telemetry", "view", "watch", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.load.leading.lateness import GIVEN_UP, LatenessWatch
+from bench.load.leading.looks import GIVEN_UP, LatenessWatch
 from reports.looks import decide
 
 LATE = "send_lag 14.2 ms > 10 ms"

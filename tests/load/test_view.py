@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.figures import clock
 from bench.load.leading.tally import ProgressSum
-from bench.load.leading.view import Moment, View, left_s, line, phase
+from bench.load.leading.view import Moment, View, clock, left_s, line, phase
 from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
 from tests.terminal import screen, terminal
 

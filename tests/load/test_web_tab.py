@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.load.leading.figures import sparkline
 from bench.load.leading.tally import TargetStanding, Wait
-from bench.load.leading.web_tab import COLUMNS, stats
+from bench.load.leading.view import sparkline
+from bench.load.leading.web_ui import COLUMNS, stats
 from bench.run.recorder import Traffic
 
 WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))

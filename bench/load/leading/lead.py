@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import gevent
+from locust import LoadTestShape
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading.closing import close_run, holds_rows, upload_run
 from bench.load.leading.looks import Looks
 from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
-from bench.load.leading.shape import StagedLoad
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.telemetry import Telemetry, check_installed
 from bench.load.leading.watch import Watch
-from bench.load.leading.web_tab import add_tabs
-from bench.load.leading.web_ui import guard, open_words
+from bench.load.leading.web_ui import add_tabs, guard, open_words
 from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
 from bench.load.planning.demand import asked, demand_of
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import check_port
+from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
 from bench.load.playing.place import Place
@@ -32,6 +33,22 @@ from bench.run import folder as files
 from bench.run.part import parts
 from bench.run.upload import destination_of
 from bench.target.tokens import Keyring, closed_on_failure
+
+
+class StagedLoad(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
+    """A load shape that follows a course of sessions, and ends the run with it."""
+
+    def __init__(self, course: LoadCourse) -> None:
+        super().__init__()
+        self._course = course
+
+    def tick(self) -> tuple[int, float] | None:
+        """The users that there are to be now, and how many may be added or taken away in a second."""
+        at_s = self.get_run_time()
+        if at_s >= self._course.length_s:
+            return None
+        return math.ceil(self._course.level(at_s)), max(1.0, self._course.peak)
+
 
 MOST_SPAWNED_PER_S = 100
 """By each process: beyond that Locust warns."""

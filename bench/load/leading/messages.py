@@ -7,8 +7,9 @@ does. All others are ignored, and counted.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import gevent
 import msgspec
@@ -16,7 +17,10 @@ from locust.exception import RPCError, RPCReceiveError
 from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
+from bench.cores import core_count
 from bench.load.playing.progress import ProgressReport
+from bench.run.calibration import SessionKind, citation, state_folder
+from bench.run.provenance import host_name, tool_version
 from bench.run.replica import PartChunk
 
 HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"
@@ -25,6 +29,11 @@ CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 """What workers send to their master."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """What a master sends to its workers."""
+NOT_SENT = "(not sent: it may hold a password)"
+"""Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
+MAY_HOLD_SECRETS = ("proxy", "url")
+WORKERS_CLOSE_S = 30.0
+"""So long after their last session the master waits for what its workers recorded."""
 FIRST = ("client_ready", "locustfile")
 """What Locust's workers say before their master knows them."""
 
@@ -81,6 +90,29 @@ OF_WORKERS: dict[str, Any] = {
     CHUNK: Shipped,
 }
 """What workers' messages hold."""
+
+
+def trust_key(kind: SessionKind, *, tls: bool) -> str:
+    """Which sessions a calibration is about, as workers say it."""
+    return f"{kind}, {'TLS' if tls else 'plain'}"
+
+
+def host_facts() -> dict[str, Any]:
+    """What a worker says of its host before any run: its cores, and what it is trusted with."""
+    folder = state_folder(os.environ)
+    ways = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
+    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in ways}
+    return {"host": host_name(), "cores": core_count(), "trust": trust}
+
+
+def secret_options(parsed: Any) -> dict[str, Any]:
+    """The options that may hold a password, as this process was given them."""
+    return {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
+
+
+def identity_of(played: dict[str, Any]) -> dict[str, Any]:
+    """What a worker must have in common with its master. `played`: the scripts and targets."""
+    return played | {"version": tool_version()}
 
 
 class Ignored:

@@ -25,8 +25,9 @@ from locust.runners import MasterRunner, WorkerRunner
 from bench.errors import USAGE_STATUS, BenchError
 from bench.load.leading import lifeline, messages
 from bench.load.leading.lead import Alone
+from bench.load.leading.master import Master
 from bench.load.leading.runs import Runs
-from bench.load.leading.workers import Master, Worker
+from bench.load.leading.worker import Worker
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import add_options, fork_for_allowed_cores, stay_on_loopback
 

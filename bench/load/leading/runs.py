@@ -16,7 +16,6 @@ import gevent
 from gevent.lock import RLock
 
 from bench.errors import USAGE_STATUS, BenchError, UsageError
-from bench.load.leading.sign_in import never_begun, sign_in
 from bench.load.leading.view import View
 from bench.load.leading.watch import Watch
 from bench.load.planning.environment import Environment
@@ -301,3 +300,22 @@ def _own(part: Callable[[], None]) -> None:
     Locust ends a run in greenlets that its own quit kills. Whoever asks then waits for what was begun, by a lock.
     """
     gevent.spawn(part).get()
+
+
+LONG_S = 2.0
+SIGNING_IN = "signing in through Microsoft Entra ID"
+
+
+def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
+    """Fetch every token. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
+    word = gevent.spawn_later(long_s, say, f"{SIGNING_IN} …")
+    try:
+        keyring.open()
+    finally:
+        word.kill(block=False)
+
+
+def never_begun(stopped: str) -> str:
+    """The words of a run that was over before all was signed in. `stopped`: why, "" where its time was over."""
+    why = stopped or "its time was over, or it was stopped,"
+    return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"

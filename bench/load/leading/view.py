@@ -1,18 +1,51 @@
-"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then."""
+"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then.
+
+With `--live` a table stands below the line, with a row for each target.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
-from bench.load.leading.figures import FAILED, clock, milliseconds
 from bench.load.leading.tally import OK, ProgressSum, TargetStanding, Wait
 from bench.load.playing.progress import ProgressReport
+from bench.measures import FIRST_DELTAS
 from bench.money import dollars
-from bench.plain import one_line
+from bench.plain import one_line, printable
+
+FAILED = "failed"
+"""In the place of a quantile that lands on a failed turn."""
+UNKNOWN = "–"
+BARS = "▁▂▃▄▅▆▇█"
+FAILED_BAR = "×"
+
+
+def milliseconds(value_ms: float | None) -> str:
+    if value_ms is None:
+        return UNKNOWN
+    if math.isinf(value_ms):
+        return FAILED
+    return f"{value_ms:.0f}" if value_ms >= 10 else f"{value_ms:.1f}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a clock has them: 00:42, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A bar for each value ≥ 0, from nothing to the largest finite one; a cross for one without end."""
+    largest = max(filter(math.isfinite, values), default=0.0) or 1.0
+    return "".join(BARS[round(value / largest * 7)] if math.isfinite(value) else FAILED_BAR for value in values)
+
 
 MAX_ARMS = 4
 """So many have figures of their own in the line."""
@@ -202,10 +235,52 @@ class View(LiveLine):
 
     def _board(self, targets: list[TargetStanding], width: int) -> list[str]:
         """The rows that there is room for."""
-        from bench.load.leading.board import board_lines  # rich takes its time to import
-
         return board_lines(targets, width, colour=self.colour)[: self.rows - 2]
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
         self.write(f"{self._prefix}{one_line(text)}\n")
+
+
+COLUMNS = ("target", "open", "turns", "failed", "wait", "p50 ms", "p95 ms", "p95 of late", "events/s", "USD", "harness")
+TEXTS = frozenset({"target", "wait", "p95 of late", "harness"})
+NO_WAIT = Wait("", UNKNOWN, "", 0, 0, None, None)
+
+
+def board_lines(targets: Iterable[TargetStanding], width: int, *, colour: bool) -> list[str]:
+    """The table, a row for each target, with the trend of its p95; its lines are at most `width` columns wide."""
+    from rich import box  # rich takes its time to import
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in TEXTS else "right", no_wrap=True, overflow="ellipsis")
+    for target in targets:
+        late = target.health not in ("", OK)
+        failed = bool(target.turns_failed)
+        table.add_row(*map(Text, _row_of(target)), style="red" if late else "yellow" if failed else "")
+    screen = io.StringIO()
+    console = Console(file=screen, width=width, force_terminal=colour, color_system="standard" if colour else None)
+    console.print(table)
+    return [line.rstrip() for line in screen.getvalue().splitlines() if line.strip()]
+
+
+def _row_of(target: TargetStanding) -> tuple[str, ...]:
+    """What stands in the columns. The wait is that of most turns for a first delta."""
+    first = [wait for wait in target.waits if wait.measure in FIRST_DELTAS.values()]
+    wait = max(first, key=lambda wait: wait.turns, default=NO_WAIT)
+    return (
+        printable(target.target),
+        f"{target.sessions_open}",
+        f"{target.turns_good + target.turns_failed}",
+        f"{target.turns_failed}",
+        wait.name,
+        milliseconds(wait.p50_ms),
+        milliseconds(wait.p95_ms),
+        sparkline(wait.trend_ms),
+        f"{target.rates.events_received}",
+        UNKNOWN if target.usd is None else dollars(target.usd),
+        target.health or UNKNOWN,
+    )

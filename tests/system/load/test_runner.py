@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
-from bench.load.leading import lead, runs as common, workers
+from bench.load.leading import lead, runs as common, worker
 from bench.run.folder import write_document
 from bench.run.provenance import tool_version
 from bench.protocol.dialects import DIALECTS
@@ -50,10 +50,10 @@ options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
     "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
     "place": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
 })
-kind = workers.Worker if role == "worker" else lead.Alone
+kind = worker.Worker if role == "worker" else lead.Alone
 runs = kind.__new__(kind)
 runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(client_id="me"))
-runs._ran, runs._given, runs._master = False, {}, workers.lifeline.Lifeline()
+runs._ran, runs._given, runs._master = False, {}, worker.lifeline.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()
@@ -77,19 +77,19 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from locust.runners import WorkerNodes
-from bench.load.leading import workers
+from bench.load.leading import master as module
 from bench.load.leading.runs import Current
 from bench.run import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
-master = workers.Master.__new__(workers.Master)
+master = module.Master.__new__(module.Master)
 master._environment = SimpleNamespace(runner=SimpleNamespace(
     clients=away, send_message=lambda kind, data: sent.append((kind, data))
 ))
 master._current, master._members, master._longest_s = Current(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
-workers.WORKERS_CLOSE_S = 0.0
+module.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_kept(folder)
 master._drain_sessions()
@@ -160,14 +160,14 @@ from types import SimpleNamespace
 import gevent
 from gevent.lock import RLock
 from locust.runners import WorkerNodes
-from bench.load.leading import workers
+from bench.load.leading import master as module
 from bench.load.leading.runs import Current
 from bench.load.playing.progress import ProgressReport
 from bench.run.replica import Replica
 
 how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
 nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" else "running")
-master = workers.Master.__new__(workers.Master)
+master = module.Master.__new__(module.Master)
 master._environment = SimpleNamespace(
     runner=SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int),
     parsed_options=SimpleNamespace(headless=True),
@@ -177,7 +177,7 @@ watch = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessi
 master._current, master._members, master._longest_s = Current(folder=folder, watch=watch), {"far": 7}, 1e9
 master._view, master._closing = SimpleNamespace(say=said.append), RLock()
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
-workers.WORKERS_CLOSE_S = 0.3
+module.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
 ended = gevent.with_timeout(3.0, master._drain, timeout_value="still draining")
 print(ended, *said, master._current.stopped)

@@ -1,13 +1,19 @@
-"""Ships what a worker on another host records to its master, over Locust's messages, beside its heartbeats.
+"""What a worker on another host than its master's needs: its clock compared with the master's, and its part shipped.
 
-One chunk is on its way at a time, and again when no receipt comes: a connection that breaks for a while costs time and
-nothing else. What the master has not got stays on the worker's disk, where `rtbench merge` can read it.
+Clocks are compared by messages there and back, with four stamps of UTC: sent here, received there, answered there,
+received here. If both ways take equally long, the other clock is ahead by the mean of the two differences; where they
+do not, that is wrong by half of the time on the way at most. So the quickest of several exchanges says most (NTP, RFC
+5905, section 8).
+
+What a worker records is shipped over Locust's messages, beside its heartbeats. One chunk is on its way at a time, and
+again when no receipt comes: a connection that breaks for a while costs time and nothing else. What the master has not
+got stays on the worker's disk, where `rtbench merge` can read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import gevent
 import msgspec
@@ -16,6 +22,27 @@ from gevent.event import AsyncResult
 from bench.clock import monotonic_ns
 from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source
 from bench.units import NS_PER_S
+
+EXCHANGES = 8
+
+
+class ClockOffset(NamedTuple):
+    """By how much a clock is ahead of the master's, and how wrong that can be."""
+
+    ahead_ns: int
+    error_ns: int
+
+
+def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
+    """The offset by one exchange."""
+    on_the_way_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
+    return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, on_the_way_ns) // 2 + 1)
+
+
+def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
+    """The one that can be least wrong; None of none."""
+    return min(offsets, key=lambda offset: offset.error_ns, default=None)
+
 
 EVERY_S = 1.0
 AGAIN_S = 5.0

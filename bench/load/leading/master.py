@@ -1,30 +1,25 @@
-"""Divides runs between a master, which leads them and plays nothing, and its workers, which play.
+"""Leads runs that workers play: makes the folder, hands each run to those that are there, and closes it.
 
-A master makes the folder and hands the run to its workers with Locust's options, and a number to each. Workers on its
-host write into its spool; those on others write into a folder of their own, and ship what stands there. All tell their
-master each second how they stand.
+A worker gets Locust's options and a number. Those on this host write into the run's spool; those on others ship what
+they write. All tell each second how they stand.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import socket
 from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import gevent
 import msgspec
 from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.cores import core_count
-from bench.errors import USAGE_STATUS, UsageError
+from bench.errors import UsageError
 from bench.load.leading import lifeline
-from bench.load.leading.clocks import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.lead import Lead
 from bench.load.leading.messages import (
     CHUNK,
@@ -33,46 +28,42 @@ from bench.load.leading.messages import (
     DRAINED,
     HERE,
     IGNORED,
+    NOT_SENT,
     PING,
     PONG,
     RECEIPT,
     REFUSED,
     STANDING,
     STOP,
+    WORKERS_CLOSE_S,
     Here,
     Pong,
     Shipped,
     StandingTold,
+    identity_of,
     listen,
+    secret_options,
+    trust_key,
 )
-from bench.load.leading.runs import DRAINING, LOOK_S, Runs
-from bench.load.leading.shipping import Shipper
+from bench.load.leading.remote import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
 from bench.load.planning.environment import Environment
-from bench.load.planning.options import worker_timeout_s
-from bench.load.playing.arm import Arm, arms_of
+from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import ALL_DONE, CUT_S
 from bench.load.playing.place import Place
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.part import parts
-from bench.run.provenance import host_name, tool_version
-from bench.run.replica import BadChunkError, Replica, Source, new_key
-from bench.target.tokens import Keyring, closed_on_failure
+from bench.run.provenance import host_name
+from bench.run.replica import BadChunkError, Replica
+from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
-WORKERS_CLOSE_S, WORKERS_BEGIN_S = 30.0, 5.0
-"""So long after their last session the master waits for what its workers recorded; and for those on its host that have
-not begun, who may be about to open sessions."""
-LEAVE_S = CUT_S
-"""So long before its master takes it for lost a worker leaves that hears nothing: by then it has ended."""
+WORKERS_BEGIN_S = 5.0
+"""So long the master waits for workers on its host that have not begun, who may be about to open sessions."""
 LAST_IS_MISSING = "the last worker went missing"
-NOT_SENT = "(not sent: it may hold a password)"
-"""Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
-MAY_HOLD_SECRETS = ("proxy", "url")
 
 
 class Master(Lead):
@@ -339,227 +330,3 @@ class Master(Lead):
     @property
     def _identity(self) -> dict[str, Any]:
         return identity_of(self._planned.identity)
-
-
-def trust_key(kind: SessionKind, *, tls: bool) -> str:
-    """Which sessions a calibration is about, as workers say it."""
-    return f"{kind}, {'TLS' if tls else 'plain'}"
-
-
-def host_facts() -> dict[str, Any]:
-    """What a worker says of its host before any run: its cores, and what it is trusted with."""
-    folder = state_folder(os.environ)
-    ways = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
-    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in ways}
-    return {"host": host_name(), "cores": core_count(), "trust": trust}
-
-
-def secret_options(parsed: Any) -> dict[str, Any]:
-    """The options that may hold a password, as this process was given them."""
-    return {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
-
-
-def identity_of(played: dict[str, Any]) -> dict[str, Any]:
-    """What a worker must have in common with its master. `played`: the scripts and targets."""
-    return played | {"version": tool_version()}
-
-
-def _is_under_way(folder: Path) -> bool:
-    """Whether a run is not over yet: what is recorded once its master closes it would be in no file of it."""
-    return spool.is_kept(folder) and files.read_document(folder)["state"] == "running"
-
-
-class Worker(Runs):
-    """The runs of a worker: its users play."""
-
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
-        parsed = environment.parsed_options
-        self._given = secret_options(parsed)
-        self._yes = bool(getattr(parsed, "yes", False))
-        """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
-        self._number = 0
-        self._shipper: Shipper | None = None
-        """Of a worker on another host than its master."""
-        self._master = lifeline.Lifeline()
-        runner = environment.runner
-        runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
-        runner.register_message(RECEIPT, self._on_receipt)
-        runner.register_message(PING, self._on_ping)
-        self._key = new_key()
-        runner.send_message(HERE, host_facts() | {"key": self._key})
-
-    def open(self) -> None:
-        """See that the master lives; all else that is to be done it says."""
-        self._master.patience_s = worker_timeout_s(self._environment.parsed_options) - LEAVE_S
-        runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # Locust would let turns in flight end first
-        self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.heard())
-        self._watching = gevent.spawn(self._watch_master)
-
-    def on_quitting(self, **words: Any) -> None:
-        self._watching.kill(block=False)
-        super().on_quitting(**words)
-
-    def _start(self) -> None:
-        self._shipper = None
-        handed, runner = self._environment.parsed_options.rtbench_run, self._environment.runner
-        if handed is None:
-            return  # its master could not start the run, and has said so
-        if runner.client_id not in handed["members"]:
-            self.say("this worker came after the run had begun: it takes no part in it")
-            return
-        self._number = handed["members"][runner.client_id]
-        shares = spool.is_reached(Path(handed["folder"]), handed["host"])
-        try:
-            self._take_part(handed, shares=shares)
-        except UsageError as error:  # its master could: without this worker the run is not what was asked for
-            self.refuse(str(error) if shares else f"{error} (worker {self._number}, on {host_name()})")
-
-    def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
-        """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
-        self._master.patience_s = worker_timeout_s(self._environment.parsed_options) - LEAVE_S  # as its master has it
-        lifeline.outlive_parent()  # what is recorded must reach the disk
-        self._take_own_secrets()
-        if not shares:
-            self._environment.parsed_options.yes = self._yes
-        self.prepare()
-        self._check_identity(handed["identity"])
-        folder, keyring = Path(handed["folder"]), self._signed_in()
-        if shares and not _is_under_way(folder):
-            keyring.close()
-            return
-        with closed_on_failure(keyring):
-            place = self._place(handed, shares=shares)
-            self._current.folder = folder if shares else self._own_folder(handed, place)
-            self._master.tie(folder if shares else None)
-            arms = arms_of(self._planned, keyring, place)
-            self._go_live(self._current.folder, place, arms, keyring, run_id=handed["run_id"])
-
-    def _take_own_secrets(self) -> None:
-        """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
-        parsed = self._environment.parsed_options
-        for name in MAY_HOLD_SECRETS:
-            if getattr(parsed, name, None) == NOT_SENT:
-                if not self._given[name]:
-                    raise UsageError(
-                        f"give --{name} to this worker as well: it may hold a password, so the master does not send it"
-                    )
-                setattr(parsed, name, self._given[name])
-
-    def _check_identity(self, handed: dict[str, Any]) -> None:
-        mine = identity_of(self._planned.identity)
-        if handed["version"] != mine["version"]:
-            versions = f"this worker is rtbench {mine['version']}, and its master is {handed['version']}"
-            raise UsageError(f"{versions}: install the same version on both")
-        if handed != mine:
-            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
-
-    def _place(self, handed: dict[str, Any], *, shares: bool) -> Place:
-        """This worker's place, by its own clocks: on another host CLOCK_MONOTONIC is another."""
-        given = handed["place"] | {"worker": self._number}
-        if shares:
-            return Place(**given)
-        ahead_ns, error_ns = handed["clocks"].get(self._environment.runner.client_id, (0, None))
-        since_ns = utc_ns() - ahead_ns - given["began_utc_ns"]
-        clock = {"ahead_ns": ahead_ns, "ahead_error_ns": error_ns}
-        return Place(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
-
-    def _own_folder(self, handed: dict[str, Any], place: Place) -> Path:
-        """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
-        plan = self._planned
-        folder = files.create(plan.options.runs, f"{plan.scenario}-worker-{self._number}", place.began_utc_ns)
-        settings = vars(self._environment.parsed_options)
-        document = plan.opening_document(handed["run_id"], place.began_utc_ns, settings, place.workers)
-        files.write_document(folder, document)
-        self._shipper = Shipper(Source(folder, self._number, self._key), self._send_chunk(handed["run_id"]))
-        return folder
-
-    def _send_chunk(self, run_id: str) -> Any:
-        send = self._environment.runner.send_message
-        return lambda chunk: send(CHUNK, {"run_id": run_id, "chunk": chunk})
-
-    # While it goes on.
-
-    def _on_receipt(self, msg: Any, **_: Any) -> None:
-        self._master.heard()
-        if self._shipper is not None:
-            self._shipper.receipt(msg.data)
-
-    def _on_ping(self, msg: Any, **_: Any) -> None:
-        stamps_ns = [msg.data["sent_ns"], utc_ns()]
-        self._environment.runner.send_message(PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
-
-    def _look(self) -> None:
-        live = self._current.live
-        if live is not None:
-            report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
-            self._environment.runner.send_message(STANDING, report)
-
-    def _watch_master(self) -> None:
-        """Look after the master, each second, from the beginning of this process to its end."""
-        while not self._master.is_cut():
-            gevent.sleep(LOOK_S)
-        gevent.sleep(LOOK_S)  # it may have sent its word to quit as the last thing that it did
-        self._leave()
-
-    def _leave(self) -> None:
-        """End without a master, and abandon what is in flight: it costs money that nobody counts."""
-        current, folder = self._current, self._current.folder
-        current.hurried = True
-        self._environment.stop_timeout = CUT_S
-        if self._shipper is not None:
-            self._shipper.give_up()
-        named, where = "this worker", ""
-        if current.live is not None and folder is not None:
-            named = f"worker {self._number}"
-            if self._shipper is None:
-                kept = f"its data is in {folder}: rtbench report {folder}"
-                where = f"; {kept if folder.exists() else f'{folder} is gone too'}"
-            current.ending = current.ending or DRAINING
-            if not current.live.closed:
-                self._environment.process_exit_code = USAGE_STATUS
-        self.say(f"{named} ends, because it lost its master{where}")
-        self._environment.runner.quit()
-
-    def request_stop(self, reason: str) -> None:
-        self._environment.runner.send_message(DONE if reason == ALL_DONE else STOP, {"reason": reason})
-
-    def refuse(self, problem: str) -> None:
-        self._environment.runner.send_message(REFUSED, {"problem": problem})
-
-    # The end.
-
-    def _on_master_drain(self, msg: Any, **_: Any) -> None:
-        if self._current.live is not None and msg.data["spent"]:
-            self._current.live.spent = True
-        self._drain()
-        self._finish()
-        self._environment.runner.send_message(DRAINED, {})
-
-    def _finish(self) -> None:
-        with self._closing:
-            super()._finish()
-            self._end_shipping()
-
-    def _end_shipping(self) -> None:
-        """Ship the rest; what the master has got is removed here, and what it has not stays."""
-        shipper, folder = self._shipper, self._current.folder
-        if shipper is None or folder is None:
-            return
-        arrived = shipper.finish(WORKERS_CLOSE_S - LEAVE_S)  # receipts come meanwhile
-        self._shipper = None
-        if arrived:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        self._environment.process_exit_code = USAGE_STATUS
-        self.say(
-            f"the master lacks a part of the data of worker {self._number}; it is in {folder}: add it by rtbench merge"
-        )
-
-    def on_test_stop(self, **_: Any) -> None:
-        super().on_test_stop()
-        self._environment.stop_timeout = 0  # a worker sleeps for so long before it is ready again
-
-    @property
-    def _headless(self) -> bool:
-        return True
