@@ -178,14 +178,18 @@ def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFra
         seconds = second_frame(_read(path, "seconds"))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last where a name of a column is damaged
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    _refuse_repeated(path, turns, sessions)
+    _refuse_rows(path, turns, sessions, seconds)
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
     return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
 
 
-def _refuse_repeated(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame) -> None:
-    """Raises UsageError where a session, or a turn of one, has two rows: every figure would count it twice."""
+def _refuse_rows(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame) -> None:
+    """Raises UsageError where a row lacks what each has, or a session, or a turn of one, has two: both would count."""
+    for name, table in (("turns", turns), ("sessions", sessions), ("seconds", seconds)):
+        for column in run_folder.IN_EACH_ROW.intersection(table.columns):
+            if table[column].isna().any():
+                raise UsageError(f"{path} is damaged: it holds rows of {name} without {column}")
     names = sessions["session_id"].cat
     codes = names.codes[names.codes >= 0].to_numpy()
     if (twice := np.flatnonzero(np.bincount(codes) > 1)).size:

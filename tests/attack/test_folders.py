@@ -122,6 +122,21 @@ def test_rows_that_are_there_twice_are_refused(run: Path, tmp_path: Path, table:
     assert "twice" in told("report", run)
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("sessions", "session_id"), ("turns", "session_id"), ("sessions", "start_utc_ns"), ("seconds", "second")],
+)
+def test_rows_without_what_each_has_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
+    path = run / f"{table}.parquet"
+    rows = pq.read_table(path)
+    place = rows.schema.get_field_index(column)
+    nothing = pa.nulls(len(rows), rows.schema.field(place).type)
+    pq.write_table(rows.set_column(place, rows.schema.field(place), nothing), path)
+
+    check_refused(run, tmp_path)
+    assert f"without {column}" in told("report", run)
+
+
 def retype(path: Path, kind: pa.DataType) -> None:
     """Every fourth column is of another type."""
     rows = pq.read_table(path)

@@ -252,6 +252,9 @@ class RunPart:
         names = schema.names if columns is None else list(columns)
         try:
             for batch in self._recorded(table, names):
+                for name in files.IN_EACH_ROW.intersection(batch.schema.names):
+                    if batch[name].null_count:
+                        raise ValueError(f"rows lack {name}")
                 yield with_every_column(batch, pa.schema([schema.field(name) for name in names]))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
