@@ -126,6 +126,22 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
             peer.end()
 
 
+Linked = tuple[ByteStream, Peer]
+
+
+@pytest.fixture
+def plain(certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
+    with connected(False, certificate) as both:
+        yield both
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def linked(request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
+    """A stream and its peer, in the clear and over TLS."""
+    with connected(request.param, certificate) as both:
+        yield both
+
+
 def tcp_info(*, rtt_us: int, min_rtt_us: int, retransmits: int) -> bytes:
     """`struct tcp_info` of linux/tcp.h, as far as tcpi_min_rtt."""
     fields = {68: rtt_us, 100: retransmits, 148: min_rtt_us}
@@ -173,19 +189,16 @@ def stamped(stream: ByteStream, peer: Peer) -> tuple[Read, int, int]:
 
 
 @LINUX
-@KINDS
-def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        peer.send(b"a")
-        _, (*_, first) = read_all(stream, 1)
-        peer.send(b"b")
-        wait_until_there(stream)
+def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(linked: Linked) -> None:
+    stream, peer = linked
+    peer.send(b"a")
+    _, (*_, first) = read_all(stream, 1)
+    peer.send(b"b")
+    wait_until_there(stream)
 
-        assert stream.heard_ns >= first.stamp_ns - 1
-        assert stream.read(first.stamp_ns - 1) is None
-        assert read_all(stream, 1)[0] == b"b"
+    assert stream.heard_ns >= first.stamp_ns - 1
+    assert stream.read(first.stamp_ns - 1) is None
+    assert read_all(stream, 1)[0] == b"b"
 
 
 def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
@@ -206,49 +219,41 @@ def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
             assert read.data == b""
 
 
-def test_others_run_where_the_loop_has_been_held_up(
-    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with connected(False, certificate) as (stream, _):
-        ran: list[int] = []
-        gevent.spawn(ran.append, 1)
-        monkeypatch.setattr(tcp, "SHARE_NS", 1 << 62)
-        stream.rest()
-        assert ran == []
-        monkeypatch.setattr(tcp, "SHARE_NS", 0)
-        stream.rest()
-        assert ran == [1]
+def test_others_run_where_the_loop_has_been_held_up(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, _ = plain
+    ran: list[int] = []
+    gevent.spawn(ran.append, 1)
+    monkeypatch.setattr(tcp, "SHARE_NS", 1 << 62)
+    stream.rest()
+    assert ran == []
+    monkeypatch.setattr(tcp, "SHARE_NS", 0)
+    stream.rest()
+    assert ran == [1]
 
 
-@KINDS
-def test_a_read_is_stamped_by_the_kernel_when_it_arrived_not_when_it_was_read(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        read, before_ns, there_ns = stamped(stream, peer)
+def test_a_read_is_stamped_by_the_kernel_when_it_arrived_not_when_it_was_read(linked: Linked) -> None:
+    stream, peer = linked
+    read, before_ns, there_ns = stamped(stream, peer)
 
-        assert before_ns <= read.stamp_ns <= there_ns - 50 * APART_NS + APART_NS
-        assert read.empty_ns <= read.stamp_ns
-        assert read.complete
+    assert before_ns <= read.stamp_ns <= there_ns - 50 * APART_NS + APART_NS
+    assert read.empty_ns <= read.stamp_ns
+    assert read.complete
 
 
 @LINUX
-@KINDS
-def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        stamped(stream, peer)
-        for _ in range(20):
-            asked_ns = monotonic_ns()
-            peer.order(lambda sock: sock.sendall(b"x"))
-            read = stream.read(far_ns())  # waits in the loop, or finds it there
-            sent_ns, _, _ = peer.report()
-            assert read is not None
-            assert read.empty_ns <= read.stamp_ns
-            assert sent_ns <= read.stamp_ns
-            assert read.stamp_ns <= monotonic_ns()
-            assert asked_ns <= sent_ns
+def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(linked: Linked) -> None:
+    stream, peer = linked
+    stamped(stream, peer)
+    for _ in range(20):
+        asked_ns = monotonic_ns()
+        peer.order(lambda sock: sock.sendall(b"x"))
+        read = stream.read(far_ns())  # waits in the loop, or finds it there
+        sent_ns, _, _ = peer.report()
+        assert read is not None
+        assert read.empty_ns <= read.stamp_ns
+        assert sent_ns <= read.stamp_ns
+        assert read.stamp_ns <= monotonic_ns()
+        assert asked_ns <= sent_ns
 
 
 @LINUX
@@ -321,29 +326,28 @@ def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(
 # Bytes.
 
 
-@KINDS
-def test_all_bytes_come_and_the_last_read_is_complete(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_all_bytes_come_and_the_last_read_is_complete(linked: Linked) -> None:
     data = bytes(range(256)) * 4_096 + b"and no more"  # a read that is full to the brim is not known to be the last one
-    with connected(tls, certificate) as (stream, peer):
-        peer.order(lambda sock: sock.sendall(data))
-        came, reads = read_all(stream, len(data))
-        peer.report()
+    stream, peer = linked
+    peer.order(lambda sock: sock.sendall(data))
+    came, reads = read_all(stream, len(data))
+    peer.report()
 
-        assert came == data
-        assert len(reads) > 1
-        assert reads[-1].complete
-        for before, after in itertools.pairwise(reads):  # the same segment may be converted twice
-            assert before.stamp_ns <= after.stamp_ns + APART_NS
+    assert came == data
+    assert len(reads) > 1
+    assert reads[-1].complete
+    for before, after in itertools.pairwise(reads):  # the same segment may be converted twice
+        assert before.stamp_ns <= after.stamp_ns + APART_NS
 
 
-def test_a_read_that_was_filled_to_the_brim_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_read_that_was_filled_to_the_brim_is_not_complete(plain: Linked) -> None:
     data = bytes(READ_BYTES + 10)
-    with connected(False, certificate) as (stream, peer):
-        peer.order(lambda sock: sock.sendall(data))
-        _, reads = read_all(stream, len(data))
-        peer.report()
+    stream, peer = plain
+    peer.order(lambda sock: sock.sendall(data))
+    _, reads = read_all(stream, len(data))
+    peer.report()
 
-        assert all(read.complete == (len(read.data) < READ_BYTES) for read in reads)
+    assert all(read.complete == (len(read.data) < READ_BYTES) for read in reads)
 
 
 def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
@@ -382,10 +386,7 @@ def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple
     assert [(part.data, part.complete) for part in parts if part] == [(b"first", False), (b"second", True)]
 
 
-@KINDS
-def test_what_is_written_arrives_and_its_instant_lies_around_the_call(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
+def test_what_is_written_arrives_and_its_instant_lies_around_the_call(linked: Linked) -> None:
     data = bytes(range(256)) * 4_096  # more than the kernel takes at once
 
     def receive(sock: Any) -> bytes:
@@ -394,26 +395,25 @@ def test_what_is_written_arrives_and_its_instant_lies_around_the_call(
             came += sock.recv(65_536)
         return came
 
-    with connected(tls, certificate) as (stream, peer):
-        peer.order(receive)
-        before_ns = monotonic_ns()
-        handed = stream.write(data)
-        after_ns = monotonic_ns()
-        _, received_ns, came = peer.report()
+    stream, peer = linked
+    peer.order(receive)
+    before_ns = monotonic_ns()
+    handed = stream.write(data)
+    after_ns = monotonic_ns()
+    _, received_ns, came = peer.report()
 
-        assert came == data
-        assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= after_ns
-        assert handed.at_ns <= received_ns
+    assert came == data
+    assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= after_ns
+    assert handed.at_ns <= received_ns
 
 
-@KINDS
-def test_nothing_comes_of_a_silent_peer(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    with connected(tls, certificate) as (stream, _):
-        until_ns = monotonic_ns() + 5_000_000
+def test_nothing_comes_of_a_silent_peer(linked: Linked) -> None:
+    stream, _ = linked
+    until_ns = monotonic_ns() + 5_000_000
 
-        assert stream.read(until_ns) is None
-        assert stream.read(0) is None
-        assert monotonic_ns() >= until_ns - 1_000_000  # a timer of the loop may be a little early
+    assert stream.read(until_ns) is None
+    assert stream.read(0) is None
+    assert monotonic_ns() >= until_ns - 1_000_000  # a timer of the loop may be a little early
 
 
 @KINDS
@@ -438,32 +438,29 @@ def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
         assert read is not None, "the peer said that nothing more would come"
 
 
-def test_a_connection_that_is_reset_is_an_end_too(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_connection_that_is_reset_is_an_end_too(plain: Linked) -> None:
     linger_not = b"\x01\x00\x00\x00\x00\x00\x00\x00"
-    with connected(False, certificate) as (stream, peer):
-        peer.do(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not), sock.close()))
-        read = stream.read(far_ns())
+    stream, peer = plain
+    peer.do(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not), sock.close()))
+    read = stream.read(far_ns())
 
-        assert read is not None
-        assert read.data == b""
+    assert read is not None
+    assert read.data == b""
 
 
 @LINUX
-@KINDS
-def test_the_kernel_knows_the_way_to_the_peer_while_the_socket_is_open(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        before_ns = monotonic_ns()
-        peer.send(b"hello")
-        assert read_all(stream, 5)[0] == b"hello"
-        network = stream.network()
-        stream.close()
+def test_the_kernel_knows_the_way_to_the_peer_while_the_socket_is_open(linked: Linked) -> None:
+    stream, peer = linked
+    before_ns = monotonic_ns()
+    peer.send(b"hello")
+    assert read_all(stream, 5)[0] == b"hello"
+    network = stream.network()
+    stream.close()
 
-        assert network is not None
-        assert 0 < network.min_rtt_ns <= network.rtt_ns < monotonic_ns() - before_ns + GUARD_S * 1_000_000_000
-        assert network.retransmits == 0
-        assert stream.network() is None
+    assert network is not None
+    assert 0 < network.min_rtt_ns <= network.rtt_ns < monotonic_ns() - before_ns + GUARD_S * 1_000_000_000
+    assert network.retransmits == 0
+    assert stream.network() is None
 
 
 @pytest.mark.parametrize(
@@ -485,10 +482,10 @@ def test_what_the_kernel_does_not_know_of_the_way_is_not_made_up(info: bytes, ne
     assert stream.network() == (network if sys.platform.startswith("linux") else None)
 
 
-def test_closing_twice_is_harmless(certificate: tuple[ssl.SSLContext, Path]) -> None:
-    with connected(False, certificate) as (stream, _):
-        stream.close()
-        stream.close()
+def test_closing_twice_is_harmless(plain: Linked) -> None:
+    stream, _ = plain
+    stream.close()
+    stream.close()
 
 
 # Records.
@@ -767,23 +764,18 @@ def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_lo
 
 
 @LINUX
-@KINDS
-def test_who_listens_again_for_something_awaited_is_no_longer_polled(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
+def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Linked) -> None:
     reader, poller = patient(), Poller.of_hub()
     assert poller is not None
-    with connected(tls, certificate) as (stream, peer):
-        stream.listen(
-            monotonic_ns() + MS, lambda read: True, reader
-        )  # nothing comes, or what TLS says after the handshake
-        assert len(poller._hearers) == 1
-        came: list[bytes] = []
-        peer.order(lambda sock: sock.sendall(b"x"))
-        while b"".join(came) != b"x":
-            stream.listen(far_ns(), lambda read: came.append(read.data) or True)
-        assert not poller._hearers
-        peer.report()
+    stream, peer = linked
+    stream.listen(monotonic_ns() + MS, lambda read: True, reader)  # nothing comes, or what TLS says after the handshake
+    assert len(poller._hearers) == 1
+    came: list[bytes] = []
+    peer.order(lambda sock: sock.sendall(b"x"))
+    while b"".join(came) != b"x":
+        stream.listen(far_ns(), lambda read: came.append(read.data) or True)
+    assert not poller._hearers
+    peer.report()
 
 
 @LINUX
@@ -812,20 +804,17 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
     assert came == [b"x"]
 
 
-@KINDS
-def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_then(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        stamped(stream, peer)
-        peer.send(b"x")
-        passed_ns = wait_until_there(stream)
-        came: list[bytes] = []
-        while stream.listen(passed_ns, lambda read: came.append(read.data) or True):
-            pass
+def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_then(linked: Linked) -> None:
+    stream, peer = linked
+    stamped(stream, peer)
+    peer.send(b"x")
+    passed_ns = wait_until_there(stream)
+    came: list[bytes] = []
+    while stream.listen(passed_ns, lambda read: came.append(read.data) or True):
+        pass
 
-        assert b"".join(came) == b"x"
-        assert stream.heard_ns >= passed_ns
+    assert b"".join(came) == b"x"
+    assert stream.heard_ns >= passed_ns
 
 
 @LINUX
@@ -863,18 +852,15 @@ def test_deltas_over_a_real_connection_are_taken_and_all_else_is_handed_on(
     assert bool(taken) is COMPILED
 
 
-@KINDS
-def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
+def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(linked: Linked) -> None:
     def refuse(read: Read) -> bool:
         raise ValueError("no room")
 
-    with connected(tls, certificate) as (stream, peer):
-        peer.order(lambda sock: sock.sendall(b"x"))
-        with pytest.raises(ValueError, match="no room"):
-            stream.listen(far_ns(), refuse)
-        peer.report()
+    stream, peer = linked
+    peer.order(lambda sock: sock.sendall(b"x"))
+    with pytest.raises(ValueError, match="no room"):
+        stream.listen(far_ns(), refuse)
+    peer.report()
 
 
 class Pacing:
@@ -894,18 +880,15 @@ class Pacing:
         return not self._left
 
 
-@KINDS
-def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        pacing = Pacing(stream, "abcdefgh")
-        peer.order(lambda sock: b"".join(iter(lambda: sock.recv(1), b"h")))
+def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(linked: Linked) -> None:
+    stream, peer = linked
+    pacing = Pacing(stream, "abcdefgh")
+    peer.order(lambda sock: b"".join(iter(lambda: sock.recv(1), b"h")))
 
-        assert stream.listen(far_ns(), lambda read: False, None, pacing)
-        assert pacing.calls == 8
-        assert peer.report()[2] == b"abcdefg"
-        assert not stream.listen(monotonic_ns() + MS, lambda read: False, None, None)
+    assert stream.listen(far_ns(), lambda read: False, None, pacing)
+    assert pacing.calls == 8
+    assert peer.report()[2] == b"abcdefg"
+    assert not stream.listen(monotonic_ns() + MS, lambda read: False, None, None)
 
 
 @KINDS
@@ -931,14 +914,11 @@ def test_a_connection_that_is_closed_leaves_nothing_for_the_garbage_collector(
         gc.enable()
 
 
-@KINDS
-def test_an_error_of_whoever_sends_is_raised_where_it_listens(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, _):
-        pacing = Pacing(stream, "")
-        with pytest.raises(IndexError):
-            stream.listen(far_ns(), lambda read: False, None, pacing)
+def test_an_error_of_whoever_sends_is_raised_where_it_listens(linked: Linked) -> None:
+    stream, _ = linked
+    pacing = Pacing(stream, "")
+    with pytest.raises(IndexError):
+        stream.listen(far_ns(), lambda read: False, None, pacing)
 
 
 @KINDS
@@ -973,16 +953,13 @@ def _received(sock: Any, size: int) -> bytes:
     return data
 
 
-@KINDS
-def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    with connected(tls, certificate) as (stream, peer):
-        peer.do(_reset)
-        while stream.offer(b"hello") is not None:
-            pass
-        with pytest.raises(OSError, match=r"reset|Broken"):
-            stream.finish()
+def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(linked: Linked) -> None:
+    stream, peer = linked
+    peer.do(_reset)
+    while stream.offer(b"hello") is not None:
+        pass
+    with pytest.raises(OSError, match=r"reset|Broken"):
+        stream.finish()
 
 
 @KINDS

@@ -7,10 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
-from reports.compare import comparison as comparison_module
 from reports.compare.comment import markdown
 from reports.compare.comparison import Check, Comparison
 from reports.compare.document import as_json
@@ -25,7 +23,6 @@ from tests.reports.compare.build import PAIRED, quick, run, two
 from tests.reports.compare.invented import comparison, finding, ratio
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
 THROTTLED = Cause("gateway: 2.1 % was throttled", "lower the load")
 UNFAIR = Check(fairness.THROTTLED, ("0 %", "more"), False, (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
@@ -165,32 +162,18 @@ def test_an_unfair_comment_strikes_its_figures() -> None:
     assert "**What to do:** Lower the load." in text
 
 
-def test_the_document_is_as_its_schema_says(many: list[Comparison]) -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
     for found in many:
         data = json.loads(as_json(found))
-        jsonschema.validate(data, SCHEMA, jsonschema.Draft202012Validator)
-        assert data["status"] == found.status
-        assert len(data["findings"]) == len(found.findings)
-
-
-def test_what_the_schema_does_not_know_is_refused() -> None:
-    data = json.loads(as_json(comparison("gateway"))) | {"surprise": 1}
-
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, SCHEMA, jsonschema.Draft202012Validator)
+        assert (data["status"], len(data["findings"])) == (found.status, len(found.findings))
 
 
 def test_the_document_has_the_numbers_of_a_finding() -> None:
     data = json.loads(as_json(comparison("gateway")))
     first = data["findings"][0]
 
-    assert (first["figure"], first["verdict"], first["gated"], first["passes"]) == (
-        "ttfa p95",
-        "regressed",
-        True,
-        False,
-    )
+    told = [first[key] for key in ("figure", "verdict", "gated", "passes")]
+    assert told == ["ttfa p95", "regressed", True, False]
     assert first["difference"]["baseline"] == 1600
     assert first["turns"] == {"baseline": 2000, "candidate": 2000}
     endless = next(one for one in data["findings"] if one["measure"] == "input_transcript")

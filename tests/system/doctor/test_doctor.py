@@ -133,16 +133,6 @@ def test_a_session_that_ends_before_its_turn_does_is_explained(tmp_path: Path) -
     assert "too short for a turn" in failed["remedy"]
 
 
-def test_a_stray_api_version_is_warned_of_and_explained(simulator: Ready) -> None:
-    url = simulator.urls["ga"] + "&api-version=2024-10-01-preview"
-    shown = doctor("--url", url, "--api-key-env", "KEY", "--json")
-    (target,) = json.loads(shown.stdout)["targets"]
-    warnings = [finding["said"] for finding in target["findings"] if finding["state"] == "warning"]
-
-    assert any("api-version" in said for said in warnings)
-    assert "take api-version out" in findings(shown)["upgrade"]["remedy"]
-
-
 def test_an_unknown_path_is_explained(simulator: Ready) -> None:
     url = f"ws://127.0.0.1:{simulator.port}/elsewhere"
     found = findings(doctor("--url", url, "--api-key-env", "KEY", "--json"))
@@ -211,16 +201,6 @@ def test_a_name_that_does_not_exist_is_a_failure_of_dns() -> None:
     assert found["dns"]["state"] == "failed"
     assert found["dns"]["remedy"]
     assert found["upgrade"]["said"] == "needs dns"
-
-
-def test_a_proxy_that_is_not_there_is_named(simulator: Ready) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        proxy = f"http://someone:password-of-proxy@127.0.0.1:{held.getsockname()[1]}"
-        shown = doctor("--url", simulator.urls["ga"], "--api-key-env", "KEY", "--proxy", proxy, "--json")
-
-    assert findings(shown)["proxy"]["state"] == "failed"
-    assert "password-of-proxy" not in shown.stdout + shown.stderr
 
 
 def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Ready) -> None:

@@ -28,9 +28,7 @@ steps:
     ("fault", "outcome", "turns"),
     [
         ("refused", "refused:tcp", 0),
-        ("silence,at=upgrade", "timeout:upgrade", 0),
         ("silence", "timeout:next_delta", 1),
-        ("close,at=input", "closed:1011", 1),
         ("failed", "failed:server_error", 2),
     ],
 )

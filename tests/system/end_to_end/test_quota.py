@@ -87,19 +87,6 @@ def test_a_throttled_turn_is_waited_out_before_the_next(tmp_path: Path) -> None:
     assert (turns["start_ns"].iloc[1:].to_numpy() >= due_ns.to_numpy()).all()
 
 
-def test_a_throttled_turn_that_is_its_sessions_last_holds_other_sessions(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="limits: {requests_per_min: 10}\n") as ready:
-        load = ("-u", "1", "--sessions", "12", "--url", ready.urls["ga"])
-        run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
-
-    folder = only_run(tmp_path / "runs")
-    turns, sessions = rows(folder, "turns"), rows(folder, "sessions")
-    throttled = turns[turns["outcome"] == "throttled:response"]
-    assert len(throttled) > 0
-    for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
-        assert not sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1).any()
-
-
 def test_a_budget_that_is_spent_ends_the_run_in_order(tmp_path: Path, simulator: Ready) -> None:
     load = ("-u", "1", "-t", "10m", "--budget", "0.02", "--url", simulator.urls["ga"])
     ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load)

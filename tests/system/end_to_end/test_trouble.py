@@ -17,7 +17,6 @@ from bench.run import folder as files
 from bench.run.part import FACTS
 from bench.run.spool import path_of
 from bench.units import NS_PER_S
-from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
@@ -70,25 +69,6 @@ def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
     assert "Traceback" not in output + errors
     assert totals["turns"] == {"abandoned": 2}
     assert totals["sessions"] == {"abandoned": 2}
-
-
-def test_a_killed_run_is_reported_from_what_it_had_flushed(tmp_path: Path, simulator: Ready) -> None:
-    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
-    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
-        folder = wait_for_rows(tmp_path / "runs", "turns", 10)
-        wait_for_rows(tmp_path / "runs", "seconds", 1)
-        process.kill()
-        process.communicate(timeout=GUARD_S)
-    written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
-
-    reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
-
-    document = files.read_document(folder)
-    assert reported.returncode == 0, reported.stderr
-    assert reported.stdout.splitlines()[-1] == str(folder / "report.html")
-    assert document["state"] == "killed"
-    assert sum(document["totals"]["turns"].values()) == written
-    assert len(files.read_table(folder, "turns")) == written
 
 
 def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulator: Ready) -> None:

@@ -111,13 +111,6 @@ def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, s
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 
-def test_a_run_that_ends_before_its_first_look_is_inconclusive(tmp_path: Path, services: dict[str, Ready]) -> None:
-    status, _, document, decision = decided(tmp_path, services, "fast,slow", "--run-time", "2s", "--connect-rate", "60")
-
-    assert decision["looks"] == []
-    assert status == (4 if document["verdict"]["valid"] is False or decision["invalid"] else 3)
-
-
 def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Ready]) -> None:
     names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
     load = ("--targets", "fast,slow", "--target-file", names, "--until-decided")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 from bench.errors import INVALID_STATUS
 from bench.run import folder as files
 from bench.run.replay import replay
 from bench.simulator.truth import read_truth
-from tests import forked
 from tests.simulator_process import QUICK, Ready, running_simulator
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
     locust,
     only_run,
+    rtbench,
     run_locust,
     wait_for_file,
     wait_for_rows,
@@ -172,15 +171,18 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
         wait_for_file(folder / "spool" / "transcripts-0.jsonl")
         process.kill()
         process.communicate(timeout=GUARD_S)
-    command = [sys.executable, "-m", "bench.cli.app", "report", str(folder)]
-    reported = forked.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
+    written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+    reported = rtbench("report", folder)
 
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, "")
     said = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
     ended = {(row["session_id"], row["turn"]) for row in run.turns}
     assert reported.returncode == 0, reported.stderr
     assert "voice_to_voice, ms" in reported.stdout
-    assert files.read_document(folder)["state"] == "killed"
+    assert reported.stdout.splitlines()[-1] == str(folder / "report.html")
+    document = files.read_document(folder)
+    assert document["state"] == "killed"
+    assert len(run.turns) == sum(document["totals"]["turns"].values()) == written
     assert {row["outcome"] for row in run.turns} == {"ok"}
     assert said
     assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before

@@ -11,7 +11,7 @@ import pytest
 from bench.run import folder as files
 from bench.run.histograms import Key, read
 from tests.simulator_process import Ready
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_phase, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_phase, write_scenario
 
 WARMUP_S = 4  # a busy machine needs two until its workers are there
 
@@ -45,13 +45,3 @@ def test_sessions_that_start_early_are_of_the_warm_up(
 
 def _count(histogram: object) -> int:
     return int(histogram.get_total_count()) if histogram is not None else 0  # type: ignore[attr-defined]
-
-
-def test_a_run_whose_turns_were_all_of_the_warm_up_says_so_and_does_not_end_with_0(
-    tmp_path: Path, simulator: Ready
-) -> None:
-    load = ("--url", simulator.urls["ga"], "--sessions", "1", "--warmup", "10m")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    assert ended.returncode == 4, ended.stderr
-    assert "Nothing was measured: the warm-up of 10 min took all 2 turns" in " ".join(ended.stdout.split())

@@ -13,6 +13,9 @@ import pytest
 from tests import forked
 
 ROOT = Path(__file__).parents[3]
+OUTSIDE = (
+    "there is no session here: call say, respond, play, interrupt, sound, pause, expect, message, send inside a @task"
+)
 BEGIN = """
 import json, sys
 from locust import User, tag, task
@@ -105,10 +108,7 @@ except Exception as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """)
 
-    assert told == [
-        "UsageError",
-        "there is no session here: call say, play, respond, message, send, pause, expect inside a @task",
-    ]
+    assert told == ["UsageError", OUTSIDE]
 
 
 ENDING = """
@@ -178,8 +178,7 @@ def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, n
     program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
     told = told_by(ENDING + program, str(callers), name)
 
-    problem = "there is no session here: call say, play, respond, message, send, pause, expect inside a @task"
-    assert told == [f"{callers}:{line}: {name}: {problem}"]
+    assert told == [f"{callers}:{line}: {name}: {OUTSIDE}"]
 
 
 @pytest.mark.parametrize(
@@ -324,25 +323,3 @@ classes, _ = load_locustfile(sys.argv[1])
 plays = prepared_plays(loaded_parts(classes.values()), GA)
 print(json.dumps({play.script.name: facts(play) for play in plays.values()}))
 """
-SHIPPED = {
-    "text_turns": ["text_turns"],
-    "voice_turns": ["voice_turns"],
-    "voice_manual": ["voice_manual"],
-    "mixed": ["text_turns", "voice_turns"],
-    "python_turns": ["PythonCaller"],
-    "long_call": ["long_call"],
-    "barge_in": ["barge_in"],
-    "tools": ["tools"],
-}
-
-
-@pytest.mark.parametrize(("name", "scripts"), SHIPPED.items())
-def test_a_scenario_that_comes_with_the_tool_can_be_played(name: str, scripts: list[str]) -> None:
-    told = told_by(PREPARE, str(ROOT / "scenarios" / f"{name}.py"))
-
-    assert list(told) == scripts
-    assert all(len(turns) >= 3 for turns, *_ in told.values())
-
-
-def test_every_scenario_that_comes_with_the_tool_is_tried() -> None:
-    assert {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"} == SHIPPED.keys()
