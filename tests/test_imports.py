@@ -78,7 +78,7 @@ PURE = (
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
     "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.explain",
-    "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.truth", "bench.calibrate.conclude",
+    "bench.calibrate.ladder", "bench.calibrate.truth", "bench.calibrate.conclude",
     "bench.load_search", "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.search", "bench.capacity.judge",
     "bench.capacity.conclude",
     "reports.statistics",
@@ -113,7 +113,7 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 
 STARTED = {
     "bench.locust_run": {"locust", "bench.cli.app"},
-    "bench.capacity.prepare": {"bench.load.leading.forecast"},
+    "bench.capacity.play": {"bench.load.leading.forecast"},
     "bench.load.planning.decision": {"reports.looks"},
     "bench.load.leading.looks": {"reports.looks"},
     "bench.load.leading.closing": {"bench.cli.app"},

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.calibrate.conclude import KINDS
-from bench.calibrate.judge import StepEvidence, dead, judge
+from bench.calibrate.conclude import KINDS, StepEvidence, dead, judge
 from bench.calibrate.ladder import Ladder, StepEnd, longest, next_load
 from bench.calibrate.machine import Cores
 from bench.calibrate.play import RECORDING, Pace, PlayedRun, play

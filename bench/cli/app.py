@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from bench.cli.baseline import baseline
 from bench.cli.calibrate import calibrate
 from bench.cli.capacity import capacity
-from bench.cli.check import check
-from bench.cli.compare import compare, decide, size
+from bench.cli.check import baseline, check
+from bench.cli.compare import compare, decide, history, size
 from bench.cli.doctor import doctor
-from bench.cli.export import export
-from bench.cli.history import history
 from bench.cli.probe import probe, replay
-from bench.cli.report import report
+from bench.cli.report import export, report
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.simulate import simulate
 from bench.cli.start import bench, init, options

@@ -17,7 +17,7 @@ from bench.target.options import ServiceOptions
 if TYPE_CHECKING:
     from bench.capacity.attempt import Search
     from bench.capacity.document import Capacity, LevelOutcome, SearchPlan
-    from bench.capacity.prepare import PreparedSearch
+    from bench.capacity.play import PreparedSearch
     from bench.capacity.slo import Slo
 
 INTERRUPTED_STATUS = 130
@@ -77,7 +77,7 @@ def capacity(
     generator was the limit.
     """
     from bench.capacity.attempt import Search
-    from bench.capacity.prepare import prepared
+    from bench.capacity.play import prepared
     from bench.capacity.text import opening
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S

@@ -58,7 +58,7 @@ def doctor(
             raise
         unnamed = str(error)
     prices = load_price_table(None).models
-    told = _quietly if as_json else _printed
+    told = (lambda _, findings: list(findings)) if as_json else _printed
     machine = told("this machine", look_at_machine())
     if offline:
         found = [told(target.label, examine_offline(target)) for target in targets]
@@ -75,10 +75,6 @@ def doctor(
 def _title(target: Target, turn: bool) -> str:
     cost = " (one turn of text costs about a cent: --no-turn leaves it out)" if turn and not target.loopback else ""
     return f"{target.label}{cost}"
-
-
-def _quietly(_: str, findings: Iterable[Finding]) -> list[Finding]:
-    return list(findings)
 
 
 def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:

@@ -106,7 +106,8 @@ def simulate(
         def ready(endpoint: str | None, pids: list[int]) -> None:
             if clients:
                 _help_clients(facts, keyed=door.closed)
-            _announce(facts | {"pids": pids} | _tokens_at(endpoint, identity), chosen, seed, ready_file)
+            sign_in = {"endpoint": endpoint, "header": identity.secret} if identity else None
+            _announce(facts | {"pids": pids, "identity": sign_in}, chosen, seed, ready_file)
 
         try:
             typer.echo(summary(_served(offer, listener, workers, ready)))
@@ -285,10 +286,6 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     }
     facts = {"schema": READY_VERSION, "simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
     return facts | {"ca": str(ca) if ca else None, "urls": urls}
-
-
-def _tokens_at(endpoint: str | None, identity: Identity | None) -> dict[str, Any]:
-    return {"identity": {"endpoint": endpoint, "header": identity.secret} if identity else None}
 
 
 def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Path | None) -> None:

@@ -42,7 +42,8 @@ def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> I
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
-            yield printable(_hidden(finding, keyring.hide))
+            shown = replace(finding, said=keyring.hide(finding.said), remedy=keyring.hide(finding.remedy))
+            yield printable(shown)
     finally:
         keyring.close()
 
@@ -118,7 +119,3 @@ def _answered(answered: Answered) -> str:
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
     lives = f"lives {lasting(answered.seconds_left)}, for {answered.scope}"
     return f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
-
-
-def _hidden(finding: Finding, hide: Callable[[str], str]) -> Finding:
-    return replace(finding, said=hide(finding.said), remedy=hide(finding.remedy))

@@ -126,7 +126,8 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     match status:
         case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
             return (
-                f"{_deployment(target)} is not of a realtime model: deploy {either(REALTIME_MODELS)}, and name that one"
+                f"the deployment{f' {target.model}' if target.model else ''} is not of a realtime model: "
+                f"deploy {either(REALTIME_MODELS)}, and name that one"
             )
         case 400 if _API_VERSION.search(words):
             return _other_version(_path(target))
@@ -217,10 +218,6 @@ def signed_by(target: Target) -> Signed:
     if target.auth is None:
         return "nothing"
     return "entra" if isinstance(target.auth, Entra) else "key"
-
-
-def _deployment(target: Target) -> str:
-    return f"the deployment {target.model}" if target.model else "the deployment"
 
 
 def _path(target: Target) -> str:

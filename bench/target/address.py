@@ -16,11 +16,10 @@ from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.voice_live import VOICE_LIVE
-from bench.target.headers import is_variable
 from bench.target.services import SERVICES, service_at
 from bench.target.settings import KeyNames, TargetSettings
 from bench.target.target import EACH_CONNECTION, Service, is_loopback
-from bench.target.urls import SettingError, path_of, split_url
+from bench.target.urls import SettingError, is_variable, path_of, split_url
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"

@@ -11,14 +11,13 @@ from urllib.parse import quote
 from bench.money import Prices, prices_of
 from bench.target.address import Address, endpoint_address, url_address
 from bench.target.credentials import cleaned, unquoted
-from bench.target.headers import Headers, filled_resource, further_headers, subprotocols
 from bench.target.network_path import network_path_of
 from bench.target.prices import load_price_table
 from bench.target.services import MODEL, SERVICES, KnownService
 from bench.target.settings import KeyNames, Surroundings, TargetSettings
 from bench.target.signing import auth_of
 from bench.target.target import Target, as_label
-from bench.target.urls import SettingError
+from bench.target.urls import Headers, SettingError, filled_resource, further_headers, subprotocols
 
 
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.calibrate.judge import FULL, StepEvidence, dead, judge
+from bench.calibrate.conclude import FULL, StepEvidence, dead, judge
 from bench.simulator.lateness import LATE_MS
 
 GOOD = StepEvidence(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import prepare
+from bench.capacity import play as playing
 from bench.capacity.document import SearchPlan
-from bench.capacity.prepare import PreparedSearch, calls_most, prepared
+from bench.capacity.play import PreparedSearch, calls_most, prepared
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from tests.capacity.models import build_plan
@@ -24,7 +24,7 @@ def searching(
 ) -> PreparedSearch:
     forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
                 "cost": COST, "connects_per_min": 30.0, "notices": ["the token is old"]}  # fmt: skip
-    monkeypatch.setattr(prepare, "_forecast", lambda file, words: forecast)
+    monkeypatch.setattr(playing, "_forecast", lambda file, words: forecast)
     return prepared(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
 
 

@@ -54,13 +54,13 @@ SIMULATE = f"import bench.simulator.server, numpy.random, soundfile, soxr{VOICES
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
 CAPACITY = f"""{REPORT}
-import bench.locust_run, bench.capacity.prepare, bench.cli.capacity, subprocess, types
+import bench.locust_run, bench.capacity.play, bench.cli.capacity, subprocess, types
 forked = types.ModuleType("forked")
 forked.__file__ = {__file__!r}
 with open(forked.__file__) as text:
     exec(compile(text.read(), forked.__file__, "exec"), vars(forked))
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
-bench.locust_run.subprocess = bench.capacity.prepare.subprocess = forking
+bench.locust_run.subprocess = bench.capacity.play.subprocess = forking
 """
 """Its levels are forked as well."""
 REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open", "history")

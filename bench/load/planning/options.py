@@ -206,9 +206,11 @@ class Options:
         record_events = _share(parsed.record_events, "--record-events")
         if parsed.keep_audio and not record_events:
             raise UsageError("--keep-audio needs event logs, and none are kept: add --record-events 1%")
-        if not parsed.until_decided and (idle := _idle(parsed)):
-            raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
-        _refuse_two_loads(parsed)
+        for idle, given in {"--thresholds": parsed.thresholds, "--look-every": parsed.look_every}.items():
+            if given and not parsed.until_decided:
+                raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
+        if parsed.arrivals and parsed.stages:
+            raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
         _check_size(parsed)
         return Options(
             service_options=ServiceOptions.of({name: _or_none(getattr(parsed, name)) for name in OPTIONS}),
@@ -246,17 +248,6 @@ def worker_timeout_s(parsed: Any) -> float:
     if seconds is None or seconds < LEAST_TIMEOUT_S:
         raise UsageError(f"--worker-timeout must be {LEAST_TIMEOUT_S:g} s or more, not {parsed.worker_timeout!s:.100}")
     return seconds
-
-
-def _idle(parsed: Any) -> str:
-    """An option that says how to decide; "" where none is given."""
-    return "--thresholds" if parsed.thresholds else "--look-every" if parsed.look_every else ""
-
-
-def _refuse_two_loads(parsed: Any) -> None:
-    """Raises UsageError where two options say how much is played."""
-    if parsed.arrivals and parsed.stages:
-        raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
 
 
 def _check_size(parsed: Any) -> None:
