@@ -29,7 +29,7 @@ from bench.capacity.level import (
     worst_bounds,
 )
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play, worker_count
-from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, Grant, least_ramp_s, look_errors
+from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, LevelBudget, least_ramp_s, look_errors
 from bench.capacity.slo import Slo
 from bench.clock import monotonic_ns
 from bench.cores import core_count
@@ -40,13 +40,13 @@ from reports.samples import ALWAYS
 from reports.sides.side import Side
 
 BLOCKED_SHARE = 0.01
-"""From such a share of calls that found no free slot on, a level was not the load that it was to be."""
+"""A level with a larger share of blocked calls did not deliver its nominal load."""
 
 TIME_OVER = "the search's time was over before this level's run was closed"
 STAMPS = "a"
 """The rule of validity by which stamps are exact."""
 CARRIED_SHARE = 0.9
-"""Of the calls of a level, so many must be in progress for it to hold, where the service held starts back."""
+"""Where the service held starts back, a level holds only if this share of its calls is in progress on average."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Search:
     until_ns: int = ENDLESS_NS
 
 
-def level_of(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
     """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
     warm_s = _ramp_s(search, step, given) + AFTER_RAMP_S
@@ -80,7 +80,7 @@ def level_of(search: Search, number: int, step: NextLevel, given: Grant) -> Leve
     return msgspec.structs.replace(level, length_s=(monotonic_ns() - began_ns) / NS_PER_S)
 
 
-def _played(search: Search, number: int, step: NextLevel, given: Grant, warm_s: float) -> LevelOutcome:
+def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelOutcome:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "sessions" else math.inf
     looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold)
@@ -95,19 +95,19 @@ def _played(search: Search, number: int, step: NextLevel, given: Grant, warm_s: 
     return _judged(search, step, given, run, looking)
 
 
-def _silent(step: NextLevel, given: Grant, answer: Answer, why: str, run: str = "") -> LevelOutcome:
+def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelOutcome:
     """A level that says nothing of the service."""
     return LevelOutcome(step.load, step.hold, answer, why, run, 0.0, given.error)
 
 
-def _too_slow(step: NextLevel, given: Grant, warm_s: float) -> str:
+def _too_slow(step: NextLevel, given: LevelBudget, warm_s: float) -> str:
     return (
         f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
         f"{given.load_s:.0f} s: give the search a longer --time, or `-- --connect-rate N`"
     )
 
 
-def _ramp_s(search: Search, step: NextLevel, given: Grant) -> float:
+def _ramp_s(search: Search, step: NextLevel, given: LevelBudget) -> float:
     """Until all users have connected."""
     paced = step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "sessions" else 0
     return max(least_ramp_s(given.load_s), paced)
@@ -139,7 +139,7 @@ class _Looking:
         return self.answer is not None
 
 
-def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
+def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
     """A level whose run has come to its end."""
     side = side_of(run.folder)
     document, slos = side.run.document, search.slos

@@ -40,8 +40,8 @@ HOLD_SHARES = 2
 """How many levels the hold counts as."""
 
 
-class Grant(NamedTuple):
-    """What a level may spend: seconds, from its start until its run is closed, the chance of an error, and money."""
+class LevelBudget(NamedTuple):
+    """The most that a level may spend: seconds until its run is closed, the chance of an error, and money."""
 
     time_s: float
     error: float
@@ -74,25 +74,25 @@ def ends_of(levels: Sequence[LevelOutcome]) -> list[LevelEnd]:
     return [LevelEnd(level.load, level.answer, level.hold) for level in levels]
 
 
-def grant_of(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) -> Grant:
-    """What the next level may spend, by what those before it have spent."""
+def level_budget(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) -> LevelBudget:
+    """The budget of the next level, by what those before it have spent."""
     left_s = plan.time_s - sum(level.length_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
     if step.hold:
         held_s = max(level.length_s for level in levels if level.load == step.load and level.answer == "holds")
-        return Grant(min(left_s, max(HOLD_SHARES * held_s, LEAST_S)), error, usd)
+        return LevelBudget(min(left_s, max(HOLD_SHARES * held_s, LEAST_S)), error, usd)
     many = levels_left(ladder_of(plan), ends_of(levels))
-    return Grant(min(left_s, max(share(left_s, many), LEAST_S)), share(error, many), usd)
+    return LevelBudget(min(left_s, max(share(left_s, many), LEAST_S)), share(error, many), usd)
 
 
 def early_end(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> Ended | None:
     """Why a search ends before its last step; None where it does not."""
     step = next_step(ladder_of(plan), ends_of(levels))
-    return None if step is None else exhausted(grant_of(plan, levels, step))
+    return None if step is None else exhausted(level_budget(plan, levels, step))
 
 
-def exhausted(given: Grant) -> Ended | None:
+def exhausted(given: LevelBudget) -> Ended | None:
     """Why a level is not played: there is no time or no money left; None where it is."""
     if given.budget_usd is not None and given.budget_usd <= 0:
         return "budget"
@@ -102,11 +102,11 @@ def exhausted(given: Grant) -> Ended | None:
 def levels_of(
     plan: SearchPlan,
     levels: list[LevelOutcome],
-    played: Callable[[int, NextLevel, Grant], LevelOutcome],
+    played: Callable[[int, NextLevel, LevelBudget], LevelOutcome],
 ) -> Iterator[LevelOutcome]:
     """Play levels, each by `played` with its number, into `levels`."""
     while (step := next_step(ladder_of(plan), ends_of(levels))) is not None:
-        given = grant_of(plan, levels, step)
+        given = level_budget(plan, levels, step)
         if exhausted(given):
             return
         level = played(len(levels) + 1, step, given)

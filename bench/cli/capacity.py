@@ -56,7 +56,7 @@ def capacity(
     ] = None,
     max_sessions: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="With --by arrivals: let at most so many calls be in progress."),
+        typer.Option(min=1, metavar="N", help="With --by arrivals: most calls in progress at a time."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write capacity.json to this path, too.")

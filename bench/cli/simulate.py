@@ -151,7 +151,7 @@ def _help_clients(facts: Mapping[str, Any], *, keyed: bool) -> None:
 
 
 def _clear(ready_file: Path) -> None:
-    """One of an earlier run would deceive whoever waits for it; and a path that takes no file is said at once."""
+    """Remove the ready file of an earlier run, for which others wait. Raises UsageError where none can be written."""
     import os
 
     from bench.errors import UsageError

@@ -9,7 +9,7 @@ from bench.doctor.explain import signed_by
 from bench.doctor.finding import Finding, any_failed, printable
 from bench.doctor.network import look_at_network
 from bench.doctor.service import Visit
-from bench.doctor.told import lasting
+from bench.doctor.service_findings import lasting
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.money import Prices

@@ -10,7 +10,7 @@ from typing import Any
 from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
 from bench.doctor.finding import Finding
-from bench.doctor.told import (
+from bench.doctor.service_findings import (
     compression,
     greeted,
     in_other_dialect,

@@ -22,7 +22,9 @@ from bench.target.urls import Headers, SettingError, filled_resource, further_he
 
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     """The target that the settings describe; without a label it has its host's. Raises SettingError or UsageError."""
-    settings = settings if settings.service is None else at_service(settings, SERVICES[settings.service], around)
+    settings = (
+        settings if settings.service is None else with_service_defaults(settings, SERVICES[settings.service], around)
+    )
     address = _address(settings, around.names)
     resource, of_url = filled_resource(address.resource, around.environ)
     way, way_notices = network_path_of(settings, around, address)
@@ -97,8 +99,8 @@ def _version() -> str:
         return "unknown"
 
 
-def at_service(settings: TargetSettings, known: KnownService, around: Surroundings) -> TargetSettings:
-    """The settings with what is known of their service, where they say nothing else. Raises SettingError.
+def with_service_defaults(settings: TargetSettings, known: KnownService, around: Surroundings) -> TargetSettings:
+    """Fill settings that are not given from what is known of their service. Raises SettingError.
 
     The service's usual key goes to its own address alone: with a `url` the key is named.
     """

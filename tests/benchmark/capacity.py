@@ -25,7 +25,7 @@ import numpy as np
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Bracket, NextLevel, bracket_of
 from bench.capacity.pooled import shown
-from bench.capacity.search import Grant, ends_of, least_ramp_s
+from bench.capacity.search import LevelBudget, ends_of, least_ramp_s
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.quantiles import Floats
@@ -102,7 +102,7 @@ class QueueService:
     def edge(self, most: int) -> int:
         return edge_by("sessions")
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         """Play a level; turns in flight at its end are served to their end."""
         ramp_s = least_ramp_s(given.load_s)
         begins = rng.uniform(0.0, ramp_s, step.load)

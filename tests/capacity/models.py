@@ -19,7 +19,7 @@ from bench.capacity.search import (
     ERROR,
     FUTILE_FROM,
     LOOKS,
-    Grant,
+    LevelBudget,
     ladder_of,
     least_ramp_s,
     levels_of,
@@ -58,7 +58,7 @@ class Service(Protocol):
     def edge(self, most: int) -> int:
         """The highest load that holds; 0 for none."""
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         """Play a level."""
 
 
@@ -78,7 +78,7 @@ class ModelService:
         """The highest load that holds, found one by one; 0 for none."""
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
         measured_s = given.load_s - least_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
@@ -111,7 +111,7 @@ class PhasedService:
     def edge(self, most: int) -> int:
         return ModelService(self.missed).edge(most)
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
         ramp_s = least_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
@@ -150,7 +150,7 @@ def shown_of(
 
 
 def looked_at(
-    step: NextLevel, given: Grant, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
+    step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelOutcome:
     """Judge a level at its looks. `shown`: what complete sessions, and all, show so many seconds after the ramp."""
     ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)

@@ -14,7 +14,7 @@ from bench.capacity.attempt import Search, level_of
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
-from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, Grant, look_errors
+from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, LevelBudget, look_errors
 from bench.capacity.slo import slo_of
 from bench.errors import UsageError
 from tests.capacity.models import build_plan
@@ -22,7 +22,7 @@ from tests.reports.synthetic import Plan, write
 
 CALIBRATED = {"date": "2026-11-20", "kind": "talking", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
               "ended": "", "tls": True, "file": "calibration.json", "stale": []}  # fmt: skip
-GIVEN = Grant(time_s=75.0, error=0.01, budget_usd=None)
+GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None)
 GOOD, BAD = "ttfa p(95)<60s", "ttfa p(95)<1"
 
 
@@ -35,7 +35,7 @@ def attempted(
     *,
     hold: bool = False,
     died: str = "",
-    given: Grant = GIVEN,
+    given: LevelBudget = GIVEN,
     **changes: Any,
 ) -> LevelOutcome:
     """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
@@ -127,7 +127,7 @@ def test_the_least_ramp_leaves_time_to_measure_in_any_level_that_is_played(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    level = attempted(monkeypatch, tmp_path, plan, given=Grant(load_s + AROUND_S, 0.01, None))
+    level = attempted(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None))
 
     assert level.answer == "holds"
 

@@ -16,7 +16,7 @@ from bench.capacity.attempt import Search
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
-from bench.capacity.search import Grant
+from bench.capacity.search import LevelBudget
 from bench.cli.app import app
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
@@ -24,10 +24,10 @@ from bench.target.options import ServiceOptions
 from tests.capacity.models import build_level, build_plan, build_share
 
 EDGE = 20
-Played = Callable[[Search, int, NextLevel, Grant], LevelOutcome]
+Played = Callable[[Search, int, NextLevel, LevelBudget], LevelOutcome]
 
 
-def clear(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
     """Every answer is clear."""
     answer: Answer = "holds" if step.load <= EDGE else "breaks"
     return build_level(step.load, answer, hold=step.hold, error=given.error, shares=[build_share()], turns=100)
@@ -71,7 +71,7 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def rough(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    def rough(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
         return build_level(step.load, "undecided", length_s=27.0, error=given.error, shares=[share])
 
@@ -86,7 +86,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
 
 
 def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    def interrupted(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         if number == 3:
             raise KeyboardInterrupt
         return clear(search, number, step, given)

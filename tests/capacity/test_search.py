@@ -14,12 +14,12 @@ from bench.capacity.search import (
     ERROR,
     LEAST_LOAD_S,
     LOOKS,
-    Grant,
+    LevelBudget,
     early_end,
     ends_of,
-    grant_of,
     ladder_of,
     least_time_s,
+    level_budget,
     levels_of,
     look_errors,
 )
@@ -60,7 +60,7 @@ def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.D
     plan = build_plan(most=64, time_s=3600.0)
     levels: list = []
 
-    def played(number: int, step: NextLevel, given: Grant):  # type: ignore[no-untyped-def]
+    def played(number: int, step: NextLevel, given: LevelBudget):  # type: ignore[no-untyped-def]
         assert given.load_s >= LEAST_LOAD_S
         length_s = data.draw(st.floats(1.0, given.time_s))
         return build_level(step.load, answers[number], hold=step.hold, length_s=length_s, error=given.error)
@@ -83,8 +83,8 @@ def test_looks_spend_the_error_of_their_level_and_most_of_it_at_its_end() -> Non
 
 def test_a_level_gets_what_those_before_it_left_over() -> None:
     plan = build_plan(most=64)
-    first = grant_of(plan, [], NextLevel(1, hold=False))
-    quick = grant_of(plan, [build_level(1, "holds", length_s=20.0, error=first.error)], NextLevel(2, hold=False))
+    first = level_budget(plan, [], NextLevel(1, hold=False))
+    quick = level_budget(plan, [build_level(1, "holds", length_s=20.0, error=first.error)], NextLevel(2, hold=False))
 
     assert first.time_s == pytest.approx(plan.time_s / (plan.levels_most + 2))
     assert quick.time_s > first.time_s
@@ -94,7 +94,7 @@ def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
     plan = build_plan()
     levels = [build_level(1, "holds", length_s=50.0), build_level(2, "breaks", length_s=20.0)]
 
-    assert grant_of(plan, levels, NextLevel(1, hold=True)).time_s == 100.0
+    assert level_budget(plan, levels, NextLevel(1, hold=True)).time_s == 100.0
 
 
 def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
@@ -116,7 +116,7 @@ def test_the_least_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
     plan = build_plan(most=64)
     least_s = least_time_s(ladder_of(plan))
 
-    given = grant_of(build_plan(most=64, time_s=least_s), [], NextLevel(1, hold=False))
+    given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, hold=False))
 
     assert given.time_s == pytest.approx(LEAST_LOAD_S + AROUND_S)
     assert ends_of([build_level(1, "holds")]) == [LevelEnd(1, "holds")]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.doctor.explain import REMEDIES, Refusal, dialect_remedy, explain, shape_of
-from bench.doctor.told import in_other_dialect
+from bench.doctor.service_findings import in_other_dialect
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA

@@ -78,7 +78,7 @@ def add_options(parser: Any) -> None:
         "--max-sessions",
         type=_positive,
         metavar="N",
-        help="let at most so many calls be in progress; a call beyond them is blocked and counted",
+        help="most calls in progress at a time; a call beyond them is blocked and counted",
     )
     add(
         "--stages",
@@ -98,7 +98,7 @@ def add_options(parser: Any) -> None:
         "--connect-rate",
         type=float,
         metavar="N",
-        help="open at most so many connections a minute, 0 for no limit (Azure preview: 30)",
+        help="most connections that are opened in a minute, 0 for no limit (Azure preview: 30)",
     )
     add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
     add(
@@ -106,7 +106,7 @@ def add_options(parser: Any) -> None:
         metavar="FILE",
         help="file of messages (.jsonl) that every session begins with, as if they had been said",
     )
-    add("--budget", metavar="USD", help="end the run when its responses have cost so many USD")
+    add("--budget", metavar="USD", help="end the run once its responses have cost this many USD")
     add(
         "--seed",
         default="1",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.told import (
+from bench.doctor.service_findings import (
     compression,
     greeted,
     limits_told,
