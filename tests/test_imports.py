@@ -16,9 +16,9 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "windows", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements",
-    "remedies", "plain", "foreign", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes", "protocol",
-    "transport", "target", "plan", "observe", "simulator",
+    "units", "errors", "installation", "clock", "measures", "outcomes", "interruptions", "limits", "money",
+    "retirements", "remedies", "plain", "foreign", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes",
+    "protocol", "transport", "target", "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports", "starter",
     "locust_run", "load_search", "quick",

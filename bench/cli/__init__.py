@@ -1,5 +1,5 @@
 """The commands, one short file for each."""
 
-from bench.windows import refuse_windows
+from bench.installation import refuse_windows
 
 refuse_windows()

@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from bench.run.provenance import tool_version
+        from bench.installation import tool_version
 
         print(f"rtbench {tool_version()}")
         raise typer.Exit

@@ -13,8 +13,8 @@ from bench.clock import now_with_realtime
 from bench.cores import BUSY, OTHERS, core_count
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
+from bench.installation import tool_version
 from bench.priority import Priority, obtainable
-from bench.run.provenance import tool_version
 from bench.transport.compiled import COMPILED
 from bench.transport.stamps import kernel_stamps
 from bench.units import NS_PER_MS, NS_PER_S

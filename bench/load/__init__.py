@@ -1,5 +1,5 @@
 """Plays scenarios under Locust: what is planned, played and led, and the user whose tasks are sessions."""
 
-from bench.windows import refuse_windows
+from bench.installation import refuse_windows
 
 refuse_windows()

@@ -20,8 +20,9 @@ import msgspec
 from bench.cores import core_count, cpu_limit
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json
+from bench.installation import tool_version
 from bench.run.disk import write_text
-from bench.run.provenance import host, tool_version
+from bench.run.provenance import host
 from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 1

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from bench.installation import tool_version
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
@@ -28,7 +29,6 @@ from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
-from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
 from bench.run.redact import received_events, sent_event
 from bench.run.rows import HIDDEN_HEADERS

@@ -10,11 +10,12 @@ import platform
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.cores import Processors, together
+from bench.installation import tool_version
 from bench.measures import DEFINITIONS_VERSION
 from bench.plain import word
 from bench.run.folder import SCHEMA_VERSION
@@ -37,15 +38,6 @@ KEPT_SETTINGS = frozenset(
     }
 )
 """The options that are stored: ours, and those of Locust's that shape a load. What is not named may hold a secret."""
-
-
-@cache
-def tool_version() -> str:
-    """The installed version of this package."""
-    try:
-        return version("rtbench")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def opening_document(

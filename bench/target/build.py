@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bench.installation import tool_version
 from bench.money import Prices, prices_of
 from bench.target.address import Address, endpoint_address, url_address
 from bench.target.credentials import cleaned, unquoted
@@ -40,7 +40,7 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
         dialect=address.dialect,
         service=address.service,
         auth=auth,
-        headers=_merged((("User-Agent", f"rtbench/{_version()}"), *address.headers), further),
+        headers=_merged((("User-Agent", f"rtbench/{tool_version()}"), *address.headers), further),
         subprotocols=offered,
         secrets=(*of_url, *of_auth, *of_headers, *of_offered),
         session=settings.session or {},
@@ -90,13 +90,6 @@ def _merged(ours: Headers, further: Headers) -> Headers:
     """Our headers and the user's, whose win where both set one (in any case of letters)."""
     given = {name.lower() for name, _ in further}
     return (*(header for header in ours if header[0].lower() not in given), *further)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("rtbench")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"
 
 
 def with_service_defaults(settings: TargetSettings, known: KnownService, around: Surroundings) -> TargetSettings:

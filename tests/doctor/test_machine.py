@@ -18,8 +18,8 @@ from bench.doctor.machine import (
     processors,
     stamps,
 )
+from bench.installation import tool_version
 from bench.priority import Priority
-from bench.run.provenance import tool_version
 
 
 @pytest.mark.parametrize(("compiled", "state"), [(True, "ok"), (False, "warning")])

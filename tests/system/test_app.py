@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run.provenance import tool_version
+from bench.installation import tool_version
 from tests import forked
 from tests.reports.gate.made import ENOUGH, run
 
@@ -50,12 +50,14 @@ def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
     assert found.returncode == 2
 
 
-def test_the_version_is_told() -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "bench.cli.app", "--version"], capture_output=True, text=True, check=True
-    )
+def test_the_version_is_told_without_what_reads_runs() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "bench.cli.app", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert found.stdout == f"rtbench {tool_version()}\n"
+    assert {"numpy", "pyarrow", "hdrh", "msgspec"} & {
+        line.rpartition("|")[2].strip() for line in found.stderr.splitlines()
+    } == set()
 
 
 @pytest.mark.parametrize("command", [(), ("bench",), ("simulate",), ("report",)])

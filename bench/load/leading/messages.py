@@ -18,9 +18,10 @@ from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
 from bench.cores import core_count
+from bench.installation import tool_version
 from bench.load.playing.progress import ProgressReport
 from bench.run.calibration import SessionKind, citation, state_folder
-from bench.run.provenance import host_name, tool_version
+from bench.run.provenance import host_name
 from bench.run.replica import PartChunk
 
 HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"

@@ -17,12 +17,12 @@ from gevent.queue import Full, Queue
 from gevent.subprocess import DEVNULL, PIPE, Popen
 
 from bench.errors import UsageError
+from bench.installation import tool_version
 from bench.load.leading.child import LOW_PRIORITY
 from bench.load.leading.tally import EXPORTED
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
 from bench.plain import one_line
-from bench.run.provenance import tool_version
 from bench.spawn import KILLED_S, own_environment, python_command
 from bench.target.target import Target
 

@@ -18,7 +18,7 @@ from bench.clock import monotonic_ns
 from bench.errors import BenchError
 from bench.load.leading import lead, runs as common, worker
 from bench.run.folder import write_document
-from bench.run.provenance import tool_version
+from bench.installation import tool_version
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
