@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from bench.money import Prices, cost_usd
 from reports import render
 from reports.page.page import html
 from reports.summary.bills import KINDS
-from reports.summary.money import Money, as_prices
+from reports.summary.money import Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.turns import target_labels
 from reports.wording.remarks import cost, money
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
@@ -30,9 +33,24 @@ TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usag
 OWN = {"text_in": 1, "text_cached": 1, "text_out": 1, "audio_in": 1, "audio_cached": 1, "audio_out": 1}
 
 
-def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Summary:
+@dataclass(frozen=True)
+class Priced:
+    """A run whose money alone is reckoned, unless a test asks for its summary."""
+
+    run: reports.Run
+
+    @cached_property
+    def money(self) -> Money:
+        return money_of(self.run, target_labels(self.run))
+
+    @cached_property
+    def summary(self) -> Summary:
+        return summarise(self.run)
+
+
+def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
     told = synthetic.told(plan) | changes
-    return summarise(reports.load(synthetic.write(folder, plan, **told), everything=False))
+    return Priced(reports.load(synthetic.write(folder, plan, **told), everything=False))
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
@@ -40,15 +58,16 @@ def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
     return summary_of(plan, **(synthetic.told(plan) | changes))
 
 
-def rewrite(folder: Path, name: str, change: Any) -> Summary:
-    """Change the rows of a table, each a dictionary, and summarise the run."""
+def rewrite(folder: Path, name: str, change: Any) -> Priced:
+    """Change the rows of a table, each a dictionary, and read the run."""
     table = pq.read_table(folder / f"{name}.parquet")
     rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / f"{name}.parquet")
-    return summarise(reports.load(folder, everything=False))
+    return Priced(reports.load(folder, everything=False))
 
 
-def said(summary: Summary) -> str:
+def said(summary: Summary | Priced) -> str:
+    summary = summary.summary if isinstance(summary, Priced) else summary
     return " ".join([*cost(summary.money), *money(summary)]).replace(NBSP, " ")
 
 
@@ -71,13 +90,13 @@ STRAY = {"text_in": 700, "audio_in": 900, "cached_in": 500, "cached_text_in": 20
 STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 
 
-def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Summary:
+def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Priced:
     """The sessions that are meant tell tokens that belong to no turn; their rows stand in another order than turns'."""
     tokens = {f"tokens_{kind}": number for kind, number in STRAY.items()} | changes
     rewrite(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
     table = pq.read_table(folder / "sessions.parquet")
     pq.write_table(table.take(list(range(len(table)))[::-1]), folder / "sessions.parquet")
-    return summarise(reports.load(folder, everything=False))
+    return Priced(reports.load(folder, everything=False))
 
 
 def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
@@ -95,8 +114,8 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     )
     assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn and is billed" in said(summary)
-    assert "0.22 USD of it for answers" in html(summary).replace(NBSP, " ")
-    document = as_data(summary)["money"]
+    assert "0.22 USD of it for answers" in html(summary.summary).replace(NBSP, " ")
+    document = as_data(summary.summary)["money"]
     assert (document["stray_usd"], document["stray_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["stray_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
@@ -112,7 +131,7 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
     assert found.costs[0].per_session == pytest.approx(STRAY_USD)
     assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
     assert "nan" not in said(summary)
-    assert "What did it cost?" in html(summary)
+    assert "What did it cost?" in html(summary.summary)
 
 
 def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
@@ -146,14 +165,14 @@ WASTED_USD = 60 * 64 / 1e6
 """Of three quarters of 80 tokens."""
 
 
-def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Summary:
+def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Priced:
     """The replies to the turns that are meant were stopped after a quarter of their audio."""
     build(folder, plan)
     return rewrite(folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {}))
 
 
 def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_price(tmp_path: Path) -> None:
-    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3)
+    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3).summary
     waste = summary.money.waste
 
     assert waste is not None
@@ -247,7 +266,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     """Its turns told no tokens, and none of them is missed."""
     plan = Plan(sessions=20, refused=3, targets=("live",))
     targets = [synthetic.told(plan)["targets"][0] | {"prices": BY_MINUTE}]
-    summary = build(tmp_path, plan, targets=targets)
+    summary = build(tmp_path, plan, targets=targets).summary
     one = summary.money.costs[0]
 
     assert one.usd == pytest.approx(0.05 * opened_minutes(tmp_path, "live"))
@@ -269,9 +288,9 @@ def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
 
 
 def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
-    before = build(tmp_path, Plan(usage=True))
+    before = build(tmp_path, Plan(usage=True)).summary
     images = {"tokens_image_in": 1_000, "tokens_cached_image_in": 400}
-    summary = rewrite(tmp_path, "turns", lambda _, row: row | images)
+    summary = rewrite(tmp_path, "turns", lambda _, row: row | images).summary
     usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
 
     assert summary.money.usd == pytest.approx(before.money.usd + usd)
@@ -308,7 +327,7 @@ def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> 
     assert found.unpriced == ("gpt-x",)
     assert f"no price for gpt-x ({found.costs[1].turns} turns)" in said(summary)
     assert "in no amount" in said(summary)
-    assert as_data(summary)["money"]["targets"][1]["usd"] is None
+    assert as_data(summary.summary)["money"]["targets"][1]["usd"] is None
 
 
 def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
