@@ -6,13 +6,16 @@ Of the tests that start processes these alone are of the small circle; what else
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.compute as pc
 import pytest
 
+from bench.cli.app import main
 from bench.run import folder as files
 from bench.run.histograms import read
 from bench.run.measured import all_histograms
@@ -52,7 +55,14 @@ def test_a_run_of_callers_who_speak_holds_what_is_claimed_of_it(tmp_path: Path) 
     every_claim_holds(played(tmp_path, {"ga": ()}))
 
 
-def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path) -> None:
+def status(*words: object) -> int:
+    """How a command ends that needs no process of its own."""
+    with patch.object(sys, "argv", ["rtbench", *map(str, words)]), pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with slower_and_faster(tmp_path, DRIFT) as ready:
         names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in ready.items()))
         load = ("-u", "4", "-r", "4", "--sessions", "10", "--targets", "fast,slow", "--target-file", names)
@@ -73,12 +83,13 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path) -> None
     assert "fast" in ended.stdout
     assert "slow" in ended.stdout
 
-    compared = rtbench("compare", folder)
-    assert (compared.returncode in (0, 4), compared.stderr) == (True, "")
-    assert "slow" in compared.stdout
+    compared = status("compare", folder)
+    said = capsys.readouterr()
+    assert (compared in (0, 4), said.err) == (True, "")
+    assert "slow" in said.out
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<+10%\n")
-    checked = rtbench("check", folder, "--thresholds", tmp_path / "ci.yaml")
-    assert (checked.returncode, checked.stderr) == (1 if compared.returncode == 0 else 4, "")
+    checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
+    assert (checked, capsys.readouterr().err) == (1 if compared == 0 else 4, "")
 
 
 def _words(value: Any) -> Iterator[str]:

@@ -18,21 +18,25 @@ from tests.reports.synthetic import Plan
 
 def summary_of(plan: Plan, **changes: Any) -> Summary:
     """The summary of a run as `synthetic.write` writes it; its folder is shared, too: change no table in there."""
-    return _summary(plan, json.dumps(changes))
+    return _kept_summary(plan, json.dumps(changes)) if plan.is_small else _summary(plan, json.dumps(changes))
 
 
 def page_of(plan: Plan, **changes: Any) -> str:
     """The page of the same run."""
-    return _page(plan, json.dumps(changes))
+    return _kept_page(plan, json.dumps(changes)) if plan.is_small else html(summary_of(plan, **changes))
 
 
-@lru_cache(64)
+@lru_cache(24)
+def _kept_summary(plan: Plan, changes: str) -> Summary:
+    return _summary(plan, changes)
+
+
+@lru_cache(24)
+def _kept_page(plan: Plan, changes: str) -> str:
+    return html(_kept_summary(plan, changes))
+
+
 def _summary(plan: Plan, changes: str) -> Summary:
     folder = TemporaryDirectory()
     atexit.register(folder.cleanup)
     return summarise(load_for_report(synthetic.write(Path(folder.name), plan, **json.loads(changes))))
-
-
-@lru_cache(64)
-def _page(plan: Plan, changes: str) -> str:
-    return html(_summary(plan, changes))

@@ -88,10 +88,23 @@ class Plan:
     slower: float = 0.0
     """by so much of itself a wait grows with each further user of the stages"""
 
+    @property
+    def is_small(self) -> bool:
+        """Whether what is made of it may be kept in memory as long as tests run."""
+        return self.sessions * self.turns + self.refused <= 5_000
+
+
+def rows(plan: Plan) -> dict[TableName, pa.Table]:
+    """The three tables of a run; of one that is not large, made once for all tests that have the same plan."""
+    return _kept_rows(plan) if plan.is_small else _rows(plan)
+
 
 @lru_cache(64)
-def rows(plan: Plan) -> dict[TableName, pa.Table]:
-    """The three tables of a run; made once for all tests that have the same plan."""
+def _kept_rows(plan: Plan) -> dict[TableName, pa.Table]:
+    return _rows(plan)
+
+
+def _rows(plan: Plan) -> dict[TableName, pa.Table]:
     rng = np.random.default_rng(plan.seed)
     start_ns = _staged(plan, rng) if plan.stages else np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
     plan = replace(plan, sessions=start_ns.size)
