@@ -244,17 +244,24 @@ def turn_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _derived(frame: pd.DataFrame) -> pd.DataFrame:
-    frame["start"] = _moments(frame["start_utc_ns"])
-    frame["measured"] = _measured(frame)
     origins_ns = origin_ns(frame)
-    frame["origin_at_ns"] = pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns))
-    frame["outcome_class"] = _classes(frame)
+    columns = {
+        "start": _moments(frame["start_utc_ns"]),
+        "measured": _measured(frame),
+        "origin_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
+        "outcome_class": _classes(frame),
+    }
     for measure in TURN_MEASURES:
         if measure.unit == "ms":
-            frame[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
+            columns[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
         elif measure.of:
-            frame[measure.name] = values_ns(frame, measure)
-    return frame
+            columns[measure.name] = values_ns(frame, measure)
+    return _beside(frame, columns)
+
+
+def _beside(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame with further columns: put in together, for each that is put in alone counts all others anew."""
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index, copy=False)], axis=1)
 
 
 def _with_classes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -265,16 +272,12 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each measure of a session, and in bytes
     per second what each carried.
     """
+    measures = {f"{measure.name}_ms": values_ns(table, measure) / NS_PER_MS for measure in SESSION_MEASURES}
+    carried = {name: bytes_per_s(table, name) for name in CARRIED}
     frame = _pandas(table)
-    frame["start"] = _moments(frame["start_utc_ns"])
-    frame["measured"] = _measured(frame)
-    frame["outcome_class"] = _classes(frame)
     frame["renewed"] = frame["renewed"].fillna(value=False)  # older versions renewed none
-    for measure in SESSION_MEASURES:
-        frame[f"{measure.name}_ms"] = values_ns(frame, measure) / NS_PER_MS
-    for name in CARRIED:
-        frame[name] = bytes_per_s(frame, name)
-    return frame
+    known = {"start": _moments(frame["start_utc_ns"]), "measured": _measured(frame), "outcome_class": _classes(frame)}
+    return _beside(frame, known | measures | carried)
 
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
@@ -323,7 +326,7 @@ def _compact(table: pa.Table) -> pd.DataFrame:
     labels = _pandas(table.select([name for name in table.column_names if name in REPEATING]))
     others = (name for name in table.column_names if name not in REPEATING)
     packed = {name: pd.arrays.ArrowExtensionArray(_narrow(table.column(name))) for name in others}
-    return pd.concat([labels, pd.DataFrame(packed, index=labels.index, copy=False)], axis=1)
+    return _beside(labels, packed)
 
 
 def _narrow(column: pa.ChunkedArray) -> pa.Array:
