@@ -34,8 +34,8 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.load.leading import runner  # noqa: F401  # registers our options and listeners with Locust
-from bench.load.leading.runs import Runs
+from bench.load.leading import locust_events  # noqa: F401  # registers our options and listeners with Locust
+from bench.load.leading.role import ProcessRole
 from bench.load.planning.caller import Caller, is_locust_word
 from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
 from bench.units import NS_PER_S
@@ -142,24 +142,24 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     def play_session(self, task: SessionTask) -> None:
         """Play one session in each arm, at once, and pause after them."""
-        runs: Runs = self.environment.rtbench
-        live = runs.live
+        role: ProcessRole = self.environment.rtbench
+        live = role.live
         played = False
         try:
             played = live is not None and live.play_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
         except Exception:
-            self._rest(runs.session_pause_s)  # Locust goes on at once after an error
+            self._rest(role.session_pause_s)  # Locust goes on at once after an error
             raise
-        self._rest(runs.session_pause_s if played else IDLE_S)
+        self._rest(role.session_pause_s if played else IDLE_S)
 
     def _rest(self, seconds: float) -> None:
         """Wait, but not for a run that is ending or a user who is asked to go."""
         until_ns = monotonic_ns() + int(seconds * NS_PER_S)
-        runs: Runs = self.environment.rtbench
+        role: ProcessRole = self.environment.rtbench
         while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
-            if seconds > IDLE_S and (runs.live is None or runs.live.ending):
+            if seconds > IDLE_S and (role.live is None or role.live.ending):
                 return
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.load.leading.tally import ProgressSum
+from bench.load.leading.tally import Tally
 from bench.load.playing.arm import Arm
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.played import RunListener
@@ -107,7 +107,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     keyring, terms = Keyring([target]), {target.label: Terms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
     recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
-    total = ProgressSum()
+    total = Tally()
     arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):

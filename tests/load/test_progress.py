@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.tally import ProgressSum, Wait
+from bench.load.leading.tally import Tally, Wait
 from bench.load.playing.progress import (
     BOUND,
     TARGET_COUNTS,
@@ -212,13 +212,13 @@ def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
 
 
 def test_nothing_is_the_sum_of_nothing() -> None:
-    assert ProgressSum().total == ProgressReport()
-    assert ProgressSum().waits() == []
-    assert ProgressSum().health() == ""
+    assert Tally().total == ProgressReport()
+    assert Tally().waits() == []
+    assert Tally().health() == ""
 
 
 def test_processes_are_added_and_the_worst_delay_counts() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     tally.add(0, ProgressReport(sessions_open=3, turns_good=10, usd=0.5, waiting_s=1.0, send_lag_p99_ms=2.0))
     tally.add(
         1, ProgressReport(sessions_open=4, turns_good=5, usd=0.25, waiting_s=7.0, hub_delay_p99_ms=3.0, simulated=True)
@@ -231,7 +231,7 @@ def test_processes_are_added_and_the_worst_delay_counts() -> None:
 
 
 def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
-    whole, holed = ProgressSum(), ProgressSum()
+    whole, holed = Tally(), Tally()
     reports = [ProgressReport(turns_good=count, usd=count / 10) for count in (1, 4, 9)]
     for standing in reports:
         whole.add(0, standing)
@@ -261,7 +261,7 @@ def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
 def test_any_split_over_processes_and_seconds_gives_the_same_tally(
     workers: list[list[tuple[int, float, Times]]], order: Any
 ) -> None:
-    alone, split = ProgressSum(), ProgressSum()
+    alone, split = Tally(), Tally()
     for standing in cumulative([report for reports in workers for report in reports]):
         alone.add(0, standing)
     # each worker's own reports in their order; those of different workers as they come, some of them late
@@ -277,7 +277,7 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
 
 
 def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     tally.add(
         0,
         ProgressReport(times_us=of_step({"sweden": {TTFT: [1000], TTFA: [500_000] * 2}, "east": {TTFA: [700_000]}})),
@@ -289,7 +289,7 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
 
 
 def test_quantiles_are_of_all_turns_of_an_arm() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     for worker in range(2):
         tally.add(
             worker,
@@ -304,7 +304,7 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
 def waits(good: int, failed: int, key: LiveKey | None = TTFA) -> list[Wait]:
     """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
     times = {TTFA: [ms * 1000 for ms in range(1, good + 1)]} if good else {}
-    tally = ProgressSum()
+    tally = Tally()
     tally.add(
         0, ProgressReport(times_us=of_step({"sweden": times}), failures={"sweden": [(key, failed)]} if failed else {})
     )
@@ -365,7 +365,7 @@ def test_failed_turns_of_which_nothing_is_known_count_with_most_turns() -> None:
 
 
 def test_failures_of_all_processes_and_arms_are_added() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     tally.add(0, ProgressReport(failures={"east": [(TTFA, 2)], "sweden": [(TTFT, 1)]}))
     tally.add(1, ProgressReport(failures={"east": [(TTFA, 3)]}))
 
@@ -378,7 +378,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     exact = dict.fromkeys(("first_transcript", "first_audio", "first_audible"), 0)
     good = build_observation(instants=spoken, errors_ns=exact)
     lost = build_observation(outcome="timeout:first_delta", instants={"speech_end": at(0), "ended": at(999)})
-    tally = ProgressSum()
+    tally = Tally()
     tally.add(0, reported(*[good] * 9, lost))
     tally.add(1, reported(*[waited(200, step="ask")] * 5))
 
@@ -392,7 +392,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
 
 
 def test_the_trend_is_the_p95_of_the_last_hundred_turns_the_failed_among_them() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     both = (TTFA, VALUE_OF_TTFA)
     reports = [
         ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [900_000] * 99)})),  # too few
@@ -417,7 +417,7 @@ def traffic(events: int) -> ProgressReport:
 
 
 def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     for second in range(20):
         tally.add(0, traffic(100 * second if second < 10 else 1_000 * second), second * S)
         tally.add(1, traffic(0 if second < 3 else 7), second * S)
@@ -431,7 +431,7 @@ def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> N
 
 
 def test_a_cost_that_nobody_knows_is_no_figure() -> None:
-    tally = ProgressSum()
+    tally = Tally()
     tally.add(0, ProgressReport(targets={"sweden": dict.fromkeys(TARGET_COUNTS, 0.0) | {"unpriced": 3}}))
 
     assert (tally.targets(0)[0].usd, tally.targets(0)[0].unpriced) == (None, 3)
@@ -446,7 +446,7 @@ def healthy(**changes: Any) -> ProgressReport:
 
 
 def health(*standings: ProgressReport, chunk_ms: float | None = 100.0) -> str:
-    tally = ProgressSum(chunk_ms)
+    tally = Tally(chunk_ms)
     for worker, standing in enumerate(standings):
         tally.add(worker, standing)
     return tally.health()
@@ -470,7 +470,7 @@ def test_a_late_arm_is_not_hidden_by_one_that_is_on_time() -> None:
 
 
 def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by_all() -> None:
-    tally = ProgressSum(100.0)
+    tally = Tally(100.0)
     targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
     late = {"east": {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}}
     said = []

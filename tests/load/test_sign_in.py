@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 from bench.errors import UsageError
-from bench.load.leading.runs import never_begun, sign_in
+from bench.load.leading.role import never_begun, sign_in
 from bench.target.tokens import Keyring
 
 

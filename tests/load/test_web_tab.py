@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bench.load.leading.tally import TargetStanding, Wait
-from bench.load.leading.view import sparkline
+from bench.load.leading.terminal import sparkline
 from bench.load.leading.web_ui import COLUMNS, stats
 from bench.run.recorder import Traffic
 

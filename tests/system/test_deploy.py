@@ -310,7 +310,7 @@ def command_lines() -> Iterator[list[str]]:
 PARSE = """
 import json, sys
 from locust.argument_parser import get_parser
-import bench.load.leading.runner
+import bench.load.leading.locust_events
 
 parser = get_parser(default_config_files=[])
 for line in json.loads(sys.argv[1]):

@@ -17,7 +17,7 @@ from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, BenchError
-from bench.load.leading import runner  # noqa: F401  # registers our options with Locust
+from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
 from bench.load.planning.estimate import estimate, estimate_words, priced
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.warmup import session_s

@@ -20,7 +20,7 @@ from locust import runners
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.load.leading import lifeline
-from bench.load.leading.lead import Lead
+from bench.load.leading.leader import Leader
 from bench.load.leading.messages import (
     CHUNK,
     DONE,
@@ -66,8 +66,8 @@ WORKERS_BEGIN_S = 5.0
 LAST_IS_MISSING = "the last worker went missing"
 
 
-class Master(Lead):
-    """The runs of a master."""
+class Master(Leader):
+    """The role of a master: it leads runs, and plays nothing."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -226,11 +226,11 @@ class Master(Lead):
         return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
     def _on_standing(self, client: str, data: StandingTold) -> None:
-        watch, number = self._current.watch, self._members.get(client)
+        monitor, number = self._current.monitor, self._members.get(client)
         self._note_alive(client)
-        if watch is not None and number is not None:
-            watch.heard(number, data["standing"], data["held_s"])
-            self._keep_budget(watch)
+        if monitor is not None and number is not None:
+            monitor.heard(number, data["standing"], data["held_s"])
+            self._keep_budget(monitor)
 
     def _on_chunk(self, client: str, data: Shipped) -> None:
         """Keep what a worker of this run recorded on another host, and say how much of it is here."""
@@ -270,8 +270,8 @@ class Master(Lead):
         folder = self._current.folder
         if folder is None or not spool.is_kept(folder):
             return
-        watch = self._current.watch
-        self._environment.runner.send_message(DRAIN, {"spent": watch is not None and watch.spent})
+        monitor = self._current.monitor
+        self._environment.runner.send_message(DRAIN, {"spent": monitor is not None and monitor.spent})
         began_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
@@ -307,7 +307,7 @@ class Master(Lead):
 
     def _plays(self, number: int) -> bool:
         """Whether a worker has sessions open, by its last word."""
-        told = None if self._current.watch is None else self._current.watch.told_by(number)
+        told = None if self._current.monitor is None else self._current.monitor.told_by(number)
         return told is None or told.sessions_open > 0
 
     def _unheard(self, folder: Path) -> int:

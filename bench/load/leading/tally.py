@@ -116,7 +116,7 @@ class _Times:
         return None if value_us is None else value_us / US_PER_MS
 
 
-class ProgressSum:
+class Tally:
     """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced."""
 
     def __init__(self, chunk_ms: float | None = None) -> None:

@@ -37,7 +37,7 @@ from bench.load.leading.messages import (
     secret_options,
 )
 from bench.load.leading.remote import Shipper
-from bench.load.leading.runs import DRAINING, LOOK_S, Runs
+from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import worker_timeout_s
 from bench.load.playing.arm import arms_of
@@ -58,8 +58,8 @@ def _is_under_way(folder: Path) -> bool:
     return spool.is_kept(folder) and files.read_document(folder)["state"] == "running"
 
 
-class Worker(Runs):
-    """The runs of a worker: its users play."""
+class Worker(ProcessRole):
+    """The role of a worker: its users play."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)

@@ -229,9 +229,9 @@ def test_workers_that_never_come_are_waited_for_as_long_as_was_said(tmp_path: Pa
 
 CHECKS_MUCH = """
 import time
-from bench.load.leading.lead import Lead
+from bench.load.leading.leader import Leader
 
-check = Lead.open
+check = Leader.open
 
 
 def check_for_long(lead):
@@ -242,7 +242,7 @@ def check_for_long(lead):
         pass
 
 
-Lead.open = check_for_long
+Leader.open = check_for_long
 """
 
 

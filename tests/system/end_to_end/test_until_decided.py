@@ -29,10 +29,10 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
 
 
 HARNESS = """
-from bench.load.leading.tally import ProgressSum
+from bench.load.leading.tally import Tally
 from bench.observe.turn import Turn
 
-ProgressSum.late = lambda tally: {late!r}  # whatever this machine does otherwise
+Tally.late = lambda tally: {late!r}  # whatever this machine does otherwise
 errors_ns, widths_ns = Turn._errors_ns, Turn._widths_ns
 Turn._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
 Turn._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)

@@ -119,7 +119,7 @@ from gevent import GreenletExit
 from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
 from bench.errors import UsageError
-from bench.load.leading.lead import Alone
+from bench.load.leading.leader import Alone
 
 def refused_by(user_class, live=None):
     problems = []

@@ -10,35 +10,35 @@ from typing import Any, cast
 import pytest
 
 from bench.load.leading.looks import Looks
-from bench.load.leading.view import View
-from bench.load.leading.watch import Watch
+from bench.load.leading.monitor import Monitor
+from bench.load.leading.terminal import TerminalView
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
 
 
-def watch(
+def monitor(
     stopped: list[str] | None = None,
     *,
     budget_usd: float | None = None,
     arms: int = 1,
-    view: View | None = None,
+    view: TerminalView | None = None,
     warmup_s: float = 0.0,
     run_time_s: float | None = None,
     looks: Any = None,
-) -> Watch:
+) -> Monitor:
     options = SimpleNamespace(budget_usd=budget_usd)
     planned: Any = SimpleNamespace(
         options=options, chunk_ms=None, targets=[None] * arms, sessions=10, warmup_s=warmup_s
     )
     stop = stopped.append if stopped is not None else lambda reason: None
-    return Watch(
+    return Monitor(
         cast(Planned, planned), view, run_time_s=run_time_s, wanted=lambda: 3, stop=stop, looks=cast(Looks, looks)
     )
 
 
 def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> None:
     stopped: list[str] = []
-    both = watch(stopped, budget_usd=1.0)
+    both = monitor(stopped, budget_usd=1.0)
 
     both.heard(0, ProgressReport(usd=0.6), {})
     both.keep_budget()
@@ -50,7 +50,7 @@ def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> Non
 
 def test_what_a_process_reports_again_is_not_spent_twice() -> None:
     stopped: list[str] = []
-    one = watch(stopped, budget_usd=1.0)
+    one = monitor(stopped, budget_usd=1.0)
     for _ in range(5):
         one.heard(0, ProgressReport(usd=0.6), {})
         one.keep_budget()
@@ -59,7 +59,7 @@ def test_what_a_process_reports_again_is_not_spent_twice() -> None:
 
 
 def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
-    both = watch()
+    both = monitor()
     both.heard(0, ProgressReport(), {"west": 3.0})
     both.heard(1, ProgressReport(), {"west": 5.0, "east": 1.0})
     both.heard(1, ProgressReport(), {"west": 6.0, "east": 1.0})
@@ -70,7 +70,7 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
 @pytest.mark.parametrize(("ending", "said"), [("", "measure 00:00"), ("draining", "draining 00:00")])
 def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
     screen = io.StringIO()
-    shown = watch(arms=2, view=View(screen, {}))
+    shown = monitor(arms=2, view=TerminalView(screen, {}))
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_good=9), {})
     shown.show(ending)
 
@@ -82,7 +82,7 @@ def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
 @pytest.mark.parametrize(("warmup_s", "said"), [(60.0, "warm-up 00:00"), (0.0, "measure 00:00")])
 def test_the_line_says_so_while_the_warm_up_lasts(warmup_s: float, said: str) -> None:
     screen = io.StringIO()
-    shown = watch(view=View(screen, {}), warmup_s=warmup_s)
+    shown = monitor(view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=3), {})
     shown.show()
 
@@ -95,7 +95,7 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
     looks = SimpleNamespace(
         consider=lambda pairs, turns, late: asked.append(pairs), standing=(3, 10), end=lambda: asked.append("end")
     )
-    both = watch(view=View(screen, {}), looks=looks)
+    both = monitor(view=TerminalView(screen, {}), looks=looks)
     both.heard(0, ProgressReport(pairs_done=40), {})
     both.heard(1, ProgressReport(pairs_done=20), {})
     both.keep_looks()
@@ -110,14 +110,14 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
     ("run_time_s", "done", "early"), [(None, 9, True), (None, 10, False), (600.0, 10, True), (0.5, 0, False)]
 )
 def test_a_run_is_early_until_its_own_length_is_over(run_time_s: float | None, done: int, early: bool) -> None:
-    one = watch(run_time_s=run_time_s)
+    one = monitor(run_time_s=run_time_s)
     one.heard(0, ProgressReport(sessions_done=done), {})
 
     assert one.is_early is early
 
 
 def test_without_a_view_nothing_is_shown() -> None:
-    silent = watch()
+    silent = monitor()
     silent.heard(0, replace(ProgressReport(), sessions_open=1), {})
 
     silent.show()

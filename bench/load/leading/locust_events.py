@@ -1,4 +1,4 @@
-"""Binds runs to Locust's events, from its start to its stop.
+"""Binds the role of a process to Locust's events, from its start to its stop.
 
     init             options and scripts are checked; what the user can mend ends the process with one line and status 2
     test_start       signed in; a run folder; a LiveRun wherever users run (alone, or in each worker)
@@ -24,9 +24,9 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, BenchError
 from bench.load.leading import lifeline, messages
-from bench.load.leading.lead import Alone
+from bench.load.leading.leader import Alone
 from bench.load.leading.master import Master
-from bench.load.leading.runs import Runs
+from bench.load.leading.role import ProcessRole
 from bench.load.leading.worker import Worker
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import add_options, fork_for_allowed_cores, stay_on_loopback
@@ -35,29 +35,29 @@ BIND_FAILURE = "Socket bind failure:"
 """As Locust says that the port of a master is in use."""
 
 
-def runs_of(environment: Environment) -> Runs:
-    """The runs of this process, by its role."""
+def role_of(environment: Environment) -> ProcessRole:
+    """The role of this process."""
     if isinstance(environment.runner, MasterRunner):
         return Master(environment)
     return Worker(environment) if isinstance(environment.runner, WorkerRunner) else Alone(environment)
 
 
 def _on_init(environment: Any, **_: Any) -> None:
-    environment.rtbench = runs = runs_of(environment)
+    environment.rtbench = role = role_of(environment)
     try:
-        runs.open()
+        role.open()
     except BenchError as error:
-        runs.say(str(error))
-        runs.give_up()
+        role.say(str(error))
+        role.give_up()
     gevent.get_hub().loop.update_now()  # Locust counts `-t` from when its loop last looked at the clock
-    runs.take_the_screen()
+    role.take_the_screen()
     listen = environment.events
-    listen.test_start.add_listener(runs.on_test_start)
-    listen.spawning_complete.add_listener(runs.on_spawning_complete)
-    listen.test_stopping.add_listener(runs.on_test_stopping)
-    listen.test_stop.add_listener(runs.on_test_stop)
-    listen.quitting.add_listener(runs.on_quitting)
-    listen.quit.add_listener(runs.on_quit)
+    listen.test_start.add_listener(role.on_test_start)
+    listen.spawning_complete.add_listener(role.on_spawning_complete)
+    listen.test_stopping.add_listener(role.on_test_stopping)
+    listen.test_stop.add_listener(role.on_test_stop)
+    listen.quitting.add_listener(role.on_quitting)
+    listen.quit.add_listener(role.on_quit)
 
 
 def say_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
-from bench.load.leading import lead, runs as common, worker
+from bench.load.leading import leader, role as common, worker
 from bench.run.folder import write_document
 from bench.installation import tool_version
 from bench.protocol.dialects import DIALECTS
@@ -50,7 +50,7 @@ options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
     "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
     "place": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
 })
-kind = worker.Worker if role == "worker" else lead.Alone
+kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)
 runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(client_id="me"))
 runs._ran, runs._given, runs._master = False, {}, worker.lifeline.Lifeline()
@@ -78,7 +78,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from locust.runners import WorkerNodes
 from bench.load.leading import master as module
-from bench.load.leading.runs import Current
+from bench.load.leading.role import RunState
 from bench.run import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
@@ -87,7 +87,7 @@ master = module.Master.__new__(module.Master)
 master._environment = SimpleNamespace(runner=SimpleNamespace(
     clients=away, send_message=lambda kind, data: sent.append((kind, data))
 ))
-master._current, master._members, master._longest_s = Current(folder=folder), {"away": 0}, 0.0
+master._current, master._members, master._longest_s = RunState(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
 module.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
@@ -107,9 +107,9 @@ from types import SimpleNamespace
 import gevent
 from gevent.event import Event
 from gevent.lock import RLock
-from bench.load.leading import lead
+from bench.load.leading import leader
 from bench.load.leading.closing import ClosedRun
-from bench.load.leading.runs import Current
+from bench.load.leading.role import RunState
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
@@ -121,12 +121,12 @@ def close_run(folder, document, stopped):
     closed.append(folder)
     return ClosedRun("the summary", "", 4)
 
-lead.close_run = close_run
-alone = lead.Alone.__new__(lead.Alone)
+leader.close_run = close_run
+alone = leader.Alone.__new__(leader.Alone)
 alone._environment = SimpleNamespace(
     parsed_options=SimpleNamespace(headless=True, autoquit=-1), process_exit_code=None, runner=SimpleNamespace(quit=int)
 )
-alone._current = Current(folder=Path("run"), document={"workers": 0})
+alone._current = RunState(folder=Path("run"), document={"workers": 0})
 alone._view, alone._closing, alone._upload = SimpleNamespace(say=print, clear=int), RLock(), None
 alone._look, alone._longest_s = lambda: None, 0.0
 heartbeat = gevent.spawn(alone.on_test_stop)
@@ -161,7 +161,7 @@ import gevent
 from gevent.lock import RLock
 from locust.runners import WorkerNodes
 from bench.load.leading import master as module
-from bench.load.leading.runs import Current
+from bench.load.leading.role import RunState
 from bench.load.playing.progress import ProgressReport
 from bench.run.replica import Replica
 
@@ -173,8 +173,8 @@ master._environment = SimpleNamespace(
     parsed_options=SimpleNamespace(headless=True),
 )
 open_ones = 1 if how == "plays on" else 0
-watch = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
-master._current, master._members, master._longest_s = Current(folder=folder, watch=watch), {"far": 7}, 1e9
+monitor = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
+master._current, master._members, master._longest_s = RunState(folder=folder, monitor=monitor), {"far": 7}, 1e9
 master._view, master._closing = SimpleNamespace(say=said.append), RLock()
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
 module.WORKERS_CLOSE_S = 0.3

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from bench.clock import monotonic_ns
 from bench.load.leading.looks import Looks
-from bench.load.leading.tally import ProgressSum, TargetStanding
+from bench.load.leading.tally import Tally, TargetStanding
 from bench.load.leading.telemetry import Telemetry
-from bench.load.leading.view import Moment, View, left_s, phase
+from bench.load.leading.terminal import Moment, TerminalView, left_s, phase
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
 from bench.load.playing.spending import over_budget
@@ -19,7 +19,7 @@ LAST_S = 1.0
 SAMPLE_NS = 5 * NS_PER_S
 
 
-class Watch:
+class Monitor:
     """Watches from the process that leads a run. `view`: None where somebody else shows how it goes.
 
     `wanted`: how many users there are to be; `stop` ends the run, with the reason. `looks`: None where none are
@@ -29,7 +29,7 @@ class Watch:
     def __init__(
         self,
         planned: Planned,
-        view: View | None,
+        view: TerminalView | None,
         *,
         run_time_s: float | None,
         wanted: Callable[[], int],
@@ -39,7 +39,7 @@ class Watch:
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
         self._wanted, self._stop, self._looks, self._telemetry = wanted, stop, looks, telemetry
-        self._tally = ProgressSum(planned.chunk_ms)
+        self._tally = Tally(planned.chunk_ms)
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._sampled_ns = monotonic_ns()
         self._targets: list[TargetStanding] = []

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.tally import ProgressSum
-from bench.load.leading.view import Moment, View, clock, left_s, line, phase
+from bench.load.leading.tally import Tally
+from bench.load.leading.terminal import Moment, TerminalView, clock, left_s, line, phase
 from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
 from tests.terminal import screen, terminal
 
@@ -27,15 +27,15 @@ MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def tally(**changes: Any) -> ProgressSum:
-    made = ProgressSum(100.0)
+def tally(**changes: Any) -> Tally:
+    made = Tally(100.0)
     given = USUAL | changes
     times = {arm: {"talk.order": list(times.items())} for arm, times in given["times_us"].items()}
     made.add(0, ProgressReport(**given | {"times_us": times}))
     return made
 
 
-def several(*labels: str) -> ProgressSum:
+def several(*labels: str) -> Tally:
     return tally(times_us=dict.fromkeys(labels, TIMES))
 
 
@@ -50,7 +50,7 @@ def test_the_line_says_how_the_run_stands() -> None:
 
 
 def test_before_anything_has_happened_there_is_little_to_say() -> None:
-    assert line(ProgressSum(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
+    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ moments = st.builds(
 def test_the_line_never_wraps_and_holds_nothing_that_a_terminal_obeys(
     standing: ProgressReport, moment: Moment, width: int
 ) -> None:
-    made = ProgressSum(100.0)
+    made = Tally(100.0)
     made.add(0, standing)
     said = line(made, moment, width)
 
@@ -279,7 +279,7 @@ def test_the_time_left_is_until_the_end_that_comes_first(
 
 def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.show(tally(turns_good=500), MOMENT, S)
         text = screen(reads)
@@ -293,7 +293,7 @@ def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
 
 def test_the_line_leaves_the_last_column_free() -> None:
     with terminal(62) as (reads, stream):
-        View(stream, {}).show(tally(), MOMENT, 0)
+        TerminalView(stream, {}).show(tally(), MOMENT, 0)
         text = screen(reads)
 
     assert 40 < len(text.removeprefix("\r").removesuffix("\x1b[K")) <= 61
@@ -301,7 +301,7 @@ def test_the_line_leaves_the_last_column_free() -> None:
 
 def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         for tenth in range(11):
             view.show(tally(), MOMENT, tenth * S // 10)
         text = screen(reads)
@@ -311,7 +311,7 @@ def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
 
 def test_a_new_phase_is_shown_at_once() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.show(tally(), Moment("draining", 42), 1)
         text = screen(reads)
@@ -321,7 +321,7 @@ def test_a_new_phase_is_shown_at_once() -> None:
 
 def test_what_is_said_takes_the_place_of_the_line() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.say("the run ends early")
         view.say("twice")
@@ -332,7 +332,7 @@ def test_what_is_said_takes_the_place_of_the_line() -> None:
 
 def test_what_others_print_to_it_does_not_run_into_the_line() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         print("a log's line", file=view)
         text = screen(reads)
@@ -342,7 +342,7 @@ def test_what_others_print_to_it_does_not_run_into_the_line() -> None:
 
 def test_a_cleared_line_leaves_nothing() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.clear()
         view.clear()
@@ -354,9 +354,9 @@ def test_a_cleared_line_leaves_nothing() -> None:
 def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
     late = tally(send_lag_p99_ms=31.0)
     with terminal(160) as (reads, stream):
-        View(stream, {}).show(late, MOMENT, 0)
+        TerminalView(stream, {}).show(late, MOMENT, 0)
         coloured = screen(reads)
-        View(stream, {"NO_COLOR": "1"}).show(late, MOMENT, 0)
+        TerminalView(stream, {"NO_COLOR": "1"}).show(late, MOMENT, 0)
         plain = screen(reads)
 
     assert "\x1b[31mharness late" in coloured
@@ -365,7 +365,7 @@ def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
 
 def test_a_stopped_terminal_does_not_hold_up_the_run() -> None:
     with terminal() as (reads, stream):
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         termios.tcflow(stream.fileno(), termios.TCOOFF)
         view.show(tally(), MOMENT, 0)
         stopped = screen(reads)
@@ -380,7 +380,7 @@ def test_a_stopped_terminal_does_not_hold_up_the_run() -> None:
 @pytest.mark.parametrize("environ", [{}, {"TERM": "xterm"}])
 def test_elsewhere_a_plain_line_comes_every_ten_seconds_and_at_each_phase(environ: dict[str, str]) -> None:
     log = io.StringIO()
-    view = View(log, environ)
+    view = TerminalView(log, environ)
     for second in range(25):
         view.show(tally(), MOMENT, second * S)
     view.show(tally(), Moment("draining", 25), 25 * S)
@@ -392,14 +392,14 @@ def test_elsewhere_a_plain_line_comes_every_ten_seconds_and_at_each_phase(enviro
 
 def test_a_dumb_terminal_gets_plain_lines() -> None:
     with terminal() as (reads, stream):
-        View(stream, {"TERM": "dumb"}).show(tally(), MOMENT, 0)
+        TerminalView(stream, {"TERM": "dumb"}).show(tally(), MOMENT, 0)
         text = screen(reads)
 
     assert text.startswith("rtbench: measure")
     assert "\x1b" not in text
 
 
-def live(**changes: Any) -> ProgressSum:
+def live(**changes: Any) -> Tally:
     """Of two targets."""
     counts = dict.fromkeys(TARGET_COUNTS, 0.0) | {"sessions_open": 12, "turns_good": 409, "turns_failed": 3}
     times = {"sweden": TIMES, "east": TIMES}
@@ -429,7 +429,7 @@ def rows_of(text: str) -> list[str]:
 
 def test_with_live_a_row_for_each_target_stands_below_the_line() -> None:
     with terminal(120) as (reads, stream):
-        view = View(stream, {"NO_COLOR": "1"}, table=True)
+        view = TerminalView(stream, {"NO_COLOR": "1"}, table=True)
         made = live()
         made.sample()
         for second in range(3):
@@ -443,7 +443,7 @@ def test_with_live_a_row_for_each_target_stands_below_the_line() -> None:
 
 def test_a_table_leaves_nothing_and_what_is_said_takes_its_place() -> None:
     with terminal(120) as (reads, stream):
-        view = View(stream, {"NO_COLOR": "1"}, table=True)
+        view = TerminalView(stream, {"NO_COLOR": "1"}, table=True)
         view.show(live(), MOMENT, 0)
         view.say("the run ends early")
         view.show(live(), MOMENT, 2 * S)
@@ -456,7 +456,7 @@ def test_a_table_leaves_nothing_and_what_is_said_takes_its_place() -> None:
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_table_fits_its_terminal(columns: int) -> None:
     with terminal(columns) as (reads, stream):
-        View(stream, {"NO_COLOR": "1"}, table=True).show(live(), MOMENT, 0)
+        TerminalView(stream, {"NO_COLOR": "1"}, table=True).show(live(), MOMENT, 0)
         shown = rows_of(screen(reads))
 
     assert len(shown) == 5
@@ -466,7 +466,7 @@ def test_a_table_fits_its_terminal(columns: int) -> None:
 def test_a_table_of_many_targets_is_cut_at_the_end_of_the_screen() -> None:
     counts = dict.fromkeys(TARGET_COUNTS, 0.0)
     with terminal(120) as (reads, stream):
-        View(stream, {}, table=True).show(tally(targets={f"t{n}": counts for n in range(99)}), MOMENT, 0)
+        TerminalView(stream, {}, table=True).show(tally(targets={f"t{n}": counts for n in range(99)}), MOMENT, 0)
         shown = rows_of(screen(reads))
 
     assert len(shown) == 23
@@ -474,7 +474,7 @@ def test_a_table_of_many_targets_is_cut_at_the_end_of_the_screen() -> None:
 
 def test_elsewhere_there_is_no_table() -> None:
     log = io.StringIO()
-    View(log, {}, table=True).show(live(), MOMENT, 0)
+    TerminalView(log, {}, table=True).show(live(), MOMENT, 0)
 
     assert len(log.getvalue().splitlines()) == 1
 
@@ -483,7 +483,7 @@ def test_a_reader_that_has_gone_does_not_end_the_run() -> None:
     reads, writes = os.pipe()
     with os.fdopen(writes, "w") as stream:
         os.close(reads)
-        view = View(stream, {})
+        view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.say("nobody hears this")
         with open(os.devnull, "w") as nothing:  # what is left in the buffer must go somewhere

@@ -1,4 +1,4 @@
-"""Holds what all runs of a Locust process have in common, whether it is alone, a master or a worker."""
+"""What a Locust process does in runs, whatever its role: alone, a master or a worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import gevent
 from gevent.lock import RLock
 
 from bench.errors import USAGE_STATUS, BenchError, UsageError
-from bench.load.leading.view import View
-from bench.load.leading.watch import Watch
+from bench.load.leading.monitor import Monitor
+from bench.load.leading.terminal import TerminalView
 from bench.load.planning.environment import Environment
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.plays import check_descriptors, check_shares
@@ -38,14 +38,14 @@ TABLES = "locust.stats_logger"
 
 
 @dataclass
-class Current:
+class RunState:
     """The state of the run in this process."""
 
     folder: Path | None = None
     """Of the process that made it, and of a worker that records into it."""
     document: dict[str, Any] = field(default_factory=dict)
     """run.json, in the process that made the folder."""
-    watch: Watch | None = None
+    monitor: Monitor | None = None
     """In the process that made the folder."""
     live: LiveRun | None = None
     """Wherever users run: alone, or in a worker."""
@@ -63,16 +63,16 @@ class Current:
     summary: str = ""
 
 
-class Runs(ABC):
-    """The runs of one process. Its role says how a run starts and ends, and who hears how it goes."""
+class ProcessRole(ABC):
+    """The part of one process in runs: its role says how a run starts and ends, and who hears how it goes."""
 
     _all_drain = False
     """Whether every user of this process plays sessions, which the end of a run waits for, and nothing else."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._view = View(sys.stderr, os.environ, table=environment.parsed_options.live)
-        self._current = Current()
+        self._view = TerminalView(sys.stderr, os.environ, table=environment.parsed_options.live)
+        self._current = RunState()
         self._longest_s = 0.0
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
         self._closing = RLock()
@@ -132,7 +132,7 @@ class Runs(ABC):
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
             signal.signal(signal.SIGINT, self._on_interrupt)
-        self._current = Current()
+        self._current = RunState()
         self._environment.process_exit_code = None
         try:
             self._start()

@@ -14,10 +14,10 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading.closing import close_run, holds_rows, upload_run
 from bench.load.leading.looks import Looks
-from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
+from bench.load.leading.monitor import Monitor
+from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.telemetry import Telemetry, check_installed
-from bench.load.leading.watch import Watch
 from bench.load.leading.web_ui import add_tabs, guard, open_words
 from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
 from bench.load.planning.demand import asked, demand_of
@@ -54,8 +54,8 @@ MOST_SPAWNED_PER_S = 100
 """By each process: beyond that Locust warns."""
 
 
-class Lead(Runs):
-    """The runs of a process that is alone or a master."""
+class Leader(ProcessRole):
+    """The role of a process that is alone or a master."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -146,7 +146,7 @@ class Lead(Runs):
         decided = () if self._decision is None else (plan_words(self._decision), *self._decision.get("notices", ()))
         for line in (*self._planned.notices, *decided):
             self.say(line)
-        self._current.watch = self._new_watch(folder)
+        self._current.monitor = self._new_monitor(folder)
         self._let_play(folder, place, arms, keyring)
 
     @abstractmethod
@@ -158,10 +158,10 @@ class Lead(Runs):
         document = self._planned.opening_document(folder.name, place.began_utc_ns, settings, place.workers)
         return document if self._decision is None else document | {"decision_plan": dict(self._decision)}
 
-    def _new_watch(self, folder: Path) -> Watch:
+    def _new_monitor(self, folder: Path) -> Monitor:
         run_time_s = self._environment.parsed_options.run_time or self._planned.demand.length_s
         plan = self._decision
-        return Watch(
+        return Monitor(
             self._planned,
             None if self._shows_tables else self._view,
             run_time_s=run_time_s,
@@ -174,17 +174,17 @@ class Lead(Runs):
     # While it goes on.
 
     def _look(self) -> None:
-        watch = self._current.watch
-        if watch is not None:
-            self._keep_budget(watch)
-            watch.sample()
+        monitor = self._current.monitor
+        if monitor is not None:
+            self._keep_budget(monitor)
+            monitor.sample()
             if not self._current.ending:
-                watch.keep_looks()
-            watch.show(self._current.ending)
+                monitor.keep_looks()
+            monitor.show(self._current.ending)
 
     def _targets(self) -> list[TargetStanding]:
         """How each target stands, or stood at the end of the last run."""
-        return [] if self._current.watch is None else self._current.watch.targets
+        return [] if self._current.monitor is None else self._current.monitor.targets
 
     def _report(self) -> Path | None:
         """The page of the last run, once it is made."""
@@ -192,9 +192,9 @@ class Lead(Runs):
         page = None if folder is None or not self._current.summary else folder / "report.html"
         return page if page is not None and page.exists() else None
 
-    def _keep_budget(self, watch: Watch) -> None:
+    def _keep_budget(self, monitor: Monitor) -> None:
         if not self._current.ending:
-            watch.keep_budget()
+            monitor.keep_budget()
 
     # Its end.
 
@@ -248,8 +248,8 @@ class Lead(Runs):
 
         Whoever does may have seen figures, so it decides less than a run that ends by itself.
         """
-        watch = self._current.watch
-        return watch is not None and "decision_plan" in self._current.document and watch.is_early
+        monitor = self._current.monitor
+        return monitor is not None and "decision_plan" in self._current.document and monitor.is_early
 
     def _finish(self) -> None:
         with self._closing:
@@ -264,9 +264,9 @@ class Lead(Runs):
             return
         current.ending = REPORTING
         self._look()
-        if current.watch is not None:
-            current.watch.end_looks()
-            current.watch.end_telemetry()
+        if current.monitor is not None:
+            current.monitor.end_looks()
+            current.monitor.end_telemetry()
         self._note_holds()
         self._note_absent_workers(folder)
         closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
@@ -296,7 +296,7 @@ class Lead(Runs):
 
     def _note_holds(self) -> None:
         """Say and store for how long the service held starts back."""
-        held_s = self._current.watch.held_s if self._current.watch is not None else {}
+        held_s = self._current.monitor.held_s if self._current.monitor is not None else {}
         if held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were held back, as the service asked: {longest} in all")
@@ -315,16 +315,16 @@ class Lead(Runs):
         return 0
 
 
-class Alone(Lead):
-    """The runs of a single process: it leads them, and its users play."""
+class Alone(Leader):
+    """The role of a single process: it leads runs, and its users play."""
 
     def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
         self._go_live(folder, place, arms, keyring)
 
     def _look(self) -> None:
-        watch, live = self._current.watch, self._current.live
-        if watch is not None and live is not None:
-            watch.heard(0, live.standing(), live.held_s())
+        monitor, live = self._current.monitor, self._current.live
+        if monitor is not None and live is not None:
+            monitor.heard(0, live.standing(), live.held_s())
         super()._look()
 
     def _drain_sessions(self) -> None:

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
-from bench.load.leading.tally import OK, ProgressSum, TargetStanding, Wait
+from bench.load.leading.tally import OK, Tally, TargetStanding, Wait
 from bench.load.playing.progress import ProgressReport
 from bench.measures import FIRST_DELTAS
 from bench.money import dollars
@@ -88,7 +88,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
     return max(0.0, min(ends)) if ends else None
 
 
-def line(tally: ProgressSum, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
+def line(tally: Tally, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
     """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
     return fitted(_parts(tally, moment), width, colour=colour)
 
@@ -96,7 +96,7 @@ def line(tally: ProgressSum, moment: Moment, width: int | None = None, *, colour
 # The parts, in the order in which they stand.
 
 
-def _parts(tally: ProgressSum, moment: Moment) -> Iterator[LinePart]:
+def _parts(tally: Tally, moment: Moment) -> Iterator[LinePart]:
     total, health = tally.total, tally.health()
     if total.simulated:
         yield LinePart(1, ("SIMULATED",), "sim")
@@ -203,7 +203,7 @@ def _plain(label: str) -> str:
     return "".join(letter if "!" <= letter <= "~" else "_" for letter in label)
 
 
-class View(LiveLine):
+class TerminalView(LiveLine):
     """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then.
 
     `table`: below the line, where that is drawn in place, stands a table with a row for each target.
@@ -216,7 +216,7 @@ class View(LiveLine):
         self._prefix, self._table = prefix, table and self.in_place
         self._phase, self._shown_ns = "", 0
 
-    def show(self, tally: ProgressSum, moment: Moment, now_ns: int) -> None:
+    def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
         """Draw the line where it is due: at a new phase; in place twice a second, a table once; every 10 s in a log."""
         every_ns = TABLE_NS if self._table else REDRAW_NS if self.in_place else PLAIN_NS
         if moment.phase == self._phase and now_ns < self._shown_ns + every_ns:
