@@ -190,11 +190,12 @@ def main() -> None:
         _say(one)
         _keep(tree, tried)
     living = [one for one in tried if one.fate == ""]
+    both = ("-n", "2", "--dist", "worksteal")
     with spoilt(tree, living):
-        suspects = failed(tree, ["tests"], "-n", "2", "--dist", "worksteal", limit_s=ALL_S) if living else []
-    for one in living:
+        suspects = failed(tree, ["tests"], *both, limit_s=ALL_S) if living else []
+    for one in living:  # the suspects may be hundreds, of which another mutant kills most
         with spoilt(tree, [one]):
-            one.fate = _fate(failed(tree, suspects or [], "-x") if suspects else suspects) or "LIVES"
+            one.fate = _fate(failed(tree, suspects, "-x", *both, limit_s=ALL_S) if suspects else suspects) or "LIVES"
         _say(one)
     _keep(tree, tried)
     print(f"{sum(one.fate.startswith('killed') for one in tried)} of {len(tried)} killed")

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from reports.gate.items import Item, OnInconclusive
+from reports.gate.items import Item, OnInconclusive, without_few
 from reports.gate.sentences import headline
 from reports.gate.written import interval_text, limit_text, value_text
+from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.wording import differences
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
@@ -62,6 +63,26 @@ def test_figures_are_written_in_their_unit() -> None:
         "≥\u00a01.2\u00a0×",
         "<\u00a03,000\u00a0ms",
     ]
+
+
+@pytest.mark.parametrize(
+    ("arms", "left"),
+    [
+        ([(440, 44)], (None, None, False)),
+        ([(440, 44), (3_000, 300)], (None, 3_000.0, True)),
+        ([(3_000, 300), (440, 44)], (2_500.0, None, False)),
+    ],
+)
+def test_of_a_quantile_that_an_arm_is_too_small_for_only_the_other_arm_s_figure_is_left(
+    arms: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
+) -> None:
+    item = replace(UNSURE, value=3_000.0, low=1.0, high=2.0, baseline=2_500.0, difference=0.2, more_sessions=9,
+                   among_failures=True, low_endless=True)  # fmt: skip
+    few = without_few(item, Question("ttfa", "quantile", Margin(), 0.99), arms)
+
+    assert (few.baseline, few.value, few.among_failures) == left
+    assert (few.low, few.high, few.low_endless, few.difference, few.more_sessions) == (None, None, False, None, None)
+    assert (few.needs, few.too_few, few.lacks) == (198, 44, "sessions")
 
 
 def test_differences_are_signed() -> None:
