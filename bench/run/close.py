@@ -11,6 +11,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,9 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int
     ends_utc_ns = document.get("ending_utc_ns") or ends_utc_ns
     load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
     return [
-        *(Lost(part.worker, _host_of(part), load, part.facts.rows or None, part.damage_words) for part in partial),
+        *(Lost(each.worker, each.host, load, each.facts.rows or None, each.damage_words) for each in partial),
         *(Lost(worker, host, load) for worker, host in unheard.items()),
     ]
-
-
-def _host_of(part: Part) -> str:
-    return next((str(host["name"]) for host in part.facts.hosts), "")
 
 
 def merge(
@@ -118,23 +115,27 @@ def merge(
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
-    simulated = any(each.simulated for each in facts) or _any_simulated(parts)
+    sessions = files.batches(parts, "sessions")
+    simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
     histograms = all_histograms(folder, parts)
     _add_rates(folder, histograms, _measured_from_s(document))
-    _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
-    last_utc_ns = _last_row_utc_ns(folder) or document["began_utc_ns"]
+    began_utc_ns, last_utc_ns = document["began_utc_ns"], _last_row_utc_ns(folder)
+    log = histograms.lines(began_utc_ns, last_utc_ns or began_utc_ns)
+    write_text(files.histograms_path(folder), header(began_utc_ns, simulated=simulated) + "".join(log))
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",
-        "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
-        "lost": _lost_entries(folder, lost(document.get("ended_utc_ns") or last_utc_ns)),
+        "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
+        "lost": _lost_entries(folder, lost(document.get("ended_utc_ns") or last_utc_ns or began_utc_ns)),
         "hosts": recorded_by(parts, document, histograms),
         "stamp_source": _stamp_source(folder),
         "totals": _totals(folder, facts, histograms),
-        "incidents": _incidents(facts),
+        "incidents": sorted(
+            itertools.chain.from_iterable(each.incidents for each in facts), key=itemgetter("at_utc_ns")
+        ),
     }
     document["verdict"] = judge(*evidence(folder, histograms, document))
     if document["lost"] or "parts" in document or len(document["hosts"]) > 1:  # else nobody will take it apart
@@ -154,10 +155,6 @@ def _lost_entries(folder: Path, lost: Sequence[Lost]) -> list[dict[str, Any]]:
     columns: dict[files.TableName, list[str]] = {"turns": OF_TURNS, "sessions": OF_SESSIONS, "seconds": OF_SECONDS}
     frames = (files.read_table(folder, table, names).to_pandas() for table, names in columns.items())
     return lost_entries(lost, *frames)
-
-
-def _any_simulated(parts: Sequence[AnyPart]) -> bool:
-    return any(pc.any(batch["simulated"]).as_py() for batch in files.batches(parts, "sessions"))
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
@@ -227,12 +224,6 @@ def _rates(seconds: pd.DataFrame) -> pd.DataFrame:
     return own[columns].div(own["length_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
 
 
-def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *, simulated: bool) -> None:
-    ended = _last_row_utc_ns(folder) or began_utc_ns
-    text = header(began_utc_ns, simulated=simulated) + "".join(histograms.lines(began_utc_ns, ended))
-    write_text(files.histograms_path(folder), text)
-
-
 def _last_row_utc_ns(folder: Path) -> int | None:
     last = pc.max(files.read_table(folder, "seconds", ["second"])["second"]).as_py()
     return None if last is None else (last + 1) * NS_PER_S
@@ -267,12 +258,6 @@ def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms) -> dic
         "negative": dict(histograms.negative),
         **{name: dict(counter) for name, counter in summed.items()},
     }
-
-
-def _incidents(facts: Sequence[Facts]) -> list[dict[str, Any]]:
-    """The incidents of all workers, in the order of time."""
-    incidents = (incident for each in facts for incident in each.incidents)
-    return sorted(incidents, key=lambda incident: int(incident["at_utc_ns"]))
 
 
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:

@@ -89,7 +89,7 @@ def kept_runs(folder: Path) -> KeptRuns:
                 if isinstance(error, UsageError)
                 else f"{path / 'run.json'} is damaged: {shortened(str(error), 200)}"
             )
-    return KeptRuns(SCHEMA, str(folder), sorted(runs, key=_age), notices)
+    return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.began_utc_ns, run.name)), notices)
 
 
 def named_run(name: str, folder: Path) -> Path:
@@ -175,7 +175,3 @@ def _sizes(folder: Path) -> Iterator[int]:
         for name in names:
             with suppress(OSError):
                 yield os.lstat(Path(parent, name)).st_size
-
-
-def _age(run: KeptRun) -> tuple[int, str]:
-    return -run.began_utc_ns, run.name

@@ -100,6 +100,11 @@ class Part:
             return Facts()
 
     @property
+    def host(self) -> str:
+        """The machine that recorded it; empty where that is not known."""
+        return next((str(host["name"]) for host in self.facts.hosts), "")
+
+    @property
     def alive(self) -> bool:
         """Whether its worker lives, and may write more."""
         return is_alive(self.facts.pid)

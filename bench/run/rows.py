@@ -188,13 +188,6 @@ class Second:
         for limit in limits:
             if limit.name in LIMITED:
                 most, remaining = f"{limit.name}_limit", f"{limit.name}_remaining"
-                setattr(self, most, _last(limit.limit, getattr(self, most)))
-                setattr(self, remaining, _least(limit.remaining, getattr(self, remaining)))
-
-
-def _last(value: int | None, before: int | None) -> int | None:
-    return before if value is None else value
-
-
-def _least(value: int | None, before: int | None) -> int | None:
-    return min((known for known in (value, before) if known is not None), default=None)
+                setattr(self, most, getattr(self, most) if limit.limit is None else limit.limit)
+                left = (limit.remaining, getattr(self, remaining))
+                setattr(self, remaining, min((known for known in left if known is not None), default=None))

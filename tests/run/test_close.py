@@ -376,7 +376,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "_write_histograms", "_totals"])
+@pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "write_text", "_totals"])
 def test_a_close_that_was_killed_can_be_done_again(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, folder = finished(tmp_path), tmp_path / "again"
     shutil.copytree(whole, folder)

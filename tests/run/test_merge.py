@@ -500,7 +500,7 @@ def test_nothing_half_made_stays(error: BaseException, tmp_path: Path, monkeypat
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("bench.run.close._write_histograms", lambda *_, **__: fail())
+    monkeypatch.setattr("bench.run.close.write_text", lambda *_, **__: fail())
     with pytest.raises((UsageError, KeyboardInterrupt)):
         merge_runs([part], tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]

@@ -11,7 +11,7 @@ import socket
 from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gevent
 import msgspec
@@ -178,7 +178,7 @@ class Master(Leader):
             "folder": str(folder.resolve()),
             "place": asdict(place),
             "host": socket.gethostname(),
-            "identity": self._identity,
+            "identity": identity_of(self._planned.identity),
             "members": self._members,
             "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }
@@ -326,7 +326,3 @@ class Master(Leader):
             self.say(notice)
             self._current.document["notices"] = [*self._current.document.get("notices", ()), f"{notice}."]
         super()._close_run()
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        return identity_of(self._planned.identity)

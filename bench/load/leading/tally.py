@@ -162,11 +162,7 @@ class Tally:
     @property
     def total(self) -> ProgressReport:
         """All processes as if they were one, without times."""
-        return _total(self._lasts)
-
-    @property
-    def _lasts(self) -> list[ProgressReport]:
-        return [heard[-1][1] for heard in self._heard.values()]
+        return _total(heard[-1][1] for heard in self._heard.values())
 
     def targets(self, now_ns: int) -> list[TargetStanding]:
         """How each target stands, by its label."""
@@ -229,7 +225,8 @@ class Tally:
                 if key.role == WAIT and times.count
             }
         )
-        failed = self._failed(_of_most(_by_key(good)))
+        turns = _by_key(good)
+        failed = self._failed(min(turns, key=lambda key: (-turns[key], key), default=None))
         turns = _by_key(good + failed)
         places = sorted(good + failed, key=lambda place: (-turns[place[1]], place[1], place[0]))
         return [self._wait(arm, key, failed[arm, key]) for arm, key in places]
@@ -326,11 +323,6 @@ def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:
     for (_, key), count in counts.items():
         turns[key] += count
     return turns
-
-
-def _of_most(turns: Counter[LiveKey]) -> LiveKey | None:
-    """The key of most turns; None where there are none."""
-    return min(turns, key=lambda key: (-turns[key], key), default=None)
 
 
 def _health(judged: dict[str, Any]) -> str:

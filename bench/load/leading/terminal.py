@@ -228,14 +228,10 @@ class TerminalView(LiveLine):
             width = self.width
             lines = [line(tally, moment, width, colour=self.colour)]
             if self._table:
-                lines += self._board(tally.targets(now_ns), width)
+                lines += board_lines(tally.targets(now_ns), width, colour=self.colour)[: self.rows - 2]  # what fits
             self.draw(lines)
         else:
             self.write(f"{self._prefix}{line(tally, moment)}\n")
-
-    def _board(self, targets: list[TargetStanding], width: int) -> list[str]:
-        """The rows that there is room for."""
-        return board_lines(targets, width, colour=self.colour)[: self.rows - 2]
 
     def say(self, text: str) -> None:
         """Show a line that stays."""

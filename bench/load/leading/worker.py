@@ -160,12 +160,10 @@ class Worker(ProcessRole):
         settings = vars(self._environment.parsed_options)
         document = plan.opening_document(handed["run_id"], place.began_utc_ns, settings, place.workers)
         files.write_document(folder, document)
-        self._shipper = Shipper(Source(folder, self._number, self._key), self._send_chunk(handed["run_id"]))
+        send, run_id = self._environment.runner.send_message, handed["run_id"]
+        source = Source(folder, self._number, self._key)
+        self._shipper = Shipper(source, lambda chunk: send(CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
-
-    def _send_chunk(self, run_id: str) -> Any:
-        send = self._environment.runner.send_message
-        return lambda chunk: send(CHUNK, {"run_id": run_id, "chunk": chunk})
 
     # While it goes on.
 

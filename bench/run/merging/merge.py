@@ -278,13 +278,8 @@ def _scripts(document: Document) -> object:
 
 
 def _targets(document: Document) -> object:
-    targets = document.get("targets") or []
-    return sorted(([_plain(target.get(key)) for key in TARGET_KEYS] for target in targets), key=repr)
-
-
-def _plain(value: object) -> object:
-    """A setting; one that older runs do not name is one that is not set."""
-    return value or None
+    targets = document.get("targets") or []  # older runs do not name settings that are not set
+    return sorted(([target.get(key) or None for key in TARGET_KEYS] for target in targets), key=repr)
 
 
 SHARED: Mapping[str, Callable[[Document], object]] = {

@@ -177,7 +177,7 @@ class RunPart:
         """The host of each worker, where that is known of each alone."""
         entries = [*(self.document.get("remote") or []), *(self.document.get("lost") or [])]
         hosts = {entry["worker"]: str(entry["host"]) for entry in entries}
-        return hosts | {n: str(part.facts.hosts[0]["name"]) for n, part in self._parts.items() if part.facts.hosts}
+        return hosts | {n: part.host for n, part in self._parts.items() if part.host}
 
     def lost(self, load: WorkerLoad | None) -> list[Lost]:
         """The workers taken from here of which not all is there. `load`: None where only a bound was told before."""
