@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from bench.units import NS_PER_S
+
 MOST_ROUNDS, MOST_CALLS = 50, 1_000
 """Responses of a turn that call functions, and these calls: a caller has long hung up."""
 MOST_RESPONSES = 1_000
@@ -13,6 +15,8 @@ MOST_EVENTS = 250_000
 MOST_BYTES = 1 << 29
 """Over the wire, since a turn began: two hours of PCM."""
 LONGEST_TURN_S = 300.0
+LONGEST_HOLD_NS = 600 * NS_PER_S
+"""No service is waited for longer, whatever it asks for."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bench.interruptions import WATCH_NS, Cue, InterruptionKind
+from bench.limits import LONGEST_HOLD_NS
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
@@ -111,6 +112,8 @@ class Session:
         self._offered: tuple[OutgoingMessage, int] | None = None
         """The chunk that could not be sent without waiting, and when it was due."""
         self._functions = CallHandler(script)
+        self._asked_until_ns = 0
+        """The instant until which the service asked for no further turn."""
         self._checks = 0
         """How often the service was asked what it keeps."""
         self._ticket = 0
@@ -155,6 +158,8 @@ class Session:
         False where the session is over, or the run is ending.
         """
         if not step.within_turn:
+            if step.plays_turn:
+                self._rest()
             self.await_quiet(settled=step.plays_turn)
         if not self._timeline.over:
             HANDLERS[type(step)](self, step)
@@ -169,6 +174,11 @@ class Session:
             self._await(self._timeline.checks_until_ns)
         if self._ending() and not self._timeline.over:
             self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run ended"))
+
+    def _rest(self) -> None:
+        """Let the last turn end, for it may be asked to wait then, and wait for so long; the microphone goes on."""
+        self.await_quiet(settled=False)
+        self._idle(self._asked_until_ns)
 
     def await_turn(self) -> None:
         """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
@@ -575,7 +585,10 @@ class Session:
         if self._timeline.awaits_network and self._timeline.turn_over:
             self._measure_network()
         for turn in self._timeline.take(self._transport.now_ns(), self._judges):
-            self._turn_ended(turn)
+            self._listener.turn_ended(turn)
+            if turn.retry_after_ns is not None:
+                asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
+                self._asked_until_ns = max(self._asked_until_ns, turn.instants["ended"] + asked_ns)
 
     def _pay(self) -> None:
         """Tell of the tokens of responses that are done."""
@@ -587,10 +600,6 @@ class Session:
         network = self._transport.network()
         if network is not None:
             self._timeline.tell(inputs.NetworkMeasured(*network))
-
-    def _turn_ended(self, turn: TurnObservation) -> None:
-        """Tell of a turn that is over and awaits nothing more."""
-        self._listener.turn_ended(turn)
 
 
 def _is_stamped(message: OutgoingMessage) -> bool:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from bench.interruptions import Cue
 from bench.limits import MOST_ROUNDS, Limits
-from bench.load.playing.patience import PatientSession
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
@@ -413,7 +412,6 @@ def test_what_a_service_says_because_the_caller_is_silent_is_no_reply_to_a_sound
 def test_who_waits_between_turns_for_the_service_s_limits_interrupts_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tests.test_talking.Session", PatientSession)
     interrupting = over_reply(speak(*SPEECH), Cue(after_ns=300 * MS))
     talk = converse(speak(*SPEECH), interrupting, turn_detection=VAD)
 

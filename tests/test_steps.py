@@ -11,7 +11,7 @@ import pytest
 from bench.errors import ScriptError
 from bench.load.planning.decision import scripts_of
 from bench.load.planning.estimate import HIGH, session_usage
-from bench.load.planning.plays import loaded_parts, prepared_plays
+from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script as task_of
 from bench.plan import steps as kinds
 from bench.plan.fields import SECONDS
@@ -72,8 +72,8 @@ def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, tex
 
 
 def prepared(path: Path) -> PreparedScript:
-    (play,) = prepared_plays(loaded_parts([actor("Caller", task_of(path))]), GA).values()
-    return play.repertoire.session(0, seed=1)
+    (play,) = prepared_plays(loaded_scripts([actor("Caller", task_of(path))]), GA).values()
+    return play.session(0, seed=1)
 
 
 @pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (ClapWithin, False)])
@@ -98,10 +98,10 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
     script = load_script(path)
     without = load_script(written(tmp_path, kind, monkeypatch, TALK.replace("  - clap: 0.1\n", "")))
     path.write_text(TALK)
-    plays = prepared_plays(loaded_parts([actor("Caller", task_of(path))]), GA)
+    plays = prepared_plays(loaded_scripts([actor("Caller", task_of(path))]), GA)
 
     assert [turn.label for turn in script.turns] == ["turn_1", "turn_2"]
-    assert [play.turns for play in plays.values()] == [2]
+    assert [play.script.turns_wanted for play in plays.values()] == [2]
     assert [fact["steps"] for fact in scripts_of({"here": plays})] == [["turn_1", "turn_2"]]
     assert session_usage(script, HIGH) == session_usage(without, HIGH)
     assert varied(script, {"voice": "ash"}, "here").steps == script.steps

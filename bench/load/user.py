@@ -21,7 +21,6 @@ class Shopper(RealtimeUser):                    # or Python
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -104,7 +103,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     @classmethod
     def scenario_name(cls) -> str:
         """The name of the file that defines the class."""
-        return Path(inspect.getfile(cls)).stem
+        return class_file(cls).stem
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
@@ -159,7 +158,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         until_ns = monotonic_ns() + int(seconds * NS_PER_S)
         role: ProcessRole = self.environment.rtbench
         while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
-            if seconds > IDLE_S and (role.live is None or role.live.ending):
+            if seconds > IDLE_S and (role.live is None or role.live.sessions.ending):
                 return
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 

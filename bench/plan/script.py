@@ -7,7 +7,7 @@ the line and says what is allowed; one of a call is a `UsageError` that names th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from bench.plan.fields import SETTING_FIELDS, SETTINGS
 from bench.plan.functions import Function, declared
 from bench.plan.messages import History
 from bench.plan.rows import Rows, names_in, unknown_name
-from bench.plan.steps import UNTOLD, Pause, Rules, ScriptTurn, Step, Steps, is_turn
+from bench.plan.steps import UNTOLD, Pause, Rules, ScriptTurn, Step, StepReader, Steps, is_turn
 from bench.plan.think_times import RecordedTimes
 from bench.protocol.settings import SessionSettings
 from bench.shapes import Field, Table
@@ -34,6 +34,10 @@ SCRIPT = Table(
     SETTING_FIELDS | {"steps": Field(Steps(), "What the caller does, in this order.", required=True)},
     lambda **parts: parts,
 )
+
+
+Task = Callable[[Any], object]
+"""What a user does in a session, in Python."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ class Script:
     """Whether the settings and the first turn are sent before the service has greeted the session."""
     renew_after_s: float | None = None
     """The age from which on another session takes the place of one, or when the service ends it; None: none does."""
+    task: Task | None = field(default=None, repr=False, compare=False)
+    """Who takes the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
+    reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
+    """Reads what the task says."""
+    whole: bool = True
+    """Whether a session has no more steps: a rehearsal comes to an end where a task has none."""
     written: Value | None = field(default=None, repr=False, compare=False)
     """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
 
@@ -64,6 +74,11 @@ class Script:
     def turns(self) -> tuple[ScriptTurn, ...]:
         """The steps that are turns."""
         return tuple(step for step in self.steps if is_turn(step))
+
+    @property
+    def turns_wanted(self) -> int | None:
+        """The number of turns of a session; None where its task goes on for as long as the session does."""
+        return len(self.turns) if self.whole else None
 
     @property
     def counts_words(self) -> bool:
@@ -106,8 +121,8 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step],
     a file could not say either.
     """
     parts = script_settings(settings, path.parent)
-    script = _script(path, read_text(path), {**parts, "steps": tuple(steps)})
-    check_steps(script, whole=whole)
+    script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), whole=whole)
+    check_steps(script)
     for text in _texts(script):
         for problem in _unfillable(text, script.variables):
             raise UsageError(f"a text {problem}")
@@ -126,9 +141,9 @@ def session_of(parts: Mapping[str, Any]) -> SessionSettings:
     return msgspec.structs.replace(session, tools=tools)
 
 
-def check_steps(script: Script, *, whole: bool = True) -> None:
-    """Raise UsageError, with the reason, for a step that makes no sense in its script. `whole`: no step follows."""
-    for _, key, problem in _senseless(script, whole=whole):
+def check_steps(script: Script) -> None:
+    """Raise UsageError, with the reason, for a step that makes no sense in its script."""
+    for _, key, problem in _senseless(script):
         raise UsageError(f"{key} {problem}")
 
 
@@ -166,13 +181,13 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode() + bytes.fromhex("".join(files))).hexdigest()
 
 
-def _senseless(script: Script, *, whole: bool = True) -> Iterator[tuple[int, str, str]]:
-    """(its place, its key, why) of each step that makes no sense in its script. `whole`: no step follows the last."""
+def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
+    """(its place, its key, why) of each step that makes no sense in its script."""
     rules = Rules(script.session)
     for place, step in enumerate(script.steps):
         for key, problem in rules.problems(step):
             yield place, key, problem
-        if whole and step.is_before_turn and not any(later.plays_turn for later in script.steps[place:]):
+        if script.whole and step.is_before_turn and not any(later.plays_turn for later in script.steps[place:]):
             yield place, step.verb, UNTOLD
 
 

@@ -53,7 +53,7 @@ def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str,
 
 def _refuse_misfits(script: Script) -> None:
     """Raise UsageError for steps and texts that were right with the script's own settings, and no longer are."""
-    check_steps(script, whole=False)
+    check_steps(script)
     if script.variables is not None and script.session.instructions:
         for name in sorted(names_in(script.session.instructions) - set(script.variables.names)):
             raise UsageError(f"instructions {unknown_name(name, script.variables.names)}")

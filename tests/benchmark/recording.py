@@ -15,8 +15,8 @@ from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.load.leading.tally import Tally
 from bench.load.playing.arm import Arm
 from bench.load.playing.pacer import Pacer
-from bench.load.playing.played import RunListener
 from bench.load.playing.progress import Progress
+from bench.load.playing.sessions import Driver, RunListener
 from bench.load.playing.spending import Spending
 from bench.money import Prices, Terms
 from bench.observe import inputs
@@ -90,14 +90,18 @@ def event_us(recorder: Recorder) -> float:
 
 
 class Spender:
-    """A `Watcher` whose run has no budget."""
+    """As `Sessions` of a run that has no budget."""
 
     ending = spent = False
+
+    def __init__(self, progress: Progress, hide: Callable[[str], str]) -> None:
+        self.progress, self.hide = progress, hide
+        self.driver = Driver(stop=lambda _: None, refuse=lambda _: None, fire=lambda **_: None)
 
     def keep_budget(self) -> None:
         pass
 
-    def session_ended(self, *_: object) -> None:
+    def note_ended(self, *_: object) -> None:
         pass
 
 
@@ -113,8 +117,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     for number, talk in enumerate(talks):
         talk.timeline.tell(inputs.Connected({"upgrade_done": at(0)}, {}))
         record = recorder.session(Labels(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
-        hearing = (talk.timeline, arm, progress, cast(Any, Spender()))
-        listeners.append(RunListener(record, *hearing, hide=keyring.hide, fire=lambda **_: None))
+        listeners.append(RunListener(record, talk.timeline, arm, cast(Any, Spender(progress, keyring.hide))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
 
     def measure(part: str, work: Callable[[], object]) -> None:

@@ -18,12 +18,13 @@ from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.demand import CLOSED_LOOP, Demand
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
-from bench.load.planning.plays import loaded_parts, plays_of_arms
+from bench.load.planning.plays import loaded_scripts, plays_of_arms
 from bench.load.planning.tasks import SessionTask, script
 from bench.load.playing.arm import Arm
-from bench.load.playing.live import Driver, LiveRun
+from bench.load.playing.live import LiveRun
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
+from bench.load.playing.sessions import Driver
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -121,7 +122,7 @@ class Stand:
             replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)
         ]
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
-        plays = plays_of_arms(loaded_parts([self.user]), self.targets)
+        plays = plays_of_arms(loaded_scripts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         arms = [
             Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(per_minute))

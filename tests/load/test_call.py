@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import gevent
@@ -14,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load.playing.call import Call, Leg
-from bench.load.playing.step_player import perform_all
+from bench.load.playing.call import Call
+from bench.load.playing.sessions import RunListener
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
@@ -72,6 +73,10 @@ class Heard(Listening):
 
     opened = ended = 0
 
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
+        self.timeline = timeline
+
     def note_opened(self) -> None:
         self.opened += 1
 
@@ -79,8 +84,8 @@ class Heard(Listening):
         self.ended += 1
 
 
-class Switchboard:
-    """Connects each session of a call to a simulated service of its own, `cap_ns` after which that ends it."""
+class SimulatedCall(Call):
+    """A call each session of which has a simulated service of its own, `cap_ns` after which that ends it."""
 
     def __init__(
         self,
@@ -90,36 +95,46 @@ class Switchboard:
         seed: int = 1,
         profile: Profile = PROFILE,
     ) -> None:
+        super().__init__(cast(Any, None), cast(Any, SimpleNamespace(script=script)))
         self.script, self._cap_ns, self._ends_ns, self._seed = script, cap_ns, ends_ns, seed
         self._profile = profile
         self.clock = VirtualClock(START_NS)
-        self.legs: list[Leg] = []
+        self.heard: list[Heard] = []
+        """What is heard of each session."""
         self.services: list[Simulator] = []
         self.histories: list[int] = []
         self.place_ns = 0
         """When the next session has its place among the starts."""
 
-    def leg(self, number: int, turns_begun: int) -> Leg:
-        assert number == len(self.legs) + 1
+    def talk(self) -> None:
+        """Play the call from its begin to its end."""
+        self.begin()
+        if self.connect():
+            if self.open():
+                for step in self.script.steps:
+                    if not self.perform(step):
+                        break
+            self.close()
+        self.end()
+
+    def begin_session(self, number: int, turns_begun: int) -> RunListener:
+        assert number == len(self.heard) + 1
         script, wanted = self.script, len(self.script.turns) - turns_begun
         timeline = Timeline(self.clock.now_ns, wanted, script.limits, script.dialect,
                             service_responds=script.service_responds, renewable=script.renewable)  # fmt: skip
-        self.legs.append(Leg(timeline, cast(Any, Heard()), None))
-        return self.legs[-1]
+        self.heard.append(Heard(timeline))
+        return cast(Any, self.heard[-1])
 
-    def may_renew(self, *, waits: bool) -> bool:
+    def has_place(self, *, waits: bool) -> bool:
         if waits and not self.ending():
             self.clock.now_ns = max(self.clock.now_ns, self.place_ns)
         return self.clock.now_ns >= self.place_ns
 
-    def connect(self, leg: Leg, script: PreparedScript) -> Session:
-        self.services.append(Capped(self._profile, self._seed + len(self.legs), self.clock.now_ns, self._cap_ns))
+    def connect_session(self, listener: RunListener, script: PreparedScript) -> Session:
+        self.services.append(Capped(self._profile, self._seed + len(self.heard), self.clock.now_ns, self._cap_ns))
         self.histories.append(len(script.history))
         transport = PatientTransport(self.services[-1], self.clock)
-        return Session(script, transport, leg.timeline, leg.played, self.ending)
-
-    def end(self, leg: Leg) -> None:
-        leg.played.session_ended()
+        return Session(script, transport, listener.timeline, listener, self.ending)
 
     def ending(self) -> bool:
         return self.clock.now_ns > START_NS + self._ends_ns
@@ -128,27 +143,27 @@ class Switchboard:
 
     @property
     def sessions(self) -> list[SessionObservation]:
-        return [leg.timeline.session() for leg in self.legs]
+        return [heard.timeline.session() for heard in self.heard]
 
     @property
-    def turns_of_legs(self) -> list[list[TurnObservation]]:
-        return [sorted(cast(Any, leg.played).turns, key=lambda turn: turn.turn) for leg in self.legs]
+    def turns_of_sessions(self) -> list[list[TurnObservation]]:
+        return [sorted(heard.turns, key=lambda turn: turn.turn) for heard in self.heard]
 
     @property
     def turns(self) -> list[TurnObservation]:
-        return [turn for leg in self.turns_of_legs for turn in leg]
+        return [turn for turns in self.turns_of_sessions for turn in turns]
 
-    def told(self, leg: int) -> list[tuple[str, ...]]:
-        """What the service of a leg was told before its first turn."""
-        events = [event for _, event in self.services[leg].heard]
+    def told(self, session: int) -> list[tuple[str, ...]]:
+        """What the service of a session was told before its first turn."""
+        events = [event for _, event in self.services[session].heard]
         items = [event["item"] for event in events if event["event_id"] == "session-message"]
-        return [said(item) for item in items[: self.histories[leg]]]
+        return [said(item) for item in items[: self.histories[session]]]
 
-    def replied(self, leg: int) -> list[tuple[str, ...]]:
-        """What the service of a leg has said, with what each call returned behind it."""
-        heard = [event["item"] for _, event in self.services[leg].heard if "item" in event]
+    def replied(self, session: int) -> list[tuple[str, ...]]:
+        """What the service of a session has said, with what each call returned behind it."""
+        heard = [event["item"] for _, event in self.services[session].heard if "item" in event]
         returned = {item["call_id"]: said(item) for item in heard if item["type"] == "function_call_output"}
-        sent = [decoded(message.body) for message in self.services[leg].said]
+        sent = [decoded(message.body) for message in self.services[session].said]
         items = [item for event in sent if event["type"] == "response.done" for item in event["response"]["output"]]
         behind = [[said(item), *([returned[item["call_id"]]] if "call_id" in item else [])] for item in items]
         return [item for pair in behind for item in pair]
@@ -164,28 +179,23 @@ def said(item: Any) -> tuple[str, ...]:
 
 def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
          profile: Profile = PROFILE, functions: Mapping[str, Function] | None = None, place_s: float = 0,
-         **session: Any) -> Switchboard:  # fmt: skip
+         **session: Any) -> SimulatedCall:  # fmt: skip
     script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S), functions=functions or {})
-    exchange = Switchboard(script, cap_ns, ends_ns, seed, profile)
+    exchange = SimulatedCall(script, cap_ns, ends_ns, seed, profile)
     exchange.place_ns = START_NS + round(place_s * S)
-    made = Call(script, exchange)
-    if made.connect():
-        if made.open():
-            perform_all(made, script.steps)
-        made.close()
-    made.end()
+    exchange.talk()
     return exchange
 
 
 def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
     exchange = call(say(), say(), say(), after_s=0.001)
 
-    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_legs] == [[1], [2], [3]]
+    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1], [2], [3]]
     assert [session.outcome for session in exchange.sessions] == ["ok"] * 3
     assert {turn.outcome for turn in exchange.turns} == {"ok"}
     assert [session.renewed for session in exchange.sessions] == [True, True, False]
     assert sum(session.lost_turns for session in exchange.sessions) == 0
-    assert all(heard.opened == heard.ended == 1 for heard in (cast(Any, leg.played) for leg in exchange.legs))
+    assert all(heard.opened == heard.ended == 1 for heard in exchange.heard)
 
 
 def test_the_new_session_is_told_what_was_said_so_far() -> None:
@@ -222,7 +232,7 @@ def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_re
     finds = {ORDER.name: Function(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
     exchange = call(say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed)
 
-    assert len(exchange.legs) == 2
+    assert len(exchange.heard) == 2
     hello, *replied = exchange.told(1)
     assert hello == ("user", "Hello")
     assert replied == exchange.replied(0)
@@ -243,13 +253,8 @@ def test_a_call_whose_function_has_not_returned_is_not_told() -> None:
 
 def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
     script = build_script(say(), say())
-    exchange = Switchboard(script, cap_ns=1_500 * MS)
-    made = Call(script, exchange)
-    assert made.connect()
-    assert made.open()
-    perform_all(made, script.steps)
-    made.close()
-    made.end()
+    exchange = SimulatedCall(script, cap_ns=1_500 * MS)
+    exchange.talk()
 
     assert [session.outcome for session in exchange.sessions] == ["expired"]
 
@@ -280,9 +285,9 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
 
     before, after = exchange.sessions
     heard = Listening()
-    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_legs[0], before, heard)
+    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, heard)
     ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
-    (turn,) = exchange.turns_of_legs[1]
+    (turn,) = exchange.turns_of_sessions[1]
     measures = after.measures_ns()
     assert abs(after.instants["heard_before"] - ends_ns) < 2
     wait_ns = turn.instants["first_audible"] - turn.instants[turn.origin or ""]
@@ -316,7 +321,7 @@ def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_
 def test_an_old_session_goes_on_until_the_next_one_has_its_place_among_the_starts() -> None:
     exchange = call(say(), say(), say(), Pause(5), say(), after_s=0.001, place_s=5)
 
-    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_legs] == [[1, 2, 3], [4]]
+    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1, 2, 3], [4]]
     assert [session.outcome for session in exchange.sessions] == ["ok", "ok"]
 
 
@@ -340,7 +345,7 @@ def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_th
 
     assert exchange.sessions[-1].outcome in ("outlived", "abandoned")
     assert exchange.sessions[-1].lost_turns == 0, "the run has cut what was left"
-    assert len(exchange.legs) == 1
+    assert len(exchange.heard) == 1
     assert len(exchange.turns) < 3
 
 
@@ -372,7 +377,7 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
     assert {turn.outcome for turn in exchange.turns} <= {"ok", "expired", "cancelled:turn_detected"}
     assert {session.outcome for session in exchange.sessions} <= {"ok", "outlived"}
     assert sum(session.lost_turns for session in exchange.sessions) == 0
-    for earlier, later in pairwise(range(len(exchange.legs))):
+    for earlier, later in pairwise(range(len(exchange.heard))):
         assert exchange.told(later)[: len(exchange.told(earlier))] == exchange.told(earlier)
 
 
@@ -456,7 +461,9 @@ def test_a_call_leaves_nothing_to_the_garbage_collector(text: str, tmp_path: Pat
     try:
         stand.play(2)
         left = [
-            type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, Call | Leg | Session | Timeline)
+            type(thing).__name__
+            for thing in gc.get_objects()
+            if isinstance(thing, Call | RunListener | Session | Timeline)
         ]
     finally:
         gc.enable()

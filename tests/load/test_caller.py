@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.planning.caller import MAX_REHEARSED, Rehearsal, TakenTurn, act
-from bench.load.playing.step_player import StepPlayer, perform_all
+from bench.load.playing.call import StepPlayer
 from bench.observe.timeline import Timeline
 from bench.plan.choices import Choices
 from bench.plan.frames import PreparedPause
@@ -93,7 +93,9 @@ class Stand:
     def play(self) -> list[tuple[int, bytes]]:
         """As a script."""
         self.session.open()
-        perform_all(self.session, self.script.steps)
+        for step in self.script.steps:
+            if not self.session.perform(step):
+                break
         self.session.close()
         return self.transport.sent
 

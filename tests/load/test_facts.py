@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from bench.load.planning.facts import script_facts, script_notices, target_facts
-from bench.load.planning.plays import Play, loaded_parts, prepared_plays
+from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script
 from bench.money import Prices
+from bench.plan.script import Script
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
@@ -36,17 +37,17 @@ def pay(actor: Actor) -> None:
     actor.say("Here you are", label="pay")
 
 
-def plays_of(*classes: type) -> list[Play]:
-    return list(prepared_plays(loaded_parts(classes), GA).values())
+def scripts_of(*classes: type) -> list[Script]:
+    return list(loaded_scripts(classes).values())
 
 
 def facts(*classes: type) -> list[dict[str, Any]]:
-    return script_facts({"here": prepared_plays(loaded_parts(classes), GA)})
+    return script_facts({"here": prepared_plays(loaded_scripts(classes), GA)})
 
 
 def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
     path = talk(tmp_path, "steps:\n  - say: 'Ask ${name} for ${price}.'\n")
-    notices = script_notices(plays_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+    notices = script_notices(scripts_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
 
     assert notices == [
         f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
@@ -65,7 +66,7 @@ def test_words_that_nothing_is_held_against_are_told(session: str, notices: list
     tone(tmp_path / "a.wav")
     path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{play: a.wav, words: Hello}}\n")
 
-    assert script_notices(plays_of(actor("One", script(path)))) == notices
+    assert script_notices(scripts_of(actor("One", script(path)))) == notices
 
 
 def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path:
 
 def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
     path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - say: Hello\n")
-    parts = loaded_parts([actor("One", script(path))])
+    parts = loaded_scripts([actor("One", script(path))])
     varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
     assert [fact["extra"] for fact in script_facts({"here": prepared_plays(parts, GA), "there": varied})] == [
@@ -135,7 +136,7 @@ def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Pa
 
 
 def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
-    parts = loaded_parts([actor("One", script(talk(tmp_path)))])
+    parts = loaded_scripts([actor("One", script(talk(tmp_path)))])
     quick = prepared_plays(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
     of_plays = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
 

@@ -350,7 +350,7 @@ def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> N
     assert 50 < stand.live.standing().waiting_s <= 60
     assert list(stand.live.held_s()) in ([], ["east"])
     assert [dialer.dialled for dialer in stand.dialers.values()] == [1, 1]
-    stand.live.ending = True
+    stand.live.sessions.ending = True
     waiting.join()
 
 
@@ -361,7 +361,7 @@ def test_pairs_that_still_waited_for_their_start_when_the_run_ended_are_not_done
     waiting = gevent.spawn(stand.play)
     while not stand.live.standing().waiting_s:
         gevent.sleep(0)
-    stand.live.ending = True
+    stand.live.sessions.ending = True
     waiting.join()
 
     assert stand.stopped == []
@@ -415,7 +415,7 @@ def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_p
 
     assert 50 < stand.live.standing().waiting_s < 70  # the service's clock is ahead of ours
     assert stand.dialers["here"].dialled == 1
-    stand.live.ending = True
+    stand.live.sessions.ending = True
     waiting.join()
 
 
@@ -578,7 +578,7 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
     if staffed:
         stand.live.all_users_are_there()
     gevent.sleep(lasts_ms / 1000)
-    stand.live.ending = True
+    stand.live.sessions.ending = True
     stand.live.drain(30.0, lambda: False)
     rows = stand.rows("sessions")  # which closes the run
     gevent.joinall(players, timeout=30, raise_error=True)
@@ -608,7 +608,7 @@ def test_of_calls_that_arrive_as_many_are_played_as_sessions_were_asked_for(tmp_
     users = [gevent.spawn(stand.play) for _ in range(4)]
     while not stand.stopped:
         gevent.sleep(0.001)
-    stand.live.ending = True
+    stand.live.sessions.ending = True
     gevent.joinall(users, timeout=30, raise_error=True)
 
     assert len(stand.rows("sessions")) == 2

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bench.load.playing.pacer import LONGEST_HOLD_NS
-from bench.load.playing.patience import PatientSession
-from bench.load.playing.step_player import perform_all
+from bench.limits import LONGEST_HOLD_NS
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
+from bench.session import Session
 from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say
 
@@ -32,10 +31,8 @@ class Played:
         self.timeline = Timeline(start_ns, len(script.turns), script.limits, script.dialect)
         self.turns: list[TurnObservation] = []
         ending = lambda: transport.now_ns() - start_ns > ends_ns  # noqa: E731
-        session = PatientSession(script, transport, self.timeline, self._listener(), ending)
-        session.open()
-        perform_all(session, script.steps)
-        session.close()
+        session = Session(script, transport, self.timeline, self._listener(), ending)
+        session.play()
         self.lasted_ns = transport.now_ns() - start_ns
 
     def _listener(self) -> Listening:

@@ -102,7 +102,7 @@ def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> 
     assert document["interleaved"] is True
     assert [target["label"] for target in document["targets"]] == ["west", "west.quick"]
     assert [script["target"] for script in document["scripts"]] == ["west", "west.quick"]
-    assert [play.script.session.voice for play in both.every_play] == [None, "verse"]
+    assert [script.session.voice for script in both.scripts] == [None, "verse"]
 
 
 def two(folder: Path, *labels: str) -> tuple[str, ...]:
@@ -232,7 +232,12 @@ def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its
     plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
     both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
 
-    told = [play.repertoire.session(0, 0).history for run in (plain, own, both, given) for play in run.every_play]
+    told = [
+        play.session(0, 0).history
+        for run in (plain, own, both, given)
+        for plays in run.plays.values()
+        for play in plays.values()
+    ]
     assert [len(history) for history in told] == [0, 2, 2, 2]
     assert [b"given" in history[-1].data for history in told[1:]] == [False, True, True]
     assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4

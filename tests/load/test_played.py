@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from bench.limits import Limits
-from bench.load.playing import played
-from bench.load.playing.played import RunListener
+from bench.load.playing import sessions
+from bench.load.playing.sessions import RunListener
 from bench.observe.timeline import Timeline
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
@@ -34,11 +34,10 @@ def build_played(
     heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED
 ) -> RunListener:
     record = Ear("recorder", heard, labels=LABELS, phase=phase)
-    arm, progress, watcher = Ear("arm", heard, label="west"), Ear("progress", heard), Ear("watcher", heard)
-    monkeypatch.setattr(played, "dashboard", Ear("dashboard", heard))
-    timeline = Timeline(AT_NS, 1, Limits(), GA)
-    told = cast(Any, (record, timeline, arm, progress, watcher))
-    return RunListener(*told, hide=str, fire=lambda **_: None)
+    arm, progress = Ear("arm", heard, label="west"), Ear("progress", heard)
+    monkeypatch.setattr(sessions, "dashboard", Ear("dashboard", heard))
+    run = Ear("run", heard, progress=progress, driver=Ear("driver", heard, fire=None), hide=str)
+    return RunListener(*cast(Any, (record, Timeline(AT_NS, 1, Limits(), GA), arm, run)))
 
 
 def test_a_turn_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,14 +51,14 @@ def test_a_response_is_counted_before_anybody_acts_on_what_it_cost(monkeypatch: 
     heard: list[tuple[str, str, Any]] = []
     build_played(heard, monkeypatch).paid(Usage(text_in=1))
 
-    assert [name for name, _, _ in heard] == ["progress", "watcher"]
+    assert [name for name, _, _ in heard] == ["progress", "run"]
 
 
 def test_a_session_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, str, Any]] = []
     build_played(heard, monkeypatch).session_ended()
 
-    assert [name for name, _, _ in heard] == ["recorder", "progress", "watcher", "dashboard"]
+    assert [name for name, _, _ in heard] == ["recorder", "progress", "run", "dashboard"]
 
 
 @pytest.mark.parametrize(("phase", "measured"), [(MEASURED, True), (WARMUP, False)])

@@ -14,16 +14,16 @@ from bench.errors import ScriptError, UsageError
 from bench.load.planning.caller import MAX_REHEARSED
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.plays import (
-    Play,
     check_cost,
     check_descriptors,
     check_shares,
-    loaded_parts,
+    loaded_scripts,
     longest_turn_s,
     plays_of_arms,
     prepared_plays,
 )
 from bench.load.planning.tasks import as_sessions, script
+from bench.plan.repertoire import Repertoire
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import resolve_target
@@ -55,8 +55,8 @@ class Shy(Actor):
 LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.startswith("class Shy"))
 
 
-def plays_of(*classes: type) -> list[Play]:
-    return list(prepared_plays(loaded_parts(classes), GA).values())
+def plays_of(*classes: type) -> list[Repertoire]:
+    return list(prepared_plays(loaded_scripts(classes), GA).values())
 
 
 def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
@@ -101,20 +101,20 @@ def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
-    plays = prepared_plays(loaded_parts([one, other, object]), GA)
+    plays = prepared_plays(loaded_scripts([one, other, object]), GA)
 
     assert [user for user, _ in plays] == [one, other]
-    assert len({id(play.repertoire) for play in plays.values()}) == 1
-    assert longest_turn_s(plays.values()) == 300 + 5
+    assert len({id(play) for play in plays.values()}) == 1
+    assert longest_turn_s(play.script for play in plays.values()) == 300 + 5
 
 
 def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
     quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
     preview = replace(HERE, label="preview", dialect=PREVIEW)
-    parts = loaded_parts([actor("One", script(talk(tmp_path)))])
+    parts = loaded_scripts([actor("One", script(talk(tmp_path)))])
     arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
 
-    one, twin, varied, other = (next(play.repertoire for play in plays.values()) for plays in arms.values())
+    one, twin, varied, other = (next(play for play in plays.values()) for plays in arms.values())
     assert list(arms) == [HERE.label, "twin", "quick", "preview"]
     assert one is twin
     assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
@@ -125,7 +125,7 @@ def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tm
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 
     with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature is a setting of the preview dialect"):
-        plays_of_arms(loaded_parts([actor("One", script(talk(tmp_path)))]), [warm])
+        plays_of_arms(loaded_scripts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
 def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
@@ -134,21 +134,21 @@ def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Pa
     limits = "limits: {turn: 7}\n"
     path = talk(tmp_path, f"{limits}steps:\n  - play: [a.wav, b.wav]\n  - play: a.wav\n")
 
-    assert longest_turn_s(plays_of(actor("One", script(path)))) == 2 + 7 + 5
+    assert longest_turn_s(play.script for play in plays_of(actor("One", script(path)))) == 2 + 7 + 5
 
 
 def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path / name))) for name in ("One", "Other"))
 
     with pytest.raises(UsageError, match="have the same name, talk"):
-        loaded_parts([one, other])
+        loaded_scripts([one, other])
 
 
 def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None:
     mixed = actor("Mixed", script(talk(tmp_path)), order, pay)
 
     assert [play.script.name for play in plays_of(mixed)] == ["talk", "Mixed.order", "Mixed.pay"]
-    assert [play.improvised is None for play in plays_of(mixed)] == [True, False, False]
+    assert [play.script.task is None for play in plays_of(mixed)] == [True, False, False]
 
 
 def test_a_class_with_one_method_gives_its_name_to_the_script() -> None:
@@ -167,7 +167,7 @@ def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() 
 
 def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None:
     with pytest.raises(ScriptError, match=rf"test_plays.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
-        loaded_parts([Shy])
+        loaded_scripts([Shy])
 
 
 def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
     with pytest.raises(
         ScriptError, match=r"test_plays.py: Caller: a text has \$\{name\}, the variables have only first_name"
     ):
-        loaded_parts([actor("Caller", order, variables=tmp_path / "rows.csv")])
+        loaded_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 
 
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
@@ -186,5 +186,5 @@ def test_a_task_without_an_end_has_no_number_of_turns() -> None:
 
     (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
 
-    assert (endless.turns, ending.turns) == (None, 1)
+    assert (endless.script.turns_wanted, ending.script.turns_wanted) == (None, 1)
     assert len(endless.script.steps) == MAX_REHEARSED

@@ -22,7 +22,6 @@ from bench.load.planning.tasks import (
     tasks_of,
 )
 from bench.plan.script import Script
-from bench.plan.steps import StepReader
 from tests.load.actors import Actor, actor, tone
 
 HERE = Path(__file__)
@@ -48,7 +47,7 @@ def module(path: Path, text: str) -> ModuleType:
 
 
 def rehearse(method: Callable[[Any], object], **given: Any) -> Script:
-    return rehearsed("Caller", method, Actor, given, StepReader(file_of(method).parent))
+    return rehearsed("Caller", method, Actor, given)
 
 
 def test_a_function_becomes_one_session_however_often_its_weight_repeats_it() -> None:
@@ -180,7 +179,7 @@ def test_a_user_that_cannot_be_made_is_refused() -> None:
         raise OSError("no database")
 
     with pytest.raises(ScriptError, match="OSError: no database"):
-        rehearsed("Caller", order, make, {}, StepReader(HERE.parent))
+        rehearsed("Caller", order, make, {})
 
 
 def test_a_decorated_method_stands_where_it_was_written(tmp_path: Path) -> None:

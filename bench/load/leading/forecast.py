@@ -32,7 +32,7 @@ def forecast(plan: Planned) -> dict[str, Any]:
         "targets": [
             {"label": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
         ],
-        "session_s": session_s(play.script for play in plan.every_play),
+        "session_s": session_s(plan.scripts),
         "session_usd": estimate(quotes, 1) if len(priced(quotes)) == len(quotes) else None,
         "cost": estimate_words(quotes, None),
         "connects_per_min": min((rate for rate in plan.connect_rates if rate), default=None),

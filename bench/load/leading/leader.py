@@ -330,7 +330,7 @@ class Alone(Leader):
     def _drain_sessions(self) -> None:
         live = self._current.live
         if live is not None and not live.closed:
-            live.ending = True
+            live.sessions.ending = True
             if live.active:
                 one = live.active == 1
                 what = "1 open session finishes its turn" if one else f"{live.active} open sessions finish their turn"

@@ -23,8 +23,9 @@ from bench.load.planning.planned import Planned, planned
 from bench.load.planning.plays import check_descriptors, check_shares
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
-from bench.load.playing.live import CUT_S, Driver, LiveRun
+from bench.load.playing.live import CUT_S, LiveRun
 from bench.load.playing.place import Place
+from bench.load.playing.sessions import Driver
 from bench.priority import niceness, set_niceness
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -250,7 +251,7 @@ class ProcessRole(ABC):
     def _drain_sessions(self) -> None:
         live = self._current.live
         if live is not None and not live.closed:
-            live.ending = True
+            live.sessions.ending = True
             own = not self._environment.parsed_options.stop_timeout  # else turns are cut as somebody wants it
             outcome = "timeout:turn" if own else "abandoned"
             cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)

@@ -218,7 +218,7 @@ class Worker(ProcessRole):
 
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
         if self._current.live is not None and msg.data["spent"]:
-            self._current.live.spent = True
+            self._current.live.sessions.spent = True
         self._drain()
         self._finish()
         self._environment.runner.send_message(DRAINED, {})

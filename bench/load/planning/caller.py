@@ -1,7 +1,7 @@
 """What a task in Python can do in the session that it is: its steps are taken one after another.
 
 A task is rehearsed once, without a service, so that its turns are known and its recordings are loaded before the first
-session. In a session its steps are played as they come: see `bench.load.playing.step_player`.
+session. In a session its steps are played as they come: see `StepPlayer` of `bench/load/playing/call.py`.
 """
 
 from __future__ import annotations

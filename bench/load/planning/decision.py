@@ -11,7 +11,8 @@ from typing import Any
 from bench.errors import UsageError
 from bench.load.planning.facts import script_facts
 from bench.load.planning.options import Options
-from bench.load.planning.plays import Play, Plays
+from bench.load.planning.plays import Plays
+from bench.plan.script import Script
 from bench.spawn import own_environment, python_command
 from bench.target.target import Target
 
@@ -41,14 +42,14 @@ def check_two(targets: Sequence[Target]) -> None:
 
 def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
     """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
-    labels = {play.script.name: _labels(play) for arm in plays.values() for play in arm.values()}
+    labels = {each.script.name: _labels(each.script) for arm in plays.values() for each in arm.values()}
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
 
 
-def _labels(play: Play) -> list[str] | None:
-    if play.improvised:
+def _labels(script: Script) -> list[str] | None:
+    if script.task:
         return None
-    return [turn.label for turn in play.script.turns]
+    return [turn.label for turn in script.turns]
 
 
 def decision_plan(

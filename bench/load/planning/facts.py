@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bench.load.planning.plays import Play, Plays
-from bench.plan.script import unfilled_names
+from bench.load.planning.plays import Plays
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script, unfilled_names
 from bench.target.target import Auth, Entra, Target
 from bench.units import NS_PER_MS
 
 
-def script_notices(plays: Iterable[Play]) -> list[str]:
+def script_notices(played: Iterable[Script]) -> list[str]:
     """What to know of the scripts before the figures are read."""
-    scripts = {play.script.name: play.script for play in plays}.values()
+    scripts = {script.name: script for script in played}.values()
     unfilled = (
         f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
         for script in scripts
@@ -32,23 +33,23 @@ def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
     """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
     return list(
         {
-            (label, play.scenario, play.script.name): {"target": label} | _facts(play)
+            (label, user.scenario_name(), each.script.name): {"target": label} | _facts(user.scenario_name(), each)
             for label, plays in arms.items()
-            for play in plays.values()
+            for (user, _), each in plays.items()
         }.values()
     )
 
 
-def _facts(play: Play) -> dict[str, Any]:
-    script, session = play.script, play.script.session
-    first = play.repertoire.session(0, 0)
+def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
+    script, session = repertoire.script, repertoire.script.session
+    first = repertoire.session(0, 0)
     return {
         "name": script.name,
-        "scenario": play.scenario,
+        "scenario": scenario,
         "digest": script.digest,
-        "dialect": play.repertoire.dialect.name,
-        "turns": play.turns,
-        "think_s": None if play.turns is None else round(script.think_s, 3),
+        "dialect": repertoire.dialect.name,
+        "turns": script.turns_wanted,
+        "think_s": None if script.turns_wanted is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",
@@ -56,7 +57,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
-        "fillers": play.repertoire.dialect.fillers(session),
+        "fillers": repertoire.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "background_snr_db": script.background.snr_db if script.background else None,
         "variables": len(script.variables.rows) if script.variables else None,

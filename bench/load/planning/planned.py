@@ -20,10 +20,9 @@ from bench.load.planning.estimate import Quote, below_estimate, estimate, estima
 from bench.load.planning.facts import script_facts, script_notices, target_facts
 from bench.load.planning.options import Options
 from bench.load.planning.plays import (
-    Play,
     Plays,
     check_cost,
-    loaded_parts,
+    loaded_scripts,
     longest_turn_s,
     plays_of_arms,
     with_history,
@@ -31,6 +30,7 @@ from bench.load.planning.plays import (
 from bench.load.planning.rates import per_minute_of
 from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
 from bench.plan.messages import load_history
+from bench.plan.script import Script
 from bench.priority import Priority, niceness, obtainable
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import named_host, opening_document
@@ -64,11 +64,12 @@ class Planned:
     hosts_advice: tuple[str, ...] = ()
 
     @property
-    def every_play(self) -> list[Play]:
-        return [play for plays in self.plays.values() for play in plays.values()]
+    def scripts(self) -> list[Script]:
+        """The scripts, as each target's sessions play them."""
+        return [repertoire.script for plays in self.plays.values() for repertoire in plays.values()]
 
     @property
-    def user_classes(self) -> set[type]:
+    def user_classes(self) -> set[Any]:
         """The classes of users that play."""
         return {user for plays in self.plays.values() for user, _ in plays}
 
@@ -77,7 +78,7 @@ class Planned:
         """What the run is called."""
         if self.options.name:
             return self.options.name
-        scenarios = {play.scenario for play in self.every_play}
+        scenarios = {user.scenario_name() for user in self.user_classes}
         return scenarios.pop() if len(scenarios) == 1 else SEVERAL
 
     @property
@@ -87,7 +88,7 @@ class Planned:
 
     @property
     def longest_turn_s(self) -> float:
-        return longest_turn_s(self.every_play)
+        return longest_turn_s(self.scripts)
 
     @property
     def chunk_ms(self) -> float | None:
@@ -102,7 +103,7 @@ class Planned:
     def quotes(self) -> list[Quote]:
         """What a session of each target may cost."""
         scripts = {
-            label: list({play.script.name: play.script for play in plays.values()}.values())
+            label: list({each.script.name: each.script for each in plays.values()}.values())
             for label, plays in self.plays.items()
         }
         return [quote(target, scripts[target.label], self.prices.models, self.prices.as_of) for target in self.targets]
@@ -119,13 +120,13 @@ class Planned:
         ahead += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
         if self.priority and self.priority.hindrance:
             ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
-        return [*of_targets, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
+        return [*of_targets, *([cap] if capped else []), *script_notices(self.scripts), *ahead]
 
     @property
     def identity(self) -> dict[str, Any]:
         """What is played, and where: the same in all processes of a run."""
         return {
-            "scripts": {play.script.name: play.script.digest for play in self.every_play},
+            "scripts": {script.name: script.digest for script in self.scripts},
             "targets": [
                 [target.label, target.public_url, msgspec.json.encode(target.session).decode()]
                 for target in self.targets
@@ -201,13 +202,13 @@ def planned(environment: Environment) -> Planned:
     parsed = asked(environment.parsed_options, environment.user_classes)
     options = Options.of(parsed)
     demand = demand_of(options, parsed, environment.user_classes)
-    parts = loaded_parts(environment.user_classes, environment)
+    scripts = loaded_scripts(environment.user_classes, environment)
     if options.history:
-        parts = with_history(parts, load_history(options.history))
+        scripts = with_history(scripts, load_history(options.history))
     targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)
-    plays = plays_of_arms(parts, targets)
+    plays = plays_of_arms(scripts, targets)
     users = demand.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
     prices = load_price_table(options.service_options.prices)
@@ -236,5 +237,5 @@ def _warmup_s(
     if demand.arrivals is None:
         rates = per_minute_of(targets, options.connect_rate)
         ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
-    longest_s = session_s(play.script for of_arm in plays.values() for play in of_arm.values())
+    longest_s = session_s(each.script for of_arm in plays.values() for each in of_arm.values())
     return warmup_s(options.warmup_s, None if demand.changes else length_s, ramp_s, longest_s)

@@ -8,19 +8,16 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.caller import MAX_REHEARSED
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.tasks import (
-    Method,
     SessionTask,
-    file_of,
     of_class,
     rehearsed,
     script_name,
@@ -29,8 +26,7 @@ from bench.load.planning.tasks import (
 )
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
-from bench.plan.script import Script, load_script
-from bench.plan.steps import StepReader
+from bench.plan.script import Script, Task, load_script
 from bench.plan.variants import varied
 from bench.protocol.base import Dialect
 from bench.target.target import Target
@@ -41,55 +37,18 @@ SPARE_S = 5.0
 NO_SETTINGS: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Improvised:
-    """What a session of a method needs beside its repertoire, for its steps come while it goes on."""
-
-    method: Method
-    reader: StepReader
-
-
-@dataclass(frozen=True)
-class TaskPart:
-    """What users are to play in one of their tasks, before anything is known of the service."""
-
-    scenario: str
-    script: Script
-    improvised: Improvised | None = None
-
-
-@dataclass(frozen=True)
-class Play:
-    """What users play in one of their tasks. `improvised`: None where a YAML script says it all."""
-
-    scenario: str
-    repertoire: Repertoire
-    improvised: Improvised | None = None
-
-    @property
-    def script(self) -> Script:
-        return self.repertoire.script
-
-    @property
-    def turns(self) -> int | None:
-        """The number of turns of a session; None where its task goes on for as long as the session does."""
-        if self.improvised and len(self.script.steps) >= MAX_REHEARSED:
-            return None
-        return len(self.script.turns)
-
-
-Parts = Mapping[tuple[type, SessionTask], TaskPart]
-Plays = Mapping[tuple[type, SessionTask], Play]
+Scripts = Mapping[tuple[Any, SessionTask], Script]
+Plays = Mapping[tuple[Any, SessionTask], Repertoire]
 """Both by the class of the users and the task."""
 
 
-def loaded_parts(user_classes: Iterable[Any], environment: object = None) -> Parts:
+def loaded_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
     """What each realtime user is to play. Every script is read once; methods are rehearsed by users of the environment.
 
     Raises ScriptError, and UsageError where two different scripts have one name, for rows know a script by its name.
     """
     loaded: dict[Path, Script] = {}
-    parts = {}
+    scripts = {}
     for user in user_classes:
         if not hasattr(user, "play_session"):
             continue  # a user of plain Locust in the same file
@@ -100,36 +59,32 @@ def loaded_parts(user_classes: Iterable[Any], environment: object = None) -> Par
                 path = script_path(user, task, task.does)
                 if path not in loaded:
                     loaded[path] = load_script(path)
-                parts[user, task] = TaskPart(user.scenario_name(), loaded[path])
+                scripts[user, task] = loaded[path]
             else:
-                name = script_name(user, task.does, len(tasks))
-                parts[user, task] = _improvised(user, name, task.does, environment)
-    _refuse_namesakes(parts.values())
-    return parts
+                scripts[user, task] = _rehearsed(user, script_name(user, task.does, len(tasks)), task.does, environment)
+    _refuse_namesakes(scripts.values())
+    return scripts
 
 
-def _improvised(user: Any, name: str, method: Method, environment: object) -> TaskPart:
-    reader = StepReader(file_of(method).parent)
+def _rehearsed(user: Any, name: str, method: Task, environment: object) -> Script:
     try:
-        script = rehearsed(name, method, lambda: user(environment), user.settings(), reader)
+        return rehearsed(name, method, lambda: user(environment), user.settings())
     except ScriptError:
         raise
     except UsageError as error:
         raise of_class(user, str(error)) from error
-    return TaskPart(user.scenario_name(), script, Improvised(method, reader))
 
 
-def with_history(parts: Parts, history: History) -> Parts:
-    """The same with this history in the place of what their scripts say was said before."""
+def with_history(scripts: Scripts, history: History) -> Scripts:
+    """The same with this history in the place of what the scripts say was said before."""
     changed: dict[str, Script] = {}
-    for part in parts.values():
-        script = part.script
+    for script in scripts.values():
         digest = hashlib.sha256(bytes.fromhex(script.digest + history.digest)).hexdigest()
         changed.setdefault(script.name, replace(script, history=history, digest=digest))
-    return {key: replace(part, script=changed[part.script.name]) for key, part in parts.items()}
+    return {key: changed[script.name] for key, script in scripts.items()}
 
 
-def plays_of_arms(parts: Parts, targets: Iterable[Target]) -> dict[str, Plays]:
+def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Plays]:
     """What is played at each target, by its label; prepared once for those where it is the same.
 
     Raises UsageError for settings that the dialect lacks, and for a variant's that do not go with a script.
@@ -139,33 +94,32 @@ def plays_of_arms(parts: Parts, targets: Iterable[Target]) -> dict[str, Plays]:
     for target in targets:
         key = target.dialect, msgspec.json.encode(target.session)
         if key not in prepared:
-            prepared[key] = prepared_plays(parts, target.dialect, target.session, target.session_source)
+            prepared[key] = prepared_plays(scripts, target.dialect, target.session, target.session_source)
         arms[target.label] = prepared[key]
     return arms
 
 
-def prepared_plays(parts: Parts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = "") -> Plays:
+def prepared_plays(
+    scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
+) -> Plays:
     """Every script's messages, once for all who play it. `session`: settings instead of the scripts' own.
 
     Raises UsageError as above; `source` says where such settings stand.
     """
     prepared: dict[str, Repertoire] = {}
-    plays = {}
-    for (user, task), part in parts.items():
-        if part.script.name not in prepared:
-            prepared[part.script.name] = _prepared(user, part, dialect, session, source)
-        plays[user, task] = Play(part.scenario, prepared[part.script.name], part.improvised)
-    return plays
+    for (user, _), script in scripts.items():
+        if script.name not in prepared:
+            prepared[script.name] = _prepared(user, script, dialect, session, source)
+    return {key: prepared[script.name] for key, script in scripts.items()}
 
 
-def _prepared(user: type, part: TaskPart, dialect: Dialect, session: Mapping[str, Any], source: str) -> Repertoire:
-    script = varied(part.script, session, source)
+def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str) -> Repertoire:
     try:
-        return Repertoire(script, dialect)
+        return Repertoire(varied(script, session, source), dialect)
     except ScriptError as error:
         if session:
             raise UsageError(f"{source}: {script.name}: {error.problem}") from error
-        raise error if part.improvised is None else of_class(user, error.problem) from error
+        raise error if script.task is None else of_class(user, error.problem) from error
 
 
 def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
@@ -174,9 +128,9 @@ def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
         raise UsageError(f"{user.__name__} sets {given}, which belongs in its YAML scripts: move it there")
 
 
-def _refuse_namesakes(parts: Iterable[TaskPart]) -> None:
+def _refuse_namesakes(scripts: Iterable[Script]) -> None:
     seen: dict[str, Script] = {}
-    for script in (part.script for part in parts):
+    for script in scripts:
         other = seen.setdefault(script.name, script)
         if other is not script:
             both = f"{other.path} and {script.path} have the same name"
@@ -231,10 +185,10 @@ def check_port(host: str, port: int) -> None:
         raise UsageError(f"the web UI cannot listen on port {port}: {why}; choose --web-port") from None
 
 
-def longest_turn_s(plays: Iterable[Play]) -> float:
+def longest_turn_s(scripts: Iterable[Script]) -> float:
     """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
     longest = 0.0
-    for play in plays:
-        speech_s = max((pcm.seconds for turn in play.script.turns for pcm in turn.recordings), default=0.0)
-        longest = max(longest, speech_s + play.script.limits.turn)
+    for script in scripts:
+        speech_s = max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0)
+        longest = max(longest, speech_s + script.limits.turn)
     return longest + SPARE_S

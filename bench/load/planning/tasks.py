@@ -16,16 +16,14 @@ from typing import Any
 
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.caller import Caller, Rehearsal, act
-from bench.plan.script import Script, build_script, script_settings, session_of
+from bench.plan.script import Script, Task, build_script, script_settings, session_of
 from bench.plan.steps import Rules, StepReader
-
-Method = Callable[[Any], object]
 
 
 class SessionTask:
     """A task that is one session. `does`: the path of a script, or what a user does in the session."""
 
-    def __init__(self, does: Path | Method) -> None:
+    def __init__(self, does: Path | Task) -> None:
         self.does = does
         if isinstance(does, Path):
             self.__name__ = does.stem
@@ -67,20 +65,19 @@ def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
     return (Path(inspect.getfile(owners[-1])).parent / path).resolve()
 
 
-def script_name(user_class: type, method: Method, tasks: int) -> str:
+def script_name(user_class: type, method: Task, tasks: int) -> str:
     """The name of a script that is written in Python: the class's, and the method's where the class has more tasks."""
     return user_class.__name__ if tasks == 1 else f"{user_class.__name__}.{method.__name__}"
 
 
-def rehearsed(
-    name: str, method: Method, user: Callable[[], Caller], settings: Mapping[str, Any], reader: StepReader
-) -> Script:
+def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
     """The script that a task comes to. `user` makes one; `settings`: the keys of a script's file, without `steps`.
 
     `digest` is that of the file of the method, of the settings, and of every file that they name. Raises ScriptError
     for what a YAML script could not say either, and for a task that fails; UsageError for settings of that kind.
     """
     path = file_of(method)
+    reader = StepReader(path.parent)
     rehearsal = Rehearsal(reader, Rules(session_of(script_settings(settings, path.parent))))
     try:
         act(user(), method, rehearsal)
@@ -96,10 +93,10 @@ def rehearsed(
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
     digest = hashlib.sha256(f"{built.digest} {settings!r}".encode()).hexdigest()
-    return replace(built, name=name, digest=digest)
+    return replace(built, name=name, digest=digest, task=method, reader=reader)
 
 
-def file_of(method: Method) -> Path:
+def file_of(method: Task) -> Path:
     """The file in which a method stands, whatever decorates it."""
     return Path(inspect.getfile(inspect.unwrap(method))).resolve()
 
@@ -123,7 +120,7 @@ def class_file(user_class: type) -> Path:
     return Path(inspect.getfile(user_class)).resolve()
 
 
-def _first_line(method: Method) -> int:
+def _first_line(method: Task) -> int:
     return int(inspect.unwrap(method).__code__.co_firstlineno)
 
 

@@ -3,149 +3,277 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
-from bench.load.playing.played import RunListener
+import gevent
+
+from bench.clock import monotonic_ns
+from bench.connect import HARNESS_FAULT, connected
+from bench.load.planning.caller import Caller, CallSteps, SessionOver, TakenTurn, act
+from bench.load.playing.arm import Arm
+from bench.load.playing.pairs import Pair
 from bench.load.playing.said import Said
+from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
+from bench.plan.choices import Choices
 from bench.plan.frames import PreparedScript, PreparedStep
-from bench.run.event_log import EventLog
+from bench.plan.repertoire import Repertoire
+from bench.plan.steps import NO_ROW, Rules, Step, StepReader
+from bench.run.event_log import LoggedTransport
+from bench.run.recorder import Labels
 from bench.session import Session
 
-
-@dataclass
-class Leg:
-    """One session of a call, with its record. `session`: None as long as it is not connected."""
-
-    timeline: Timeline
-    played: RunListener
-    log: EventLog | None
-    session: Session | None = None
-    ended: bool = False
+POLL_S = 0.05
+"""How often a call whose session has ended looks whether the next one may be connected."""
 
 
-class Switchboard(Protocol):
-    """Makes, connects and ends the legs of a call."""
+class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
+    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
 
-    def leg(self, number: int, turns_begun: int) -> Leg:
-        """Begin the record of a leg, from 1. `turns_begun`: in the legs before it."""
+    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
+        super().__init__(outcome, detail)
+        self.outcome, self.detail = outcome, detail
 
-    def may_renew(self, *, waits: bool) -> bool:
-        """Whether the next leg may be connected: its place among the starts, which asking books, has come.
 
-        `waits`: wait for it, unless the call is to end.
-        """
+@dataclass(frozen=True)
+class Assignment:
+    """What one call of a pair is to play: a script at an arm.
 
-    def connect(self, leg: Leg, script: PreparedScript) -> Session | None:
-        """Connect a leg; None where that fails."""
+    `user` does its task, where that is written in Python; `leaving` says whether the user is to go.
+    """
 
-    def end(self, leg: Leg) -> None:
-        """Write down what came of a leg that is over."""
-
-    def ending(self) -> bool:
-        """Whether the call is to end."""
+    arm: Arm
+    repertoire: Repertoire
+    script: PreparedScript
+    pair: Pair
+    seed: int
+    labels: Labels
+    user: Caller
+    leaving: Callable[[], bool]
 
 
 class Call:
     """A call under way: whoever plays its steps need not know which of its sessions it is in."""
 
-    def __init__(self, script: PreparedScript, switchboard: Switchboard) -> None:
-        self._script, self._switchboard = script, switchboard
-        self._said = Said(script.said_before)
-        self._legs = self._turns_begun = 0
+    def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
+        self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
+        self._said = Said(self._script.said_before)
+        self._number = self._turns_begun = 0
         self.hear_turn: Callable[[TurnObservation], None] | None = None
         """Hears of each turn that is over, where a task in Python may ask after it."""
-        self._leg = self._next_leg()
+        self._session: Session | None = None
+        """None as long as it is not connected."""
 
-    def _next_leg(self) -> Leg:
-        self._legs += 1
-        leg = self._switchboard.leg(self._legs, self._turns_begun)
-        leg.played.hear_turn = self._hear
-        return leg
+    def play(self) -> Exception | None:
+        """Play the call from its connection to its end. Returns what its task has to say to Locust, or a fault."""
+        self.begin()
+        self._sessions.active.add(gevent.getcurrent())
+        try:
+            if not self.connect():
+                return None
+            word = self._play_steps() if self.open() else None
+            self.close()
+        except Cut as cut:
+            self._abandon(cut.outcome, cut.detail)
+            return None
+        except gevent.GreenletExit:
+            self._abandon(Cut().outcome, Cut().detail)
+            raise
+        except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
+            self._abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
+            return error  # whoever runs the session tells Locust
+        finally:
+            self._sessions.active.remove(gevent.getcurrent())
+            self.end()
+        return word
 
-    def _hear(self, turn: TurnObservation) -> None:
-        self._said.note_turn(turn, self._session.outputs)
-        if self.hear_turn is not None:
-            self.hear_turn(turn)
+    def end(self) -> None:
+        """Write down what came of the session that the call is in, and let go of it."""
+        self._listener.session_ended()
+        self.hear_turn = self._session = None  # cycles would wait for the garbage collector
 
-    @property
-    def _session(self) -> Session:
-        assert self._leg.session is not None, "a call is connected before it is played"
-        return self._leg.session
+    def _play_steps(self) -> Exception | None:
+        """Play the steps of a script, or those that a task takes. Returns what that has to say to Locust."""
+        assignment = self._assignment
+        script = assignment.repertoire.script
+        if script.task is None:
+            for step in self._script.steps:
+                if not self.perform(step):
+                    break
+            return None
+        choices = Choices(assignment.seed, assignment.pair.of_script)
+        player = StepPlayer(self, assignment.repertoire, self._script, script.reader, choices)
+        self.hear_turn = player.turn_ended
+        return act(assignment.user, script.task, player)
 
-    def connect(self) -> bool:
-        """Connect; False where there is no connection."""
-        self._leg.session = self._switchboard.connect(self._leg, self._script)
-        return self._leg.session is not None
-
-    def open(self) -> bool:
-        """Open the session that was connected; False where it does not get ready."""
-        self._session.open()
-        self._leg.played.note_opened()
-        return not self._leg.timeline.over
+    # Steps.
 
     def perform(self, step: PreparedStep) -> bool:
         """Play one step, as `Session.perform` does; before it, where it is time, go on in another session."""
         if not self._script.renewable:
-            return self._session.perform(step)
+            return self._connected.perform(step)
         if not step.within_turn:
-            self._session.await_quiet(settled=step.plays_turn)
+            self._connected.await_quiet(settled=step.plays_turn)
             if self._may_renew() and not self._renew():
                 return False
-        begun = self._leg.timeline.turns_begun
-        if self._play(step):
+        begun = self._listener.timeline.turns_begun
+        if self._play_noted(step):
             return True
-        if step.plays_turn and self._leg.timeline.turns_begun == begun and self._may_renew():
+        if step.plays_turn and self._listener.timeline.turns_begun == begun and self._may_renew():
             self._said.take_back()  # the session had ended before the caller's first sound
-            return self._renew() and (self._play(step) or self._renewal_is_due)
+            return self._renew() and (self._play_noted(step) or self._renewal_is_due)
         return self._renewal_is_due
 
-    def _play(self, step: PreparedStep) -> bool:
+    def _play_noted(self, step: PreparedStep) -> bool:
         self._said.note_step(step)
-        return self._session.perform(step)
-
-    @property
-    def _renewal_is_due(self) -> bool:
-        timeline, after_ns = self._leg.timeline, self._script.renew_after_ns or 0
-        is_old = timeline.turns_begun and not timeline.over and self._session.now_ns - timeline.start_ns >= after_ns
-        return bool(is_old or timeline.outlived) and not self._switchboard.ending()
-
-    def _may_renew(self) -> bool:
-        """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
-        return self._renewal_is_due and self._switchboard.may_renew(waits=self._leg.timeline.over)
-
-    def _renew(self) -> bool:
-        """Go on in another session, which is told what was said so far; False where it does not get ready."""
-        before = self._leg.timeline
-        before.tell(inputs.Renewed())
-        self._turns_begun += before.turns_begun
-        self.close()
-        self.end()
-        self._leg = self._next_leg()
-        self._leg.timeline.tell(inputs.Renews(before.heard_ns))
-        self._script = self._script.after(self._said.items)
-        return self.connect() and self.open()
+        return self._connected.perform(step)
 
     def await_turn(self) -> None:
         """Wait until the last turn is over and awaits nothing more."""
-        self._session.await_turn()
+        self._connected.await_turn()
+
+    # Its sessions.
+
+    def begin(self) -> None:
+        """Begin the record of the next session."""
+        self._number += 1
+        self._booked_ns: int | None = None
+        """When the session after it has its place among the starts of its arm."""
+        self._listener = self.begin_session(self._number, self._turns_begun)
+        self._listener.hear_turn = self._hear
+
+    def begin_session(self, number: int, turns_begun: int) -> RunListener:
+        """Begin the record of a session. `number`: in the call, from 1; `turns_begun`: in those before it."""
+        assignment, script = self._assignment, self._script
+        labels, wanted = assignment.labels, max(0, (assignment.repertoire.script.turns_wanted or 0) - turns_begun)
+        if number > 1:
+            labels = replace(labels, session_id=f"{labels.session_id}.{number}")
+            return self._sessions.begin(assignment.arm, script, labels, wanted)
+        planned = {"intended_ns": assignment.pair.intended_ns, "called_ns": assignment.pair.called_ns}
+        return self._sessions.begin(assignment.arm, script, labels, wanted, **planned)
+
+    def _hear(self, turn: TurnObservation) -> None:
+        self._said.note_turn(turn, self._connected.outputs)
+        if self.hear_turn is not None:
+            self.hear_turn(turn)
+
+    @property
+    def _connected(self) -> Session:
+        assert self._session is not None, "a call is connected before it is played"
+        return self._session
+
+    def connect(self) -> bool:
+        """Connect the session that was begun; False where there is no connection."""
+        self._session = self.connect_session(self._listener, self._script)
+        return self._session is not None
+
+    def connect_session(self, listener: RunListener, script: PreparedScript) -> Session | None:
+        """Connect a session; None where that fails."""
+        transport = connected(self._assignment.arm.dialer, script.limits, listener.timeline, listener.connected)
+        if transport is None:
+            return None
+        transport = LoggedTransport(transport, listener.log) if listener.log else transport
+        return Session(script, transport, listener.timeline, listener, self.ending)
+
+    def open(self) -> bool:
+        """Open the session that was connected; False where it does not get ready."""
+        self._connected.open()
+        self._listener.note_opened()
+        return not self._listener.timeline.over
 
     def close(self) -> None:
         """Let the last turn end, and close the session."""
-        if self._leg.session is not None:
-            self._leg.session.close()
+        if self._session is not None:
+            self._session.close()
 
-    def abandon(self, outcome: str, detail: str) -> None:
+    def _abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short."""
-        if self._leg.session is not None:
-            self._leg.session.abandon(outcome, detail)
+        if self._session is not None:
+            self._session.abandon(outcome, detail)
 
-    def end(self) -> None:
-        """Write down, once, what came of the session that the call is in."""
-        if not self._leg.ended:
-            self._leg.ended = True
-            self._switchboard.end(self._leg)
-            self._leg.played.hear_turn = None  # a cycle would wait for the garbage collector
+    def ending(self) -> bool:
+        """Whether the call is to end."""
+        return self._sessions.ending or self._assignment.leaving()
+
+    # The session that takes the place of one.
+
+    @property
+    def _renewal_is_due(self) -> bool:
+        timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
+        is_old = timeline.turns_begun and not timeline.over and self._connected.now_ns - timeline.start_ns >= after_ns
+        return bool(is_old or timeline.outlived) and not self.ending()
+
+    def _may_renew(self) -> bool:
+        """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
+        return self._renewal_is_due and self.has_place(waits=self._listener.timeline.over)
+
+    def has_place(self, *, waits: bool) -> bool:
+        """Whether the next session has its place among the starts. `waits`: wait for it, unless the call is to end."""
+        pacer = self._assignment.arm.pacer
+        while True:
+            now_ns = monotonic_ns()
+            if self._booked_ns is None:
+                self._booked_ns = pacer.book(now_ns)
+            if self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns):
+                return True
+            if not waits or self.ending():
+                return False
+            gevent.sleep(POLL_S)
+
+    def _renew(self) -> bool:
+        """Go on in another session, which is told what was said so far; False where it does not get ready."""
+        before = self._listener.timeline
+        before.tell(inputs.Renewed())
+        self._turns_begun += before.turns_begun
+        self.close()
+        self._listener.session_ended()
+        self._session = None
+        self.begin()
+        self._listener.timeline.tell(inputs.Renews(before.heard_ns))
+        self._script = self._script.after(self._said.items)
+        return self.connect() and self.open()
+
+
+class StepPlayer(CallSteps):
+    """Plays the steps that a task takes. What its rehearsal has not seen is prepared on the spot.
+
+    Its words and recordings are those that a script's would be: see `Repertoire`.
+    """
+
+    def __init__(
+        self,
+        call: Session | Call,
+        repertoire: Repertoire,
+        script: PreparedScript,
+        reader: StepReader,
+        choices: Choices,
+    ) -> None:
+        super().__init__(reader, Rules(repertoire.script.session))
+        self._call, self._repertoire, self._choices = call, repertoire, choices
+        variables = repertoire.script.variables
+        self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
+        self._asked: WeakValueDictionary[int, TakenTurn] = WeakValueDictionary()
+        """The turns that the task may ask after, by their numbers; of others nothing is kept."""
+
+    def play(self, step: Step) -> None:
+        if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
+            raise SessionOver
+
+    def taken_turn(self) -> TakenTurn:
+        turn = TakenTurn(self.turns, self._await_turn)
+        self._asked[self.turns] = turn
+        return turn
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """Hear of a turn that is over and awaits nothing more."""
+        asked = self._asked.pop(turn.turn, None)
+        if asked is not None:
+            asked.hear(turn)
+
+    def _await_turn(self) -> None:
+        """Wait until every turn is over and awaits nothing more. Raises SessionOver where the run ends before."""
+        self._call.await_turn()
+        if self._asked:
+            raise SessionOver

@@ -9,31 +9,27 @@ from __future__ import annotations
 import gc
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import gevent
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns
-from bench.errors import ConnectError
 from bench.load.planning.arrivals import Arrivals
 from bench.load.planning.caller import Caller, is_locust_word
 from bench.load.planning.planned import Planned
-from bench.load.planning.plays import Play
 from bench.load.planning.tasks import SessionTask
-from bench.load.playing import dashboard
-from bench.load.playing.arm import HOPELESS, Arm
+from bench.load.playing.arm import Arm
+from bench.load.playing.call import Assignment, Call, Cut
 from bench.load.playing.call_line import CallLine
 from bench.load.playing.flusher import Flusher
 from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
 from bench.load.playing.place import Place
 from bench.load.playing.progress import Progress, ProgressReport
-from bench.load.playing.sessions import Assignment, Cut, Sessions
-from bench.load.playing.spending import Spending, over_budget, unknown_price
+from bench.load.playing.sessions import Driver, Sessions
+from bench.load.playing.spending import Spending
 from bench.load.playing.starts import Start, Starts
 from bench.observe import quality
-from bench.observe.observation import SessionObservation, reason
-from bench.plain import printable
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
@@ -51,19 +47,6 @@ NEW_OBJECTS, LOOKS = 2_000, 100
 looks it takes on all that it saw in them, which may take a hundred. Everybody waits meanwhile. Sessions leave none."""
 
 
-@dataclass(frozen=True)
-class Driver:
-    """Whoever drives the test, as a run asks it.
-
-    `stop` ends the test, with the reason; `refuse` ends it because the user must mend something; `fire` puts an entry
-    on Locust's dashboard.
-    """
-
-    stop: Callable[[str], None]
-    refuse: Callable[[str], None]
-    fire: dashboard.Fire
-
-
 class LiveRun:
     """The sessions of one process, at its place in a run as it is planned: what they come to goes into its `spool`."""
 
@@ -72,7 +55,7 @@ class LiveRun:
     ) -> None:
         self.arms, self._options, self._place = arms, plan.options, place
         self._keyring, self._driver = keyring, driver
-        self._spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
+        spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
         self._recorder = Recorder(
             spool,
             place.began_utc_ns,
@@ -82,9 +65,9 @@ class LiveRun:
             ahead_ns=place.ahead_ns,
             host=plan.host | _clock(place),
         )
-        self._progress = Progress(self._spending)
-        self._sessions = Sessions(
-            spool, self._recorder, plan.options, self._progress, self, hide=keyring.hide, fire=driver.fire
+        self._progress = Progress(spending)
+        self.sessions = Sessions(
+            spool, self._recorder, self._progress, plan.options, driver, arms=len(arms), hide=keyring.hide
         )
         self._left = place.share(plan.sessions)
         """How many pairs may still be begun; None for no limit."""
@@ -92,12 +75,12 @@ class LiveRun:
         """How many are under way, or wait for their start."""
         self._waiting_calls = 0
         """Calls that arrived and were not blocked, and whose sessions have not begun."""
-        self.ending = self.closed = self.spent = False
-        self._starts = Starts(arms, lambda: self.ending)
+        self.closed = False
+        self._starts = Starts(arms, lambda: self.sessions.ending)
         self._numbers = PairNumbers(place)
         self._line = self._call_line(plan.demand.arrivals)
         _warm_up()
-        if any(play.script.counts_words for play in plan.every_play):
+        if any(script.counts_words for script in plan.scripts):
             quality.warm_up()
         self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
@@ -116,8 +99,10 @@ class LiveRun:
             called_ns = self._line.next_call(caller)
             if called_ns is None:
                 return False
-        if not self._take_pair():
+        if self.sessions.ending or self._left == 0:
             return False
+        if self._left is not None:
+            self._left -= 1
         self._open += 1
         try:
             start = self._starts.wait(called_ns or monotonic_ns())
@@ -130,13 +115,6 @@ class LiveRun:
             self._stop_if_done()
         return True
 
-    def _take_pair(self) -> bool:
-        if self.ending or self._left == 0:
-            return False
-        if self._left is not None:
-            self._left -= 1
-        return True
-
     def _stop_if_done(self) -> None:
         """End the run where nothing is under way, and nothing more will be."""
         over = self._left == 0 or (self._line is not None and self._line.is_over)
@@ -144,6 +122,10 @@ class LiveRun:
             self._driver.stop(ALL_DONE)
 
     def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
+        """Play a pair: its sessions begin one right after the other; a lone one needs no greenlet.
+
+        Raises what went wrong in the first of them, with a note of what did in the others.
+        """
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
@@ -151,9 +133,17 @@ class LiveRun:
                     self._recorder.call_held(self._labels_of_arms)
             script = self.arms[0].plays[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
-            assignments = self._assigned(pair, user, task, caller)
+            calls = [Call(self.sessions, each) for each in self._assigned(pair, user, task, caller)]
             try:
-                self._play_together(assignments)
+                if len(calls) == 1:
+                    words = [calls[0].play()]
+                else:  # the hub begins them in this order
+                    beside = [gevent.spawn(call.play) for call in calls]
+                    try:
+                        words = [session.get() for session in beside]
+                    finally:
+                        gevent.killall(beside, block=False)  # of a user who was taken away
+                raise_all([word for word in words if isinstance(word, Exception)])
             finally:
                 self._progress.pair_ended(measured=pair.phase == MEASURED)
         finally:
@@ -163,49 +153,28 @@ class LiveRun:
     def _labels_of_arms(self) -> list[str]:
         return [arm.label for arm in self.arms]
 
-    def _assigned(self, pair: Pair, user: type, task: SessionTask, caller: Caller) -> list[Assignment]:
-        """The sessions of a pair, in the order in which they are to start."""
-        actors = caller.doubles(len(self.arms))
-        assignments = []
-        for number in order(len(self.arms), self._options.seed, pair.number):
-            arm = self.arms[number]
-            play = arm.plays[user, task]
-            script = play.repertoire.session(pair.of_script, self._options.seed)
-            labels = self._labels(arm, play, pair, number)
-            actor, leaving = actors[number], caller.is_leaving
-            assignments.append(
-                Assignment(arm, play, script, pair.of_script, pair.intended_ns, pair.called_ns, labels, actor, leaving)
+    def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[Assignment]:
+        """The calls of a pair, in the order in which they are to start."""
+        arms, seed, users = self.arms, self._options.seed, caller.doubles(len(self.arms))
+        assigned = []
+        for number in order(len(arms), seed, pair.number):
+            arm = arms[number]
+            repertoire = arm.plays[user, task]
+            started = pair.number // self._place.workers * len(arms) + number
+            labels = Labels(
+                session_id=f"w{self._place.worker}-{started:06d}",
+                target=arm.label,
+                scenario=user.scenario_name(),
+                script=repertoire.script.name,
+                arm=arm.label if len(arms) > 1 else None,
+                block=pair.block,
+                pair=pair.number,
+                phase=pair.phase,
+                event_log=is_sampled(pair.number, self._options.record_events),
             )
-        return assignments
-
-    def _labels(self, arm: Arm, play: Play, pair: Pair, arm_number: int) -> Labels:
-        started = pair.number // self._place.workers * len(self.arms) + arm_number
-        return Labels(
-            session_id=f"w{self._place.worker}-{started:06d}",
-            target=arm.label,
-            scenario=play.scenario,
-            script=play.script.name,
-            arm=arm.label if len(self.arms) > 1 else None,
-            block=pair.block,
-            pair=pair.number,
-            phase=pair.phase,
-            event_log=is_sampled(pair.number, self._options.record_events),
-        )
-
-    def _play_together(self, assignments: Sequence[Assignment]) -> None:
-        """Begin sessions one right after the other, and wait for all of them; a lone one needs no greenlet.
-
-        Raises what went wrong in the first of them, with a note of what did in the others.
-        """
-        if len(assignments) == 1:
-            words = [self._sessions.play(assignments[0])]
-        else:  # the hub begins them in this order
-            beside = [gevent.spawn(self._sessions.play, assignment) for assignment in assignments]
-            try:
-                words = [session.get() for session in beside]
-            finally:
-                gevent.killall(beside, block=False)  # of a user who was taken away
-        raise_all([word for word in words if isinstance(word, Exception)])
+            script = repertoire.session(pair.of_script, seed)
+            assigned.append(Assignment(arm, repertoire, script, pair, seed, labels, users[number], caller.is_leaving))
+        return assigned
 
     # Calls.
 
@@ -219,7 +188,7 @@ class LiveRun:
             self._left,
             arrived=self._call_arrived,
             ended=self._stop_if_done,
-            ending=lambda: self.ending,
+            ending=lambda: self.sessions.ending,
         )
 
     def _call_arrived(self, blocked: bool) -> None:
@@ -235,30 +204,6 @@ class LiveRun:
             self._line.all_users_are_there()
 
     # What comes of them.
-
-    def keep_budget(self) -> None:
-        """End the run where its money is spent, or where nobody can say how much of it is."""
-        budget_usd = self._options.budget_usd
-        if budget_usd is None or self.spent:
-            return
-        if self._spending.unpriced:
-            self.spent = True
-            self._driver.refuse(unknown_price(self._spending))
-        elif why := over_budget(budget_usd, self._spending.usd_at(monotonic_ns())):
-            self.ending = self.spent = True
-            self._driver.stop(why)
-
-    def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
-        """Act on a session that is over; returns why it did not open, where it failed to."""
-        hopeless = arm.hopeless
-        if not arm.note(session, monotonic_ns()):
-            return None
-        hide = self._keyring.hide  # a code of the service's is in the outcome, too
-        error = ConnectError(hide(session.outcome), printable(hide(reason(session.outcome, session.detail))))
-        if arm.hopeless and not hopeless:
-            where = f" to {arm.label}" if len(self.arms) > 1 else ""
-            self._driver.stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
-        return error
 
     def incident(self, kind: str, text: str) -> None:
         """Record something that happened beside the sessions."""
@@ -284,18 +229,19 @@ class LiveRun:
 
     @property
     def active(self) -> int:
-        return len(self._sessions.active)
+        """How many calls are under way."""
+        return len(self.sessions.active)
 
     def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "abandoned") -> int:
         """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest.
 
         Returns how many sessions went on for longer, and are cut with this outcome; who hurries abandons them.
         """
-        self.ending = True
+        self.sessions.ending = True
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not hurry() and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
-        late = list(self._sessions.active)
+        late = list(self.sessions.active)
         why = () if hurry() else (outcome, f"the run ended, and it went on for {longest_s:g} s")
         for session in late:  # gevent.kill would take a user for dead, and Locust with it
             gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))

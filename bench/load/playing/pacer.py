@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench.limits import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, LONGEST_WAIT_NS = NS_PER_S, 60 * NS_PER_S
@@ -18,7 +19,6 @@ FIRST_WAIT_NS, LONGEST_WAIT_NS = NS_PER_S, 60 * NS_PER_S
 
 No wait is shorter than the first, whatever the service asks for. The distance of the starts after it grows alike.
 """
-LONGEST_HOLD_NS = 600 * NS_PER_S
 
 Limited = Literal["connection", "turn"]
 """What a service refuses for its limits."""

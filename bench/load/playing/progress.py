@@ -22,7 +22,7 @@ from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic
 from bench.units import NS_PER_US
 
-Role = Literal["wait", "value", "bound"]
+LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
 """The role of what a caller waited for: the first delta."""
 VALUE: Final = "value"
@@ -34,7 +34,7 @@ BOUND: Final = "bound"
 class LiveKey(NamedTuple):
     """Says what times of live views are. Those of two origins are never pooled, but bounds are: theirs is ""."""
 
-    role: Role
+    role: LiveRole
     measure: str
     origin: str = ""
 
@@ -115,7 +115,7 @@ class Progress:
     """Counts what the sessions of one process came to so far."""
 
     def __init__(self, spending: Spending) -> None:
-        self._spending = spending
+        self.spending = spending
         self._counts: Counter[str] = Counter()
         self._of_targets: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._failed: Counter[tuple[str, StepKey]] = Counter()
@@ -134,7 +134,7 @@ class Progress:
         """Count a session whose settings the service has taken. `arm`: the target's label."""
         self._counts["sessions_open"] += 1
         self._of_targets[arm]["sessions_open"] += 1
-        self._spending.open(arm, session.model, session.instants["upgrade_done"])
+        self.spending.open(arm, session.model, session.instants["upgrade_done"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
@@ -143,7 +143,7 @@ class Progress:
         if opened:
             self._counts["sessions_open"] -= 1
             self._of_targets[arm]["sessions_open"] -= 1
-            self._spending.close(arm, session.model, session.instants["upgrade_done"], session.instants["ended"])
+            self.spending.close(arm, session.model, session.instants["upgrade_done"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self._counts["throttled"] += 1
         else:
@@ -155,7 +155,7 @@ class Progress:
 
     def paid(self, arm: str, model: str | None, usage: Usage) -> None:
         """Count the tokens of a response. `arm`: the target's label; `model`: as the session named it."""
-        self._spending.add(arm, model, usage)
+        self.spending.add(arm, model, usage)
 
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
         """Count a turn that is over. `arm`: the target's label; `script`: its name."""
@@ -198,11 +198,11 @@ class Progress:
         return {arm: list(counts.items()) for arm, counts in turns.items()}
 
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
-        usd = self._spending.usd_of_targets(monotonic_ns())
+        usd = self.spending.usd_of_targets(monotonic_ns())
         return {
             label: dict(self._of_targets[label])
             | traffic.get(label, NO_TRAFFIC)._asdict()
-            | {"usd": usd.get(label, 0.0), "unpriced": self._spending.unpriced_of[label]}
+            | {"usd": usd.get(label, 0.0), "unpriced": self.spending.unpriced_of[label]}
             for label in self._of_targets.keys() | traffic.keys()
         }
 
@@ -220,8 +220,8 @@ class Progress:
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
-            usd=self._spending.usd_at(monotonic_ns()),
-            unpriced=self._spending.unpriced,
+            usd=self.spending.usd_at(monotonic_ns()),
+            unpriced=self.spending.unpriced,
             waiting_s=waiting_s,
             hub_delay_p99_ms=worst_p99_ms(histograms, "hub_delay"),
             send_lag_p99_ms=worst_p99_ms(histograms, "send_lag"),

@@ -1,221 +1,172 @@
-"""Plays the sessions of one process: connects and records each, with an event log where one is wanted."""
+"""Records the sessions of one process, and decides by what they come to whether the run goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.connect import HARNESS_FAULT, connected
-from bench.load.planning.caller import Caller, act
+from bench.errors import ConnectError
 from bench.load.planning.options import Options
-from bench.load.planning.plays import Play
 from bench.load.playing import dashboard
-from bench.load.playing.arm import Arm
-from bench.load.playing.call import Call, Leg
-from bench.load.playing.patience import PatientSession
-from bench.load.playing.played import RunListener, Watcher
+from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.progress import Progress
-from bench.load.playing.step_player import StepPlayer, perform_all
+from bench.load.playing.spending import over_budget, unknown_price
+from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
-from bench.plan.choices import Choices
+from bench.plain import printable
 from bench.plan.frames import PreparedScript
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels, Recorder
+from bench.protocol.events import Usage
+from bench.run.event_log import EventLog, LoggedTimeline, about
+from bench.run.histograms import MEASURED
+from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import Spool
-from bench.session import Session
-
-POLL_S = 0.05
-"""How often a call whose session has ended looks whether the next one may be connected."""
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """What one session of a pair is to play: a script at an arm.
+class Driver:
+    """Whoever drives the test, as a run asks it.
 
-    `number`: of the pair among those of its script. `actor` does its task, where that is written in Python; `leaving`
-    says whether its user is to go.
+    `stop` ends the test, with the reason; `refuse` ends it because the user must mend something; `fire` puts an entry
+    on Locust's dashboard.
     """
 
-    arm: Arm
-    play: Play
-    script: PreparedScript
-    number: int
-    intended_ns: int
-    called_ns: int | None
-    labels: Labels
-    actor: Caller
-    leaving: Callable[[], bool]
-
-
-class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
-    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
-
-    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
-        super().__init__(outcome, detail)
-        self.outcome, self.detail = outcome, detail
+    stop: Callable[[str], None]
+    refuse: Callable[[str], None]
+    fire: dashboard.Fire
 
 
 class Sessions:
-    """Plays sessions and records them. `active`: the greenlets of those under way."""
+    """The sessions of one process, `arms` of each pair. `hide` takes secrets out of what services say.
+
+    `active`: the greenlets of calls under way. `ending`: no new turn shall begin. `spent`: the run's money is, or
+    nobody can say; turns under way take no further response.
+    """
 
     def __init__(
         self,
         spool: Spool,
         recorder: Recorder,
-        options: Options,
         progress: Progress,
-        watcher: Watcher,
+        options: Options,
+        driver: Driver,
         *,
+        arms: int,
         hide: Callable[[str], str],
-        fire: dashboard.Fire,
     ) -> None:
-        self._spool, self._recorder, self._options = spool, recorder, options
-        self._progress, self._watcher = progress, watcher
-        self._hide, self._fire = hide, fire
+        self._spool, self._recorder, self._options, self._arms = spool, recorder, options, arms
+        self.progress, self.driver, self.hide = progress, driver, hide
         self.active: set[gevent.Greenlet] = set()
+        self.ending = self.spent = False
         self._log_broke = False
 
-    def play(self, assignment: Assignment) -> Exception | None:
-        """Play a call to its end. Returns what its task has to say to Locust, or a fault."""
-        call = Call(assignment.script, _AssignedSwitchboard(self, assignment))
-        self.active.add(gevent.getcurrent())
-        try:
-            return self._perform(assignment, call) if call.connect() else None
-        except Cut:
-            return None
-        except Exception as error:  # it is recorded; whoever runs the session tells Locust
-            return error
-        finally:
-            self.active.remove(gevent.getcurrent())
-            call.end()
-            call.hear_turn = None
-
-    def _perform(self, assignment: Assignment, call: Call) -> Exception | None:
-        """Play a call that is connected, from its opening to its close."""
-        try:
-            word = self._play_steps(assignment, call) if call.open() else None
-            call.close()
-        except gevent.GreenletExit as ended:
-            cut = ended if isinstance(ended, Cut) else Cut()
-            call.abandon(cut.outcome, cut.detail)
-            raise
-        except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
-            call.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
-            raise
-        return word
-
-    def _play_steps(self, assignment: Assignment, call: Call) -> Exception | None:
-        """Play the steps of a call that is open. Returns what its task has to say to Locust."""
-        play, script = assignment.play, assignment.script
-        if play.improvised is None:
-            perform_all(call, script.steps)
-            return None
-        choices = Choices(self._options.seed, assignment.number)
-        performance = StepPlayer(call, play.repertoire, script, play.improvised.reader, choices)
-        call.hear_turn = performance.turn_ended
-        return act(assignment.actor, play.improvised.method, performance)
-
-    # The sessions of a call.
-
-    def leg(self, assignment: Assignment, number: int, turns_begun: int) -> Leg:
-        """Begin the record of a session. `number`: in its call, from 1; `turns_begun`: in those before it."""
-        labels, script = assignment.labels, assignment.script
-        if number > 1:
-            labels = replace(labels, session_id=f"{labels.session_id}.{number}")
-        log = self._event_log(labels)
+    def begin(
+        self, arm: Arm, script: PreparedScript, labels: Labels, turns_wanted: int, **planned: int | None
+    ) -> RunListener:
+        """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
+        log = None
+        if labels.event_log and not self._log_broke:
+            path = self._spool.events / f"{labels.session_id}.jsonl"
+            log = EventLog(path, hide=self.hide, keep_audio=self._options.keep_audio)
         labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
-        record = self._recorder.session(labels)
-        planned = {"intended_ns": assignment.intended_ns, "called_ns": assignment.called_ns} if number == 1 else {}
-        timeline = self._timeline(script, labels, log, max(0, (assignment.play.turns or 0) - turns_begun), planned)
-        played = RunListener(
-            record, timeline, assignment.arm, self._progress, self._watcher, hide=self._hide, fire=self._fire
-        )
-        return Leg(timeline, played, log)
-
-    def connect(self, assignment: Assignment, leg: Leg, script: PreparedScript) -> Session | None:
-        """Connect a session; None where that fails."""
-        transport = connected(assignment.arm.dialer, script.limits, leg.timeline, leg.played.connected)
-        if transport is None:
-            return None
-        transport = LoggedTransport(transport, leg.log) if leg.log else transport
-        return PatientSession(script, transport, leg.timeline, leg.played, lambda: self.ending(assignment))
-
-    def ending(self, assignment: Assignment) -> bool:
-        """Whether a call is to end."""
-        return self._watcher.ending or assignment.leaving()
-
-    def end(self, leg: Leg) -> None:
-        """Write down what came of a session that is over."""
-        leg.played.session_ended()
-        self._close_log(leg.log)
-
-    # Event logs.
-
-    def _event_log(self, labels: Labels) -> EventLog | None:
-        """A log for this session, where its pair is one of those that have them."""
-        if self._log_broke or not labels.event_log:
-            return None
-        path = self._spool.events / f"{labels.session_id}.jsonl"
-        return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
-
-    def _timeline(
-        self,
-        script: PreparedScript,
-        labels: Labels,
-        log: EventLog | None,
-        wanted: int,
-        planned: Mapping[str, int | None],
-    ) -> Timeline:
-        """The timeline of a session. `wanted`: how many turns it has; `planned`: when it was meant to start."""
-        start_ns, limits = monotonic_ns(), script.limits
+        record, start_ns = self._recorder.session(labels), monotonic_ns()
         given: dict[str, Any] = {"service_responds": script.service_responds, "renewable": script.renewable, **planned}
-        if log is None:
-            return Timeline(start_ns, wanted, limits, script.dialect, **given)
-        facts = about(self._spool.run_id, labels, script)
-        return LoggedTimeline(start_ns, wanted, limits, script.dialect, **given, log=log, about=facts)
-
-    def _close_log(self, log: EventLog | None) -> None:
-        """After a log that could not be written, which has said so, there are no others."""
         if log is not None:
-            log.close()
-            self._log_broke = self._log_broke or log.problem is not None
+            facts = about(self._spool.run_id, labels, script)
+            timeline: Timeline = LoggedTimeline(
+                start_ns, turns_wanted, script.limits, script.dialect, **given, log=log, about=facts
+            )
+        else:
+            timeline = Timeline(start_ns, turns_wanted, script.limits, script.dialect, **given)
+        return RunListener(record, timeline, arm, self, log)
+
+    def close_log(self, log: EventLog) -> None:
+        """Close a log. After one that could not be written, which has said so, there are no others."""
+        log.close()
+        self._log_broke = self._log_broke or log.problem is not None
+
+    def keep_budget(self) -> None:
+        """End the run where its money is spent, or where nobody can say how much of it is."""
+        budget_usd, spending = self._options.budget_usd, self.progress.spending
+        if budget_usd is None or self.spent:
+            return
+        if spending.unpriced:
+            self.spent = True
+            self.driver.refuse(unknown_price(spending))
+        elif why := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
+            self.ending = self.spent = True
+            self.driver.stop(why)
+
+    def note_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
+        """Act on a session that is over; returns why it did not open, where it failed to."""
+        hopeless = arm.hopeless
+        if not arm.note(session, monotonic_ns()):
+            return None
+        hide = self.hide  # a code of the service's is in the outcome, too
+        error = ConnectError(hide(session.outcome), printable(hide(reason(session.outcome, session.detail))))
+        if arm.hopeless and not hopeless:
+            where = f" to {arm.label}" if self._arms > 1 else ""
+            self.driver.stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
+        return error
 
 
-class _AssignedSwitchboard:
-    """A `bench.load.playing.call.Switchboard` for the call of one assignment."""
+class RunListener:
+    """A `bench.session.Listener` that passes on what a session does: to its record before anyone else."""
 
-    def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
-        self._sessions, self._assignment = sessions, assignment
-        self._booked_ns: int | None = None
-        """When the next leg has its place among the starts of its arm."""
+    def __init__(
+        self, record: SessionRecord, timeline: Timeline, arm: Arm, sessions: Sessions, log: EventLog | None = None
+    ) -> None:
+        self.timeline, self.log = timeline, log
+        self._record, self._arm, self._sessions = record, arm, sessions
+        self.received, self.received_deltas, self.sent = record.received, record.received_deltas, record.sent
+        self.turn_began, self.connected = record.turn_began, record.connected
+        self.hear_turn: Callable[[TurnObservation], None] | None = None
+        """Hears of each turn first: the call that the session is a part of."""
+        self._opened = self._ended = False
 
-    def leg(self, number: int, turns_begun: int) -> Leg:
-        self._booked_ns = None
-        return self._sessions.leg(self._assignment, number, turns_begun)
+    def note_opened(self) -> None:
+        """Tell, once, that the service has taken the session's settings, where it has."""
+        if not self._opened and self.timeline.ready:
+            self._opened = True
+            session = self.timeline.session()
+            self._sessions.progress.session_opened(self._arm.label, session)
+            self._arm.session_opened(session.start_ns)
 
-    def may_renew(self, *, waits: bool) -> bool:
-        while not self._place_has_come():
-            if not waits or self.ending():
-                return False
-            gevent.sleep(POLL_S)
-        return True
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line."""
+        self.note_opened()  # of a pipelined start it was not known before
+        if self.hear_turn is not None:
+            self.hear_turn(turn)
+        sessions, labels = self._sessions, self._record.labels
+        self._record.turn_ended(turn)
+        self._arm.turn_ended(turn)
+        dashboard.show_turn(sessions.driver.fire, labels.script, turn, sessions.hide)
+        measured = self._record.phase == MEASURED
+        sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
-    def _place_has_come(self) -> bool:
-        """Whether the next leg has its place among the starts now; one is booked where there is none."""
-        pacer, now_ns = self._assignment.arm.pacer, monotonic_ns()
-        if self._booked_ns is None:
-            self._booked_ns = pacer.book(now_ns)
-        return self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns)
+    def paid(self, usage: Usage) -> None:
+        """Count what responses cost, which may end the run."""
+        self._sessions.progress.paid(self._arm.label, self.timeline.model, usage)
+        self._sessions.keep_budget()
 
-    def connect(self, leg: Leg, script: PreparedScript) -> Session | None:
-        return self._sessions.connect(self._assignment, leg, script)
+    def may_ask(self) -> bool:
+        """Whether the turn under way may take another response."""
+        return not self._sessions.spent
 
-    def end(self, leg: Leg) -> None:
-        self._sessions.end(leg)
-
-    def ending(self) -> bool:
-        return self._sessions.ending(self._assignment)
+    def session_ended(self) -> None:
+        """Tell, once, of the session, which is over: its row, the live line, what may end the run, the dashboard."""
+        if self._ended:
+            return
+        self._ended = True
+        self.note_opened()
+        session, sessions = self.timeline.session(), self._sessions
+        self._record.session_ended(session)
+        sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
+        problem = sessions.note_ended(self._arm, session)
+        dashboard.show_session(sessions.driver.fire, self._arm.label, self._record.labels.script, session, problem)
+        if self.log is not None:
+            sessions.close_log(self.log)
+        self.hear_turn = None  # a cycle would wait for the garbage collector

@@ -19,7 +19,7 @@ from bench.errors import UsageError
 from bench.load.leading.looks import Looks, is_due
 from bench.load.planning.decision import LookPlan, asked_sessions, decision_plan, plan_words, scripts_of
 from bench.load.planning.options import Options
-from bench.load.planning.plays import loaded_parts, prepared_plays
+from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script
 from bench.protocol.openai_ga import GA
 from tests import forked
@@ -156,7 +156,7 @@ def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp
 def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - say: Hello\n  - pause: 1\n  - {say: Pizza, label: order}\n")
     users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    arms = {"east": prepared_plays(loaded_parts(users), GA)}
+    arms = {"east": prepared_plays(loaded_scripts(users), GA)}
 
     assert {fact["name"]: fact["steps"] for fact in scripts_of(arms)} == {
         "talk": ["turn_1", "order"],

@@ -309,17 +309,17 @@ class Caller(RealtimeUser):
 
 PREPARE = """
 from locust.util.load_locustfile import load_locustfile
-from bench.load.planning.plays import loaded_parts, prepared_plays
+from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 
-def facts(play):
+def facts(user, play):
     script = play.script
-    labels = [turn.label for turn in play.repertoire.session(0, 0).turns]
-    settings = [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]
+    labels = [turn.label for turn in play.session(0, 0).turns]
+    settings = [user.scenario_name(), script.session.voice, script.limits.done, script.jitter_buffer_ms]
     return [labels, settings, round(script.think_s, 3)]
 
 classes, _ = load_locustfile(sys.argv[1])
-plays = prepared_plays(loaded_parts(classes.values()), GA)
-print(json.dumps({play.script.name: facts(play) for play in plays.values()}))
+plays = prepared_plays(loaded_scripts(classes.values()), GA)
+print(json.dumps({play.script.name: facts(user, play) for (user, _), play in plays.items()}))
 """
