@@ -39,6 +39,7 @@ def pytest_collection() -> Iterator[None]:
     gc.disable()
     result = yield
     gc.freeze()
+    gc.set_threshold(10_000)  # else a twentieth of the time goes into looking
     gc.enable()
     return result
 
@@ -56,24 +57,27 @@ OVER = {
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "every place of every file is spoilt, and every command reads it": """
-        attack/test_files attack/test_folders attack/test_words run/test_damaged run/test_merge run/test_union
+        attack/test_files attack/test_folders attack/test_words
     """,
-    "a run is closed, cut or killed at many places": "run/test_close",
-    "properties of whole conversations, scripts or searches, by many examples": """
-        capacity/test_attempt capacity/test_judge capacity/test_pooled capacity/test_search load/test_live
-        plan/test_frames plan/test_schema observe/test_vad_turns test_conversations test_talking
+    "each step of a close is cut, and each kind of damage merged, in a run folder of its own": """
+        run/test_close run/test_damaged run/test_merge
     """,
-    "how often a statement is wrong": "reports/statistics/test_error_rates reports/statistics/test_rates",
-    "every module is imported or read": "test_dependencies test_imports docs/test_api",
-    "nearly every test changes the files of a run of its own, and summarises or compares it again": """
-        reports/compare/test_compare_command reports/compare/test_comparison reports/compare/test_decided
-        reports/compare/test_fairness reports/compare/test_page reports/compare/test_question
-        reports/compare/test_sides reports/gate/test_by_looks reports/gate/test_check reports/gate/test_commands
-        reports/gate/test_stored reports/history/test_read reports/looks/test_decide reports/test_api
-        reports/test_arms reports/test_by_load reports/test_costs reports/test_exactness reports/test_export
-        reports/test_frames reports/test_hosts reports/test_lost reports/test_offered reports/test_page
-        reports/test_quota reports/test_report_command reports/test_runs reports/test_schemas reports/test_segments
-        reports/test_spoken reports/test_stored_runs reports/test_strata reports/test_summary reports/test_talks
+    "five hundred conversations are played to their ends, in hundreds of examples": "test_conversations test_talking",
+    "when each of many calls arrives, and the run ends, is drawn anew in each example": "load/test_live",
+    "levels are judged at each of their instants": "capacity/test_judge",
+    "every key of every script is left out once, for the schema and for the reader": "plan/test_schema",
+    "how often a statement is wrong is counted over hundreds of invented runs": """
+        reports/statistics/test_error_rates reports/test_by_load
+    """,
+    "pages of a dozen runs are drawn, one of 50,000 turns among them, and parsed": "reports/test_page",
+    "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
+        reports/compare/test_comparison reports/gate/test_check reports/looks/test_decide
+    """,
+    "every quantile of five runs is reckoned again from their rows": "reports/test_api",
+    "a run is stored as a baseline and in history, and read from both": "reports/history/test_read",
+    "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
+        reports/test_arms reports/test_costs reports/test_frames reports/test_lost reports/test_quota
+        reports/test_spoken reports/test_summary
     """,
 }
 """Why files may cost more. Any other is told at the end, and fails where CI is set and it costs twice its budget."""

@@ -7,6 +7,7 @@ Stored columns come first, as they are stored; then the derived ones, as `report
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ FRAMES_ALONE = {"start", "measured"}
 """Columns that repeat others in pandas' own types; `start_utc_ns` and `phase` say the same in any file."""
 
 
+@cache
 def schema_of(table: TableName) -> pa.Schema:
     """The columns that are exported, with their types: those that are stored, then those that are derived."""
     empty = SCHEMAS[table].empty_table()

@@ -494,12 +494,26 @@ def _tally(table: pa.Table) -> dict[str, int]:
 def write(folder: Path, plan: Plan, **changes: Any) -> Path:
     """A run folder as a clean end leaves it; `changes` replace keys of run.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = rows(plan)
-    for name, table in tables.items():
-        pq.write_table(table, folder / f"{name}.parquet")
+    for name, content in (_kept_files if plan.is_small else _files)(plan).items():
+        (folder / f"{name}.parquet").write_bytes(content)
     _write_log(run_folder.histograms_path(folder), plan)
-    run_folder.write_document(folder, document(plan, tables) | changes)
+    run_folder.write_document(folder, document(plan, rows(plan)) | changes)
     return folder
+
+
+@lru_cache(64)
+def _kept_files(plan: Plan) -> dict[TableName, memoryview]:
+    return _files(plan)
+
+
+def _files(plan: Plan) -> dict[TableName, memoryview]:
+    """The tables of a run as Parquet has them."""
+    files = {}
+    for name, table in rows(plan).items():
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        files[name] = memoryview(sink.getvalue())
+    return files
 
 
 def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
