@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Annotated, Any, BinaryIO, Protocol, cast
 
 import msgspec
 import pyarrow as pa
@@ -48,7 +48,7 @@ class Facts(msgspec.Struct, frozen=True):
     stamp_fallbacks: int = 0
     incidents: list[dict[str, Any]] = []
     incident_counts: dict[str, int] = {}
-    rows: dict[str, int] = {}
+    rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
     """Of each table, of a worker that is done; older versions do not say it."""
 
 

@@ -137,7 +137,7 @@ def _counts(
     record: Record, load: WorkerLoad, rows: Mapping[str, int] | None, shortest_ns: int | None, of_peers: Collection[int]
 ) -> dict[str, int | None]:
     """How many turns, and calls that arrived, are unknown at most. `rows`: those that it said it had written."""
-    if rows is not None:
+    if rows is not None and "turns" in rows:
         return {"turns": max(0, rows["turns"] - record.turns)}
     if load.peers is None:
         return {"turns": unknown_turns(record, load, shortest_ns)}

@@ -81,6 +81,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a folder of facts": (FACTS, a_folder),
     "an incident without an instant": (FACTS, facts_changed(incidents=[{"kind": "x"}])),
     "a host without a name": (FACTS, facts_changed(hosts=[{"workers": "many"}])),
+    "a negative count of turns": (FACTS, facts_changed(rows={"turns": -1})),
     "deep facts": (FACTS, lambda path: path.write_text('{"done":' + "[" * 9_000 + "]" * 9_000 + "}")),
 }
 
