@@ -26,7 +26,7 @@ from bench.plan.steps import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Usage
-from bench.protocol.messages import Image, Message, Role
+from bench.protocol.messages import Image, Message, MessageRole
 from bench.protocol.openai import OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -293,7 +293,7 @@ def after_ms(turn: TurnObservation, instant: str) -> float | None:
 # What a client says.
 
 
-def build_message(text: str, role: Role = "user", image: Image | None = None) -> Message:
+def build_message(text: str, role: MessageRole = "user", image: Image | None = None) -> Message:
     return Message(role=role, text=text, image=image)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bench.simulator.faults import Fault
     from bench.simulator.identity import Identity
-    from bench.simulator.lateness import Tally
+    from bench.simulator.lateness import Served
     from bench.simulator.profile import Profile
     from bench.simulator.server import Offer
     from bench.simulator.tokens import TokenIssuer
@@ -121,7 +121,7 @@ def simulate(
 
 def _served(
     offer: Offer, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
-) -> list[Tally]:
+) -> list[Served]:
     """Serve to the end, with a live line where there is a terminal."""
     import os
     import sys

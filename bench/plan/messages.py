@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
 from bench.plan.files import File
 from bench.plan.images import load_image
-from bench.protocol.messages import Image, Message, Role
+from bench.protocol.messages import Image, Message, MessageRole
 from bench.shapes import Choice, Field, Table, Text, UnfitError
 from bench.yaml_file import PlainValue, read_text
 
@@ -27,7 +27,7 @@ class History:
     messages: tuple[Message, ...]
 
 
-def _message(role: Role, text: str, image: Image | None = None) -> Message:
+def _message(role: MessageRole, text: str, image: Image | None = None) -> Message:
     if image is not None and role != "user":
         raise UnfitError("image", f"goes with a message of the user's, not of the role {role}")
     return Message(role=role, text=text, image=image)
@@ -37,7 +37,7 @@ IMAGE = File[Image](load_image)
 IMAGE_FIELD: dict[str, Field[Any]] = {"image": Field(IMAGE, "A PNG or JPEG that goes with it. GA only.")}
 MESSAGE = Table(
     {
-        "role": Field(Choice(get_args(Role)), "Whose message it is.", required=True),
+        "role": Field(Choice(get_args(MessageRole)), "Whose message it is.", required=True),
         "text": Field(Text(), "Its words.", required=True),
         **IMAGE_FIELD,
     },

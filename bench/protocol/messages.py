@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Role = Literal["system", "assistant", "user"]
+MessageRole = Literal["system", "assistant", "user"]
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message: words, and perhaps an image. Only a user's has one."""
 
-    role: Role
+    role: MessageRole
     text: str
     image: Image | None = None
 

@@ -18,7 +18,7 @@ from bench.run.close import CLOSED, is_under_way, writer_is_gone
 from bench.run.document import Count
 
 SCHEMA: Literal[1] = 1
-RunState = Literal["running", "closing", "ended", "killed"]
+KeptState = Literal["running", "closing", "ended", "killed"]
 
 
 class _Label(msgspec.Struct):
@@ -38,7 +38,7 @@ class _Document(msgspec.Struct):
     """What a list of runs tells of run.json, of any version."""
 
     began_utc_ns: int
-    state: RunState
+    state: KeptState
     ended_utc_ns: int | None = None
     simulated: bool | None = None
     targets: list[_Label] = []
@@ -57,7 +57,7 @@ class KeptRun(msgspec.Struct, frozen=True):
     name: str
     began_utc_ns: int
     ended_utc_ns: int | None
-    state: RunState
+    state: KeptState
     under_way: bool | None
     simulated: bool | None
     targets: list[str]

@@ -43,7 +43,7 @@ class LatenessCounts:
 
 
 @dataclass(frozen=True)
-class Tally:
+class Served:
     """What one process served. `struck`: faults; `cpu_s`: CPU time of the process since it listened."""
 
     sessions: int
@@ -53,7 +53,7 @@ class Tally:
     lateness: LatenessCounts
 
 
-def summary(parts: Sequence[Tally]) -> str:
+def summary(parts: Sequence[Served]) -> str:
     """The last line of a simulator that served by so many processes."""
     lateness = LatenessCounts()
     for part in parts:

@@ -33,7 +33,7 @@ from bench.simulator.faults import Fault
 from bench.simulator.gpt_live import GptLiveBehaviour
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.identity import Identity, served
-from bench.simulator.lateness import LatenessCounts, Tally
+from bench.simulator.lateness import LatenessCounts, Served
 from bench.simulator.live import Standing
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
@@ -265,7 +265,7 @@ def serve(
     worker: ServerWorker | None = None,
     stop: int | None = None,
     told: TellStanding | None = None,
-) -> Tally:
+) -> Served:
     """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
 
     `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
@@ -283,7 +283,7 @@ async def _serve(
     worker: ServerWorker,
     stop: int | None,
     told: TellStanding | None,
-) -> Tally:
+) -> Served:
     loop = asyncio.get_running_loop()
     stopped = _told_to_stop(loop, stop)
     server = Server(offer, listener, loop, worker)
@@ -303,7 +303,7 @@ async def _serve(
             if server.idle:
                 gc.collect()
     await server.stop()
-    tally = Tally(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
+    tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
     if offer.truth:
         offer.truth.ended(tally)
     return tally

@@ -66,7 +66,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.lateness import Tally
+from bench.simulator.lateness import Served
 from bench.simulator.trouble import StruckFault
 from bench.simulator.wire import Outgoing, json_string
 from bench.units import NS_PER_MS
@@ -116,7 +116,7 @@ class TruthLog:
         line = {"s": struck.session_id, "d": "fault", "t": fault.kind, "p": fault.at, "at": struck.at_ns}
         self._write(line | {"n": struck.connection, "r": struck.response_id})
 
-    def ended(self, tally: Tally) -> None:
+    def ended(self, tally: Served) -> None:
         late = tally.lateness
         line = {"d": "end", "sessions": tally.sessions, "events": late.count}
         line |= {"late_p50_ms": late.quantile_ms(0.5), "late_p99_ms": late.quantile_ms(0.99)}

@@ -19,7 +19,7 @@ from multiprocessing.context import ForkProcess
 from typing import Any
 
 from bench.errors import UsageError
-from bench.simulator.lateness import Tally
+from bench.simulator.lateness import Served
 from bench.simulator.live import Standing
 from bench.simulator.server import BACKLOG, Offer, ServerWorker, TellStanding, listen, new_tag, serve
 from bench.spawn import KILLED_S
@@ -55,7 +55,7 @@ def serve_by_workers(
     count: int,
     ready: Callable[[str | None, list[int]], None],
     told: TellStanding | None = None,
-) -> list[Tally]:
+) -> list[Served]:
     """Serve by `count` workers until SIGINT or SIGTERM; `ready` is told their ids once all listen, `told` how they do.
 
     Returns what each did. Raises WorkerDiedError if one died; then the others are ended, too.
@@ -99,9 +99,9 @@ class _Crew:
                 process.kill()
                 process.join(KILLED_S)
 
-    def watch(self, ready: Callable[[list[int]], None]) -> list[Tally]:
+    def watch(self, ready: Callable[[list[int]], None]) -> list[Served]:
         """Until all have ended, or one has died."""
-        served: dict[Connection, Tally] = {}
+        served: dict[Connection, Served] = {}
         listening = 0
         while len(served) < len(self._processes):
             for pipe in self._heard(served):
@@ -121,7 +121,7 @@ class _Crew:
         if self._told:
             self._told(number, standing)
 
-    def _heard(self, served: dict[Connection, Tally]) -> list[Connection]:
+    def _heard(self, served: dict[Connection, Served]) -> list[Connection]:
         """Pipes of those who have not ended, on which there is something to hear."""
         heard: list[Any] = wait([pipe for pipe in self._processes if pipe not in served])
         return heard

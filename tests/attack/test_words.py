@@ -26,7 +26,7 @@ from bench.run.log_lines import AnyLine
 from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
 from bench.run.spool import path_of
-from bench.simulator.lateness import LatenessCounts, Tally
+from bench.simulator.lateness import LatenessCounts, Served
 from reports.gate.baselines import Baseline
 from reports.history.of_run import _Summary as Summary
 from reports.runs import RUN
@@ -65,7 +65,7 @@ def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """No browser opens, no CI is spoken to, and a simulator ends once it has said where it is."""
     monkeypatch.setattr("webbrowser.open", lambda _: True)
     monkeypatch.setattr(
-        "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Tally(0, 0, 0, 0.0, LatenessCounts())]
+        "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Served(0, 0, 0, 0.0, LatenessCounts())]
     )
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS", "BROWSER", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)

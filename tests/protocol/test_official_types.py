@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from bench.protocol.base import ClientMessage, Dialect
 from bench.protocol.events import FunctionCall
-from bench.protocol.messages import FunctionOutput, Image, Message, Role
+from bench.protocol.messages import FunctionOutput, Image, Message, MessageRole
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -21,7 +21,7 @@ from tests.helpers import build_message, event_of, message
 
 OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}
 IMAGE = Image(url="data:image/png;base64,iVBORw==", width=1, height=1, digest="")
-INPUT = tuple(build_message("Hello", role) for role in get_args(Role))
+INPUT = tuple(build_message("Hello", role) for role in get_args(MessageRole))
 
 
 def unknown(value: Any, at: str = "") -> Iterator[str]:

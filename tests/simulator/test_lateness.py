@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.simulator.lateness import LatenessCounts, Tally, summary
+from bench.simulator.lateness import LatenessCounts, Served, summary
 
 
 def late(*late_ns: int) -> LatenessCounts:
@@ -12,8 +12,8 @@ def late(*late_ns: int) -> LatenessCounts:
     return lateness
 
 
-def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> Tally:
-    return Tally(sessions, refused, struck, 0.5, lateness)
+def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> Served:
+    return Served(sessions, refused, struck, 0.5, lateness)
 
 
 def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.lateness import Tally
+from bench.simulator.lateness import Served
 from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
 from bench.simulator.wire import Outgoing
 from tests.simulator.test_lateness import late
@@ -29,7 +29,7 @@ def written(path: Path) -> Path:
     truncated = EventReceipt("conversation.item.truncate", None, item_id="item_1", audio_end_ms=0)
     log.received("sess_1", truncated, 96, True)
     log.received("sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), 97, True)
-    log.ended(Tally(1, 0, 0, 1.25, late(0, 2_000_000)))
+    log.ended(Served(1, 0, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path
 
