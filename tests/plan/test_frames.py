@@ -221,7 +221,7 @@ def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
 ) -> None:
     speech = Speech(begin, begin + length)
     wav = build_wav(24_000 + 24 * trailing_ms, chunk_ms=chunk_ms, speech=speech)
-    recorded_ns, edges = 0, {}
+    recorded_ns, edges = 0, dict[str, int]()
     for message in prepared_turn(wav, turn_detection=detection, input_format=format).speech:
         assert message.duration_ns is not None
         recorded_ns += message.duration_ns

@@ -172,7 +172,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
     (
-        lambda: pause(1, **{"median": 2}),
+        lambda: pause(1, median=2),
         "pause has an unknown key 'median'; allowed: pause",
     ),
     (lambda: pause(median=2, sigme=1), "pause has an unknown key 'sigme'; did you mean sigma?"),
