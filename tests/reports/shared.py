@@ -26,12 +26,12 @@ def page_of(plan: Plan, **changes: Any) -> str:
     return _kept_page(plan, json.dumps(changes)) if plan.is_small else html(summary_of(plan, **changes))
 
 
-@lru_cache(24)
+@lru_cache(8)  # of six targets each holds 20 MB, most of it histograms
 def _kept_summary(plan: Plan, changes: str) -> Summary:
     return _summary(plan, changes)
 
 
-@lru_cache(24)
+@lru_cache(16)
 def _kept_page(plan: Plan, changes: str) -> str:
     return html(_kept_summary(plan, changes))
 
