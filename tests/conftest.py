@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -51,6 +52,8 @@ TRIM = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Give back what a file's tests have freed: else a process keeps hundreds of MB of them to its end."""
     if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        pa.default_memory_pool().release_unused()
         TRIM(0)
 
 
