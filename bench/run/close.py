@@ -25,7 +25,7 @@ from bench.clock import utc_ns
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.disk import write_text
-from bench.run.document import KILLED
+from bench.run.document import KILLED, SCHEMA_VERSION
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.measured import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
@@ -160,7 +160,7 @@ def _lost_entries(folder: Path, lost: Sequence[Lost]) -> list[dict[str, Any]]:
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
     """Write a table batch by batch, so that memory does not grow with the run; it is in place in one step."""
     schema = files.SCHEMAS[table].with_metadata(
-        {"rtbench.schema": str(files.SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
+        {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     )
     fresh = folder / f"{table}.parquet.new"
     with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:

@@ -12,8 +12,10 @@ from msgspec import Meta
 from bench.cores import Processors
 from bench.money import Prices
 from bench.protocol.settings import DetectorName
-from bench.run.folder import SCHEMA_VERSION
 from bench.target.options import DialectName
+
+SCHEMA_VERSION = 3
+"""Of run.json and the tables beside it."""
 
 Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts end at the last flush"

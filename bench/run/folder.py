@@ -31,11 +31,11 @@ from bench.foreign import JsonError, read_file, read_json
 from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.run import spool
 from bench.run.disk import write_text
+from bench.run.document import SCHEMA_VERSION
 from bench.run.parquet import opened
 from bench.run.part import AnyPart, parts
 from bench.units import NS_PER_S
 
-SCHEMA_VERSION = 3
 BLOCK_NS = 120 * NS_PER_S
 """How long a block of a run is: the pairs of one began under much the same conditions."""
 TableName = Literal["turns", "sessions", "seconds"]

@@ -19,9 +19,15 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, open_file, read_json
 from bench.plain import printable, shortened
 from bench.run import spool
+from bench.run.document import HostEntry, IncidentEntry
 from bench.run.histograms import Histograms, decode
 from bench.spawn import is_alive
 
+BARE_HOST: dict[str, Any] = {
+    "kernel": "", "python": "", "cpus": None, "packages": {}, "workers": 1,
+    "clock_offset_ns": None, "clock_offset_error_ns": None,
+}  # fmt: skip
+"""What a host's entry may leave out in a worker's facts: it is put in when the run is closed."""
 TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
 
 
@@ -95,7 +101,7 @@ class Part:
             return Facts()
         try:
             return _checked(cast(Facts, read_json(data, Facts)))
-        except (JsonError, ValueError) as error:
+        except (JsonError, ValueError, msgspec.ValidationError) as error:
             self._note(FACTS, error)
             return Facts()
 
@@ -218,13 +224,12 @@ def with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatc
 
 
 def _checked(facts: Facts) -> Facts:
-    """Raises ValueError where an incident or a host is none."""
-    for incident in facts.incidents:
-        if not (isinstance(incident.get("at_utc_ns"), int) and isinstance(incident.get("worker"), int)):
-            raise ValueError("an incident has no instant or no worker")
+    """Raises ValidationError where an incident or a host is none, ValueError where a host has no name."""
+    msgspec.convert(facts.incidents, list[IncidentEntry])
     for host in facts.hosts:
-        if not isinstance(host.get("name"), str) or not isinstance(host.get("workers", 1), int):
-            raise ValueError("a host has no name, or no number of workers")
+        if "name" not in host:
+            raise ValueError("a host has no name")
+        msgspec.convert(BARE_HOST | host, HostEntry)
     return facts
 
 

@@ -18,7 +18,7 @@ from bench.cores import Processors, together
 from bench.installation import tool_version
 from bench.measures import DEFINITIONS_VERSION
 from bench.plain import word
-from bench.run.folder import SCHEMA_VERSION
+from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.part import AnyPart
 

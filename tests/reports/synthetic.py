@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
+from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import Histograms, Key
 from bench.run.part import HISTOGRAMS, rows_of
@@ -380,7 +381,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
     turns, sessions = tables["turns"], tables["sessions"]
     late = 1.6 if plan.valid else 14.2
     return {
-        "schema": run_folder.SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION,
         "definitions": 1,
         "tool": {"name": "rtbench", "version": "0.1.0"},
         "run_id": "20261120T091400Z-" + plan.scenario,

@@ -14,7 +14,7 @@ import reports
 from bench.cli import schemas as writer
 from bench.run import folder as run_folder
 from bench.run.calibration import load, save
-from bench.run.folder import SCHEMA_VERSION
+from bench.run.document import SCHEMA_VERSION
 from reports.summary.summary import summarise
 from reports.text.document import as_data
 from tests.reports import synthetic

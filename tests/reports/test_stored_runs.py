@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import reports
-from bench.run.folder import SCHEMA_VERSION
+from bench.run.document import SCHEMA_VERSION
 from bench.run.replay import replay
 from reports import render
 from reports.export.export import export_log, export_tables

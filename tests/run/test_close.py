@@ -20,6 +20,7 @@ from bench.errors import UsageError
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.close import close, writer_is_gone
+from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, Key, distribution, read
 from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.recorder import Labels, Recorder
@@ -37,7 +38,7 @@ def build_run(
     """A run whose end has come, which is said before its folder is closed."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     document = {
-        "schema": files.SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION,
         "run_id": folder.name,
         "state": "closing",
         "began_utc_ns": BEGAN_NS,

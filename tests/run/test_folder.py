@@ -13,6 +13,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.disk import GrowingFile
+from bench.run.document import SCHEMA_VERSION
 from bench.run.part import rows_of
 from bench.run.part_writer import Batches, columns_of
 from bench.run.spool import path_of
@@ -39,8 +40,8 @@ def test_a_folder_that_cannot_be_written_is_said_so_with_the_remedy(tmp_path: Pa
 
 
 def test_the_document_is_written_in_one_step_and_read_back(tmp_path: Path) -> None:
-    document = {"schema": files.SCHEMA_VERSION, "note": "grüße"}
-    files.write_document(tmp_path, {"schema": files.SCHEMA_VERSION})
+    document = {"schema": SCHEMA_VERSION, "note": "grüße"}
+    files.write_document(tmp_path, {"schema": SCHEMA_VERSION})
     files.write_document(tmp_path, document)
 
     assert files.read_document(tmp_path) == document
@@ -55,7 +56,7 @@ def test_the_document_is_written_in_one_step_and_read_back(tmp_path: Path) -> No
         ("[]", "no schema version"),
         ("{}", "no schema version"),
         ('{"schema": "1"}', "no schema version"),
-        (json.dumps({"schema": files.SCHEMA_VERSION + 1}), "newer rtbench"),
+        (json.dumps({"schema": SCHEMA_VERSION + 1}), "newer rtbench"),
     ],
 )
 def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, says: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bench.cores import HYPERVISOR, OTHERS, Processors
 from bench.run import folder as files
 from bench.run.close import close
-from bench.run.document import HostEntry
+from bench.run.document import SCHEMA_VERSION, HostEntry
 from bench.run.provenance import hosts_of, named_host
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
@@ -23,7 +23,7 @@ def run_on(parent: Path, *names: str) -> Path:
     """A run that is closed, with a worker on each of these hosts; number n's event loop is n + 1 ms late."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     files.write_document(
-        folder, {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "began_utc_ns": BEGAN_NS}
+        folder, {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "began_utc_ns": BEGAN_NS}
     )
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), BEGAN_NS, host=named_host() | {"name": name, "niceness": number})

@@ -9,12 +9,13 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.close import close
+from bench.run.document import SCHEMA_VERSION
 from bench.run.part import parts
 from bench.run.recorder import Recorder
 from bench.run.spool import Spool
 from tests.run.test_close import BEGAN_NS, play, tables
 
-DOCUMENT = {"schema": files.SCHEMA_VERSION, "state": "closing", "began_utc_ns": BEGAN_NS, "scripts": []}
+DOCUMENT = {"schema": SCHEMA_VERSION, "state": "closing", "began_utc_ns": BEGAN_NS, "scripts": []}
 
 
 def recorded(spool: Spool, *, ends: bool = True) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.close import close
+from bench.run.document import SCHEMA_VERSION
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from tests.helpers import S, build_observation, build_session
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     files.write_document(
         folder,
-        {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "state": "running", "began_utc_ns": BEGAN_NS},
+        {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "running", "began_utc_ns": BEGAN_NS},
     )
     return folder
 

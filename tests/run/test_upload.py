@@ -14,6 +14,7 @@ from bench.cli.app import app
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.run import folder as files
+from bench.run.document import SCHEMA_VERSION
 from bench.run.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
 from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
@@ -39,7 +40,7 @@ def run(tmp_path: Path) -> Path:
 
 def write(folder: Path, **changes: object) -> None:
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
-    document = {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "began_utc_ns": BEGAN_NS, "writer": writer}
+    document = {"schema": SCHEMA_VERSION, "run_id": folder.name, "began_utc_ns": BEGAN_NS, "writer": writer}
     files.write_document(folder, document | changes)
 
 

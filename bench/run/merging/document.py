@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.measures import DEFINITIONS_VERSION
-from bench.run.document import KILLED, ORDINARY_ENDS
-from bench.run.folder import SCHEMA_VERSION
+from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION
 from bench.units import NS_PER_S
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_sessions", "connect_rate"})
