@@ -73,7 +73,7 @@ OVER = {
         attack/test_files attack/test_folders attack/test_words
     """,
     "each step of a close is cut, and each kind of damage merged, in a run folder of its own": """
-        run/test_close run/test_damaged run/test_merge
+        run/test_close run/test_damaged run/test_merge run/test_union
     """,
     "five hundred conversations are played to their ends, in hundreds of examples": "test_conversations test_talking",
     "when each of many calls arrives, and the run ends, is drawn anew in each example": "load/test_live",
