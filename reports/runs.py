@@ -187,16 +187,15 @@ def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFra
 def _refuse_rows(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame) -> None:
     """Raises UsageError where a row lacks what each has, or a session, or a turn of one, has two: both would count."""
     for name, table in (("turns", turns), ("sessions", sessions), ("seconds", seconds)):
-        for column in run_folder.IN_EACH_ROW.intersection(table.columns):
-            if table[column].isna().any():
+        for column in run_folder.IN_EACH_ROW:
+            if column in table.columns and table[column].isna().any():
                 raise UsageError(f"{path} is damaged: it holds rows of {name} without {column}")
     names = sessions["session_id"].cat
-    codes = names.codes[names.codes >= 0].to_numpy()
-    if (twice := np.flatnonzero(np.bincount(codes) > 1)).size:
+    if (twice := np.flatnonzero(np.bincount(names.codes.to_numpy()) > 1)).size:
         raise UsageError(f"{path} is damaged: it holds session {shortened(str(names.categories[twice[0]]))} twice")
     number = turns["turn"].to_numpy(dtype=np.float64, na_value=-1)
     codes = turns["session_id"].cat.codes.to_numpy()
-    known = (codes >= 0) & (number >= 0)
+    known = number >= 0
     order = np.lexsort((number[known], codes[known]))
     number, codes = number[known][order], codes[known][order]
     if ((number[1:] == number[:-1]) & (codes[1:] == codes[:-1])).any():

@@ -40,6 +40,21 @@ from bench.units import NS_PER_MS
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 Readers = Mapping[files.TableName, files.ReadColumns]
+Floats = npt.NDArray[np.float64]
+ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
+SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
+SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
+STOPPED = ("silent_error_ns", "stall_error_ns")
+BY_COLUMN = {
+    "stall": ("stall_error_ns",),
+    "dead_air": ("stall_error_ns",),
+    "function_time": ("call_done_error_ns",),
+    "audio_wasted": STOPPED,
+    "overlap": STOPPED,
+    "audio_speed": SPEED,
+}
+"""Measures that are no difference of two instants, and what their bounds are made of. `stalls` goes with `stall`; how
+much audio came after a reply was stopped hangs on the order of events alone."""
 
 
 class MaskedRows(NamedTuple):
@@ -53,8 +68,8 @@ class MaskedRows(NamedTuple):
 
 def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
     """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
-    hosts = document.get("hosts") or []
-    hosts = hosts if len(hosts) > 1 else []
+    every_host = document.get("hosts") or []
+    hosts = every_host if len(every_host) > 1 else []
     tables: Readers = {table: files.column_reader(folder, table) for table in TABLES.values()}
     exact = defaultdict[str, list[Exactness]](list)
     for one in _exactness(tables, ["", *(host["name"] for host in hosts)]):
@@ -63,7 +78,7 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
         tables, document, exact[""], worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag")
     )
     parts = document.get("parts") or []
-    filled = [filled_by(host.get("processors")) for host in document.get("hosts") or []]
+    filled = [filled_by(host.get("processors")) for host in every_host]
     pooled = replace(
         pooled,
         missing_share=_missing_share(folder, document, parts),
@@ -200,35 +215,16 @@ def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[Mask
             yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit, host)
 
 
-def _values_with_bounds(
-    read: files.ReadColumns, measure: Measure
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _values_with_bounds(read: files.ReadColumns, measure: Measure) -> tuple[Floats, Floats]:
     """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
     rows = read(list(dict.fromkeys([*measure.columns, *bound_columns(measure)])))
     values = measured.values_ns(rows, measure)
     return values / NS_PER_MS if measure.unit == "ms" else values, bounds_of(rows, measure)
 
 
-def quantile(values: npt.NDArray[np.float64], p: float) -> float | None:
+def quantile(values: Floats, p: float) -> float | None:
     """The smallest value that a share p of all does not exceed; None where there are none."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
-
-
-Floats = npt.NDArray[np.float64]
-ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
-SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
-SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
-STOPPED = ("silent_error_ns", "stall_error_ns")
-BY_COLUMN = {
-    "stall": ("stall_error_ns",),
-    "dead_air": ("stall_error_ns",),
-    "function_time": ("call_done_error_ns",),
-    "audio_wasted": STOPPED,
-    "overlap": STOPPED,
-    "audio_speed": SPEED,
-}
-"""Measures that are no difference of two instants, and what their bounds are made of. `stalls` goes with `stall`; how
-much audio came after a reply was stopped hangs on the order of events alone."""
 
 
 def bound_columns(measure: Measure) -> list[str]:

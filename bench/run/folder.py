@@ -198,7 +198,7 @@ SECONDS = pa.schema(
     ]
 )
 
-IN_EACH_ROW = frozenset(("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "length_ns"))
+IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "length_ns")
 """The columns that are null in no row of any table, whichever version wrote it."""
 SCHEMAS: dict[TableName, pa.Schema] = {"turns": TURNS, "sessions": SESSIONS, "seconds": SECONDS}
 

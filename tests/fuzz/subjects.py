@@ -331,7 +331,7 @@ def spoilt_run() -> Iterator[Subject]:
             whole = path.read_bytes()
             _spoil_file(path, random)
             try:
-                check(lambda: terminal(summarise(reports.load(folder, everything=False))))
+                check(lambda: _shown(folder))
             finally:
                 _remove(path)
                 path.write_bytes(whole)
@@ -360,13 +360,13 @@ def _spoil_file(path: Path, random: Random) -> None:
 
 def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
     """Rows that stand there twice, or in another order; a column that is gone, of another type, or empty."""
-    order = random.choices(range(len(rows)), k=len(rows)) if len(rows) else []
     place = random.randrange(rows.num_columns)
-    name, nothing = rows.column_names[place], pa.nulls(len(rows))
+    name = rows.column_names[place]
     match random.choice(("twice", "shuffled", "gone", "text", "numbers", "empty")):
         case "twice":
             return pa.concat_tables([rows, rows])
         case "shuffled":
+            order = random.choices(range(len(rows)), k=len(rows)) if len(rows) else []
             return rows.take(pa.array(order, pa.int64()))
         case "gone":
             return rows.drop_columns([name])
@@ -375,7 +375,12 @@ def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
         case "numbers":
             return rows.set_column(place, name, pa.array([random.choice((0, -1, 2**63 - 1, -(2**63)))] * len(rows)))
         case _:
-            return rows.set_column(place, rows.field(name), nothing.cast(rows.field(name).type))
+            return rows.set_column(place, rows.field(name), pa.nulls(len(rows), rows.field(name).type))
+
+
+def _shown(folder: Path) -> str:
+    """What the terminal shows of a run."""
+    return terminal(summarise(reports.load(folder, everything=False)))
 
 
 def _remove(path: Path) -> None:
@@ -405,7 +410,7 @@ def spoilt_part() -> Iterator[Subject]:
                 lost = TURNS_OF_A_WORKER - turns.count(1)
                 bounds = [entry["turns"] for entry in document.get("lost", []) if entry["worker"] == 1]
                 assert lost <= 0 or any(bound is None or bound >= lost for bound in bounds)
-                check(lambda: terminal(summarise(reports.load(folder, everything=False))))
+                check(lambda: _shown(folder))
             finally:
                 shutil.rmtree(folder)
 

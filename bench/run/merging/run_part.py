@@ -252,8 +252,8 @@ class RunPart:
         names = schema.names if columns is None else list(columns)
         try:
             for batch in self._recorded(table, names):
-                for name in files.IN_EACH_ROW.intersection(batch.schema.names):
-                    if batch[name].null_count:
+                for name in files.IN_EACH_ROW:
+                    if name in batch.schema.names and batch[name].null_count:
                         raise ValueError(f"rows lack {name}")
                 yield with_every_column(batch, pa.schema([schema.field(name) for name in names]))
         except (pa.ArrowException, OSError, ValueError) as error:
