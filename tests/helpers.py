@@ -323,7 +323,8 @@ def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label:
 
 
 def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None, **session: Any) -> PreparedScript:
-    script = Script("talk", Path("talk.yaml"), SessionSettings(**session), limits or Limits(), steps, "d1")
+    settings, within = SessionSettings(**session), limits or Limits()
+    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, limits=within, steps=steps)
     return Repertoire(script, dialect).session(0, 0)
 
 

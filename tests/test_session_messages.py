@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.limits import Limits
 from bench.plan.frames import PreparedScript
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
@@ -44,7 +43,7 @@ ITEM, REQUEST = "conversation.item.create", "response.create"
 
 def with_history(*texts: str, dialect: Dialect = GA, pipelined: bool = False) -> PreparedScript:
     history = History(Path("h.jsonl"), "d2", tuple(build_message(text) for text in texts))
-    script = Script("talk", Path("talk.yaml"), SessionSettings(), Limits(), (say(),), "d1", history=history)
+    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", steps=(say(),), history=history)
     return Repertoire(replace(script, pipelined=pipelined), dialect).session(0, 0)
 
 
@@ -234,7 +233,8 @@ def test_a_response_may_be_asked_for_with_nothing_to_answer() -> None:
 
 
 def pipelined(*steps: Step, **session: object) -> PreparedScript:
-    script = Script("talk", Path("talk.yaml"), SessionSettings(**session), Limits(), steps, "d1", pipelined=True)  # type: ignore[arg-type]
+    settings = SessionSettings(**session)  # type: ignore[arg-type]
+    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, steps=steps, pipelined=True)
     return Repertoire(script, GA).session(0, 0)
 
 

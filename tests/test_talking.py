@@ -186,7 +186,8 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = No
     """`history`: how many messages were said before."""
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
     before = tuple(build_message(f"Word {number}") for number in range(history))
-    script = Script("talk", Path("talk.yaml"), wanted, limits or Limits(), steps, "d1", background,
+    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, limits=limits or Limits(),
+                    steps=steps, background=background,
                     history=History(Path("h.jsonl"), "d2", before) if before else None,
                     pipelined=pipelined)  # fmt: skip
     return Repertoire(script, dialect).session(0, 0)

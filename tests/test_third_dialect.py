@@ -158,7 +158,10 @@ def station(message: bytes) -> Iterable[PeerAnswer]:
 def walked(*steps: Step, **session: Any) -> Repertoire:
     script = build_script(*steps)
     settings = SessionSettings(**session)
-    return Repertoire(Script(script.name, Path("talk.yaml"), settings, script.limits, steps, "d1"), WALKIE)
+    walked = Script(
+        name=script.name, path=Path("talk.yaml"), digest="d1", session=settings, limits=script.limits, steps=steps
+    )
+    return Repertoire(walked, WALKIE)
 
 
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:

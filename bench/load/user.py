@@ -21,7 +21,7 @@ class Shopper(RealtimeUser):                    # or Python
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -37,22 +37,12 @@ from bench.load.leading import locust_events  # noqa: F401  # registers our opti
 from bench.load.leading.role import ProcessRole
 from bench.load.planning.caller import Caller, is_locust_word
 from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
+from bench.plan.script import SETTINGS
 from bench.units import NS_PER_S
 
 __all__ = ["RealtimeUser", "script"]
 
 IDLE_S = 0.1
-SETTINGS = (
-    "session",
-    "limits",
-    "variables",
-    "background",
-    "tools",
-    "jitter_buffer_ms",
-    "history",
-    "pipelined",
-    "renew_after",
-)
 
 
 class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
@@ -61,6 +51,9 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     A task that is a method is rehearsed before the run, without a service and without `on_start`: what it says then is
     known and prepared. When its session is over (refused, timed out, the run ends) the next step leaves the method.
     Wait with `pause`: while a task sleeps by itself, its session sends and receives nothing.
+
+    What a script's file says beside its steps (`session`, `limits`, `tools`, …: the keys of `bench.plan.script.Script`)
+    is for such tasks an attribute of the class, of the same name.
 
     A class that has both a `script` and methods that are tasks plays both, the script with the weight of one task.
 
@@ -72,17 +65,6 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     abstract = True
     script: ClassVar[str | Path] = ""
     """A YAML script that is played, instead of the tasks that the class inherits."""
-
-    session: ClassVar[Mapping[str, Any] | None] = None
-    """These nine are for tasks that are methods: what stands under the same keys of a script's file."""
-    limits: ClassVar[Mapping[str, float] | None] = None
-    variables: ClassVar[str | Path | None] = None
-    background: ClassVar[Mapping[str, Any] | None] = None
-    tools: ClassVar[Mapping[str, Any] | None] = None
-    jitter_buffer_ms: ClassVar[float | None] = None
-    history: ClassVar[str | Path | None] = None
-    pipelined: ClassVar[bool | None] = None
-    renew_after: ClassVar[float | None] = None
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""
@@ -108,7 +90,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     @classmethod
     def settings(cls) -> dict[str, Any]:
         """What is set of a script's keys."""
-        return {key: value for key in SETTINGS if (value := getattr(cls, key)) is not None}
+        return {key: value for key in SETTINGS.fields if (value := getattr(cls, key, None)) is not None}
 
     # Session after session.
 

@@ -1,4 +1,4 @@
-"""What a script can say beside its steps: every key, with what is allowed at it. `docs/scripts.md` says it at length.
+"""What a script can say beside its steps: what is allowed at each of its keys. `docs/scripts.md` says it at length.
 
 A YAML file, the classes of tasks in Python and the JSON Schema (`schema.py`) all go by it, as by `steps.py`.
 """
@@ -6,8 +6,10 @@ A YAML file, the classes of tasks in Python and the JSON Schema (`schema.py`) al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
+
+import msgspec
 
 from bench.limits import Limits
 from bench.plan.audio import Pcm, load_pcm
@@ -374,21 +376,20 @@ TOOL = Table(
     },
     _function,
 )
-
-
 NAME = Matching("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
-TOOLS = ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`")
 
 
-SETTING_FIELDS: dict[str, Field[Any]] = {
-    "session": Field(SESSION, "Sent once, as session.update."),
-    "limits": Field(LIMITS, "How long each stage may take."),
-    "variables": Field(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts."),
-    "background": Field(BACKGROUND, "Noise behind the caller's voice."),
-    "tools": Field(TOOLS, "Functions that the service may call, and what they return."),
-    "jitter_buffer_ms": Field(Number(0, 2_000), "Audio that the simulated player gathers first.", default=50.0),
-    "history": Field(HISTORY, "A .jsonl file of messages that were said before the first turn."),
-    "pipelined": Field(Flag(), "Send the settings and the first turn before the service greets.", default=False),
-    "renew_after": Field(SECONDS, "The age at which a session goes on in a new one, or when the service ends it."),
-}
-SETTINGS = Table(SETTING_FIELDS, lambda **settings: settings)
+@dataclass(frozen=True)
+class Tools(Shape[tuple[Function, ...]]):
+    """The functions that a service may call, each at its name."""
+
+    by_name = ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`")
+
+    def read(self, value: Value) -> tuple[Function, ...]:
+        return tuple(
+            replace(function, tool=msgspec.structs.replace(function.tool, name=name))
+            for name, function in self.by_name.read(value).items()
+        )
+
+    def schema(self) -> Schema:
+        return self.by_name.schema()

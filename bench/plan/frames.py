@@ -196,7 +196,7 @@ class PreparedScript:
 
     `set_up`: what opens it, in this order: messages that are sent, and events that are waited for, none where the
     start is `pipelined`. `history`: what was said before the first turn, which is `said_before`, encoded.
-    `renew_after_ns`: as `Script.renew_after_s`. `between`: what an open
+    `renew_after_ns`: as `Script.renew_after`. `between`: what an open
     microphone records before the first turn. `phase_ns`: so long after the session is ready it begins, for the chunks
     of sessions that start together would else all be due in one instant. `variables_row`: from 1, None without
     variables.

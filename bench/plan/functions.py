@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from bench.foreign import JsonError, read_json
 from bench.plan.think_times import ThinkTime
@@ -51,13 +49,6 @@ class ExpectedCall:
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-def declared(by_name: Mapping[str, Function]) -> tuple[Function, ...]:
-    """Functions with their names."""
-    return tuple(
-        replace(function, tool=msgspec.structs.replace(function.tool, name=name)) for name, function in by_name.items()
-    )
 
 
 def problem_of(

@@ -77,7 +77,7 @@ class Repertoire:
             history=self._history,
             pipelined=script.pipelined,
             said_before=script.history.messages if script.history else (),
-            renew_after_ns=None if script.renew_after_s is None else round(script.renew_after_s * NS_PER_S),
+            renew_after_ns=None if script.renew_after is None else round(script.renew_after * NS_PER_S),
         )
 
     def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:
@@ -128,7 +128,7 @@ def _wanted_features(script: Script) -> Iterator[tuple[str, str, Feature]]:
     for key, wanted, feature in (
         ("history", script.history, Feature.HISTORY),
         ("pipelined", script.pipelined, Feature.PIPELINED),
-        ("renew_after", script.renew_after_s, Feature.RENEWAL),
+        ("renew_after", script.renew_after, Feature.RENEWAL),
     ):
         if wanted:
             yield key, "the script", feature

@@ -1,7 +1,8 @@
 """A script: what one session does, as YAML and the files that it names, or built by Python. Format: docs/scripts.md.
 
-Both go by one table of what is allowed, `fields.py` and `steps.py`. An error of a file is a `ScriptError` that names
-the line and says what is allowed; one of a call is a `UsageError` that names the key.
+Both go by one table of what is allowed: the keys of `Script`, as `fields.py` and `steps.py` read what stands there. An
+error of a file is a `ScriptError` that names the line and says what is allowed; one of a call is a `UsageError` that
+names the key.
 """
 
 from __future__ import annotations
@@ -17,50 +18,46 @@ import msgspec
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.plan.background import Background
-from bench.plan.fields import SETTING_FIELDS, SETTINGS
-from bench.plan.functions import Function, declared
+from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, Tools
+from bench.plan.functions import Function
 from bench.plan.messages import History
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.steps import UNTOLD, Pause, Rules, ScriptTurn, Step, StepReader, Steps, is_turn
 from bench.plan.think_times import RecordedTimes
 from bench.protocol.settings import SessionSettings
-from bench.shapes import Field, Table
+from bench.shapes import Flag, Number, Table, key, table_of
 from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
 
 TEMPLATES = ("say", "text", "instructions", "expected_reply", "reply_contains")
 """The keys of texts in which variables are filled."""
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
-SCRIPT = Table(
-    SETTING_FIELDS | {"steps": Field(Steps(), "What the caller does, in this order.", required=True)},
-    lambda **parts: parts,
-)
-
 
 Task = Callable[[Any], object]
 """What a user does in a session, in Python."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Script:
-    """What one session does. `digest`: SHA-256 over the file and every other file that it names, hex."""
+    """What one session does. `digest`: SHA-256 over the file and every other file that it names, hex.
+
+    What a `key` makes stands in a script's file, and but for `steps` in the class of a task in Python.
+    """
 
     name: str
     path: Path
-    session: SessionSettings
-    limits: Limits
-    steps: tuple[Step, ...]
     digest: str
-    background: Background | None = None
-    variables: Rows | None = None
-    tools: tuple[Function, ...] = ()
-    jitter_buffer_ms: float = 50.0
-    """How much audio the simulated player gathers before it plays."""
-    history: History | None = None
-    """What was said before the first turn."""
-    pipelined: bool = False
-    """Whether the settings and the first turn are sent before the service has greeted the session."""
-    renew_after_s: float | None = None
-    """The age from which on another session takes the place of one, or when the service ends it; None: none does."""
+    session: SessionSettings = key(SESSION, "Sent once, as session.update.", absent=SessionSettings())
+    limits: Limits = key(LIMITS, "How long each stage may take.", absent=Limits())
+    variables: Rows | None = key(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts.")
+    background: Background | None = key(BACKGROUND, "Noise behind the caller's voice.")
+    tools: tuple[Function, ...] = key(Tools(), "Functions that the service may call, and what they return.", absent=())
+    jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player gathers first.", 50.0)
+    history: History | None = key(HISTORY, "A .jsonl file of messages that were said before the first turn.")
+    pipelined: bool = key(Flag(), "Send the settings and the first turn before the service greets.", False)
+    renew_after: float | None = key(
+        SECONDS, "The age at which a session goes on in a new one, or when the service ends it."
+    )
+    steps: tuple[Step, ...] = key(Steps(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
     """Who takes the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
@@ -96,6 +93,11 @@ class Script:
         return sum(step.lasts_s for step in self.steps)
 
 
+SCRIPT: Table[dict[str, Any]] = Table(table_of(Script, nulls=False).fields, dict)
+SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.items() if name != "steps"})
+"""What a class of tasks in Python can say of them."""
+
+
 def load_script(path: Path) -> Script:
     """Read and check a script and the files that it names; a session then needs no file.
 
@@ -105,9 +107,9 @@ def load_script(path: Path) -> Script:
     root = parsed_yaml(path, text, "the script")
     script = _script(path, text, SCRIPT.read(root))
     steps = _items(root.within("steps"))
-    for number, key, problem in _senseless(script):
+    for number, place, problem in _senseless(script):
         step, verb = steps[number], script.steps[number].verb
-        raise (step.within(key) or step.within(verb, key) or step).refuse(problem)
+        raise (step.within(place) or step.within(verb, place) or step).refuse(problem)
     for value in _templates(root):
         for problem in _unfillable(str(value.content()), script.variables):
             raise value.refuse(problem)
@@ -137,14 +139,13 @@ def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]
 def session_of(parts: Mapping[str, Any]) -> SessionSettings:
     """The settings of a session, with the functions that its script declares."""
     session: SessionSettings = parts.get("session", SessionSettings())
-    tools = tuple(function.tool for function in declared(parts.get("tools", {})))
-    return msgspec.structs.replace(session, tools=tools)
+    return msgspec.structs.replace(session, tools=tuple(function.tool for function in parts.get("tools", ())))
 
 
 def check_steps(script: Script) -> None:
     """Raise UsageError, with the reason, for a step that makes no sense in its script."""
-    for _, key, problem in _senseless(script):
-        raise UsageError(f"{key} {problem}")
+    for _, place, problem in _senseless(script):
+        raise UsageError(f"{place} {problem}")
 
 
 def unfilled_names(script: Script) -> list[str]:
@@ -155,17 +156,7 @@ def unfilled_names(script: Script) -> list[str]:
 
 
 def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
-    return Script(
-        name=path.stem,
-        path=path,
-        digest=_digest(text, parts),
-        **{
-            "limits": Limits(),
-            **{("renew_after_s" if key == "renew_after" else key): part for key, part in parts.items()},
-            "session": session_of(parts),
-            "tools": declared(parts.get("tools", {})),
-        },
-    )
+    return Script(name=path.stem, path=path, digest=_digest(text, parts), **{**parts, "session": session_of(parts)})
 
 
 def _digest(text: str, parts: Mapping[str, Any]) -> str:
@@ -182,13 +173,13 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
 
 
 def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
-    """(its place, its key, why) of each step that makes no sense in its script."""
+    """(its number from 0, its key, why) of each step that makes no sense in its script."""
     rules = Rules(script.session)
-    for place, step in enumerate(script.steps):
-        for key, problem in rules.problems(step):
-            yield place, key, problem
-        if script.whole and step.is_before_turn and not any(later.plays_turn for later in script.steps[place:]):
-            yield place, step.verb, UNTOLD
+    for number, step in enumerate(script.steps):
+        for place, problem in rules.problems(step):
+            yield number, place, problem
+        if script.whole and step.is_before_turn and not any(later.plays_turn for later in script.steps[number:]):
+            yield number, step.verb, UNTOLD
 
 
 def _unfillable(text: str, variables: Rows | None) -> Iterator[str]:

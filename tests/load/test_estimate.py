@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.limits import Limits
 from bench.load.planning.estimate import (
     HIGH,
     LOW,
@@ -56,7 +55,7 @@ def target(**changes: Any) -> Target:
 
 def script(*steps: Step, **session: Any) -> Script:
     settings = SessionSettings(**{"instructions": "Be brief, friend", **session})
-    return Script("talk", Path("talk.yaml"), settings, Limits(), steps, "d1")
+    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, steps=steps)
 
 
 def input_of(usage: Usage) -> tuple[int, int]:

@@ -55,8 +55,9 @@ MS = 1_000_000
 def build_script(*steps: Step, background: Background | None = None, variables: Rows | None = None,
                  written: str = "{}", **session: Any) -> Script:  # fmt: skip
     settings = SessionSettings(**session)
-    return Script("talk", Path("talk.yaml"), settings, Limits(done=7), steps, "d1", background, variables,
-                  jitter_buffer_ms=62.5, written=parsed_yaml(Path("talk.yaml"), written, "the script"))  # fmt: skip
+    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, limits=Limits(done=7),
+                  steps=steps, background=background, variables=variables, jitter_buffer_ms=62.5,
+                  written=parsed_yaml(Path("talk.yaml"), written, "the script"))  # fmt: skip
 
 
 def build_pcm(samples: int = 6_000, speech: Speech | None = None, name: str = "a") -> Pcm:
