@@ -17,12 +17,17 @@ cdef extern from "<sys/resource.h>" nogil:
     int getrusage(int who, rusage *usage)
     int RUSAGE_THREAD
 
-cdef extern from "<poll.h>" nogil:
-    cdef struct pollfd:
-        int fd
-        short events
-    int poll(pollfd *fds, unsigned long count, int timeout_ms)
-    short POLLIN
+cdef extern from "<sys/epoll.h>" nogil:
+    cdef union epoll_data:
+        unsigned long long u64
+    cdef struct epoll_event:
+        unsigned int events
+        epoll_data data
+    int epoll_wait(int epoll, epoll_event *events, int room, int timeout_ms)
+    int EPOLLIN, EPOLLHUP
+
+cdef enum:
+    READY = 1024  # events that are asked for at once
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int fd, void *into, size_t size, long offset)
@@ -191,11 +196,22 @@ def set_alarm(int fd, long long at_ns):
     timerfd_settime(fd, TFD_TIMER_ABSTIME, &value, NULL)
 
 
-def nothing_ready(int epoll):
-    """Whether no file of an epoll set is ready; waits for nothing."""
-    cdef pollfd asked
-    asked.fd, asked.events = epoll, POLLIN
-    return poll(&asked, 1, 0) == 0
+def readable(int epoll):
+    """The sockets of libev's epoll set that are readable, or at an end; [] where no file of it is ready for anything;
+    None where there are more of them than are asked for. Waits for nothing.
+
+    libev keeps a file's number in the lower half of the data of its events (`ev_epoll.c`).
+    """
+    cdef epoll_event events[READY]
+    cdef int count = epoll_wait(epoll, events, READY, 0), place
+    if count < 0 or count == READY:
+        return None
+    if count == 0:
+        return []
+    return [
+        <int>(events[place].data.u64 & 0xFFFFFFFF) if events[place].events & (EPOLLIN | EPOLLHUP) else -1
+        for place in range(count)
+    ]
 
 
 def thread_use(int schedstat):

@@ -10,17 +10,18 @@ from bench.protocol.events import Event
 from bench.transport.frames import leading_texts as leading_texts
 from bench.transport.received import DeltaArrival
 
-READABLE = 1
+READABLE = 1 | 16  # EPOLLIN or EPOLLHUP of linux/eventpoll.h
+READY = 1024
 _THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
 
 
-def nothing_ready(epoll: int) -> bool:
-    """Whether no file of an epoll set is ready; waits for nothing."""
+def readable(epoll: int) -> list[int] | None:
+    """As in C."""
     from gevent import monkey  # here, for who only reads messages needs no event loop
 
-    asked = monkey.get_original("select", "poll")()
-    asked.register(epoll, READABLE)
-    return not asked.poll(0)
+    with monkey.get_original("select", "epoll").fromfd(os.dup(epoll)) as asked:
+        ready = asked.poll(0, READY)
+    return [fd if events & READABLE else -1 for fd, events in ready] if len(ready) < READY else None
 
 
 def thread_use(schedstat: int) -> tuple[int, int]:

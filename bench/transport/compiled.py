@@ -8,7 +8,7 @@ try:
         ReadState,
         leading_texts,
         make_alarm,
-        nothing_ready,
+        readable,
         set_alarm,
         thread_use,
     )
@@ -20,7 +20,7 @@ except ImportError:
         ReadState,
         leading_texts,
         make_alarm,
-        nothing_ready,
+        readable,
         set_alarm,
         thread_use,
     )
@@ -33,7 +33,7 @@ __all__ = [
     "ReadState",
     "leading_texts",
     "make_alarm",
-    "nothing_ready",
+    "readable",
     "set_alarm",
     "thread_use",
 ]

@@ -1,41 +1,53 @@
-"""Knows when the event loop polled, and by that since when a socket was surely empty.
+"""Knows at which instants sockets were surely empty, by looking at the event loop's epoll set.
 
-gevent's loop runs `prepare` watchers just before it polls and `check` watchers just after. What is said of a poll is
-said by instants before it: a process may lose its core between a call and a clock that is read after it.
+gevent's loop runs `prepare` watchers just before it polls and `check` watchers just after. What is said of a look or a
+poll is said by instants before it: a process may lose its core between a call and a clock that is read after it.
 """
 
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.transport.compiled import nothing_ready, thread_use
+from bench.transport.compiled import readable, thread_use
 
-NEVER_NS = 1 << 62
-EVENTS = 64
-"""How many events libev takes of a poll at first: one that brings as many may have left others out (`ev_epoll.c`)."""
+LOOK_NS = 200_000
+"""How long the loop may handle events without a look at which other sockets are readable meanwhile."""
 ACCOUNT_NS = 100_000
 """How far the kernel's account of a thread may be off: what interrupts took of its core stands nowhere."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """What the kernel counts of this thread: how long it ran, how long it waited for a core, how often it ran."""
 
 
+class Look(NamedTuple):
+    """An instant at which it is known of each socket of the set whether it was empty; after how many polls."""
+
+    at_ns: int
+    polls: int
+
+
+NO_LOOK = Look(0, 0)
+
+
 class LoopWatch:
-    """The instants of the loop's polls. One per hub: `LoopWatch.of_hub()`."""
+    """The loop's polls, and the looks at its epoll set. One per hub: `LoopWatch.of_hub()`."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.polls = 0
-        self.poll_begin_ns = self.poll_end_ns = monotonic_ns()
-        self.previous_poll_begin_ns = 0
-        """0 also where that poll may have left sockets out."""
+        self.poll_end_ns = monotonic_ns()
+        self.look_due_ns = 0
+        """From when on whoever handles events has to `look`."""
         self.quiet = False
         """Whether the last poll began when no file that it watched was ready."""
-        self._full = True
-        self._use = (0, 0)
-        self._still_asleep_ns: int | None = None
+        self._look = self._look_before = NO_LOOK
+        self._found: dict[int, Look] = {}
+        """Sockets that a look has found readable, since they were last read, and the look before, which had not."""
+        self._switches = self._awake_ns = self._used_ns = 0
+        """What the kernel counted when the last poll began, if quietly, and when."""
         self._loop = gevent.get_hub().loop
         self._epoll = self._loop.backend == "epoll"
         try:
@@ -68,46 +80,49 @@ class LoopWatch:
         if self._schedstat >= 0:
             os.close(self._schedstat)
 
+    def look(self) -> None:
+        """Ask which sockets are readable: all others are empty now."""
+        now_ns = monotonic_ns()
+        found = readable(self._loop.fileno()) if self._epoll else None
+        for fd in found or ():
+            self._found.setdefault(fd, self._look)
+        self._look_before, self._look = self._look, NO_LOOK if found is None else Look(now_ns, self.polls)
+        self.quiet = found == []
+        self.look_due_ns = now_ns + LOOK_NS
+
     def _before_poll(self) -> None:
-        self.previous_poll_begin_ns = 0 if self._full else self.poll_begin_ns
-        self.poll_begin_ns = monotonic_ns()
-        self.quiet = self._epoll and nothing_ready(self._loop.fileno())
+        self.look()
         if self.quiet:
-            self._use = thread_use(self._schedstat)
+            self._switches, self._awake_ns = thread_use(self._schedstat)
+            self._used_ns = monotonic_ns()
 
     def _after_poll(self) -> None:
         self.poll_end_ns = monotonic_ns()
+        self.look_due_ns = self.poll_end_ns + LOOK_NS
         self.polls += 1
-        self._full = self._loop.pendingcnt >= EVENTS
-        self._still_asleep_ns = None
+        if self.quiet and (asleep_ns := self._asleep_ns()):
+            self._look_before, self._look = self._look, Look(asleep_ns, self.polls)
 
-    def empty_ns(self, polls_when_watched: int, stamp_ns: int) -> int:
-        """The latest instant before `stamp_ns` at which polling proves a socket empty, 0 where it proves nothing.
+    def empty_ns(self, fd: int, polls_when_watched: int, stamp_ns: int) -> int:
+        """The latest instant before `stamp_ns` at which looks prove a socket empty, 0 where they prove nothing.
 
-        The socket is watched since poll number `polls_when_watched`, was read empty since it was last reported, and the
-        last poll has reported it. The poll before that watched it, if it was watched by then, and did not report it.
-        Where no file was ready when the last poll began, the socket was empty then, and until the process was woken.
+        The loop is set to look at the socket since poll number `polls_when_watched`, so it is in the epoll set from the
+        next poll on. It was read empty since it was last reported, and is read now: looks begin anew with it.
         """
-        watched = self.polls >= polls_when_watched + 2
-        known_ns = 0
-        for instant_ns in (
-            self.previous_poll_begin_ns if watched else 0,
-            self.poll_begin_ns if watched and self.quiet else 0,
-            self._asleep_ns() if watched and self.quiet else 0,
-        ):
-            if known_ns < instant_ns <= stamp_ns:
-                known_ns = instant_ns
-        return known_ns
+        looks = (found,) if (found := self._found.pop(fd, None)) else (self._look, self._look_before)
+        for at_ns, polls in looks:
+            if polls > polls_when_watched and at_ns <= stamp_ns:
+                return at_ns
+        return 0
 
     def _asleep_ns(self) -> int:
         """An instant at which the last poll, which began quietly, was still asleep; 0 where that is not known.
 
-        From its wake-up on a thread is on a core, or waits for one. One that was without its core more than once may
-        have slept for something else as well, or may have been stopped.
+        Nothing was readable then. From its wake-up on a thread is on a core, or waits for one. One that was without its
+        core more than once may have slept for something else as well, or may have been stopped; one that only lost it
+        was awake all the time.
         """
-        if self._still_asleep_ns is None:
-            now_ns = monotonic_ns()
-            switches, awake_ns = thread_use(self._schedstat)
-            slept_once = awake_ns and switches == self._use[0] + 1  # as far as it slept
-            self._still_asleep_ns = now_ns - (awake_ns - self._use[1]) - ACCOUNT_NS if slept_once else 0
-        return self._still_asleep_ns
+        now_ns = monotonic_ns()
+        switches, awake_ns = thread_use(self._schedstat)
+        asleep_ns = now_ns - (awake_ns - self._awake_ns) - ACCOUNT_NS
+        return asleep_ns if awake_ns and switches == self._switches + 1 and asleep_ns > self._used_ns else 0

@@ -259,6 +259,9 @@ class TcpStream:
     def _hear(self, polled_ns: int) -> Read | None:
         """Read without waiting; None where nothing came, or deltas that were taken."""
         polled_from_ns, before_ns = self._polled_from_ns, monotonic_ns()
+        if before_ns >= self._watch.look_due_ns:
+            self._watch.look()
+            before_ns = monotonic_ns()
         try:
             if polled_from_ns is None:
                 return self._hear_ready(before_ns)
@@ -308,7 +311,7 @@ class TcpStream:
         at_ns = self._state.stamped_ns = max(self._state.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
         empty_ns = self._state.drained_ns
         if polls is not None:
-            empty_ns = max(empty_ns, self._watch.empty_ns(polls, at_ns))
+            empty_ns = max(empty_ns, self._watch.empty_ns(self._fd, polls, at_ns))
         self._state.drained = size < READ_BYTES
         if self._state.drained:
             # the clock before the call: the process may have lost its core between the call and a clock after it

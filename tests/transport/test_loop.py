@@ -1,67 +1,113 @@
-"""What the event loop's polls prove about an empty socket."""
+"""What looks at the event loop's sockets prove about an empty socket."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
 import pytest
-from hypothesis import given
+from gevent import monkey
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.transport import loop
-from bench.transport.loop import ACCOUNT_NS, EVENTS, LoopWatch
+from bench.transport import _interpreted, compiled, loop
+from bench.transport.loop import ACCOUNT_NS, NO_LOOK, Look, LoopWatch
+from bench.transport.tcp import READABLE
 from tests.examples import thorough
 
-PREVIOUS, BEGIN, ASLEEP = 700, 900, 960
-"""When the poll before the last one began, when the last one did, and an instant at which that still slept."""
-STAMP = 990
+FD, OTHER = 5, 6
+SET_AT = 3
+"""After how many polls the loop was set to look at the socket: it is in the set from the fourth on."""
 
 
-def watch_after(polls: int, *, quiet: bool, asleep_ns: int = 0) -> LoopWatch:
+def watch_after(*looks: Look, found: dict[int, Look] | None = None) -> LoopWatch:
     watch = LoopWatch()
-    watch.polls, watch.quiet, watch._still_asleep_ns = polls, quiet, asleep_ns
-    watch.poll_begin_ns, watch.previous_poll_begin_ns = BEGIN, PREVIOUS
+    watch._look_before, watch._look = looks
+    watch._found = found or {}
     return watch
 
 
 @pytest.mark.parametrize(
-    ("polls", "quiet", "asleep", "stamp", "empty"),
+    ("before", "last", "found", "stamp", "empty"),
     [
-        (6, False, 0, STAMP, 0),  # the first poll since the socket is watched
-        (6, True, ASLEEP, STAMP, 0),  # when it was asked whether all is quiet, the socket was not among them
-        (7, False, 0, STAMP, PREVIOUS),
-        (7, False, ASLEEP, STAMP, PREVIOUS),
-        (7, True, 0, STAMP, BEGIN),
-        (7, True, ASLEEP, STAMP, ASLEEP),
-        (7, True, ASLEEP, 950, BEGIN),
-        (7, True, ASLEEP, 800, PREVIOUS),
-        (7, True, ASLEEP, 600, 0),
+        (Look(100, 3), Look(200, 3), None, 250, 0),  # both before the socket was in the set
+        (Look(100, 3), Look(200, 4), None, 250, 200),
+        (Look(100, 4), Look(200, 4), None, 250, 200),
+        (Look(100, 4), Look(200, 4), None, 150, 100),  # the kernel stamps it before it is in the socket
+        (Look(100, 3), Look(200, 4), None, 150, 0),
+        (Look(100, 4), Look(200, 4), None, 50, 0),
+        (Look(100, 4), NO_LOOK, None, 250, 100),
+        (Look(100, 4), Look(200, 4), Look(40, 4), 250, 40),  # a look has found something in it meanwhile
+        (Look(100, 4), Look(200, 4), Look(40, 3), 250, 0),
+        (Look(100, 4), Look(200, 4), NO_LOOK, 250, 0),
     ],
 )
 def test_the_latest_instant_at_which_the_socket_was_surely_empty(
-    polls: int, quiet: bool, asleep: int, stamp: int, empty: int
+    before: Look, last: Look, found: Look | None, stamp: int, empty: int
 ) -> None:
-    watch = watch_after(polls, quiet=quiet, asleep_ns=asleep)
+    watch = watch_after(before, last, found={} if found is None else {FD: found})
 
-    assert watch.empty_ns(5, stamp) == empty
+    assert watch.empty_ns(FD, SET_AT, stamp) == empty
+    assert watch.empty_ns(OTHER, 9, stamp) == 0
+
+
+def test_what_a_look_finds_is_known_as_empty_by_the_look_before_until_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
+    clock = iter(range(100, 1_000, 100))
+    watch = LoopWatch()
+    monkeypatch.setattr(loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(loop, "monotonic_ns", lambda: next(clock))
+    for _ in range(3):
+        watch.look()
+
+    assert watch.empty_ns(FD, -1, 1_000) == 100
+    watch.look()
+    assert watch.empty_ns(FD, -1, 1_000) == 400
+    assert watch.empty_ns(OTHER, -1, 1_000) == 200
+    watch.look()  # which had more to tell than there was room for
+    watch.look()
+    assert watch.empty_ns(FD, -1, 1_000) == 0
+    assert watch.empty_ns(OTHER, -1, 1_000) == 600
+
+
+@pytest.mark.parametrize("readable", [compiled.readable, _interpreted.readable])
+def test_the_files_of_a_set_that_are_readable_are_told(readable: Callable[[int], list[int] | None]) -> None:
+    with ExitStack() as stack:
+        epoll = stack.enter_context(monkey.get_original("select", "epoll")())
+        pairs = [tuple(map(stack.enter_context, socket.socketpair())) for _ in range(2)]
+        for ours, _ in pairs:
+            epoll.register(ours, READABLE)
+        assert readable(epoll.fileno()) == []
+        pairs[1][1].sendall(b"x")
+        assert readable(epoll.fileno()) == readable(epoll.fileno()) == [pairs[1][0].fileno()]
+        pairs[0][1].close()
+        assert sorted(readable(epoll.fileno()) or []) == sorted(ours.fileno() for ours, _ in pairs)
+        pairs[1][0].recv(1)
+        epoll.modify(pairs[1][0], 4)  # EPOLLOUT
+        assert sorted(readable(epoll.fileno()) or []) == [-1, pairs[0][0].fileno()]
 
 
 class Machine:
-    """A clock, a socket and a process that may lose its core whenever it has read or asked something."""
+    """A clock, sockets and a process that may lose its core whenever it has read or asked something."""
 
-    def __init__(self, losses_ns: list[int], arrivals_ns: list[int], stopped: set[int]) -> None:
+    def __init__(self, losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]) -> None:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
-        self.unread_ns = [self.now_ns + at_ns for at_ns in sorted(arrivals_ns)]
+        self.stoppable = True
+        """A stop between a look and the poll that follows is in no bound."""
+        self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
 
-    def pass_time(self, *, stoppable: bool = True) -> None:
+    def pass_time(self) -> None:
         """Lose the core for a while, or be stopped."""
         loss_ns = self._losses_ns[self._asked % len(self._losses_ns)]
         self.now_ns += loss_ns
         self.switches += loss_ns > 0
-        if not (stoppable and self._asked in self._stopped):
+        if not (self.stoppable and self._asked in self._stopped):
             self.awake_ns += loss_ns
         self._asked += 1
 
@@ -70,97 +116,90 @@ class Machine:
         self.pass_time()
         return now_ns
 
-    def ready(self) -> bool:
-        return bool(self.unread_ns) and self.unread_ns[0] <= self.now_ns
+    def ready(self) -> list[int]:
+        return [fd for fd, unread_ns in self.unread_ns.items() if unread_ns and unread_ns[0] <= self.now_ns]
 
-    def nothing_ready(self, _: int) -> bool:
-        quiet = not self.ready()
-        self.pass_time(stoppable=False)
-        return quiet
+    def readable(self, _: int) -> list[int]:
+        found = self.ready()
+        self.pass_time()
+        return found
 
     def thread_use(self, _: int) -> tuple[int, int]:
         use = self.switches, self.awake_ns
-        self.pass_time(stoppable=False)
+        self.pass_time()
         return use
 
-    def poll(self, timer_ns: int) -> bool:
-        """Whether the socket is readable, once it is or a time is over."""
+    def poll(self, timer_ns: int) -> list[int]:
+        """The sockets that are readable, once one is or a time is over."""
         if not self.ready():
             self.switches += 1
-            self.now_ns = min(self.now_ns + timer_ns, *self.unread_ns[:1])
-        readable = self.ready()
+            nexts_ns = (unread_ns[0] for unread_ns in self.unread_ns.values() if unread_ns)
+            self.now_ns = min(self.now_ns + timer_ns, *nexts_ns)
+        found = self.ready()
         self.pass_time()
-        return readable
+        return found
 
-    def read(self) -> list[int]:
+    def read(self, fd: int) -> list[int]:
         """When what is in the socket arrived."""
-        came = [at_ns for at_ns in self.unread_ns if at_ns <= self.now_ns]
-        del self.unread_ns[: len(came)]
+        came = [at_ns for at_ns in self.unread_ns[fd] if at_ns <= self.now_ns]
+        del self.unread_ns[fd][: len(came)]
         self.pass_time()
         return came
 
 
-LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 3_000_000, 200_000_000])
+LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200_000_000])
 
 
 @thorough
 @given(
     losses_ns=st.lists(LOSSES_NS, min_size=1, max_size=60),
-    gaps_ns=st.lists(st.integers(1, 30_000_000), min_size=1, max_size=30),
+    arrivals_ns=st.dictionaries(
+        st.integers(3, 6), st.lists(st.integers(1, 100_000_000), min_size=1, max_size=12), min_size=1
+    ),
     stopped=st.sets(st.integers(0, 300), max_size=4),
 )
+@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set()).via("a core that is lost between the look and the poll")
 def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
-    losses_ns: list[int], gaps_ns: list[int], stopped: set[int]
+    losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]
 ) -> None:
     """However long the process is without its core, and wherever that falls."""
-    machine = Machine(losses_ns, [sum(gaps_ns[: place + 1]) for place in range(len(gaps_ns))], stopped)
+    machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
+        for name in ("readable", "thread_use"):
+            patched.setattr(loop, name, getattr(machine, name))
         patched.setattr(loop, "monotonic_ns", machine.clock)
-        patched.setattr(loop, "nothing_ready", machine.nothing_ready)
-        patched.setattr(loop, "thread_use", machine.thread_use)
-        drained_ns = machine.now_ns
+        drained_ns = dict.fromkeys(arrivals_ns, machine.now_ns)
         watch = LoopWatch()
         try:
             polls = watch.polls
-            while machine.unread_ns:
+            while any(machine.unread_ns.values()):
                 machine.pass_time()
+                machine.stoppable = False
                 watch._before_poll()
-                readable = machine.poll(10_000_000)
+                machine.stoppable = True
+                found = machine.poll(10_000_000)
                 watch._after_poll()
-                if not readable:
-                    continue
-                before_ns = machine.clock()
-                came = machine.read()
-                assert max(drained_ns, watch.empty_ns(polls, came[-1])) <= came[0]
-                drained_ns = before_ns
+                for fd in found:
+                    if machine.clock() >= watch.look_due_ns:
+                        watch.look()
+                    before_ns = machine.clock()
+                    came = machine.read(fd)
+                    assert max(drained_ns[fd], watch.empty_ns(fd, polls, came[-1])) <= came[0]
+                    drained_ns[fd] = before_ns
         finally:
             watch.close()
-
-
-def test_a_poll_that_takes_as_many_events_as_it_has_room_for_may_have_left_sockets_out() -> None:
-    watch = LoopWatch()
-    real: Any = watch._loop
-    begun = []
-    for pending in (EVENTS - 1, EVENTS, 0):
-        watch._loop = SimpleNamespace(pendingcnt=pending, fileno=real.fileno)
-        watch._before_poll()
-        watch._after_poll()
-        begun.append((watch.poll_begin_ns, watch.previous_poll_begin_ns))
-
-    (first_ns, _), (_, before_second_ns), (_, before_third_ns) = begun
-    assert (before_second_ns, before_third_ns) == (first_ns, 0)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopWatch:
     """A watch whose poll began quietly, of a process that the kernel says this of when it begins and later."""
     uses = iter(told)
-    monkeypatch.setattr(loop, "nothing_ready", lambda epoll: True)
+    monkeypatch.setattr(loop, "readable", lambda epoll: [])
     monkeypatch.setattr(loop, "thread_use", lambda schedstat: next(uses))
     watch = LoopWatch()
-    for _ in range(2):
-        watch._before_poll()
-        watch._after_poll()
-    monkeypatch.setattr(loop, "monotonic_ns", lambda: watch.poll_begin_ns + 10**7)
+    monkeypatch.setattr(loop, "monotonic_ns", lambda: 10**9)
+    watch._before_poll()
+    monkeypatch.setattr(loop, "monotonic_ns", lambda: 10**9 + 10**7)
+    watch._after_poll()
     return watch
 
 
@@ -176,21 +215,21 @@ def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopWatch:
 def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
     monkeypatch: pytest.MonkeyPatch, later: tuple[int, int], slept_ns: int
 ) -> None:
-    watch = use(monkeypatch, (7, 5_000), (7, 5_000), later)
+    watch = use(monkeypatch, (7, 5_000), later)
 
-    assert watch.empty_ns(0, 1 << 62) == watch.poll_begin_ns + slept_ns
+    assert watch.empty_ns(FD, -1, 1 << 62) == 10**9 + slept_ns
 
 
 def test_greenlets_run_before_the_poll_begins_and_not_within_it() -> None:
     """What they do would else be taken for sleep."""
     watch = LoopWatch.of_hub()
-    begun = watch.poll_begin_ns
-    ran: list[int] = []
-    gevent.get_hub().loop.run_callback(lambda: ran.append(watch.poll_begin_ns))
+    begun = watch._look
+    ran: list[Look] = []
+    gevent.get_hub().loop.run_callback(lambda: ran.append(watch._look))
     gevent.sleep(0.001)
 
     assert ran == [begun]
-    assert watch.poll_begin_ns > begun
+    assert watch._look.at_ns > begun.at_ns
 
 
 def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
@@ -202,7 +241,7 @@ def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
         seen.append(watch.quiet)
 
     assert watch.polls >= before + 50
-    assert watch.previous_poll_begin_ns <= watch.poll_begin_ns <= watch.poll_end_ns
+    assert watch._look_before.at_ns <= watch._look.at_ns <= watch.poll_end_ns
     assert any(seen)
 
 
