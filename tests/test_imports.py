@@ -77,7 +77,7 @@ PURE = (
     "bench.simulator.garbling", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.explain",
+    "bench.transport.answer", "bench.simulator.cap", "bench.doctor.explain",
     "bench.calibrate.ladder", "bench.calibrate.truth", "bench.calibrate.conclude",
     "bench.load_search", "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.search", "bench.capacity.judge",
     "bench.capacity.conclude",
@@ -87,8 +87,8 @@ IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading",
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
 
-MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator", "bench.load.planning.plays")
-"""`bench.clock` opens one dummy socket that keeps stamping on; `planning.plays` looks whether a port is free."""
+MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator", "bench.load.leading.web_ui")
+"""`bench.clock` opens one dummy socket that keeps stamping on; `leading.web_ui` looks whether a port is free."""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {
     "time",
@@ -114,7 +114,6 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "bench.locust_run": {"locust", "bench.cli.app"},
     "bench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.planning.decision": {"reports.looks"},
     "bench.load.leading.looks": {"reports.looks"},
     "bench.load.leading.closing": {"bench.cli.app"},
     "bench.load.leading.telemetry": {"bench.load.leading.exporter"},

@@ -110,7 +110,7 @@ def _asked(
     from bench.capacity.ladder import levels_left
     from bench.capacity.search import ERROR, LEAST_S, ladder_of
     from bench.capacity.slo import slo_of
-    from bench.load.planning.spans import A_SPAN, span_s
+    from bench.load.planning.stages import A_SPAN, span_s
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     time_s = span_s(time)

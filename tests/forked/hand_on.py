@@ -15,7 +15,6 @@ import tempfile
 
 import bench.load.leading.closing
 import bench.load.leading.looks
-import bench.load.planning.decision
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
@@ -70,5 +69,5 @@ def output_of(command):
     return ended.stdout
 
 
-bench.load.leading.closing.subprocess = bench.load.planning.decision.subprocess = Forking()
+bench.load.leading.closing.subprocess = bench.load.leading.looks.subprocess = Forking()
 bench.load.leading.looks.output_of = output_of

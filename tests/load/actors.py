@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import soundfile
 
-from bench.load.planning.caller import Caller
-from bench.load.planning.tasks import SessionTask, as_sessions
+from bench.load.planning.tasks import Caller, SessionTask, as_sessions
 
 
 class Actor(Caller):

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from bench.load.planning.rates import per_minute_of
+from bench.load.planning.planned import per_minute_of
 from bench.load.playing.arm import HOPELESS, Arm
 from bench.load.playing.pacer import Pacer
 from bench.target.dial import Dialer

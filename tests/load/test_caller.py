@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.caller import MAX_REHEARSED, Rehearsal, TakenTurn, act
+from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, TakenTurn, act
 from bench.load.playing.call import StepPlayer
 from bench.observe.timeline import Timeline
 from bench.plan.choices import Choices

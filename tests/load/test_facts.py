@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.planning.facts import script_facts, script_notices, target_facts
-from bench.load.planning.plays import loaded_scripts, prepared_plays
+from bench.load.planning.plays import loaded_scripts, prepared_plays, script_facts, script_notices, target_facts
 from bench.load.planning.tasks import script
 from bench.money import Prices
 from bench.plan.script import Script

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.planning.warmup import MOST_OF_RUN, ramp_up_s, session_s, warmup_s
+from bench.load.planning.planned import MOST_OF_RUN, ramp_up_s, session_s, warmup_s
 from bench.plan.script import load_script
 from tests.load.actors import tone
 

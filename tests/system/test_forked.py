@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from bench.load.leading import closing, looks
-from bench.load.planning import decision
 from tests import forked
 from tests.simulator_process import GUARD_S
 
@@ -161,7 +160,7 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
     started = closing._child("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
-    for module in (closing, decision):
+    for module in (closing, looks):
         monkeypatch.setattr(module, "subprocess", subprocess)
     monkeypatch.setattr(looks, "output_of", vars(looks)["output_of"])
     namespace: dict[str, Any] = {"REPORTS": reports}

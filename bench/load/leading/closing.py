@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.load.planning.warmup import LONG_RUN_S
+from bench.load.planning.planned import LONG_RUN_S
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts

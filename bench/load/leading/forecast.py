@@ -19,8 +19,7 @@ from locust.main import get_locustfiles_locally, merge_locustfiles_content
 from bench.errors import USAGE_STATUS, BenchError
 from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
 from bench.load.planning.estimate import estimate, estimate_words, priced
-from bench.load.planning.planned import Planned, planned
-from bench.load.planning.warmup import session_s
+from bench.load.planning.planned import Planned, planned, session_s
 from bench.plain import one_line
 
 

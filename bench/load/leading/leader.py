@@ -13,18 +13,15 @@ from locust import LoadTestShape
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading.closing import close_run, holds_rows, upload_run
-from bench.load.leading.looks import Looks
+from bench.load.leading.looks import LookPlan, Looks, decision_plan, plan_words, scripts_of
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.telemetry import Telemetry, check_installed
-from bench.load.leading.web_ui import add_tabs, guard, open_words
-from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
+from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
 from bench.load.planning.demand import asked, demand_of
-from bench.load.planning.environment import Environment
-from bench.load.planning.options import Options
-from bench.load.planning.planned import Planned
-from bench.load.planning.plays import check_port
+from bench.load.planning.options import MOST_PAIRS, Environment, Options
+from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE

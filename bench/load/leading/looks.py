@@ -1,7 +1,7 @@
-"""Holds the looks at a run that ends once it is decided, while it goes on.
+"""Ends a run once it is decided: has it planned before the first session, and holds its looks while it goes on.
 
-What a look says is computed by a child: `reports.looks` reads the run folder as everybody does, and never holds up the
-loop of the sessions. Nobody here knows a figure; the plan and the looks alone decide.
+The plan and what a look says are computed by children: `reports.looks` reads the run folder as everybody does, and
+never holds up the loop of the sessions. Nobody here knows a figure; the plan and the looks alone decide.
 
 While the harness is late no look is held, and at a limit the run is given up. Whether it is late is what its verdict
 would say if the run ended now, so it may still become valid. Where it does not for a tenth of the planned pairs in a
@@ -13,22 +13,74 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gevent
 
+from bench.errors import UsageError
 from bench.load.leading.child import output_of
-from bench.load.planning.decision import LookPlan
+from bench.load.planning.options import Options
+from bench.load.planning.plays import Plays, script_facts
 from bench.run.validity import MORE_PROCESSES
-from bench.spawn import python_command
+from bench.spawn import own_environment, python_command
 
 LEAST_PAIRS, LEAST_TURNS = 10, 200
 """The turns are those of both arms."""
 MOST_OF_PLAN = 0.1
 GIVEN_UP = "do not use these figures: "
 """How what a run says of its end begins where it was given up; those who read it later look for that."""
+PLAN, LOOK = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
+PLAN_S = 120.0
+
+LookPlan = Mapping[str, Any]
+"""`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
+
+`notices`: what to know before the run, where there is anything.
+"""
+
+
+def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
+    """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
+    scripts = {each.script.name: each.script for arm in plays.values() for each in arm.values()}
+    labels = {name: None if of.task else [turn.label for turn in of.turns] for name, of in scripts.items()}
+    return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
+
+
+def decision_plan(
+    options: Options, pairs: int, scripts: Sequence[Mapping[str, Any]], *, command: Sequence[str] = PLAN
+) -> LookPlan:
+    """The plan of a run. `scripts`: as `scripts_of` has them. Raises UsageError for thresholds that cannot be used."""
+    of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
+    asked = {
+        "measure": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
+        "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
+        "scripts": list(of_one.values()),
+        "pairs": pairs,
+        "every": options.look_every,
+        "thresholds": str(options.thresholds) if options.thresholds else None,
+    }
+    called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
+    try:
+        made = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=PLAN_S)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"the plan of the decision was not made within {PLAN_S:.0f} s: is the machine busy?") from None
+    if made.returncode != 0:
+        errors = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
+        raise UsageError(errors[-1])
+    plan: LookPlan = json.loads(made.stdout)
+    return plan
+
+
+def plan_words(plan: LookPlan) -> str:
+    """What decides the run, in one line."""
+    gates = "; ".join(f"{measure} {', '.join(texts)}" for measure, texts in plan["gates"].items())
+    looks = plan["looks"]
+    sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
+    return f"the run ends once it is decided: {gates}; looks at {sizes} pairs"
 
 
 class LatenessWatch:
@@ -57,9 +109,6 @@ class LatenessWatch:
             self._given_up = True
             self._stop(f"{GIVEN_UP}the load generator was late for {pairs - self._since} pairs in a row ({late})")
         return True
-
-
-LOOK = python_command("reports.looks", "look")
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
@@ -111,29 +160,20 @@ class Looks:
 
     def _look(self) -> None:
         try:
-            said = _told([*self._command, str(self._folder)])
+            lines = output_of([*self._command, str(self._folder)]).strip().splitlines()
+            said: dict[str, Any] = json.loads(lines[-1] if lines else "")
             self._held = max(self._held, int(said["look"]))
         except (OSError, ValueError, KeyError) as error:
-            self._tell(f"a look could not be held: {error}")
+            trouble = f"a look could not be held: {error}"
+            if trouble != self._trouble:  # once of each kind; the run goes on, and the next look is as good
+                self._trouble = trouble
+                self._say(trouble)
             return
         if said["stopped"] and not self._late:  # else the next look finds the same
             self._stop(str(said["sentence"]))
-
-    def _tell(self, trouble: str) -> None:
-        """Once of each kind; the run goes on, and the next look is as good."""
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self._say(trouble)
 
     def end(self) -> None:
         """End looking; a look under way is cut."""
         self._sizes = self._sizes[-1:]
         if self._looking is not None:
             self._looking.kill()
-
-
-def _told(command: Sequence[str]) -> dict[str, Any]:
-    """Read the last line that a child prints. Raises OSError where it fails, ValueError where that is no JSON."""
-    lines = output_of(command).strip().splitlines()
-    said: dict[str, Any] = json.loads(lines[-1] if lines else "")
-    return said

@@ -47,7 +47,7 @@ from bench.load.leading.messages import (
 )
 from bench.load.leading.remote import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
-from bench.load.planning.environment import Environment
+from bench.load.planning.options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import ALL_DONE, CUT_S

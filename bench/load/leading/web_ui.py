@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -124,6 +126,16 @@ def _split(address: str) -> SplitResult:
 def _names(web_ui: Any) -> frozenset[str]:
     """On loopback nobody else's name leads here, but one that was pointed at it; behind a login that does no harm."""
     return frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
+
+
+def check_port(host: str, port: int) -> None:
+    """Whether Locust's web UI can listen there, which it would else say in thirty lines. Raises UsageError."""
+    try:
+        with socket.create_server(("" if host == "*" else host, port)):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise UsageError(f"the web UI cannot listen on port {port}: {why}; choose --web-port") from None
 
 
 def open_words(web_ui: Any) -> str:

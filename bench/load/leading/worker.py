@@ -38,8 +38,7 @@ from bench.load.leading.messages import (
 )
 from bench.load.leading.remote import Shipper
 from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
-from bench.load.planning.environment import Environment
-from bench.load.planning.options import worker_timeout_s
+from bench.load.planning.options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
 from bench.load.playing.live import ALL_DONE, CUT_S
 from bench.load.playing.place import Place

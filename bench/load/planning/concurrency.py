@@ -1,14 +1,20 @@
-"""Computes how many sessions are open at a time, and how many processes they need on this machine. Pure."""
+"""Computes how many sessions are open at a time and how many processes they need, and refuses what cannot be played."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import resource
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.load.planning.environment import Environment
+from bench.errors import UsageError
+from bench.load.planning.options import Environment
 from bench.run.calibration import FIRST_SESSIONS, at_least
+from bench.target.target import Target
 
+MANY_SESSIONS = 20
+SPARE_DESCRIPTORS = 128
 OFF = "figures may be off by more than 1 ms and the run INVALID"
 """What happens to a process that gets more sessions than it is trusted with: the limit is that of a calibration."""
 
@@ -91,8 +97,8 @@ class PlayingHost:
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list[str]:
     """The line before a run on several hosts: whether they carry the load together, by what each is trusted with."""
-    here = concurrency.per_process
-    load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {_hosts(len(hosts))}"
+    here, on = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
+    load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"
     beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
     unknown = [host.name for host in hosts if host.cited is None]
     crowded = [f"{host.name} has {host.cores} for {host.workers}" for host in hosts if host.workers > host.cores]
@@ -109,5 +115,39 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list
     return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]
 
 
-def _hosts(count: int) -> str:
-    return f"{count} host{'s' * (count > 1)}"
+def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
+    """How many sessions each arm may open, None for no limit: someone else's host gets 20 unless more are meant.
+
+    Raises UsageError where more than that were asked for.
+    """
+    hosts = Counter(target.host for target in targets if not target.loopback)
+    if not hosts or yes:
+        return sessions
+    host, arms = hosts.most_common(1)[0]
+    if max(users, sessions or 0) * arms > MANY_SESSIONS:
+        more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
+        raise UsageError(f"{more}: add --yes to allow it")
+    return sessions or MANY_SESSIONS // arms
+
+
+def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
+    """Every process needs a user and a session of its own, or it never has its part of them done."""
+    processes = concurrency.processes
+    if sessions is not None and processes > concurrency.users:
+        raise UsageError(
+            f"{processes} processes with --sessions need at least {processes} users and sessions: lower --processes"
+        )
+
+
+def check_descriptors(concurrency: Concurrency) -> None:
+    """Raise the soft limit of file descriptors as far as needed. Raises UsageError beyond the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = concurrency.per_process + SPARE_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise UsageError(
+            f"{concurrency.users} users need {needed} file descriptors in a process, and the limit is {hard}: "
+            "raise it with `ulimit -n`, or spread the users with --processes"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

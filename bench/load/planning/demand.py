@@ -86,9 +86,7 @@ def demand_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> D
         also = "--arrivals" if options.arrivals_per_s else "--stages"
         raise UsageError(f"--arrival-pattern {recorded.path} says when each call arrives: leave {also} out")
     if options.arrivals_per_s is None and recorded is None and (course is None or course.kind == "sessions"):
-        _refuse_idle(options)
-        _refuse_users(course, parsed)
-        return Demand(course=course)
+        return _closed_loop(options, course, parsed)
     _refuse_several(user_classes)
     pattern = pattern_of(options.arrival_pattern or POISSON) or Pattern(POISSON)
     slots = _slots(options, parsed)
@@ -109,10 +107,16 @@ def _slots(options: Options, parsed: Any) -> int:
     return slots
 
 
-def _refuse_users(course: LoadCourse | None, parsed: Any) -> None:
+def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> Demand:
+    """Users who call again and again. Raises UsageError for what is about arrivals."""
+    if options.max_sessions is not None:
+        raise UsageError("--max-sessions needs calls that arrive: add --arrivals 30/min, or use --users N instead")
+    if options.arrival_pattern is not None:
+        raise UsageError("--arrival-pattern needs calls that arrive: add --arrivals 30/min")
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")
+    return Demand(course=course)
 
 
 def _recorded(options: Options) -> Recorded | None:
@@ -123,14 +127,6 @@ def _recorded(options: Options) -> Recorded | None:
     if not Path(given).exists():
         raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
     return load_recorded(Path(given))
-
-
-def _refuse_idle(options: Options) -> None:
-    """Raises UsageError for what is about arrivals where there are none."""
-    if options.max_sessions is not None:
-        raise UsageError("--max-sessions needs calls that arrive: add --arrivals 30/min, or use --users N instead")
-    if options.arrival_pattern is not None:
-        raise UsageError("--arrival-pattern needs calls that arrive: add --arrivals 30/min")
 
 
 def _refuse_several(user_classes: Collection[Any]) -> None:

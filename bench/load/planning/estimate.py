@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.load.planning.warmup import session_s
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.functions import ExpectedCall, Function
@@ -96,19 +95,16 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
     """
     found = tariff_of(table, target.terms, None)
     model, prices = found.model or target.label, found.prices
+    # on Azure a service is asked for by the name of a deployment, which need not be that of its model
+    named = f"if the deployment {model} is of that model" if target.service == "azure" else model
     return Quote(
         target.label,
         model,
         _session_usd(scripts, prices) if prices and scripts else None,
-        f"own prices of {target.label}" if target.prices else f"{_model_words(target, model)}, prices of {as_of}",
+        f"own prices of {target.label}" if target.prices else f"{named}, prices of {as_of}",
         spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
         transcribed=any(script.session.input_transcription for script in scripts),
     )
-
-
-def _model_words(target: Target, model: str) -> str:
-    """On Azure a service is asked for by the name of a deployment, which need not be that of its model."""
-    return f"if the deployment {model} is of that model" if target.service == "azure" else model
 
 
 def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | None:
@@ -189,7 +185,7 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 def session_minutes(script: Script, assumed: Assumed) -> float:
     """How long one session of a script lasts."""
     functions = {function.tool.name: function for function in script.tools}
-    took_s = session_s([script])
+    took_s = script.lasts_s
     for turn in script.turns:
         rounds = _rounds(turn, script, assumed)
         took_s += sum(max(functions[call.name].mean_delay_s for call in calls) for calls in rounds)

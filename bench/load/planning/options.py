@@ -1,23 +1,24 @@
-"""Adds our options to Locust's own, on its command line, in locust.conf and in the environment; some in its web UI."""
+"""Adds our options to Locust's own: on its command line, in locust.conf, in the environment, some in its web UI."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bench.cores import core_count
 from bench.errors import UsageError
-from bench.load.planning.spans import A_SPAN, span_s
-from bench.load.planning.stages import MOST_PER_S, RATES, rate_per_s
+from bench.load.planning.stages import A_SPAN, MOST_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTIONS, ServiceOptions
 
 LOOK_EVERY = 50
+MOST_PAIRS = 500
+"""Pairs of a run that says no other number and ends once it is decided."""
 MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
 """Of what a run is asked for: larger numbers are slips, and some break what counts with them."""
 LEAST_TIMEOUT_S = 10.0
@@ -31,6 +32,22 @@ SHAPE = frozenset(
 )
 """What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
 kept, and what caps the cost is chosen by who starts the process; see `bench.load.leading.web_ui`."""
+
+
+class Environment(Protocol):
+    """Locust's `Environment`, of one process. `runner` is Locust's, too: local, a master's or a worker's.
+
+    `shape_class`: its load shape, which is an object; None where --users and --run-time say what is played.
+    """
+
+    runner: Any
+    events: Any
+    parsed_options: Any
+    user_classes: Collection[Any]
+    shape_class: Any
+    web_ui: Any
+    stop_timeout: float | None
+    process_exit_code: int | None
 
 
 def stay_on_loopback(parser: Any) -> None:
@@ -174,7 +191,7 @@ class Options:
     max_sessions: int | None
     stages: Path | None
     warmup_s: float | None
-    """None: as long as the run calls for; see `bench.load.planning.warmup`."""
+    """None: as long as the run calls for; see `bench.load.planning.planned`."""
     until_decided: bool
     thresholds: Path | None
     look_every: int
@@ -200,6 +217,11 @@ class Options:
     priority: bool
     yes: bool
 
+    @property
+    def asked_sessions(self) -> int | None:
+        """How many sessions a run has with each target, as far as they say; None for no limit."""
+        return self.sessions or (MOST_PAIRS if self.until_decided else None)
+
     @staticmethod
     def of(parsed: Any) -> Options:
         """From Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
@@ -212,8 +234,9 @@ class Options:
         if parsed.arrivals and parsed.stages:
             raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
         _check_size(parsed)
+        of_services = {name: getattr(parsed, name) for name in OPTIONS}
         return Options(
-            service_options=ServiceOptions.of({name: _or_none(getattr(parsed, name)) for name in OPTIONS}),
+            service_options=ServiceOptions.of({name: None if of == "" else of for name, of in of_services.items()}),
             sessions=_whole(parsed.sessions, "--sessions", 1),
             arrivals_per_s=_rate(parsed.arrivals),
             arrival_pattern=parsed.arrival_pattern or None,
@@ -271,11 +294,6 @@ def _rate(value: object) -> float | None:
     if not per_s:
         raise UsageError(f"--arrivals must be {RATES}, up to {MOST_PER_S:,.0f}/s, not {value!s:.100}")
     return per_s
-
-
-def _or_none(value: object) -> object:
-    """A variable that is set to nothing says nothing."""
-    return None if value == "" else value
 
 
 def _path(value: object) -> Path | None:

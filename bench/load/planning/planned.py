@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,23 +13,20 @@ import msgspec
 from bench.cores import core_count
 from bench.errors import UsageError
 from bench.load.planning.arrivals import course_facts
-from bench.load.planning.concurrency import Concurrency, concurrency, peak_users, process_advice
-from bench.load.planning.decision import asked_sessions, check_two
+from bench.load.planning.concurrency import Concurrency, check_cost, concurrency, peak_users, process_advice
 from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, demand_of
-from bench.load.planning.environment import Environment
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
-from bench.load.planning.facts import script_facts, script_notices, target_facts
-from bench.load.planning.options import Options
+from bench.load.planning.options import Environment, Options
 from bench.load.planning.plays import (
     Plays,
-    check_cost,
     loaded_scripts,
     longest_turn_s,
     plays_of_arms,
+    script_facts,
+    script_notices,
+    target_facts,
     with_history,
 )
-from bench.load.planning.rates import per_minute_of
-from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
 from bench.plan.messages import load_history
 from bench.plan.script import Script
 from bench.priority import Priority, niceness, obtainable
@@ -47,7 +45,7 @@ class Planned:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
-    `warmup_s`: see `warmup.py`. `priority`: what a process gets that plays; None where it asks for none. `demand`: what
+    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none. `demand`: what
     asks for sessions. `hosts_advice`: what a master knows of the hosts that play.
     """
 
@@ -112,7 +110,7 @@ class Planned:
     def notices(self) -> list[str]:
         """What to read before the run. What it may cost is said of services that are not on this machine."""
         of_targets = dict.fromkeys(notice for target in self.targets for notice in target.notices)
-        capped = self.sessions is not None and asked_sessions(self.options) is None
+        capped = self.sessions is not None and self.options.asked_sessions is None
         cap = f"at most {self.sessions} sessions are opened, because they may cost money; add --yes for more"
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
@@ -197,6 +195,13 @@ def kind_of(plays: Mapping[str, Plays]) -> SessionKind:
     return "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
 
 
+def check_two(targets: Sequence[Target]) -> None:
+    """Raises UsageError where there are not two targets."""
+    if len(targets) != 2:
+        named = ", ".join(target.label for target in targets)
+        raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
+
+
 def planned(environment: Environment) -> Planned:
     """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
     parsed = asked(environment.parsed_options, environment.user_classes)
@@ -210,7 +215,7 @@ def planned(environment: Environment) -> Planned:
         check_two(targets)
     plays = plays_of_arms(scripts, targets)
     users = demand.users or peak_users(parsed, environment.shape_class)
-    sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
+    sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
     prices = load_price_table(options.service_options.prices)
     at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
     calibration = citation(state_folder(os.environ), kind_of(plays), tls=any(target.tls for target in targets))
@@ -239,3 +244,50 @@ def _warmup_s(
         ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
     longest_s = session_s(each.script for of_arm in plays.values() for each in of_arm.values())
     return warmup_s(options.warmup_s, None if demand.changes else length_s, ramp_s, longest_s)
+
+
+LONG_RUN_S = 600.0
+"""From such a length on a run has a warm-up by default."""
+LEAST_S = 60.0
+MOST_OF_RUN = 0.5
+"""A default never takes more of the run than this share."""
+
+
+def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
+    """Seconds that are cut: what was asked for, else of a long run the ramp-up and one session, a minute at least.
+
+    `run_time_s`: how long the run will last, None where that is not known; then nothing is cut by default.
+    """
+    if given_s is not None:
+        return given_s
+    if run_time_s is None or run_time_s < LONG_RUN_S:
+        return 0.0
+    return min(max(LEAST_S, ramp_up_s + session_s), MOST_OF_RUN * run_time_s)
+
+
+def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None]) -> float:
+    """Until all users are there and each has opened a session. `per_minute`: the arms' connections; None for any."""
+    paced = max((users * 60 / rate for rate in per_minute if rate), default=0.0)
+    return max(users / spawn_rate, paced)
+
+
+def session_s(scripts: Iterable[Script]) -> float:
+    """How long the longest session takes without replies, which are not known before: the caller's speech and pauses.
+
+    Pauses that are drawn count by their mean; sounds during silence with the wait for a reply to them.
+    """
+    return max((script.lasts_s for script in scripts), default=0.0)
+
+
+def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
+    """How many connections each arm may start in a minute; None for no limit.
+
+    Arms that call the same deployment share its rate, for they share its quota.
+    """
+    sharing = Counter(_deployment(target) for target in targets)
+    rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
+    return [rate / sharing[_deployment(target)] if rate else None for target, rate in zip(targets, rates, strict=True)]
+
+
+def _deployment(target: Target) -> tuple[str, int, str | None]:
+    return target.host, target.port, target.model

@@ -1,21 +1,16 @@
-"""Gathers what users are to play, the scripts of a locustfile, and checks before the first session that it may be."""
+"""Gathers what users are to play, the scripts of a locustfile, and says what run.json has of it."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import resource
-import socket
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.tasks import (
     SessionTask,
     of_class,
@@ -26,13 +21,12 @@ from bench.load.planning.tasks import (
 )
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
-from bench.plan.script import Script, Task, load_script
+from bench.plan.script import Script, Task, load_script, unfilled_names
 from bench.plan.variants import varied
 from bench.protocol.base import Dialect
-from bench.target.target import Target
+from bench.target.target import Auth, Entra, Target
+from bench.units import NS_PER_MS
 
-MANY_SESSIONS = 20
-SPARE_DESCRIPTORS = 128
 SPARE_S = 5.0
 NO_SETTINGS: Mapping[str, Any] = {}
 
@@ -53,7 +47,9 @@ def loaded_scripts(user_classes: Iterable[Any], environment: object = None) -> S
         if not hasattr(user, "play_session"):
             continue  # a user of plain Locust in the same file
         tasks = tasks_of(user)
-        _refuse_idle_settings(user, tasks)
+        given = ", ".join(user.settings())
+        if given and all(isinstance(task.does, Path) for task in tasks):
+            raise UsageError(f"{user.__name__} sets {given}, which belongs in its YAML scripts: move it there")
         for task in tasks:
             if isinstance(task.does, Path):
                 path = script_path(user, task, task.does)
@@ -122,12 +118,6 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
         raise error if script.task is None else of_class(user, error.problem) from error
 
 
-def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
-    given = ", ".join(user.settings())
-    if given and all(isinstance(task.does, Path) for task in tasks):
-        raise UsageError(f"{user.__name__} sets {given}, which belongs in its YAML scripts: move it there")
-
-
 def _refuse_namesakes(scripts: Iterable[Script]) -> None:
     seen: dict[str, Script] = {}
     for script in scripts:
@@ -137,54 +127,6 @@ def _refuse_namesakes(scripts: Iterable[Script]) -> None:
             raise UsageError(f"{both}, {script.name}, and would be reported as one: rename one")
 
 
-def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """How many sessions each arm may open, None for no limit: someone else's host gets 20 unless more are meant.
-
-    Raises UsageError where more than that were asked for.
-    """
-    hosts = Counter(target.host for target in targets if not target.loopback)
-    if not hosts or yes:
-        return sessions
-    host, arms = hosts.most_common(1)[0]
-    if max(users, sessions or 0) * arms > MANY_SESSIONS:
-        more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
-        raise UsageError(f"{more}: add --yes to allow it")
-    return sessions or MANY_SESSIONS // arms
-
-
-def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
-    """Every process needs a user and a session of its own, or it never has its part of them done."""
-    processes = concurrency.processes
-    if sessions is not None and processes > concurrency.users:
-        raise UsageError(
-            f"{processes} processes with --sessions need at least {processes} users and sessions: lower --processes"
-        )
-
-
-def check_descriptors(concurrency: Concurrency) -> None:
-    """Raise the soft limit of file descriptors as far as needed. Raises UsageError beyond the hard one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = concurrency.per_process + SPARE_DESCRIPTORS
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise UsageError(
-            f"{concurrency.users} users need {needed} file descriptors in a process, and the limit is {hard}: "
-            "raise it with `ulimit -n`, or spread the users with --processes"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def check_port(host: str, port: int) -> None:
-    """Whether Locust's web UI can listen there, which it would else say in thirty lines. Raises UsageError."""
-    try:
-        with socket.create_server(("" if host == "*" else host, port)):
-            pass
-    except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise UsageError(f"the web UI cannot listen on port {port}: {why}; choose --web-port") from None
-
-
 def longest_turn_s(scripts: Iterable[Script]) -> float:
     """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
     longest = 0.0
@@ -192,3 +134,83 @@ def longest_turn_s(scripts: Iterable[Script]) -> float:
         speech_s = max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0)
         longest = max(longest, speech_s + script.limits.turn)
     return longest + SPARE_S
+
+
+def script_notices(played: Iterable[Script]) -> list[str]:
+    """What to know of the scripts before the figures are read."""
+    scripts = {script.name: script for script in played}.values()
+    unfilled = (
+        f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for script in scripts
+        for name in unfilled_names(script)
+    )
+    unheard = (
+        f"{script.name}: `words` cannot be checked, because session.input_transcription is not set"
+        for script in scripts
+        if script.session.input_transcription is None and any(turn.words for turn in script.turns)
+    )
+    return [*unfilled, *unheard]
+
+
+def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
+    """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
+    return list(
+        {
+            (label, user.scenario_name(), each.script.name): {"target": label} | _facts(user.scenario_name(), each)
+            for label, plays in arms.items()
+            for (user, _), each in plays.items()
+        }.values()
+    )
+
+
+def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
+    script, session = repertoire.script, repertoire.script.session
+    first = repertoire.session(0, 0)
+    return {
+        "name": script.name,
+        "scenario": scenario,
+        "digest": script.digest,
+        "dialect": repertoire.dialect.name,
+        "turns": script.turns_wanted,
+        "think_s": None if script.turns_wanted is None else round(script.think_s, 3),
+        "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
+        "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
+        "turn_detection": session.turn_detection.type if session.turn_detection else "none",
+        "detection": session.turn_detection.given if session.turn_detection else None,
+        "input_format": first.input_format.name,
+        "output_format": first.output_format.name,
+        "extra": session.extra,
+        "fillers": repertoire.dialect.fillers(session),
+        "jitter_buffer_ms": script.jitter_buffer_ms,
+        "background_snr_db": script.background.snr_db if script.background else None,
+        "variables": len(script.variables.rows) if script.variables else None,
+        "limits": asdict(script.limits),
+    }
+
+
+def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
+    """What run.json says of a target: nothing secret. `per_minute`: how many connections may start, None for any."""
+    return {
+        "label": target.label,
+        "url": target.public_url,
+        "dialect": target.dialect.name,
+        "service": target.service,
+        "loopback": target.loopback,
+        "region": target.region,
+        "auth": _auth_fact(target.auth),
+        "proxy": target.way.proxy.public if target.way.proxy else None,
+        "address": target.way.address,
+        "deflate": target.way.deflate,
+        "connects_per_min": per_minute,
+        "prices": asdict(target.prices) if target.prices else None,
+        "model": target.model,
+        "variant_of": target.variant_of,
+        "session": dict(target.session),
+    }
+
+
+def _auth_fact(auth: Auth) -> str | None:
+    """As `--auth` calls it."""
+    if isinstance(auth, Entra):
+        return "entra" if auth.kind == "default" else auth.kind
+    return None if auth is None else auth.scheme.lower() if auth.scheme == "Basic" else "key"

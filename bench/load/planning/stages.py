@@ -18,7 +18,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.load.planning.spans import A_SPAN, span_s
 from bench.shapes import Field, OneOrMore, Schema, Shape, Table
 from bench.yaml_file import Value, read_yaml
 
@@ -27,6 +26,9 @@ MOST_SESSIONS = 1_000_000
 PER_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 RATE = r"(\d+(?:\.\d+)?) ?/ ?(s|min|h)"
 RATES = "calls in a time, such as 30/min, 2/s or 100/h"
+
+SPAN = r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?"
+A_SPAN = "a time such as 90, 90s, 2m or 1m30s"
 
 LoadKind = Literal["arrivals", "sessions"]
 
@@ -89,6 +91,15 @@ def rate_per_s(text: str) -> float | None:
     return per_s if 0 <= per_s <= MOST_PER_S else None
 
 
+def span_s(text: str) -> float | None:
+    """The seconds of a length of time, as of A_SPAN; None where the text is none."""
+    match = re.fullmatch(SPAN, text, re.ASCII)
+    if not text or match is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
 class Level(Shape[LoadLevel]):
     """A rate of calls, or a whole number of sessions."""
 
@@ -121,16 +132,12 @@ class Duration(Shape[float]):
         return {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 
 
-def _stage(duration: float, target: LoadLevel) -> tuple[float, LoadLevel]:
-    return duration, target
-
-
 STAGE: Table[tuple[float, LoadLevel]] = Table(
     {
         "duration": Field(Duration(), "How long it takes to get to the target, such as 90s or 2m; 0s is a step.", True),
         "target": Field(Level(), "Calls in a time, such as 30/min, or a whole number of sessions.", True),
     },
-    _stage,
+    lambda duration, target: (duration, target),
 )
 FILE: Table[dict[str, Any]] = Table(
     {

@@ -10,7 +10,7 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.connect import HARNESS_FAULT, connected
-from bench.load.planning.caller import Caller, CallSteps, SessionOver, TakenTurn, act
+from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
 from bench.load.playing.arm import Arm
 from bench.load.playing.pairs import Pair
 from bench.load.playing.said import Said

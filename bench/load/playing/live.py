@@ -16,9 +16,8 @@ from greenlet import greenlet
 
 from bench.clock import monotonic_ns
 from bench.load.planning.arrivals import Arrivals
-from bench.load.planning.caller import Caller, is_locust_word
 from bench.load.planning.planned import Planned
-from bench.load.planning.tasks import SessionTask
+from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm
 from bench.load.playing.call import Assignment, Call, Cut
 from bench.load.playing.call_line import CallLine

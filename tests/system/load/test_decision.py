@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.leading.looks import Looks, is_due
-from bench.load.planning.decision import LookPlan, asked_sessions, decision_plan, plan_words, scripts_of
+from bench.load.leading.looks import LookPlan, Looks, decision_plan, is_due, plan_words, scripts_of
 from bench.load.planning.options import Options
 from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script
@@ -30,7 +29,7 @@ from tests.load.test_options import parsed
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that makes the plan is forked, with its imports done."""
-    monkeypatch.setattr("bench.load.planning.decision.subprocess.run", forked.run)
+    monkeypatch.setattr("bench.load.leading.looks.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:
@@ -335,6 +334,6 @@ def test_a_look_yields_to_the_load(tmp_path: Path) -> None:
 
 def test_a_run_that_is_to_be_decided_has_a_most_of_pairs() -> None:
     options = Options.of(parsed())
-    assert asked_sessions(options) is None
-    assert asked_sessions(replace(options, until_decided=True)) == 500
-    assert asked_sessions(replace(options, until_decided=True, sessions=80)) == 80
+    assert options.asked_sessions is None
+    assert replace(options, until_decided=True).asked_sessions == 500
+    assert replace(options, until_decided=True, sessions=80).asked_sessions == 80
