@@ -252,7 +252,7 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
 
 
 def _syntax_problem(error: MarkedYAMLError) -> str:
-    problem = " ".join(str(error.problem).split())
+    problem = shortened(" ".join(str(error.problem).split()), 200)
     hint = "; indent with spaces, not with tabs" if r"'\t'" in problem else ""
     return f"is not YAML: {problem}{hint}"
 
