@@ -342,7 +342,7 @@ def test_what_draws_a_figure_computes_nothing(name: str) -> None:
 
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
-    for name in ("playing.dashboard", "playing.progress", *(f"leading.{name}" for name in (
+    for name in ("playing.sessions", "playing.progress", *(f"leading.{name}" for name in (
         "exporter", "tally", "telemetry", "terminal", "monitor", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}

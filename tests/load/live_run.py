@@ -23,7 +23,7 @@ from bench.load.planning.tasks import SessionTask, script
 from bench.load.playing.arm import Arm
 from bench.load.playing.live import LiveRun
 from bench.load.playing.pacer import Pacer
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Place
 from bench.load.playing.sessions import Driver
 from bench.money import Prices
 from bench.run import folder as files

@@ -9,12 +9,13 @@ import pytest
 from gevent.queue import Queue
 
 from bench.clock import monotonic_ns
-from bench.load.playing.call_line import CallLine
+from bench.load.planning.tasks import Caller
+from bench.load.playing.starts import CallLine
 from bench.units import NS_PER_MS
 
 
 @dataclass
-class Slot:
+class Slot(Caller):
     """A user who takes calls."""
 
     leaving: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.errors import ConnectError
-from bench.load.playing.dashboard import show_session, show_turn
+from bench.load.playing.sessions import show_session, show_turn
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from tests.helpers import at, build_observation, build_session
 

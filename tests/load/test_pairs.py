@@ -10,8 +10,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.playing.pacer import Pacer
-from bench.load.playing.pairs import block_of, earliest_ns, is_sampled, order, phase_of
+from bench.load.playing.pacer import Pacer, earliest_ns
+from bench.load.playing.pairs import block_of, is_sampled, order, phase_of
 from bench.units import NS_PER_S
 
 

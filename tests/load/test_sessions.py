@@ -35,7 +35,8 @@ def build_played(
 ) -> RunListener:
     record = Ear("recorder", heard, labels=LABELS, phase=phase)
     arm, progress = Ear("arm", heard, label="west"), Ear("progress", heard)
-    monkeypatch.setattr(sessions, "dashboard", Ear("dashboard", heard))
+    for show in ("show_turn", "show_session"):
+        monkeypatch.setattr(sessions, show, getattr(Ear("dashboard", heard), show))
     run = Ear("run", heard, progress=progress, driver=Ear("driver", heard, fire=None), hide=str)
     return RunListener(*cast(Any, (record, Timeline(AT_NS, 1, Limits(), GA), arm, run)))
 

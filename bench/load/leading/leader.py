@@ -25,7 +25,7 @@ from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Place
 from bench.run import folder as files
 from bench.run.part import parts
 from bench.run.upload import destination_of

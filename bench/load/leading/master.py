@@ -51,7 +51,7 @@ from bench.load.planning.options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import ALL_DONE, CUT_S
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Place
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts

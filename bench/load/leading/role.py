@@ -24,7 +24,7 @@ from bench.load.planning.planned import Planned, planned
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import CUT_S, LiveRun
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Place
 from bench.load.playing.sessions import Driver
 from bench.priority import niceness, set_niceness
 from bench.run import folder as files

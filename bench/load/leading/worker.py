@@ -41,7 +41,7 @@ from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
 from bench.load.planning.options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
 from bench.load.playing.live import ALL_DONE, CUT_S
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Place
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.provenance import host_name

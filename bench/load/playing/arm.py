@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.load.playing.pacer import Pacer
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Place
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
 from bench.target.dial import Dialer

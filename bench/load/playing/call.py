@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -13,14 +13,15 @@ from bench.connect import HARNESS_FAULT, connected
 from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
 from bench.load.playing.arm import Arm
 from bench.load.playing.pairs import Pair
-from bench.load.playing.said import Said
 from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.choices import Choices
-from bench.plan.frames import PreparedScript, PreparedStep
+from bench.plan.frames import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.repertoire import Repertoire
 from bench.plan.steps import NO_ROW, Rules, Step, StepReader
+from bench.protocol.base import SaidItem
+from bench.protocol.messages import FunctionOutput, Message
 from bench.run.event_log import LoggedTransport
 from bench.run.recorder import Labels
 from bench.session import Session
@@ -52,6 +53,47 @@ class Assignment:
     labels: Labels
     user: Caller
     leaving: Callable[[], bool]
+
+
+class Said:
+    """What was said in a call, as items that can be told to another session, in the order of its steps.
+
+    First that `before` it; of speech, what was transcribed.
+    """
+
+    def __init__(self, before: Sequence[SaidItem]) -> None:
+        self._parts: list[list[SaidItem]] = [list(before)]
+        self._open: dict[int, list[SaidItem]] = {}
+        """The parts of turns that are not over, by the numbers of the turns."""
+
+    def note_step(self, step: PreparedStep) -> None:
+        """Note a step that is about to be played; what is out of band the conversation does not know."""
+        said = step.said if isinstance(step, PreparedTurn | PreparedEvent) else None
+        apart = isinstance(step, PreparedTurn) and step.out_of_band
+        self._parts.append([] if said is None or apart else [said])
+        if isinstance(step, PreparedTurn) and not apart:
+            self._open[step.number] = self._parts[-1]
+
+    def take_back(self) -> None:
+        """Forget the step that was noted last."""
+        part = self._parts.pop()
+        self._open = {number: other for number, other in self._open.items() if other is not part}
+
+    def note_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
+        """Note what was heard in a turn that is over, and take out of `outputs` what its functions returned."""
+        part = self._open.pop(turn.turn, [])  # of a turn out of band nothing is kept
+        if turn.input_text:
+            part.append(Message(role="user", text=turn.input_text))
+        for replied in turn.reply_parts:
+            if isinstance(replied, str):
+                part.append(Message(role="assistant", text=replied))
+            elif (returned := outputs.pop(replied.call_id, None)) is not None:  # calls without that are left out
+                part += [replied, returned]
+
+    @property
+    def items(self) -> list[SaidItem]:
+        """All that was said so far."""
+        return [item for part in self._parts for item in part]
 
 
 class Call:

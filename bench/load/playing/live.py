@@ -20,14 +20,12 @@ from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm
 from bench.load.playing.call import Assignment, Call, Cut
-from bench.load.playing.call_line import CallLine
 from bench.load.playing.flusher import Flusher
-from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
-from bench.load.playing.place import Place
+from bench.load.playing.pairs import Pair, PairNumbers, Place, is_sampled, order
 from bench.load.playing.progress import Progress, ProgressReport
 from bench.load.playing.sessions import Driver, Sessions
 from bench.load.playing.spending import Spending
-from bench.load.playing.starts import Start, Starts
+from bench.load.playing.starts import CallLine, Start, Starts
 from bench.observe import quality
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
@@ -55,6 +53,8 @@ class LiveRun:
         self.arms, self._options, self._place = arms, plan.options, place
         self._keyring, self._driver = keyring, driver
         spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
+        clock = {"clock_offset_ns": place.ahead_ns, "clock_offset_error_ns": place.ahead_error_ns}
+        compared = {} if place.ahead_error_ns is None else clock
         self._recorder = Recorder(
             spool,
             place.began_utc_ns,
@@ -62,7 +62,7 @@ class LiveRun:
             transcripts=plan.options.transcripts,
             warm_until_ns=place.began_ns + int(place.warmup_s * NS_PER_S),
             ahead_ns=place.ahead_ns,
-            host=plan.host | _clock(place),
+            host=plan.host | compared,
         )
         self._progress = Progress(spending)
         self.sessions = Sessions(
@@ -274,13 +274,6 @@ def raise_all(errors: Sequence[Exception]) -> None:
         if other is not first:
             first.add_note(f"Beside it, in another arm: {type(other).__name__}: {other}")
     raise first
-
-
-def _clock(place: Place) -> dict[str, int]:
-    """What the host of this process says of its clock; nothing where it was not compared with the master's."""
-    if place.ahead_error_ns is None:
-        return {}
-    return {"clock_offset_ns": place.ahead_ns, "clock_offset_error_ns": place.ahead_error_ns}
 
 
 def _warm_up() -> None:

@@ -9,6 +9,7 @@ Pure: the caller brings the clock and waits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from bench.limits import LONGEST_HOLD_NS
@@ -109,3 +110,9 @@ class Pacer:
     def held_ns(self, now_ns: int) -> int:
         """The time for which nothing could start so far, by the service's word."""
         return self._held_ns - max(0, self._held_until_ns - now_ns)
+
+
+def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:
+    """The instant of the next pair's start: a wait in one arm holds its partners, and the slowest arm paces all."""
+    slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
+    return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))

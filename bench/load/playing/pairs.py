@@ -1,26 +1,53 @@
-"""Orders the sessions of runs that compare: permuted pairs, one session of each arm, begun together. Pure.
+"""Numbers and orders the sessions of a process at its place in a run: permuted pairs, one session of each arm. Pure.
 
-A pair has as many sessions as the run has arms. Its sessions differ in what is compared, and in nothing else: the
-number of the pair says their recordings, their variables and their order. A run of one target has pairs of one.
+A pair has as many sessions as the run has arms, begun together. Its sessions differ in what is compared, and in nothing
+else: the number of the pair says their recordings, their variables and their order. A run of one target has pairs of
+one.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from bench.load.playing.pacer import Pacer
-from bench.load.playing.place import Place
 from bench.run.folder import BLOCK_NS
 from bench.run.histograms import MEASURED, WARMUP
 from bench.units import NS_PER_S
 
-ORDERS = 1  # one more word of the seed, so that orders and choices of recordings are drawn independently
+ORDERS = 1
+"""One more word of the seed, so that orders and choices of recordings are drawn independently."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Worker number `worker`, from 0, of so many `workers`.
+
+    The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
+    that start within `warmup_s` after it are not measured. `ahead_ns`: by how much the UTC of this host is ahead of the
+    master's, which can be wrong by `ahead_error_ns`; None where nobody has compared them.
+    """
+
+    began_utc_ns: int
+    began_ns: int
+    warmup_s: float = 0.0
+    worker: int = 0
+    workers: int = 1
+    ahead_ns: int = 0
+    ahead_error_ns: int | None = None
+
+    def numbered(self, number: int) -> int:
+        """Turn a number from 0 in this process into one over all processes, which take turns."""
+        return number * self.workers + self.worker
+
+    def share(self, sessions: int | None) -> int | None:
+        """This worker's part of so many sessions; None for no limit."""
+        if sessions is None:
+            return None
+        return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 
 @dataclass(frozen=True)
@@ -76,12 +103,6 @@ def block_of(start_ns: int, began_ns: int) -> int:
 def phase_of(start_ns: int, began_ns: int, warmup_s: float) -> str:
     """The phase of a pair that started so long after the run began, by a clock that nobody sets."""
     return WARMUP if start_ns - began_ns < warmup_s * NS_PER_S else MEASURED
-
-
-def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:
-    """The instant of the next pair's start: a wait in one arm holds its partners, and the slowest arm paces all."""
-    slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
-    return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))
 
 
 def is_sampled(number: int, share: Fraction) -> bool:

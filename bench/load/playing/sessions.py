@@ -11,12 +11,13 @@ import gevent
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.planning.options import Options
-from bench.load.playing import dashboard
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.progress import Progress
 from bench.load.playing.spending import over_budget, unknown_price
+from bench.measures import CATALOGUE, FIRST_DELTAS
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
+from bench.outcomes import outcome_class
 from bench.plain import printable
 from bench.plan.frames import PreparedScript
 from bench.protocol.events import Usage
@@ -24,6 +25,10 @@ from bench.run.event_log import EventLog, LoggedTimeline, about
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import Spool
+from bench.units import NS_PER_MS
+
+Fire = Callable[..., None]
+"""Locust's `events.request.fire`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Driver:
 
     stop: Callable[[str], None]
     refuse: Callable[[str], None]
-    fire: dashboard.Fire
+    fire: Fire
 
 
 class Sessions:
@@ -143,7 +148,7 @@ class RunListener:
         sessions, labels = self._sessions, self._record.labels
         self._record.turn_ended(turn)
         self._arm.turn_ended(turn)
-        dashboard.show_turn(sessions.driver.fire, labels.script, turn, sessions.hide)
+        show_turn(sessions.driver.fire, labels.script, turn, sessions.hide)
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
@@ -166,7 +171,58 @@ class RunListener:
         self._record.session_ended(session)
         sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = sessions.note_ended(self._arm, session)
-        dashboard.show_session(sessions.driver.fire, self._arm.label, self._record.labels.script, session, problem)
+        show_session(sessions.driver.fire, self._arm.label, self._record.labels.script, session, problem)
         if self.log is not None:
             sessions.close_log(self.log)
         self.hear_turn = None  # a cycle would wait for the garbage collector
+
+
+# Locust's statistics are a dashboard, for figures come from the run folder: an entry per turn and connect, and per
+# session that lost turns.
+
+
+class TurnError(Exception):
+    """A turn's outcome, as Locust's statistics show it."""
+
+
+def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
+    """Show a turn, with the time to its first delta, unless the end of the run cut it."""
+    kind = outcome_class(turn.outcome)
+    if kind == "censored":
+        return
+    said = f"{turn.outcome} {reason(turn.outcome, turn.detail)}"
+    fire(
+        request_type=script,
+        name=turn.step,
+        response_time=_waited_ns(turn) / NS_PER_MS,
+        response_length=turn.audio_bytes_received,
+        exception=None if kind == "good" else TurnError(printable(hide(said.strip()))),
+        context={},
+    )
+
+
+def _waited_ns(turn: TurnObservation) -> int:
+    """The time to a turn's first delta, or to its end where none came."""
+    for name in FIRST_DELTAS.values():
+        if waited_ns := turn.measure_ns(CATALOGUE[name]):
+            return waited_ns
+    return turn.instants["ended"] - turn.start_ns
+
+
+def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
+    """Show a connection, open or refused; and that a session which was open ended before its script did.
+
+    So a run whose turns never began ends as one whose turns failed.
+    """
+    waited_ns = session.measures_ns().get("connect_total")
+    if waited_ns is not None or error is not None:
+        ended_ns = session.instants.get("ended", session.start_ns)
+        waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
+        _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
+    if session.lost_turns and error is None:
+        said = f"{session.outcome} before {session.lost_turns} of {session.turns_wanted} turns"
+        _fire(fire, script, "never begun", 0.0, TurnError(said))
+
+
+def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None) -> None:
+    fire(request_type=kind, name=name, response_time=waited_ms, response_length=0, exception=error, context={})

@@ -1,24 +1,31 @@
-"""Lets pairs of sessions start one after another, each as soon as the pacers of all arms let it."""
+"""Says when a pair of sessions starts: once a call for it has arrived, where calls do, and as all pacers let it.
+
+Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user is a slot of
+the line: from the instant at which a call is handed to it until its sessions are over it takes no other. Nobody queues:
+what a caller would hear is that the line is busy (a loss system, Erlang 1917).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
 from bench.clock import monotonic_ns
+from bench.load.planning.tasks import Caller
 from bench.load.playing.arm import Arm
-from bench.load.playing.pacer import Pacer
-from bench.load.playing.pairs import earliest_ns
+from bench.load.playing.pacer import Pacer, earliest_ns
 from bench.transport.loop import LoopWatch
 from bench.units import NS_PER_S
 
 TRIAL_POLL_S = 0.05
 TURN_S = 0.001
-LONGEST_SLEEP_S = 0.5
-"""The run may end meanwhile, or a service ask for a longer wait."""
+LONGEST_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
+"""The run may end meanwhile, a service ask for a longer wait, or an idle user be asked to leave."""
 
 
 class Start(NamedTuple):
@@ -54,19 +61,14 @@ class Starts:
                     asked_ns = due_ns = monotonic_ns()
                     continue
                 intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
-                if self._taken(due_ns):
-                    self._let_the_loop_turn()
-                    return Start(intended_ns, due_ns)
+                if due_ns > monotonic_ns():
+                    self._sleep_until(due_ns)
+                    continue
+                for pacer in self._pacers:
+                    pacer.take(due_ns)
+                self._let_the_loop_turn()
+                return Start(intended_ns, due_ns)
         return None
-
-    def _taken(self, due_ns: int) -> bool:
-        """Take the start if it is due, else sleep for a while."""
-        if due_ns > monotonic_ns():
-            self._sleep_until(due_ns)
-            return False
-        for pacer in self._pacers:
-            pacer.take(due_ns)
-        return True
 
     def _let_the_loop_turn(self) -> None:
         """Wait until the loop has looked at its sockets since the last start: opening takes a millisecond or more."""
@@ -95,3 +97,116 @@ class Starts:
     def waiting_s(self) -> float:
         """The seconds for which the next start is still held back."""
         return max(0, self._due_ns - monotonic_ns()) / NS_PER_S
+
+
+class CallLine:
+    """The line of one process. `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order.
+
+    `most`: so many calls are handed out at most, None for no limit. `arrived` is told of each call, and whether it is
+    blocked; `ended` is called where no more may come; `ending` says that the run ends.
+    """
+
+    def __init__(
+        self,
+        instants_ns: Iterator[int],
+        most: int | None,
+        *,
+        arrived: Callable[[bool], None],
+        ended: Callable[[], None],
+        ending: Callable[[], bool],
+    ) -> None:
+        self._instants_ns, self._left = instants_ns, most
+        self._arrived, self._ended, self._ending = arrived, ended, ending
+        self._idle: deque[tuple[Caller, AsyncResult]] = deque()
+        self._early: deque[int] = deque()
+        """Calls that arrived before all users were there, and wait for them."""
+        self._staffed = False
+        self._exhausted = False
+        self._on_their_way = 0
+        """Calls that were handed to users who have not woken up yet."""
+        gevent.spawn(self._take_calls)
+        gevent.spawn(self._see_off)
+
+    def next_call(self, user: Caller) -> int | None:
+        """Wait for a call, and return when it arrived; None where the run ends, or the user is to leave."""
+        if self._ending() or user.is_leaving():
+            return None
+        if self._early:
+            self._arrived(False)
+            return self._early.popleft()
+        place = user, AsyncResult()
+        self._idle.append(place)
+        try:
+            called_ns: int | None = place[1].get()
+        finally:
+            if place in self._idle:  # the user was killed
+                self._idle.remove(place)
+            elif place[1].value is not None:
+                self._on_their_way -= 1
+        return called_ns
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more calls will begin."""
+        return self._exhausted and not self._early and not self._on_their_way
+
+    def close(self) -> None:
+        """Count the calls that still wait for users: the run is over."""
+        while self._early:
+            self._early.popleft()
+            self._arrived(False)
+
+    def all_users_are_there(self) -> None:
+        """Block from now on calls that find nobody idle, as those are that came before and still wait."""
+        self._staffed = True
+        while self._early:
+            self._early.popleft()
+            self._block()
+        self._ended()
+
+    def _take_calls(self) -> None:
+        for called_ns in self._instants_ns:
+            if self._left == 0 or not self._wait_until(called_ns):
+                break
+            self._take(called_ns)
+        self._exhausted = True
+        self._ended()
+
+    def _wait_until(self, called_ns: int) -> bool:
+        """Wait for an instant; False where the run ends before it."""
+        while not self._ending():
+            left_ns = called_ns - monotonic_ns()
+            if left_ns <= 0:
+                return True
+            gevent.sleep(min(left_ns / NS_PER_S, IDLE_SLEEP_S))
+        return False
+
+    def _take(self, called_ns: int) -> None:
+        if self._left is not None:
+            self._left -= 1
+        if self._idle:
+            _, waiting = self._idle.popleft()
+            self._arrived(False)
+            self._on_their_way += 1
+            waiting.set(called_ns)
+        elif self._staffed:
+            self._block()
+        else:
+            self._early.append(called_ns)
+
+    def _block(self) -> None:
+        if self._left is not None:
+            self._left += 1
+        self._arrived(True)
+
+    def _see_off(self) -> None:
+        """Let users go who are asked to, and all of them where the run ends."""
+        while not self._ending():
+            gevent.sleep(IDLE_SLEEP_S)
+            self._dismiss(lambda user: user.is_leaving())
+        self._dismiss(lambda _: True)
+
+    def _dismiss(self, goes: Callable[[Caller], bool]) -> None:
+        for place in [place for place in self._idle if goes(place[0])]:
+            self._idle.remove(place)
+            place[1].set(None)
