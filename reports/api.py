@@ -2,95 +2,264 @@
 
 import reports
 run = reports.load("runs/20261120T091400Z-voice_turns")
-run.quantiles("ttfa", by=("target", "step"))
+run.quantiles("ttfa", p=[0.5, 0.95])
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports import runs
-from reports.summary.context import SLOPES, slopes
-from reports.summary.events import ALL
-from reports.summary.figures import Figures, main_measures, sample_of, session_figures, turn_figures, with_marks
-from reports.turns import column_of, measured, target_labels, turns_of
+from reports.exactness import why
+from reports.question import RATES, TRIALS
+from reports.samples import rate_counts, session_sample
+from reports.selection import Selection, Where, columns_of, lost_rows, selected, turn_rows
+from reports.statistics.counting import distinct
+from reports.statistics.quantiles import LEVEL, Floats, Integers, Sample, estimates
+from reports.strata import NO_STRATUM, Stratum
+from reports.summary.context import SLOPES, slope_sample
+from reports.summary.events import PS
+from reports.summary.figures import main_measures, sample_of
+from reports.summary.rates import ratio_in
+from reports.turns import Flags, Turns, column_of, measured, target_labels, turns_of
 
-BY: tuple[tuple[str, ...], ...] = (("target",), ("target", "step"))
-"""What quantiles may be told apart by; strata are apart always."""
-ROW = {
-    **dict.fromkeys(("target", "origin", "traits", "step"), "category"),
-    **dict.fromkeys(("n", "failed", "censored"), "Int64"),
+NO_TURNS = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
+APART = ("target", "origin", "traits")
+"""What is never pooled, whatever rows are told apart by."""
+FIGURE = {
+    **dict.fromkeys(("n", "failed", "lost", "censored"), "Int64"),
     **dict.fromkeys(("p", "value", "low", "high"), "float64"),
     **{"unit": "category", "status": "category", "needs": "Int64", "inexact": "string[pyarrow]"},
 }
-"""The columns of a frame of quantiles, with their dtypes."""
+"""The columns of a frame of quantiles, behind those of labels, with their dtypes."""
+RATE = {
+    **{"rate": "category", "events": "Int64", "of": "Int64", "trials": "category", "sessions": "Int64"},
+    **dict.fromkeys(("value", "low", "high"), "float64"),
+    **{"status": "category", "needs": "Int64", "inexact": "string[pyarrow]"},
+}
+"""The same of a frame of rates."""
+
+
+class _Group(NamedTuple):
+    """The turns, or sessions, of one figure. `keys`: what else tells them apart from others."""
+
+    target: str
+    stratum: Stratum
+    keys: Mapping[str, Any]
+    sample: Sample
 
 
 class Run(runs.Run):
     """A run as it was read, with the figures that its report prints."""
 
-    def quantiles(self, measure: str, by: str | Sequence[str] = "target") -> pd.DataFrame:
-        """p50, p90, p95 and p99 of a measure of turns or sessions with their 95 % intervals, a row each.
+    def sample(self, measure: str, *, where: Where | None = None) -> Sample:
+        """The values of a measure that its quantiles are made of, in the measure's unit, each with its session.
+
+        `where` is a function of the frame, as of `quantiles`. Raises UsageError where what it takes must not be pooled:
+        turns of several targets, or of several strata.
+        """
+        groups = list(self._groups(measure, (), where))
+        if len(groups) > 1:
+            apart = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
+            raise UsageError(
+                f"{measure} has several samples, which are not to be pooled: {apart}. Ask for one: "
+                f'where=lambda turns: turns["target"] == {groups[0].target!r}'
+            )
+        return groups[0].sample if groups else NO_TURNS
+
+    def quantiles(
+        self,
+        measure: str,
+        *,
+        p: float | Sequence[float] = PS,
+        by: str | Sequence[str] = (),
+        where: Where | None = None,
+    ) -> pd.DataFrame:
+        """Quantiles of a measure of turns or sessions with their 95 % intervals, a row each, as the report prints them.
+
+        Targets and strata are told apart always, and groups of the columns `by`. `where` is a function of the frame
+        that says which rows are asked for; it is asked of turns that were never begun, too.
 
         `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
         sessions: `status` says which, `needs` how many it takes; `value` is inf where the quantile lies among failed
         turns; an end of ±inf is open. What is printed and not to be used has the status `inexact` (`inexact` says why)
         or, of a run that is not VALID by its verdict, `invalid`. Raises UsageError.
         """
-        labels = (by,) if isinstance(by, str) else tuple(by)
-        if labels not in BY:
-            raise UsageError(f"quantiles by {labels!r} are not offered: by {' or '.join(map(repr, BY))}")
-        by_step = "step" in labels
-        figures = [one for one in with_marks(self, self._figures(measure)) if (one.step == ALL) != by_step]
-        invalid = (self.document.get("verdict") or {}).get("valid") is False
-        rows = [row for one in figures for row in _rows(one, invalid=invalid)]
-        frame = pd.DataFrame(rows, columns=list(ROW)).astype(ROW)
-        return frame if by_step else frame.drop(columns="step")
+        ps = (p,) if isinstance(p, int | float) else tuple(p)
+        if not all(0 < one < 1 for one in ps):
+            raise UsageError(f"a quantile lies between 0 and 1, such as 0.95, not {', '.join(map(str, ps))}")
+        columns = [name for name in columns_of(by) if name not in APART]
+        rows = [row for group in self._groups(measure, columns, where) for row in self._rows(group, measure, ps)]
+        return _frame(rows, (*APART, *columns), FIGURE)
 
-    def _figures(self, name: str) -> Iterable[Figures]:
-        scope = CATALOGUE[name].scope if name in CATALOGUE else ""
-        if scope == "turn":
-            turns = turns_of(self)
-            return turn_figures(sample_of(turns, name, main_measures(self, turns)))
-        if name in SLOPES:
-            turns = turns_of(self)
-            mains = main_measures(self, turns)
-            samples = {main: sample_of(turns, main, mains) for main in mains.values()}
-            return [one for one in slopes(turns, samples, mains) if one.measure == name]
-        if scope == "session" and column_of(name) in self.sessions.columns:
-            return session_figures(self.sessions.iloc[measured(self.sessions)], target_labels(self), [name])
-        raise UsageError(f"{name!r} is no measure of turns or sessions that rows have: see docs/measures.md")
+    def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None) -> pd.DataFrame:
+        """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
 
+        `by` and `where` are those of `quantiles`, yet turns of all strata stand together, as in the report; `by` may
+        name `origin` and `traits`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
+        """
+        turns, columns = self._turns, [name for name in columns_of(by) if name != "target"]
+        lost = lost_rows(self, turns)
+        chosen = selected(turn_rows(turns), lost, columns, where)
+        codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
+        begun = np.array([turns.target, chosen.of_row, turns.session])
+        at_target = pd.Categorical(lost["target"], turns.targets).codes
+        never = np.array([at_target, chosen.of_lost, codes[lost["session_id"].astype(str)]], dtype=np.int64)
+        rows = []
+        for name in RATES:
+            counts, places = np.array(rate_counts(turns, name)), begun
+            if name == "failures":  # each of those never begun is one that failed
+                counts, places = np.hstack([counts, np.ones((2, len(lost)))]), np.hstack([begun, never])
+            (events, of), (target, group, session) = counts, places
+            for at in _alike(target * len(chosen.keys) + group, ~np.isnan(of) & (group >= 0)):
+                label = turns.targets[target[at[0]]]
+                figure = self._rate(name, label, events[at], of[at], session[at])
+                rows.append({"target": label, **_keys(chosen, group[at[0]])} | figure)
+        return _frame(rows, ("target", *columns), RATE)
 
-def _rows(figures: Figures, *, invalid: bool) -> Iterable[dict[str, Any]]:
-    unusable = "inexact" if figures.inexact else "invalid" if invalid else ""
-    for estimate in figures.quantiles:
-        known = estimate.bounded or estimate.status == "failed share"
-        ends = (estimate.low, estimate.high) if estimate.bounded else (None, None)
-        yield {
-            "target": figures.target,
-            "origin": figures.stratum.origin or None,
-            "traits": figures.stratum.traits or None,
-            "step": figures.step,
-            "n": figures.n,
-            "failed": figures.failed,
-            "lost": figures.lost,
-            "censored": figures.censored,
-            "p": estimate.p,
-            "value": estimate.value if known else None,
-            "low": ends[0],
-            "high": ends[1],
-            "unit": figures.unit,
-            "status": (unusable if estimate.bounded else "") or estimate.status,
-            "needs": estimate.needs or None,
-            "inexact": figures.inexact,
+    @cached_property
+    def _turns(self) -> Turns:
+        return turns_of(self)
+
+    @cached_property
+    def _invalid(self) -> bool:
+        return (self.document.get("verdict") or {}).get("valid") is False
+
+    def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
+        share, rate = ratio_in(events, of, sessions, LEVEL), RATES[name]
+        few = bool(rate.column) and share.of < TRIALS
+        inexact = why(self.inexact, target, name)
+        return {
+            "rate": name,
+            "events": share.count,
+            "of": share.of,
+            "trials": rate.trials,
+            "sessions": distinct(sessions).size,
+            **dict(
+                zip(
+                    ("value", "low", "high"),
+                    (np.nan,) * 3 if few else (share.value, share.low, share.high),
+                    strict=True,
+                )
+            ),
+            "status": f"too few {rate.trials}" if few else self._usable(inexact) or "published",
+            "needs": TRIALS if few else None,
+            "inexact": inexact,
         }
+
+    def _usable(self, inexact: str) -> str:
+        """Why a figure that is printed may not be used, in a word; empty where it may."""
+        return "inexact" if inexact else "invalid" if self._invalid else ""
+
+    def _groups(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
+        """Raises UsageError where rows do not have the measure."""
+        scope = CATALOGUE[name].scope if name in CATALOGUE else ""
+        if scope == "turn" or name in SLOPES:
+            return self._of_turns(name, by, where)
+        if scope == "session" and column_of(name) in self.sessions.columns:
+            return self._of_sessions(name, by, where)
+        if name in RATES:
+            raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
+        if name in CATALOGUE:
+            raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
+        raise UsageError(f"{name!r} is no measure: see docs/measures.md")
+
+    def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
+        turns = self._turns
+        mains = main_measures(self, turns)
+        others = [column for column in by if column != "step"]
+        chosen = selected(turn_rows(turns), lost_rows(self, turns), others, where)
+        if name in SLOPES:
+            if "step" in by:
+                raise UsageError(f"{name} is of whole conversations: it has no steps")
+            yield from self._slopes(name, chosen)
+            return
+        one = sample_of(turns, name, mains)
+        for pool in one.pools():
+            of_steps = [pool.steps]
+            if "step" in by:
+                places = np.flatnonzero(pool.steps & one.applies[pool.target])
+                of_steps = [np.arange(len(turns.steps)) == place for place in places]
+            for steps in of_steps:
+                step = {"step": turns.steps[int(np.flatnonzero(steps)[0])]} if "step" in by else {}
+                found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_lost))
+                for group in [0] if chosen.every else found:
+                    keys = step | _keys(chosen, group)
+                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NO_TURNS))
+
+    def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
+        """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
+        turns, mains = self._turns, main_measures(self, self._turns)
+        for pool in turns.pools:
+            waits = sample_of(turns, mains[pool.stratum], mains)
+            for group in range(len(chosen.keys)):
+                mine = chosen.of_row[waits.index] == group
+                sample = slope_sample(
+                    replace(waits, values=waits.values[mine], index=waits.index[mine]), pool.target, pool.steps, name
+                )
+                if sample.n:
+                    yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
+
+    def _of_sessions(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
+        sessions = self.sessions.iloc[measured(self.sessions)]
+        chosen = selected(sessions, sessions.iloc[:0], by, where)
+        for target in target_labels(self):
+            mine = (sessions["target"] == target).to_numpy()
+            of_target, groups = sessions[mine], chosen.of_row[mine]
+            for group in np.unique(groups[groups >= 0]):
+                if (sample := session_sample(of_target, name, groups == group)) is not None:
+                    yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
+
+    def _rows(self, group: _Group, measure: str, ps: Sequence[float]) -> Iterable[dict[str, Any]]:
+        sample, inexact = group.sample, why(self.inexact, group.target, measure)
+        for estimate in estimates(sample, ps):
+            known = estimate.bounded or estimate.status == "failed share"
+            yield {
+                "target": group.target,
+                "origin": group.stratum.origin or None,
+                "traits": group.stratum.traits or None,
+                **group.keys,
+                "n": sample.n,
+                "failed": sample.failed,
+                "lost": sample.lost,
+                "censored": sample.censored,
+                "p": estimate.p,
+                "value": estimate.value if known else None,
+                "low": estimate.low if estimate.bounded else None,
+                "high": estimate.high if estimate.bounded else None,
+                "unit": CATALOGUE[measure].unit,
+                "status": (self._usable(inexact) if estimate.bounded else "") or estimate.status,
+                "needs": estimate.needs or None,
+                "inexact": inexact,
+            }
+
+
+def _keys(chosen: Selection, group: int) -> dict[str, Any]:
+    """What tells a group apart, by column."""
+    return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
+
+
+def _alike(codes: Integers, kept: Flags) -> Iterable[Integers]:
+    """Where those that are kept have the same code, code by code."""
+    places = np.flatnonzero(kept)
+    order = places[np.argsort(codes[places], kind="stable")]
+    return (at for at in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if at.size)
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A frame of figures; texts among its labels are categoricals."""
+    frame = pd.DataFrame(rows, columns=[*labels, *columns]).astype(columns)
+    texts = [name for name in labels if frame[name].dtype.kind in "OU" or name in (*APART, "step")]
+    return frame.astype(dict.fromkeys(texts, "category"))
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:

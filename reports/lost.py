@@ -18,12 +18,13 @@ PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"
 class Lost:
     """Lost turns as arrays of one length: the code of each one's session, and of the target and the step it was to be.
 
-    Which of several steps it would have been is known where others began the turn of that number.
+    Which of several steps it would have been is known where others began the turn of that number, `turn`.
     """
 
     session: Integers
     target: Integers
     step: Integers
+    turn: Integers
 
     def sessions_of(self, target: int, steps: npt.NDArray[np.bool_]) -> Integers:
         """The session of each that was to be of some steps of a target."""
@@ -47,7 +48,7 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
     """
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
-        return Lost(*np.zeros((3, 0), dtype=np.int64))
+        return Lost(*np.zeros((4, 0), dtype=np.int64))
     targets = np.repeat(target, lost)
     places = pd.DataFrame({"target": targets, "script": np.repeat(_text(sessions["script"]), lost)})
     places["turn"] = _numbers(sessions, lost)
@@ -59,7 +60,7 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
             step = step.fillna(places.merge(known.drop_duplicates(place), "left", place)["step"])
         else:
             step = step.fillna(known["step"].iloc[0])
-    return Lost(np.repeat(session, lost), targets, step.to_numpy().astype(np.int64))
+    return Lost(np.repeat(session, lost), targets, step.to_numpy().astype(np.int64), places["turn"].to_numpy())
 
 
 def _numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -18,10 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.measures import BYTES_PER_S, CATALOGUE, Measure
+from bench.outcomes import is_throttled
+from reports.question import RATES
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
 from reports.strata import STARTED_BY, Stratum
-from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of
+from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of, of_rows
 
 ALWAYS = "response_total"
 
@@ -64,6 +66,33 @@ class Sampled:
         for place in np.flatnonzero(self.applies[target] & steps):
             here = order[ends[place - 1] if place else 0 : ends[place]]
             yield int(place), self._sample(values[here], index[here], target, np.arange(steps.size) == place)
+
+    def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
+        """(group, its sample) of some steps of a target, for each group that has anything of it.
+
+        `of_turn`: the group of each turn, `of_lost` of each that was never begun; −1 where it is in none.
+        """
+        turns, steps = self.turns, steps & self.applies[target]
+        size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
+        mine = (turns.target == target) & steps[turns.step] & (of_turn >= 0)
+        failed, censored = (
+            np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, CENSORED)
+        )
+        never = np.flatnonzero((turns.lost.target == target) & steps[turns.lost.step] & (of_lost >= 0))
+        lost = np.bincount(of_lost[never], minlength=size)
+        values, index = self.part(target, steps)
+        kept = np.flatnonzero(of_turn[index] >= 0)
+        here = kept[order_of_codes(of_turn[index[kept]])]
+        n = np.bincount(of_turn[index[kept]], minlength=size)
+        ends = np.cumsum(n)
+        for group in np.flatnonzero(n + failed + censored + lost):
+            rows = here[ends[group] - n[group] : ends[group]]
+            drawn, sessions = values[rows], turns.session[index[rows]]
+            if lost[group] and is_wait(self.measure):
+                drawn = np.append(drawn, np.full(lost[group], np.inf))
+                sessions = np.append(sessions, turns.lost.session[never[of_lost[never] == group]])
+            counted = (int(counts[group]) for counts in (failed + lost, censored, lost))
+            yield int(group), Sample(drawn, sessions, *counted)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""
@@ -128,8 +157,8 @@ def _applies(turns: Turns, there: Flags, always: Flags) -> Flags:
     return result
 
 
-def session_sample(frame: pd.DataFrame, name: str) -> Sample | None:
-    """One measure of sessions, each its own cluster; None where no session has it.
+def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
+    """One measure of sessions, each its own cluster, of those `chosen` (by default all); None where no session has it.
 
     A session that failed before the measure's end counts as +inf; one that failed later keeps its value. So does one
     whose first turn failed, of what a caller waits for first. session_length is no waiting time: failed sessions are
@@ -145,6 +174,28 @@ def session_sample(frame: pd.DataFrame, name: str) -> Sample | None:
     failed = (kind == FAILED) & (~there if waits or carried else np.ones_like(there))
     if CATALOGUE[name].end == "first_reply":
         failed |= (kind == GOOD) & ~there & (frame["turns_begun"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
-    kept = np.flatnonzero((there & ~failed) | (failed if waits else False))
+    mine = np.ones_like(there) if chosen is None else chosen
+    kept = np.flatnonzero(mine & ((there & ~failed) | (failed if waits else False)))
     drawn = np.where(failed[kept], np.inf, values[kept])
-    return sample(drawn, kept, failed=int(failed.sum()), censored=int(((kind == CENSORED) & ~there).sum()))
+    cut = mine & (kind == CENSORED) & ~there
+    return sample(drawn, kept, failed=int((mine & failed).sum()), censored=int(cut.sum()))
+
+
+def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
+    """Of a rate for each turn: (how many events it has, of how many); words are many, a turn is one. Both are NaN for a
+    turn that does not count. Turns that were never begun are not here: each of them is one more failure.
+    """
+    rate, every = RATES[name], np.ones(turns.rows.size)
+    if rate.column:
+        values = turns.column(rate.column)
+        counts, events, of = ~np.isnan(values), values, turns.column(rate.words) if rate.words else every
+    elif name == "stalled":
+        events, of = turns.value("stalls"), every
+        counts = turns.good & ~np.isnan(events)
+    elif name == "throttled":
+        outcomes = turns.frame["outcome"].cat
+        limited = np.array([*(is_throttled(str(one)) for one in outcomes.categories), False], dtype=bool)
+        counts, events, of = turns.kind != CENSORED, limited[of_rows(outcomes.codes.to_numpy(), turns.rows)], every
+    else:
+        counts, events, of = turns.kind != CENSORED, turns.kind == FAILED, every
+    return np.where(counts, events if rate.words else events > 0, np.nan), np.where(counts, of, np.nan)

@@ -34,7 +34,7 @@ ROOMS = ("planning", "playing", "leading", "user")
 FLOORS = (
     "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
     "question", "thresholds", "exactness",
-    "runs", "lost", "turns", "samples",
+    "runs", "lost", "turns", "samples", "selection",
     "export", "likeness", "summary", "api", "wording", "finding",
     "page", "text", "render",
     "sides", "sizing", "looks", "compare", "gate", "history",

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE, SLOPE
-from bench.outcomes import is_throttled
 from reports import exactness
 from reports.lost import lost_of
-from reports.question import RATES, Question, better_of
+from reports.question import Question, better_of
 from reports.runs import Run
-from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
+from reports.samples import ALWAYS, Sampled, is_wait, rate_counts, sampled, session_sample
 from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
 from reports.sides.named import known_targets, labels_of, named_sides, refuse_the_same
 from reports.statistics.quantiles import Floats, Integers, Sample
@@ -26,7 +25,7 @@ from reports.summary.context import slope_sample
 from reports.summary.drift import Drift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import CENSORED, FAILED, GOOD, Flags, Turns, column_of, measured, turns_of
+from reports.turns import Flags, Turns, column_of, measured, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 NOTHING = Sample(np.zeros(0), NOBODY)
@@ -246,24 +245,9 @@ def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
     """Of a rate in each cluster: (turns of which it is so, turns of which it is a share), or words of such turns."""
     turns, steps = side.turns, side.steps(question)
     mine = side.here & steps[turns.step] if turns.rows.size else side.here
-    if question.measure == "throttled":
-        limited = np.array([is_throttled(str(name)) for name in turns.frame["outcome"].cat.categories], dtype=bool)
-        codes = turns.frame["outcome"].cat.codes.to_numpy()[turns.rows]
-        event = (codes >= 0) & limited[codes] if limited.size else np.zeros(codes.size, dtype=bool)
-        return _per_cluster(side, mine & event), _per_cluster(side, mine & (turns.kind != CENSORED))
-    if question.measure == "stalled":
-        stalls = turns.value("stalls")
-        played = mine & (turns.kind == GOOD) & ~np.isnan(stalls)
-        return _per_cluster(side, played & (stalls > 0)), _per_cluster(side, played)
-    if column := RATES[question.measure].column:
-        values, words = turns.column(column), RATES[question.measure].words
-        counted = mine & ~np.isnan(values)
-        if words:
-            return _sums(side, counted, values), _sums(side, counted, turns.column(words))
-        return _per_cluster(side, mine & (values > 0)), _per_cluster(side, counted)
-    lost = _lost(side, steps)
-    failed, ended = mine & (turns.kind == FAILED), mine & (turns.kind != CENSORED)
-    return _per_cluster(side, failed) + lost, _per_cluster(side, ended) + lost
+    events, of = (_sums(side, mine & ~np.isnan(one), one) for one in rate_counts(turns, question.measure))
+    lost = _lost(side, steps) if question.measure == "failures" else 0
+    return events + lost, of + lost
 
 
 def against_of(side: Side, question: Question) -> tuple[Floats, Floats]:
@@ -275,11 +259,6 @@ def against_of(side: Side, question: Question) -> tuple[Floats, Floats]:
 def as_floats(by_cluster: tuple[Floats | Integers, Integers]) -> tuple[Floats, Floats]:
     """Sums and numbers by cluster as the statistics take them."""
     return by_cluster[0].astype(np.float64), by_cluster[1].astype(np.float64)
-
-
-def _per_cluster(side: Side, turns: Flags) -> Integers:
-    clusters = side.clusters.of_code[side.turns.session[turns]]
-    return np.bincount(clusters, minlength=side.clusters.count)
 
 
 def _sums(side: Side, turns: Flags, numbers: Floats) -> Integers:

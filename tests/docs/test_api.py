@@ -58,6 +58,8 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "docs/api.md", "exec"), names)
 
+    first = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[0].splitlines()
+    assert list(names["run"].quantiles("ttfa").columns) == first[0].split()
     answers = json.loads((tmp_path / NAMED / "summary.json").read_text())["answers"]
     frame = names["run"].quantiles("ttfa")
     assert len(answers) == 4

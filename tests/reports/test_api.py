@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import reports
 from bench.errors import UsageError
+from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise
 from reports.text.document import as_json
+from reports.turns import target_labels
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -35,6 +42,7 @@ PLANS = {
         token_waits=4,
     ),
     "text that always failed": Plan(sessions=20, text=True, failed=1.0, tls=False),
+    "turns that were never begun": Plan(sessions=40, turns=4, failed=0.05, refused=6),
     "tails": Plan(sessions=300, turns=4, usage=True, limited=True, paired=True, targets=("a", "b")),
 }
 EMPTY = Plan(sessions=0)
@@ -58,6 +66,7 @@ def as_reported(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {
             "n": row["n"],
             "failed": row["failed"],
+            "lost": row["lost"],
             "censored": row["censored"],
             "unit": row["unit"],
             "inexact": row["inexact"] or None,
@@ -71,13 +80,13 @@ def as_reported(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def test_quantiles_are_those_that_the_report_prints(run: reports.Run) -> None:
     seen, quantiles = 0, cache(run.quantiles)
     for figures in reported(run):
-        by = "target" if figures["step"] == "all" else ("target", "step")
-        frame = quantiles(figures["measure"], by)
+        by = () if figures["step"] == "all" else ("step",)
+        frame = quantiles(figures["measure"], by=by)
         mine = frame["target"] == figures["target"]
         mine &= frame["origin"].eq(figures["origin"]) if figures["origin"] else frame["origin"].isna()
         mine &= frame["step"].eq(figures["step"]) if "step" in frame else True
         expected = [
-            {key: figures[key] for key in ("n", "failed", "censored", "unit", "inexact")}
+            {key: figures[key] for key in ("n", "failed", "lost", "censored", "unit", "inexact")}
             | {key: figures[p][key] for key in ("status", "needs", "published", "value", "low", "high")}
             for p in ("p50", "p90", "p95", "p99")
         ]
@@ -107,15 +116,193 @@ def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_mi
     assert np.isnan(by_p.loc[0.99, "value"])
 
 
-@pytest.mark.parametrize("name", ["delta_gap", "receive_lag", "nonsense"])
-def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str) -> None:
-    with pytest.raises(UsageError, match=f"'{name}' is no measure of turns or sessions"):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("delta_gap", "is no measure of turns or sessions: run.histograms"),
+        ("failures", "is a rate, which has no quantiles: run.rates"),
+        ("nonsense", "is no measure: see docs/measures.md"),
+    ],
+)
+def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' {said}"):
         run.quantiles(name)
 
 
-def test_targets_are_never_pooled(run: reports.Run) -> None:
-    with pytest.raises(UsageError, match=r"by \('step',\) are not offered"):
-        run.quantiles("ttfa", by="step")
+def test_what_cannot_be_asked_is_refused_in_a_line(run: reports.Run) -> None:
+    for asked, said in (
+        ({"p": 95}, "a quantile lies between 0 and 1, such as 0.95, not 95"),
+        ({"by": "nonsense"}, "there is no column 'nonsense'"),
+        ({"where": run.turns["turn"] > 1}, "where is a function"),
+        ({"where": lambda turns: turns["turn"]}, "where says true or false for each row"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run.quantiles("ttfa", **asked)
+
+
+def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
+    apart = run.quantiles("response_total", p=0.5)
+    by_step = run.quantiles("response_total", p=0.5, by="step")
+    assert set(by_step["target"]) == set(apart["target"]) == set(target_labels(run))
+    if len(apart) > 1:
+        with pytest.raises(UsageError, match="several samples, which are not to be pooled"):
+            run.sample("response_total")
+
+
+def test_a_sample_has_the_values_that_quantiles_are_made_of(run: reports.Run) -> None:
+    for row in run.quantiles("ttfa", p=0.5).itertuples():
+        where = taking({"target": row.target, "origin": row.origin})
+        sample = run.sample("ttfa", where=where)
+        (estimate,) = estimates(sample, [0.5])
+        assert (sample.n, sample.failed, sample.lost, sample.censored) == (row.n, row.failed, row.lost, row.censored)
+        if row.status not in ("too few turns", "too few sessions"):
+            assert (estimate.value, estimate.low, estimate.high) == (row.value, row.low, row.high)
+
+
+def taking(labels: dict[str, Any]) -> Any:
+    """Rows with these labels."""
+    return lambda rows: np.logical_and.reduce([rows[name] == label for name, label in labels.items()])
+
+
+# What the report prints of a group: (measure, what tells its rows apart, whether of begun turns alone, figures).
+Printed = tuple[str, dict[str, Any], bool, dict[str, Any]]
+ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
+"""Columns of which all turns of an invented run have one value."""
+
+
+@cache
+def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
+    """A run of two hosts whose turns tell rates, what its summary.json prints of groups of turns, and all of it."""
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    run = reports.load(synthetic.write(Path(folder.name), PLANS[name]))
+    rng = np.random.default_rng(5)
+    recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
+    for frame in (run.turns, run.sessions):
+        frame["host"] = frame["session_id"].astype(str).map(recorded).astype("category")
+    run.document["hosts"] = [{"name": "blue"}, {"name": "red"}]
+    yielded = rng.choice(np.array([True, False, None], dtype=object), len(run.turns))
+    run.turns["yielded"] = pd.array(yielded, "boolean")
+    run.turns["reply_words"] = pd.array(rng.integers(1, 9, len(run.turns)), "Int64")
+    run.turns["reply_word_errors"] = pd.array(rng.integers(0, 9, len(run.turns)), "Int64")
+    summary = json.loads(as_json(summarise(run)))
+    groups = [
+        *((row, {} if row["step"] == "all" else {"step": row["step"]}, False) for row in summary["turn_measures"]),
+        *((row, {"turn": row["turn"]}, True) for row in summary["by_turn"] if not row["and_later"]),
+        *((row, {"host": host["name"]}, True) for host in summary["hosts"] for row in host["waits"]),
+    ]
+    printed = [
+        (row["measure"], keys | {k: row[k] for k in ("target", "origin", "traits") if row[k]}, begun, row)
+        for row, keys, begun in groups
+        if row["n"]
+    ]
+    return run, printed, summary
+
+
+@given(st.data())
+def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked_for(data: st.DataObject) -> None:
+    run, printed, _ = grown(data.draw(st.sampled_from(sorted(PLANS))))
+    measure, keys, begun, row = data.draw(st.sampled_from(printed))
+    by = data.draw(st.lists(st.sampled_from([*keys, *ALIKE]), unique=True))
+    filtered = {name: label for name, label in keys.items() if name not in by or data.draw(st.booleans())}
+    shown = sorted(name for name in row if re.fullmatch(r"p\d+", name))
+    ps = data.draw(st.permutations([float(name[1:]) / 100 for name in shown] + [0.75, 0.999]))
+
+    def where(turns: pd.DataFrame) -> Any:
+        mine = taking(filtered)(turns) if filtered else np.ones(len(turns), dtype=bool)
+        return mine & turns["outcome"].notna() if begun else mine
+
+    frame = run.quantiles(measure, p=ps, by=by, where=where)
+    frame = frame[
+        [all(row[name] == label for name, label in keys.items() if name in row) for row in frame.to_dict("records")]
+    ]
+    assert len(frame) == len(ps)
+    assert set(frame["n"]) == {row["n"]}
+    for name in shown:
+        (figure,) = as_reported(frame[np.isclose(frame["p"], float(name[1:]) / 100)])
+        if row[name]["published"]:
+            assert {key: figure[key] for key in ("value", "low", "high")} == {
+                key: row[name][key] for key in ("value", "low", "high")
+            }
+        assert {key: figure[key] for key in row[name].keys() & {"status", "needs"}} == {
+            key: row[name][key] for key in row[name].keys() & {"status", "needs"}
+        }
+
+
+@given(st.data())
+def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
+    run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
+    measure = data.draw(st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "speech_detected", "stall"]))
+    columns = ["host", "turn", "step", "outcome", "session_id", "yielded", "target", "origin", *ALIKE]
+    by = data.draw(st.lists(st.sampled_from(columns), unique=True, max_size=3))
+    counted = ["n", "failed", "lost", "censored"]
+    whole, groups = run.quantiles(measure, p=0.9), run.quantiles(measure, p=0.9, by=by)
+    assert groups[counted].sum().to_dict() == whole[counted].sum().to_dict()
+
+    if len(groups):
+        group = groups.iloc[data.draw(st.integers(0, len(groups) - 1))]
+        labels = {name: group[name] for name in dict.fromkeys([*by, "target"])}
+
+        def where(turns: pd.DataFrame) -> Any:
+            same = [turns[n].isna() if pd.isna(label) else turns[n] == label for n, label in labels.items()]
+            return np.logical_and.reduce([one.fillna(value=False) for one in same])
+
+        alone = run.quantiles(measure, p=0.9, where=where)
+        alone = alone[[(a, b) == (group["origin"], group["traits"]) for a, b in apart(alone)]]
+        figures = [*counted, "value", "low", "high", "status"]
+        assert alone[figures].astype(str).to_numpy().tolist() == [group[figures].astype(str).tolist()]
+
+
+def apart(frame: pd.DataFrame) -> list[tuple[Any, Any]]:
+    """Origin and traits of each row, with what is missing equal to itself."""
+    return list(zip(frame["origin"], frame["traits"], strict=True))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_rates_are_those_that_the_report_prints(name: str) -> None:
+    run, _, summary = grown(name)
+    rates = run.rates().set_index(["rate", "target"])
+    assert {row["rate"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
+    for row in summary["rates"]:
+        mine = rates.loc[(row["rate"], row["target"])]
+        assert (mine["events"], mine["of"], mine["sessions"]) == (row["events"], row["of"], row["sessions"])
+        np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), row_of(row), rtol=1e-5)
+        assert mine["status"] == ("too few " + row["trials"] if row["value"] is None else "published")
+    for target, row in summary["outcomes"].items():
+        mine = rates.loc[("failures", target)]
+        assert (mine["events"], mine["of"]) == (row["turns_failed"] + row["lost_turns"], row["turns_wanted"])
+        ends = [row["failures"], row["failures_low"], row["failures_high"]]
+        np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), ends, rtol=1e-5)
+    for row in summary["counts"]:
+        if row["replies"]:
+            mine = rates.loc[("stalled", row["target"])]
+            assert (mine["events"], mine["of"]) == (row["stalled"], row["replies"])
+
+
+def row_of(row: dict[str, Any]) -> list[float]:
+    return [np.nan if row[key] is None else row[key] for key in ("value", "low", "high")]
+
+
+@given(st.data())
+def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) -> None:
+    run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
+    by = data.draw(
+        st.lists(st.sampled_from(["host", "turn", "step", "origin", "outcome", *ALIKE]), unique=True, max_size=3)
+    )
+    whole, groups = run.rates(), run.rates(by=by)
+    counted = ["events", "of"]
+    parts = groups.groupby(["rate", "target"], observed=True)[counted].sum()
+    pd.testing.assert_frame_equal(parts, whole.groupby(["rate", "target"], observed=True)[counted].sum())
+
+
+def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> None:
+    run, *_ = grown("turns that were never begun")
+    (whole,) = run.quantiles("ttfa", p=0.5)["lost"]
+    by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
+    lost = run.sessions[run.sessions["turns_begun"] == 0]["host"].value_counts()
+    assert whole == 6 * 4
+    assert dict(zip(by_host["host"], by_host["lost"], strict=True)) == {host: 2 * n for host, n in lost.items()}
+    assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["lost"].sum() == 0
 
 
 def test_a_column_has_one_type_whatever_the_run_holds(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""Which rows a user asks for, and by which columns they are told apart.
+
+A turn that was wanted and never begun is asked for as any other: it is a row with what is known of it, the labels of
+its session, its step and number. What else a row would hold is missing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UsageError
+from reports.lost import lost_of
+from reports.runs import Run
+from reports.statistics.quantiles import Integers
+from reports.turns import FAILED, Flags, Turns, measured
+
+Where = Callable[[pd.DataFrame], Any]
+"""Which rows of a frame are asked for: `lambda turns: turns["turn"] > 1`."""
+OF_SESSION = (
+    *("run_id", "session_id", "service_session_id", "target", "arm", "block", "pair", "phase"),
+    *("scenario", "script", "worker", "host", "simulated"),
+)
+"""What a turn has of its session."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The group that each row is in, −1 where it is not asked for; `keys`: for each group what tells it apart.
+
+    `of_row`: of measured turns, or sessions; `of_lost`: of turns that were never begun.
+    """
+
+    keys: pd.DataFrame
+    of_row: Integers
+    of_lost: Integers
+    every: bool
+    """whether nothing was left out, nor told apart: then there is one group, whatever is in it"""
+
+
+def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The columns that a user names, each once."""
+    return tuple(dict.fromkeys((by,) if isinstance(by, str) else by or ()))
+
+
+def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: Where | None) -> Selection:
+    """Raises UsageError where a column is unknown, or `where` is no function that says which rows."""
+    for name in by:
+        if name not in rows.columns:
+            raise UsageError(f"there is no column {name!r} to tell rows apart by: see docs/api.md for those there are")
+    frames = (rows, lost)
+    chosen = [_chosen(frame, where) for frame in frames]
+    groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
+    keys = pd.DataFrame(index=range(1))
+    if by:
+        kept = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
+        together = pd.concat(kept, ignore_index=True) if len(kept[1]) else kept[0].reset_index(drop=True)
+        codes = together.groupby(list(by), observed=True, dropna=False).ngroup().to_numpy()
+        _, first = np.unique(codes, return_index=True)
+        keys = together.iloc[first].reset_index(drop=True)
+        groups[0][chosen[0]], groups[1][chosen[1]] = np.split(codes, [len(kept[0])])
+    return Selection(keys, groups[0], groups[1], every=where is None and not by)
+
+
+def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
+    if where is None or not len(frame):
+        return np.ones(len(frame), dtype=bool)
+    if not callable(where):
+        raise UsageError('where is a function that says which rows: where=lambda turns: turns["turn"] > 1')
+    found = pd.Series(where(frame))
+    if len(found) != len(frame) or not pd.api.types.is_bool_dtype(found.dtype):
+        raise UsageError("where says true or false for each row of the frame that it is given")
+    flags: Flags = found.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
+    return flags
+
+
+def turn_rows(turns: Turns) -> pd.DataFrame:
+    """The measured turns; step, origin and traits are those that the report takes them for."""
+    return _as_taken(turns, turns.frame.iloc[turns.rows], turns.step)
+
+
+def lost_rows(run: Run, turns: Turns) -> pd.DataFrame:
+    """Turns that were wanted and never begun, as rows."""
+    sessions = run.sessions.iloc[measured(run.sessions)]
+    mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost_of(sessions))]
+    rows = turns.frame.iloc[:0].reindex(range(len(mine)))
+    known = {name: mine[name].array for name in OF_SESSION}
+    classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
+    rows = rows.assign(**known, measured=True, outcome_class=classes)
+    if turns.lost.step.size:
+        rows = _as_taken(turns, rows.assign(turn=pd.array(turns.lost.turn, "Int64")), turns.lost.step)
+    return rows
+
+
+def _as_taken(turns: Turns, rows: pd.DataFrame, step: Integers) -> pd.DataFrame:
+    strata = [turns.strata[place] for place in turns.stratum]
+    names = {"step": turns.steps, "origin": [s.origin for s in strata], "traits": [s.traits or None for s in strata]}
+    columns = {name: _labels(values, step) for name, values in names.items()}
+    return rows.assign(target=pd.Categorical(rows["target"], turns.targets), **columns)
+
+
+def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
+    """The label of each row by its step; labels are in the order of the steps."""
+    labels = list(dict.fromkeys(label for label in of_step if label is not None))
+    codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
+    return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))
