@@ -30,6 +30,13 @@ ORDER = (
 # The same of `bench.load`: what is done before the first session, the sessions of one process, the run, the users.
 ROOMS = ("planning", "playing", "leading", "user")
 
+# The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
+STATIONS = (
+    "wire", "refusals", "quota", "delay", "voice", "faults", "profile", "outbox",
+    "session", "conversation", "answering", "turns", "behaviour", "gpt_live",
+    "served", "truth", "serving", "clients",
+)  # fmt: skip
+
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
     "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
@@ -70,14 +77,13 @@ NAMED_IN = {
 
 PURE = (
     "bench.remedies", "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.turns", "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota",
-    "bench.simulator.drift", "bench.simulator.servers", "bench.simulator.plan", "bench.simulator.functions",
-    "bench.simulator.arguments", "bench.simulator.history", "bench.simulator.answer",
-    "bench.simulator.refusals", "bench.simulator.faults", "bench.simulator.trouble", "bench.simulator.deeds",
-    "bench.simulator.garbling", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
+    "bench.simulator.turns", "bench.simulator.conversation", "bench.simulator.answering", "bench.simulator.session",
+    "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals", "bench.simulator.faults",
+    "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live", "bench.simulator.serving.handshake",
+    "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.transport.answer", "bench.simulator.cap", "bench.doctor.explain",
+    "bench.transport.answer", "bench.doctor.explain",
     "bench.calibrate.ladder", "bench.calibrate.truth", "bench.calibrate.conclude",
     "bench.load_search", "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.search", "bench.capacity.judge",
     "bench.capacity.conclude",
@@ -190,17 +196,17 @@ def test_a_part_uses_only_what_stands_before_it() -> None:
     assert {use for use in used if ORDER.index(use[2]) > ORDER.index(use[1])} == set()
 
 
-def room_of(name: str) -> str | None:
-    """The room of `bench.load` that a module stands in; None outside of it."""
-    parts = name.split(".")
-    return parts[2] if parts[:2] == ["bench", "load"] and len(parts) > 2 else None
+@pytest.mark.parametrize(("part", "rooms"), [("load", ROOMS), ("simulator", STATIONS)])
+def test_a_room_of_a_part_uses_only_those_before_it(part: str, rooms: tuple[str, ...]) -> None:
+    def room_of(name: str) -> str | None:
+        """The room that a module stands in; None outside of the part."""
+        parts = name.split(".")
+        return parts[2] if parts[:2] == ["bench", part] and len(parts) > 2 else None
 
-
-def test_a_room_of_load_uses_only_those_before_it() -> None:
     used = {use for name in MODULES for use in used_by(name, room_of)}
 
-    assert {room for _, _, room in used} == set(ROOMS)
-    assert {use for use in used if ROOMS.index(use[2]) > ROOMS.index(use[1])} == set()
+    assert {room for _, _, room in used} == set(rooms)
+    assert {use for use in used if rooms.index(use[2]) > rooms.index(use[1])} == set()
 
 
 def floor_of(name: str) -> str | None:

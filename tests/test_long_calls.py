@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.plan.steps import TextTurn
-from bench.simulator import history
+from bench.simulator.conversation import history
 from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded
 

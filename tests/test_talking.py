@@ -61,9 +61,9 @@ from bench.protocol.settings import DetectorName, SessionSettings, TurnDetection
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import Profile, default_profile
-from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import (
     AZURE_GA,

@@ -18,7 +18,7 @@ from bench.run.calibration import (
     Trusted,
     at_least,
 )
-from bench.simulator.lateness import LATE_MS
+from bench.simulator.served import LATE_MS
 from reports.statistics.quantiles import floor
 
 FULL = 0.95

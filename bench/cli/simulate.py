@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
 
-    from bench.simulator.faults import Fault
-    from bench.simulator.identity import Identity
-    from bench.simulator.lateness import Served
+    from bench.simulator.faults.kinds import Fault
     from bench.simulator.profile import Profile
-    from bench.simulator.server import Offer
-    from bench.simulator.tokens import TokenIssuer
+    from bench.simulator.served import Served
+    from bench.simulator.serving.handshake import TokenIssuer
+    from bench.simulator.serving.identity import Identity
+    from bench.simulator.serving.server import Offer
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
 READY_VERSION = 1
@@ -77,13 +77,13 @@ def simulate(
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
     from bench.errors import UsageError
-    from bench.simulator.faults import read_line
-    from bench.simulator.handshake import Door
-    from bench.simulator.lateness import summary
-    from bench.simulator.server import Offer, listen
+    from bench.simulator.faults.kinds import read_line
+    from bench.simulator.served import summary
+    from bench.simulator.serving.handshake import Door
+    from bench.simulator.serving.server import Offer, listen
+    from bench.simulator.serving.workers import WorkerDiedError, reserve
     from bench.simulator.truth import TruthLog
     from bench.simulator.voice import load_replies
-    from bench.simulator.workers import WorkerDiedError, reserve
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, like, like_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
@@ -128,9 +128,9 @@ def _served(
 
     from bench.clock import monotonic_ns
     from bench.live_line import LiveLine
-    from bench.simulator.live import LiveView
-    from bench.simulator.server import serve
-    from bench.simulator.workers import serve_by_workers
+    from bench.simulator.served import LiveView
+    from bench.simulator.serving.server import serve
+    from bench.simulator.serving.workers import serve_by_workers
 
     line = LiveLine(sys.stderr, os.environ)
     view = LiveView(line)
@@ -214,7 +214,7 @@ def _key(key: str | None, key_env: str | None) -> str | None:
 def _tokens(life_s: float | None) -> TokenIssuer | None:
     import secrets
 
-    from bench.simulator.tokens import TokenIssuer
+    from bench.simulator.serving.handshake import TokenIssuer
 
     return None if life_s is None else TokenIssuer(life_s, secrets.token_urlsafe)
 
@@ -222,7 +222,7 @@ def _tokens(life_s: float | None) -> TokenIssuer | None:
 def _identity(tokens: TokenIssuer | None, faults: Sequence[Fault], seed: int) -> Identity | None:
     import secrets
 
-    from bench.simulator.identity import Identity
+    from bench.simulator.serving.identity import Identity
 
     return None if tokens is None else Identity(tokens, secrets.token_urlsafe(), faults, seed)
 
@@ -230,7 +230,7 @@ def _identity(tokens: TokenIssuer | None, faults: Sequence[Fault], seed: int) ->
 def _possible(faults: Sequence[Fault], tls: bool, tokens: TokenIssuer | None) -> None:
     """A fault that could never strike is a mistake."""
     from bench.errors import UsageError
-    from bench.simulator.faults import IDENTITY
+    from bench.simulator.faults.kinds import IDENTITY
 
     for fault in faults:
         if fault.at == "tls" and not tls:
@@ -262,7 +262,7 @@ def _ca_file(ca_out: Path | None) -> Path:
 
 def _tls(ca: Path) -> Any:
     from bench.errors import UsageError
-    from bench.simulator.tls import loopback_tls
+    from bench.simulator.serving.tls import loopback_tls
 
     try:
         return loopback_tls(ca)

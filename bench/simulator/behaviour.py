@@ -1,7 +1,7 @@
 """Behaves as one session of the service: client events in, server events out. Pure: no clock, no socket, no sleep.
 
     behaviour = Behaviour(…); behaviour.open(now_ns)
-    behaviour.receive(event, at_ns)     a client event and the instant of its arrival
+    behaviour.receive(event, at_ns)     a client event and the instant of its arrival; or receive_text, receive_binary
     behaviour.next_due_ns()             when to come back
     behaviour.due(now_ns)               the server events whose instant has come, rendered in this call
 
@@ -11,26 +11,25 @@ Whatever a client sends, nothing raises: a broken rule becomes an `error` event 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.simulator import checks
-from bench.simulator.checks import EventPlace
-from bench.simulator.client_item import audio_bytes
-from bench.simulator.composer import Composer
-from bench.simulator.conversation import Conversation
+from bench.simulator.answering.mcp import McpServers
+from bench.simulator.answering.responses import Composer, Responses
+from bench.simulator.conversation.client_items import ItemReader, audio_bytes
+from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
-from bench.simulator.mcp import McpServers
 from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile, drawn
-from bench.simulator.quota import UNLIMITED, Quota
-from bench.simulator.responses import Responses
-from bench.simulator.servers import Servers
-from bench.simulator.session import EffectiveSession
-from bench.simulator.session_forms import form_of
+from bench.simulator.quota import UNLIMITED, Quota, Servers
+from bench.simulator.session import checks
+from bench.simulator.session.checks import EventPlace
+from bench.simulator.session.effective import EffectiveSession
+from bench.simulator.session.services import form_of
 from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import (
@@ -44,7 +43,6 @@ from bench.simulator.wire import (
     WireDialect,
     WireNames,
     decoded,
-    refused_binary,
 )
 
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
@@ -69,7 +67,67 @@ class EventReceipt(NamedTuple):
 ReceiptFields = dict[str, Any]  # what a receipt says further, by the names of its fields
 
 
-class Behaviour:
+class SimulatedSession(ABC):
+    """One session of a service, as a connection calls it."""
+
+    ids: Ids
+    _outbox: Outbox
+
+    @abstractmethod
+    def open(self, at_ns: int) -> None:
+        """Begin: the client's upgrade has been answered."""
+
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
+        try:
+            event = decoded(message)
+        except RejectedError as rejected:
+            return self._unreadable(at_ns, rejected)
+        return self.receive(event, at_ns)
+
+    def receive_binary(self, at_ns: int) -> EventReceipt:
+        problem = "Expected a text WebSocket message; binary frames are not supported."
+        return self._unreadable(at_ns, RejectedError("invalid_event", problem))
+
+    def _unreadable(self, at_ns: int, rejected: RejectedError) -> EventReceipt:
+        self._reject(at_ns, rejected, None)
+        return EventReceipt(str(rejected.code))
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        event_id = event.get("event_id")
+        event_id = event_id if isinstance(event_id, str) else None
+        try:
+            fields = self._take(event, at_ns)
+        except RejectedError as rejected:
+            self._reject(at_ns, rejected, event_id)
+            fields = None
+        return EventReceipt(str(event.get("type")), event_id, **(fields or {}))
+
+    def next_due_ns(self) -> int | None:
+        return self._outbox.next_due_ns()
+
+    def due(self, now_ns: int) -> Iterator[Outgoing]:
+        return self._outbox.due(now_ns)
+
+    @abstractmethod
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        """End a response ahead of time, unless it is over."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Let go of everything; nothing may be called any more. Its parts refer to each other."""
+
+    @abstractmethod
+    def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        """Do what a client event asks for. Raises RejectedError."""
+
+    @abstractmethod
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
+        """Plan the event that says what was wrong."""
+
+
+class Behaviour(SimulatedSession):
+    """One session of the Realtime API, in the dialect of a service."""
+
     def __init__(
         self,
         dialect: WireDialect,
@@ -83,37 +141,32 @@ class Behaviour:
         servers: Servers | None = None,
     ) -> None:
         self.ids = ids
-        self._dialect, self._delays, names = dialect, profile.delays, dialect.names
-        self._events = _events_of(dialect)
-        self._session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
-        self._conversation = Conversation(ids, dialect)
+        self._dialect, self._delays = dialect, profile.delays
+        self._events = _VOICE_LIVE_EVENTS if dialect.name == VOICE_LIVE.name else _EVENTS
+        if dialect.transcribes:
+            self._events = _TRANSCRIPTION_EVENTS[dialect.names]
+        self.session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
+        self._conversation = Conversation(ids, dialect.names)
+        self._reader = ItemReader(self._conversation, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
-        self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
-        self._mcp = McpServers(self._conversation, self._outbox, profile, names, rng)
+        self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
+        self._mcp = McpServers(self._conversation, self._outbox, profile, rng)
         quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
         self._servers.sessions += 1
         composer = Composer(
-            self._session,
+            self.session,
             self._conversation,
+            self._reader,
             self._outbox,
             profile,
             replies,
-            names,
-            ids,
             rng,
             quota,
             self._servers,
             self._mcp,
         )
         self._responses = Responses(composer, self._outbox, profile, quota)
-        self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, rng)
-
-    # What a connection calls
-
-    @property
-    def session(self) -> Json:
-        """The effective session, as events show it."""
-        return self._session.shown
+        self._turns = CallerTurns(self.session, self._conversation, self._outbox, self._responses, profile, rng)
 
     def open(self, at_ns: int) -> None:
         if self._dialect.greeting:
@@ -121,55 +174,31 @@ class Behaviour:
             self._outbox.answer(at_ns, self._delays.session_created, (self._dialect.greeting, created))
         self._tell_session(at_ns, "created", self._delays.session_created)
 
-    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            event = decoded(message)
-        except RejectedError as rejected:
-            return self._unreadable(at_ns, rejected)
-        return self.receive(event, at_ns)
-
-    def receive_binary(self, at_ns: int) -> EventReceipt:
-        return self._unreadable(at_ns, refused_binary())
-
-    def _unreadable(self, at_ns: int, rejected: RejectedError) -> EventReceipt:
-        self._reject(at_ns, rejected, None)
-        return EventReceipt(str(rejected.code))
-
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        event_type, event_id = event.get("type"), event.get("event_id")
-        event_id = event_id if isinstance(event_id, str) else None
-        try:
-            kind = _kind(event_type, self._events)
-            fields = checks.merged(kind.table, {}, event, EventPlace("", self._dialect.strict), required=kind.required)
-            facts = kind.handler(self, fields, at_ns)
-        except RejectedError as rejected:
-            self._reject(at_ns, rejected, event_id)
-            facts = None
-        return EventReceipt(str(event_type), event_id, **(facts or {}))
-
-    def next_due_ns(self) -> int | None:
-        return self._outbox.next_due_ns()
-
-    def due(self, now_ns: int) -> Iterator[Outgoing]:
-        return self._outbox.due(now_ns)
-
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """End a response ahead of time, unless it is over."""
         self._responses.end(response_id, at_ns, status, details)
 
     def end(self) -> None:
-        """Let go of everything; nothing may be called any more. Its parts refer to each other."""
         self._servers.sessions -= 1
         for part in (self._turns, self._responses, self._outbox, self):
             vars(part).clear()
 
     # Answers to client events
 
+    def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        event_type = event.get("type")
+        if event_type is None:
+            raise checks.missing(EventPlace("type"))
+        if not isinstance(event_type, str) or event_type not in self._events:
+            raise checks.rejected_value(EventPlace("type"), event_type, self._events)
+        kind = self._events[event_type]
+        place = EventPlace("", self._dialect.strict)
+        return kind.handler(self, checks.merged(kind.table, {}, event, place, required=kind.required), at_ns)
+
     def _session_update(self, event: Json, at_ns: int) -> None:
         place = EventPlace("session", self._dialect.strict)
-        self._session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
+        self.session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
         self._tell_session(at_ns, "updated", self._delays.session_updated)
-        self._mcp.discover(self.session.get("tools", ()), self._outbox.answered_ns)
+        self._mcp.discover(self.session.shown.get("tools", ()), self._outbox.answered_ns)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         begin = self._turns.appended
@@ -184,7 +213,7 @@ class Behaviour:
         self._acknowledge(at_ns, "input_audio_buffer.cleared", {})
 
     def _item_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        item = self._conversation.read(event["item"], self._session.input.format)
+        item = self._reader.item(event["item"], self.session.input.format)
         previous = self._conversation.insert(item, event.get("previous_item_id"))
         self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
         if item.body["type"] == "mcp_approval_response":
@@ -207,17 +236,17 @@ class Behaviour:
 
     def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event["item_id"], "item_delete_invalid_item_id")
-        self._conversation.remove(item)
+        self._conversation.items.remove(item)
         self._acknowledge(at_ns, "conversation.item.deleted", {"item_id": item.id})
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         place = EventPlace("response", self._dialect.strict)
-        table = self._session.form.response or {}
+        table = self.session.form.response or {}
         wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
         if "additional_instructions" in event:
-            instructions = self._session.output(wanted).instructions
+            instructions = self.session.output(wanted).instructions
             wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"
         answer = self._responses.create(wanted, at_ns)
         self._mcp.discover(wanted.get("tools", ()), answer.plan.created_ns)
@@ -228,7 +257,7 @@ class Behaviour:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
 
     def _tell_session(self, at_ns: int, name: str, delay: Delay) -> None:
-        self._outbox.answer(at_ns, delay, (f"{self._session.form.family}.{name}", {"session": self.session}))
+        self._outbox.answer(at_ns, delay, (f"{self.session.form.family}.{name}", {"session": self.session.shown}))
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:
         self._outbox.answer(at_ns, self._delays.item_created, (event_type, fields))
@@ -281,17 +310,3 @@ _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
     for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
 }
 """What a session takes that only writes down what it hears: no more than is needed for that, which is an assumption."""
-
-
-def _events_of(dialect: WireDialect) -> Mapping[str, _ClientEvent]:
-    if dialect.name == VOICE_LIVE.name:
-        return _VOICE_LIVE_EVENTS
-    return _TRANSCRIPTION_EVENTS[dialect.names] if dialect.transcribes else _EVENTS
-
-
-def _kind(event_type: Any, known: Mapping[str, _ClientEvent]) -> _ClientEvent:
-    if event_type is None:
-        raise checks.missing(EventPlace("type"))
-    if not isinstance(event_type, str) or event_type not in known:
-        raise checks.rejected_value(EventPlace("type"), event_type, known)
-    return known[event_type]

@@ -1,6 +1,6 @@
 """Behaves as one session of GPT-Live, as far as the types of the official SDK tell (`openai.types.live`). Pure.
 
-It has the surface of `bench.simulator.behaviour.Behaviour`. The output is a stream that never stops: for each 100 ms
+The output is a stream that never stops: for each 100 ms
 of the caller's audio a delta of 100 ms goes out, with a reply in it or silence. A reply begins a drawn delay
 (`first_audio`) after the caller's speech ended, both on the clock of the input, and ends at once where the caller
 speaks again. The truth log has where the caller's speech ended (`p` of `session.input_transcript.delta`) and, of each
@@ -10,10 +10,9 @@ delta, its first audible sample. Delegation, fixtures of audio and appended cont
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,15 +20,15 @@ import numpy as np
 from bench.protocol.audio import AudioFormat
 from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, CLOSED, GPT_LIVE, START, STARTED, TRANSCRIPT_DELTA, wire_format
 from bench.protocol.simulated import SIMULATOR_MARK
-from bench.simulator.behaviour import EventReceipt
-from bench.simulator.checks import EventPlace
-from bench.simulator.client_item import audio_bytes
-from bench.simulator.input_audio import InputAudio, SpeechEdge
+from bench.simulator.behaviour import ReceiptFields, SimulatedSession
+from bench.simulator.conversation.client_items import audio_bytes
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
-from bench.simulator.session_form import Detection, InputSettings
+from bench.simulator.session.checks import EventPlace
+from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, first_audible
-from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, decoded, refused_binary
+from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
 TICK_MS = 100
@@ -51,7 +50,7 @@ class Piece(msgspec.Struct, frozen=True):
     words: str = ""
 
 
-class GptLiveBehaviour:
+class GptLiveBehaviour(SimulatedSession):
     """One session. The arguments are those of `Behaviour`."""
 
     def __init__(
@@ -76,32 +75,6 @@ class GptLiveBehaviour:
     def open(self, at_ns: int) -> None:
         """Wait for the client, who begins."""
 
-    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            event = decoded(message)
-        except RejectedError as rejected:
-            return self._unreadable(rejected, at_ns)
-        event_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
-        facts: dict[str, Any] = {}
-        try:
-            facts = self._receive(event, at_ns)
-        except RejectedError as rejected:
-            self._reject(rejected, event_id, at_ns)
-        return EventReceipt(str(event.get("type")), event_id, **facts)
-
-    def receive_binary(self, at_ns: int) -> EventReceipt:
-        return self._unreadable(refused_binary(), at_ns)
-
-    def _unreadable(self, rejected: RejectedError, at_ns: int) -> EventReceipt:
-        self._reject(rejected, None, at_ns)
-        return EventReceipt(str(rejected.code))
-
-    def next_due_ns(self) -> int | None:
-        return self._outbox.next_due_ns()
-
-    def due(self, now_ns: int) -> Iterator[Outgoing]:
-        return self._outbox.due(now_ns)
-
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         """There are no responses."""
 
@@ -111,7 +84,7 @@ class GptLiveBehaviour:
 
     # Events of the client
 
-    def _receive(self, event: Json, at_ns: int) -> dict[str, Any]:
+    def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
             case str(name) if name == START:
                 self._start(event, at_ns)
@@ -153,7 +126,7 @@ class GptLiveBehaviour:
         told = {"session": self.session, "client_event_id": event.get("event_id")}
         self._outbox.plan([(due_ns, partial(self._outbox.event, STARTED, told))])
 
-    def _append(self, event: Json, at_ns: int) -> dict[str, Any]:
+    def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         if self._heard is None:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
         audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
@@ -202,7 +175,7 @@ class GptLiveBehaviour:
     def _answer(self, name: str, fields: Json, at_ns: int) -> None:
         self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields))])
 
-    def _reject(self, rejected: RejectedError, event_id: str | None, at_ns: int) -> None:
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         error = {"type": "invalid_request_error", "code": rejected.code, "message": rejected.message}
         error |= {"param": rejected.param, "client_event_id": event_id}
         self._answer("error", {"error": error, "client_event_id": event_id}, at_ns)

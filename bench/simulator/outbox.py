@@ -1,13 +1,18 @@
-"""Holds what one session is going to send: steps with their due instants, client events answered in their order."""
+"""Holds what one session is going to send: series of steps, merged by the instants at which they are due.
+
+A series keeps its own order, and of two series with steps in one instant the one that was added first comes first, with
+all that it has then. The next step of a series is asked for only when the one before it was taken. Client events are
+answered in their order.
+"""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
 
-from bench.simulator.agenda import Agenda, Series
 from bench.simulator.delay import Delay
 from bench.simulator.wire import (
     Ids,
@@ -24,25 +29,61 @@ Render = Callable[[int], Outgoing | None]  # given the due instant; None where t
 OutboxStep = tuple[int, Render]
 
 
+class Series:
+    """A series of steps that was planned; `drop` takes what is left of it out."""
+
+    dropped = False
+
+    def __init__(self, number: int, steps: Iterable[OutboxStep]) -> None:
+        self.number = number
+        self._steps = iter(steps)
+
+    def next(self) -> OutboxStep | None:
+        return next(self._steps, None)
+
+    def drop(self) -> None:
+        self._steps = iter(())
+        self.dropped = True
+
+
 class Outbox:
     """`obfuscated`: whether deltas of text are padded."""
 
     def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
         self._ids, self._rng, self._obfuscated = ids, rng, obfuscated
-        self._agenda: Agenda[Render] = Agenda()
+        self._heap: list[tuple[int, int, Render, Series]] = []
+        self._planned = 0
         self.answered_ns = 0  # due instant of the last answer to a client event
 
     def next_due_ns(self) -> int | None:
-        return self._agenda.next_due_ns()
+        return self._heap[0][0] if self._heap else None
 
     def due(self, now_ns: int) -> Iterator[Outgoing]:
-        for due_ns, render in self._agenda.take(now_ns):
-            event = render(due_ns)
-            if event is not None:
-                yield event
+        """The events that are due, rendered one by one; what a step changes shows in the steps that follow.
 
-    def plan(self, steps: Iterable[OutboxStep]) -> Series[Render]:
-        return self._agenda.add(steps)
+        Who takes them may stop in between, and take the others another time.
+        """
+        while self._heap and self._heap[0][0] <= now_ns:
+            due_ns, _, render, series = heapq.heappop(self._heap)
+            if series.dropped:
+                continue
+            try:
+                event = render(due_ns)
+                if event is not None:
+                    yield event
+            finally:
+                self._plan_next(series)
+
+    def plan(self, steps: Iterable[OutboxStep]) -> Series:
+        self._planned += 1
+        series = Series(self._planned, steps)
+        self._plan_next(series)
+        return series
+
+    def _plan_next(self, series: Series) -> None:
+        following = series.next()
+        if following is not None:
+            heapq.heappush(self._heap, (following[0], series.number, following[1], series))
 
     def after(self, at_ns: int, delay: Delay) -> int:
         """`at_ns` and a drawn delay."""

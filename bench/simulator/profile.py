@@ -32,9 +32,8 @@ from bench.shapes import (
     key,
     table_of,
 )
-from bench.simulator.delay import DELAY, Delay, LogNormal
-from bench.simulator.drift import DelayDrift
-from bench.simulator.faults import FAULTS, Fault
+from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
+from bench.simulator.faults.kinds import FAULTS, Fault
 from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.units import NS_PER_MS
 from bench.yaml_file import Value, read_yaml

@@ -1,4 +1,4 @@
-"""Keeps quotas that run down: connections, requests, tokens a minute, shared by all sessions of a server. Pure.
+"""Keeps what all sessions of a server share and may run out of: quotas of a minute, servers for responses. Pure.
 
 An allowance is a bucket: a whole minute's worth at once, regained evenly. What was taken is kept as one instant, that
 at which all will have been regained (GCRA, ITU-T I.371).
@@ -6,6 +6,7 @@ at which all will have been regained (GCRA, ITU-T I.371).
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,3 +140,27 @@ def duration(span_ns: int) -> str:
     minutes, rest_ms = divmod(span_ms, 60_000)
     seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".")
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
+class Servers:
+    """`count` servers that make responses; None: as many as one likes. Who comes first is served first.
+
+    A response waits until one of them is free, and keeps it until it is done, also where it is cancelled before that.
+    Where requests arrive at random this is the queue M/G/c; with callers who wait for their replies, the machine repair
+    model. Instants of CLOCK_MONOTONIC. `sessions`: how many share them now; `responses`: how many were made by them,
+    whether or not they had to wait.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        self._free_ns = [0] * (count or 0)
+        self.sessions = self.responses = 0
+
+    def begin_ns(self, at_ns: int) -> int:
+        """When a response is begun that is asked for `at_ns`."""
+        return max(at_ns, self._free_ns[0]) if self._free_ns else at_ns
+
+    def occupy(self, until_ns: int) -> None:
+        """Keep the server that is free first."""
+        self.responses += 1
+        if self._free_ns:
+            heapq.heapreplace(self._free_ns, until_ns)

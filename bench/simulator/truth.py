@@ -66,8 +66,8 @@ import msgspec
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.lateness import Served
-from bench.simulator.trouble import StruckFault
+from bench.simulator.faults.injection import StruckFault
+from bench.simulator.served import Served
 from bench.simulator.wire import Outgoing, json_string
 from bench.units import NS_PER_MS
 

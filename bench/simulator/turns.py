@@ -11,18 +11,15 @@ from functools import partial
 
 import numpy as np
 
-from bench.simulator.agenda import Series
-from bench.simulator.answer import Response
-from bench.simulator.conversation import Conversation
-from bench.simulator.conversation_item import ConversationItem, user_audio_item
+from bench.simulator.answering.response import Response
+from bench.simulator.answering.responses import Responses
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.conversation.items import Conversation, ConversationItem, user_audio_item
+from bench.simulator.conversation.transcription import SimulatedHearing, Transcription
 from bench.simulator.delay import Delay
-from bench.simulator.input_audio import InputAudio, SpeechEdge
-from bench.simulator.outbox import Outbox, OutboxStep, Render
+from bench.simulator.outbox import Outbox, OutboxStep, Series
 from bench.simulator.profile import Profile, drawn
-from bench.simulator.responses import Responses
-from bench.simulator.session import EffectiveSession
-from bench.simulator.session_form import Detection
-from bench.simulator.transcription import SimulatedHearing, Transcription
+from bench.simulator.session.effective import Detection, EffectiveSession
 from bench.simulator.wire import Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
@@ -54,7 +51,7 @@ class CallerTurns:
         self._played_ns = 0  # when a listener will have heard the last reply
         self._transcripts, self._hearer = profile.transcripts, SimulatedHearing(profile.transcripts)
         self._coming: str | None = None  # id of the item that speech_started has announced
-        self._waiting: Series[Render] | None = None  # for the caller, who keeps silent
+        self._waiting: Series | None = None  # for the caller, who keeps silent
         self._quiet_from_ms = 0  # since when, on the audio clock
         responses.when_done = self._wait_for_speech
 
@@ -187,7 +184,7 @@ class CallerTurns:
             str(heard.transcriber),
             self._outbox,
             self._hearer.heard(audio_ms),
-            partial(self._conversation.new_id, "seg"),
+            partial(self._conversation.ids.new, "seg"),
             heard.logprobs,
         )
         if drawn(self._transcripts.failed, self._rng):

@@ -119,11 +119,6 @@ def decoded(message: bytes | bytearray) -> Json:
     raise RejectedError("invalid_json", "Could not parse the message as a JSON object.")
 
 
-def refused_binary() -> RejectedError:
-    """What becomes of a binary message."""
-    return RejectedError("invalid_event", "Expected a text WebSocket message; binary frames are not supported.")
-
-
 class Ids:
     """Ids of one session. `tag` (12 letters and digits) keeps them apart from those of every other session."""
 

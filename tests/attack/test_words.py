@@ -26,7 +26,7 @@ from bench.run.log_lines import AnyLine
 from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
 from bench.run.spool import path_of
-from bench.simulator.lateness import LatenessCounts, Served
+from bench.simulator.served import LatenessCounts, Served
 from reports.gate.baselines import Baseline
 from reports.history.of_run import _Summary as Summary
 from reports.runs import RUN

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.calibrate.machine import Cores, on, reading, usage
-from bench.simulator.lateness import LATE_MS
+from bench.simulator.served import LATE_MS
 from bench.simulator.truth import read_truth
 from tests.benchmark.cost import PROFILE
 from tests.benchmark.harness import quantiles

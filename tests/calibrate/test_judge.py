@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.calibrate.conclude import FULL, StepEvidence, dead, judge
-from bench.simulator.lateness import LATE_MS
+from bench.simulator.served import LATE_MS
 
 GOOD = StepEvidence(
     turns=1000,

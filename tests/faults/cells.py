@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.simulator.faults import EVERYWHERE, KINDS
+from bench.simulator.faults.kinds import EVERYWHERE, KINDS
 from bench.simulator.refusals import AZURE, OPENAI
 
 BEFORE = "tcp tls upgrade"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.shapes import Choice, Field
-from bench.simulator.faults import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
+from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
 from bench.simulator.refusals import AZURE, OPENAI
 from tests.faults.cells import CASES, FaultCase
 from tests.made_page import made_anew, table

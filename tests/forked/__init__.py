@@ -50,7 +50,7 @@ from functools import cache
 voice.load_replies = cache(voice.load_replies)
 voice.load_replies()
 """
-SIMULATE = f"import bench.simulator.server, numpy.random, soundfile, soxr{VOICES}" + CALLED.format(
+SIMULATE = f"import bench.simulator.serving.server, numpy.random, soundfile, soxr{VOICES}" + CALLED.format(
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
 CAPACITY = f"""{REPORT}

@@ -34,8 +34,8 @@ from bench.protocol.openai_ga import GA
 from bench.run.close import close
 from bench.run.folder import read_table
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.handshake import Door
-from bench.simulator.server import Offer, Server, ServerWorker, listen
+from bench.simulator.serving.handshake import Door
+from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from reports.summary.summary import summarise
 from reports.text.terminal import terminal

@@ -16,8 +16,7 @@ from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import Profile, default_profile
-from bench.simulator.quota import Quota
-from bench.simulator.servers import Servers
+from bench.simulator.quota import Quota, Servers
 from bench.simulator.voice import RATE_HZ, build_reply
 from bench.simulator.wire import AZURE_GA, GA, Ids, WireDialect
 

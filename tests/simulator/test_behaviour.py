@@ -14,7 +14,20 @@ from bench.protocol import openai_ga
 from bench.protocol.settings import SessionSettings
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.profile import AnswerParts, FunctionCalls
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.wire import (
+    AZURE_GA,
+    AZURE_PREVIEW,
+    GA,
+    GLM,
+    INWORLD,
+    OPENAI_GA,
+    OPENAI_PREVIEW,
+    QWEN,
+    STEPFUN,
+    VOICE_LIVE,
+    XAI,
+    WireDialect,
+)  # fmt: skip
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -360,12 +373,12 @@ def test_an_update_with_one_fault_changes_nothing(
     dialect: WireDialect, session: dict[str, Any], code: str, param: str
 ) -> None:
     behaviour = build_behaviour(dialect)
-    before = behaviour.session
+    before = behaviour.session.shown
 
     error = error_of(answers(behaviour, {"type": "session.update", "session": session}))
 
     assert (error["code"], error["param"]) == (code, param)
-    assert behaviour.session == before
+    assert behaviour.session.shown == before
 
 
 def test_azure_preview_takes_what_legacy_clients_send() -> None:
@@ -546,3 +559,8 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
         )  # fmt: skip
         assert [item["id"] for item in response["output"]] == announced == closed
         assert all(item.get("status", "completed") in ("completed", "incomplete") for item in response["output"])
+
+
+@pytest.mark.parametrize("dialect", [QWEN, GLM, STEPFUN, XAI, INWORLD, VOICE_LIVE])
+def test_a_service_that_is_read_strictly_opens_the_same_session(dialect: WireDialect) -> None:
+    assert build_behaviour(dialect.read_strictly()).session.shown == build_behaviour(dialect).session.shown

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
+from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import REPLY, answers, build_behaviour, create, done, one, without_deltas
 

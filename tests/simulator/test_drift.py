@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.simulator.drift import DelayDrift
+from bench.simulator.delay import DelayDrift
 
 SD, TIME_CONSTANT_S = 0.3, 20.0
 SEEDS = 2000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.simulator.faults import KINDS, OF_RESPONSES, Fault, Reach, read_line
+from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, Reach, read_line
 from bench.simulator.profile import load_profile
 from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade
 

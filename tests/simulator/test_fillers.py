@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from bench.simulator.answering.responses import AFTER_CALL_NS
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
-from bench.simulator.fillers import AFTER_CALL_NS
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, VOICE_LIVE, WireDialect
 from tests.simulator.builders import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.conversation_item import text_tokens
+from bench.simulator.conversation.items import text_tokens
 from bench.simulator.profile import AnswerParts, FunctionCalls
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (

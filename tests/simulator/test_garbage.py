@@ -12,8 +12,8 @@ import pytest
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.gpt_live import GptLiveBehaviour
-from bench.simulator.handshake import Accepted, Door
-from bench.simulator.server import Offer, Server, ServerWorker, listen
+from bench.simulator.serving.handshake import Accepted, Door
+from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
 from tests.simulator_process import GUARD_S
 from tests.system.simulator.test_server import CREATE_FRAME, UPGRADE

@@ -7,10 +7,9 @@ from itertools import count
 
 import pytest
 
-from bench.simulator.handshake import Accepted, Door, is_openai, judge
 from bench.simulator.refusals import AZURE, RefusedUpgrade
 from bench.simulator.refusals import OPENAI as COMPLAINTS
-from bench.simulator.tokens import TokenIssuer
+from bench.simulator.serving.handshake import Accepted, Door, TokenIssuer, is_openai, judge
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.client_item import IMAGE_TOKENS
+from bench.simulator.conversation.client_items import IMAGE_TOKENS
 from bench.simulator.profile import ReadingTime, TokenCache
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (

@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
-from bench.simulator.faults import read_line
-from bench.simulator.identity import Identity, TokenAnswer
-from bench.simulator.tokens import TokenIssuer
+from bench.simulator.faults.kinds import read_line
+from bench.simulator.serving.handshake import TokenIssuer
+from bench.simulator.serving.identity import Identity, TokenAnswer
 
 SECRET = "header-secret"
 RESOURCE = "https://cognitiveservices.azure.com"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
-from bench.simulator.input_audio import InputAudio, SpeechEdge
-from bench.simulator.session_form import Detection, InputSettings
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.session.effective import Detection, InputSettings
 from tests.simulator.builders import sound
 
 NAMES: tuple[AudioFormatName, ...] = tuple(RATED_FORMATS)

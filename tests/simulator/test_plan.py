@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.drift import DelayDrift
-from bench.simulator.functions import ModelCall
-from bench.simulator.plan import Asked, Planner, ResponseContent, ResponsePlan
+from bench.simulator.answering.functions import ModelCall
+from bench.simulator.answering.plan import Asked, Planner, ResponseContent, ResponsePlan
+from bench.simulator.delay import DelayDrift
 from bench.simulator.profile import FunctionCalls
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 

@@ -10,9 +10,8 @@ import pytest
 
 import bench.simulator
 from bench.errors import UsageError
-from bench.simulator.delay import LogNormal
-from bench.simulator.drift import DelayDrift
-from bench.simulator.faults import Fault, Reach
+from bench.simulator.delay import DelayDrift, LogNormal
+from bench.simulator.faults.kinds import Fault, Reach
 from bench.simulator.profile import (
     PRESETS,
     AnswerParts,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.simulator.answering.plan import Delta, audio_schedule, call_schedule, in_bursts, text_schedule
 from bench.simulator.profile import FunctionCalls
-from bench.simulator.schedule import Delta, audio_schedule, call_schedule, in_bursts, text_schedule
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
 

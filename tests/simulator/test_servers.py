@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.profile import Slowdown
-from bench.simulator.quota import Quota, QuotaLimits
-from bench.simulator.servers import Servers
+from bench.simulator.quota import Quota, QuotaLimits, Servers
 from tests.simulator.builders import AT_NS, CREATE, answers, build_behaviour, one
 
 Span = tuple[int, int]

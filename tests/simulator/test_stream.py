@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.clock import enable_stamps, monotonic_ns
-from bench.simulator import stream
-from bench.simulator.stream import ServerStream
+from bench.simulator.serving import stream
+from bench.simulator.serving.stream import ServerStream
 from tests.simulator_process import GUARD_S
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.connection import together
+from bench.simulator.serving.connection import together
 from bench.simulator.wire import Outgoing
 
 

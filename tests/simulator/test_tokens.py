@@ -9,7 +9,7 @@ import secrets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.tokens import TokenIssuer
+from bench.simulator.serving.handshake import TokenIssuer
 
 NOW_S = 1_800_000_000.5
 

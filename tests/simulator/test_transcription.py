@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bench.observe.quality import word_errors
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.conversation.transcription import SimulatedHearing
 from bench.simulator.profile import KnownWords
-from bench.simulator.transcription import SimulatedHearing
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,

@@ -8,7 +8,7 @@ import pytest
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import KnownWords
-from bench.simulator.settings import LOGPROBS
+from bench.simulator.session.settings import LOGPROBS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -190,10 +190,10 @@ def test_so_many_pieces_fail_as_the_profile_says() -> None:
 @pytest.mark.parametrize("dialect", IN_GA)
 def test_a_model_without_turn_detection_refuses_it_and_puts_out_what_was_on(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
-    before = behaviour.session
+    before = behaviour.session.shown
     (error,) = answers(behaviour, update(dialect, "gpt-realtime-whisper", VAD))
     assert error["error"]["param"] == "session.audio.input.turn_detection"
-    assert behaviour.session == before
+    assert behaviour.session.shown == before
 
     heard = {"transcription": {"model": "gpt-realtime-whisper"}}
     session = {"type": "transcription", "audio": {"input": heard}}

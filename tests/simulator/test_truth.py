@@ -9,10 +9,10 @@ import pytest
 
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.lateness import Served
+from bench.simulator.served import Served
 from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
 from bench.simulator.wire import Outgoing
-from tests.simulator.test_lateness import late
+from tests.simulator.test_served import late
 
 
 def written(path: Path) -> Path:

@@ -297,11 +297,11 @@ def test_audio_of_fifteen_mebibytes_is_taken_at_once_and_no_more(
 
 def check_answered(dialect: WireDialect, event: dict[str, Any], verdict: Verdict) -> None:
     behaviour = build_behaviour(dialect)
-    before = behaviour.session
+    before = behaviour.session.shown
 
     errors = [answer["error"] for answer in answers(behaviour, event) if answer["type"] == "error"]
 
     assert [(error["code"], error["param"]) for error in errors] == ([] if verdict is None else [verdict])
     assert {error["type"] for error in errors} <= {"invalid_request_error"}
     if errors:
-        assert behaviour.session == before
+        assert behaviour.session.shown == before

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import PCM16_16K
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.settings import LOGPROBS
+from bench.simulator.session.settings import LOGPROBS
 from bench.simulator.wire import VOICE_LIVE
 from tests.simulator.builders import (
     AT_NS,
@@ -127,11 +127,11 @@ def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
 )  # fmt: skip
 def test_what_it_does_not_know_is_refused(session: dict[str, Any], code: str, param: str) -> None:
     behaviour = build_behaviour(VOICE_LIVE)
-    before = behaviour.session
+    before = behaviour.session.shown
     (refused,) = answers(behaviour, update(**session))
 
     assert (refused["error"]["code"], refused["error"]["param"]) == (code, param)
-    assert behaviour.session == before
+    assert behaviour.session.shown == before
     assert_voice_live([refused])
 
 

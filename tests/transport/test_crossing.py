@@ -19,7 +19,7 @@ from websockets.sync.server import ServerConnection, serve
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.simulator.tls import loopback_tls
+from bench.simulator.serving.tls import loopback_tls
 from bench.transport.base import DIRECT, Network, NetworkPath, Phases, Proxy, authority
 from bench.transport.proxy import tunnel
 from bench.transport.tcp import Read

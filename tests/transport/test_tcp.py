@@ -33,7 +33,7 @@ from bench.clock import APART_NS, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.protocol.openai_ga import GA
-from bench.simulator.tls import loopback_tls
+from bench.simulator.serving.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.compiled import COMPILED

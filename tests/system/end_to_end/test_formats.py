@@ -16,8 +16,8 @@ from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.protocol.voice_live import VOICE_LIVE
 from bench.run.replay import Replayed, replay
+from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.truth import read_truth
-from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import RecordedReply, load_replies
 from bench.target.target import Target
 from tests.helpers import resolve_target

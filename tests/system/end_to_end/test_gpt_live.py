@@ -15,7 +15,7 @@ from bench.plan.audio import load_pcm
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, GPT_LIVE
 from bench.run.replay import Passage
-from bench.simulator.vad import FRAME_MS
+from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.units import NS_PER_MS, NS_PER_S
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import Ready, quick_simulator

@@ -26,7 +26,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.simulator.faults import EVERYWHERE, KINDS, OF_RESPONSES, read_line
+from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
 from bench.simulator.truth import read_truth
 from bench.target.dial import Dialer
 from bench.target.tokens import Keyring

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench.simulator.drift import DelayDrift
+from bench.simulator.delay import DelayDrift
 from tests.simulator_process import ROOT
 
 LOOK = (
-    "from bench.simulator.drift import DelayDrift; d = DelayDrift(0.3, 20.0, 7);"
+    "from bench.simulator.delay import DelayDrift; d = DelayDrift(0.3, 20.0, 7);"
     " print(*(d.factor(s * 10**9).hex() for s in {}))"
 )
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from bench.cli.simulate import simulate
 from bench.errors import UsageError
-from bench.simulator import workers
-from bench.simulator.server import TAG_BITS, ServerWorker
+from bench.simulator.serving import workers
+from bench.simulator.serving.server import TAG_BITS, ServerWorker
 from bench.simulator.truth import read_truth
 from tests.simulator.dialled import connect, connect_async
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.tls import loopback_tls
+from bench.simulator.serving.tls import loopback_tls
 from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shortened, sign_in_error
 from bench.target.target import Entra
 from bench.transport.base import Proxy

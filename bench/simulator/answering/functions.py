@@ -1,0 +1,246 @@
+"""Decides whether a response calls functions, which, and with which arguments: as the profile says, by the seed. Pure.
+
+Where the model may choose (`tool_choice` auto) it calls in a response that answers the caller, and in none that follows
+the outputs of its calls, unless the profile has further rounds.
+
+Arguments are made up from the function's JSON Schema. A value that the schema gives counts first: `const`, an example,
+the default, the first of an enumeration; else a value of its type is drawn. Only required properties are there. A
+schema may say anything: what is not understood is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from bench.simulator.conversation.items import LETTERS_PER_TEXT_TOKEN, ConversationItem
+from bench.simulator.profile import FunctionCalls, drawn
+from bench.simulator.wire import Json, RejectedError
+
+DEEPEST = 16  # schemas within schemas; one may refer to itself
+MOST_VALUES = 500
+MOST_LETTERS = 1000
+
+
+def arguments(parameters: Any, rng: np.random.Generator) -> Json:
+    """The arguments of a call of a function whose `parameters` are a JSON Schema, or nothing."""
+    schema = parameters if isinstance(parameters, dict) else {}
+    return _Sample(schema, rng).object(schema, 0)
+
+
+def unfit_arguments(parameters: Any, rng: np.random.Generator) -> Json:
+    """Arguments that do not fit: without the first of those that are required, and with one that nobody declared."""
+    fit = arguments(parameters, rng)
+    return dict(list(fit.items())[1:]) | {"undeclared": True}
+
+
+class _Sample:
+    """Values for the schemas within `root`, which may refer to each other."""
+
+    def __init__(self, root: Json, rng: np.random.Generator) -> None:
+        self._root, self._rng = root, rng
+        self._left = MOST_VALUES
+
+    def object(self, schema: Json, depth: int) -> Json:
+        properties, required = schema.get("properties"), schema.get("required")
+        if not isinstance(properties, dict) or not isinstance(required, list):
+            return {}
+        names = [name for name in required if isinstance(name, str)]
+        return {name: self.value(properties.get(name), depth + 1) for name in names}
+
+    def value(self, schema: Any, depth: int) -> Any:
+        self._left -= 1
+        if not isinstance(schema, dict) or depth > DEEPEST or self._left < 0:
+            return None
+        for key in ("const", "example", "default"):
+            if key in schema:
+                return schema[key]
+        for key in ("examples", "enum"):
+            if isinstance(schema.get(key), list) and schema[key]:
+                return schema[key][0]
+        inner = self._inner(schema)
+        return self._of_type(schema, depth) if inner is None else self.value(inner, depth + 1)
+
+    def _inner(self, schema: Json) -> Any:
+        """The schema that stands for this one: what it refers to, or the first of its choices that is not null."""
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            target: Any = self._root
+            for key in reference.removeprefix("#/").split("/"):
+                target = target.get(key) if isinstance(target, dict) else None
+            return target or {}
+        for key in ("anyOf", "oneOf", "allOf"):
+            if isinstance(schema.get(key), list):
+                return next((choice for choice in schema[key] if choice != {"type": "null"}), {})
+        return None
+
+    def _of_type(self, schema: Json, depth: int) -> Any:
+        types = schema.get("type")
+        match next((name for name in types if name != "null"), None) if isinstance(types, list) else types:
+            case "string":
+                return self._text(schema)
+            case "integer":
+                return self._whole(schema)
+            case "number":
+                return float(self._whole(schema))
+            case "boolean":
+                return bool(self._rng.integers(2))
+            case "array":
+                count = min(max(_limit(schema, "minItems", 0), 0), self._left + 1)
+                return [self.value(schema.get("items"), depth + 1) for _ in range(count)]
+            case "object":
+                return self.object(schema, depth)
+        return None
+
+    def _text(self, schema: Json) -> str:
+        text = f"simulated {self._rng.integers(1000)}"
+        text = text.ljust(min(_limit(schema, "minLength", 0), MOST_LETTERS), ".")
+        return text[: max(_limit(schema, "maxLength", MOST_LETTERS), 0)]
+
+    def _whole(self, schema: Json) -> int:
+        least = _limit(schema, "minimum", 0)
+        return least + int(self._rng.integers(max(1, _limit(schema, "maximum", least + 99) - least + 1)))
+
+
+def _limit(schema: Json, key: str, default: int) -> int:
+    value = schema.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 52:
+        return default
+    return int(value)
+
+
+CALLS = ("function_call", "mcp_call", "mcp_approval_request")
+
+
+class ModelCall(NamedTuple):
+    """Holds the content of a function call: `tokens` join to its arguments, which are JSON.
+
+    `server`: of MCP, that has the tool; None for a function. `approval`: whether the client is to be asked first.
+    """
+
+    name: str
+    tokens: tuple[str, ...]
+    server: str | None = None
+    approval: bool = False
+
+
+@dataclass(frozen=True)
+class ResponseTools:
+    """Holds the functions that a response may call. `choice`: auto, none, or required."""
+
+    functions: Sequence[Json]
+    choice: str
+    parallel: bool
+
+    @property
+    def written(self) -> bytes:
+        """What the model reads of them: JSON, or nothing."""
+        return msgspec.json.encode(self.functions) if self.functions else b""
+
+
+def tools_of(settings: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTools:
+    """The tools of a response with these settings, those that servers of MCP have `listed` included.
+
+    Raises RejectedError where it must call one that is unknown.
+    """
+    functions = [
+        function
+        for tool in settings["tools"]
+        for function in ([tool] if tool["type"] == "function" else mcp_tools(tool, listed))
+    ]
+    choice = settings["tool_choice"]
+    parallel = settings.get("parallel_tool_calls", True)
+    if isinstance(choice, str):
+        return ResponseTools(functions, choice, parallel)
+    chosen = [function for function in functions if _is_chosen(function, choice)]
+    if not chosen and any(_is_server(tool, choice) for tool in settings["tools"]):  # its tools are not listed yet
+        return ResponseTools(functions, "none", parallel)
+    if not chosen:
+        wanted = choice.get("name") or choice.get("server_label")
+        problem = f"Tool choice '{wanted}' not found in 'tools' parameter."
+        raise RejectedError("invalid_value", problem, "tool_choice")
+    return ResponseTools(chosen if choice["type"] == "mcp" else chosen[:1], "required", parallel)
+
+
+def mcp_tools(server: Json, listed: Mapping[str, Sequence[Json]]) -> list[Json]:
+    """The tools of a server as functions that may be called; none before they were listed."""
+    return [
+        {
+            "type": "mcp",
+            "server_label": server["server_label"],
+            "name": tool["name"],
+            "parameters": tool["input_schema"],
+            "approval": _needs_approval(server.get("require_approval"), tool["name"]),
+        }
+        for tool in listed.get(server["server_label"], ())
+    ]
+
+
+def _needs_approval(required: Any, name: str) -> bool:
+    """Every call does, unless the client says otherwise."""
+    if isinstance(required, dict):
+        return name not in required.get("never", {}).get("tool_names", ())
+    return bool(required != "never")
+
+
+def _is_server(tool: Json, choice: Json) -> bool:
+    return bool(choice["type"] == tool["type"] == "mcp" and tool["server_label"] == choice["server_label"])
+
+
+def _is_chosen(function: Json, choice: Json) -> bool:
+    if choice["type"] != function["type"]:
+        return False
+    return all(function[key] == choice[key] for key in ("server_label", "name") if choice.get(key) is not None)
+
+
+def calls_of(
+    tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
+) -> list[ModelCall]:
+    """The calls of a response that reads these items; none where it answers by itself."""
+    if not tools.functions or not _calls(tools.choice, read, habits, rng):
+        return []
+    least, most = habits.parallel if tools.parallel else (1, 1)
+    count = least if least == most else int(rng.integers(least, most, endpoint=True))
+    first = int(rng.integers(len(tools.functions)))
+    names = {function["name"] for function in tools.functions}
+    chosen = [tools.functions[(first + place) % len(tools.functions)] for place in range(count)]
+    return [_call(function, names, habits, rng) for function in chosen]
+
+
+def _calls(choice: str, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator) -> bool:
+    if choice != "auto":
+        return choice == "required"
+    rounds = _rounds(read)
+    return drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
+
+
+def _rounds(read: Sequence[ConversationItem]) -> int | None:
+    """How many responses have called since the caller spoke; None where nobody spoke, or was answered."""
+    calling, following = set[str](), None
+    for item in reversed([item for item in read if not item.filler]):
+        kind, role = item.body["type"], item.body.get("role")
+        if role == "user":
+            return len(calling)
+        if role == "assistant" and following not in CALLS:  # else it is the preamble of a call
+            return None
+        if kind in CALLS:
+            calling.add(item.response_id)
+        following = kind
+    return None
+
+
+def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> ModelCall:
+    name = function["name"]
+    if function["type"] == "function" and drawn(habits.wrong_name, rng):
+        name = f"undeclared_{name}"
+        while name in declared:
+            name += "_"
+    make = unfit_arguments if drawn(habits.wrong_arguments, rng) else arguments
+    text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
+    size = LETTERS_PER_TEXT_TOKEN
+    tokens = tuple(text[begin : begin + size] for begin in range(0, len(text), size))
+    return ModelCall(name, tokens, function.get("server_label"), function.get("approval", False))

@@ -1,0 +1,325 @@
+"""Plans what a response is made of, and when: messages and function calls, one after the other.
+
+    an answer                     [answer]
+    an answer in parts            [commentary, answer]       a pause between them
+    a response that calls         [calls]
+    the same with a preamble      [commentary, calls]
+    an answer that is late        [filler, answer]           where a session speaks fillers
+    what is said during calls     [filler]
+
+What reasoning takes is spent behind the commentary, ahead of what the response is for. The delays of an answer's first
+events are drawn, and multiplied by the drift at the instant that asks for it. Blocks of audio come when their audio has
+been generated at `speed` × real time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the plan is
+cut to the tokens that the response may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.protocol.audio import AudioFormatName
+from bench.simulator.answering.functions import ModelCall
+from bench.simulator.delay import Delay
+from bench.simulator.profile import Profile
+from bench.simulator.voice import TOKEN_MS, AudioBlock, RecordedReply
+from bench.units import NS_PER_MS, NS_PER_S
+
+OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long before the first delta
+
+
+class Delta(NamedTuple):
+    """A delta of a part: audio block or text token number `place`."""
+
+    due_ns: int
+    audio: bool
+    place: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Due instants of one part, none before the one above it."""
+
+    opening_ns: int
+    deltas: Sequence[Delta]
+    done_ns: int
+
+
+def audio_schedule(
+    profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
+) -> Schedule:
+    """The schedule of a message whose first block is due at `first_ns`, and nothing of it before `after_ns`."""
+    audio = _audio_dues(reply.blocks["pcm16"], first_ns, profile.speed)
+    lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
+    text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
+    ahead = _spread(0, reply.tokens[:lead], text_ns, first_ns)
+    half_ns = (audio[-1].due_ns - first_ns) // (
+        2 * len(reply.tokens)
+    )  # none of these in the instant of the first audio
+    beside = _spread(lead, reply.tokens[lead:], first_ns + half_ns, audio[-1].due_ns)
+    return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
+
+
+def text_schedule(
+    profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
+) -> Schedule:
+    """The same for a message in text alone, which goes on at a steady pace."""
+    last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
+    return _message(profile, after_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
+
+
+def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Schedule:
+    """The schedule of a function call that is announced at `named_ns`; each token of its arguments takes its time."""
+    pace = profile.functions.arguments_tokens_per_s
+    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False, place - 1) for place in range(1, len(tokens) + 1)]
+    grouped = in_bursts(dues, profile.events_per_segment)
+    return Schedule(named_ns, grouped, grouped[-1].due_ns)
+
+
+def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.random.Generator) -> Schedule:
+    grouped = in_bursts(deltas, profile.events_per_segment)
+    first_ns = grouped[0].due_ns
+    opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
+    return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
+
+
+def _audio_dues(blocks: Sequence[AudioBlock], first_ns: int, speed: float) -> list[Delta]:
+    dues, due_ns = [], float(first_ns)
+    for index, block in enumerate(blocks):
+        due_ns += block.audio_ms * NS_PER_MS / speed if index else 0
+        dues.append(Delta(int(due_ns), True, index))
+    return dues
+
+
+def _spread(begin: int, tokens: Sequence[str], from_ns: int, until_ns: int) -> list[Delta]:
+    """Evenly in [from, until)."""
+    step = (until_ns - from_ns) / max(len(tokens), 1)
+    return [Delta(from_ns + int(step * place), False, begin + place) for place in range(len(tokens))]
+
+
+def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
+    """Each `size` deltas wait for the last of them, to leave together."""
+    if size == 1:
+        return deltas
+    last = len(deltas) - 1
+    return [
+        delta._replace(due_ns=deltas[min(place - place % size + size - 1, last)].due_ns)
+        for place, delta in enumerate(deltas)
+    ]
+
+
+COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
+
+
+class Asked(NamedTuple):
+    """Says when a response was asked for, before when nothing of it may be due, and what it takes."""
+
+    at_ns: int
+    earliest_ns: int
+    reading_ns: int = 0
+    reasoning_ns: int = 0
+    slowness: float = 1.0
+    """What its delays are multiplied by."""
+    late_ns: int | None = None
+    """After so long a filler is said; None where none is."""
+
+
+class ResponseContent(NamedTuple):
+    """Says what a response consists of: in audio or in text, perhaps a commentary, then the calls or the answer.
+
+    `filler`: what is said ahead if that is late.
+    """
+
+    audio: bool
+    commentary: RecordedReply | None
+    answer: RecordedReply
+    calls: Sequence[ModelCall] = ()
+    filler: RecordedReply | None = None
+
+
+@dataclass(frozen=True)
+class PlannedMessage:
+    """Holds a message to be. `phase` is None where messages do not tell theirs. `filler`: it is said during calls."""
+
+    reply: RecordedReply
+    schedule: Schedule
+    phase: str | None = None
+    filler: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """Holds a function call to be."""
+
+    call: ModelCall
+    schedule: Schedule
+
+
+PlannedPart = PlannedMessage | PlannedCall
+
+
+@dataclass(frozen=True)
+class ResponsePlan:
+    """Holds a response to be, its instants in order. `cut`: whether the cap ends it in its last part."""
+
+    created_ns: int
+    parts: Sequence[PlannedPart]
+    done_ns: int
+    cut: bool = False
+
+
+class Planner:
+    """Makes plans, with delays that are drawn from the profile."""
+
+    def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
+        self._profile, self._delays, self._rng = profile, profile.delays, rng
+
+    def response(self, content: ResponseContent, asked: Asked) -> ResponsePlan:
+        first_ns = self._first_ns(content, asked)
+        if asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns and content.commentary is None:
+            return self._filled(content, asked, first_ns)
+        created_ns = self._created_ns(asked, first_ns)
+        if content.commentary is None:
+            return self._completed(content, created_ns, [], created_ns, first_ns)
+        commentary = self._message(content.audio, content.commentary, COMMENTARY, created_ns, first_ns)
+        closed_ns = commentary.schedule.done_ns
+        pause = self._delays.function_named if content.calls else self._delays.answer_pause
+        first_ns = closed_ns + self._drawn_ns(pause, asked, asked.reasoning_ns)
+        return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
+
+    def _filled(self, content: ResponseContent, asked: Asked, first_ns: int) -> ResponsePlan:
+        """The plan of a response that is late, with a filler ahead, which does not say what it is."""
+        filler_ns = max(asked.earliest_ns, asked.at_ns + (asked.late_ns or 0))
+        created_ns = self._created_ns(asked, filler_ns)
+        filler = self._filler(content.filler or content.answer, created_ns, filler_ns)
+        closed_ns = filler.schedule.done_ns
+        return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
+
+    def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
+        """The plan of what is said during calls."""
+        filler = replace(self._filler(reply, at_ns, at_ns), filler=True)
+        return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
+
+    def _filler(self, reply: RecordedReply, after_ns: int, first_ns: int) -> PlannedMessage:
+        return PlannedMessage(reply, audio_schedule(self._profile, reply, after_ns, first_ns, self._rng))
+
+    def failure(self, asked: Asked) -> ResponsePlan:
+        """The plan of a response that fails as soon as it was created."""
+        created_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(self._delays.response_created, asked))
+        return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
+
+    def _first_ns(self, content: ResponseContent, asked: Asked) -> int:
+        """When its first delta is due, or its first call."""
+        if content.commentary is None and content.calls:
+            delay = self._delays.function_named
+        else:
+            delay = self._delays.first_audio if content.audio else self._delays.first_text
+        thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
+        return max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
+
+    def _created_ns(self, asked: Asked, first_ns: int) -> int:
+        drawn_ns = self._drawn_ns(self._delays.response_created, asked)
+        return max(asked.earliest_ns, min(first_ns, asked.at_ns + drawn_ns))
+
+    def _completed(
+        self, content: ResponseContent, created_ns: int, ahead: list[PlannedPart], after_ns: int, first_ns: int
+    ) -> ResponsePlan:
+        """The plan with the parts `ahead`, and then the calls or the answer."""
+        if content.calls:
+            calls = self._calls(content.calls, first_ns)
+            done_ns = calls[-1].schedule.done_ns + self._delays.response_done.draw_ns(self._rng)
+            return ResponsePlan(created_ns, [*ahead, *calls], done_ns)
+        answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
+        return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
+
+    def _drawn_ns(self, delay: Delay, asked: Asked, further_ns: int = 0) -> int:
+        return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
+
+    def _message(self, audio: bool, reply: RecordedReply, phase: str, after_ns: int, first_ns: int) -> PlannedMessage:
+        schedule = audio_schedule if audio else text_schedule
+        due = schedule(self._profile, reply, after_ns, first_ns, self._rng)
+        return PlannedMessage(reply, due, phase if self._profile.parts.tell_phases else None)
+
+    def _calls(self, calls: Sequence[ModelCall], named_ns: int) -> list[PlannedCall]:
+        """Plan calls one after the other; the name of each takes as long as a token."""
+        planned = []
+        for call in calls:
+            planned.append(PlannedCall(call, call_schedule(self._profile, call.tokens, named_ns)))
+            token_ns = int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
+            named_ns = planned[-1].schedule.done_ns + token_ns
+        return planned
+
+
+AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
+
+
+def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponsePlan:
+    """The plan up to the last token that the cap allows, which may be in mid-block; unchanged where it allows all."""
+    if cap == math.inf:
+        return plan
+    left = cap
+    for place, part in enumerate(plan.parts):
+        for number, delta in enumerate(part.schedule.deltas):
+            tokens = _tokens(part, delta)
+            if tokens > left:
+                return _cut(plan, place, _cut_part(part, format, number, int(left)))
+            left -= tokens
+    return plan
+
+
+def _tokens(part: PlannedPart, delta: Delta) -> int:
+    """Count what a delta adds to the usage: a word one, a block its audio, the first block other text besides."""
+    if not delta.audio:
+        return 1
+    assert isinstance(part, PlannedMessage)
+    return part.reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
+
+
+def _overhead(delta: Delta) -> int:
+    return AUDIO_ANSWER_TEXT_TOKENS if delta.audio and delta.place == 0 else 0
+
+
+def _cut(plan: ResponsePlan, place: int, last: PlannedPart) -> ResponsePlan:
+    """The plan whose part `place` is `last`. It is done as long after its last part as it would have been."""
+    done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
+    return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
+
+
+def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int) -> PlannedPart:
+    """The part without its deltas from `number` on, but for as much audio of that one as `left` tokens hold.
+
+    It is done as long after its last delta as it would have been after the last of all.
+    """
+    schedule = part.schedule
+    delta, kept = schedule.deltas[number], list(schedule.deltas[:number])
+    audio_tokens = left - _overhead(delta)
+    if isinstance(part, PlannedMessage) and delta.audio and audio_tokens > 0:
+        kept.append(delta)
+        part = replace(part, reply=_with_short_block(part.reply, format, delta.place, audio_tokens))
+    last_ns = kept[-1].due_ns if kept else schedule.opening_ns
+    done_ns = last_ns + schedule.done_ns - schedule.deltas[-1].due_ns
+    return replace(part, schedule=replace(schedule, deltas=kept, done_ns=done_ns))
+
+
+def _with_short_block(reply: RecordedReply, format: AudioFormatName, place: int, tokens: int) -> RecordedReply:
+    blocks = list(reply.blocks[format])
+    blocks[place] = _short(blocks[place], tokens)
+    return replace(reply, blocks={**reply.blocks, format: tuple(blocks)})
+
+
+def _short(block: AudioBlock, tokens: int) -> AudioBlock:
+    """The first so many tokens of a block."""
+    audio_bytes = block.audio_bytes * tokens * TOKEN_MS // block.audio_ms
+    audio = base64.b64decode(block.encoded.strip(b'"'))[:audio_bytes]
+    audible = block.audible_byte
+    return AudioBlock(
+        audio_ms=tokens * TOKEN_MS,
+        audio_bytes=audio_bytes,
+        encoded=b'"' + base64.b64encode(audio) + b'"',
+        audible_byte=audible if audible is not None and audible < audio_bytes else None,
+    )

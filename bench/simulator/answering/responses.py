@@ -1,0 +1,281 @@
+"""Composes and runs the responses of one session: at most one of the conversation at a time, others beside it.
+
+What a response reads, what it says or calls, and when, is composed before any of it is sent. What differs from one to
+the next is drawn by the seed, in the order of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from bench.simulator.answering.functions import ModelCall, calls_of, tools_of
+from bench.simulator.answering.mcp import McpApprovalRequestItem, McpCallItem, McpServers
+from bench.simulator.answering.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
+from bench.simulator.answering.plan import (
+    Asked,
+    PlannedCall,
+    PlannedPart,
+    Planner,
+    ResponseContent,
+    ResponsePlan,
+    capped,
+)
+from bench.simulator.answering.response import Response
+from bench.simulator.conversation.client_items import ItemReader
+from bench.simulator.conversation.history import (
+    NOTHING,
+    Context,
+    ContextExceededError,
+    ModelHistory,
+    Preface,
+    read_parts,
+    truncation_of,
+)
+from bench.simulator.conversation.items import Conversation, ConversationItem
+from bench.simulator.outbox import Outbox, OutboxStep, Series
+from bench.simulator.profile import Profile, drawn
+from bench.simulator.quota import Quota, Servers
+from bench.simulator.session.effective import EffectiveSession, OutputSettings
+from bench.simulator.voice import RecordedReply
+from bench.simulator.wire import Json, Outgoing, RejectedError
+from bench.units import NS_PER_MS
+
+
+class Composer:
+    """Composes the responses of one session."""
+
+    def __init__(
+        self,
+        session: EffectiveSession,
+        conversation: Conversation,
+        reader: ItemReader,
+        outbox: Outbox,
+        profile: Profile,
+        replies: Sequence[RecordedReply],
+        rng: np.random.Generator,
+        quota: Quota,
+        servers: Servers,
+        mcp: McpServers,
+    ) -> None:
+        self._session, self._conversation, self._reader, self._outbox = session, conversation, reader, outbox
+        self._profile, self._replies, self._rng = profile, replies, rng
+        self._quota, self._servers = quota, servers  # of the whole server
+        self._mcp = mcp
+        self._history = ModelHistory(conversation, profile.cache, profile.context_limit_tokens)
+        self._planner = Planner(profile, rng)
+        self._conversation_id = conversation.ids.new("conv")
+
+    def compose(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
+        """The response to be that is asked for at `at_ns`. Raises RejectedError."""
+        output = self._session.output(wanted)
+        tools = tools_of(self._session.shown | wanted, self._mcp.listed)
+        preface, own = Preface(output.instructions, tools.written), wanted.get("input")
+        items, failure = self._items(own, preface)
+        parts = read_parts(preface, items)
+        context = self._history.read(parts)
+        failure = failure or self._quota.respond(context.tokens.sum, self._session.model, at_ns)
+        reply = self._replies[int(self._rng.integers(len(self._replies)))]
+        if failure is not None:
+            plan = self._planner.failure(Asked(at_ns, self._outbox.answered_ns, slowness=self._slowness(at_ns)))
+            return self._response(wanted, output, plan, NOTHING, failure, in_band)
+        if own is None:
+            self._history.remember(parts)
+        calls = calls_of(tools, items, self._profile.functions, self._rng)
+        content = ResponseContent(output.audio, self._commentary(calls), reply, calls, self._shortest)
+        late_ns = self._session.fillers(wanted).latency_ns if output.audio else None
+        plan = self._planner.response(content, self._asked(wanted, context, at_ns)._replace(late_ns=late_ns))
+        plan = capped(plan, output.format, float(output.max_output_tokens))
+        self._servers.occupy(plan.done_ns)
+        return self._response(wanted, output, plan, context, None, in_band)
+
+    def _items(self, own: list[Any] | None, preface: Preface) -> tuple[Sequence[ConversationItem], Json | None]:
+        """What a response reads, its own `input` or the conversation; and the error with which it fails, if it does."""
+        if own is not None:
+            return self._reader.response_input(own, self._session.input.format), None
+        try:
+            return self._history.items(preface, truncation_of(self._session.shown.get("truncation"))), None
+        except ContextExceededError as error:
+            return (), error.shown
+
+    def _commentary(self, calls: Sequence[ModelCall]) -> RecordedReply | None:
+        """What is said ahead of calls, or of the answer: the shortest reply there is; None: nothing."""
+        share = self._profile.functions.preamble if calls else self._profile.parts.share
+        return self._shortest if drawn(share, self._rng) else None
+
+    @property
+    def _shortest(self) -> RecordedReply:
+        return min(self._replies, key=lambda reply: reply.audio_ms)
+
+    def fills_calls(self, answer: Response) -> bool:
+        """Whether something is said while what a response has called runs."""
+        called = any(isinstance(item, FunctionCallItem) for item in answer.items)
+        return called and answer.in_band and answer.output.audio and self._session.fillers({}).during_calls
+
+    def filler(self, at_ns: int) -> Response:
+        """What is said while functions run; it costs nothing."""
+        plan = self._planner.filler(self._shortest, at_ns)
+        return self._response({}, self._session.output({}), plan, NOTHING, None, in_band=True)
+
+    def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
+        begin_ns = self._servers.begin_ns(at_ns)
+        return Asked(
+            begin_ns,
+            self._outbox.answered_ns,
+            self._profile.context.ns(context.tokens.sum, context.cached.sum),
+            self._reasoning_ns(wanted),
+            self._slowness(begin_ns),
+        )
+
+    def _slowness(self, at_ns: int) -> float:
+        return self._profile.slowness(at_ns, self._servers.sessions)
+
+    def _reasoning_ns(self, wanted: Json) -> int:
+        delay = self._profile.reasoning_ms.get(self._session.effort(wanted))
+        return 0 if delay is None else delay.draw_ns(self._rng)
+
+    def _response(
+        self,
+        wanted: Json,
+        output: OutputSettings,
+        plan: ResponsePlan,
+        context: Context,
+        failure: Json | None,
+        in_band: bool,
+    ) -> Response:
+        conversation = self._conversation if in_band else None
+        names, ids = self._conversation.names, self._conversation.ids
+        writer = ResponseWriter(ids.new("resp"), names, ids, conversation, self._outbox.obfuscation)
+        return Response(
+            output=output,
+            plan=plan,
+            items=[self._item(place, part, output, writer) for place, part in enumerate(plan.parts)],
+            writer=writer,
+            conversation_id=self._conversation_id if in_band else None,
+            metadata=wanted.get("metadata"),
+            context=context,
+            failure=failure,
+        )
+
+    def _item(self, place: int, part: PlannedPart, output: OutputSettings, writer: ResponseWriter) -> OutputItem:
+        item_id = self._conversation.promise()
+        if isinstance(part, PlannedCall) and part.call.approval:
+            return McpApprovalRequestItem(item_id, place, part, writer)
+        if isinstance(part, PlannedCall) and part.call.server is not None:
+            return McpCallItem(item_id, place, part, writer, self._mcp.run)
+        if isinstance(part, PlannedCall):
+            return FunctionCallItem(item_id, self._conversation.ids.new("call"), place, part, writer)
+        return MessageItem(item_id, place, part, output, writer)
+
+
+AFTER_CALL_NS = 200 * NS_PER_MS
+"""So long after its calls were made a response is followed by a filler, if nothing was answered (an assumption)."""
+RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
+
+
+class Responses:
+    """Starts, cancels and interrupts. `when_done` is told of each response of the conversation that is done."""
+
+    when_done: Callable[[Response, int], None] | None = None
+
+    def __init__(self, composer: Composer, outbox: Outbox, profile: Profile, quota: Quota) -> None:
+        self._composer, self._outbox, self._profile = composer, outbox, profile
+        self._quota = quota  # of the whole server
+        self._active: Response | None = None  # of the conversation
+        self._answers: dict[str, tuple[Response, Series]] = {}
+        self._spent = {"requests": 0, "tokens": 0}
+
+    @property
+    def active(self) -> Response | None:
+        """The conversation's response that is not done yet."""
+        return None if self._active is None or self._active.done else self._active
+
+    def create(self, wanted: Json, at_ns: int) -> Response:
+        """Start the response that was asked for `at_ns`. Raises RejectedError while another one is active."""
+        in_band = wanted.get("conversation") != "none"
+        if in_band and self.active is not None:
+            problem = (
+                f"Conversation already has an active response in progress: {self.active.id}. "
+                "Wait until the response is finished before creating a new one."
+            )
+            raise RejectedError("conversation_already_has_active_response", problem)
+        answer = self._composer.compose(wanted, at_ns, in_band)
+        self._active = answer if in_band else self._active
+        self._start(answer)
+        return answer
+
+    def cancel(self, response_id: Any, at_ns: int) -> str:
+        """Cancel what a client names, or the active response. Returns its id; raises RejectedError."""
+        wanted = response_id or (self._active and self._active.id)
+        if not self._cancel(str(wanted), at_ns, "client_cancelled"):
+            raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
+        return str(wanted)
+
+    def interrupt(self, at_ns: int) -> None:
+        """Cancel the active response because the caller speaks, unless it is being cancelled already."""
+        if self._active is not None:
+            self._cancel(self._active.id, at_ns, "turn_detected")
+            self._active = None  # the next response comes behind its end, so it need not wait to be asked for
+
+    def _cancel(self, response_id: str, at_ns: int, reason: str) -> bool:
+        return self.end(response_id, at_ns, "cancelled", {"type": "cancelled", "reason": reason})
+
+    def end(self, response_id: str, at_ns: int, status: str, details: Json) -> bool:
+        """End a response ahead of time; False where it is over, or is ending."""
+        answer, series = self._answers.get(response_id, (None, None))
+        if answer is None or series is None or answer.done or series.dropped:
+            return False
+        series.drop()
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
+        self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
+        return True
+
+    def _start(self, answer: Response) -> None:
+        self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
+        steps = chain(answer.steps(), self._after_done(answer, answer.plan.done_ns))
+        self._answers[answer.id] = answer, self._outbox.plan(steps)
+        self._spent["requests"] += 1
+        self._spent["tokens"] += answer.context.tokens.sum
+        if self._profile.rate_limits in ("after_created", "both"):
+            self._outbox.plan([self._limits_step(answer.plan.created_ns)])
+
+    def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
+        noticed: list[OutboxStep] = [(done_ns, partial(self._spend, answer))]
+        if answer.in_band:
+            noticed.append((done_ns, partial(self._notice_done, answer)))
+        limits = [self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else []
+        return noticed + limits
+
+    def _spend(self, answer: Response, done_ns: int) -> None:
+        self._quota.spend(sum(answer.output_tokens()), done_ns)
+
+    def _notice_done(self, answer: Response, done_ns: int) -> None:
+        if self.when_done is not None:
+            self.when_done(answer, done_ns)
+        if self._composer.fills_calls(answer):
+            self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
+
+    def _fill(self, answer: Response, at_ns: int) -> None:
+        """Say something while what a response has called runs, unless another one was asked for or it was cancelled."""
+        if self._active is answer and answer.status == "completed":
+            self._active = self._composer.filler(at_ns)
+            self._start(self._active)
+
+    def _limits_step(self, after_ns: int) -> OutboxStep:
+        return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits
+
+    def _rate_limits(self, due_ns: int) -> Outgoing:
+        entries = self._quota.entries(due_ns) or [
+            {
+                "name": name,
+                "limit": limit,
+                "remaining": max(0, limit - self._spent[name]),
+                "reset_seconds": round(60 * self._spent[name] / limit, 3),
+            }
+            for name, limit in RATE_LIMITS.items()
+        ]
+        return self._outbox.event("rate_limits.updated", {"rate_limits": entries}, due_ns)

@@ -1,0 +1,235 @@
+"""Reads the items that clients describe, with what they cost. What is wrong with one raises RejectedError."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.protocol.audio import AudioFormat
+from bench.simulator.conversation.items import (
+    Conversation,
+    ConversationItem,
+    TokenCounts,
+    message_body,
+    text_tokens,
+    user_audio_tokens,
+)
+from bench.simulator.session.checks import (
+    Check,
+    CheckTable,
+    EventPlace,
+    Nullable,
+    anything,
+    array,
+    by_type,
+    choice,
+    flag,
+    missing,
+    shape,
+    short,
+    some,
+    text,
+    whole,
+)
+from bench.simulator.session.settings import function_name
+from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
+
+IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
+MOST_AUDIO_BYTES = 15 << 20  # of one event
+ID = short(32)
+
+
+def audio_bytes(value: Any, place: EventPlace) -> bytes:
+    """The audio that base64 text holds. Raises RejectedError."""
+    try:
+        audio = binascii.a2b_base64(text(value, place), strict_mode=True)
+    except ValueError as error:  # binascii.Error, or letters outside of ASCII
+        problem = f"Invalid '{place.path}'. Expected base64-encoded audio bytes."
+        raise RejectedError("invalid_value", problem, place.path) from error
+    if len(audio) > MOST_AUDIO_BYTES:
+        problem = (
+            f"Invalid '{place.path}': audio too long. Expected at most 15 MiB, but got {len(audio)} bytes instead."
+        )
+        raise RejectedError("string_above_max_length", problem, place.path)
+    return audio
+
+
+def image_url(value: Any, place: EventPlace) -> str:
+    """A PNG or a JPEG in a data URL."""
+    if not text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
+        problem = f"Invalid '{place.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
+        raise RejectedError("invalid_value", problem, place.path)
+    return str(value)
+
+
+# Messages
+
+TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
+"""The keys that the SDK types for every kind of part, whichever has a use for them."""
+
+
+def part(table: CheckTable, *required: str) -> Check:
+    ignored = [key for key in TYPED_PART if key not in table]
+    return shape({"type": anything, **table}, *required, ignored=ignored)
+
+
+WRITTEN = part({"text": text}, "text")
+HEARD = part({"audio": audio_bytes, "transcript": text}, "audio")
+SEEN = part({"image_url": image_url, "detail": choice(*IMAGE_TOKENS)}, "image_url")
+SPOKEN = part({"transcript": text, "audio": text}, "transcript")  # what it sounded like is not kept
+
+PARTS: Mapping[WireNames, Mapping[str, Check]] = {
+    GA: {
+        "user": by_type({"input_text": WRITTEN, "input_audio": HEARD, "input_image": SEEN}),
+        "assistant": by_type({"output_text": WRITTEN, "output_audio": SPOKEN}),
+        "system": by_type({"input_text": WRITTEN}),
+    },
+    PREVIEW: {
+        "user": by_type({"input_text": WRITTEN, "input_audio": HEARD}),
+        "assistant": by_type({"text": WRITTEN}),  # a client cannot put audio into the assistant's mouth
+        "system": by_type({"input_text": WRITTEN}),
+    },
+}
+
+
+def _shown_part(part: Json) -> Json:
+    """A part as events show it: without audio and images."""
+    shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
+    match part["type"]:
+        case "input_audio":
+            return {"transcript": None, **shown}
+        case "input_image":
+            return {"detail": "auto", **shown}
+    return shown
+
+
+def _part_tokens(part: Json, heard: AudioFormat) -> TokenCounts:
+    match part["type"]:
+        case "input_audio":
+            return TokenCounts(audio=user_audio_tokens(len(part["audio"]) * 1000 / heard.bytes_per_s))
+        case "input_image":
+            return TokenCounts(image=IMAGE_TOKENS[part.get("detail", "auto")])
+    return TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
+
+
+# Items
+
+ITEM: CheckTable = {
+    "id": ID,
+    "type": anything,
+    "object": choice("realtime.item"),
+    "status": choice("completed", "incomplete", "in_progress"),
+}
+FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
+"""The keys that the preview's one type has for every kind of item."""
+
+CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": text}
+OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": text}
+SOME_CODE = whole(-(1 << 31), 1 << 31)
+MCP_ERRORS = by_type(
+    {
+        "protocol_error": shape({"type": anything, "code": SOME_CODE, "message": text}, "code", "message"),
+        "tool_execution_error": shape({"type": anything, "message": text}, "message"),
+        "http_error": shape({"type": anything, "code": SOME_CODE, "message": text}, "code", "message"),
+    }
+)
+LISTED_TOOL = shape(
+    {"name": text, "input_schema": anything, "description": Nullable(text), "annotations": Nullable(anything)},
+    "name",
+    "input_schema",
+)
+MCP_CALL: CheckTable = {"id": ID, "type": anything, "name": text, "arguments": text, "server_label": text}
+MCP_ITEMS: Mapping[str, Check] = {
+    "mcp_list_tools": shape(
+        {"id": ID, "type": anything, "server_label": text, "tools": array(LISTED_TOOL)}, "server_label", "tools"
+    ),
+    "mcp_call": shape(
+        {**MCP_CALL, "approval_request_id": Nullable(text), "error": Nullable(MCP_ERRORS), "output": Nullable(text)},
+        *("name", "arguments", "server_label"),
+    ),
+    "mcp_approval_request": shape(MCP_CALL, "name", "arguments", "server_label"),
+    "mcp_approval_response": shape(
+        {"id": ID, "type": anything, "approval_request_id": text, "approve": flag, "reason": Nullable(text)},
+        "approval_request_id",
+        "approve",
+    ),
+}
+
+
+def _message(parts: Mapping[str, Check], ignored: Sequence[str]) -> Check:
+    def check(value: Json, place: EventPlace) -> Json:
+        of_role = next((check for role, check in parts.items() if role == value.get("role")), anything)
+        keys: CheckTable = {**ITEM, "role": choice(*parts), "content": some(of_role)}
+        checked: Json = shape(keys, "role", "content", ignored=ignored)(value, place)
+        return checked
+
+    return check
+
+
+def _items(names: WireNames) -> Check:
+    """The check of an item that a client may create."""
+    flat = () if names is GA else FLAT_ITEM
+    kinds = {
+        "message": _message(PARTS[names], flat),
+        "function_call": shape(CALL_KEYS, "name", "arguments", ignored=flat),
+        "function_call_output": shape(OUTPUT_KEYS, "call_id", "output", ignored=flat),
+    }
+    return by_type({**kinds, **MCP_ITEMS} if names is GA else kinds)
+
+
+REFERENCE = shape({"type": anything, "id": text}, "id")
+COSTLY = ("call_id", "name", "arguments", "output")
+"""What the model reads of a call, or of its output."""
+
+ITEMS = {names: _items(names) for names in (GA, PREVIEW)}
+VOICE_LIVE_ITEMS = by_type(
+    {
+        "message": _message({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, FLAT_ITEM),
+        "function_call": shape(CALL_KEYS, "name", "arguments"),
+        "function_call_output": shape(OUTPUT_KEYS, "call_id", "output"),
+        "mcp_approval_response": MCP_ITEMS["mcp_approval_response"],
+    }
+)
+
+
+class ItemReader:
+    """Reads items of one session; those that have no id get one. Audio in them is of the format `heard`."""
+
+    def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
+        self._conversation, self._ids, self._strict = conversation, conversation.ids, dialect.strict
+        self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
+
+    def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
+        """The item that a client describes. Raises RejectedError."""
+        place = EventPlace("item", self._strict)
+        if wanted is None:
+            raise missing(place)
+        return self._described(wanted, heard, place)
+
+    def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
+        """The items that a response reads instead of the conversation, described or referred to."""
+        items, place = [], EventPlace("response.input", self._strict)
+        for number, described in enumerate(wanted):
+            where = place.entry(number)
+            if isinstance(described, dict) and described.get("type") == "item_reference":
+                item_id = REFERENCE(described, where)["id"]
+                items.append(self._conversation.known(item_id, "invalid_value", where.key("id").path))
+            else:
+                items.append(self._described(described, heard, where))
+        return items
+
+    def _described(self, wanted: Any, heard: AudioFormat, place: EventPlace) -> ConversationItem:
+        described = self._check(wanted, place)
+        described["id"] = described.get("id") or self._ids.new("item")
+        if described["type"] == "message":
+            content = described["content"]
+            tokens = TokenCounts(*map(sum, zip(*(_part_tokens(part, heard) for part in content), strict=True)))
+            body = message_body(described["id"], described["role"], [_shown_part(part) for part in content])
+            return ConversationItem(described["id"], body, tokens)
+        if described["type"] == "function_call" and "call_id" not in described:
+            described["call_id"] = self._ids.new("call")  # it may come without, its output may not
+        if described["type"].startswith("function_call"):
+            described |= {"object": "realtime.item", "status": "completed"}
+        tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in COSTLY))
+        return ConversationItem(described["id"], described, tokens)

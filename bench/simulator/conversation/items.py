@@ -1,0 +1,188 @@
+"""Holds the conversation and its items: what an event shows of one (never audio), and what only the server knows.
+
+Where a client truncates an assistant's audio, what is beyond is gone from what responses read and from what `retrieve`
+shows, and the transcript with it, as the service does (the official SDK's ConversationItemTruncateEvent).
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bench.simulator.voice import TOKEN_MS, AudioBlock
+from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
+
+USER_AUDIO_TOKEN_MS = 100
+LETTERS_PER_TEXT_TOKEN = 4
+
+
+class TokenCounts(NamedTuple):
+    """Counts tokens by their kind."""
+
+    text: int = 0
+    audio: int = 0
+    image: int = 0
+
+    @property
+    def sum(self) -> int:
+        return self.text + self.audio + self.image
+
+
+NO_TOKENS = TokenCounts()
+
+
+@dataclass
+class ConversationItem:
+    """Holds an item; `body` is what events show of it. `spoken` are the blocks of an assistant's audio that were sent;
+    None for every other item.
+
+    `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it.
+    `left_out`: the model's context has no room for it any more. `filler`: it was said while functions ran.
+    """
+
+    id: str
+    body: Json
+    tokens: TokenCounts = NO_TOKENS
+    spoken: list[AudioBlock] | None = None
+    audio_end_ms: int | None = None
+    left_out: bool = False
+    response_id: str = ""
+    filler: bool = False
+
+    @property
+    def spoken_ms(self) -> int:
+        """The audio of an assistant's item that was sent and not truncated."""
+        sent_ms = sum(block.audio_ms for block in self.spoken or ())
+        return sent_ms if self.audio_end_ms is None else min(self.audio_end_ms, sent_ms)
+
+    def hold(self, part: Json, tokens: TokenCounts) -> None:
+        """Take in what an assistant has said, which a client may have truncated meanwhile."""
+        self.body["content"] = [part]
+        self.tokens = tokens
+        if self.audio_end_ms is not None:
+            self.truncate(self.audio_end_ms)
+
+    def truncate(self, audio_end_ms: int) -> None:
+        self.audio_end_ms = audio_end_ms
+        self.tokens = TokenCounts(audio=-(-audio_end_ms // TOKEN_MS))
+        for part in self.body["content"]:
+            part["transcript"] = None
+
+    def with_audio(self) -> Json:
+        """The body, with the audio of an assistant's item; a user's audio is not kept."""
+        if not self.spoken or not self.body["content"]:
+            return self.body
+        audio = b"".join(binascii.a2b_base64(block.encoded[1:-1]) for block in self.spoken)
+        kept = audio[: self.spoken_ms * self.spoken[0].audio_bytes // self.spoken[0].audio_ms]
+        part = self.body["content"][0] | {"audio": binascii.b2a_base64(kept, newline=False).decode()}
+        return self.body | {"content": [part]}
+
+
+def user_audio_item(item_id: str, audio_ms: float) -> ConversationItem:
+    """The item that a commit makes."""
+    content = [{"type": "input_audio", "transcript": None}]
+    body = message_body(item_id, "user", content)
+    return ConversationItem(item_id, body, TokenCounts(audio=user_audio_tokens(audio_ms)))
+
+
+def message_body(item_id: str, role: str, content: list[Json], status: str = "completed") -> Json:
+    return {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "message",
+        "status": status,
+        "role": role,
+        "content": content,
+    }
+
+
+def text_tokens(words: str) -> int:
+    return -(-len(words) // LETTERS_PER_TEXT_TOKEN)
+
+
+def user_audio_tokens(audio_ms: float) -> int:
+    return -int(-audio_ms // USER_AUDIO_TOKEN_MS)
+
+
+class Conversation:
+    """Holds items in their order. Raises RejectedError for ids that are not there."""
+
+    def __init__(self, ids: Ids, names: WireNames) -> None:
+        self.ids, self.names = ids, names
+        self.items: list[ConversationItem] = []
+        self._promised: set[str] = set()
+
+    def before(self, item: ConversationItem) -> str | None:
+        """The id of the item before `item`; None for the first, or where it has been deleted."""
+        ids = [known.id for known in self.items]
+        return ids[ids.index(item.id) - 1] if item.id in ids[1:] else None
+
+    def find(self, item_id: object) -> ConversationItem | None:
+        return next((item for item in self.items if item.id == item_id), None)
+
+    def known(self, item_id: str, code: str, param: str = "item_id") -> ConversationItem:
+        """The item that a client names; without one, RejectedError with `code`."""
+        item = self.find(item_id)
+        if item is None:
+            raise RejectedError(code, f"Item with item_id '{item_id}' not found.", param)
+        return item
+
+    def promise(self) -> str:
+        """The id of an item that is to come: no client can take it."""
+        item_id = self.ids.new("item")
+        self._promised.add(item_id)
+        return item_id
+
+    def fulfil(self, item: ConversationItem) -> str | None:
+        """Put an item whose id was promised at the end. Returns the id it now stands behind."""
+        self._promised.discard(item.id)
+        return self.insert(item, None)
+
+    def added(self, item: ConversationItem) -> tuple[str, Json]:
+        """Put an item whose id was promised at the end; what tells clients of it: type and fields."""
+        previous = self.fulfil(item)
+        name = "added" if self.names is GA else "created"
+        return f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}
+
+    def done(self, item: ConversationItem) -> tuple[str, Json]:
+        """What tells clients of GA that an item is whole: type and fields."""
+        return "conversation.item.done", {"previous_item_id": self.before(item), "item": item.body}
+
+    def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
+        """What tells clients of a new item: type and fields."""
+        names = ("added", "done") if self.names is GA else ("created",)
+        return [(f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}) for name in names]
+
+    def insert(self, item: ConversationItem, previous_id: str | None) -> str | None:
+        """Put `item` behind `previous_id` (None: at the end, "root": first). Returns the id it now stands behind."""
+        if self.find(item.id) or item.id in self._promised:
+            raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
+        if item.body["type"] == "function_call_output":
+            wanted = item.body["call_id"]
+            if not any(each.body["type"] == "function_call" and each.body["call_id"] == wanted for each in self.items):
+                raise RejectedError("invalid_tool_call_id", f"Tool call ID '{wanted}' not found in conversation.")
+        if item.body["type"] == "mcp_approval_response":
+            self.known(item.body["approval_request_id"], "invalid_value", "item.approval_request_id")
+        place = len(self.items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
+        self.items.insert(place, item)
+        return self.items[place - 1].id if place else None
+
+    def truncatable(self, item_id: str, audio_end_ms: int) -> ConversationItem:
+        """The item of an assistant's audio that is to be cut. Beyond its end, or a former cut, is an error."""
+        item = self.known(item_id, "item_truncate_invalid_item_id")
+        if item.spoken is None:
+            raise RejectedError(None, "Only model output audio messages can be truncated")
+        if audio_end_ms > item.spoken_ms:
+            problem = f"Audio content of {item.spoken_ms}ms is already shorter than {audio_end_ms}ms"
+            raise RejectedError("invalid_value", problem, "audio_end_ms")
+        return item
+
+    def has_spoken(self) -> bool:
+        return any(item.spoken for item in self.items)
+
+    def _behind(self, previous_id: str) -> int:
+        for place, item in enumerate(self.items):
+            if item.id == previous_id:
+                return place + 1
+        raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")

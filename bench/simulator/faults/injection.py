@@ -1,0 +1,257 @@
+"""Says what becomes of one connection by the faults of a profile: actions, which the connection does. Pure.
+
+    events that are due → injector → actions: hand over, hold still, reset, hang up, end the response
+
+A fault strikes a place of a session, or of a response, at most once (`count` events of it). Whether it does is drawn by
+seed, session, response and fault alone, and so hangs neither on time nor on what the profile draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+
+import numpy as np
+from msgspec import structs
+
+from bench.simulator.faults.actions import (
+    GARBLES,
+    EndResponse,
+    FaultAction,
+    HandOver,
+    HoldStill,
+    ahead,
+    to_connection,
+    without_audio_tokens,
+)
+from bench.simulator.faults.kinds import OF_RESPONSES, Fault
+from bench.simulator.refusals import AZURE, OPENAI, Complaint, RefusedUpgrade
+from bench.simulator.wire import Json, Outgoing
+from bench.units import NS_PER_MS, NS_PER_S
+
+ENDLESS_NS = 20 * NS_PER_MS
+INPUTS = ("input_audio_buffer.append", "conversation.item.create")
+PLACE_OF_EVENT = {
+    "session.created": "session",
+    "session.updated": "settings",
+    "input_audio_buffer.speech_stopped": "speech",
+    "response.created": "response",
+    "response.done": "done",
+}
+
+
+@dataclass(frozen=True)
+class StruckFault:
+    """A fault that struck: which connection, counted from 1, and when; the id of its session and response, if any."""
+
+    fault: Fault
+    connection: int
+    at_ns: int
+    session_id: str | None
+    response_id: str | None
+
+
+Rng = Callable[[int, int], np.random.Generator]
+"""A generator for the number of a fault and of a response; 0: of the session."""
+
+
+class FaultInjector:
+    """The faults of one connection. `begun_ns`: since when the simulator listens; `noted` is told what struck."""
+
+    def __init__(
+        self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[StruckFault], None]
+    ) -> None:
+        self._faults = [each for each in enumerate(faults) if each[1].sessions.holds(connection)]
+        self._connection, self._begun_ns, self._rng, self._noted = connection, begun_ns, rng, noted
+        self._actions: Iterator[FaultAction] = iter(())
+        self._struck: dict[tuple[int, int], int] = {}  # how often, by fault and response
+        self._released_ns = 0  # what is due earlier is due then
+        self.session_id: str | None = None
+        self._responses = 0
+        self._response: _StruckResponse | None = None
+        self._asked = False  # something has come for the next response
+
+    def end(self) -> None:
+        """Let go of everything; nothing may be called any more."""
+        vars(self).clear()
+
+    # What a connection asks
+
+    def at(self, place: str, now_ns: int) -> Iterator[FaultAction]:
+        """What happens to the connection there."""
+        for fault in self._striking(place, now_ns):
+            yield from to_connection(fault)
+
+    def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | Complaint | None:
+        """How an upgrade is refused, at OpenAI's address or at Azure's; None: it is not."""
+        others = AZURE if openai else OPENAI
+        striking = self._striking(
+            "upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others
+        )
+        return next((fault.refusal for fault in striking), None)
+
+    def received(self, event_type: str, now_ns: int) -> None:
+        """A client event has come: what that brings is among the next actions."""
+        if event_type in INPUTS and not self._asked:
+            self._asked = True
+            self._actions = chain(self._actions, self.at("input", now_ns))
+
+    def released(self, now_ns: int) -> None:
+        """The connection goes on, that held still: what it did not send meanwhile is due now."""
+        self._released_ns = now_ns
+
+    def actions(self, due: Iterable[Outgoing], now_ns: int) -> Iterator[FaultAction]:
+        """What to do with events that are due. One who stops in between gets the rest the next time."""
+        yield from self._left()
+        for event in due:
+            self._actions = self._of(event, now_ns)
+            yield from self._left()
+
+    def _left(self) -> Iterator[FaultAction]:
+        for action in self._actions:  # not `yield from`, which would close what is left
+            yield self._dated(action)
+
+    def _dated(self, action: FaultAction) -> FaultAction:
+        if not isinstance(action, HandOver) or action.event.due_ns >= self._released_ns:
+            return action
+        return replace(action, event=structs.replace(action.event, due_ns=self._released_ns))
+
+    # What becomes of an event
+
+    def _of(self, event: Outgoing, now_ns: int) -> Iterator[FaultAction]:
+        if event.type == "response.created":
+            self._responses += 1
+            self._response, self._asked = _StruckResponse(event.response_id or ""), False
+        response = self._response if self._response and self._response.id == event.response_id else None
+        place = response.place(event) if response else PLACE_OF_EVENT.get(event.type)
+        faults = list(self._striking(place, now_ns, partial(_fits, event))) if place else []
+        actions = _struck(event, faults)
+        return response.passed(event, faults, actions) if response else actions
+
+    # Which faults strike
+
+    def _striking(
+        self, place: str, now_ns: int, fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None
+    ) -> Iterator[Fault]:
+        """The faults that strike there, of those that fit."""
+        for number, fault in self._faults:
+            if fault.at == place and fits(fault) and self._strikes(number, fault, now_ns):
+                yield self._note(number, fault, now_ns)
+
+    def _strikes(self, number: int, fault: Fault, now_ns: int) -> bool:
+        response = self._response_of(fault.at)
+        times = self._struck.get((number, response), 0)
+        if times:
+            return times < fault.count
+        if not fault.during_s.holds((now_ns - self._begun_ns) / NS_PER_S):
+            return False
+        if response and not fault.responses.holds(response):
+            return False
+        return fault.share == 1 or self._rng(number, response).random() < fault.share
+
+    def _response_of(self, place: str) -> int:
+        """The number of the response that the place belongs to; 0: it belongs to the session."""
+        if place not in OF_RESPONSES:
+            return 0
+        return self._responses + (place in ("input", "speech"))
+
+    def _note(self, number: int, fault: Fault, now_ns: int) -> Fault:
+        key = number, self._response_of(fault.at)
+        self._struck[key] = self._struck.get(key, 0) + 1
+        if self._struck[key] == 1:
+            response_id = self._response.id if self._response else None
+            self._noted(StruckFault(fault, self._connection, now_ns, self.session_id, response_id))
+        return fault
+
+
+def _fits(event: Outgoing, fault: Fault) -> bool:
+    return fault.kind != "bad_base64" or event.audio_bytes > 0
+
+
+def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
+    """What faults do ahead of an event, in their order, and then the event as they leave it."""
+    for fault in faults:
+        yield from to_connection(fault)
+        if another := ahead(fault, event):
+            yield another
+    actions: Iterator[FaultAction] = iter([HandOver(event)])
+    for fault in faults:
+        if fault.kind in GARBLES:
+            actions = _garbled(fault, actions)
+    yield from actions
+
+
+def _garbled(fault: Fault, actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
+    for action in actions:
+        if isinstance(action, HandOver):
+            yield from GARBLES[fault.kind](fault, action)
+        else:
+            yield action
+
+
+class _StruckResponse:
+    """A response, and what faults do to all that follows of it."""
+
+    def __init__(self, response_id: str) -> None:
+        self.id = response_id
+        self._any_delta = self._begun = False  # any delta, any that is no transcript
+        self._over = self._mute = False  # nothing more comes of it; no audio does
+        self._waiting: list[FaultAction] | None = None  # for its end
+        self._swapped: list[FaultAction] = []  # for the next event
+
+    def place(self, event: Outgoing) -> str | None:
+        """Where in it the event stands; None: behind its first delta, before its first audio, text or arguments."""
+        if not event.type.endswith(".delta"):
+            return PLACE_OF_EVENT.get(event.type)
+        first, begun = not self._any_delta, self._begun
+        self._any_delta, self._begun = True, begun or "transcript" not in event.type
+        return "first_delta" if first else "next_delta" if begun else None
+
+    def passed(self, event: Outgoing, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
+        """What is left to do for an event of it."""
+        if self._over:
+            return
+        kinds = {fault.kind: fault for fault in faults}
+        self._mute = self._mute or "no_audio" in kinds
+        if self._mute and event.audio_bytes:
+            return
+        if self._mute and event.type == "response.done":
+            actions = iter([HandOver(without_audio_tokens(event))])
+        if "burst" in kinds:
+            self._waiting = []
+        if self._waiting is not None:
+            self._waiting += actions
+            if event.type == "response.done":
+                yield from self._at_once(event.due_ns)
+        elif "swapped" in kinds:
+            self._swapped += actions
+        else:
+            yield from actions
+            swapped, self._swapped = self._swapped, []
+            yield from swapped
+        if ending := kinds.get("failed") or kinds.get("incomplete"):
+            yield EndResponse(self.id, ending.kind, _details(ending))
+        if "endless" in kinds:
+            self._over = True
+            while True:
+                yield HoldStill(ENDLESS_NS)
+                yield HandOver(event)
+
+    def _at_once(self, at_ns: int) -> Iterator[FaultAction]:
+        for action in self._waiting or ():
+            yield (
+                replace(action, event=structs.replace(action.event, due_ns=at_ns))
+                if isinstance(action, HandOver)
+                else action
+            )
+        self._waiting = None
+
+
+def _details(fault: Fault) -> Json:
+    """The status_details of a response that a fault ends."""
+    if fault.kind == "incomplete":
+        return {"type": "incomplete", "reason": fault.reason}
+    error = {"type": "server_error", "code": fault.code, "message": f"The simulator was asked for {fault.code}."}
+    return {"type": "failed", "error": error}

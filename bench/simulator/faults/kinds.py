@@ -1,0 +1,344 @@
+"""Defines faults on demand: what goes wrong, where, and when. Read from a profile, or from one line.
+
+    faults:                                             --fault close,at=next_delta,code=1011,share=0.1
+      - {kind: close, at: next_delta, code: 1011, share: 0.1}
+
+What becomes of a connection by them: `injection.py`. Every kind is in `KINDS`: docs/faults.md is made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from bench.errors import UsageError
+from bench.shapes import (
+    Choice,
+    Field,
+    ListOf,
+    Number,
+    Schema,
+    Shape,
+    Table,
+    Text,
+    UnfitError,
+    Whole,
+    either,
+    entries_of,
+)
+from bench.simulator.refusals import AZURE, OPENAI, Complaint, RefusedUpgrade, throttled
+from bench.units import NS_PER_S
+from bench.yaml_file import PlainValue, Value
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What lies from `first` to `last`, both included; `last` None: and all that follows."""
+
+    first: float = 0
+    last: float | None = None
+
+    def holds(self, place: float) -> bool:
+        return self.first <= place and (self.last is None or place <= self.last)
+
+    def __str__(self) -> str:
+        last = "" if self.last is None else f"{self.last:g}"
+        return last if self.first == self.last else f"{self.first:g}-{last}"
+
+
+ALL = Reach()
+_REACH = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
+
+
+@dataclass(frozen=True)
+class ReachShape(Shape[Reach]):
+    """`3`, `2-6` or `4-`; of `whole` numbers, counted from 1, or of any."""
+
+    whole: bool
+
+    def read(self, value: Value) -> Reach:
+        match = _REACH.fullmatch(str(value.content()))
+        if match is None or (self.whole and (value.written or "").find(".") >= 0):
+            raise value.unlike(self._allowed)
+        first = float(match[1])
+        last = float(match[3]) if match[3] else None if match[2] else first
+        if (last is not None and last < first) or (self.whole and first < 1):
+            raise value.unlike(self._allowed)
+        return Reach(first, last)
+
+    @property
+    def _allowed(self) -> str:
+        return "as in 3, 2-6 or 4-" + (", counted from 1" if self.whole else "")
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{_REACH.pattern}$"}]}
+
+
+class FaultPlace(NamedTuple):
+    """Where a fault strikes: what comes there is struck, or does not come. `note`: for people."""
+
+    name: str
+    note: str
+
+
+PLACES = (
+    FaultPlace("tcp", "the TCP connection has been accepted; nothing was read from it"),
+    FaultPlace("tls", "the client's TLS hello has come"),
+    FaultPlace("upgrade", "the request of the upgrade has come"),
+    FaultPlace("session", "`session.created`, behind the upgrade"),
+    FaultPlace("settings", "`session.updated`"),
+    FaultPlace("input", "the first audio or item that the client sends for a response"),
+    FaultPlace("speech", "`input_audio_buffer.speech_stopped`"),
+    FaultPlace("response", "`response.created`"),
+    FaultPlace("first_delta", "the response's first delta of any kind"),
+    FaultPlace("next_delta", "those that follow its first delta of audio, text or arguments"),
+    FaultPlace("done", "`response.done`"),
+)
+EVERYWHERE = tuple(place.name for place in PLACES)
+IN_SESSION = EVERYWHERE[EVERYWHERE.index("session") :]
+ON_EVENTS = tuple(name for name in IN_SESSION if name != "input")
+IN_RESPONSE = ("response", "first_delta", "next_delta")
+DELTAS = ("first_delta", "next_delta")
+IDENTITY = "identity"
+STATUSES = {int(status) for status in HTTPStatus}
+CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
+OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
+"""What a session has once for each response."""
+
+COUNT: Mapping[str, Any] = {"count": Field(Whole(1, 1_000_000), "how many in a row", default=1)}
+WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "wait that the answer asks for, 0 for none")}
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """What can go wrong; where it can, and where it does if nothing is said; its own keys, and those that say when."""
+
+    note: str
+    places: Sequence[str]
+    default: str
+    keys: Mapping[str, Field[Any]]
+    when: Sequence[str]
+
+    @property
+    def fields(self) -> Mapping[str, Field[Any]]:
+        """Every key that it may have beside `kind`."""
+        at = {"at": Field(Choice(tuple(self.places)), "where", default=self.default)} if len(self.places) > 1 else {}
+        return at | dict(self.keys) | {key: WHEN[key] for key in self.when}
+
+
+WHEN: Mapping[str, Field[Any]] = {
+    "share": Field(Number(0, 1), "how many of those that it can strike, drawn", default=1.0),
+    "sessions": Field(ReachShape(whole=True), "which sessions, by the order in which they connect", default=ALL),
+    "responses": Field(ReachShape(whole=True), "which responses of a session", default=ALL),
+    "requests": Field(ReachShape(whole=True), "which requests for a token", default=ALL),
+    "during_s": Field(ReachShape(whole=False), "when, in seconds since the simulator listens", default=ALL),
+}
+OF_A_SESSION, OF_A_RESPONSE = ("share", "sessions", "during_s"), ("share", "sessions", "responses", "during_s")
+OF_A_REQUEST = ("share", "requests")
+
+
+def _kind(note: str, places: Sequence[str], default: str | None = None, /, **keys: Field[Any]) -> FaultKind:
+    when = OF_A_RESPONSE if set(places) & set(OF_RESPONSES) else OF_A_SESSION
+    return FaultKind(note, places, default or places[0], keys, when)
+
+
+def _of_identity(note: str, **keys: Field[Any]) -> FaultKind:
+    return FaultKind(note, (IDENTITY,), IDENTITY, keys, OF_A_REQUEST)
+
+
+KINDS: dict[str, FaultKind] = {
+    "refused": FaultKind("nobody listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)),
+    "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
+    "silence": _kind(
+        "nothing is read or written, pings included, as if the peer were gone",
+        EVERYWHERE,
+        "next_delta",
+        for_s=Field(Number(0.001, 86_400), "for how long, and then all goes on; left out: for ever"),
+    ),
+    "freeze": _kind(
+        "the whole simulator stands still",
+        EVERYWHERE,
+        "next_delta",
+        for_s=Field(Number(0.001, 3_600), "for how long", default=5.0),
+    ),
+    "tls_alert": _kind("the TLS handshake fails, with the alert handshake_failure", ("tls",)),
+    "http": _kind(
+        "an HTTP status instead of the upgrade",
+        ("upgrade",),
+        status=Field(Whole(300, 599), "which one", default=503),
+        **WAIT,
+    ),
+    **{
+        name: _kind(f"Azure's HTTP {refusal.status}: {refusal.code}", ("upgrade",), **WAIT)
+        for name, refusal in AZURE.items()
+    },
+    **{
+        name: _kind(f"OpenAI's error behind the upgrade, and close {complaint.close_code}", ("upgrade",))
+        for name, complaint in OPENAI.items()
+    },
+    "close": _kind(
+        "the connection is closed",
+        IN_SESSION,
+        "next_delta",
+        code=Field(Whole(1000, 4999), "close code; 1006: without a close frame", default=1011),
+    ),
+    "session_expired": _kind("the error `session_expired`, and close 1001", IN_SESSION, "next_delta"),
+    "error": _kind(
+        "an `error` event ahead of it",
+        ON_EVENTS,
+        "next_delta",
+        code=Field(Text(), "its code", default="server_error"),
+    ),
+    "failed": _kind(
+        "the response is done as failed",
+        IN_RESPONSE,
+        "response",
+        code=Field(Text(), "of the error", default="server_error"),
+    ),
+    "incomplete": _kind(
+        "the response is done as incomplete",
+        IN_RESPONSE,
+        "next_delta",
+        reason=Field(Choice(("content_filter", "max_output_tokens")), "why", default="content_filter"),
+    ),
+    "no_audio": _kind("a response without its audio, and without its tokens", ("response",)),
+    "endless": _kind("the same delta again and again, instead of an end", ("next_delta",)),
+    "burst": _kind("all of the response from there on at once, with its end", IN_RESPONSE, "response"),
+    "drip": _kind(
+        "the event comes slowly",
+        ON_EVENTS,
+        "next_delta",
+        bytes_per_s=Field(Number(1, 1e9), "how slowly", default=20_000.0),
+        **COUNT,
+    ),
+    "missing": _kind("the event does not come", ON_EVENTS, "next_delta", **COUNT),
+    "doubled": _kind("the event comes twice", ON_EVENTS, "next_delta", **COUNT),
+    "swapped": _kind("the event comes behind the one that follows it", IN_RESPONSE, "next_delta", **COUNT),
+    "unknown": _kind("an event that nobody knows, ahead of it", ON_EVENTS, "next_delta", **COUNT),
+    "bad_json": _kind("the first half of the event's JSON", ON_EVENTS, "next_delta"),
+    "bad_base64": _kind("audio that is no base64", ("next_delta",)),
+    "other_dialect": _kind("deltas in the other dialect's spelling", DELTAS, "first_delta", **COUNT),
+    "binary": _kind("the event as a binary message", ON_EVENTS, "next_delta", **COUNT),
+    "fragmented": _kind("the event in three frames, and pings between them", ON_EVENTS, "next_delta", **COUNT),
+    "huge": _kind(
+        "the event, as long as is said",
+        ON_EVENTS,
+        "next_delta",
+        mib=Field(Number(0.001, 64), "MiB of JSON", default=17.0),
+    ),
+    "identity_500": _of_identity("the identity endpoint answers with HTTP 500"),
+    "identity_garbage": _of_identity("the identity endpoint answers with what is no JSON"),
+    "identity_slow": _of_identity(
+        "the identity endpoint takes its time", for_s=Field(Number(0.001, 3_600), "how long", default=10.0)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong (`kind`), where (`at`), and when; its own keys are None where its kind has no such key."""
+
+    kind: str
+    at: str
+    share: float = 1.0
+    sessions: Reach = ALL
+    responses: Reach = ALL
+    requests: Reach = ALL
+    during_s: Reach = ALL
+    count: int = 1
+    for_s: float | None = None
+    status: int | None = None
+    retry_after_s: float | None = None
+    code: int | str | None = None
+    reason: str | None = None
+    bytes_per_s: float | None = None
+    mib: float | None = None
+
+    def __str__(self) -> str:
+        """As one line, which `read_line` reads."""
+        defaults = {key: field.default for key, field in KINDS[self.kind].fields.items()}
+        given = ((key, getattr(self, key)) for key in defaults)
+        said = (
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in given
+            if value != defaults[key]
+        )
+        return ",".join((self.kind, *said))
+
+    @property
+    def refusal(self) -> RefusedUpgrade | Complaint | None:
+        """The answer to an upgrade that it is; None where it is none."""
+        if self.kind in OPENAI:
+            return OPENAI[self.kind]
+        if self.kind == "http":
+            status = HTTPStatus(self.status or 0)
+            return RefusedUpgrade(status, str(int(status)), status.phrase, self._wait_ns)
+        refusal = AZURE.get(self.kind)
+        if refusal is None or self.retry_after_s is None:
+            return refusal
+        if refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return throttled(self._wait_ns)  # its message says the wait, too
+        return replace(refusal, wait_ns=self._wait_ns)
+
+    @property
+    def _wait_ns(self) -> int:
+        return round((self.retry_after_s or 0) * NS_PER_S)
+
+
+class FaultShape(Shape[Fault]):
+    """A mapping with the key `kind`, and those that this kind has."""
+
+    def read(self, value: Value) -> Fault:
+        entries = entries_of(value, "; its `kind` says which other keys there may be", nothing=False)
+        if "kind" not in entries:
+            raise value.refuse("needs `kind`")
+        return self._table(Choice(tuple(KINDS)).read(entries["kind"])).read(value)
+
+    @staticmethod
+    def _table(kind: str) -> Table[Fault]:
+        def build(**given: Any) -> Fault:
+            fault = Fault(**{"at": KINDS[kind].default} | given)
+            if fault.status is not None and fault.status not in STATUSES:
+                raise UnfitError("status", "must be a status that HTTP has")
+            if kind == "close" and fault.code not in CLOSE_CODES:
+                raise UnfitError("code", "must be a close code that may be sent, or 1006")
+            if fault.count > 1 and fault.at != "next_delta":
+                raise UnfitError("count", "goes with the place next_delta: of all others there is one")
+            if fault.responses != ALL and fault.at not in OF_RESPONSES:
+                raise UnfitError("responses", f"goes with a place that responses have: {either(OF_RESPONSES)}")
+            return fault
+
+        return Table({"kind": Field(Choice((kind,)), "what"), **KINDS[kind].fields}, build)
+
+    def schema(self) -> Schema:
+        return {"oneOf": [self._table(kind).schema() for kind in KINDS]}
+
+
+FAULTS = ListOf(FaultShape())
+
+
+def read_line(line: str) -> Fault:
+    """KIND[,KEY=VALUE]…, as the option `--fault` has it. Raises UsageError."""
+    kind, *settings = (part.strip() for part in line.split(","))
+    pairs = [setting.partition("=") for setting in settings]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--fault {line}: '{key}' is no KEY=VALUE, as in close,at=next_delta,code=1011")
+    data = {"kind": kind} | {key.strip(): _scalar(text.strip()) for key, _, text in pairs}
+    try:
+        return FaultShape().read(PlainValue("the fault", data))
+    except UsageError as error:
+        raise UsageError(f"--fault {line}: {error}") from None
+
+
+def _scalar(text: str) -> int | float | str:
+    """What YAML makes of it."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

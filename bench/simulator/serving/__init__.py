@@ -1,0 +1,9 @@
+"""The process that clients connect to.
+
+handshake    HTTP request → dialect, or one of the refusals; access tokens, which identity issues
+stream       socket and TLS: stamped bytes in, bytes out at once
+connection   frames and stamps around one session
+timetable    whose events are due next, of all connections
+server       listens and serves; workers: several of it on one port
+tls          a certificate for loopback
+"""

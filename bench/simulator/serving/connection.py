@@ -1,0 +1,369 @@
+"""Serves one client's connection: the upgrade, then frames and stamps around a session's behaviour.
+
+    stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
+
+The connection plans the absolute instant of its next due event, so nothing drifts. Events go out by way of our own
+frame header, not through the protocol object, which copies more than a delta needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.protocol.simulated import SIMULATOR_HEADER
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.faults.actions import (
+    EndResponse,
+    ExpireSession,
+    FailTls,
+    FaultAction,
+    Freeze,
+    HandOver,
+    HandOverPart,
+    HangUp,
+    HoldStill,
+    ResetConnection,
+)
+from bench.simulator.faults.injection import FaultInjector
+from bench.simulator.gpt_live import GptLiveBehaviour
+from bench.simulator.quota import Quota
+from bench.simulator.refusals import (
+    EXPIRED_REASON,
+    GOING_AWAY,
+    SESSION_EXPIRED,
+    Complaint,
+    RefusedUpgrade,
+    throttled,
+)
+from bench.simulator.served import LatenessCounts
+from bench.simulator.serving.handshake import Accepted, Door, is_openai, judge
+from bench.simulator.serving.stream import ServerStream
+from bench.simulator.truth import TruthLog
+from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
+from bench.units import NS_PER_S
+
+MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
+CLOSE_LIMIT_S = 5.0
+ABNORMAL = 1006  # of a connection that ends without a close frame
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The state that all connections of a server share."""
+
+    loop: asyncio.AbstractEventLoop
+    door: Door
+    quota: Quota
+    tls: ssl.SSLContext | None
+    deflate: bool
+    new_session: Callable[[Accepted], Behaviour | GptLiveBehaviour]
+    refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
+    plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
+    lateness: LatenessCounts
+    truth: TruthLog | None
+    injector: Callable[[], FaultInjector | None]  # of the next connection; None: the profile has no faults
+    freeze: Callable[[float], None]  # seconds; of all connections
+    events_per_segment: int
+    ping_interval_s: float
+    session_cap_s: float
+
+
+class _SimulatedProtocol(ServerProtocol):
+    """Every response to a handshake says that it is simulated, those included that the library makes itself."""
+
+    def send_response(self, response: Response) -> None:
+        request_id = str(uuid.uuid4())
+        response.headers[SIMULATOR_HEADER] = "1"
+        response.headers["x-ms-region"] = "simulated"
+        response.headers["apim-request-id"] = request_id
+        response.headers["x-request-id"] = request_id
+        super().send_response(response)
+
+
+class Connection:
+    """Lives until its socket is gone; then calls `ended` once."""
+
+    def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
+        self._shared, self._ended = shared, ended
+        extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
+        self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES, extensions=extensions)
+        self._framed: Callable[[bytes], bytes] = text_frame
+        self._behaviour: Behaviour | GptLiveBehaviour | None = None
+        self._fragments: list[bytes] = []
+        self._events_per_segment = shared.events_per_segment
+        self._pinger: asyncio.TimerHandle | None = None
+        self._chores: list[asyncio.TimerHandle] = []
+        self._still = False  # nothing is sent
+        self._rest: asyncio.TimerHandle | None = None
+        self._overdue_ns: int | None = None  # since when it should have expired
+        self._injector = shared.injector()
+        on_hello = partial(self._strike, "tls") if self._injector else None
+        self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone, on_hello)
+        self._strike("tcp")
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Start the closing handshake; a connection that was not upgraded yet just ends."""
+        if self._protocol.state is not State.OPEN or self._still:
+            self._stream.end()
+            return
+        self._protocol.send_close(code, reason)
+        self._chores.append(self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end))
+        self._flush()
+
+    # In
+
+    def _received(self, data: bytes, at_ns: int, kernel: bool) -> None:
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._strike("upgrade", partial(self._upgrade, event, at_ns))
+            elif isinstance(event, Frame):
+                self._frame(event, at_ns, kernel)
+        self._flush()
+        self.send_due(monotonic_ns())
+
+    def _upgrade(self, request: Request, at_ns: int) -> None:
+        if self._protocol.eof_sent:  # what stands behind the request is no frame: the protocol object has ended it
+            return
+        verdict = self._verdict(request, at_ns)
+        if isinstance(verdict, RefusedUpgrade):
+            self._shared.refused(verdict, at_ns)
+            self._protocol.send_response(_refusal(self._protocol, verdict))
+            return
+        response = self._protocol.accept(request)
+        response.headers.update(self._shared.quota.headers(at_ns))
+        self._protocol.send_response(response)
+        if self._protocol.state is State.OPEN:  # else it was no upgrade: the protocol object has said so
+            self._open(verdict, at_ns)
+
+    def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
+        verdict = judge(request.path, headers, self._shared.door, utc_ns() / NS_PER_S, refusal)
+        if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
+            return verdict
+        wait_ns = self._shared.quota.connect(at_ns)
+        return throttled(wait_ns) if wait_ns else verdict
+
+    def _open(self, accepted: Accepted, at_ns: int) -> None:
+        if accepted.complaint:
+            self._shared.refused(accepted.complaint, at_ns)
+            self._complain(accepted.complaint)
+            return
+        if self._protocol.extensions:
+            self._framed = self._compressed
+        self._behaviour = self._shared.new_session(accepted)
+        self._session_id = self._behaviour.ids.session
+        if self._injector:
+            self._injector.session_id = self._session_id
+        if self._shared.truth and self._shared.door.tokens:
+            self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
+        opened_ns = monotonic_ns()
+        self._behaviour.open(opened_ns)
+        expires_ns = opened_ns + int(self._shared.session_cap_s * NS_PER_S)
+        self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
+        self._ping_later()
+
+    def _complain(self, complaint: Complaint) -> None:
+        ids = Ids(uuid.uuid4().hex[:12])
+        fields = error_fields(complaint.code, complaint.message)
+        self._protocol.send_text(event_bytes("error", ids.event(), fields))
+        self.close(complaint.close_code, complaint.close_reason)
+
+    def _frame(self, frame: Frame, at_ns: int, kernel: bool) -> None:
+        if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            return  # the protocol object has answered
+        if frame.opcode is Opcode.BINARY:
+            received = self._behaviour.receive_binary(at_ns)
+        else:
+            self._fragments.append(bytes(frame.data))
+            if not frame.fin:
+                return
+            message, self._fragments = b"".join(self._fragments), []
+            received = self._behaviour.receive_text(message, at_ns)
+        if self._shared.truth:
+            self._shared.truth.received(self._behaviour.ids.session, received, at_ns, kernel)
+        if self._injector:
+            self._injector.received(received.type, at_ns)
+
+    # Out
+
+    def send_due(self, now_ns: int) -> None:
+        """Send the events whose instant has come, and plan the next one's."""
+        if self._behaviour is None or not self._sends():
+            return
+        due = self._behaviour.due(now_ns)
+        if self._injector:
+            for action in self._injector.actions(due, now_ns):
+                self._do(action)
+                if not self._sends():
+                    return
+        else:
+            for events in zip(due) if self._events_per_segment == 1 else together(due, self._events_per_segment):
+                self._send(events)
+        self._shared.plan(self, self._behaviour.next_due_ns())
+
+    def _sends(self) -> bool:
+        return self._protocol.state is State.OPEN and not self._still
+
+    def _send(self, events: Sequence[Outgoing], frame: bytes | None = None) -> None:
+        """Send events in one write, so in one TCP segment where it has room; `frame`: as which one event is sent."""
+        frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
+        handed_ns = monotonic_ns()
+        empty = self._stream.write(b"".join(frames))
+        for event, frame in zip(events, frames, strict=True):
+            self._shared.lateness.add(handed_ns - event.due_ns)
+            if self._shared.truth:
+                self._shared.truth.sent(self._session_id, event, handed_ns, empty, len(frame))
+
+    def _compressed(self, body: bytes) -> bytes:
+        return Frame(Opcode.TEXT, body).serialize(mask=False, extensions=self._protocol.extensions)
+
+    # Faults
+
+    def thawed(self, now_ns: int) -> None:
+        """Let what was to be sent before `now_ns` be due then."""
+        if self._injector:
+            self._injector.released(now_ns)
+
+    def _strike(self, place: str, go_on: Callable[[], None] | None = None) -> None:
+        """Let the faults of a place happen, and go on behind them: now, later, or never."""
+        for action in self._injector.at(place, monotonic_ns()) if self._injector else ():
+            self._do(action, go_on)
+            if self._still:
+                return
+        if go_on:
+            go_on()
+
+    def _do(self, action: FaultAction, go_on: Callable[[], None] | None = None) -> None:
+        """Do what a fault wants; `go_on` is what a connection does that stood still behind it."""
+        match action:
+            case HandOver(event, frame):
+                self._send((event,), frame)
+            case HandOverPart(data):
+                self._stream.write(data)
+            case EndResponse(response_id, status, details) if self._behaviour:
+                self._behaviour.end_response(response_id, monotonic_ns(), status, details)
+            case HoldStill(for_ns):
+                self._hold_still(for_ns, go_on)
+            case Freeze(for_s):
+                self._shared.freeze(for_s)
+            case ExpireSession():
+                self._expire(monotonic_ns())
+            case HangUp(code) if code != ABNORMAL:
+                self.close(code)
+            case _:
+                self._break_off(action)
+
+    def _break_off(self, action: FaultAction) -> None:
+        """End the connection without a word, and send nothing more."""
+        self._still = True
+        self._stream.turn_deaf()
+        match action:
+            case ResetConnection():
+                self._stream.reset()
+            case FailTls():
+                self._stream.fail_tls()
+            case _:
+                self._stream.finish()
+
+    def _hold_still(self, for_ns: int | None, go_on: Callable[[], None] | None) -> None:
+        self._still = True
+        if for_ns is None:
+            self._stream.turn_deaf()
+        else:
+            self._stream.pause()
+            self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
+
+    def _move_on(self, go_on: Callable[[], None] | None) -> None:
+        self._still = False
+        self._stream.resume()
+        if go_on:
+            go_on()
+            self._flush()
+        now_ns = monotonic_ns()
+        self.thawed(now_ns)
+        self.send_due(now_ns)
+        self._flush()
+        if self._overdue_ns is not None and not self._still:
+            self._expire(self._overdue_ns)
+
+    def _ping(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._flush()
+            self._ping_later()
+
+    def _ping_later(self) -> None:
+        self._pinger = self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)
+
+    def _expire(self, due_ns: int) -> None:
+        """End a session that has lasted too long, as the service does; one that holds still, once it goes on."""
+        if self._behaviour is None or self._protocol.state is not State.OPEN:
+            return
+        if self._still:
+            self._overdue_ns = due_ns
+            return
+        reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
+        body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))
+        self._send((Outgoing(due_ns, "error", body),))
+        self.close(GOING_AWAY, reason)
+
+    def _flush(self) -> None:
+        """Write what the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
+        if self._still:
+            return
+        for data in self._protocol.data_to_send():
+            if data:
+                self._stream.write(data)
+            else:
+                self._stream.finish()
+
+    def _gone(self) -> None:
+        self._shared.plan(self, None)
+        for timer in (self._pinger, self._rest, *self._chores):
+            if timer:
+                timer.cancel()
+        self._ended(self)
+        if self._behaviour:
+            self._behaviour.end()
+        if self._injector:
+            self._injector.end()
+        for part in (self._protocol, self):  # they refer to each other, and nobody collects garbage under load
+            vars(part).clear()
+
+
+def _refusal(protocol: ServerProtocol, refused: RefusedUpgrade) -> Response:
+    response = protocol.reject(refused.status, refused.body)
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    response.headers.update(refused.headers)
+    return response
+
+
+def together(events: Iterable[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:
+    """What shares a write: at most `size` events of one instant. The next one is asked for when these are sent."""
+    group: list[Outgoing] = []
+    for event in events:
+        if group and group[-1].due_ns != event.due_ns:
+            yield group
+            group = []
+        group.append(event)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,128 @@
+"""Serves an identity endpoint as Azure's App Service has it, over plain HTTP: azure-identity asks it for tokens.
+
+    GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
+
+Faults of the place `identity` (`faults/kinds.py`) strike its requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+import numpy as np
+
+from bench.clock import utc_ns
+from bench.protocol.simulated import SIMULATOR_HEADER
+from bench.simulator.faults.kinds import IDENTITY, Fault
+from bench.simulator.profile import drawn
+from bench.simulator.serving.handshake import TokenIssuer
+from bench.units import NS_PER_S
+
+PATH = "/msi/token"
+API_VERSION = "2019-08-01"
+REQUEST_LIMIT_S = 10.0
+_ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
+"""How a request may break off. Cancelled: with the loop; asyncio of Python 3.11 prints a traceback of it otherwise."""
+
+
+class TokenAnswer(NamedTuple):
+    """An HTTP answer, and how long it is held back."""
+
+    status: int
+    body: str
+    delay_s: float = 0.0
+
+
+class Identity:
+    """Answers requests for tokens. Pure: the clock's seconds are handed in."""
+
+    def __init__(self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1) -> None:
+        self._tokens, self.secret, self._seed = tokens, secret, seed
+        self._faults = [fault for fault in faults if fault.at == IDENTITY]
+        self._requests = 0
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
+        """`target` is the request line's path and query; the names of `headers` are in lower case."""
+        self._requests += 1
+        path, _, query_text = target.partition("?")
+        query = {name: values[0] for name, values in parse_qs(query_text).items()}
+        if method != "GET" or path != PATH:
+            return _problem(404, "there is nothing here")
+        if not hmac.compare_digest(headers.get("x-identity-header", "").encode(), self.secret.encode()):
+            return _problem(401, "X-IDENTITY-HEADER is missing, or not the one of this endpoint")
+        if query.get("api-version") != API_VERSION or "resource" not in query:
+            return _problem(400, f"api-version={API_VERSION} and resource=… are needed")
+        faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._strikes(place, fault)}
+        if "identity_500" in faults:
+            return _problem(500, "out of order")
+        if "identity_garbage" in faults:
+            return TokenAnswer(200, "<html>not what was asked for</html>")
+        slow = faults.get("identity_slow")
+        return self._issued(query["resource"], now_s, slow.for_s or 0.0 if slow else 0.0)
+
+    def _strikes(self, place: int, fault: Fault) -> bool:
+        rng = np.random.default_rng([self._seed, place, self._requests])
+        return fault.requests.holds(self._requests) and drawn(fault.share, rng)
+
+    def _issued(self, resource: str, now_s: float, delay_s: float) -> TokenAnswer:
+        issued = self._tokens.issue(resource, now_s + delay_s)
+        fields = {
+            "access_token": issued.token,
+            "expires_on": str(issued.expires_s),
+            "resource": resource,
+            "token_type": "Bearer",
+        }
+        return TokenAnswer(200, json.dumps(fields), delay_s)
+
+
+def _problem(status: int, message: str) -> TokenAnswer:
+    return TokenAnswer(status, json.dumps({"statusCode": status, "message": message}))
+
+
+@contextlib.asynccontextmanager
+async def served(identity: Identity | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
+    """Answer on a free port of loopback, one request a connection, within the block. Yields the URL; None for None."""
+    if identity is None:
+        yield None
+        return
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(*_ENDS), contextlib.closing(writer):
+            async with asyncio.timeout(REQUEST_LIMIT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            said = identity.answer(*_request(head), utc_ns() / NS_PER_S)
+            await asyncio.sleep(said.delay_s)
+            writer.write(_response(said))
+            await writer.drain()
+
+    host, place = ("::1", "[::1]") if family is socket.AF_INET6 else ("127.0.0.1", "127.0.0.1")
+    server = await asyncio.start_server(answer, host, 0)
+    try:
+        yield f"http://{place}:{server.sockets[0].getsockname()[1]}{PATH}"
+    finally:
+        server.close()
+
+
+def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """Method, target, headers by their names in lower case; empty where the head holds no such thing."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, _, rest = first.partition(" ")
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return method, rest.partition(" ")[0], {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _response(said: TokenAnswer) -> bytes:
+    body = said.body.encode()
+    head = (
+        f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{SIMULATOR_HEADER}: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,345 @@
+"""Listens and serves until it is told to stop; says how much it served and how late it was.
+
+One asyncio loop, one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms: an epoll
+wait counts whole milliseconds, so the loop waits in `select` on the epoll descriptor, which counts microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import resource
+import secrets
+import select
+import selectors
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.clock import enable_stamps, monotonic_ns, utc_ns
+from bench.errors import UsageError
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.faults.injection import FaultInjector, StruckFault
+from bench.simulator.faults.kinds import Fault
+from bench.simulator.gpt_live import GptLiveBehaviour
+from bench.simulator.profile import Profile
+from bench.simulator.quota import Quota, Servers
+from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
+from bench.simulator.served import LatenessCounts, Served, Standing
+from bench.simulator.serving.connection import Connection, Shared
+from bench.simulator.serving.handshake import Accepted, Door
+from bench.simulator.serving.identity import Identity, served
+from bench.simulator.serving.timetable import Alarm
+from bench.simulator.truth import TruthLog
+from bench.simulator.voice import RecordedReply
+from bench.simulator.wire import GA, GPT_LIVE, Ids, WireDialect
+from bench.units import NS_PER_S
+
+BACKLOG = 1024
+FLUSH_S = 0.5
+TAG_BITS = 24
+TellStanding = Callable[[int, Standing], None]
+"""Learns the number of a process, and how that stands."""
+ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it.
+
+    `strict`: only what the official SDK's types allow is taken.
+    """
+
+    profile: Profile
+    replies: Sequence[RecordedReply]
+    seed: int
+    door: Door
+    tls: ssl.SSLContext | None = None
+    deflate: bool = False
+    truth: TruthLog | None = None
+    identity: Identity | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class ServerWorker:
+    """One of the processes that serve a port. `tag` (below 2²⁴) is theirs in common, drawn anew at each start.
+
+    It keeps ids apart from those of other simulators with the same seed.
+    """
+
+    number: int
+    count: int
+    tag: int
+
+    def id_tag(self, session: int) -> str:
+        """What the ids of this worker's session number `session` have in common, and no other session's."""
+        return f"{(self.tag + self.number) % (1 << TAG_BITS):06x}{session:06d}"
+
+    def seeds(self, seed: int, session: int) -> list[int]:
+        """A worker that is alone draws as if there were no workers."""
+        return [seed, session] if self.count == 1 else [seed, self.number, session]
+
+
+def new_tag() -> int:
+    return secrets.randbits(TAG_BITS)
+
+
+class Server:
+    def __init__(
+        self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
+    ) -> None:
+        self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
+        self._connections: set[Connection] = set()
+        self._quota, self._servers = Quota(offer.profile.limits), Servers(offer.profile.servers)
+        self._address = listener.getsockname()[:2]
+        self._stopping = False
+        self._begun_ns = monotonic_ns()
+        self._came = 0  # connections
+        self.sessions = self.refused = self.struck = 0
+        self.lateness = LatenessCounts()
+        self._shared = Shared(
+            loop=loop,
+            door=offer.door,
+            quota=self._quota,
+            tls=offer.tls,
+            deflate=offer.deflate,
+            new_session=self._new_session,
+            refused=self._note_refusal,
+            plan=Alarm(loop).plan,
+            lateness=self.lateness,
+            truth=offer.truth,
+            injector=self._new_injector,
+            freeze=self._freeze,
+            events_per_segment=offer.profile.events_per_segment,
+            ping_interval_s=offer.profile.ping_interval_s,
+            session_cap_s=offer.profile.expires_after_s,
+        )
+        loop.add_reader(listener, self._accept)
+        for fault in offer.profile.faults:
+            if fault.kind == "refused":
+                self._plan_absence(fault)
+
+    async def stop(self) -> None:
+        """Say goodbye to every client, and wait until each has gone."""
+        self._stopping = True
+        self._stop_listening()
+        for connection in list(self._connections):
+            connection.close(GOING_AWAY)
+        while self._connections:
+            await asyncio.sleep(0.01)
+
+    @property
+    def standing(self) -> Standing:
+        late_p99_ms = self.lateness.quantile_ms(0.99)
+        return Standing(
+            self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
+        )
+
+    @property
+    def idle(self) -> bool:
+        return not self._connections
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        enable_stamps(sock)
+        self._connections.add(Connection(self._shared, sock, self._connections.discard))
+
+    def _stop_listening(self) -> None:
+        if self._listener.fileno() != -1:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+
+    def _plan_absence(self, fault: Fault) -> None:
+        if fault.during_s.first:
+            self._loop.call_later(fault.during_s.first, self._leave, fault)
+        else:
+            self._leave(fault)  # before anybody can connect
+        if fault.during_s.last is not None:
+            self._loop.call_later(fault.during_s.last, self._return)
+
+    def _leave(self, fault: Fault) -> None:
+        """Listen no more, so that TCP refuses connections."""
+        self._stop_listening()
+        self._note_fault(StruckFault(fault, self._came, monotonic_ns(), None, None))
+
+    def _return(self) -> None:
+        """Listen again, where it was."""
+        if not self._stopping:
+            self._listener = _listening(self._address, self._listener.family, shared=self._worker.count > 1)
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept_again(self) -> None:
+        if self._listener.fileno() != -1:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _new_injector(self) -> FaultInjector | None:
+        self._came += 1
+        faults, number = self._offer.profile.faults, self._came
+        if not faults:
+            return None
+        seeds = self._worker.seeds(self._offer.seed, number)
+
+        def rng(fault: int, response: int) -> np.random.Generator:
+            return np.random.default_rng([*seeds, fault, response])
+
+        return FaultInjector(faults, number, self._begun_ns, rng, self._note_fault)
+
+    def _freeze(self, for_s: float) -> None:
+        time.sleep(for_s)
+        for connection in self._connections:
+            connection.thawed(monotonic_ns())
+
+    def _new_session(self, accepted: Accepted) -> Behaviour | GptLiveBehaviour:
+        self.sessions += 1
+        what = (
+            accepted.model,
+            int(utc_ns() / NS_PER_S + self._offer.profile.expires_after_s),
+            self._offer.profile,
+            self._offer.replies,
+            np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
+            Ids(self._worker.id_tag(self.sessions)),
+        )
+        if accepted.dialect is GPT_LIVE:
+            return GptLiveBehaviour(*what)
+        return Behaviour(self._spoken_with(accepted.dialect), *what, self._quota, self._servers)
+
+    def _spoken_with(self, dialect: WireDialect) -> WireDialect:
+        """The dialect as this server speaks it."""
+        spoken = dialect.speaking(self._offer.profile.formats) if dialect.names is GA else dialect
+        return spoken.read_strictly() if self._offer.strict else spoken
+
+    def _note_fault(self, struck: StruckFault) -> None:
+        self.struck += 1
+        if self._offer.truth:
+            self._offer.truth.struck(struck)
+
+    def _note_refusal(self, refusal: RefusedUpgrade | Complaint, at_ns: int) -> None:
+        self.refused += 1
+        if self._offer.truth:
+            status = refusal.status if isinstance(refusal, RefusedUpgrade) else refusal.close_code
+            self._offer.truth.refused(status, refusal.code, at_ns)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises UsageError."""
+    try:
+        return _listening((host, port), socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise UsageError(f"port {port} on {host} is in use; choose another, or --port 0 for a free one") from error
+        raise UsageError(f"cannot listen on {host} port {port}: {error}") from error
+
+
+def _listening(address: tuple[str, int], family: int, *, shared: bool = False) -> socket.socket:
+    """`shared`: others listen on the same port."""
+    listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
+    listener.setblocking(False)
+    return listener
+
+
+def serve(
+    offer: Offer,
+    listener: socket.socket,
+    ready: Callable[[str | None, list[int]], None],
+    worker: ServerWorker | None = None,
+    stop: int | None = None,
+    told: TellStanding | None = None,
+) -> Served:
+    """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
+
+    `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
+    of the processes that serve; `told` learns now and then how this one stands.
+    """
+    _allow_many_sockets()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
+        return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop, told))
+
+
+async def _serve(
+    offer: Offer,
+    listener: socket.socket,
+    ready: Callable[[str | None, list[int]], None],
+    worker: ServerWorker,
+    stop: int | None,
+    told: TellStanding | None,
+) -> Served:
+    loop = asyncio.get_running_loop()
+    stopped = _told_to_stop(loop, stop)
+    server = Server(offer, listener, loop, worker)
+    gc.collect()
+    gc.freeze()  # the replies never become garbage
+    gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets go of its parts by itself
+    async with served(offer.identity, listener.family) as endpoint:
+        begun_s = _cpu_s()
+        ready(endpoint, [os.getpid()])
+        while not stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), FLUSH_S)
+            if offer.truth:
+                offer.truth.flush()
+            if told:
+                told(worker.number, server.standing)
+            if server.idle:
+                gc.collect()
+    await server.stop()
+    tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
+    if offer.truth:
+        offer.truth.ended(tally)
+    return tally
+
+
+def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
+    """An event that a signal sets, or something to read from `stop`."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+
+    def heard(descriptor: int) -> None:
+        loop.remove_reader(descriptor)
+        stopped.set()
+
+    if stop is not None:
+        loop.add_reader(stop, heard, stop)
+    return stopped
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _allow_many_sockets() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class PunctualSelector(selectors.DefaultSelector):
+    """epoll whose timeout counts microseconds; on other platforms the selector already does."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
+        if timeout is not None and timeout > 0 and hasattr(self, "fileno"):
+            ready, _, _ = select.select([self.fileno()], [], [], timeout)
+            if not ready:
+                return []
+            timeout = 0
+        return super().select(timeout)

@@ -1,0 +1,220 @@
+"""Holds the effective session of one client: what events show of it, and what that means for hearing and speaking.
+
+How a service opens a session, what may be written into it and what that means is the session's form, which each service
+has in a module beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.simulated import SIMULATOR_MARK
+from bench.simulator.session.checks import CheckTable, EventPlace, merged, missing
+from bench.simulator.session.settings import LOGPROBS
+from bench.simulator.wire import Json, RejectedError
+from bench.units import NS_PER_MS
+
+INSTRUCTIONS = (
+    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
+)
+
+FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Turn detection that is on, in the words of the wire. Where a type has no such knob, the default counts."""
+
+    type: str  # server_vad | semantic_vad
+    threshold: float = 0.5
+    prefix_padding_ms: float = 300
+    silence_duration_ms: float = 200
+    idle_timeout_ms: float | None = None
+    eagerness: str = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """How the caller is heard. `transcriber` is the model that writes it down, None: nobody does.
+
+    `logprobs`: whether it tells how sure it is of each token.
+    """
+
+    format: AudioFormat
+    detection: Detection | None
+    transcriber: str | None
+    logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What one response gives out: text alone or audio with its transcript.
+
+    `counts_images`: whether its usage tells the tokens of images.
+    """
+
+    audio: bool
+    format: AudioFormatName
+    voice: Any
+    instructions: str
+    max_output_tokens: Any
+    temperature: Any = None
+    counts_images: bool = False
+
+
+@dataclass(frozen=True)
+class SessionForm:
+    """The form of a session. `input` and `output` say what an effective session means for hearing and speaking.
+
+    `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
+    where there are no responses, and no more of the conversation than what is heard. `transcript_deltas`: whether they
+    come ahead of what the caller has said. `ignored`: keys of an update that are taken and mean nothing, and those of
+    which only a null is. `settled`: what an update makes of a session, given what was merged and what was wanted.
+    """
+
+    opened: Callable[[str, str, int], Json]  # of its id, model and end
+    table: CheckTable
+    input: Callable[[Json], InputSettings]
+    output: Callable[[Json, Json], OutputSettings] | None = None
+    response: CheckTable | None = None
+    family: str = "session"
+    type: str | None = None
+    transcript_deltas: bool = True
+    ignored: Sequence[str] = ()
+    ignored_nulls: Sequence[str] = ()
+    settled: Callable[[Json, Json], Json] = lambda merged, wanted: merged
+
+
+def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
+    """The model that writes down what the caller says."""
+    return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
+
+
+def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
+    """A session as a service opens it whose settings lie side by side, as in preview."""
+    return {
+        "id": session_id,
+        "object": "realtime.session",
+        SIMULATOR_MARK: True,
+        "model": model,
+        "expires_at": expires_at_s,
+        "modalities": ["audio", "text"],
+        "instructions": INSTRUCTIONS,
+        "voice": "alloy",
+        "input_audio_format": "pcm16",
+        "output_audio_format": "pcm16",
+        "input_audio_transcription": None,
+        "input_audio_noise_reduction": None,
+        "turn_detection": detection,
+        "tools": [],
+        "tool_choice": "auto",
+        "temperature": 0.8,
+        "max_response_output_tokens": "inf",
+    }
+
+
+def detection_of(setting: Json | None) -> Detection | None:
+    """The turn detection that a setting asks for. Azure's semantic detectors have a silence, as `server_vad` has."""
+    if setting is None:
+        return None
+    kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
+    known = {key: value for key, value in setting.items() if key in Detection.__dataclass_fields__}
+    return Detection(**known | {"type": kind})
+
+
+def flat_input(session: Json, format: AudioFormat) -> InputSettings:
+    """How the caller is heard, where the settings of a session lie side by side, as in preview."""
+    return InputSettings(
+        format,
+        detection_of(session["turn_detection"]),
+        transcriber_of(session["input_audio_transcription"]),
+        LOGPROBS in (session.get("include") or ()),
+    )
+
+
+def flat_output(session: Json, response: Json) -> OutputSettings:
+    """What a response gives out, where the settings of a session lie side by side, as in preview."""
+    chosen = session | response
+    return OutputSettings(
+        audio="audio" in chosen["modalities"],
+        format=chosen["output_audio_format"],
+        voice=chosen["voice"],
+        instructions=chosen["instructions"],
+        max_output_tokens=response.get("max_output_tokens", chosen["max_response_output_tokens"]),
+        temperature=chosen["temperature"],
+    )
+
+
+class Fillers(NamedTuple):
+    """Says when fillers are spoken: where an answer takes longer, None: never for that; and while functions run.
+
+    How they come is told nowhere: that one for a late answer is an item of its own ahead of it, and one for a function
+    call a response of its own, is an assumption.
+    """
+
+    latency_ns: int | None = None
+    during_calls: bool = False
+
+
+GA_TYPES = ("realtime", "transcription")
+
+
+class EffectiveSession:
+    """`shown` is the session object of events; `input` is what it says of hearing."""
+
+    def __init__(self, form: SessionForm, session_id: str, model: str, expires_at_s: int) -> None:
+        self.form, self.model = form, model
+        self._take(form.opened(session_id, model, expires_at_s))
+
+    def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
+        """Take a session.update, whole. Raises RejectedError."""
+        ignored = [SIMULATOR_MARK, *self.form.ignored]  # of clients that send back what they were shown
+        if isinstance(wanted, dict):
+            _check_type(self.form, wanted, place)
+            ignored += [key for key in self.form.ignored_nulls if wanted.get(key) is None]
+        updated = self.form.settled(merged(self.form.table, self.shown, wanted, place, ignored=ignored), wanted)
+        if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
+            problem = "Cannot update a conversation's voice if assistant audio is present."
+            raise RejectedError("cannot_update_voice", problem)
+        self._take(updated)
+
+    def output(self, response: Json) -> OutputSettings:
+        """What a response gives out whose response.create asked for `response`."""
+        return self._output(self.shown, response)
+
+    def effort(self, response: Json) -> str:
+        """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
+        chosen = self.shown | response
+        reasoning = chosen.get("reasoning") or {}
+        return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
+
+    def fillers(self, response: Json) -> Fillers:
+        """When such a response is given fillers: Azure Voice Live has them, by `interim_response`."""
+        setting = (self.shown | response).get("interim_response")
+        if setting is None:
+            return Fillers()
+        late_ns = setting["latency_threshold_ms"] * NS_PER_MS
+        return Fillers(late_ns if "latency" in setting["triggers"] else None, "tool" in setting["triggers"])
+
+    def _take(self, shown: Json) -> None:
+        self.shown, self.input = shown, self.form.input(shown)
+
+    def _output(self, shown: Json, response: Json) -> OutputSettings:
+        assert self.form.output is not None
+        return self.form.output(shown, response)
+
+
+def _check_type(form: SessionForm, wanted: Json, place: EventPlace) -> None:
+    """Raises RejectedError where a session of GA is told to be of another kind, or of none."""
+    if form.type is None:
+        return
+    if wanted.get("type") is None:
+        raise missing(place.key("type"))
+    if wanted["type"] in GA_TYPES and wanted["type"] != form.type:
+        problem = f"Passing a {wanted['type']} session update event to a {form.type} session is not allowed."
+        raise RejectedError("invalid_parameter", problem)

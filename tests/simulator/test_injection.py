@@ -1,0 +1,375 @@
+"""What faults make of the events of a behaviour, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.faults.actions import (
+    EndResponse,
+    ExpireSession,
+    FaultAction,
+    Freeze,
+    HandOver,
+    HandOverPart,
+    HangUp,
+    HoldStill,
+    ResetConnection,
+)
+from bench.simulator.faults.injection import FaultInjector, StruckFault
+from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
+from bench.simulator.refusals import Complaint, RefusedUpgrade
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Outgoing, WireDialect
+from tests.simulator.builders import AT_NS, CREATE, FOREVER_NS, MS, SECOND, build_behaviour
+from tests.simulator.sdk_types import assert_typed
+
+AUDIO = "response.output_audio.delta"
+
+
+def injector(*lines: str, connection: int = 1, seed: int = 1, noted: list[StruckFault] | None = None) -> FaultInjector:
+    def rng(fault: int, response: int) -> np.random.Generator:
+        return np.random.default_rng([seed, connection, fault, response])
+
+    return FaultInjector(
+        [read_line(line) for line in lines], connection, AT_NS, rng, ([] if noted is None else noted).append
+    )
+
+
+def made(behaviour: Behaviour) -> list[Outgoing]:
+    """A greeting and a response, as the service would send them."""
+    events = list(behaviour.due(AT_NS + SECOND))
+    behaviour.receive(CREATE, AT_NS + SECOND)
+    return [*events, *behaviour.due(FOREVER_NS)]
+
+
+def actions(*lines: str, events: list[Outgoing] | None = None) -> list[FaultAction]:
+    return list(injector(*lines).actions(events or made(build_behaviour()), AT_NS))
+
+
+def sent(all_actions: list[FaultAction]) -> list[Outgoing]:
+    return [action.event for action in all_actions if isinstance(action, HandOver)]
+
+
+def types(events: list[Outgoing]) -> list[str]:
+    return [event.type for event in events]
+
+
+def body(event: Outgoing) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(event.body)
+    return fields
+
+
+def test_without_a_fault_all_is_handed_over_as_it_was() -> None:
+    events = made(build_behaviour())
+
+    assert actions(events=events) == [HandOver(event) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [
+        ("reset", ResetConnection()),
+        ("silence", HoldStill(None)),
+        ("silence,for_s=0.5", HoldStill(500 * MS)),
+        ("freeze,for_s=2", Freeze(2)),
+        ("close,code=1008", HangUp(1008)),
+        ("session_expired", ExpireSession()),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "behind"),
+    [
+        ("session", None),
+        ("response", "session.created"),
+        ("first_delta", "response.content_part.added"),
+        ("next_delta", AUDIO),
+        ("done", "response.output_item.done"),
+    ],
+)
+def test_a_connection_is_struck_ahead_of_the_event_of_the_place(
+    line: str, action: FaultAction, place: str, behind: str | None
+) -> None:
+    done = actions(f"{line},at={place}")
+    ahead = done[: done.index(action)]
+
+    assert done.count(action) == 1
+    assert (types(sent(ahead)) or [""])[-1] == (behind or "")
+    assert len(sent(done)) == len(made(build_behaviour()))  # what follows, where the connection goes on
+
+
+def test_one_who_stops_in_between_gets_the_rest_later_and_due_then() -> None:
+    events, struck = made(build_behaviour()), injector("silence,at=next_delta,for_s=0.1", "drip,at=done")
+    due, got = iter(events), []
+    later_ns = events[-1].due_ns + SECOND
+    while True:
+        for action in struck.actions(due, AT_NS):
+            got.append(action)
+            if isinstance(action, HoldStill):
+                struck.released(later_ns)
+                break
+        else:
+            break
+
+    stopped = next(place for place, action in enumerate(got) if isinstance(action, HoldStill))
+    assert types(sent(got)) == types(events)
+    assert [event.due_ns for event in sent(got)[:stopped]] == [event.due_ns for event in events[:stopped]]
+    assert {event.due_ns for event in sent(got)[stopped:]} == {later_ns}
+
+
+def test_an_event_is_struck_once_or_as_often_as_is_said() -> None:
+    events = made(build_behaviour())
+    audio = [event for event in events if event.audio_bytes]
+
+    assert len(events) - len(sent(actions("missing", events=events))) == 1
+    assert len(events) - len(sent(actions("missing,count=5", events=events))) == 5
+    assert [event for event in sent(actions("missing,count=1000", events=events)) if event.audio_bytes] == audio[:1]
+
+
+@pytest.mark.parametrize(("line", "responses"), [("reset", 3), ("reset,responses=2", 1), ("reset,responses=2-", 2)])
+def test_a_fault_strikes_the_responses_that_it_names(line: str, responses: int) -> None:
+    behaviour = build_behaviour()
+    events = made(behaviour)
+    for number in (2, 3):
+        behaviour.receive(CREATE, AT_NS + number * 100 * SECOND)
+        events += behaviour.due(FOREVER_NS)
+
+    assert actions(line, events=events).count(ResetConnection()) == responses
+
+
+def test_a_fault_strikes_the_sessions_that_it_names() -> None:
+    struck = [list(injector("reset,at=tcp,sessions=2-3", connection=n).at("tcp", AT_NS)) for n in (1, 2, 3, 4)]
+
+    assert [bool(each) for each in struck] == [False, True, True, False]
+
+
+def test_a_fault_strikes_in_its_time_alone() -> None:
+    at_s = [0.5, 1, 2, 2.5]
+    struck = [list(injector("reset,at=tcp,during_s=1-2").at("tcp", AT_NS + int(s * SECOND))) for s in at_s]
+
+    assert [bool(each) for each in struck] == [False, True, True, False]
+
+
+def test_a_share_is_drawn_by_seed_and_session_and_by_nothing_else() -> None:
+    def struck(seed: int, at_ns: int = AT_NS) -> list[int]:
+        return [
+            n for n in range(200) if list(injector("reset,at=tcp,share=0.3", connection=n, seed=seed).at("tcp", at_ns))
+        ]
+
+    assert struck(1) == struck(1, AT_NS + SECOND) != struck(2)
+    assert 30 < len(struck(1)) < 90
+
+
+def test_what_struck_is_noted_once_with_whose_it_was() -> None:
+    noted: list[StruckFault] = []
+    struck = injector("missing,count=5", "reset,at=tcp", connection=7, noted=noted)
+    list(struck.at("tcp", AT_NS))
+    struck.session_id = "sess_1"
+    events = made(build_behaviour())
+    list(struck.actions(events, AT_NS + 5))
+
+    (response_id,) = {event.response_id for event in events if event.type == "response.created"}
+    assert [(each.fault.kind, each.connection, each.at_ns, each.session_id, each.response_id) for each in noted] == [
+        ("reset", 7, AT_NS, None, None),
+        ("missing", 7, AT_NS + 5, "sess_1", response_id),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "openai", "kind"),
+    [
+        ("throttled", False, RefusedUpgrade),
+        ("throttled", True, None),
+        ("model_not_found", True, Complaint),
+        ("model_not_found", False, None),
+        ("http", True, RefusedUpgrade),
+        ("http", False, RefusedUpgrade),
+        ("reset,at=upgrade", False, None),
+    ],
+)
+def test_a_service_refuses_in_its_own_ways_alone(line: str, openai: bool, kind: type | None) -> None:
+    refusal = injector(line).refusal(openai, AT_NS)
+
+    assert refusal is None if kind is None else isinstance(refusal, kind)
+
+
+def test_the_first_input_of_each_response_is_a_place() -> None:
+    struck = injector("close,at=input")
+    struck.received("session.update", AT_NS)
+    assert list(struck.actions([], AT_NS)) == []
+    for _ in range(2):
+        struck.received("input_audio_buffer.append", AT_NS)
+    assert list(struck.actions([], AT_NS)) == [HangUp(1011)]
+    list(struck.actions(made(build_behaviour()), AT_NS))
+    struck.received("conversation.item.create", AT_NS)
+    assert list(struck.actions([], AT_NS)) == [HangUp(1011)]
+
+
+# Events
+
+
+def test_an_error_comes_ahead_of_the_event() -> None:
+    events = sent(actions("error,code=odd,at=done"))
+
+    assert types(events)[types(events).index("error") + 1] == "response.done"
+    error = next(body(event)["error"] for event in events if event.type == "error")
+    assert (error["type"], error["code"]) == ("invalid_request_error", "odd")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "details"),
+    [
+        ("failed,code=x", "failed", {"type": "failed", "error": {"type": "server_error", "code": "x"}}),
+        ("incomplete", "incomplete", {"type": "incomplete", "reason": "content_filter"}),
+    ],
+)
+@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
+def test_a_response_is_ended_ahead_of_time(
+    line: str, status: str, details: dict[str, Any], dialect: WireDialect
+) -> None:
+    behaviour, struck = build_behaviour(dialect), injector(line)
+    behaviour.receive(CREATE, AT_NS)
+    seen: list[Outgoing] = []
+    due = struck.actions(behaviour.due(FOREVER_NS), AT_NS)
+    for action in due:
+        if isinstance(action, EndResponse):
+            behaviour.end_response(action.response_id, AT_NS + SECOND, action.status, action.details)
+        elif isinstance(action, HandOver):
+            seen.append(action.event)
+    assert_typed(dialect, [body(event) for event in seen])
+    (final,) = (body(event)["response"] for event in seen if event.type == "response.done")
+    (final["status_details"].get("error") or {}).pop("message", None)
+
+    assert (final["status"], final["status_details"]) == (status, details)
+    behaviour.receive(CREATE, AT_NS + 100 * SECOND)
+    assert "response.created" in types(list(behaviour.due(FOREVER_NS)))  # it is not active any more
+
+
+def test_a_response_without_audio_bills_none() -> None:
+    events = sent(actions("no_audio"))
+
+    assert not any(event.audio_bytes for event in events)
+    (usage,) = (body(event)["response"]["usage"] for event in events if event.type == "response.done")
+    details = usage["output_token_details"]
+    assert details["audio_tokens"] == 0
+    assert usage["output_tokens"] == details["text_tokens"] > 0
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+
+
+def test_an_endless_response_repeats_itself_and_is_never_done() -> None:
+    endless: Iterator[FaultAction] = injector("endless").actions(made(build_behaviour()), AT_NS)
+    some = list(islice(endless, 500))
+
+    assert "response.done" not in types(sent(some))
+    assert len({event.body for event in sent(some)[-50:]}) == 1
+    assert sum(isinstance(action, HoldStill) for action in some) > 200
+
+
+@pytest.mark.parametrize("place", ["response", "first_delta", "next_delta"])
+def test_a_burst_is_all_of_the_rest_in_the_instant_of_its_end(place: str) -> None:
+    events = made(build_behaviour())
+    burst = sent(actions(f"burst,at={place}", events=events))
+    done = next(event for event in events if event.type == "response.done")
+    held = [event for event in burst if event.due_ns == done.due_ns and event.response_id == done.response_id]
+
+    assert types(burst) == types(events)
+    assert held[0].type == {"response": "response.created"}.get(place, held[0].type)
+    assert sum(event.audio_bytes > 0 for event in held) >= sum(event.audio_bytes > 0 for event in events) - 1
+
+
+def test_a_swapped_event_comes_behind_the_next_one() -> None:
+    events = made(build_behaviour())
+    swapped = sent(actions("swapped,at=response", events=events))
+    place = types(events).index("response.created")
+
+    assert swapped == [*events[:place], events[place + 1], events[place], *events[place + 2 :]]
+
+
+def test_a_drip_is_the_same_bytes_with_pauses() -> None:
+    events = made(build_behaviour())
+    dripped = actions("drip,at=done,bytes_per_s=10000", events=events)
+    data = b"".join(
+        action.data if isinstance(action, HandOverPart) else action.frame or b""
+        for action in dripped
+        if isinstance(action, HandOverPart | HandOver)
+    )
+    done = next(event for event in events if event.type == "response.done")
+
+    assert data.endswith(done.body)
+    assert sum(isinstance(action, HoldStill) for action in dripped) == (len(data) - 1) // 100
+
+
+@pytest.mark.parametrize(
+    ("line", "check"),
+    [
+        ("bad_json,at=session", lambda was, now: was.body.startswith(now.body) and 0 < len(now.body) < len(was.body)),
+        ("bad_base64", lambda was, now: body(now)["delta"] == "!" + body(was)["delta"]),
+        ("other_dialect,at=first_delta", lambda was, now: body(now) == body(was) | {"type": other(body(was)["type"])}),
+        ("huge,mib=0.5", lambda was, now: len(now.body) == 1 << 19 and body(was).items() <= body(now).items()),
+    ],
+)
+@pytest.mark.parametrize("dialect", [None, AZURE_PREVIEW])
+def test_one_event_is_garbled(line: str, check: Any, dialect: Any) -> None:
+    events = made(build_behaviour(dialect) if dialect else build_behaviour())
+    garbled = sent(actions(line, events=events))
+    changed = [(was, now) for was, now in zip(events, garbled, strict=True) if was != now]
+
+    assert [check(was, now) for was, now in changed] == [True]
+
+
+def other(event_type: str) -> str:
+    ga = "output_" in event_type
+    return event_type.replace("output_", "") if ga else event_type.replace("response.", "response.output_")
+
+
+def test_fragments_hold_the_whole_event_and_pings_between() -> None:
+    (frames,) = (
+        action.frame for action in actions("fragmented,at=session") if isinstance(action, HandOver) and action.frame
+    )
+
+    heads, data = [], b""
+    while frames:
+        head, size = frames[0], frames[1]
+        begin = 2
+        if size == 126:
+            size, begin = int.from_bytes(frames[2:4], "big"), 4
+        heads.append(head)
+        data += b"" if head == 0x89 else frames[begin : begin + size]
+        frames = frames[begin + size :]
+    assert heads == [0x01, 0x89, 0x00, 0x89, 0x80]
+    assert json.loads(data)["type"] == "session.created"
+
+
+def test_a_binary_message_holds_the_same() -> None:
+    (given,) = (action for action in actions("binary,at=session") if isinstance(action, HandOver) and action.frame)
+
+    assert given.frame is not None
+    assert given.frame[0] == 0x82
+    assert given.frame.endswith(given.event.body)
+
+
+KINDS_OF_EVENTS = sorted(name for name, kind in KINDS.items() if set(kind.places) & set(IN_RESPONSE))
+
+
+@given(data=st.data())
+def test_whatever_strikes_together_nothing_raises_and_what_is_struck_is_one_of_the_service_s_events(
+    data: st.DataObject,
+) -> None:
+    kinds = data.draw(st.lists(st.sampled_from(KINDS_OF_EVENTS), min_size=1, max_size=4))
+    lines = [f"{kind},at={data.draw(st.sampled_from(KINDS[kind].places))}" if len(KINDS[kind].places) > 1 else kind
+             for kind in kinds]  # fmt: skip
+    events = made(build_behaviour())
+    done = list(islice(injector(*lines).actions(events, AT_NS), 5_000))
+
+    known = {event.type for event in events} | {"error", "response.nobody_knows"}
+    assert {other(event.type) if event.type not in known else event.type for event in sent(done)} <= known
+    if "endless" not in kinds:
+        times = [event.due_ns for event in sent(done)]
+        assert set(times) <= {event.due_ns for event in events}

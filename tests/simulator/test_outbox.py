@@ -1,0 +1,85 @@
+"""Several series of steps, merged by their instants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bench.simulator.outbox import Outbox, OutboxStep
+from bench.simulator.wire import Ids, Outgoing
+
+
+def outbox() -> Outbox:
+    return Outbox(Ids("0" * 12), np.random.default_rng(1), obfuscated=False)
+
+
+def step(due_ns: int, word: str) -> OutboxStep:
+    return due_ns, lambda at_ns: Outgoing(at_ns, word, b"")
+
+
+def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
+    return [(event.due_ns, event.type) for event in planned.due(now_ns)]
+
+
+def test_steps_come_by_instant_and_in_one_instant_in_the_order_of_adding() -> None:
+    planned = outbox()
+    planned.plan([step(10, "a1"), step(30, "a2")])
+    planned.plan([step(10, "b1"), step(20, "b2")])
+
+    assert due(planned, 30) == [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")]
+    assert planned.next_due_ns() is None
+
+
+def test_a_series_is_not_torn_apart_by_another_in_the_same_instant() -> None:
+    planned = outbox()
+    planned.plan([step(10, "a1"), step(10, "a2")])
+    planned.plan([step(10, "b1"), step(10, "b2")])
+
+    assert [word for _, word in due(planned, 10)] == ["a1", "a2", "b1", "b2"]
+
+
+def test_nothing_comes_before_its_instant() -> None:
+    planned = outbox()
+    planned.plan([step(10, "a")])
+
+    assert due(planned, 9) == []
+    assert planned.next_due_ns() == 10
+
+
+def test_a_dropped_series_never_comes() -> None:
+    planned = outbox()
+    series = planned.plan([step(10, "a"), step(20, "b")])
+    planned.plan([step(30, "c")])
+
+    series.drop()
+
+    assert due(planned, 30) == [(30, "c")]
+
+
+def test_a_series_is_asked_for_its_next_step_only_when_the_one_before_was_taken() -> None:
+    planned, said = outbox(), list[str]()
+
+    def steps() -> Iterator[OutboxStep]:
+        for due_ns in (1, 2, 3):
+            yield step(due_ns, " ".join(said))
+
+    planned.plan(steps())
+
+    seen = []
+    for event in planned.due(3):
+        seen.append(event.type)
+        said.append(str(event.due_ns))
+
+    assert seen == ["", "1", "1 2"]
+
+
+def test_one_who_stops_in_between_takes_the_rest_another_time() -> None:
+    planned = outbox()
+    planned.plan([step(10, "a"), step(20, "b")])
+    for event in planned.due(30):
+        assert event.type == "a"
+        break
+
+    assert planned.next_due_ns() == 20
+    assert due(planned, 30) == [(20, "b")]
