@@ -84,10 +84,10 @@ OVER = {
     """,
     "pages of a dozen runs are drawn, one of 50,000 turns among them, and parsed": "reports/test_page",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
-        reports/compare/test_comparison reports/gate/test_check reports/looks/test_decide
+        reports/comparisons/test_comparison reports/gate/test_check reports/looks/test_decide
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
-    "a run is stored as a baseline and in history, and read from both": "reports/history/test_read",
+    "a run is stored as a baseline and in history, and read from both": "reports/histories/test_read",
     "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
         reports/test_arms reports/test_costs reports/test_frames reports/test_lost reports/test_quota
         reports/test_spoken reports/test_summary

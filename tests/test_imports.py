@@ -44,7 +44,7 @@ FLOORS = (
     "runs", "lost", "turns", "samples", "selection",
     "export", "likeness", "summary", "api", "wording", "finding",
     "page", "text", "render",
-    "sides", "sizing", "looks", "compare", "gate", "history",
+    "sides", "sizing", "looks", "comparisons", "gate", "histories",
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
@@ -112,7 +112,7 @@ DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.levels", "reports.page.panels",
     "reports.page.scatter", "reports.page.step_panels",
     "reports.page.speech", "reports.page.stacks", "reports.page.svg", "reports.page.trends",
-    "reports.compare.curves", "reports.compare.forest", "reports.history.figure",
+    "reports.comparisons.curves", "reports.comparisons.forest", "reports.histories.figure",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""

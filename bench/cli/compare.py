@@ -42,8 +42,8 @@ def compare(
         raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
     from bench.cli.report import close_if_left, wants_colour, width
     from bench.run.folder import read_document
-    from reports.compare import render, text
-    from reports.compare.comparison import compared
+    from reports.comparisons import render, text
+    from reports.comparisons.comparison import compared
     from reports.sides.named import folder_of
     from reports.sides.side import sides_of
 
@@ -134,21 +134,21 @@ def history(
 
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
-    from reports.history.asked import asked
-    from reports.history.history import history_of
+    from reports.histories.asked import asked
+    from reports.histories.history import history_of
 
     folders = folder or [RUNS]
     questions = [asked(text) for text in measure or ()]
     runs, stored = _found(folders)
     found = history_of(runs, stored, questions)
     if as_json:
-        from reports.history.document import as_data
+        from reports.histories.document import as_data
 
         print(json_text(as_data(found)))
     else:
         from bench.cli.report import wants_colour, width
-        from reports.history.render import write
-        from reports.history.text import terminal
+        from reports.histories.render import write
+        from reports.histories.text import terminal
 
         page = write(found, out or _beside(folders[0]))
         sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{printable(str(page))}\n")

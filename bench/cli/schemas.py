@@ -20,10 +20,10 @@ from bench.run.document import CLOSED, RunDocument
 from bench.run.kept import KeptRuns
 from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
-from reports.compare.document import CompareDocument
+from reports.comparisons.document import CompareDocument
 from reports.gate.baselines import Baseline
 from reports.gate.document import CheckDocument
-from reports.history.document import HistoryDocument
+from reports.histories.document import HistoryDocument
 from reports.looks.document import DecisionDocument
 from reports.schemas.document import schema_of
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
@@ -32,8 +32,8 @@ from reports.sizing.document import SizeDocument
 
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {
-    **{"compare": "compare", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"},
-    "history": "history",
+    **{"compare": "comparisons", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"},
+    "history": "histories",
 }
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.errors import UsageError
-from reports.compare.decided import stop_of
+from reports.comparisons.decided import stop_of
 from reports.finding import Arm, Finding
 from reports.gate.against import SameRun
 from reports.gate.by_limit import figure

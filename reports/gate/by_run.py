@@ -1,4 +1,4 @@
-"""Relative thresholds against targets of the same run, or of another run, measured as `reports.compare` does."""
+"""Relative thresholds against targets of the same run, or of another run, measured as `reports.comparisons` does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.errors import UsageError
-from reports.compare.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
+from reports.comparisons.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
 from reports.gate.against import OtherRun, SameRun
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
 from reports.runs import Run, load_for_report

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import UsageError
-from reports.compare.decided import notices_of
+from reports.comparisons.decided import notices_of
 from reports.finding import Finding, Measured, judge, provisional
 from reports.gate.items import Item, compared_item, without_few
 from reports.numbers import NBSP

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.compare.forest_rows import NOT_JUDGED
+from reports.comparisons.forest_rows import NOT_JUDGED
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
 from reports.gate.written import corrected_text, few_text, interval_text, limit_text, reached_text, scale_of, value_text
 from reports.numbers import count, plural

@@ -29,7 +29,7 @@ from bench.capacity.slo import slo_of
 from reports.runs import load
 from reports.sides.clusters import Clusters
 from reports.sides.side import Side
-from tests.reports.compare.build import edit
+from tests.reports.comparisons.build import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
 LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failed<1%"), slo_of("connect_total med<50")

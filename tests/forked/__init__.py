@@ -41,7 +41,8 @@ LOCUST = (
     "import inspect; inspect.stack()"
 )
 REPORT = (
-    "import bench.run.close, reports.compare.render, reports.gate.render, reports.looks.decide, reports.looks.planning"
+    "import bench.run.close, reports.comparisons.render, reports.gate.render, reports.looks.decide, "
+    "reports.looks.planning"
 )
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """

@@ -14,8 +14,8 @@ import pytest
 import reports
 from bench.errors import UsageError
 from bench.run.measured import CARRIED
-from reports.compare.comparison import compared
-from reports.compare.text import terminal
+from reports.comparisons.comparison import compared
+from reports.comparisons.text import terminal
 from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.samples import session_sample

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from msgspec import inspect
 
 from bench.cli.schemas import schemas
-from reports.compare.document import CompareDocument
+from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
 from reports.looks.document import DecisionDocument
 from reports.schemas.document import Figure, Known, Number, Record, Values, data_of

@@ -22,7 +22,7 @@ from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
-from tests.reports.compare.build import quick, two
+from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.looks.test_decide import TWO
 from tests.reports.looks.test_decide import run as decided_run

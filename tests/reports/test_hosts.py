@@ -13,7 +13,7 @@ import pytest
 import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
-from reports.compare.comparison import compared
+from reports.comparisons.comparison import compared
 from reports.page.page import html
 from reports.runs import load_for_report
 from reports.sides.clusters import by_session

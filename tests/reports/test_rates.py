@@ -24,7 +24,7 @@ from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.thresholds.grammar import parse
 from tests.reports import synthetic
-from tests.reports.compare.build import edit, quick, run
+from tests.reports.comparisons.build import edit, quick, run
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import rewrite

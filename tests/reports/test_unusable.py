@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.compare import comment as compare_comment
-from reports.compare import page, text
-from reports.compare import sentences as compare_sentences
-from reports.compare.comparison import Comparison, compared
+from reports.comparisons import comment as compare_comment
+from reports.comparisons import page, text
+from reports.comparisons import sentences as compare_sentences
+from reports.comparisons.comparison import Comparison, compared
 from reports.gate import comment as check_comment
 from reports.gate import sentences as check_sentences
 from reports.gate import text as check_text
@@ -19,7 +19,7 @@ from reports.gate.items import Checked
 from reports.numbers import NBSP
 from reports.sides.side import sides_of
 from tests.reports import synthetic
-from tests.reports.compare.build import edit
+from tests.reports.comparisons.build import edit
 from tests.reports.synthetic import Plan
 
 PAIRS = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from reports.compare.forest_rows import row
+from reports.comparisons.forest_rows import row
 from reports.finding import Arm, Finding
 from reports.gate.items import compared_item
 from reports.gate.written import interval_text, limit_text

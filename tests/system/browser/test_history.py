@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.history.history import told_by
-from reports.history.render import write
-from tests.reports.history.made import invalid, nights, stepped
+from reports.histories.history import told_by
+from reports.histories.render import write
+from tests.reports.histories.made import invalid, nights, stepped
 from tests.system.browser.chromium import Browser, Page
 from tests.system.browser.test_pages import CONTRAST
 

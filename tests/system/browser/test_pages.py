@@ -15,15 +15,15 @@ import pytest
 
 import reports
 from reports import render
-from reports.compare import page
-from reports.compare.comparison import Comparison, compared
-from reports.compare.forest_rows import panels
+from reports.comparisons import page
+from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.forest_rows import panels
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.wording.words import answer_cell
 from tests.reports import synthetic
-from tests.reports.compare import invented
-from tests.reports.compare.test_path import decision
+from tests.reports.comparisons import invented
+from tests.reports.comparisons.test_path import decision
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import Browser, Page, different_lines, picture_size
 

@@ -1,0 +1,202 @@
+"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from reports.comparisons.decided import decision_on, notices_of
+from reports.comparisons.failing import any_failure
+from reports.comparisons.measuring import Resampling, arm_of_sample, measured
+from reports.comparisons.shift import Shift, shift_of
+from reports.comparisons.steps import StepChange, step_changes
+from reports.finding import Finding, Measured, judge, provisional
+from reports.looks.decision import Decision
+from reports.numbers import listed
+from reports.question import Question
+from reports.sides.fairness import Check as Check
+from reports.sides.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.questions import by_stratum, default_questions
+from reports.sides.side import Side, matched
+from reports.statistics.baselines import RUN_SD
+from reports.statistics.differences import LEVEL
+from reports.statistics.resample import DRAWS, seed_of
+from reports.statistics.verdicts import OWN_DRIFT
+from reports.wording.unusable import Cause
+
+Design = Literal["pairs", "sessions", "stored runs"]
+
+DRIFTING = (
+    "An arm drifts by itself ({0}): {1} that follow one another are alike. So quarters of the run are counted, not "
+    "{1}, and the verdicts on it are provisional: pairs protect from a drift that both arms share, and from no other. "
+    f"On the margin {OWN_DRIFT}. A longer run tells more."
+)
+STEP_DRAWS = 2_000
+"""Resamples for the standard error of a step's median."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How it was computed: enough to compute it again."""
+
+    design: Design
+    unit: int
+    """pairs, or sessions of the smaller arm"""
+    draws: int
+    seed: int
+    level: float
+    holm: int
+    """gated questions that Holm's correction is over"""
+    run_sd: float = 0.0
+    """spread from run to run that was assumed, on the log scale; 0 for none"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first side is the baseline. Findings are those of every candidate, gated ones first."""
+
+    sides: tuple[Side, ...]
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+    method: Method
+    notices: tuple[str, ...]
+    simulated: bool
+    decision: Decision | None = None
+    """what planned looks decided; then theirs is the verdict, and the findings are beside it"""
+    steps: tuple[Finding, ...] = ()
+    """each step's own p50, not gated, Holm's correction over the steps; of each candidate the worst first"""
+
+    @property
+    def unfair(self) -> tuple[Check, ...]:
+        """What makes it invalid."""
+        return tuple(check for check in self.checks if check.fair is False)
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why it is, each once, about the side that it is true of."""
+        return causes_of(self.checks)
+
+    @property
+    def gated(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.question.gated)
+
+    @cached_property
+    def shift(self) -> Shift | None:
+        """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
+        method = self.method
+        how = Resampling(method.draws, method.seed, method.level, method.run_sd)
+        return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
+
+    @property
+    def status(self) -> int:
+        """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
+        if self.unfair or not self.gated:
+            return 4
+        if self.decision is not None:
+            return self.decision.status
+        if any(finding.verdict.word == "regressed" for finding in self.gated):
+            return 1
+        return 0 if all(finding.verdict.passes for finding in self.gated) else 3
+
+
+def compared(
+    sides: Sequence[Side],
+    questions: Sequence[Question] | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    run_sd: float | None = None,
+) -> Comparison:
+    """Every candidate against the first side; without questions, by `default_questions`.
+
+    `run_sd`: the spread of a log quantile from run to run; by default none inside one run, and RUN_SD between two,
+    whose verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction
+    is over all. Raises UsageError where the sides' measures are defined differently.
+    """
+    refuse_other_definitions(sides)
+    decision = decision_on(sides) if questions is None else None
+    asked = questions_to(sides, questions)
+    how = resampling(sides, level, draws, run_sd)
+    each = matched_to_the_first(sides)
+    figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.gated)
+    findings = judge(figures, sides[0].label, level=level)
+    tested = [one for one in figures if one.question.gated and one.difference and not one.floor(sides[0].label)]
+    return Comparison(
+        sides=tuple(sides),
+        findings=tuple(findings if one_run(sides) else map(provisional, findings)),
+        checks=(*checks_of(sides), *any_failure(each, level)),
+        method=Method(
+            design="pairs" if all(base.paired for base, _ in each) else "sessions",
+            unit=min(side.sessions for two in each for side in two),
+            draws=draws,
+            seed=how.seed,
+            level=level,
+            holm=len(tested),
+            run_sd=how.run_sd,
+        ),
+        notices=notices_of_comparison(sides, figures, decision),
+        simulated=any(side.simulated for side in sides),
+        decision=decision,
+        steps=tuple(_steps(each, asked, how)) if questions is None else (),
+    )
+
+
+def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) -> list[Question]:
+    """Each question once, as it may be asked of these sides; without any those that are asked by default."""
+    asked = default_questions(sides) if questions is None else questions
+    return list(dict.fromkeys(one for question in asked for one in by_stratum(question, sides)))
+
+
+def resampling(
+    sides: Sequence[Side], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
+) -> Resampling:
+    """How these sides are resampled, by a seed that is made of the baseline's run."""
+    spread = run_sd if run_sd is not None else 0.0 if one_run(sides) else RUN_SD
+    return Resampling(draws, seed_of(run_id(sides[0])), level, spread)
+
+
+def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
+    """The baseline with each candidate, as the two would be by themselves."""
+    return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
+
+
+def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> list[Measured]:
+    """Every question about every candidate."""
+    return [one for base, side in each for one in measured(base, side, asked, how)]
+
+
+def notices_of_comparison(
+    sides: Sequence[Side], measured: Sequence[Measured], decision: Decision | None = None
+) -> tuple[str, ...]:
+    """What to read before the figures."""
+    return (*notices_on(sides), *drift_notices(measured), *notices_of(sides, decision))
+
+
+def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
+    """Every step of the main measure, candidate by candidate."""
+    main = next((one for one in asked if one.gated and one.kind == "quantile"), None)
+    if main is None:
+        return
+    for base, side in each:
+        changes = step_changes(base, side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
+        yield from (_step(side, one) for one in changes)
+
+
+def _step(side: Side, change: StepChange) -> Finding:
+    base, cand = map(arm_of_sample, change.arms)
+    return Finding(change.question, side.label, change.difference, change.verdict, (base, cand))
+
+
+def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
+    """What was found of arms that drift by themselves."""
+    names = dict.fromkeys(one.question.measure for one in measured if one.difference and one.difference.drifts)
+    if names:
+        unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
+        yield DRIFTING.format(listed(list(names)), unit)
+
+
+def run_id(side: Side) -> str:
+    """The run's own name."""
+    return str(side.run.document.get("run_id") or side.run.folder.name)

@@ -1,0 +1,236 @@
+"""compare.json: the comparison for programs. Versioned, see compare.schema.json; what does not exist is null."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from bench.measures import CATALOGUE
+from reports.comparisons import sentences
+from reports.comparisons.comparison import Comparison, Design, run_id
+from reports.comparisons.forest_rows import too_few
+from reports.finding import Finding
+from reports.looks.decision import Decision
+from reports.looks.document import Margin
+from reports.looks.text import sentence
+from reports.question import Kind
+from reports.schemas.document import Closed, Count, Figure, Known, Values, Version, about, data_of, text_of
+from reports.sides.fairness import definitions
+from reports.sides.side import Side
+from reports.statistics.differences import Difference, Scale
+from reports.statistics.verdicts import Word
+from reports.strata import NO_STRATUM
+from reports.wording.differences import figure
+
+COMPARE_VERSION = 1
+
+Status = Literal[0, 1, 3, 4]
+
+
+class ComparedSide(Closed):
+    """An arm."""
+
+    label: str
+    name: Known = field(name="target")
+    run_id: str
+    folder: Annotated[str, about("name of the run's folder")]
+    sessions: Annotated[Count, about("sessions that count; of an interleaved run those of whole pairs")]
+    turns: Count
+    pairs_cut: Annotated[Count, about("pairs that were not whole and do not count")]
+    simulated: bool
+
+
+class FigureDifference(Closed):
+    """Candidate against baseline, with its bounds."""
+
+    scale: Annotated[
+        Scale, about("ratio: d, low, high are logs of candidate / baseline; points: candidate − baseline, of shares")
+    ]
+    level: float
+    baseline: Annotated[Figure, about("in the unit of the measure; null among the failed turns")]
+    candidate: Figure
+    d: Figure
+    low: Annotated[Figure, about("lower one-sided bound; null where it is open")]
+    high: Figure
+    se: Figure
+    df: Figure
+    worse_low: Annotated[
+        Figure, about("lower bound of how far the candidate is beyond the margin on the bad side: above 0 it is")
+    ]
+    worse_high: Figure
+    better_low: Figure
+    p_worse: Figure
+    p_better: Figure
+    baseline_in_failed_share: bool
+    candidate_in_failed_share: bool
+
+
+class OfBoth(Closed):
+    """A number of each arm."""
+
+    baseline: Count
+    candidate: Count
+
+
+class SharesOfBoth(Closed):
+    """A share of each arm's; null of rates and means."""
+
+    baseline: Figure
+    candidate: Figure
+
+
+class ComparedFigure(Closed):
+    """One finding; values in the unit of its measure, rates as shares."""
+
+    candidate: str
+    figure: str
+    measure: str
+    kind: Kind
+    p: float | None
+    origin: Annotated[Known, about("what the turns count from, where a run has several")]
+    traits: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
+    step: Known
+    unit: str
+    gated: bool
+    margin: Margin
+    word: Word = field(name="verdict")
+    passes: bool
+    provisional: Annotated[bool, about("run-to-run spread was assumed, not known, or an arm drifts by itself")]
+    reason: Annotated[Known, about("why it is inconclusive, where the interval does not say it")]
+    more_sessions: Annotated[int | None, about("about so many more in each arm, or pairs, would settle it")]
+    sentence: str
+    difference: Annotated[FigureDifference | None, about("null where an arm has no such figure")]
+    turns: OfBoth
+    sessions: OfBoth
+    failed: OfBoth
+    reached: Annotated[SharesOfBoth, about("of what was wanted, the share that has the figure")]
+
+
+class FairnessCheck(Closed):
+    """A line of whether the comparison was fair."""
+
+    name: str
+    texts: Annotated[list[str], about("one for each side")]
+    fair: Annotated[bool | None, about("null: said for information")]
+    remedy: Known
+
+
+class ComparisonMethod(Closed):
+    """How it was computed: enough to compute it again."""
+
+    design: Design
+    unit: Annotated[Count, about("pairs, or sessions of the smaller arm")]
+    draws: Count
+    seed: Count
+    level: Annotated[float, Meta(gt=0, lt=0.5), about("one-sided")]
+    holm: Annotated[Count, about("gated figures that Holm's correction is over")]
+    run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")]
+
+
+class PlannedDecision(Closed):
+    """What planned looks decided; decision.json has all of it."""
+
+    sentence: str
+    status: Status
+    look: Annotated[int, about("looks that were held")]
+    looks: Annotated[int, about("looks that were planned")]
+    used: Annotated[int, about("pairs in the verdict")] = field(name="pairs")
+
+
+class CompareDocument(Closed):
+    """A comparison of arms. The first side is the baseline. What does not exist is null."""
+
+    schema: Literal[1]
+    status: Annotated[Status, about("0 every gated figure passes, 1 one regressed, 3 one is inconclusive, 4 invalid")]
+    valid: Annotated[bool, about("whether the comparison was fair; if not, its figures must not be used")]
+    simulated: bool
+    headline: str
+    definitions: Version
+    sides: Annotated[list[ComparedSide], Meta(min_length=2)]
+    verdicts: Annotated[
+        dict[str, Word | None],
+        about("by candidate, the worst first: of its gated figures together; null where none was gated"),
+    ]
+    findings: list[ComparedFigure]
+    steps: Annotated[
+        list[ComparedFigure],
+        about("p50 of each step, not gated, Holm's correction over them; of each candidate the worst first"),
+    ]
+    decision: Annotated[
+        PlannedDecision | None,
+        about(
+            "what planned looks decided: then the verdict of the whole is theirs, and findings are of one "
+            "test over all pairs"
+        ),
+    ]
+    checks: list[FairnessCheck]
+    method: ComparisonMethod
+    notices: list[str]
+
+
+def as_json(comparison: Comparison) -> str:
+    """The file's text."""
+    return text_of(as_data(comparison))
+
+
+def as_data(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as lists, dictionaries, strings and numbers; an open or endless bound is null."""
+    decision = comparison.decision
+    return data_of(
+        CompareDocument,
+        Values(
+            comparison,
+            schema=COMPARE_VERSION,
+            valid=not comparison.unfair,
+            headline=sentences.headline(comparison),
+            definitions=definitions(comparison.sides[0]),
+            sides=[_side(side) for side in comparison.sides],
+            verdicts=dict(sentences.candidates(comparison)),
+            findings=[_finding(finding, comparison) for finding in comparison.findings],
+            steps=[_finding(finding, comparison) for finding in comparison.steps],
+            decision=decision and _decision(decision),
+        ),
+    )
+
+
+def _decision(decision: Decision) -> Values:
+    looks = {"look": len(decision.course.looks), "looks": len(decision.plan.looks)}
+    return Values(decision, sentence=sentence(decision), **looks)
+
+
+def _side(side: Side) -> Values:
+    folder, turns = side.run.folder.name, int(side.here.sum())
+    return Values(side, run_id=run_id(side), folder=folder, turns=turns, pairs_cut=side.clusters.cut)
+
+
+def _finding(finding: Finding, comparison: Comparison) -> Values:
+    question, difference = finding.question, finding.difference
+    return Values(
+        finding,
+        question,
+        finding.verdict,
+        question.stratum or NO_STRATUM,
+        figure=figure(question),
+        unit="share" if question.kind == "rate" else CATALOGUE[question.measure].unit,
+        sentence=sentences.sentence(finding, comparison),
+        difference=None if difference is None or too_few(finding) else _difference(difference),
+        turns=_of_both(finding.turns),
+        sessions=_of_both(finding.sessions),
+        failed=_of_both(finding.failed),
+        reached=_of_both(finding.reached),
+    )
+
+
+def _difference(difference: Difference) -> Values:
+    """`d`, `low`, `high`: logs of a ratio on the scale `ratio`, shares on the scale `points`."""
+    return Values(
+        difference,
+        baseline_in_failed_share=math.isinf(difference.baseline),
+        candidate_in_failed_share=math.isinf(difference.candidate),
+    )
+
+
+def _of_both(numbers: tuple[float, float]) -> Values:
+    return Values(baseline=numbers[0], candidate=numbers[1])

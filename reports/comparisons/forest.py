@@ -1,0 +1,186 @@
+"""The forest plot: how far each figure moved, beside what was agreed to be still accepted: panel → Plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from bench.measures import SLOPE
+from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel, ForestRow
+from reports.numbers import NBSP, shortened, three
+from reports.page.svg import WIDE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
+
+PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
+"""Ticks of the axis of ratios, in percent; those that lie too close are left out."""
+FARTHEST = math.log(5)
+"""The axis of ratios goes no farther: what lies beyond is cut and ends in an arrow."""
+LEFT, RIGHT = 316, 356
+HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
+NAMED = 30
+"""Pixels beside "same" from which on its side is named."""
+LONGEST = 52
+"""Letters of a reason that fit below a verdict."""
+
+
+def forest(panel: ForestPanel) -> Plot:
+    """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
+    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.candidate)]
+    titled = GROUP * len(groups) if len(groups) > 1 else 0
+    plot = Plot(
+        WIDE,
+        HEAD + titled + PITCH * len(panel.rows) + FOOT,
+        left=LEFT,
+        right=RIGHT,
+        top=HEAD,
+        bottom=FOOT,
+        title="Differences with their margins",
+        desc="; ".join(_spoken(row, several=len(groups) > 1) for row in panel.rows) + ".",
+    )
+    low, high = ends(panel)
+    x = Scale(identity, low, high, plot.x0, plot.x1)
+    _axis(plot, x, panel.axis)
+    _heads(plot, panel)
+    top = float(plot.y1)
+    for name, rows in groups:
+        if titled:
+            plot.line(0, top, plot.w, top, "grid")
+            plot.text(0, top + 20, f"{glyph(rows[0].colour)} {shortened(name, 40)}", f"dl t{tone(rows[0].colour)}")
+            top += GROUP
+        for row in rows:
+            _row(plot, row, x, panel.axis, top)
+            top += PITCH
+    return plot
+
+
+def ends(panel: ForestPanel) -> tuple[float, float]:
+    """Where the axis ends: around margins, dots, and the intervals of what is gated or settled. The interval of a
+    figure that nobody gates and that says nothing, such as a p99 of few turns, is cut where it would crush the others.
+    """
+    telling = [row for row in panel.rows if row.finding.question.gated or row.word != "inconclusive"]
+    dots = [row.d for row in panel.rows if math.isfinite(row.d)]
+    reach = [end for row in telling for end in (row.low, row.high) if math.isfinite(end)]
+    least = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
+    most = max(3 * least, 1.6 * max((abs(row.d) for row in telling if math.isfinite(row.d)), default=0.0))
+    most = most if panel.axis in LINEAR else min(most, FARTHEST)
+    low = max(min([*reach, *dots, -1.2 * least]), -most)
+    high = min(max([*reach, *dots, 1.2 * least]), most)
+    room = 0.04 * (high - low)
+    return low - room, high + room
+
+
+def _spoken(row: ForestRow, *, several: bool) -> str:
+    whose = f"{row.candidate}, " if several else ""
+    return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.verdict[2:]}"
+
+
+def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
+    """Ticks, the line where nothing changed, and which side is the better one."""
+    for value, text in _ticks(x, axis, 56):
+        plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
+        plot.text(x(value), plot.y0 + 17, text, "tick", "middle")
+    plot.text(x(0), plot.y0 + 17, "same", "tick", "middle")
+    sides = ("← worse", "better →") if axis in HIGHER else ("← better", "worse →")
+    if x(0) - plot.x0 > NAMED:
+        plot.text(x(0) - 8, plot.y1 - 10, sides[0], "lab", "end")
+    if plot.x1 - x(0) > NAMED:
+        plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
+
+
+def _measured(row: ForestRow) -> str:
+    """Both figures; the unit of slopes stands above their axis."""
+    return row.measured.removesuffix(f"{NBSP}{SLOPE}")
+
+
+def _heads(plot: Plot, panel: ForestPanel) -> None:
+    plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
+    plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
+    plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
+
+
+def _ticks(x: Scale, axis: Axis, apart: float) -> list[tuple[float, str]]:
+    """Round changes between the ends, none closer to another, or to "same", than so many pixels."""
+    if axis in LINEAR:
+        values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / apart)))
+        named = [(value, f"{three(abs(value))}", value) for value in values]
+    else:
+        named = [(math.log1p(percent / 100), f"{abs(percent)}{NBSP}%", percent) for percent in PERCENT]
+    found: list[tuple[float, str]] = []
+    for side in (-1, 1):
+        last = x(0)
+        for value, text, signed in sorted((n for n in named if n[2] * side > 0), key=lambda n: abs(n[0])):
+            if x.low <= value <= x.high and abs(x(value) - last) >= apart:
+                found.append((value, f"{'−' if signed < 0 else '+'}{text}"))
+                last = x(value)
+    return sorted(found)
+
+
+def _row(plot: Plot, row: ForestRow, x: Scale, axis: Axis, top: float) -> None:
+    middle = top + PITCH / 2
+    plot.line(0, top, plot.w, top, "grid")
+    zone = x.clip(-row.margin), x.clip(row.margin)
+    plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
+    edge = x.clip(-row.margin if axis in HIGHER else row.margin)
+    plot.line(edge, middle - 14, edge, middle + 14, "marginline")
+    plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
+    _bar(plot, row, x, middle)
+    _texts(plot, row, middle)
+
+
+def _bar(plot: Plot, row: ForestRow, x: Scale, y: float) -> None:
+    """The interval and its dot; an end beyond the axis is an arrow, a dot beyond it is left out."""
+    if math.isnan(row.d):
+        return
+    cls = f"ci v-{row.word.replace(' ', '-')}"
+    plot.line(x.clip(row.low), y, x.clip(row.high), y, cls)
+    for end, beyond, tip in ((x.low, row.low < x.low, 1), (x.high, row.high > x.high, -1)):
+        if beyond:
+            plot.path([(x(end) + 7 * tip, y - 6), (x(end), y), (x(end) + 7 * tip, y + 6)], f"{cls} arrow")
+    if x.low <= row.d <= x.high:
+        plot.dot(x(row.d), y, "circle", f"dotv v-{row.word.replace(' ', '-')}", 5.5, f"{row.name}: {row.short}")
+
+
+def _texts(plot: Plot, row: ForestRow, middle: float) -> None:
+    """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
+    cls = f"dl w-{row.word.replace(' ', '-')}"
+    _named(plot, 0, middle + (-2 if row.beside else 4), shortened(row.name, 27), row.definition)
+    plot.text(0, middle + 13, row.beside, "tiny")
+    plot.text(LEFT - 22, middle + 4, _measured(row), "num", "end")
+    lift = -2 if row.why else 4
+    plot.text(plot.x1 + 22, middle + lift, row.short, "num")
+    plot.text(plot.w, middle + lift, row.verdict, cls, "end")
+    if row.why:
+        plot.text(plot.w, middle + 13, _cut(row.why, LONGEST), "tiny", "end")
+
+
+def _named(plot: Plot, x: float, y: float, name: str, definition: str) -> None:
+    """A row's name; its definition is one hover away."""
+    plot.add(f"<g><title>{clean(definition)}</title>")
+    plot.text(x, y, name, "rowlab")
+    plot.add("</g>")
+
+
+def _cut(text: str, letters: int) -> str:
+    """As much of it as there is room for: clauses from the end go first."""
+    while len(text) > letters and ", " in text:
+        text = text.rpartition(", ")[0]
+    return text if len(text) <= letters else f"{text[: letters - 1].rstrip(' ,;:')}…"
+
+
+def reading(panels: Sequence[ForestPanel]) -> str:
+    """How to read the bars, in sentences."""
+    rows = [row for panel in panels for row in panel.rows]
+    bound = f"{three(100 * (1 - panels[0].level))}{NBSP}%"
+    said = (
+        f"Bar: {panels[0].interval} interval of the difference, so each end is a one-sided {bound} bound. Grey zone: "
+        "the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends before it has "
+        "not."
+    )
+    endless = any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high))
+    holm = any(row.verdict.endswith("(Holm)") for row in rows)
+    parts = (
+        said,
+        "An arrow: the interval has no end there, or lies beyond the figure." if endless else "",
+        "(Holm): beyond the line, yet not once all gated figures are looked at together." if holm else "",
+    )
+    return " ".join(filter(None, parts))

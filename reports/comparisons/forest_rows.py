@@ -1,0 +1,271 @@
+"""The rows of the forest plot: findings in words, and as places on an axis; pure.
+
+Each axis has its own panel: ratios where less is better, ratios where more is, and the same two of rates, whose
+differences are percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.measures import CATALOGUE, SLOPE
+from reports.comparisons.comparison import Comparison
+from reports.comparisons.phrases import is_lower
+from reports.finding import Finding
+from reports.numbers import NBSP, NONE, count, plural, shortened, three
+from reports.question import RATES, TRIALS, Question
+from reports.statistics.differences import LEVEL, Difference, Scale
+from reports.statistics.quantiles import Lack, lack
+from reports.statistics.verdicts import Word
+from reports.strata import PLAIN
+from reports.wording import differences
+from reports.wording.differences import NOTHING, TIMEOUT, as_share, scale_of
+
+ROOM = 33
+"""Letters that fit below the name of a figure."""
+NOT_JUDGED = "– not judged"
+"""In the place of a verdict, where figures may not be used."""
+Axis = Literal["lower", "higher", "points", "more points", "slope"]
+TITLES: dict[Axis, str] = {
+    "lower": "Waits, in percent",
+    "higher": "Where more is better, in percent",
+    "points": "Rates, in percentage points",
+    "more points": "Rates of which more is better, in percentage points",
+    "slope": f"How waits grow with the conversation, in {SLOPE}",
+}
+LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
+HIGHER: tuple[Axis, ...] = ("higher", "more points")
+GLYPHS: dict[Word, str] = {
+    "regressed": "✕",
+    "improved": "+",
+    "not regressed": "✓",
+    "equivalent": "≈",
+    "inconclusive": "?",
+}
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
+
+    `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
+    `within`: the margin, where an estimate that is not near 0 is equivalent.
+    """
+
+    name: str
+    beside: str
+    definition: str
+    candidate: str
+    colour: int
+    values: tuple[str, str]
+    unit: str
+    change: str
+    interval: str
+    margin_text: str
+    d: float
+    low: float
+    high: float
+    margin: float
+    word: Word
+    verdict: str
+    within: str
+    why: str
+    finding: Finding
+
+    @property
+    def told(self) -> str:
+        """+65 % (+47 to +87 %)."""
+        return f"{self.change} ({self.interval})" if self.interval else self.change
+
+    @property
+    def judged(self) -> str:
+        """✓ not regressed; ≈ equivalent (within 40 %)."""
+        return self.verdict + self.within
+
+    @property
+    def short(self) -> str:
+        """The same beside an axis that says the unit of points, or of slopes."""
+        return self.told.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
+
+    @property
+    def measured(self) -> str:
+        """1,600 → 2,640 ms; empty where there is no difference."""
+        base, candidate = self.values
+        told = {base, candidate} - {NONE, NOTHING}
+        return f"{base} → {with_unit(candidate, self.unit)}" if told else ""
+
+
+@dataclass(frozen=True)
+class ForestPanel:
+    """Rows with one axis, in the order of the findings, candidate by candidate."""
+
+    axis: Axis
+    rows: tuple[ForestRow, ...]
+    level: float = LEVEL
+
+    @property
+    def interval(self) -> str:
+        """90 %: the two-sided interval, whose ends are the bounds at the level."""
+        return f"{three(100 * (1 - 2 * self.level))}{NBSP}%"
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.axis]
+
+
+def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
+    """The panels that have rows."""
+    candidates = {side.label: place for place, side in enumerate(comparison.sides)}
+    findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
+    level = comparison.method.level
+    rows = [row_of(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
+    return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
+
+
+def axis_of(question: Question) -> Axis:
+    """Where a question's answers are drawn."""
+    axes: dict[Scale, tuple[Axis, Axis]] = {
+        "points": ("points", "more points"),
+        "ratio": ("lower", "higher"),
+        "slope": ("slope", "slope"),
+    }
+    return axes[scale_of(question)][not is_lower(question)]
+
+
+def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
+    """A finding of a comparison in words."""
+    return row(finding, colour, paired=comparison.method.design == "pairs", usable=not comparison.unfair)
+
+
+def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> ForestRow:
+    """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
+    question, few = finding.question, too_few(finding)
+    difference = None if few else finding.difference
+    unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
+    scale = 100.0 if question.kind == "rate" else 1.0
+    ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
+    holm = " (Holm)" if is_after_holm(finding) else ""
+    word = finding.verdict.word if usable else "inconclusive"
+    return ForestRow(
+        name=question.name,
+        beside=_beside(question),
+        definition=definition(question.measure),
+        candidate=finding.candidate,
+        colour=colour,
+        values=_values(finding),
+        unit=unit if finding.difference else "",
+        change=differences.difference(difference),
+        interval=few or differences.interval_of(difference),
+        margin_text=differences.margin(question.margin, question.measure),
+        d=ends[0],
+        low=ends[1],
+        high=ends[2],
+        margin=_place(question, difference),
+        word=word,
+        verdict=f"{GLYPHS[word]} {word}{holm}" if usable else NOT_JUDGED,
+        within=_within(finding) if usable else "",
+        why=_why(finding, paired=paired) if usable else "",
+        finding=finding,
+    )
+
+
+def too_few(finding: Finding) -> str:
+    """44 sessions; needs 198: of a quantile that an arm has too few sessions or turns for; else empty."""
+    lacks = [one for one in _lacks(finding) if one is not None]
+    if not lacks:
+        return ""
+    least = min(lacks, key=lambda one: one.there / one.needs)
+    return f"{plural(least.there, least.of.removesuffix('s'))}; needs {count(least.needs)}"
+
+
+def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
+    """What either arm lacks for its quantile to be printed; nothing where the comparison is decided all the same."""
+    question, arms = finding.question, zip(finding.turns, finding.sessions, strict=True)
+    if finding.difference is None or finding.verdict.word != "inconclusive":
+        return None, None
+    if question.kind == "rate" and RATES[question.measure].column:
+        trials = RATES[question.measure].trials
+        base, candidate = (Lack(trials, there, TRIALS) if there < TRIALS else None for there in finding.turns)
+        return base, candidate
+    if (p := question.p) is None:
+        return None, None
+    base, candidate = (lack(p, turns, sessions) for turns, sessions in arms)
+    return base, candidate
+
+
+def _within(finding: Finding) -> str:
+    difference, question = finding.difference, finding.question
+    value = as_share(difference.d, difference.scale) if difference else None
+    accepted = differences.margin(question.margin, question.measure)
+    return differences.within(finding.verdict.word, value, differences.scale_of(question), accepted)
+
+
+def is_after_holm(finding: Finding) -> bool:
+    """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
+    difference, verdict = finding.difference, finding.verdict
+    return bool(difference and difference.worse_low > 0 and verdict.word == "inconclusive" and "Holm" in verdict.reason)
+
+
+def definition(measure: str) -> str:
+    """What a figure is, in the words of the catalogue; empty for an unknown one."""
+    known = CATALOGUE.get(measure)
+    return known.sentence if known else RATES[measure].sentence if measure in RATES else ""
+
+
+def _beside(question: Question) -> str:
+    which = "" if question.stratum is None else question.stratum.since or PLAIN
+    beside = ", ".join(filter(None, (which, "" if question.gated else "not gated")))
+    return beside if len(beside) <= ROOM else shortened(which, ROOM)
+
+
+def _values(finding: Finding) -> tuple[str, str]:
+    """Both figures; n/a for that of an arm that has too few turns or sessions."""
+    difference, question = finding.difference, finding.question
+    if difference is None:
+        return NONE, NONE
+    write = differences.share if question.kind == "rate" else _figure
+    arms = zip((difference.baseline, difference.candidate), _lacks(finding), strict=True)
+    base, candidate = (
+        _counts(value, few) if few and question.kind == "rate" else NOTHING if few else write(value)
+        for value, few in arms
+    )
+    return base, candidate
+
+
+def _counts(share: float, few: Lack) -> str:
+    """3 of 4: of a rate of too few turns."""
+    return f"{round(share * few.there)} of {few.there}"
+
+
+def _figure(value: float) -> str:
+    return TIMEOUT if value == math.inf else three(value)
+
+
+def with_unit(value: str, unit: str) -> str:
+    """A figure with its unit, which `> timeout` and `n/a` have not."""
+    return value if "timeout" in value or value == NOTHING else f"{value}{NBSP}{unit}".rstrip()
+
+
+def _place(question: Question, difference: Difference | None) -> float:
+    """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
+    margin = question.margin
+    if question.kind == "rate":
+        return 100 * margin.points
+    if scale_of(question) == "slope":
+        return margin.plus
+    plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
+    return math.log1p(max(margin.ratio, plus))
+
+
+def _why(finding: Finding, *, paired: bool) -> str:
+    verdict = finding.verdict
+    if verdict.word != "inconclusive":
+        return ""
+    more = verdict.more_sessions or (finding.difference.more_sessions if finding.difference else None)
+    if verdict.reason:
+        return verdict.reason
+    unit = "pair" if paired else "session"
+    return f"about {count(more)} more {unit}{'' if more == 1 else 's'}" if more else ""

@@ -1,0 +1,132 @@
+"""Each question put to a baseline and a candidate: how far they lie apart, and how much there is of either; pure.
+
+Quantiles of one measure are resampled together. Every measure has a generator of its own from the comparison's seed, so
+that no verdict depends on what else was asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bench.measures import CATALOGUE, SLOPE
+from reports.comparisons.steps import by_change, waits_of
+from reports.finding import Arm, Measured, arm_of
+from reports.question import RATES, Question, better_of
+from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
+from reports.statistics.centre import Change, centre, trimmed_mean
+from reports.statistics.differences import Difference
+from reports.statistics.ordered import mean_by_order, waits_by_order
+from reports.statistics.quantiles import Sample
+from reports.statistics.rates import rate_difference
+from reports.statistics.slopes import slope_differences
+
+FAILINGS = ("throttled", "failures")
+"""Rates whose events are failed turns."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made; the fields of `Method`."""
+
+    draws: int
+    seed: int
+    level: float
+    run_sd: float
+
+
+def measured(base: Side, cand: Side, questions: Sequence[Question], how: Resampling) -> list[Measured]:
+    """In the order of the questions; without the difference of a figure that is not exact in a run."""
+    by_question: dict[Question, Measured] = {}
+    for group in _together(questions):
+        kind = {"quantile": _quantiles, "mean": _means, "rate": _rates, "centre": _centres}[group[0].kind]
+        arms, apart = kind(base, cand, group, how)
+        for question, difference in zip(group, apart, strict=True):
+            unfit = inexact((base, cand), question)
+            unit: Literal["session", "pair"] = "pair" if base.paired else "session"
+            by_question[question] = Measured(question, cand.label, None if unfit else difference, arms, unfit, unit)
+    return [by_question[question] for question in questions]
+
+
+def _together(questions: Sequence[Question]) -> Iterable[list[Question]]:
+    """Questions that need the same sample."""
+    groups: dict[tuple[Hashable, ...], list[Question]] = {}
+    for one in dict.fromkeys(questions):
+        groups.setdefault((one.kind, one.measure, one.stratum, one.step), []).append(one)
+    return groups.values()
+
+
+Found = tuple[tuple[Arm, Arm], Sequence[Difference | None]]
+"""What a group of questions finds: both arms, and a difference for each; None where an arm has no such figure."""
+
+
+def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+    samples = sample_of(base, group[0]), sample_of(cand, group[0])
+    arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
+    if not (arms[0].turns and arms[1].turns):
+        return arms, [None] * len(group)
+    is_slope = CATALOGUE[group[0].measure].unit == SLOPE
+    return arms, (slope_differences if is_slope else waits_by_order)(
+        *samples,
+        [(question.p or 0.5, question.margin) for question in group],
+        paired=base.paired,
+        base_clusters=base.clusters.count,
+        cand_clusters=cand.clusters.count,
+        better=better_of(group[0]),
+        rng=np.random.default_rng(how.seed),
+        draws=how.draws,
+        level=how.level,
+        run_sd=0.0 if is_slope else how.run_sd,
+    )
+
+
+def arm_of_sample(sample: Sample) -> Arm:
+    return arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
+
+
+def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+    totals = totals_of(base, group[0]), totals_of(cand, group[0])
+    arms = arm_of(totals[0][1], 0), arm_of(totals[1][1], 0)
+    if not (arms[0].turns and arms[1].turns):
+        return arms, [None] * len(group)
+    first, second = map(as_floats, totals)
+    return arms, [
+        mean_by_order(
+            first, second, one.margin, paired=base.paired, better=better_of(one), level=how.level, run_sd=how.run_sd
+        )
+        for one in group
+    ]
+
+
+def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+    counts = counts_of(base, group[0]), counts_of(cand, group[0])
+    failing = group[0].measure in FAILINGS
+    first, second = (arm_of(n, int(events.sum()) if failing else 0) for events, n in counts)
+    if not (first.turns and second.turns):
+        return (first, second), [None] * len(group)
+    base_rate, cand_rate = map(as_floats, counts)
+    words = bool(RATES[group[0].measure].words)
+    return (first, second), [
+        rate_difference(
+            base_rate, cand_rate, one.margin, paired=base.paired, better=better_of(one), level=how.level, words=words
+        )
+        for one in group
+    ]
+
+
+def _centres(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+    """The typical change over all steps. The baseline's value is its trimmed mean of logs, as a time."""
+    samples = sample_of(base, group[0]), sample_of(cand, group[0])
+    arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
+    change = Change(math.nan, math.nan)
+    if base.paired and arms[0].turns and arms[1].turns:
+        change = centre(waits_of(base, group[0]), waits_of(cand, group[0]), base.sessions)
+    if math.isnan(change.d):
+        return arms, [None] * len(group)
+    typical = math.exp(trimmed_mean(np.log(samples[0].values)))
+    values = typical, typical * math.exp(change.d)
+    return arms, [by_change(change, base.sessions, values, one.margin, how.level) for one in group]

@@ -1,0 +1,197 @@
+"""The path of an estimate over the looks at a run: decision.json → one figure for each gate; pure.
+
+At a look with critical value c the bounds that decide are d ∓ T⁻¹(Φ(c))·SE, T of the look's degrees of freedom: a gate
+is worse where the lower one lies beyond the margin, and passes where the upper one lies before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.bins import nice
+from reports.comparisons.forest_rows import GLYPHS
+from reports.numbers import NBSP, change, count, three
+from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
+from reports.statistics.differences import Margin
+from reports.wording.differences import as_share, margin, signed
+
+APART = 14
+"""Pixels between two ticks."""
+REASONS = {
+    "regressed": "It was sure that a gated figure is worse than its margin allows.",
+    "not regressed": "It was sure of every gated figure that it is not worse than its margin allows.",
+    "futile": "It had become unlikely that any further look would decide, so no more sessions were spent.",
+    "last look": "The last look was held, and decided nothing.",
+    "invalid": "By then its arms could not be compared any more, so nothing was decided.",
+    "ended by hand": "The run was ended by hand; only what was sure by then counts.",
+    "waiting": "The run goes on.",
+    "no look": "The run ended before its first look.",
+}
+
+
+@dataclass(frozen=True)
+class LookStep:
+    """What one look saw: the estimate and the bounds that decide, on the axis; `read` in words."""
+
+    pairs: int
+    d: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class EstimatePath:
+    """A gate over the looks. Places are logs of a ratio, or percentage points; `planned`: pairs of all looks."""
+
+    name: str
+    rate: bool
+    margin: float
+    margin_text: str
+    steps: tuple[LookStep, ...]
+    planned: tuple[int, ...]
+    word: str
+    reason: str
+    at: int
+    """pairs of the look that decided it"""
+    corrected: float
+    """the median-unbiased estimate; NaN where there is none"""
+
+    def said(self, value: float) -> str:
+        """+47 %, +1.2 points; open where it has no end."""
+        if self.rate:
+            return signed(as_share(value / 100, "points"), "points")
+        return signed(as_share(value, "ratio"), "ratio")
+
+    @property
+    def line(self) -> str:
+        """✕ regressed at 150 pairs: +47 %, corrected for the early stop +45 %; the margin is 20 %."""
+        told = f"{GLYPHS.get(self.word, '?')} {self.word}{f' ({self.reason})' if self.reason else ''}"  # type: ignore[call-overload]
+        found = next((step for step in self.steps if step.pairs == self.at), None)
+        estimate = f": {self.said(found.d)}" if found else ""
+        early = math.isfinite(self.corrected) and self.word != "inconclusive"
+        better = f", corrected for the early stop {self.said(self.corrected)}" if early else ""
+        return f"{told} at {count(self.at)}{NBSP}pairs{estimate}{better}; the margin is {self.margin_text}."
+
+
+def paths(decision: Mapping[str, Any]) -> list[EstimatePath]:
+    """The gates that any look has an estimate of."""
+    looks, planned = decision.get("looks") or [], tuple(decision["plan"]["looks"])
+    found = [_path(gate, at, looks, planned) for at, gate in enumerate(decision.get("gates") or [])]
+    return [path for path in found if path.steps]
+
+
+def _path(
+    gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], planned: tuple[int, ...]
+) -> EstimatePath:
+    rate = gate["scale"] == "points"
+    scale, accepted = (100.0 if rate else 1.0), Margin(**gate["margin"])
+    seen = [(look, look["gates"][at]) for look in looks]
+    steps = tuple(_step(look, one, scale) for look, one in seen if one["d"] is not None and not one.get("untested"))
+    beyond = [one["d"] - one["excess"] for _, one in seen if one["d"] is not None and one["excess"] is not None]
+    agreed = accepted.points if rate else math.log1p(accepted.ratio)
+    corrected = gate.get("corrected")
+    return EstimatePath(
+        name=gate["name"],
+        rate=rate,
+        margin=scale * (beyond[-1] if beyond else agreed),
+        margin_text=margin(accepted, gate["measure"]),
+        steps=steps,
+        planned=planned,
+        word=gate["verdict"],
+        reason=gate.get("reason") or "",
+        at=gate["pairs"],
+        corrected=math.nan if corrected is None else scale * corrected,
+    )
+
+
+def _step(look: Mapping[str, Any], one: Mapping[str, Any], scale: float) -> LookStep:
+    reach = math.inf
+    if None not in (one["se"], one["df"], look["critical"]):
+        reach = float(stdtrit(one["df"], ndtr(look["critical"]))) * one["se"]
+    d = one["d"]
+    return LookStep(look["pairs"], scale * d, scale * (d - reach), scale * (d + reach))
+
+
+def reason(decision: Mapping[str, Any]) -> str:
+    """What ended the looks, in a sentence; and what is not in the verdict."""
+    held, planned = decision.get("looks") or [], decision["plan"]["looks"]
+    at = f"Stopped at look {len(held)} of {len(planned)}, at {count(decision['pairs'])}{NBSP}pairs. " if held else ""
+    after = decision.get("pairs_after") or 0
+    beyond = f" {count(after)} whole pairs beyond that look are not in the verdict." if after else ""
+    return f"{at if decision.get('reason') != 'waiting' else ''}{REASONS.get(str(decision.get('reason')), '')}{beyond}"
+
+
+def path(found: EstimatePath) -> Plot:
+    """Estimates with the bounds that decide, look by look; the line of the margin; looks that were not needed."""
+    plot = Plot(
+        HALF,
+        256,
+        left=58,
+        right=16,
+        top=20,
+        bottom=42,
+        title=f"Estimate of {found.name} over the looks",
+        desc=f"Candidate against baseline at each look, with the bounds that decide. {found.line}",
+    )
+    low, high = ends(found)
+    x = Scale(identity, 0.0, float(max(found.planned)), plot.x0, plot.x1)
+    y = Scale(identity, low, high, plot.y0, plot.y1)
+    named = [(0.0, "same", "zero"), (found.margin, "margin", "marginline")]
+    for value, text in _ticks(found, low, high):
+        if all(abs(y(value) - y(other)) >= APART for other, _, _ in named):
+            named.append((value, text, "grid"))
+    for value, text, cls in sorted(named, key=lambda one: one[2] != "grid"):
+        plot.line(plot.x0, y(value), plot.x1, y(value), cls)
+        plot.text(plot.x0 - 6, y(value) + 4, text, "tick", "end")
+    plot.x_axis(x, _labels(found.planned, x), count, "pairs")
+    _steps(plot, found, x, y)
+    return plot
+
+
+def _labels(planned: Sequence[int], x: Scale) -> list[float]:
+    """The sizes of looks that have room for their number, the last one before the others."""
+    kept: list[float] = []
+    for pairs in reversed(planned):
+        if not kept or x(kept[-1]) - x(pairs) >= 3 * APART:
+            kept.append(float(pairs))
+    return kept[::-1]
+
+
+def ends(found: EstimatePath) -> tuple[float, float]:
+    """Where the axis ends: around estimates and margin, and the bounds as far as they are no wider than twice that."""
+    core = [0.0, found.margin, *(step.d for step in found.steps)]
+    span = max(max(core) - min(core), 1e-3)
+    bounds = [end for step in found.steps for end in (step.low, step.high)]
+    low = max(min([*core, *bounds]), min(core) - 2 * span)
+    high = min(max([*core, *bounds]), max(core) + 2 * span)
+    return low - 0.06 * (high - low), high + 0.12 * (high - low)
+
+
+def _ticks(found: EstimatePath, low: float, high: float) -> list[tuple[float, str]]:
+    """Round changes, but for "same"."""
+    if found.rate:
+        signed = [(value, value) for value in linear_ticks(low, high, 5)]
+        return [(v, f"{'+' if v > 0 else '−'}{three(abs(v))}") for v, _ in signed if abs(v) > 1e-9]
+    least, most = 100 * math.expm1(max(low, -3.0)), 100 * math.expm1(min(high, 3.0))
+    step = nice((most - least) / 6)
+    percents = [step * k for k in range(math.ceil(least / step), math.floor(most / step) + 1)]
+    return [(math.log1p(p / 100), change(1 + p / 100)) for p in percents if abs(p) > 1e-9 and p > -100]
+
+
+def _steps(plot: Plot, found: EstimatePath, x: Scale, y: Scale) -> None:
+    cls = f"v-{found.word.replace(' ', '-')}"
+    plot.path([(x(step.pairs), y.clip(step.d)) for step in found.steps], "curve thin flow")
+    rows = []
+    for number, step in enumerate(found.steps, start=1):
+        decided = step.pairs == found.at
+        style = cls if decided else "v-equivalent"
+        plot.line(x(step.pairs), y.clip(step.low), x(step.pairs), y.clip(step.high), f"ci {style}")
+        plot.dot(x(step.pairs), y.clip(step.d), "circle", f"dotv {style}", 5.5 if decided else 4)
+        bounds = f"{found.said(step.low)} to {found.said(step.high)}"
+        rows.append(f"look {number}, {count(step.pairs)} pairs · {found.said(step.d)} ({bounds})")
+    plot.readout([x(step.pairs) for step in found.steps], rows)

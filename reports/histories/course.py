@@ -1,0 +1,163 @@
+"""One figure in the course of a series: what each run tells of it, and where its level changed; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.measures import CATALOGUE
+from bench.units import NS_PER_S
+from reports.gate.conditions import group_of
+from reports.histories.entry import Entry, Of, Told, missing
+from reports.histories.series import FREE, Series
+from reports.numbers import NONE, plural
+from reports.question import POINTS, RATES, Question
+from reports.statistics.changes import ENOUGH, SIDE, Change, changes, comparisons, levels, without
+from reports.strata import NO_STRATUM
+from reports.summary.drift import APART
+from reports.wording.differences import as_share, scale_of
+
+NOT_TOLD = missing("not told")
+NS_PER_DAY = 86_400 * NS_PER_S
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A change between two runs of a series. `share`, `low`, `high`: after against before, of rates in shares.
+
+    `worse`: None where neither more nor less is better. `beside`: what else changed there: model: a → b.
+    """
+
+    last: Entry
+    first: Entry
+    share: float
+    low: float
+    high: float
+    before: int
+    after: int
+    worse: bool | None
+    beside: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Level:
+    """The mean of the runs between two changes, without what is the weekdays' own; of waits the geometric one."""
+
+    value: float
+    first: Entry
+    last: Entry
+
+
+@dataclass(frozen=True)
+class Course:
+    """`told`: of each entry of the series. `used`: places of the runs that were compared. `lacking`: why none were."""
+
+    question: Question
+    series: Series
+    told: tuple[Told, ...]
+    used: tuple[int, ...]
+    moved: tuple[Moved, ...] = ()
+    doubtful: tuple[Moved, ...] = ()
+    """what would be changes, were neighbouring runs not alike"""
+    levels: tuple[Level, ...] = ()
+    alike: float = 0.0
+    worth: int = 0
+    """as so many independent runs those count that were compared"""
+    weekdays: tuple[float, ...] = ()
+    """by how much Monday to Sunday (UTC) lie above their mean, which is taken off; nothing where they do not differ"""
+
+    @property
+    def comparisons(self) -> int:
+        return comparisons(len(self.used))
+
+    @property
+    def lacking(self) -> str:
+        """7 runs: a change takes ten, five on either side of it; empty where there are so many."""
+        if len(self.used) >= ENOUGH:
+            return ""
+        return f"{plural(len(self.used), 'run')} to compare, and a change takes {ENOUGH}: {SIDE} on either side of it"
+
+
+def course_of(series: Series, question: Question) -> Course:
+    """What each run tells of a figure, before anything is compared."""
+    told = tuple(_told(entry, question) for entry in series.entries)
+    used = tuple(
+        place
+        for place, (entry, one) in enumerate(zip(series.entries, told, strict=True))
+        if not entry.unfit and math.isfinite(one.value) and (question.kind == "rate" or one.value > 0)
+    )
+    return Course(question, series, told, used)
+
+
+def _told(entry: Entry, question: Question) -> Told:
+    if question.kind == "rate":
+        return entry.rates.get(question.measure, NOT_TOLD)
+    quantiles = _quantiles(entry, question)
+    return quantiles.get(question.p or 0.0, NOT_TOLD)
+
+
+def _quantiles(entry: Entry, question: Question) -> dict[float, Told]:
+    return dict(entry.quantiles.get(Of(question.measure, question.stratum or NO_STRATUM), {})) or (
+        _only(entry, question.measure) if question.stratum is None else {}
+    )
+
+
+def _only(entry: Entry, measure: str) -> dict[float, Told]:
+    """Those of a run whose turns are all of one kind, whatever kind that is."""
+    mine = [quantiles for of, quantiles in entry.quantiles.items() if of.measure == measure]
+    return dict(mine[0]) if len(mine) == 1 else {}
+
+
+def compared(courses: Sequence[Course]) -> list[Course]:
+    """The same with their changes, which share one error."""
+    among = sum(not course.lacking for course in courses)
+    return [_compared(course, among) for course in courses]
+
+
+def _compared(course: Course, among: int) -> Course:
+    entries, rate = [course.series.entries[place] for place in course.used], course.question.kind == "rate"
+    if not entries:
+        return course
+    told = [course.told[place] for place in course.used]
+    figures = np.array([one.value if rate else math.log(one.value) for one in told])
+    days = np.array([entry.began_utc_ns // NS_PER_DAY for entry in entries])
+    least = POINTS if rate else math.log1p(APART)
+    found = changes(figures, np.array([one.variance for one in told]), days, among=among, least=least)
+    edges = [0, *(change.at for change in found.changes), len(entries)]
+    plain = without(figures, days, found.weekdays)
+    means = [
+        Level(mean if rate else math.exp(mean), entries[first], entries[end - 1])
+        for mean, first, end in zip(levels(plain, found.changes), edges[:-1], edges[1:], strict=True)
+    ]
+    moved, doubtful = (
+        tuple(_moved(course.question, change, entries) for change in several)
+        for several in (found.changes, found.doubtful)
+    )
+    return replace(
+        course,
+        moved=moved,
+        doubtful=doubtful,
+        levels=tuple(means),
+        alike=found.alike,
+        worth=found.worth(len(entries)),
+        weekdays=tuple(as_share(own, scale_of(course.question)) or 0.0 for own in found.weekdays),
+    )
+
+
+def _moved(question: Question, change: Change, entries: Sequence[Entry]) -> Moved:
+    last, first = entries[change.at - 1], entries[change.at]
+    share, low, high = (as_share(d, scale_of(question)) or 0.0 for d in (change.d, change.low, change.high))
+    better = (RATES if question.kind == "rate" else CATALOGUE)[question.measure].better
+    worse = None if better == "neither" else (change.d > 0) == (better == "lower")
+    return Moved(last, first, share, low, high, change.before, change.after, worse, tuple(_beside(last, first)))
+
+
+def _beside(last: Entry, first: Entry) -> Iterable[str]:
+    """What may change in the course of a series, and did there."""
+    for key in dict.fromkeys([*last.conditions, *first.conditions]):
+        before, after = last.conditions.get(key, ""), first.conditions.get(key, "")
+        if group_of(key) in FREE and before != after:
+            yield f"{key}: {before or NONE} → {after or NONE}"

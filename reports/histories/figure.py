@@ -1,0 +1,187 @@
+"""A figure over weeks: (courses, what each entry is hidden by) → Plot, computing nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+from bench.units import NS_PER_S
+from reports.histories import phrases
+from reports.histories.calendar import ticks
+from reports.histories.course import Course, Moved
+from reports.histories.entry import Entry, Told
+from reports.numbers import moment, ms, percent, shortened
+from reports.page.svg import (
+    COLOURS,
+    WIDE,
+    Plot,
+    Scale,
+    frame,
+    identity,
+    linear_ticks,
+    log_range,
+    log_scale,
+    log_ticks,
+    shape,
+    tone,
+)
+from reports.question import Question
+from reports.wording.differences import figure
+
+ROOM_S = 3600.0
+"""Where there is one run alone, so much lies on either side of it."""
+LABEL = 15
+"""How much higher the next label stands where labels of changes would meet, and how wide one is."""
+LABEL_WIDE = 62.0
+LABEL_ROWS = 3
+RATE_LEAST, RATE_ROOM = 0.01, 2.0
+"""An axis of rates reaches to a percentage point at least, and so many times as far as the largest."""
+RADIUS, CROSS = 4.0, 4.5
+
+
+def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: Callable[[Entry], str]) -> Plot:
+    """Each run as a mark with its interval, levels as lines, changes between two runs as broken ones.
+
+    `numbers`: of each series by its name, its place among those of the page; `classes`: the filters that hide an entry.
+    """
+    question = courses[0].question
+    named = [(numbers[course.series.name], course.series.name) for course in courses]
+    marks = [(course, moved) for course in courses for moved in course.moved]
+    plot = frame(
+        WIDE,
+        300,
+        [(number, shortened(name, 60)) for number, name in named],
+        left=60,
+        right=20,
+        top=12 + LABEL * min(LABEL_ROWS, len(marks)),
+        title=f"{figure(question)} over time",
+        desc=_spoken(courses),
+    )
+    x, y = _time(courses, plot), _values(courses, plot)
+    for course in courses:
+        number = numbers[course.series.name]
+        with plot.of(number):
+            _runs(plot, course, number, x, y, classes)
+            _levels(plot, course, number, x, y)
+    _changes(plot, marks, numbers, x)
+    _read(plot, courses, x)
+    return plot
+
+
+def at_s(entry: Entry) -> float:
+    return entry.began_utc_ns / NS_PER_S
+
+
+def _spoken(courses: Sequence[Course]) -> str:
+    told = [f"{one.series.name}: {len(one.used)} runs compared, {len(one.moved)} changes" for one in courses]
+    return "Horizontal: when runs began, UTC. " + "; ".join(told) + "."
+
+
+def _time(courses: Sequence[Course], plot: Plot) -> Scale:
+    every = [at_s(entry) for course in courses for entry in course.series.entries]
+    room = (max(every) - min(every)) * 0.02 or ROOM_S
+    scale = Scale(identity, min(every) - room, max(every) + room, plot.x0, plot.x1)
+    words = dict(ticks(scale.low, scale.high, 10))
+    plot.x_axis(scale, list(words), words.__getitem__, "when runs began, UTC")
+    return scale
+
+
+def _values(courses: Sequence[Course], plot: Plot) -> Scale:
+    """Of runs that are compared; what lies outside stands at the edge.
+
+    The intervals of few failures would hide these, and are cut.
+    """
+    every = [course.told[place] for course in courses for place in course.used]
+    every = every or [told for course in courses for told in course.told]
+    ends = [end for told in every for end in (told.value, told.low, told.high) if math.isfinite(end)]
+    if courses[0].question.kind == "rate":
+        most = max([told.value for told in every if math.isfinite(told.value)], default=0.0)
+        scale = Scale(identity, 0.0, max(RATE_LEAST, RATE_ROOM * most), plot.y0, plot.y1)
+        plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
+        return scale
+    scale = log_scale(*log_range(ends), plot.y0, plot.y1)
+    plot.y_axis(scale, log_ticks(scale.low, scale.high), _writer(courses[0].question))
+    return scale
+
+
+def _writer(question: Question) -> Callable[[float], str]:
+    unit = phrases.unit_of(question)
+    return ms if unit == "ms" else lambda value: f"{phrases.written(value, question)} {unit}"
+
+
+def _runs(plot: Plot, course: Course, number: int, x: Scale, y: Scale, classes: Callable[[Entry], str]) -> None:
+    """Runs that are compared, joined in their order; the others as crosses or rings, joined with nothing."""
+    entries, colour = course.series.entries, f"s{tone(number)}"
+    for before, after in pairwise(course.used):
+        ends = entries[before], entries[after]
+        with plot.among(" ".join(dict.fromkeys(" ".join(map(classes, ends)).split()))):
+            values = [y.clip(course.told[place].value) for place in (before, after)]
+            plot.line(x(at_s(ends[0])), values[0], x(at_s(ends[1])), values[1], f"run {colour}")
+    for place, (entry, told) in enumerate(zip(entries, course.told, strict=True)):
+        if not math.isnan(told.value):
+            with plot.among(classes(entry)):
+                _run(plot, course.question, entry, told, number, x, y, used=place in course.used)
+
+
+def _run(
+    plot: Plot, question: Question, entry: Entry, told: Told, number: int, x: Scale, y: Scale, *, used: bool
+) -> None:
+    at, value, colour = x(at_s(entry)), y.clip(told.value), f"s{tone(number)}"
+    tip = f"{entry.name}: {phrases.inline(told, question)}, {entry.unfit or entry.mark}"
+    if not used:
+        _unfit(plot, entry, at, value, shape(number), colour, tip)
+        return
+    if not math.isnan(told.low):
+        plot.line(at, y.clip(told.low), at, y.clip(told.high), f"whisker thin {colour}")
+    plot.dot(at, value, shape(number), f"mark {colour}", RADIUS, tip)
+
+
+def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str, tip: str) -> None:
+    """INVALID: a cross; NOT JUDGED, throttled or among failed turns: a ring."""
+    if entry.word != "INVALID":
+        plot.dot(x, y, mark, f"mark open {colour}", RADIUS, tip)
+        return
+    arms = f"M{x - CROSS:.1f} {y - CROSS:.1f}l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
+    plot.dot(x, y, mark, "k0", RADIUS, tip)
+    plot.add(f'<path d="{arms}" class="unfit"/>')
+
+
+def _levels(plot: Plot, course: Course, number: int, x: Scale, y: Scale) -> None:
+    """Where the figure stood between changes; of a course without enough runs nothing is said."""
+    again = " again" if number >= COLOURS else ""
+    for level in course.levels if not course.lacking else ():
+        ends = [(x(at_s(entry)), y.clip(level.value)) for entry in (level.first, level.last)]
+        plot.path(ends, f"curve s{tone(number)}{again}")
+
+
+def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping[str, int], x: Scale) -> None:
+    """Each change with its size above, in rows so that sizes do not meet."""
+    free = [-math.inf] * LABEL_ROWS
+    for course, moved in sorted(marks, key=lambda one: one[1].first.began_utc_ns):
+        at = (x(at_s(moved.last)) + x(at_s(moved.first))) / 2
+        row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
+        free[row] = at + LABEL_WIDE
+        words = {True: "w-regressed", False: "w-improved", None: ""}[moved.worse]
+        tip = phrases.sentence(course, moved)
+        with plot.of(numbers[course.series.name]):
+            plot.line(at, plot.y0, at, plot.y1 - 4 - LABEL * row, "moved")
+            label = f"{phrases.change(moved, course.question)}"
+            plot.text(at + 4, plot.y1 - 5 - LABEL * row, label, f"num {words}", "end" if at > plot.x1 - 60 else "start")
+            plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", tip)
+
+
+def _read(plot: Plot, courses: Sequence[Course], x: Scale) -> None:
+    """A stop at each instant at which a run began."""
+    every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
+    lines = [
+        (
+            course.series.name,
+            {
+                entry.began_utc_ns: f"{phrases.inline(told, course.question)}{f', {entry.mark}' if entry.unfit else ''}"
+                for entry, told in zip(course.series.entries, course.told, strict=True)
+            },
+        )
+        for course in courses
+    ]
+    plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)

@@ -1,0 +1,148 @@
+"""A history: the runs of folders as series, and of each figure its course; nothing is written here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+from reports.histories.asked import headline, of_turns
+from reports.histories.course import Course, Moved, compared, course_of
+from reports.histories.entry import Entry
+from reports.histories.of_run import entries_of
+from reports.histories.of_stored import stored_in
+from reports.histories.series import Series, series_of
+from reports.numbers import plural
+from reports.question import Question
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The series of one scenario, and of each figure the course of each series that tells it."""
+
+    name: str
+    series: tuple[Series, ...]
+    figures: tuple[tuple[Question, tuple[Course, ...]], ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """`notices`: what was left out, and why. `comparisons`: so many were made."""
+
+    scenarios: tuple[Scenario, ...]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def series(self) -> list[Series]:
+        return [series for scenario in self.scenarios for series in scenario.series]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All of them, the oldest first."""
+        return sorted((one for series in self.series for one in series.entries), key=lambda one: one.began_utc_ns)
+
+    @property
+    def runs(self) -> int:
+        return len({(entry.run_id, entry.began_utc_ns) for entry in self.entries})
+
+    @property
+    def courses(self) -> list[Course]:
+        return [course for scenario in self.scenarios for _, courses in scenario.figures for course in courses]
+
+    @property
+    def comparisons(self) -> int:
+        return sum(course.comparisons for course in self.courses)
+
+    @property
+    def moved(self) -> list[tuple[Course, Moved]]:
+        """Every change, the newest first."""
+        found = [(course, moved) for course in self.courses for moved in course.moved]
+        return sorted(found, key=lambda one: -one[1].first.began_utc_ns)
+
+    @property
+    def places(self) -> list[list[tuple[Course, Moved]]]:
+        """The same, those of one series at one run together."""
+        found: dict[tuple[int, int], list[tuple[Course, Moved]]] = {}
+        for course, moved in self.moved:
+            found.setdefault((id(course.series), id(moved.first)), []).append((course, moved))
+        return list(found.values())
+
+
+def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> History:
+    """Of run folders and folders of stored baselines. `questions`: what is asked, the headline figures if empty.
+
+    What cannot be read is named in `notices`. Raises UsageError where nothing is left.
+    """
+    entries, notices = _read(runs, stored)
+    if not entries:
+        where = ", ".join(str(path) for path in (*stored, *dict.fromkeys(run.parent for run in runs)))
+        raise UsageError(f"there is no run to show in {where or 'these folders'}{_first(notices)}")
+    return told_by(entries, questions, notices)
+
+
+def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notices: Sequence[str] = ()) -> History:
+    """The history of entries that were read; pure."""
+    once, again = _each_once(entries)
+    series = series_of(once)
+    runs = Counter(one.scenario for one in series for _ in one.entries)
+    names = [name for name, _ in runs.most_common()]
+    asked = {name: _questions([one for one in series if one.scenario == name], questions) for name in names}
+    courses = compared([course_of(one, question) for one in series for question in asked[one.scenario]])
+    scenarios = [
+        Scenario(
+            name,
+            tuple(one for one in series if one.scenario == name),
+            tuple((question, mine) for question in asked[name] if (mine := _of(courses, name, question))),
+        )
+        for name in names
+    ]
+    twice = f"{plural(again, 'target')} of runs that are there twice: each is shown once."
+    return History(tuple(scenarios), (*notices, *([twice] if again else [])))
+
+
+def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[Course, ...]:
+    """The courses of a figure that any run tells."""
+    return tuple(
+        course
+        for course in courses
+        if course.series.scenario == scenario
+        and course.question == question
+        and any(told.value == told.value for told in course.told)
+    )
+
+
+def _questions(series: Sequence[Series], questions: Sequence[Question]) -> list[Question]:
+    entries = [entry for one in series for entry in one.entries]
+    return list(dict.fromkeys(of_turns(question, entries) for question in questions or headline(entries)))
+
+
+def _read(runs: Sequence[Path], stored: Sequence[Path]) -> tuple[list[Entry], list[str]]:
+    entries: list[Entry] = []
+    notices: list[str] = []
+    for run in runs:
+        try:
+            entries += entries_of(run)
+        except UsageError as problem:
+            notices.append(str(problem))
+    for folder in stored:
+        kept, problems = stored_in(folder)
+        entries += kept
+        notices += problems
+    return entries, notices
+
+
+def _each_once(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
+    """Every target of a run once, the first that is met; how many were there again."""
+    found: dict[tuple[str, int, str, str], Entry] = {}
+    again = 0
+    for entry in entries:
+        key = entry.run_id, entry.began_utc_ns, entry.scenario, entry.target
+        again += found.setdefault(key, entry) is not entry
+    return list(found.values()), again
+
+
+def _first(notices: Sequence[str]) -> str:
+    more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
+    return f": {notices[0]}{more}" if notices else ""

@@ -1,0 +1,242 @@
+"""history.html: a history as a page of blocks. Nothing is computed here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.measures import CATALOGUE
+from reports.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    Definitions,
+    Fold,
+    Head,
+    Inline,
+    Link,
+    Paragraph,
+    Row,
+    Section,
+    Term,
+    row_of,
+    table,
+)
+from reports.histories import phrases
+from reports.histories.course import Course, Moved
+from reports.histories.entry import Entry
+from reports.histories.figure import over_weeks
+from reports.histories.filters import Filters, filters_of
+from reports.histories.history import History, Scenario
+from reports.histories.series import Series
+from reports.numbers import NBSP, NONE, plural
+from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
+from reports.page.pieces import figure
+from reports.question import RATES, Question
+from reports.statistics.changes import ENOUGH, SIDE, YEAR
+from reports.wording import differences
+
+CHANGED = {True: "bad-ink", False: "good-ink", None: ""}
+INKS = {"✓": "good-ink", "✕": "bad-ink", "?": "soft-ink"}
+METHOD = {
+    "change": "A place between two runs at which the level of a figure moved: the runs before it and after it differ "
+    f"by more than runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). {SIDE} runs at "
+    "least stand on either side.",
+    "correction": f"{YEAR} runs share one error, and so do all figures and series of the page: where nothing changes, "
+    f"at most 5{NBSP}% of pages that are made anew after each of these runs ever have a mark, as long as neighbouring "
+    "runs are not more than half alike. The intervals of changes are as wide as that takes.",
+    "level": "The mean of the runs between two changes, for waits the geometric one, without what is their weekdays' "
+    "own. It is drawn from ten runs on.",
+    "interval": f"95{NBSP}% of a run by itself, as in its report. It says nothing of how runs differ.",
+    "series": "Runs of a target that may be compared: of one scenario, with the same scripts, load, warm-up and "
+    "settings.",
+}
+
+
+def html(history: History, folder: Path) -> str:
+    """The page: one file that needs nothing else. `folder`: where it is to stand, from where reports are linked."""
+    return poured(page_of(history, folder))
+
+
+def page_of(history: History, folder: Path) -> Page:
+    """What the page says: what changed, each figure over weeks, and every run."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in history.series))}
+    by_name = all(one.name == one.target for one in history.series)  # then series are what switches targets off
+    filters = filters_of(history.entries, ("target",) if by_name else ())
+    defined = _definitions(history)
+    scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(history.scenarios)]
+    names = [scenario.name for scenario in history.scenarios]
+    return Page(
+        title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
+        badges=list(_badges(history)),
+        beside=f"{', '.join(names)} · {phrases.begun(history)}",
+        headline=phrases.headline(history),
+        lead=[Bullets(notes)] if (notes := [*_notes(history)]) else [],
+        answer=[_moved(history, numbers)] if history.moved else None,
+        sections=[
+            *scenarios,
+            *_left_out(history),
+            Section("how", "Definitions", "What do the words mean?", [Definitions(list(defined.items()))]),
+        ],
+        definitions=defined,
+        footer=(
+            MEASURED_AGAINST if all(one.simulated for one in history.series) else "",
+            "The same figures are printed by ",
+            Code("rtbench history --json"),
+            ". All times UTC.",
+        ),
+        targets=list(numbers) if len(numbers) > 1 else (),
+        filters=filters.shown,
+    )
+
+
+def _badges(history: History) -> Iterable[Badge]:
+    if found := history.moved:
+        worse = sum(moved.worse is True for _, moved in found)
+        beside = f"{worse} of {plural(len(found), 'figure')} for the worse"
+        yield Badge("no" if worse else "in", "↕", plural(len(history.places), "CHANGE", "CHANGES"), beside)
+    elif history.comparisons:
+        yield Badge("eq", "≈", "NO CHANGE", f"that {plural(history.runs, 'run')} can tell")
+    else:
+        yield Badge("hm", "?", "TOO FEW RUNS", f"a change takes {ENOUGH}")
+    simulated = {(one.run_id, one.began_utc_ns) for one in history.entries if one.simulated}
+    if len(simulated) == history.runs:
+        yield SIMULATED
+    elif simulated:
+        yield Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(history.runs, 'run')}")
+
+
+def _notes(history: History) -> Iterable[str]:
+    yield from filter(None, [phrases.unfit(history)])
+    yield from phrases.apart(history)
+    yield from phrases.weekdays(history)
+    yield from phrases.doubtful(history)
+    yield from phrases.lacking(history)
+    if history.notices:
+        yield f"{plural(len(history.notices), 'thing')} could not be shown: see the end of the page."
+
+
+def _moved(history: History, numbers: dict[str, int]) -> Block:
+    """Every change, the newest first."""
+    heads: list[Head] = [
+        Column("what changed", left=True), "before", "after", "change", Column("since, UTC", left=True),
+        Column("what else changed there", left=True),
+    ]  # fmt: skip
+    several = len(history.scenarios) > 1
+    rows = [_change(course, moved, numbers, several=several) for course, moved in history.moved]
+    return table(heads, rows, "facts", stacked=True)
+
+
+def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: bool) -> Row:
+    question = course.question
+    at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
+    before, after = (phrases.written(course.levels[place].value, question) for place in (at - 1, at))
+    name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
+    ends = differences.interval(moved.low, moved.high, differences.scale_of(question))
+    return row_of(
+        [
+            Cell(_called(question), name),
+            Cell(before, _unit(question)),
+            Cell(after, _unit(question)),
+            Cell(phrases.change(moved, question), ends, style=CHANGED[moved.worse]),
+            Cell(phrases.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
+            "; ".join(moved.beside) or "nothing that these runs record",
+        ],
+        target=numbers[course.series.name],
+    )
+
+
+def _called(question: Question) -> Inline:
+    """The figure, with the definition of its measure."""
+    rest = differences.figure(question).removeprefix(question.measure)
+    return differences.figure(question) if question.kind == "rate" else (Term(question.measure), rest)
+
+
+def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: Filters, folder: Path) -> Section:
+    figures = [_figure(question, courses, numbers, filters) for question, courses in scenario.figures]
+    runs = Fold("Every run", [_runs(scenario, numbers, filters, folder)], open=True)
+    nothing = Paragraph("None of these runs tells any of these figures.")
+    return Section(
+        f"scenario-{place + 1}",
+        scenario.name,
+        f"{scenario.name}: where did the figures stand?",
+        [*(figures or [nothing]), runs],
+        filters.of_scenario(scenario.name),
+    )
+
+
+def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
+    unit = phrases.unit_of(question)
+    cut = ", cut where it leaves the figure" if question.kind == "rate" else f", in {unit}"
+    of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
+    marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
+    levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
+    return figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), numbers=())
+
+
+def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder: Path) -> Block:
+    """A row for each run and series, the newest first."""
+    figures = [question for question, _ in scenario.figures]
+    heads: list[Head] = [
+        "run", Column("series", left=True), Column("began, UTC", left=True), Column("verdict", left=True),
+        *(Column(differences.figure(question), below=_unit(question)) for question in figures),
+    ]  # fmt: skip
+    found = sorted(
+        ((series, place) for series in scenario.series for place in range(len(series.entries))),
+        key=lambda one: -one[0].entries[one[1]].began_utc_ns,
+    )
+    rows = [_run(scenario, series, place, numbers, filters, folder) for series, place in found]
+    return table(heads, rows, stacked=True)
+
+
+def _unit(question: Question) -> str:
+    return "" if question.kind == "rate" else phrases.unit_of(question)
+
+
+def _run(
+    scenario: Scenario, series: Series, place: int, numbers: dict[str, int], filters: Filters, folder: Path
+) -> Row:
+    entry, number = series.entries[place], numbers[series.name]
+    labels = " · ".join(f"{key} {value}" for key, value in entry.labels.items())
+    mine = [next((one for one in courses if one.series is series), None) for _, courses in scenario.figures]
+    return row_of(
+        [
+            Cell(_linked(entry, folder), labels),
+            Cell(series.name, target=number, marked=True),
+            phrases.day(entry),
+            Cell(entry.mark, entry.unfit.removeprefix(f"{entry.word}: "), style=INKS[entry.mark[0]]),
+            *(_told(course, place) if course else Cell(NONE) for course in mine),
+        ],
+        style=filters.of(entry),
+        target=number,
+    )
+
+
+def _told(course: Course, place: int) -> Cell:
+    """A figure of a run, with its interval, and with the change that begins with this run."""
+    entry, told = course.series.entries[place], course.told[place]
+    changed = [f"↕ {phrases.change(moved, course.question)}" for moved in course.moved if moved.first is entry]
+    below = " ".join(filter(None, [phrases.range_of(told, course.question), *changed]))
+    return Cell(phrases.value(told, course.question), below, style="soft-ink" if entry.unfit else "")
+
+
+def _linked(entry: Entry, folder: Path) -> Inline:
+    """The run's name, which leads to its report where there is one."""
+    if entry.report is None:
+        return entry.name
+    return Link(entry.name, os.path.relpath(entry.report, folder))
+
+
+def _left_out(history: History) -> Iterable[Section]:
+    if history.notices:
+        yield Section("left-out", "Left out", "What could not be shown?", [Bullets(history.notices)])
+
+
+def _definitions(history: History) -> dict[str, str]:
+    questions = [course.question for course in history.courses]
+    measures = {one.measure: CATALOGUE[one.measure].sentence for one in questions if one.kind != "rate"}
+    rates = {RATES[one.measure].title: RATES[one.measure].sentence for one in questions if one.kind == "rate"}
+    return measures | rates | METHOD

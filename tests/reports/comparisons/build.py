@@ -1,0 +1,42 @@
+"""Invented runs as sides, and their comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports.comparisons.comparison import Comparison, compared
+from reports.sides.side import Side, sides_of
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+DRAWS = 300
+"""Enough for what is tested here; how exact intervals are is tested where they are made."""
+RUN = Plan(sessions=40, turns=5)
+PAIRED = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
+
+
+def run(folder: Path, plan: Plan = RUN, **changes: Any) -> str:
+    """A run folder, whose name is the run's; `changes` replace keys of run.json."""
+    return str(synthetic.write(folder, plan, **({"run_id": folder.name, "interleaved": plan.paired} | changes)))
+
+
+def two(folder: Path, first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[Side, ...]:
+    """The sides of two runs, `one` and `other`; `changes` replace keys of the other's run.json."""
+    return sides_of([run(folder / "one", first), run(folder / "other", second or replace(first, seed=8), **changes)])
+
+
+def quick(sides: tuple[Side, ...], **how: Any) -> Comparison:
+    return compared(sides, draws=DRAWS, **how)
+
+
+def edit(folder: Path, table: str, change: Any) -> None:
+    """Change the rows of a table, each a dictionary; None leaves a row out."""
+    path = folder / f"{table}.parquet"
+    before = pq.read_table(path)
+    rows = [new for index, row in enumerate(before.to_pylist()) if (new := change(index, row)) is not None]
+    pq.write_table(pa.Table.from_pylist(rows, schema=before.schema), path)

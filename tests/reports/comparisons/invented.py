@@ -1,0 +1,104 @@
+"""Findings and comparisons made by hand, for the tests of the page: every verdict, every kind of difference."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from reports.comparisons.comparison import Check, Comparison, Method
+from reports.finding import Arm, Finding
+from reports.question import Kind, Question
+from reports.sides.side import Side, sides_of
+from reports.statistics.differences import Difference, Margin
+from reports.statistics.verdicts import Verdict, Word
+from reports.wording.unusable import Cause
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+
+def ratio(base: float, candidate: float, low: float, high: float, margin: float = 0.2) -> Difference:
+    """A difference of values whose interval ends at these multiples."""
+    d, a, b, m = (math.log(x) if x < math.inf else math.inf for x in (candidate / base, low, high, 1 + margin))
+    return Difference("ratio", base, candidate, d, a, b, 0.05, 99, a - m, b - m, -m - b, 0.01, 0.9)
+
+
+def points(base: float, candidate: float, low: float, high: float, margin: float = 0.01) -> Difference:
+    """A difference of rates."""
+    d = candidate - base
+    return Difference("points", base, candidate, d, low, high, 0.01, 99, low - margin, high - margin, -1, 0.5, 0.5)
+
+
+def finding(
+    measure: str,
+    p: float | None,
+    word: Word,
+    difference: Difference | None,
+    *,
+    gated: bool = False,
+    candidate: str = "gateway",
+    margin: Margin | None = None,
+    reason: str = "",
+    more: int | None = None,
+    **asked: Any,
+) -> Finding:
+    """The answer to a question about a quantile, or without `p` about a rate, or the mean of a measure."""
+    rate = difference is not None and difference.scale == "points"
+    kind: Kind = "rate" if rate else "mean" if p is None else "quantile"
+    accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
+    question = Question(measure, kind, accepted, p, gated, **asked)
+    arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
+    return Finding(question, candidate, difference, Verdict(word, reason, False, more), arms)
+
+
+def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
+    """One of each verdict and of each kind, the gated ones first."""
+    endless = Difference("ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, 0.1, math.inf, -1, 0.2, 0.9)
+    few, holm = "too few turns to decide: p99 needs 2,000 in each arm", "over the margin, not after Holm"
+    made = [
+        ("ttfa", 0.95, "regressed", ratio(1600, 2640, 1.47, 1.87), {"gated": True}),
+        ("ttfa", 0.5, "equivalent", ratio(1030, 1020, 0.97, 1.01), {"gated": True}),
+        ("failures", None, "not regressed", points(0.011, 0.0055, -0.0115, 0.0005), {"gated": True}),
+        ("ttfa", 0.9, "inconclusive", ratio(1180, 1330, 1.05, 1.29), {"more": 260}),
+        ("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30), {"reason": few}),
+        ("response_total", 0.5, "inconclusive", ratio(2520, 3480, 1.21, 1.49), {"reason": holm}),
+        ("connect_total", 0.5, "improved", ratio(324, 243, 0.71, 0.79), {}),
+        ("input_transcript", 0.95, "inconclusive", endless, {"reason": "quantile in the failed share"}),
+        ("audio_speed", None, "not regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
+        ("session_ready", 0.5, "inconclusive", None, {"reason": "too few sessions"}),
+    ]
+    return tuple(finding(m, p, word, d, candidate=candidate, **more) for m, p, word, d, more in made)  # type: ignore[arg-type]
+
+
+CHECKS = (
+    Check("run valid", ("3 of 3 checks passed", "3 of 3 checks passed"), True),
+    Check("throttled turns, limit 1 %", ("0 %", "0.1 %"), True),
+    Check("what differs", ("gateway 1.8.4", "gateway 1.9.0"), None),
+)
+CAUSE = Cause("the run is INVALID by rule (c), audio chunks were sent late", "run with --processes 2")
+UNFAIR = Check("run valid", ("✓ VALID", "✕ INVALID"), False, (CAUSE,))
+
+
+@cache
+def sides(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[Side, ...]:
+    """Arms of an invented interleaved run, the baseline first."""
+    plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, failed=failed, seconds=600)
+    with TemporaryDirectory() as folder:
+        return sides_of([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
+
+
+def comparison(*candidates: str, checks: tuple[Check, ...] = CHECKS, **changes: Any) -> Comparison:
+    """A comparison of an invented run with findings made by hand."""
+    named = candidates or ("gateway",)
+    found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.gated)
+    parts: dict[str, Any] = {
+        "sides": sides("direct", *named),
+        "findings": tuple(found),
+        "checks": checks,
+        "method": Method("pairs", 60, 10_000, 7, 0.05, 3),
+        "notices": (),
+        "simulated": True,
+    }
+    return Comparison(**(parts | changes))

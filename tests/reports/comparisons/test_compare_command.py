@@ -1,0 +1,107 @@
+"""`rtbench compare`: its files, its last lines, its exit statuses, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bench.cli.compare import compare
+from bench.errors import UsageError
+from bench.run import close
+from reports.comparisons import render
+from tests.reports import synthetic
+from tests.reports.comparisons.build import PAIRED, RUN, run
+from tests.reports.synthetic import Plan
+
+
+def test_targets_of_a_run_are_compared_beside_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare([run(tmp_path, PAIRED)])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[-1] == str(tmp_path / "compare.html")
+    assert lines[-2].endswith("◇ SIMULATED · east against west")
+    assert all((tmp_path / f"compare.{ending}").stat().st_size for ending in ("html", "md", "json"))
+    assert "\x1b[" not in "".join(lines)
+
+
+def test_two_runs_are_compared_in_the_folder_of_the_last(tmp_path: Path) -> None:
+    compare([run(tmp_path / "a"), run(tmp_path / "b")])
+
+    assert not (tmp_path / "a" / "compare.json").exists()
+    data = json.loads((tmp_path / "b" / "compare.json").read_text())
+    assert [side["label"] for side in data["sides"]] == ["sim (a)", "sim (b)"]
+
+
+def test_another_folder_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare([run(tmp_path / "a"), run(tmp_path / "b")], out=tmp_path / "new" / "folder")
+
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "new" / "folder" / "compare.html")
+
+
+def test_the_level_is_that_of_the_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare([run(tmp_path, PAIRED)], level=0.01)
+
+    assert "difference (98 %)" in capsys.readouterr().out
+    assert json.loads((tmp_path / "compare.json").read_text())["method"]["level"] == 0.01
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, -1.0, 5.0])
+def test_a_level_that_is_none_is_refused(tmp_path: Path, level: float) -> None:
+    with pytest.raises(UsageError, match="--level must be between 0 and"):
+        compare([str(tmp_path)], level=level)
+
+
+def test_a_regression_is_a_result_and_no_failure_of_the_command(tmp_path: Path) -> None:
+    compare([run(tmp_path / "a", Plan(sessions=60, turns=10)), run(tmp_path / "b", Plan(60, 10, median_ms=1500))])
+
+    assert json.loads((tmp_path / "b" / "compare.json").read_text())["status"] == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "mark"),
+    [(Plan(sessions=0), "✕ INVALID COMPARISON · "), (Plan(sessions=40, turns=5, valid=False), "✕ INVALID · ")],
+)
+def test_no_fair_comparison_has_a_status_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Plan, mark: str
+) -> None:
+    with pytest.raises(typer.Exit) as left:
+        compare([run(tmp_path / "a", RUN), run(tmp_path / "b", other)])
+
+    assert left.value.exit_code == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith(mark)
+    assert lines[-1] == str(tmp_path / "b" / "compare.html")
+
+
+def test_a_run_whose_writer_is_gone_is_closed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = synthetic.write_killed(tmp_path / "killed", RUN)
+    closed: list[Path] = []
+    monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: True)
+    monkeypatch.setattr(close, "close", closed.append)
+    with pytest.raises(typer.Exit):
+        compare([f"{killed}:sim", run(tmp_path / "a")])
+
+    assert closed == [killed]
+
+
+def test_one_run_of_one_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has one target, sim"):
+        compare([run(tmp_path)])
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a run folder"):
+        compare([str(tmp_path), str(tmp_path)])
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, text: str) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(render, "write_text", refuse)
+    with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
+        compare([run(tmp_path, PAIRED)])

@@ -1,0 +1,278 @@
+"""Whole comparisons of invented runs: what is found, how it is judged, what status it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import UsageError
+from reports.comparisons.comparison import Check, Comparison
+from reports.finding import Finding
+from reports.question import Question, margin_of
+from reports.sides.side import sample_of, sides_of
+from reports.statistics.baselines import RUN_SD
+from reports.statistics.differences import Margin
+from reports.statistics.quantiles import quantile
+from reports.strata import Stratum
+from tests.reports import synthetic
+from tests.reports.comparisons.build import edit, quick, run, two
+from tests.reports.synthetic import Plan
+
+RUN = Plan(sessions=60, turns=10)
+PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
+TTFA = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True)
+
+
+def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
+    return next(
+        finding
+        for finding in comparison.findings
+        if finding.question.name == name and finding.candidate == (candidate or finding.candidate)
+    )
+
+
+def test_figures_are_those_of_the_arms(tmp_path: Path) -> None:
+    sides = two(tmp_path, RUN, Plan(sessions=60, turns=10, median_ms=900))
+    comparison = quick(sides)
+    found = of(comparison, "ttfa p95").difference
+
+    assert found is not None
+    for side, value in zip(sides, (found.baseline, found.candidate), strict=True):
+        assert value == quantile(sample_of(side, replace(TTFA, p=0.95)).values, 0.95)
+    assert found.d == pytest.approx(np.log(found.candidate / found.baseline))
+    assert found.low < found.d < found.high
+
+
+def test_a_service_that_became_twice_as_slow_regressed(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, RUN, Plan(sessions=60, turns=10, median_ms=1200)))
+
+    assert of(comparison, "ttfa p50").verdict.word == of(comparison, "ttfa p95").verdict.word == "regressed"
+    assert comparison.status == 1
+
+
+def test_a_service_that_became_twice_as_fast_improved(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, Plan(sessions=60, turns=10, median_ms=1200), Plan(sessions=60, turns=10, seed=8)))
+
+    assert of(comparison, "ttfa p50").verdict.word == "improved"
+
+
+def test_the_same_turns_twice_are_no_regression(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, RUN, RUN), run_sd=0.0)
+
+    found = of(comparison, "ttfa p50").difference
+    assert found is not None
+    assert found.d == 0
+    assert comparison.status in (0, 3)
+    assert not any(finding.verdict.word == "regressed" for finding in comparison.findings)
+
+
+def test_failures_regress_by_points(tmp_path: Path) -> None:
+    finding = of(quick(two(tmp_path, RUN, Plan(sessions=60, turns=10, failed=0.2))), "failure rate")
+
+    assert finding.verdict.word == "regressed"
+    assert finding.difference is not None
+    assert finding.difference.scale == "points"
+    assert finding.difference.d == pytest.approx(finding.failed[1] / finding.turns[1])
+
+
+def test_two_runs_are_provisional_with_an_assumed_spread(tmp_path: Path) -> None:
+    sides = two(tmp_path, RUN)
+    comparison, without = quick(sides), quick(sides, run_sd=0.0)
+    wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
+
+    assert comparison.method.run_sd == RUN_SD
+    assert all(finding.verdict.provisional for finding in comparison.findings)
+    assert wide is not None
+    assert narrow is not None
+    assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_targets_of_one_run_are_paired_and_not_provisional(tmp_path: Path) -> None:
+    comparison = quick(sides_of([run(tmp_path, PAIRED)]))
+
+    assert (comparison.method.design, comparison.method.unit, comparison.method.run_sd) == ("pairs", 60, 0.0)
+    assert not any(finding.verdict.provisional for finding in comparison.findings)
+    assert of(comparison, "ttfa p50").sessions == (60, 60)
+
+
+def test_pairs_that_share_their_ups_and_downs_are_told_apart_better(tmp_path: Path) -> None:
+    folder = run(tmp_path, PAIRED)
+    slow = {0: 0.0, 1: 300e6}  # ns that every second pair is slower, in both arms
+
+    def shift(index: int, row: dict[str, float]) -> dict[str, float]:
+        return row | {"first_audio_at_ns": int(row["first_audio_at_ns"] + slow[int(row["pair"]) % 2])}
+
+    edit(tmp_path, "turns", shift)
+    paired = of(quick(sides_of([folder])), "ttfa p50").difference
+    run(tmp_path / "apart", PAIRED, interleaved=False)
+    edit(tmp_path / "apart", "turns", shift)
+    apart = of(quick(sides_of([tmp_path / "apart"])), "ttfa p50").difference
+
+    assert paired is not None
+    assert apart is not None
+    assert paired.d == apart.d
+    assert paired.high - paired.low < apart.high - apart.low
+
+
+def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all(tmp_path: Path) -> None:
+    comparison = quick(sides_of([run(tmp_path, Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True))]))
+
+    assert [finding.candidate for finding in comparison.gated] == ["b"] * 3 + ["c"] * 3
+    assert comparison.method.holm == 6
+    gated = [finding.question.gated for finding in comparison.findings]
+    assert gated == sorted(gated, reverse=True)
+
+
+def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline(tmp_path: Path) -> None:
+    runs = [run(tmp_path / f"run{seed}", replace(RUN, seed=seed)) for seed in (7, 8, 9)]
+    together = quick(sides_of(runs))
+
+    for name, found in zip(runs[1:], ("run8", "run9"), strict=True):
+        alone = of(quick(sides_of([runs[0], name])), "ttfa p50")
+        assert alone.difference in [
+            one.difference for one in together.findings if found in one.candidate and one.question == alone.question
+        ]
+
+
+def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
+    edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
+    alone, together = quick(sides_of([f"{folder}:a", f"{folder}:b"])), quick(sides_of([folder]))
+
+    assert [finding.sessions for finding in together.gated] == [(60, 60)] * 3 + [(30, 30)] * 3
+    assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
+    assert (together.method.design, together.method.unit) == ("pairs", 30)
+
+
+def test_a_third_target_without_a_session_leaves_the_others_their_pairs(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=120, turns=5, targets=("a", "b", "c"), paired=True))
+    edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" else row)
+    edit(tmp_path, "turns", lambda _, row: None if row["target"] == "c" else row)
+    alone = quick(sides_of([f"{folder}:a", f"{folder}:b"]))
+    together = quick(sides_of([f"{folder}:a", f"{folder}:b", f"{folder}:c"]))
+
+    assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
+    assert together.status == 4
+
+
+def failing(folder: Path) -> list[Check]:
+    return [one for one in quick(sides_of([folder])).checks if one.name == "sessions with a failed turn"]
+
+
+def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
+    run(tmp_path, PAIRED)
+    assert failing(tmp_path) == []
+    edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "failed:no_audio"} if _clustered(row) else {}))
+    (check,) = failing(tmp_path)
+
+    assert check.fair is None
+    assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
+
+
+def _clustered(row: Any) -> bool:
+    """All turns of six of the 60 sessions of the candidate."""
+    return bool(row["target"] == "east" and row["pair"] < 6)
+
+
+def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked(tmp_path: Path) -> None:
+    sides = two(tmp_path, RUN)
+    first, again, alone = quick(sides), quick(sides), quick(sides, questions=[TTFA])
+
+    assert first.findings == again.findings
+    assert alone.findings[0].difference == of(first, "ttfa p50").difference
+    assert alone.method.seed == first.method.seed
+
+
+def test_few_turns_decide_nothing(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, Plan(sessions=25, turns=4)))
+
+    assert of(comparison, "ttfa p95").verdict.reason == "too few turns to decide: p95 needs 400 in each arm, 100 there"
+    assert comparison.status == 3
+
+
+def test_a_side_without_turns_makes_it_invalid_and_never_green(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, RUN, Plan(sessions=0, turns=10)))
+
+    assert comparison.status == 4
+    assert of(comparison, "ttfa p50").difference is None
+    assert of(comparison, "ttfa p50").verdict.reason == "no ttfa on sim (other)"
+
+
+def test_two_sides_without_turns_are_invalid(tmp_path: Path) -> None:
+    assert quick(two(tmp_path, Plan(sessions=0))).status == 4
+
+
+def test_a_side_all_of_whose_turns_failed_regressed(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, RUN, Plan(sessions=60, turns=10, failed=1.0, text=False)))
+    words = {finding.question.name: finding.verdict.word for finding in comparison.gated}
+
+    assert words == {"ttfa p50": "regressed", "ttfa p95": "regressed", "failure rate": "regressed"}
+
+
+def test_a_killed_run_and_an_old_one_are_compared_and_not_green(tmp_path: Path) -> None:
+    killed = synthetic.write_killed(tmp_path / "killed", RUN)
+    old = Path(synthetic.__file__).parent / "stored" / "schema-1"
+
+    assert quick(sides_of([run(tmp_path / "one", RUN), killed])).status == 4
+    assert quick(sides_of([old, run(tmp_path / "one", RUN)])).status == 4
+
+
+def test_questions_of_ones_own_are_answered_in_their_order(tmp_path: Path) -> None:
+    asked = [
+        Question("failures", "rate", Margin(points=0.05), gated=True),
+        Question("ttfa", "quantile", Margin(ratio=0.2, plus=30), 0.75, gated=True, step="greeting"),
+        Question("audio_speed", "mean", Margin(ratio=0.1), gated=True),
+    ]
+    comparison = quick(two(tmp_path, RUN), questions=asked)
+
+    assert [finding.question for finding in comparison.findings] == asked
+    assert [finding.turns for finding in comparison.findings] == [(600, 600), (120, 120), (600, 600)]
+
+
+def test_a_question_without_an_origin_is_asked_of_each(tmp_path: Path) -> None:
+    plan = replace(PAIRED, kinds=("vad", "manual"))
+    comparison = quick(sides_of([run(tmp_path, plan)]), questions=[TTFA])
+
+    assert [finding.question.stratum for finding in comparison.findings] == [
+        Stratum("speech_end"),
+        Stratum("requested"),
+    ]
+
+
+def test_a_gate_that_no_origin_can_answer_is_not_passed(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, RUN, replace(RUN, kinds=("manual",))), questions=[TTFA])
+
+    assert [finding.verdict.word for finding in comparison.gated] == ["inconclusive"]
+
+
+def test_what_is_neither_better_nor_worse_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="session_length cannot be compared"):
+        quick(two(tmp_path, RUN), questions=[replace(TTFA, measure="session_length")])
+
+
+def test_a_gate_that_nothing_answers_is_status_4_or_3_and_never_0(tmp_path: Path) -> None:
+    assert quick(two(tmp_path, RUN), questions=[]).status == 4
+    assert quick(two(tmp_path, RUN), questions=[replace(TTFA, step="no such step")]).status == 3
+
+
+def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:
+    synthetic.write(tmp_path / "calm", PAIRED)
+    synthetic.write(tmp_path / "own", PAIRED)
+    late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
+    edit(tmp_path / "own", "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
+    calm, own = (quick(sides_of([tmp_path / name])) for name in ("calm", "own"))
+
+    assert not of(calm, "ttfa p50").verdict.provisional
+    assert of(own, "ttfa p50").verdict.provisional
+    assert not of(own, "failure rate").verdict.provisional
+    assert any(notice.startswith("An arm drifts by itself (ttfa") for notice in own.notices)
+    assert not any("drifts" in notice for notice in calm.notices)
+
+
+def _later(row: dict[str, Any], by_ns: int) -> dict[str, Any]:
+    first = row["first_audio_at_ns"]
+    return row | {"first_audio_at_ns": None if first is None else first + by_ns}

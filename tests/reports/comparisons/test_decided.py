@@ -1,0 +1,117 @@
+"""A run that was ended by its looks is compared with their verdict first, on every output."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped, unused-ignore]
+import pytest
+
+from reports.blocks import Paragraph
+from reports.comparisons import comparison as comparison_module
+from reports.comparisons import render
+from reports.comparisons.comment import markdown
+from reports.comparisons.comparison import Comparison
+from reports.comparisons.decided import LOOKED
+from reports.comparisons.page import page_of
+from reports.comparisons.text import essentials, terminal
+from reports.gate.check import checked
+from reports.looks.decide import look_at
+from reports.looks.document import as_data
+from reports.looks.text import sentence as decision_sentence
+from reports.sides.side import sides_of
+from tests.reports.comparisons.build import edit, quick, run
+from tests.reports.synthetic import Plan
+
+TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
+LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
+TIGHT = {"ttfa": ["p(50)<+0.1%"]}
+UNDECIDED = {"ttfa": ["p(50)<+12%"]}
+SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+
+
+def planned(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO) -> str:
+    looks: dict[str, Any] = {"pairs": 120, "looks": [40, 80, 120], "gates": gates, "level": 0.05, "draws": 300}
+    return run(folder, plan, decision_plan=looks)
+
+
+def compared(folder: Path, gates: dict[str, list[str]]) -> Comparison:
+    return quick(sides_of([planned(folder, gates)]))
+
+
+@pytest.mark.parametrize(
+    ("gates", "badge", "status"),
+    [(LOOSE, "✓ NOT REGRESSED", 0), (TIGHT, "✕ REGRESSED", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
+)
+def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: str, status: int) -> None:
+    found = compared(tmp_path / "run", gates)
+    decision = look_at(tmp_path / "run")
+    sentence = decision_sentence(decision).replace("\u00a0", " ")
+
+    assert essentials(found).startswith(badge)
+    assert found.status == decision.status == checked(tmp_path / "run").status == status
+    assert sentence[1:] in " ".join(terminal(found, 200).split())
+    assert LOOKED in " ".join(terminal(found, 200).split())
+    assert markdown(found).splitlines()[0].startswith(f"### {badge[0]} ")
+    assert re.search(r": stopped at look [123] of 3, (40|80|120) pairs$", markdown(found).splitlines()[0])
+    assert sentence.partition(" ")[2] in markdown(found)
+
+
+def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
+    paths = render.write(compared(tmp_path / "run", TIGHT), tmp_path)
+    data = json.loads(paths.json.read_text(encoding="utf-8"))
+
+    jsonschema.validate(data, SCHEMA)
+    assert (data["status"], data["verdicts"]) == (1, {"west": "regressed"})
+    assert (data["decision"]["status"], data["decision"]["looks"], data["decision"]["look"]) == (1, 3, 2)
+    assert data["headline"].startswith("west regressed: ttfa p50")
+    assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
+
+
+def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tmp_path: Path) -> None:
+    found = compared(tmp_path / "run", TIGHT)
+    page = page_of(found, as_data(look_at(tmp_path / "run")))
+    second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
+
+    assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", page.headline)
+    assert "interval" in second
+    assert second.endswith(LOOKED)
+
+
+def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
+    folder = Path(run(tmp_path / "run", replace(TWO, sessions=60)))
+    whole = quick(sides_of([folder]))
+    edit(folder, "sessions", lambda at, row: row | {"outcome": "abandoned"} if at < 3 else row)  # 2 of a pair, 1 of one
+
+    assert not any("cut by the end" in notice for notice in whole.notices)
+    assert any(
+        notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
+        for notice in quick(sides_of([folder])).notices
+    )
+
+
+def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
+    paths = render.write(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
+
+    assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
+    assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")
+
+
+def test_the_other_way_round_the_looks_have_no_say_and_that_is_told(tmp_path: Path) -> None:
+    folder = planned(tmp_path / "run", TIGHT)
+    found = quick(sides_of([f"{folder}:west", f"{folder}:east"]))
+
+    assert found.decision is None
+    assert any("was ended by looks at its figures" in notice for notice in found.notices)
+
+
+def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
+    found = quick(sides_of([planned(tmp_path / "run", LOOSE, replace(TWO, valid=False))]))
+
+    assert found.status == 4
+    assert essentials(found).startswith("✕ INVALID · ")
+    assert terminal(found).startswith("Do not use these figures: the run is INVALID by rule (c)")

@@ -1,0 +1,283 @@
+"""What makes a comparison invalid, and what is said for information."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from reports.sides import fairness
+from reports.sides.fairness import Check, checks_of, notices_on, refuse_other_definitions
+from reports.sides.side import sides_of
+from reports.sides.workload import differing, workload
+from tests.reports import synthetic
+from tests.reports.comparisons.build import RUN, edit, run, two
+from tests.reports.synthetic import Plan
+
+SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}
+SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "chunk_ms": 100, "limits": {"done": 120.0}}
+VAD = {"turn_detection": "server_vad", "detection": {"type": "server_vad", "silence_duration_ms": 500}}
+
+
+def named(checks: tuple[Check, ...], name: str) -> Check:
+    return next(check for check in checks if check.name == name)
+
+
+def broken(checks: tuple[Check, ...]) -> list[str]:
+    return [check.name for check in checks if check.fair is False]
+
+
+def test_two_runs_of_the_same_load_are_fair(tmp_path: Path) -> None:
+    checks = checks_of(two(tmp_path))
+
+    assert broken(checks) == []
+    assert [check.name for check in checks if check.fair] == [
+        *("run valid", "turns", "throttled turns, limit 1\u00a0%", "same workload"),
+        *("definitions of measures", "kind of service"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("valid", "mark", "said"),
+    [
+        (False, "✕ INVALID", "the run of sim (other) is INVALID by rule (c), audio chunks were sent late: "),
+        (None, "? NOT JUDGED", "the run of sim (other) is NOT JUDGED: "),
+    ],
+)
+def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(
+    tmp_path: Path, valid: bool | None, mark: str, said: str
+) -> None:
+    check = named(checks_of(two(tmp_path, RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
+
+    assert check.fair is False
+    assert check.texts == ("✓ VALID", mark)
+    assert [cause.text.startswith(said) for cause in check.causes] == [True]
+    assert check.remedy
+
+
+@pytest.mark.parametrize("valid", [False, None])
+def test_what_makes_a_run_invalid_is_said_once_of_all_of_its_targets(tmp_path: Path, valid: bool | None) -> None:
+    plan = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True, valid=valid)
+    check = named(checks_of(sides_of([synthetic.write(tmp_path, plan, interleaved=True)])), fairness.VALID)
+
+    assert [cause.text.partition(" is ")[0] for cause in check.causes] == ["the run"]
+
+
+def test_a_run_under_way_is_unfair(tmp_path: Path) -> None:
+    killed = synthetic.write_killed(tmp_path / "killed", RUN)
+    checks = checks_of(sides_of([run(tmp_path / "one"), killed]))
+
+    assert broken(checks) == [fairness.VALID]
+    assert named(checks, fairness.VALID).causes[0].text.endswith(" is NOT JUDGED: the run has not ended")
+
+
+def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended(tmp_path: Path) -> None:
+    checks = checks_of(two(tmp_path, RUN, Plan(sessions=0, turns=5, refused=3)))
+
+    assert broken(checks) == [fairness.TURNS]
+    assert named(checks, fairness.TURNS).texts == (
+        "200\u00a0turns",
+        "no turn",
+    )
+    (cause,) = named(checks, fairness.TURNS).causes
+    assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as 3 × refused:401"
+
+
+@pytest.mark.parametrize(("throttled", "fair"), [(2, True), (3, False)])
+def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, throttled: int, fair: bool) -> None:
+    folder = tmp_path / "other"
+    sides = two(tmp_path)
+    edit(
+        folder,
+        "turns",
+        lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}),
+    )
+    sides = sides_of([str(tmp_path / "one"), str(folder)])
+
+    check = named(checks_of(sides), fairness.THROTTLED)
+    assert check.fair is fair
+    assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
+
+
+@pytest.mark.parametrize(("changes", "said"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
+def test_two_simulators_that_draw_the_same_are_noticed(tmp_path: Path, changes: dict[str, Any], said: bool) -> None:
+    """`two` makes runs of one seed; a service that is not simulated has none."""
+    same = two(tmp_path, replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
+    notices = [notice for notice in notices_on(same) if "one seed" in notice]
+
+    assert len(notices) == said
+    assert all("--seed" in notice for notice in notices)
+
+
+def test_one_side_alone_simulated_is_unfair(tmp_path: Path) -> None:
+    real = Plan(sessions=40, turns=5, simulated=False)
+
+    assert broken(checks_of(two(tmp_path, RUN, real))) == [fairness.SERVICE]
+    assert broken(checks_of(two(tmp_path / "both", real))) == []
+
+
+def test_measures_that_were_defined_differently_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"measures are defined differently \(sim \(one\) by version 1 and sim"):
+        refuse_other_definitions(two(tmp_path, definitions=2))
+
+
+def document(script: dict[str, Any] | None = None, label: str = "a", **settings: Any) -> dict[str, Any]:
+    return {
+        "settings": SETTINGS | settings,
+        "targets": [{"label": label, "connects_per_min": None, "model": "m"}],
+        "scripts": [SCRIPT | (script or {})],
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        (document({"digest": "bb"}), "script and audio"),
+        (document({"chunk_ms": 20}), "pacing, ms of a chunk"),
+        (document({"limits": {"done": 60.0}}), "limits, s"),
+        (document({"turns": 5}), "turns of a session"),
+        (document(num_users=20), "users"),
+        (document(session_pause=2.0), "pause between a user’s sessions, s"),
+        (document(processes=2), "processes"),
+        (document() | {"warmup_s": 60.0}, "warm-up, s"),
+        (document() | {"targets": [{"label": "a", "connects_per_min": 30}]}, "connection starts a minute"),
+    ],
+)
+def test_work_that_is_not_the_same_is_named(other: dict[str, Any], name: str) -> None:
+    apart = differing([workload(document(), "a"), workload(other, "a")])
+
+    assert list(apart) == [name]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        document(sessions=500, seed="2", runs="elsewhere", targets="b", compression="deflate", budget=3),
+        document() | {"targets": [{"label": "a", "connects_per_min": None, "model": "another", "region": "x"}]},
+        document(label="a") | {"definitions": 1, "host": {"cpus": 64}},
+    ],
+)
+def test_what_is_compared_and_how_long_is_no_part_of_the_workload(other: dict[str, Any]) -> None:
+    assert differing([workload(document(), "a"), workload(other, "a")]) == {}
+
+
+def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() -> None:
+    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "max_sessions": 40, "began_utc_ns": 1}
+    closed = document()
+    calls, later, more = (
+        closed | {"arrivals": arrivals | changes} for changes in ({}, {"began_utc_ns": 2}, {"per_s": 1.0})
+    )
+    arms = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
+
+    assert list(differing([arms["closed"], arms["calls"]])) == ["calls that arrive"]
+    assert list(differing([arms["calls"], arms["more"]])) == ["calls that arrive"]
+    assert differing([arms["calls"], workload(later, "a")]) == {}
+
+
+def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> None:
+    """What is heard first is a filler then, and its instant says nothing of the answer's."""
+    fillers: list[dict[str, Any] | None] = [None, {"type": "static_interim_response"}, {"type": "llm_interim_response"}]
+    plain, static, llm = (
+        workload(document({"fillers": filler}, "west") | {"targets": [target_of({"interim_response": filler})]}, "west")
+        for filler in fillers
+    )
+
+    for one, other in ((plain, static), (plain, llm), (static, llm)):
+        assert list(differing([one, other])) == ["fillers (interim_response)"]
+    assert differing([static, static]) == {}
+
+
+def target_of(session: dict[str, Any]) -> dict[str, Any]:
+    """A target with settings of its own."""
+    return {"label": "west", "connects_per_min": None, "session": session}
+
+
+def test_further_settings_are_a_part_of_the_workload() -> None:
+    extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
+    arms = [workload(document({"extra": extra}), "a") for extra in extras]
+
+    assert differing([arms[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
+    for number, arm in enumerate(arms):
+        for other in arms[:number]:
+            assert list(differing([other, arm])) == ["further session settings"]
+
+
+def test_further_settings_of_a_variant_are_what_is_compared() -> None:
+    varied = document({"extra": {"a": 1}}, "west.more") | {
+        "targets": [{"label": "west.more", "connects_per_min": None, "session": {"extra": {"a": 1}}}]
+    }
+
+    assert differing([workload(document({"extra": {}}, "west"), "west"), workload(varied, "west.more")]) == {}
+
+
+def test_what_an_older_run_does_not_say_does_not_differ() -> None:
+    old = {"scripts": [{"name": "talk", "digest": "aa"}]}
+
+    assert differing([workload(old, "a"), workload(document({"jitter_buffer_ms": 60}), "a")]) == {}
+
+
+def test_the_settings_of_a_variant_are_what_is_compared() -> None:
+    base = document(VAD, "west")
+    quick = {"silence_duration_ms": 200}
+    varied = document(VAD | {"detection": {"type": "server_vad"} | quick}, "west.quick") | {
+        "targets": [{"label": "west.quick", "connects_per_min": None, "session": {"turn_detection": quick}}]
+    }
+    by_script = document(VAD | {"detection": {"type": "server_vad"} | quick}, "west")
+
+    assert differing([workload(base, "west"), workload(varied, "west.quick")]) == {}
+    assert list(differing([workload(base, "west"), workload(by_script, "west")])) == ["turn detection’s settings"]
+
+
+def test_scripts_are_those_that_the_target_played() -> None:
+    two_targets = {
+        "targets": [{"label": "a"}, {"label": "b"}],
+        "scripts": [SCRIPT | {"target": "a"}, SCRIPT | {"target": "b", "digest": "bb"}],
+    }
+
+    assert list(differing([workload(two_targets, name) for name in "ab"])) == ["script and audio"]
+
+
+def test_targets_of_one_run_have_the_same_load_by_construction(tmp_path: Path) -> None:
+    plan = Plan(sessions=40, turns=5, targets=("a", "b"), paired=True)
+    limits = [{"label": "a", "connects_per_min": 30}, {"label": "b", "connects_per_min": None}]
+
+    assert broken(checks_of(sides_of([run(tmp_path, plan, targets=limits)]))) == []
+
+
+def test_what_differs_is_said_for_information(tmp_path: Path) -> None:
+    sides = two(tmp_path, tool={"name": "rtbench", "version": "9.9"}, targets=[{"label": "sim", "auth": "entra"}])
+    told = {check.name: check.texts for check in checks_of(sides) if check.fair is None}
+
+    assert told["rtbench"] == ("0.1.0", "9.9")
+    assert told["sign-in"] == ("–", "entra")
+    assert "model" not in told
+
+
+@pytest.mark.parametrize(("sessions", "said"), [(119, False), (121, True)])
+def test_arms_of_unequal_size_are_said(tmp_path: Path, sessions: int, said: bool) -> None:
+    sides = two(tmp_path, RUN, Plan(sessions=sessions, turns=5))
+
+    assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is said
+
+
+def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=80, turns=2, targets=("a", "b"), paired=True))
+    edit(tmp_path, "sessions", lambda index, row: None if index == 0 else row)
+    notices = [notice.replace("\u00a0", " ") for notice in notices_on(sides_of([folder]))]
+
+    assert "1 pair without a session of each side is left out." in notices
+
+
+def test_arms_that_fail_differently_are_said(tmp_path: Path) -> None:
+    notices = list(notices_on(two(tmp_path, RUN, Plan(sessions=40, turns=5, failed=0.2))))
+
+    assert any(notice.startswith("Failures differ by more than 1\u00a0point") for notice in notices)
+
+
+def test_what_a_run_says_of_itself_is_said_with_its_name(tmp_path: Path) -> None:
+    notices = list(notices_on(two(tmp_path, notices=["the moon was full"])))
+
+    assert "sim (other): the moon was full" in notices

@@ -1,0 +1,245 @@
+"""The forest plot: what stands on which axis, which verdict beside it, and what is cut."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.comparisons import forest, forest_rows
+from reports.comparisons.forest_rows import ForestPanel, ForestRow, panels
+from reports.finding import Arm, Finding
+from reports.page.svg import WIDE
+from reports.statistics.differences import Margin
+from reports.strata import Stratum
+from tests.reports.comparisons.invented import comparison, finding, findings, points, ratio
+
+NBSP = "\u00a0"
+
+
+def rows(*found: Finding) -> list[ForestRow]:
+    return [forest_rows.row(one, 1, paired=True) for one in found]
+
+
+def panel(*found: Finding) -> ForestPanel:
+    return ForestPanel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
+
+
+def drawn(found: ForestPanel) -> ET.Element:
+    return ET.fromstring(forest.forest(found).svg())
+
+
+def marks(figure: ET.Element, cls: str) -> list[ET.Element]:
+    return [mark for mark in figure.iter() if cls in (mark.get("class") or "").split()]
+
+
+def texts(figure: ET.Element) -> list[str]:
+    return [(mark.text or "").replace(NBSP, " ") for mark in figure.iter("text")]
+
+
+def xs(mark: ET.Element) -> list[float]:
+    return [float(x) for x in re.findall(r"[ML](-?[\d.]+) ", mark.get("d") or "")]
+
+
+def test_each_axis_has_its_own_panel() -> None:
+    found = {p.axis: [row.name for row in p.rows] for p in panels(comparison())}
+
+    assert list(found) == ["lower", "higher", "points"]
+    assert found["higher"] == ["audio_speed mean"]
+    assert found["points"] == ["failure rate"]
+    assert len(found["lower"]) == len(findings()) - 2
+
+
+def test_a_row_says_figure_difference_interval_and_verdict() -> None:
+    (row,) = rows(findings()[0])
+
+    assert row.measured.replace(NBSP, " ") == "1,600 → 2,640 ms"
+    assert row.told.replace(NBSP, " ") == "+65 % (+47 to +87 %)"
+    assert (row.verdict, row.why, row.beside) == ("✕ regressed", "", "")
+
+
+def test_rates_are_told_in_points() -> None:
+    (row,) = rows(findings()[2])
+
+    assert row.measured.replace(NBSP, " ") == "1.10 → 0.55 %"
+    assert row.told.replace(NBSP, " ") == "−0.55 points (−1.15 to +0.05)"
+    assert row.short.replace(NBSP, " ") == "−0.55 (−1.15 to +0.05)"
+    assert row.margin_text.replace(NBSP, " ") == "1 point"
+    assert (row.d, row.low, row.high, row.margin) == pytest.approx((-0.55, -1.15, 0.05, 1.0))
+
+
+def test_what_is_not_gated_or_of_one_origin_says_so() -> None:
+    (row,) = rows(finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")))
+
+    assert row.beside == "from the end of speech, not gated"
+
+
+def test_an_inconclusive_row_says_what_it_lacks() -> None:
+    why = {row.name: row.why for row in rows(*findings())}
+
+    assert why["ttfa p90"] == "about 260 more pairs"
+    assert why["ttfa p99"] == "too few turns to decide: p99 needs 2,000 in each arm"
+    assert why["ttfa p95"] == ""
+    assert forest_rows.row(findings()[3], 1, paired=False).why == "about 260 more sessions"
+
+
+def test_a_bar_beyond_the_line_that_holm_holds_back_says_holm() -> None:
+    verdicts = {row.name: row.verdict for row in rows(*findings())}
+
+    assert verdicts["response_total p50"] == "? inconclusive (Holm)"
+    assert verdicts["ttfa p90"] == "? inconclusive"
+    assert "(Holm)" in forest.reading(panels(comparison()))
+
+
+def test_a_quantile_among_failed_turns_has_no_dot_and_an_arrow() -> None:
+    (endless,) = [one for one in findings() if one.question.measure == "input_transcript"]
+    figure = drawn(panel(endless))
+
+    assert rows(endless)[0].measured.replace(NBSP, " ") == "600 → > timeout"
+    assert rows(endless)[0].told.replace(NBSP, " ") == "> timeout (+22 % to open)"
+    assert len(marks(figure, "arrow")) == 1
+    assert not marks(figure, "dotv")
+
+
+def test_a_baseline_among_failed_turns_says_so() -> None:
+    gone = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)
+    (row,) = rows(finding("ttfa", 0.99, "inconclusive", gone))
+
+    assert row.measured.replace(NBSP, " ") == "> timeout → 100 ms"
+    assert row.told.replace(NBSP, " ") == "was > timeout (open)"
+
+
+def test_a_figure_that_an_arm_lacks_has_no_bar() -> None:
+    (missing,) = [one for one in findings() if one.difference is None]
+    figure = drawn(panel(findings()[0], missing))
+
+    assert len(marks(figure, "dotv")) == 1
+    assert "n/a" in texts(figure)
+
+
+def test_an_advisory_figure_of_few_turns_is_cut_and_crushes_no_other() -> None:
+    tail = next(one for one in findings() if one.question.p == 0.99)
+    alone, beside = drawn(panel(findings()[0])), drawn(panel(findings()[0], tail))
+    width = [max(xs(marks(figure, "ci")[0])) - min(xs(marks(figure, "ci")[0])) for figure in (alone, beside)]
+
+    assert width[1] > width[0] / 2
+    assert len(marks(beside, "arrow")) == 2
+
+
+def test_the_margin_line_lies_on_the_bad_side() -> None:
+    speed = next(one for one in findings() if one.question.measure == "audio_speed")
+    for found, sign in ((panel(findings()[0]), 1), (panel(speed), -1)):
+        figure = drawn(found)
+        same = next(x for mark in marks(figure, "zero") for x in xs(mark))
+        edge = next(x for mark in marks(figure, "marginline") for x in xs(mark))
+        assert (edge - same) * sign > 0
+        said = texts(figure)
+        assert ("← worse" in said) == (sign < 0)
+
+
+def test_a_margin_in_ms_counts_where_it_is_the_wider_one() -> None:
+    (wide,) = rows(finding("ttfa", 0.5, "equivalent", ratio(100, 101, 0.9, 1.1), margin=Margin(0.1, plus=30)))
+    (narrow,) = rows(finding("ttfa", 0.5, "equivalent", ratio(1000, 1010, 0.9, 1.1), margin=Margin(0.1, plus=30)))
+
+    assert wide.margin == pytest.approx(math.log(1.3))
+    assert narrow.margin == pytest.approx(math.log(1.1))
+    assert wide.margin_text.replace(NBSP, " ") == "10 % and 30 ms"
+
+
+def test_every_verdict_stands_beside_its_bar_with_glyph_and_word() -> None:
+    figure = drawn(panels(comparison())[0])
+
+    assert {"✕ regressed", "≈ equivalent", "+ improved", "? inconclusive", "? inconclusive (Holm)"} <= set(
+        texts(figure)
+    )
+    assert len(marks(figure, "margin")) == len(panels(comparison())[0].rows)
+
+
+def test_several_candidates_are_groups_with_their_names() -> None:
+    found = panels(comparison("gateway", "canary"))[0]
+    said = texts(drawn(found))
+
+    assert said.index("◆ gateway") < said.index("▲ canary")
+    assert [row.candidate for row in found.rows] == sorted([row.candidate for row in found.rows], reverse=True)
+    assert "◆ gateway" not in texts(drawn(panels(comparison())[0]))
+
+
+def test_the_drawing_is_labelled_with_every_row() -> None:
+    label = drawn(panels(comparison())[0]).get("aria-label") or ""
+
+    for row in panels(comparison())[0].rows:
+        assert f"{row.name}: {row.told}" in label
+
+
+def test_a_definition_is_one_hover_away() -> None:
+    figure = drawn(panels(comparison())[0])
+    titles = [mark.text or "" for mark in figure.iter("title")]
+
+    assert any(title.startswith("Time to first audio delta") for title in titles)
+
+
+def test_another_level_changes_every_word_of_it() -> None:
+    made = comparison()
+    found = panels(replace(made, method=replace(made.method, level=0.01)))
+
+    assert "difference (98 % interval)" in texts(drawn(found[0]))
+    assert "98 % interval of the difference, so each end is a one-sided 99 % bound" in forest.reading(found).replace(
+        NBSP, " "
+    )
+
+
+bounds = st.floats(-3, 3) | st.sampled_from([-math.inf, math.inf])
+
+
+@given(st.lists(st.tuples(bounds, bounds, bounds, st.floats(0, 1)), min_size=1, max_size=5))
+def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, ...]]) -> None:
+    found = []
+    for *ends, margin in made:
+        low, d, high = sorted(ends)
+        difference = replace(ratio(100, 100, 1, 1), d=d, low=low, high=high)
+        found.append(finding("ttfa", 0.5, "inconclusive", difference, gated=True, margin=Margin(margin)))
+    figure = drawn(panel(*found))
+
+    assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+    for cls in ("ci", "margin", "marginline", "dotv"):
+        for mark in marks(figure, cls):
+            places = xs(mark) or [float(mark.get("cx") or mark.get("x") or 0)]
+            assert all(0 <= x <= WIDE for x in places)
+
+
+@given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> None:
+    figure = drawn(panel(finding("failures", None, "inconclusive", points(0.5, 0.5 + d, d - down, d + up), gated=True)))
+
+    assert "same" in texts(figure)
+    assert len(marks(figure, "tick")) >= 2
+
+
+def test_arrows_are_explained_where_there_are_any() -> None:
+    assert "An arrow" in forest.reading(panels(comparison()))
+    assert "An arrow" not in forest.reading(panels(comparison(findings=(findings()[0],))))
+
+
+def test_a_quantile_of_too_few_turns_is_not_told() -> None:
+    wide = finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30))
+    few = replace(wide, arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))
+    (row,) = rows(few)
+
+    assert row.told.replace(NBSP, " ") == "n/a (44 sessions; needs 198)"
+    assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
+    assert math.isnan(row.d)
+
+
+def test_what_is_equivalent_far_from_no_change_says_its_margin() -> None:
+    far, near = rows(
+        finding("ttfa", 0.5, "equivalent", ratio(500, 645, 1.2, 1.35, 0.4), margin=Margin(0.4)),
+        finding("ttfa", 0.5, "equivalent", ratio(500, 510, 0.98, 1.05, 0.4), margin=Margin(0.4)),
+    )
+
+    assert far.judged.replace(NBSP, " ") == "≈ equivalent (within 40 %)"
+    assert near.judged == "≈ equivalent"

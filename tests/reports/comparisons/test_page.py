@@ -1,0 +1,228 @@
+"""compare.html: badges, the answer, figures, checks, definitions; of real comparisons and of ones made by hand."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.comparisons import page, sentences
+from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.forest_rows import panels
+from reports.sides.side import sides_of
+from tests.reports import synthetic
+from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison, finding, findings, points, ratio, sides
+from tests.reports.comparisons.test_path import decision
+from tests.reports.synthetic import Plan
+from tests.reports.test_page import Outline
+
+NBSP = "\u00a0"
+MADE: dict[str, Any] = {
+    "verdicts": {},
+    "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
+    "nothing": {"findings": (), "checks": ()},
+    "ungated": {"findings": findings()[3:]},
+    "rates alone": {"findings": (finding("failures", None, "equivalent", points(0, 0, 0, 0), gated=True),)},
+    "few turns": {"sides": sides("direct", "gateway", sessions=2)},
+    "all failed": {"sides": sides("direct", "gateway", failed=1.0)},
+    "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
+}
+
+
+def words(text: str) -> str:
+    """What a reader sees: without elements, with plain spaces."""
+    body = re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).replace(NBSP, " ").split())
+
+
+def badges(text: str) -> list[str]:
+    return [words(found) for found in re.findall(r'<span class="badge.*?</span>', text)]
+
+
+def judged(*verdicts: Any) -> Comparison:
+    """A comparison whose gated figures have these verdicts."""
+    found = tuple(finding("ttfa", 0.5, word, ratio(600, 610, 0.98, 1.05), gated=True) for word in verdicts)
+    return comparison(findings=found)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_every_page_is_whole_and_needs_nothing_else(name: str) -> None:
+    text = page.html(comparison(**MADE[name]))
+    outline = Outline()
+    outline.feed(text)
+
+    assert not outline.open
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
+    assert "nan" not in words(text).lower().split()
+    assert len(text) < 600_000
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
+    drawn = [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", page.html(comparison(**MADE[name])), re.S)]
+
+    assert {figure.get("class") for figure in drawn} <= {"figure"}
+    assert len({figure.get("aria-label") for figure in drawn}) == len(drawn)
+    for figure in drawn:
+        assert figure.get("aria-label")
+        assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "badge"),
+    [
+        (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 gated"),
+        (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 gated"),
+        (("improved", "not regressed"), "+ IMPROVED 1 of 2 gated"),
+        (("not regressed", "equivalent"), "✓ NOT REGRESSED 1 of 2 gated"),
+        (("equivalent",), "≈ EQUIVALENT 1 of 1 gated"),
+    ],
+)
+def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -> None:
+    text = page.html(judged(*verdicts))
+
+    assert badges(text) == [
+        badge,
+        "✓ VALID COMPARISON 2 checks passed",
+        "◇ SIMULATED rtbench simulate, no real service",
+    ]
+    assert f"<title>{badge.split(' ', 1)[1].rpartition(' gated')[0].rsplit(' ', 3)[0]} · SIMULATED" in text
+
+
+def test_the_answer_is_the_sentences() -> None:
+    made = comparison()
+    text = page.html(made)
+
+    assert f"<h1>{sentences.headline(made)}</h1>" in unescape(text)
+    assert sentences.second(made).replace(NBSP, " ") in words(text)
+
+
+def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
+    text = page.html(comparison(checks=(UNFAIR, *CHECKS[1:])))
+
+    assert badges(text)[0] == "✕ INVALID COMPARISON 1 of 2 checks failed"
+    assert not any("REGRESSED" in badge for badge in badges(text))
+    assert "Do not use these figures: the run is INVALID by rule (c), audio chunks were sent late." in text
+    assert '<div class="alarm" role="alert"><b>What to do:</b> Run with --processes 2.</div>' in text
+    assert "What to do: Run with --processes 2." in words(text)
+    assert '<main class="struck">' in text
+    assert '<main class="struck">' not in page.html(comparison())
+
+
+def test_a_simulated_comparison_says_so_wherever_it_is_seen() -> None:
+    text = page.html(comparison())
+
+    assert "SIMULATED" in (re.search(r"<title>(.*?)</title>", text) or ["", ""])[1]
+    assert text.count("SIMULATED") == 3
+    assert "SIMULATED" not in page.html(comparison(simulated=False))
+
+
+def test_a_provisional_verdict_says_what_was_assumed() -> None:
+    made = comparison()
+    found = tuple(replace(f, verdict=replace(f.verdict, provisional=True)) for f in made.findings)
+    text = page.html(replace(made, findings=found, method=replace(made.method, design="sessions", run_sd=0.05)))
+
+    assert "provisional" in badges(text)[0]
+    assert "5 % of run-to-run spread was assumed" in words(text)
+
+
+def test_the_numbers_are_those_of_the_bars() -> None:
+    made = comparison()
+    text = words(page.html(made))
+
+    for panel in panels(made):
+        for row in panel.rows:
+            assert row.change.replace(NBSP, " ") in text
+            assert row.verdict in text
+            assert row.why in text
+
+
+def test_each_check_stands_with_a_text_for_each_side() -> None:
+    text = words(page.html(comparison(checks=(UNFAIR, *CHECKS[1:]))))
+
+    assert "run valid ✓ VALID ✕ INVALID ✕ failed run with --processes 2" in text
+    assert "throttled turns, limit 1 % 0 % 0.1 % ✓ passed" in text
+    assert "what differs gateway 1.8.4 gateway 1.9.0 for information" in text
+
+
+def test_every_figure_and_verdict_has_its_definition() -> None:
+    text = page.html(comparison())
+
+    for name in ("ttfa", "failures", "regressed", "not-regressed", "equivalent", "improved", "inconclusive", "margin"):
+        assert f'<dt id="def-{name}">' in text
+        assert f'<a class="d" href="#def-{name}">' in text
+
+
+def test_the_method_is_enough_to_compute_it_again() -> None:
+    text = words(page.html(comparison()))
+
+    assert "Seed 7, 10,000 resamples of pairs (60), level 5 % one-sided, Holm over 3 gated figures." in text
+    assert "Definitions of measures: version 1." in text
+
+
+def test_few_turns_have_no_difference_by_percentile() -> None:
+    text = words(page.html(comparison(**MADE["few turns"])))
+
+    assert "Not drawn: fewer than 20 turns of an arm lie beyond its median." in text
+    assert "Which turns got slower?" not in words(page.html(comparison(**MADE["all failed"])))
+
+
+def test_labels_are_text_and_nothing_else() -> None:
+    label = "<script>alert(1)</script>"
+    made = comparison(sides=sides(label, "gateway"), notices=(label,))
+    text = page.html(replace(made, checks=(replace(CHECKS[0], name=label, texts=(label, label)),)))
+
+    assert text.count("<script>") == 1
+    assert [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.S)]
+
+
+def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
+    text = page.html(judged("inconclusive"), decision())
+
+    assert badges(text)[0] == "✕ REGRESSED look 3 of 5"
+    assert "<h1>gateway regressed: ttfa p95 +47 %; stopped at look 3 of 5, 150 pairs.</h1>" in unescape(text)
+    assert "When was it decided?" in text
+    assert "Stopped at look 3 of 5, at 150 pairs." in words(text)
+    assert "When was it decided?" not in page.html(judged("inconclusive"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"), [("waiting", "? NOT DECIDED YET"), ("futile", "? INCONCLUSIVE"), ("not regressed", "✓ NOT")]
+)
+def test_a_decision_without_an_alarm_says_how_it_stands(reason: str, word: str) -> None:
+    assert badges(page.html(judged("equivalent"), decision(reason=reason)))[0].startswith(word)
+
+
+def test_a_decision_does_not_outvote_an_unfair_comparison() -> None:
+    text = page.html(comparison(checks=(UNFAIR,)), decision())
+
+    assert badges(text)[0].startswith("✕ INVALID COMPARISON")
+    assert "<h1>Do not use" in text
+
+
+@pytest.mark.parametrize("targets", [("direct", "gateway"), ("a", "b", "c", "d", "e", "f")])
+def test_an_interleaved_run_has_a_page(tmp_path: Path, targets: tuple[str, ...]) -> None:
+    plan = Plan(sessions=40 * len(targets), turns=6, targets=targets, paired=True, failed=0.02, seconds=600)
+    made = compared(sides_of([synthetic.write(tmp_path / "run", plan, interleaved=True)]), draws=500)
+    outline = Outline()
+    outline.feed(page.html(made))
+
+    assert not outline.open
+    assert "VALID COMPARISON" in page.html(made)
+
+
+def test_two_runs_have_a_page(tmp_path: Path) -> None:
+    plans = [(name, Plan(sessions=40, seed=seed)) for seed, name in enumerate("ab")]
+    runs = [synthetic.write(tmp_path / name, plan, run_id=name) for name, plan in plans]
+    text = page.html(compared(sides_of(runs), draws=500))
+
+    assert "resamples of sessions" in words(text)
+    assert "provisional" in badges(text)[0]

@@ -1,0 +1,228 @@
+"""What is asked by default, and of what apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from reports.comparisons.page import html
+from reports.question import Question, margin_of
+from reports.sides.questions import by_stratum, default_questions
+from reports.sides.side import sample_of, sides_of
+from reports.statistics.differences import Margin
+from reports.strata import Stratum
+from tests.reports.comparisons.build import PAIRED, RUN, edit, quick, run, two
+from tests.reports.synthetic import Plan
+
+REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")
+MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), paired=True)
+
+
+def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
+    assert [margin_of(p).ratio for p in (0.05, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)] == [
+        0.1,
+        0.1,
+        0.15,
+        0.15,
+        0.2,
+        0.3,
+        0.3,
+    ]
+
+
+def test_figures_have_names() -> None:
+    asked = [
+        Question("ttfa", "quantile", margin_of(0.95), 0.95),
+        Question("ttfa", "quantile", margin_of(0.5), 0.5, step="greeting"),
+        Question("failures", "rate", Margin(points=0.01)),
+        Question("stalled", "rate", Margin(points=0.01)),
+        Question("audio_speed", "mean", Margin(ratio=0.1)),
+    ]
+
+    assert [one.name for one in asked] == [
+        *("ttfa p95", "ttfa greeting p50", "failure rate", "stalled rate", "audio_speed mean")
+    ]
+
+
+def test_gated_are_the_median_the_tail_and_the_failures(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path))
+    gated = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.gated]
+
+    assert gated == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure rate", 0, 0.01)]
+    assert [one.gated for one in asked] == sorted((one.gated for one in asked), reverse=True)
+    assert not any(one.stratum for one in asked)
+
+
+def test_beside_them_stands_what_both_sides_have(tmp_path: Path) -> None:
+    names = [one.name for one in default_questions(two(tmp_path)) if not one.gated]
+
+    assert names == [
+        *("ttfa p90", "ttfa p99", "voice_to_voice p50", "voice_to_voice p95", "response_total p50"),
+        *("transcript_total p50", "input_transcript p50", "connect_total p50", "session_ready p50"),
+        *("audio_sent p50", "audio_received p50", "stalled rate", "audio_speed mean"),
+    ]
+
+
+def test_runs_of_text_are_gated_by_their_first_text(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, Plan(sessions=20, turns=5, text=True)))
+
+    assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure rate"]
+    assert not any(one.measure in ("voice_to_voice", "audio_speed", "audio_sent", "stalled") for one in asked)
+
+
+def test_what_one_side_alone_has_is_not_asked(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, RUN, Plan(sessions=20, turns=5, kinds=("typed",))))
+
+    assert not any(one.measure == "input_transcript" for one in asked)
+
+
+def test_throttling_is_asked_for_where_there_was_any(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, RUN, Plan(sessions=40, turns=5, failed=0.2)))
+
+    assert "throttled rate" in [one.name for one in asked]
+
+
+def test_turns_of_several_origins_have_questions_of_their_own(tmp_path: Path) -> None:
+    asked = default_questions(sides_of([run(tmp_path, MIXED)]))
+    of_main = {(one.p, one.stratum, one.gated) for one in asked if one.measure == "ttfa"}
+
+    assert {(0.5, REQUESTED, True), (0.95, REQUESTED, True), (0.5, SPEECH_END, False)} <= of_main
+    assert {one.stratum for one in asked if one.measure == "response_total"} == {REQUESTED, SPEECH_END}
+    assert {one.stratum for one in asked if one.measure in ("input_transcript", "connect_total", "failures")} == {None}
+
+
+def test_sides_without_a_common_origin_are_gated_by_what_callers_hear(tmp_path: Path) -> None:
+    vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
+    asked = default_questions(two(tmp_path, vad, manual))
+
+    assert [one.name for one in asked if one.gated] == ["voice_to_voice p50", "voice_to_voice p95", "failure rate"]
+    assert not any(one.measure in ("ttfa", "response_total") for one in asked)
+
+
+def test_a_question_is_taken_apart_only_where_there_are_several_origins(tmp_path: Path) -> None:
+    mixed, plain = sides_of([run(tmp_path / "m", MIXED)]), sides_of([run(tmp_path / "p", PAIRED)])
+    wait, rate = Question("ttfa", "quantile", margin_of(0.5), 0.5), Question("failures", "rate", Margin(points=0.01))
+
+    assert [one.stratum for one in by_stratum(wait, mixed)] == [REQUESTED, SPEECH_END]
+    assert by_stratum(wait, plain) == [wait]
+    assert by_stratum(rate, mixed) == [rate]
+
+
+def test_what_is_gated_keeps_the_origins_of_the_baseline(tmp_path: Path) -> None:
+    both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
+    sides = two(tmp_path, both, vad)
+    wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
+    gated = [(one.p, one.stratum) for one in default_questions(sides) if one.gated and one.measure == "ttfa"]
+
+    assert [one.stratum for one in by_stratum(replace(wait, gated=True), sides)] == [SPEECH_END, REQUESTED]
+    assert [one.stratum for one in by_stratum(wait, sides)] == [SPEECH_END]
+    assert gated == [(0.5, SPEECH_END), (0.95, SPEECH_END), (0.5, REQUESTED), (0.95, REQUESTED)]
+
+
+def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
+    sides = sides_of([run(tmp_path, MIXED)])
+    asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True, step="greeting")
+
+    assert by_stratum(asked, sides) == [asked]
+
+
+def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, Plan(sessions=0)))
+
+    assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure rate"]
+
+
+PLAIN, CALLS = Stratum(), Stratum(traits="calls")
+
+
+def with_traits(folder: Path, *, traits: str = "calls", turn: int = 3) -> None:
+    edit(folder, "turns", lambda _, row: row | ({"traits": traits} if row["turn"] == turn else {}))
+
+
+def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
+    sides = two(tmp_path)
+    for name in ("one", "other"):
+        with_traits(tmp_path / name)
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    asked = default_questions(sides)
+
+    assert [(q.measure, q.stratum, q.gated) for q in asked if q.measure == "ttfa" and q.p == 0.5] == [
+        ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
+    ]  # fmt: skip
+    assert {q.stratum for q in asked if q.measure in ("voice_to_voice", "audio_speed")} == {PLAIN, CALLS}
+    assert {q.stratum for q in asked if q.measure in ("failures", "connect_total", "stalled")} == {None}
+
+
+def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: Path) -> None:
+    two(tmp_path)
+    with_traits(tmp_path / "one")
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
+
+    assert [one.stratum for one in by_stratum(replace(wait, gated=True), sides)] == [PLAIN, CALLS]
+    assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
+    gated = [one.stratum for one in default_questions(sides) if one.gated and one.p == 0.95]
+    assert gated == [PLAIN, CALLS]
+    words = {f.question.stratum: f.verdict.word for f in quick(sides).gated if f.question.p == 0.95}
+    assert words[CALLS] == "inconclusive"
+
+
+def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
+    two(tmp_path)
+    edit(tmp_path / "one", "turns", lambda i, row: row | ({"traits": "after_truncation"} if i < 39 else {}))
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+
+    assert {one.stratum for one in default_questions(sides) if one.gated and one.kind == "quantile"} == {PLAIN}
+
+
+def test_a_trait_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
+    two(tmp_path)
+    with_traits(tmp_path / "other")
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+
+    assert {one.stratum for one in default_questions(sides) if one.measure == "ttfa"} == {PLAIN}
+
+
+def test_sides_with_no_trait_in_common_are_never_pooled(tmp_path: Path) -> None:
+    two(tmp_path)
+    for turn in range(1, 6):
+        with_traits(tmp_path / "one", turn=turn)
+    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    heard = Question("voice_to_voice", "quantile", margin_of(0.5), 0.5, gated=True)
+
+    assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
+    assert not sample_of(sides[1], replace(heard, stratum=CALLS)).n
+
+
+def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
+    run(tmp_path, MIXED)
+    edit(tmp_path, "turns", lambda _, row: row | ({"traits": "calls"} if row["turn"] < 3 else {}))
+    sides = sides_of([tmp_path])
+    asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, stratum=CALLS)
+
+    assert [one.stratum for one in by_stratum(asked, sides)] == [
+        Stratum("requested", "calls"), Stratum("speech_end", "calls"),
+    ]  # fmt: skip
+    assert by_stratum(replace(asked, stratum=Stratum("requested", "calls")), sides)[0].stratum == Stratum(
+        "requested", "calls"
+    )
+
+
+def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
+    run(tmp_path, PAIRED)
+    edit(tmp_path, "turns", lambda i, row: row | ({"traits": "calls"} if row["turn"] == 3 and i // 10 % 2 else {}))
+    side = sides_of([tmp_path])[0]
+    step = Question("ttfa", "quantile", margin_of(0.5), 0.5, step="order_status")
+
+    apart = by_stratum(step, [side])
+    assert {one.stratum for one in apart} == {PLAIN, CALLS}
+    assert sum(sample_of(side, one).n for one in apart) == sample_of(side, step).n == 40
+
+
+def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> None:
+    run(tmp_path, PAIRED)
+    with_traits(tmp_path)
+    shown = html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
+
+    assert " from the end of speech. Shaded" in shown
+    assert "with function calls, not gated" in shown

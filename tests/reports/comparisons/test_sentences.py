@@ -1,0 +1,268 @@
+"""The sentences at the top of a comparison."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from reports.comparisons import sentences
+from reports.comparisons.comparison import Check, Comparison, Method
+from reports.finding import Finding
+from reports.statistics.differences import Difference, Margin
+from reports.statistics.verdicts import Verdict
+from reports.wording.unusable import Cause
+from tests.reports.comparisons.invented import comparison, finding, points, ratio
+
+WORSE = ratio(1600, 2640, 1.47, 1.87)
+SAME = ratio(1000, 1040, 0.97, 1.12)
+
+
+def said(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def of(*findings: Finding, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
+    return comparison(*candidates, findings=findings, **changes)
+
+
+def gated(measure: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> Finding:
+    return finding(measure, p, word, difference, gated=True, **more)  # type: ignore[arg-type]
+
+
+def test_a_tail_that_regressed() -> None:
+    found = of(gated("voice_to_voice", 0.95, "regressed", WORSE))
+
+    assert said(sentences.headline(found)) == (
+        "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct "
+        "(voice_to_voice p95)."
+    )
+    assert said(sentences.second(found)) == "With 95 % confidence it is at least 47 % longer; the margin is 20 %."
+
+
+def test_a_median_that_regressed() -> None:
+    found = of(gated("ttfa", 0.5, "regressed", WORSE))
+
+    assert said(sentences.headline(found)).startswith(
+        "gateway regressed: half of the turns now take longer than 2.64 s"
+    )
+
+
+def test_a_session_is_no_turn() -> None:
+    found = of(gated("connect_total", 0.9, "regressed", WORSE))
+
+    assert "one session in ten now takes longer than 2.64 s" in said(sentences.headline(found))
+
+
+def test_a_quantile_that_lies_among_the_failed_turns() -> None:
+    endless = Difference("ratio", 1600, math.inf, math.inf, 0.7, math.inf, 0.1, 9, 0.5, math.inf, -1, 0.001, 0.9)
+    found = of(gated("ttfa", 0.95, "regressed", endless))
+
+    assert said(sentences.headline(found)) == (
+        "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s)."
+    )
+
+
+def test_a_rate_that_regressed() -> None:
+    found = of(gated("failures", None, "regressed", points(0.01, 0.04, 0.02, 0.041)))
+
+    assert said(sentences.headline(found)) == (
+        "gateway regressed: 4.00 % of its turns fail or are never begun, 3.00 points more than on direct."
+    )
+    assert (
+        said(sentences.second(found)) == "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."
+    )
+
+
+def test_less_is_worse_where_more_is_better() -> None:
+    found = of(gated("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6)))
+
+    assert said(sentences.headline(found)) == "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct."
+    assert said(sentences.second(found)).startswith("With 95 % confidence it is at least 40 % less;")
+
+
+@pytest.mark.parametrize(
+    ("word", "difference", "headline"),
+    [
+        (
+            "not regressed",
+            SAME,
+            "gateway has not regressed: ttfa p95 differs by +4 % (−3 to +12 %), which stays within the margin of 20 %.",
+        ),
+        (
+            "equivalent",
+            ratio(1000, 990, 0.97, 1.01),
+            "gateway is equivalent: ttfa p95 differs by −1 % (−3 to +1 %); both ends lie within ±20 %.",
+        ),
+        (
+            "improved",
+            ratio(324, 243, 0.71, 0.79),
+            "gateway improved: ttfa p95 is 25 % shorter than on direct (−29 to −21 %).",
+        ),
+        (
+            "inconclusive",
+            ratio(1000, 1120, 1.05, 1.29),
+            "Inconclusive on gateway: ttfa p95 may be 5 to 29 % longer and the margin is 20 %.",
+        ),
+        (
+            "inconclusive",
+            ratio(1000, 1120, 0.9, 1.29),
+            "Inconclusive on gateway: ttfa p95 may be from 10 % shorter to 29 % longer and the margin is 20 %.",
+        ),
+    ],
+)
+def test_what_did_not_regress(word: str, difference: Difference, headline: str) -> None:
+    assert said(sentences.headline(of(gated("ttfa", 0.95, word, difference)))) == headline
+
+
+@pytest.mark.parametrize(
+    ("reason", "headline"),
+    [
+        (
+            "too few turns to decide: p95 needs 400 in each arm, 100 there",
+            "Inconclusive on gateway (too few turns to decide): p95 needs 400 in each arm, 100 there.",
+        ),
+        (
+            "too few sessions to decide: 20 needed in each arm, 8 there",
+            "Inconclusive on gateway (too few sessions to decide): 20 needed in each arm, 8 there.",
+        ),
+        (
+            "over the margin, not after Holm",
+            "Inconclusive on gateway: ttfa p95 is 47 to 87 % longer, over the margin of 20 %, but not after Holm’s "
+            "correction.",
+        ),
+    ],
+)
+def test_why_it_is_inconclusive(reason: str, headline: str) -> None:
+    assert said(sentences.headline(of(gated("ttfa", 0.95, "inconclusive", WORSE, reason=reason)))) == headline
+
+
+def test_a_quantile_among_the_failed_turns_of_both_arms_is_named() -> None:
+    endless = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, *(math.nan,) * 5)
+    found = of(gated("ttfa", 0.95, "inconclusive", endless, reason="quantile in the failed share"))
+
+    assert sentences.headline(found) == "Inconclusive on gateway: ttfa p95: quantile in the failed share."
+
+
+def test_a_figure_that_one_arm_has_not() -> None:
+    found = of(gated("ttfa", 0.95, "inconclusive", None, reason="no ttfa on gateway"))
+
+    assert sentences.headline(found) == "Inconclusive on gateway: no ttfa on gateway."
+    assert sentences.second(found) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "method", "second"),
+    [
+        (260, Method("sessions", 60, 10, 7, 0.05, 1), "About 260 more sessions in each arm would settle it."),
+        (260, Method("pairs", 60, 10, 7, 0.05, 1), "About 260 more pairs would settle it."),
+        (1, Method("pairs", 60, 10, 7, 0.05, 1), "About 1 more pair would settle it."),
+        (1, Method("sessions", 60, 10, 7, 0.05, 1), "About 1 more session in each arm would settle it."),
+        (None, Method("pairs", 60, 10, 7, 0.05, 1), sentences.NEAR),
+        (None, Method("sessions", 60, 10, 7, 0.05, 1, 0.05), sentences.APART),
+    ],
+)
+def test_what_would_settle_it(more: int | None, method: Method, second: str) -> None:
+    found = of(gated("ttfa", 0.95, "inconclusive", ratio(1000, 1120, 1.05, 1.29), more=more), method=method)
+
+    assert said(sentences.second(found)) == second
+
+
+def test_the_other_gated_figures_are_said_after_the_worst() -> None:
+    found = of(
+        gated("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01)),
+        gated("ttfa", 0.95, "regressed", WORSE),
+        gated("failures", None, "not regressed", points(0.01, 0.011, -0.001, 0.003)),
+        finding("ttfa", 0.99, "regressed", WORSE),
+    )
+
+    assert said(sentences.second(found)) == (
+        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
+        "Not regressed: failure rate +0.10 points. Equivalent: ttfa p50 −1 %."
+    )
+
+
+def test_of_several_that_regressed_the_one_farthest_beyond_its_margin_speaks() -> None:
+    found = of(gated("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), gated("ttfa", 0.95, "regressed", WORSE))
+
+    assert "(ttfa p95)" in sentences.headline(found)
+    assert "Also regressed: ttfa p50 +30 %." in said(sentences.second(found))
+
+
+def test_of_several_candidates_the_worst_speaks() -> None:
+    found = of(
+        gated("ttfa", 0.95, "equivalent", SAME, candidate="fine"),
+        gated("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35), candidate="bad"),
+        gated("ttfa", 0.95, "regressed", WORSE, candidate="worse"),
+        candidates=("fine", "bad", "worse"),
+    )
+
+    assert sentences.candidates(found) == [("worse", "regressed"), ("bad", "regressed"), ("fine", "equivalent")]
+    assert sentences.headline(found).startswith("worse regressed: ")
+    assert sentences.second(found).endswith("bad: regressed. fine: equivalent.")
+
+
+def test_without_a_gated_figure_nothing_decides() -> None:
+    found = of(finding("ttfa", 0.95, "regressed", WORSE))
+
+    assert sentences.headline(found) == "There is no verdict, because no figure was gated."
+    assert sentences.second(found) == ""
+
+
+@pytest.mark.parametrize(
+    ("causes", "headline"),
+    [
+        (
+            (Cause("gateway has no turns", "run it again."),),
+            "Do not use these figures: gateway has no turns.",
+        ),
+        (
+            (Cause("gateway: 2.1 % was throttled"), Cause("the sides differ in users", "run it again")),
+            "Do not use these figures: gateway: 2.1 % was throttled; the sides differ in users.",
+        ),
+        (
+            (Cause("gateway has no turns", "run it again"), Cause("gateway has no turns", "run it again")),
+            "Do not use these figures: gateway has no turns.",
+        ),
+    ],
+)
+def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
+    causes: tuple[Cause, ...], headline: str
+) -> None:
+    found = comparison("gateway", checks=(Check("one", ("", ""), False, causes), Check("two", ("", ""), False, causes)))
+
+    assert said(sentences.headline(found)) == headline
+    assert sentences.title(found) == f"✕ {sentences.headline(found)}"
+    assert sentences.second(found) == "Run it again."
+
+
+def test_the_title_of_a_comment_is_one_line_with_the_numbers() -> None:
+    found = of(gated("ttfa", 0.95, "regressed", WORSE))
+
+    assert said(sentences.title(found)) == "✕ gateway regressed: ttfa p95 +65 % (+47 to +87 %), margin 20 %"
+
+
+def test_what_was_assumed_is_said_only_where_it_was() -> None:
+    sure = gated("ttfa", 0.95, "regressed", WORSE)
+    assumed = Finding(**(vars(sure) | {"verdict": Verdict("regressed", provisional=True)}))
+
+    assert sentences.provisional(of(sure)) == ""
+    found = of(assumed, method=Method("sessions", 60, 10, 7, 0.05, 1, 0.05))
+    assert "5 % of run-to-run spread was assumed" in said(sentences.provisional(found))
+
+
+def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:
+    found = comparison("gateway")
+
+    for one in found.findings:
+        text = sentences.sentence(one, found)
+        assert text.endswith(".")
+        assert "nan" not in text
+        assert "inf" not in text
+
+
+def test_a_margin_of_nothing_is_a_margin() -> None:
+    found = of(gated("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin()))
+
+    assert said(sentences.second(found)) == "With 95 % confidence it is at least 25 % longer; the margin is 0 %."

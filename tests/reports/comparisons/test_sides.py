@@ -1,0 +1,233 @@
+"""Samples of the sides, and what their clusters are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reports
+from bench.outcomes import is_throttled
+from reports.question import Question, margin_of
+from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
+from reports.statistics.differences import Margin
+from reports.strata import Stratum
+from reports.summary.summary import summarise
+from tests.reports import synthetic
+from tests.reports.comparisons.build import PAIRED, RUN, edit, run, two
+from tests.reports.synthetic import Plan
+
+FAILURES = Question("failures", "rate", Margin(points=0.01))
+MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), failed=0.1)
+
+
+def asks(measure: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
+    return Question(measure, "quantile", margin_of(p), p, **more)
+
+
+def by_target(side: Side, column: str) -> np.ndarray:
+    frame = side.run.turns
+    return np.sort(frame.loc[(frame["target"] == side.name).to_numpy(), column].dropna().to_numpy())
+
+
+@pytest.mark.parametrize("failed", [0.0, 0.2])
+def test_a_sample_is_that_of_the_report_with_clusters_from_zero(tmp_path: Path, failed: float) -> None:
+    side = two(tmp_path, Plan(sessions=12, turns=5, failed=failed))[0]
+    told = next(answer for answer in summarise(side.run).answers)
+    found = sample_of(side, asks())
+
+    assert (found.n, found.failed) == (told.figures.n, told.figures.failed)
+    assert (np.diff(found.values[: found.good.size]) >= 0).all()
+    assert np.isinf(found.values).sum() == found.failed
+    assert set(found.sessions) == set(range(12))
+    assert side.clusters.count == 12
+
+
+def test_each_value_keeps_its_session(tmp_path: Path) -> None:
+    side = two(tmp_path)[0]
+    found = sample_of(side, asks())
+    of_session = reports.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
+    names = side.session_rows["session_id"].astype(str).tolist()
+
+    for cluster, name in enumerate(names):
+        mine = of_session.get_group(name).dropna().to_numpy()
+        np.testing.assert_array_equal(np.sort(mine), found.values[found.sessions == cluster])
+
+
+def test_targets_of_an_interleaved_run_have_pairs_as_clusters(tmp_path: Path) -> None:
+    west, east = sides_of([run(tmp_path, PAIRED)])
+    found = sample_of(east, asks())
+    pair_of = east.run.sessions.set_index("session_id")["pair"]
+    turns = reports.load(east.run.folder).turns
+    frame = turns[turns["target"] == "east"]
+    expected = {float(ms): int(pair_of[name]) for ms, name in zip(frame["ttfa_ms"], frame["session_id"], strict=True)}
+
+    assert west.paired
+    assert west.clusters.count == east.clusters.count == 40
+    np.testing.assert_array_equal(west.clusters.pairs, np.arange(40))
+    assert [expected[value] for value in found.values.tolist()] == found.sessions.tolist()
+
+
+def test_only_whole_pairs_count(tmp_path: Path) -> None:
+    folder = run(tmp_path, PAIRED)
+    edit(tmp_path, "sessions", lambda index, row: None if index in (0, 3) else row)  # west of pair 0, east of pair 1
+    west, east = sides_of([folder])
+
+    for side in (west, east):
+        assert (side.clusters.count, side.clusters.cut, side.sessions) == (38, 2, 38)
+        assert side.clusters.pairs is not None
+        assert side.clusters.pairs[0] == 2
+        assert sample_of(side, asks()).n == counts_of(side, FAILURES)[1].sum() == 38 * 5
+        assert sample_of(side, asks("connect_total")).n == 38
+
+
+def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=30, turns=2, targets=("a", "b", "c"), paired=True))
+    edit(tmp_path, "sessions", lambda index, row: None if index == 2 else row)  # c of pair 0
+
+    assert [side.clusters.count for side in sides_of([f"{folder}:a", f"{folder}:b"])] == [10, 10]
+    assert [side.clusters.count for side in sides_of([folder])] == [9, 9, 9]
+
+
+def test_a_run_that_was_not_interleaved_has_sessions_as_clusters(tmp_path: Path) -> None:
+    west, east = sides_of([run(tmp_path, PAIRED, interleaved=False)])
+
+    assert not west.paired
+    assert not east.paired
+    assert east.clusters.count == 40
+
+
+def test_sides_of_several_runs_have_sessions_as_clusters(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a", PAIRED)
+    sides = sides_of([f"{folder}:west", f"{folder}:east", run(tmp_path / "b")])
+
+    assert [side.paired for side in sides] == [False] * 3
+
+
+def test_warm_up_is_left_out(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=40, turns=5, warmup_s=10))[0]
+    warm = int((side.run.sessions["phase"] == "warmup").sum())
+
+    assert 0 < warm < 40
+    assert side.clusters.count == 40 - warm
+    assert sample_of(side, asks()).n == (40 - warm) * 5
+    assert sample_of(side, asks("session_ready")).n == 40 - warm
+
+
+def test_abandoned_turns_are_in_no_sample_and_no_rate(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=10, turns=4, abandoned=6))[0]
+
+    assert sample_of(side, asks("response_total")).n == 34
+    assert counts_of(side, FAILURES)[1].sum() == 34
+
+
+def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one")
+    edit(tmp_path / "one", "sessions", lambda index, row: None if index == 5 else row)
+    side = sides_of([folder, run(tmp_path / "other")])[0]
+
+    assert side.clusters.count == 40
+    assert sample_of(side, asks()).n == 200
+    assert set(sample_of(side, asks()).sessions) == set(range(40))
+
+
+def test_turns_of_several_origins_are_asked_for_apart(tmp_path: Path) -> None:
+    side = sides_of([run(tmp_path, MIXED)])[0]
+    parts = [sample_of(side, asks(stratum=Stratum(origin))) for origin in ("requested", "speech_end")]
+
+    assert all(part.n for part in parts)
+    assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
+
+
+def test_a_step_is_asked_for_alone(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=10, turns=5, failed=0.2))[0]
+    parts = [sample_of(side, asks(step=step)).n for step in synthetic.STEPS]
+
+    assert parts == [10] * 5
+    assert sample_of(side, asks(step="no such step")).n == 0
+
+
+def test_failures_are_failed_and_lost_turns_of_those_wanted(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
+    outcomes = summarise(side.run).outcomes
+    events, wanted = counts_of(side, FAILURES)
+
+    assert events.sum() == outcomes.unmet[0]
+    assert wanted.sum() == outcomes.wanted[0]
+    refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
+    assert events[refused].tolist() == wanted[refused].tolist() == [5, 5, 5]
+    assert (events <= wanted).all()
+
+
+def test_lost_turns_are_those_of_the_step_that_they_would_have_been(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=20, turns=5, refused=3))[0]
+    question = Question("failures", "rate", Margin(points=0.01), step="opening_hours")
+
+    assert [int(part.sum()) for part in counts_of(side, question)] == [3, 23]
+
+
+def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
+    told = summarise(side.run).counts[0]
+    stalled, replies = counts_of(side, Question("stalled", "rate", Margin(points=0.01)))
+    throttled, ended = counts_of(side, Question("throttled", "rate", Margin(points=0.01)))
+    outcomes = side.run.turns["outcome"].astype(str)
+
+    assert (stalled.sum(), replies.sum()) == (told.stalled, told.replies)
+    assert throttled.sum() == outcomes.map(is_throttled).sum() > 0
+    assert ended.sum() == 190
+
+
+def test_totals_of_a_mean_are_of_good_turns_by_cluster(tmp_path: Path) -> None:
+    side = sides_of([run(tmp_path, Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))])[1]
+    totals, numbers = totals_of(side, Question("audio_speed", "mean", Margin(ratio=0.1)))
+    good = side.run.turns[(side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")]["audio_speed"]
+
+    assert numbers.size == totals.size == 20
+    assert numbers.sum() == good.notna().sum()
+    assert totals.sum() == pytest.approx(good.sum())
+
+
+def test_a_refused_session_has_no_end_of_connecting(tmp_path: Path) -> None:
+    side = two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0]
+    found = sample_of(side, asks("connect_total"))
+    refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
+
+    assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
+    assert sorted(found.sessions[found.good.size :].tolist()) == sorted(refused.tolist())
+
+
+def test_sessions_are_numbered_in_the_order_of_their_start(tmp_path: Path) -> None:
+    """Whatever order their rows have: a table is written as sessions end."""
+    side = two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0]
+
+    assert side.clusters.of_row.tolist() == list(range(23))
+    assert side.session_rows["start_ns"].is_monotonic_increasing
+    assert not side.run.sessions["start_ns"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize("plan", [Plan(sessions=0), Plan(sessions=0, refused=3)])
+def test_a_side_without_turns_has_empty_samples(tmp_path: Path, plan: Plan) -> None:
+    side = two(tmp_path, RUN, plan)[1]
+
+    assert sample_of(side, asks()).n == 0
+    assert not any(side.begun.values())
+    assert not side.has(asks())
+    assert counts_of(side, FAILURES)[1].sum() == plan.refused * plan.turns
+
+
+def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"label": "west"}, {"label": "silent"}])
+    silent = sides_of([folder])[1]
+
+    assert silent.sessions == sample_of(silent, asks()).n == sample_of(silent, asks("connect_total")).n == 0
+    assert counts_of(silent, FAILURES)[1].sum() == 0
+
+
+def test_the_turns_of_a_killed_run_are_those_that_were_written(tmp_path: Path) -> None:
+    killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=20, turns=5))
+    side = sides_of([run(tmp_path / "one"), killed])[1]
+
+    assert sample_of(side, asks()).n == len(reports.load(killed).turns) > 0

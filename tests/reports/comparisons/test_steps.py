@@ -1,0 +1,111 @@
+"""Advisory figures: the typical change over all steps, and the step that changed most."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped, unused-ignore]
+import pytest
+
+from reports.comparisons import comparison as comparison_module
+from reports.comparisons.comment import markdown
+from reports.comparisons.comparison import Comparison
+from reports.comparisons.document import as_json
+from reports.comparisons.page import html
+from reports.comparisons.text import terminal
+from reports.finding import Finding
+from reports.sides.side import sides_of
+from tests.reports.comparisons.build import PAIRED, edit, quick, run, two
+from tests.reports.synthetic import Plan
+
+TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)
+SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+
+
+def slowed(folder: Path, times: float, step: str = "") -> Comparison:
+    """East waits so many times as long for its first audio, in one step or in all."""
+
+    def slower(_: int, row: dict[str, Any]) -> dict[str, Any]:
+        first = row["first_audio_at_ns"]
+        if row["target"] != "east" or step not in ("", row["step"]) or first is None:
+            return row
+        ended = row["speech_end_at_ns"]
+        return row | {"first_audio_at_ns": ended + round((first - ended) * times)}
+
+    made = run(folder, TWO)
+    edit(Path(made), "turns", slower)
+    return quick(sides_of([made]))
+
+
+def centre_of(found: Comparison) -> Finding:
+    return next(one for one in found.findings if one.question.kind == "centre")
+
+
+def d_of(finding: Finding) -> float:
+    assert finding.difference is not None
+    return finding.difference.d
+
+
+def test_the_centre_tells_a_change_of_all_steps(tmp_path: Path) -> None:
+    before, after = (centre_of(slowed(tmp_path / str(times), times)) for times in (1.0, 1.5))
+
+    assert d_of(after) - d_of(before) == pytest.approx(math.log(1.5), abs=0.02)
+    assert after.verdict.word == "regressed"
+    assert after.difference is not None
+    assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
+    assert (after.question.name, after.question.gated, after.question.margin.ratio) == ("ttfa_centre", False, 0.1)
+
+
+def test_the_slowed_step_is_the_worst_one_and_is_named(tmp_path: Path) -> None:
+    names = [one.question.step for one in quick(sides_of([run(tmp_path / "as it was", TWO)])).steps]
+    slow = names[-1]
+    found = slowed(tmp_path / "slowed", 2.0, slow)
+
+    assert [found.steps[0].question.step, found.steps[0].verdict.word] == [slow, "regressed"]
+    assert {one.question.step for one in found.steps} == set(names)
+    assert not any(one.question.gated for one in found.steps)
+    assert f"worst step {slow} of east, ttfa p50 +" in " ".join(terminal(found).split())
+    assert "✕ regressed; the worst of 4 steps, not gated" in " ".join(terminal(found).split())
+
+
+def test_no_step_decides_anything(tmp_path: Path) -> None:
+    found = slowed(tmp_path, 2.0, "greeting")
+
+    assert replace(found, steps=()).status == found.status
+
+
+def test_every_output_has_the_steps(tmp_path: Path) -> None:
+    found = quick(sides_of([run(tmp_path, PAIRED)]))
+    data = json.loads(as_json(found))
+
+    jsonschema.validate(data, SCHEMA)
+    assert [one["step"] for one in data["steps"]] == [one.question.step for one in found.steps]
+    assert [one["figure"] for one in data["findings"] if one["kind"] == "centre"] == ["ttfa_centre"]
+    assert "Which step changed most? Not gated" in markdown(found)
+    assert f"Worst step: {found.steps[0].question.step} of east" in html(found)
+
+
+def test_two_runs_and_scripts_of_one_step_have_neither(tmp_path: Path) -> None:
+    apart = quick(two(tmp_path / "apart", Plan(sessions=30, turns=4)))
+    short = quick(sides_of([run(tmp_path / "short", replace(TWO, turns=1))]))
+
+    for found in (apart, short):
+        assert found.steps == ()
+        assert not any(one.question.kind == "centre" for one in found.findings)
+        assert "worst step" not in terminal(found)
+
+
+def test_with_many_failures_the_centre_is_not_known(tmp_path: Path) -> None:
+    found = centre_of(quick(sides_of([run(tmp_path, replace(TWO, failed=0.3))])))
+
+    assert (found.difference, found.verdict.word) == (None, "inconclusive")
+
+
+def test_the_same_run_gives_the_same_steps(tmp_path: Path) -> None:
+    first, again = (quick(sides_of([run(tmp_path, TWO)])).steps for _ in range(2))
+
+    assert first == again

@@ -1,0 +1,200 @@
+"""A comparison on the terminal, as a comment, and for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.comparisons.comment import markdown
+from reports.comparisons.comparison import Check, Comparison
+from reports.comparisons.document import as_json
+from reports.comparisons.page import html
+from reports.comparisons.text import essentials, terminal
+from reports.sides import fairness
+from reports.sides.side import sides_of
+from reports.statistics.verdicts import Word
+from reports.wording.unusable import Cause
+from tests.reports import synthetic
+from tests.reports.comparisons.build import PAIRED, quick, run, two
+from tests.reports.comparisons.invented import comparison, finding, ratio
+from tests.reports.synthetic import Plan
+
+THROTTLED = Cause("gateway: 2.1 % was throttled", "lower the load")
+UNFAIR = Check(fairness.THROTTLED, ("0 %", "more"), False, (THROTTLED,))
+LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
+    """Real ones of every sort, and invented ones."""
+    tmp_path = tmp_path_factory.mktemp("many")
+    three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
+    killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
+    return [
+        quick(sides_of([run(tmp_path / "paired", PAIRED)])),
+        quick(sides_of([run(tmp_path / "three", three)])),
+        quick(two(tmp_path / "two", Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, failed=0.6, refused=2))),
+        quick(two(tmp_path / "empty", Plan(sessions=30, turns=4), Plan(sessions=0, refused=2))),
+        quick(two(tmp_path / "nothing", Plan(sessions=0))),
+        quick(sides_of([run(tmp_path / "one"), killed])),
+        comparison(*LABELS, checks=()),
+        comparison("gateway", checks=(UNFAIR,)),
+        comparison("gateway", findings=()),
+    ]
+
+
+@pytest.mark.parametrize("width", [100, 80, 60])
+def test_lines_are_no_longer_than_the_terminal(many: list[Comparison], width: int) -> None:
+    for found in many:
+        for line in terminal(found, width).splitlines():
+            assert len(line) <= width
+
+
+def test_the_terminal_has_the_verdict_first_then_the_badges_then_the_table() -> None:
+    lines = terminal(comparison("gateway")).splitlines()
+
+    assert lines[0].startswith("gateway regressed: ")
+    badges = next(line for line in lines if "✕ REGRESSED" in line)
+    assert "✓ VALID" in badges
+    assert "◇ SIMULATED" in badges
+    row = next(line for line in lines if line.startswith("  ttfa p95"))
+    assert " ".join(row.split()) == "ttfa p95 1,600 ms 2,640 ms +65 % (+47 to +87 %) ✕ regressed"
+
+
+def test_gated_figures_stand_before_the_others() -> None:
+    lines = terminal(comparison("gateway")).splitlines()
+    apart = lines.index("not gated")
+
+    assert lines.index(next(line for line in lines if "failure rate" in line and "✓" in line)) < apart
+    assert apart < lines.index(next(line for line in lines if line.startswith("  connect_total p50")))
+
+
+def test_of_several_candidates_the_worst_table_comes_first() -> None:
+    def one(name: str, word: Word, more: float) -> Any:
+        return finding(
+            "ttfa", 0.95, word, ratio(1000, 1000 * more, more - 0.02, more + 0.02), gated=True, candidate=name
+        )
+
+    found = comparison(
+        "fine", "bad", findings=(one("fine", "equivalent", 1.0), one("bad", "regressed", 1.5)), checks=()
+    )
+    heads = [line for line in terminal(found).splitlines() if " against " in line]
+
+    assert heads == ["▲ bad against ● direct", "◆ fine against ● direct"]
+
+
+def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
+    found = comparison("gateway", checks=(UNFAIR,))
+    text = terminal(found)
+
+    assert text.startswith("Do not use these figures: gateway: 2.1 % was throttled")
+    assert "✕ INVALID COMPARISON" in text
+    assert "✕ REGRESSED" not in text
+    assert "not fair    ✕ throttled turns, limit 1 %" in text
+    assert "Lower the load." in text
+    assert text.count("2.1 %") == 1
+    assert not any(word in text for word in ("? inconclusive", "✓ not regressed", "about 260 more"))
+    assert "– not judged" in text
+    assert essentials(found).startswith("✕ INVALID COMPARISON · ")
+
+
+def test_colour_is_there_where_it_is_wanted_and_changes_no_letter() -> None:
+    found = comparison("gateway")
+    inked = terminal(found, colour=True)
+
+    assert "\x1b[" in inked
+    assert re.sub(r"\x1b\[\d+m", "", inked) == terminal(found)
+
+
+def test_the_last_line_names_all_sides() -> None:
+    assert essentials(comparison("gateway")) == "✕ REGRESSED · ✓ VALID · ◇ SIMULATED · gateway against direct"
+
+
+def test_two_runs_are_marked_provisional(tmp_path: Path) -> None:
+    found = quick(two(tmp_path, Plan(sessions=30, turns=20)))
+
+    assert "PROVISIONAL" in terminal(found)
+    assert "PROVISIONAL" in essentials(found)
+    assert "Provisional: two runs" in markdown(found)
+
+
+def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
+    figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), gated=True) for _ in range(12))
+    worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), gated=True)
+    lines = markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("| gated figure"))
+    table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
+
+    assert lines[0].startswith("### ✕ gateway regressed: ")
+    assert len(table) == 10
+    assert "✕ regressed" in table[0]
+    assert any("3 more gated figures" in line for line in lines)
+
+
+def test_a_comment_folds_all_but_the_gated_figures() -> None:
+    text = markdown(comparison("gateway"))
+    before = text[: text.index("<details>")]
+
+    assert "| ttfa p95 |" in before
+    assert "connect\\_total" not in before
+    assert text.count("<details>") == text.count("</details>") >= 3
+    assert "◇ **SIMULATED**" in before
+
+
+def test_labels_are_anyones_and_break_no_table() -> None:
+    text = markdown(comparison("a|b<i>*c*"))
+
+    assert "<i>" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert all("a|b" not in line for line in rows)
+
+
+def test_an_unfair_comment_strikes_its_figures() -> None:
+    text = markdown(comparison("gateway", checks=(UNFAIR,)))
+
+    assert text.startswith("### ✕ Do not use these figures: gateway: 2.1 % was throttled")
+    assert "✕ INVALID COMPARISON" in text
+    assert "~~2,640 ms~~" in text
+    assert "**What to do:** Lower the load." in text
+
+
+def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
+    for found in many:
+        data = json.loads(as_json(found))
+        assert (data["status"], len(data["findings"])) == (found.status, len(found.findings))
+
+
+def test_the_document_has_the_numbers_of_a_finding() -> None:
+    data = json.loads(as_json(comparison("gateway")))
+    first = data["findings"][0]
+
+    told = [first[key] for key in ("figure", "verdict", "gated", "passes")]
+    assert told == ["ttfa p95", "regressed", True, False]
+    assert first["difference"]["baseline"] == 1600
+    assert first["turns"] == {"baseline": 2000, "candidate": 2000}
+    endless = next(one for one in data["findings"] if one["measure"] == "input_transcript")
+    assert endless["difference"]["candidate"] is None
+    assert endless["difference"]["candidate_in_failed_share"] is True
+
+
+def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many: list[Comparison]) -> None:
+    for width in (100, 70, 60):
+        lines = terminal(many[1], width).splitlines()
+        names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
+        assert len(names) == 8  # p50 and p95 of two origins on two candidates
+        assert len(set(names)) == 4
+
+
+def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -> None:
+    made = two(tmp_path, Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, seed=9))
+    for side, commit in zip(made, ("1a2b3c", "4d5e6f"), strict=True):
+        side.run.document["labels"] = {"commit": commit}
+    told = quick(made)
+
+    assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in terminal(told)
+    assert "voice\\_turns (commit 1a2b3c) and" in markdown(told)
+    assert "voice_turns (commit 1a2b3c) and" in html(told)

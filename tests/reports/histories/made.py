@@ -1,0 +1,94 @@
+"""Invented entries of a history, and small run folders with a summary."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from reports import render, runs
+from reports.histories.entry import Entry, Of, Told
+from reports.strata import NO_STRATUM, Stratum
+from tests.reports import synthetic
+from tests.reports.synthetic import BEGAN_NS, Plan
+
+DAY_NS = 86_400 * 10**9
+SPREAD = 0.04
+SMALL = Plan(sessions=40, turns=5)
+WORKLOAD = {
+    "service": "azure", "model": "gpt-realtime", "region": "swedencentral", "API version": "ga", "voice": "marin",
+    "client version": "0.1.0", "simulated": "no", "definitions": "1", "scripts": "voice_turns",
+    "script and audio": "0f1e2d", "warm-up, s": "0", "load: users": "10",
+}  # fmt: skip
+
+
+def told(value: float, spread: float = 0.05) -> Told:
+    return Told(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
+
+
+def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> Entry:
+    """The run of a night; `conditions` are added to those of all."""
+    made: dict[str, Any] = {
+        "run_id": f"run-{number:03}",
+        "name": f"run-{number:03}",
+        "began_utc_ns": BEGAN_NS + number * DAY_NS,
+        "scenario": "voice_turns",
+        "target": "gateway",
+        "word": "VALID",
+        "unfit": "",
+        "labels": {},
+        "quantiles": {Of("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
+        "rates": {"failures": Told(failures, n=400)},
+    }
+    return Entry(**(made | changes | {"conditions": WORKLOAD | changes.get("conditions", {})}))
+
+
+def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[Entry]:
+    """A run for each level, which differ by chance besides."""
+    own = np.exp(np.random.default_rng(seed).normal(0, SPREAD, len(levels)))
+    return [entry(number, level * by, **changes) for number, (level, by) in enumerate(zip(levels, own, strict=True))]
+
+
+def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list[Entry]:
+    return nights([600.0] * before + [600.0 * times] * after, **changes)
+
+
+def invalid(number: int, p50: float = 600.0, **changes: Any) -> Entry:
+    return entry(number, p50, **({"word": "INVALID", "unfit": "INVALID: audio leaves on time: no"} | changes))
+
+
+TYPED = Stratum("", "calls")
+
+
+def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) -> Path:
+    """A run folder with its reports."""
+    synthetic.write(path, plan, run_id=path.name, began_utc_ns=BEGAN_NS + number * DAY_NS, **document)
+    render.write(runs.load_for_report(path))
+    return path
+
+
+@cache
+def _files(plan: Plan) -> dict[str, bytes]:
+    with TemporaryDirectory() as folder:
+        made = folder_of(Path(folder) / "run", plan=plan)
+        return {name: (made / name).read_bytes() for name in ("run.json", "summary.json")}
+
+
+def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]:
+    """Runs that have nothing but run.json and summary.json, with the figures of one run."""
+    made = []
+    for number in numbers:
+        run = folder / f"run-{number:03}"
+        run.mkdir(parents=True)
+        document = json.loads(_files(plan)["run.json"])
+        document |= {"run_id": run.name, "began_utc_ns": BEGAN_NS + number * DAY_NS}
+        (run / "run.json").write_text(json.dumps(document), encoding="utf-8")
+        (run / "summary.json").write_bytes(_files(plan)["summary.json"])
+        made.append(run)
+    return made

@@ -1,0 +1,124 @@
+"""`rtbench history`: what it reads, prints and writes, and its exit statuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from jsonschema import Draft202012Validator
+
+import reports
+from bench.cli.compare import history
+from bench.errors import UsageError
+from reports import runs
+from reports.gate import baselines
+from reports.sides.side import targets_of
+from tests.reports.histories.made import folder_of, many
+from tests.reports.synthetic import Plan
+
+SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "history.schema.json").read_text(encoding="utf-8"))
+
+
+def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:
+    history([*folders], **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_page_lies_beside_the_runs_and_its_path_is_the_last_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many(tmp_path / "runs", range(3))
+    lines = shown(capsys, tmp_path / "runs")
+
+    assert lines[0].startswith("Too few runs to tell a change")
+    assert lines[-1] == str(tmp_path / "runs" / "history.html")
+    assert (tmp_path / "runs" / "history.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert sum("run-00" in line for line in lines) == 3
+
+
+def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = many(tmp_path / "runs", range(3))[:2]
+    lines = shown(capsys, *named, out=tmp_path / "new" / "weeks.html")
+
+    assert lines[-1] == str(tmp_path / "new" / "weeks.html")
+    assert sum("run-00" in line for line in lines) == 2
+    assert shown(capsys, *named)[-1].endswith("/runs/history.html")
+
+
+def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = folder_of(tmp_path / "runs" / "run", plan=Plan(sessions=40, turns=5))
+    (side,) = targets_of(runs.load_for_report(folder))
+    baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
+
+    assert any("run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines"))
+
+
+def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many(tmp_path / "runs", range(12))
+    history([tmp_path / "runs"], measure=["ttfa:p50", "failures"], as_json=True)
+    found = json.loads(capsys.readouterr().out)
+
+    Draft202012Validator(SCHEMA).validate(found)
+    assert [one["figure"] for one in found["series"][0]["figures"]] == ["ttfa p50", "failure rate"]
+    assert len(found["series"][0]["runs"]) == 12
+    assert not (tmp_path / "runs" / "history.html").exists()
+
+
+def test_a_history_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = many(tmp_path / "runs", range(14))
+    for run in made[7:]:
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        for row in summary["turn_measures"]:
+            for key in ("value", "low", "high"):
+                row["p50"][key] = row["p50"][key] and 2 * row["p50"][key]
+        (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    history([tmp_path / "runs"], measure=["ttfa:p50"], as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    (figure,) = found["series"][0]["figures"]
+
+    Draft202012Validator(SCHEMA).validate(found)
+    assert [(one["last_run"], one["first_run"], one["change"]) for one in figure["changes"]] == [
+        ("run-006", "run-007", pytest.approx(1.0))
+    ]
+
+
+def test_runs_that_may_not_be_used_are_shown_and_the_exit_status_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many(tmp_path / "runs", range(2), Plan(sessions=40, turns=5, valid=False))
+    with pytest.raises(typer.Exit) as ended:
+        history([tmp_path / "runs"])
+
+    assert ended.value.exit_code == 4
+    assert "✕ INVALID" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (many(tmp_path / "runs", range(3))[1] / "summary.json").unlink()
+
+    lines = shown(capsys, tmp_path / "runs")
+    (at,) = [place for place, line in enumerate(lines) if line.startswith("left out")]
+
+    assert "run-001" in "".join(lines[at : at + 3])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_runs_is_a_usage_error(tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "runs").mkdir()
+
+    with pytest.raises(UsageError, match="no run"):
+        history([tmp_path / "runs"])
+
+
+def test_a_page_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    many(tmp_path / "runs", range(2))
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match="cannot be written"):
+        history([tmp_path / "runs"], out=tmp_path / "file" / "history.html")

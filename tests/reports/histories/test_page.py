@@ -1,0 +1,126 @@
+"""history.html: what is on it, what is drawn, what filters hide."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from reports.histories.entry import Entry
+from reports.histories.filters import MOST, OTHERS, filters_of
+from reports.histories.history import told_by
+from reports.histories.page import html, page_of
+from reports.histories.text import terminal
+from tests.reports.histories.made import entry, invalid, nights, stepped
+
+HERE = Path("/somewhere/runs")
+
+
+def page(entries: list[Entry]) -> str:
+    return html(told_by(entries), HERE)
+
+
+def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
+    runs = [replace(one, report=HERE / one.name / "report.html") for one in nights([600.0] * 3)]
+    found = page(runs)
+
+    assert not re.search(r"https?://(?!www\.w3\.org)", found)
+    assert re.findall(r'<a href="(run-\d+/report\.html)"', found) == [
+        f"run-{number:03}/report.html" for number in (2, 1, 0)
+    ]
+
+
+def test_the_newest_change_is_the_headline_and_all_are_in_a_table() -> None:
+    made = page_of(told_by(stepped(12, 12)), HERE)
+
+    assert made.headline.startswith("ttfa p50 of gateway: +")
+    assert made.headline.endswith(", with 1\u00a0more figure.")
+    assert [badge.word for badge in made.badges] == ["1\u00a0CHANGE"]
+    assert html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
+
+
+def test_invalid_runs_are_crosses_and_joined_with_nothing() -> None:
+    valid, spoilt = nights([600.0] * 6), [*nights([600.0] * 3), invalid(3), invalid(4), *nights([600.0] * 8)[5:]]
+
+    assert page(valid).count('class="run s0"') == 3 * 5
+    assert page(spoilt).count('class="run s0"') == 3 * 5
+    assert (page(valid).count('class="unfit"'), page(spoilt).count('class="unfit"')) == (0, 3 * 2)
+    assert "✕\u00a0INVALID" in page(spoilt)
+
+
+def test_simulated_runs_are_told_to_be() -> None:
+    simulated = nights([600.0] * 3, conditions={"simulated": "yes"})
+    mixed = [*simulated, *nights([600.0] * 3, target="real")]
+
+    assert page_of(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
+    assert page_of(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
+    assert "◇ SIMULATED" in terminal(told_by(mixed))
+    assert page_of(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
+
+
+def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
+    runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
+    found = page(runs)
+    (model,) = page_of(told_by(runs), HERE).filters
+    new = dict(model.values)["new"]
+
+    assert (model.name, [value for value, _ in model.values]) == ("model", ["new", "old"])
+    assert f"main:has([value={new}]:not(:checked)) .{new}{{display:none}}" in found
+    assert len(re.findall(rf'<g class="[^"]*{new}[^"]*"><path d="[^"]*" class="run s0"/>', found)) == 3 * 2
+    assert len(re.findall(rf'<tr class="{new} o0"', found)) == 1
+
+
+def test_what_all_runs_share_or_none_share_is_no_filter() -> None:
+    runs = [entry(number, labels={"ring": "a", "commit": str(number)}) for number in range(5)]
+
+    assert filters_of(runs).shown == ()
+    assert [one.name for one in filters_of([*runs, entry(5, labels={"ring": "b"})]).shown] == ["ring"]
+
+
+def test_of_many_values_the_rarest_share_a_box() -> None:
+    runs = [entry(number, labels={"build": str(number // 2)}) for number in range(40)]
+    (build,) = filters_of(runs).shown
+
+    assert len(build.values) == MOST
+    assert build.values[-1][0] == OTHERS
+    assert filters_of(runs).of(runs[0]) == build.values[-1][1]
+
+
+def test_a_run_without_a_label_has_a_box_of_its_own() -> None:
+    runs = [entry(0, labels={"ring": "a"}), entry(1, labels={"ring": "a"}), entry(2)]
+    (ring,) = filters_of(runs).shown
+
+    assert [value for value, _ in ring.values] == ["a", "–"]
+
+
+def test_scenarios_have_sections_that_their_filter_hides() -> None:
+    made = page_of(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
+    (scenario,) = made.filters
+
+    assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
+
+
+def test_names_from_elsewhere_are_escaped() -> None:
+    found = page([entry(n, target="<script>x</script>", labels={"<b>": "<i>"}) for n in range(3)])
+
+    assert "<script>x" not in found
+    assert "<i>" not in found
+
+
+def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begins_a_change() -> None:
+    lines = terminal(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
+    marked = [line for line in lines if "↕" in line]
+
+    assert lines[0].startswith("ttfa p50 of gateway: +")
+    assert len(marked) == 1
+    assert lines[lines.index(marked[0]) + 1].strip().startswith("changed here: ttfa p50 +")
+    assert "run-012" in marked[0]
+    assert "✓ VALID" in marked[0]
+    assert [line for line in lines if "✕ INVALID" in line and "run-030" in line]
+    assert any(line.startswith("note") and "shown and not compared" in line for line in lines)
+
+
+def test_lines_fit_a_narrow_terminal() -> None:
+    long = [replace(one, name="20261120T091400Z-a-scenario-with-a-name") for one in stepped(12, 12)]
+
+    assert max(len(line) for line in terminal(told_by(long), 80).splitlines()) <= 80

@@ -1,0 +1,144 @@
+"""Runs and stored baselines as entries: by their summaries alone, under the conditions that `check` knows."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from reports import runs
+from reports.gate import baselines
+from reports.gate.conditions import conditions_of
+from reports.histories.entry import SHOWN, Of
+from reports.histories.history import history_of
+from reports.histories.of_run import entries_of
+from reports.histories.of_stored import entry_of, stored_in
+from reports.sides.side import targets_of
+from reports.strata import NO_STRATUM
+from tests.reports.histories.made import folder_of, many
+from tests.reports.synthetic import Plan
+
+PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
+TTFA = Of("ttfa", NO_STRATUM)
+
+
+def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "run", plan=PLAN, labels={"commit": "1a2b"})
+    summary = json.loads((folder / "summary.json").read_text())
+    direct, gateway = entries_of(folder)
+    p50 = direct.quantiles[TTFA][0.5]
+    row = next(row for row in summary["turn_measures"] if (row["measure"], row["target"]) == ("ttfa", "direct"))
+
+    assert (direct.target, gateway.target) == ("direct", "gateway")
+    assert [p50.value, p50.low, p50.high] == [row["p50"][key] for key in ("value", "low", "high")]
+    assert direct.rates["failures"].value == summary["outcomes"]["direct"]["failures"]
+    assert direct.rates["failures"].low < direct.rates["failures"].value < direct.rates["failures"].high
+    assert direct.labels == {"commit": "1a2b"}
+    assert direct.report == folder / "report.html"
+    assert (direct.word, direct.unfit, direct.simulated) == ("VALID", "", True)
+
+
+def test_what_is_not_published_is_no_figure_and_says_what_it_needs(tmp_path: Path) -> None:
+    (entry,) = entries_of(folder_of(tmp_path / "run", plan=Plan(sessions=12, turns=4)))
+    p95 = entry.quantiles[TTFA][0.95]
+
+    assert math.isnan(p95.value)
+    assert p95.lacks.startswith("needs ")
+
+
+def test_conditions_are_those_of_a_check_against_stored_runs(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "run", plan=PLAN)
+
+    assert [entry.conditions for entry in entries_of(folder)] == [
+        conditions_of(side) for side in targets_of(runs.load_for_report(folder))
+    ]
+
+
+def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "run", plan=PLAN)
+    for side, entry in zip(targets_of(runs.load_for_report(folder)), entries_of(folder), strict=True):
+        stored = entry_of(baselines.baseline_of(side))
+        assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
+        assert stored.conditions == entry.conditions
+        assert stored.rates["failures"].value == pytest.approx(entry.rates["failures"].value, rel=1e-4)
+        for p in SHOWN:
+            one, other = entry.quantiles[TTFA][p], stored.quantiles[TTFA][p]
+            assert math.isnan(one.value) == math.isnan(other.value)
+            if math.isfinite(one.value):
+                assert other.value == pytest.approx(one.value, rel=1e-4)
+                assert other.low == pytest.approx(one.low, rel=0.15)
+                assert other.high == pytest.approx(one.high, rel=0.15)
+
+
+def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path) -> None:
+    (invalid,) = entries_of(folder_of(tmp_path / "invalid", plan=Plan(valid=False)))
+    (throttled,) = entries_of(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
+    (unjudged,) = entries_of(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
+
+    assert invalid.unfit == "INVALID: audio leaves on time: no"
+    assert "was throttled, the limit is 1" in throttled.unfit
+    assert (throttled.mark, unjudged.word) == ("?\u00a0THROTTLED", "NOT JUDGED")
+    assert unjudged.unfit
+
+
+def test_only_two_files_of_a_run_are_read(tmp_path: Path) -> None:
+    assert len(history_of(many(tmp_path, range(12)), []).entries) == 12
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: Path, content: bytes) -> None:
+    found = many(tmp_path, range(3))
+    (found[1] / "summary.json").write_bytes(content)
+    (found[2] / "summary.json").unlink()
+    history = history_of(found, [])
+
+    assert [entry.run_id for entry in history.entries] == ["run-000"]
+    assert [str(found[1]) in history.notices[0], str(found[2]) in history.notices[1]] == [True, True]
+    assert all("rtbench report" in notice for notice in history.notices)
+
+
+def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
+    (run,) = many(tmp_path, [1])
+    (run / "run.json").write_text('{"schema": 3, "state": 7}')
+
+    with pytest.raises(UsageError, match=r"there is no run to show in .*run\.json is damaged"):
+        history_of([run], [])
+
+
+def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
+    (side,) = targets_of(runs.load_for_report(folder_of(tmp_path / "run", plan=replace(PLAN, targets=("direct",)))))
+    kept = baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
+    (kept.parent / "other.json").write_text("{}")
+    entries, notices = stored_in(tmp_path / "baselines")
+
+    assert [entry.run_id for entry in entries] == ["run"]
+    assert "other.json is no stored baseline" in notices[0]
+
+
+def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "runs" / "run", plan=PLAN)
+    for side in targets_of(runs.load_for_report(folder)):
+        baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
+    history = history_of([folder], [tmp_path / "baselines"])
+
+    assert [entry.report is not None for entry in history.entries] == [True, True]
+
+
+def test_a_figure_that_left_out_turns_that_never_began_is_none(tmp_path: Path) -> None:
+    """So older versions wrote it; where nothing was lost it is the same figure."""
+    folder = folder_of(tmp_path / "run", plan=replace(PLAN, targets=("sim",), refused=5))
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    (now,) = entries_of(folder)
+    for row in (*summary["turn_measures"], *summary["session_measures"]):
+        del row["reached"]
+    path.write_text(json.dumps(summary))
+    (then,) = entries_of(folder)
+
+    assert now.quantiles[TTFA][0.5].value > 0
+    assert math.isnan(then.quantiles[TTFA][0.5].value)
+    assert "rtbench report" in then.quantiles[TTFA][0.5].lacks

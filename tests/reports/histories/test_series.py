@@ -1,0 +1,96 @@
+"""Which runs are one series: those of a target that may be compared; and what a series is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.histories.entry import Entry
+from reports.histories.series import series_of
+from tests.reports.histories.made import entry
+
+USERS = st.sampled_from(["8", "50", ""])
+ENTRIES = st.lists(
+    st.builds(
+        lambda number, target, users, digest: entry(
+            number, target=target, conditions={"load: users": users, "script and audio": digest}
+        ),
+        st.integers(0, 30), st.sampled_from(["a", "b"]), USERS, st.sampled_from(["x", "y"]),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+def of(number: int, **conditions: str) -> Entry:
+    return entry(number, conditions={key.replace("_", " "): text for key, text in conditions.items()})
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [one.name for one in series_of(entries)]
+
+
+def test_runs_that_were_made_alike_are_one_series_in_the_order_in_which_they_ran() -> None:
+    (one,) = series_of([entry(3), entry(1), entry(2)])
+
+    assert [run.run_id for run in one.entries] == ["run-001", "run-002", "run-003"]
+    assert (one.name, one.scenario, one.usable) == ("gateway", "voice_turns", 3)
+
+
+def test_another_script_or_load_begins_another_series_which_is_named_by_it() -> None:
+    assert names([entry(0), entry(1, conditions={"load: users": "50"})]) == [
+        "gateway (users 10)",
+        "gateway (users 50)",
+    ]
+    assert names([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)]) == [
+        "gateway (script and audio 0f1e2d)",
+        "gateway (script and audio abc)",
+    ]
+
+
+def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
+    found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
+
+    assert [len(one.entries) for one in found] == [2, 1]
+
+
+def test_another_model_region_voice_or_tool_stays_in_the_series() -> None:
+    changed = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
+
+    assert names([entry(0), entry(1, conditions=changed)]) == ["gateway"]
+
+
+def test_simulated_runs_are_never_with_measured_ones() -> None:
+    found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
+
+    assert [one.simulated for one in found] == [False, True]
+
+
+def test_what_an_older_run_does_not_tell_sets_it_apart_from_nobody() -> None:
+    assert names([entry(0, conditions={"load: users": ""}), entry(1)]) == ["gateway"]
+
+
+def test_two_targets_and_two_scenarios_are_four_series() -> None:
+    assert len(series_of([entry(n, target=t, scenario=s) for n in (0, 1) for t in "ab" for s in "cd"])) == 4
+
+
+def test_series_that_differ_in_more_than_is_named_have_names_of_their_own() -> None:
+    unlike: list[dict[str, Any]] = [{"load: users": u, "load: processes": p, "chunk": c} for u, p, c in
+                                    [("1", "2", "3"), ("1", "2", "4"), ("2", "2", "3")]]  # fmt: skip
+    found = names([entry(n, conditions=one) for n, one in enumerate(unlike)])
+
+    assert len(set(found)) == 3
+
+
+@given(ENTRIES)
+def test_every_run_is_in_one_series_and_names_differ(entries: list[Entry]) -> None:
+    found = series_of(entries)
+
+    assert sorted(id(run) for one in found for run in one.entries) == sorted(map(id, entries))
+    assert len({(one.scenario, one.name) for one in found}) == len(found)
+    for one in found:
+        began = [run.began_utc_ns for run in one.entries]
+        assert began == sorted(began)
+        for key in ("load: users", "script and audio"):
+            assert len({run.conditions[key] for run in one.entries} - {""}) <= 1
