@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-RAISED = -10
-"""The niceness that is asked for: nine times the weight of an ordinary process, and the kernel's own work goes on."""
+RAISED, LOWERED = -10, 10
+"""The niceness that is asked for, nine times the weight of an ordinary process, and the kernel's own work goes on; that
+of what runs beside sessions."""
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
 """Whether the kernel groups by session, 1 or 0; the group of this process: `/autogroup-812 nice 0`."""
 

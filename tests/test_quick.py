@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import quick
+from bench.cli import quick
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from tests.reports import synthetic

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli.service_options import with_service_options
-from bench.starter import CiSystem
+from bench.cli.starter import CiSystem
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (
@@ -31,7 +31,7 @@ def init(
 
     What is there already is left as it was. What is written plays against the simulator as it stands.
     """
-    from bench.starter import write_starter
+    from bench.cli.starter import write_starter
 
     for path, written in write_starter(folder, ci).items():
         print(folder / path if written else f"{folder / path} was there already, and is left as it was")
@@ -53,7 +53,7 @@ def bench(
     Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
     SIMULATED. Before it calls a deployment it says what that may cost, and asks.
     """
-    from bench.quick import quick_run
+    from bench.cli.quick import quick_run
 
     raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs))
 

@@ -18,11 +18,11 @@ from gevent.subprocess import DEVNULL, PIPE, Popen
 
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.load.leading.child import LOW_PRIORITY
 from bench.load.leading.tally import EXPORTED
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
 from bench.plain import one_line
+from bench.priority import LOWERED
 from bench.spawn import KILLED_S, own_environment, python_command
 from bench.target.target import Target
 
@@ -60,7 +60,7 @@ class Telemetry:
             start_new_session=True,  # Ctrl-C is not for it
         )
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self._child.pid, LOW_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWERED)
         self._writes, self._hears = gevent.spawn(self._write), gevent.spawn(self._hear)
         targets = {target.label: attributes_of(target) for target in planned.targets}
         about = {"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets}

@@ -84,7 +84,7 @@ def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path)
 
 
 SHORT = """
-from bench import quick
+from bench.cli import quick
 
 quick.BILLED = quick.Load(("text_turns",), users=2, spawn_rate=2, sessions=2)
 

@@ -18,7 +18,7 @@ from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
 
 SHORT = """
-from bench import quick
+from bench.cli import quick
 
 quick.SIMULATED = quick.Load(("text_turns",), users=4, spawn_rate=4, sessions=4)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.load.leading.child import output_of
+from bench.load.leading.looks import output_of
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
 
@@ -35,7 +35,7 @@ gevent.spawn_later(0.2, signal.signal, signal.SIGCHLD, signal.SIG_DFL)
 
 WAITS = """
 import sys
-from bench.load.leading.child import output_of
+from bench.load.leading.looks import output_of
 
 print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('said')"]))
 """

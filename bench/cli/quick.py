@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.cli.starter import EXAMPLES
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INVALID_STATUS, UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
-from bench.starter import EXAMPLES
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
