@@ -62,8 +62,11 @@ def told(*words: object) -> str:
 
 @pytest.fixture(autouse=True)
 def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No browser opens, no CI is spoken to, and a simulator ends once it has said where it is."""
+    """No browser opens, no CI is spoken to, a simulator ends once it has said where it is, and who uploads to nowhere
+    tries again at once.
+    """
     monkeypatch.setattr("webbrowser.open", lambda _: True)
+    monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)
     monkeypatch.setattr(
         "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Served(0, 0, 0, 0.0, LatenessCounts())]
     )
@@ -244,9 +247,20 @@ def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
 
 # Rows, and what stands beside them.
 
+DECISION = {
+    "pairs": 4,
+    "draws": 9,
+    "looks": [2, 4],
+    "gates": {"ttfa": ["p(50)<+10%"]},
+    "level": 0.05,
+    "spending": "obf",
+}
+
 
 @pytest.mark.parametrize("left", [(), ("outcome", "phase", "origin", "traits", "target")], ids=["all", "free words"])
-def test_words_of_rows_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
+def test_words_of_rows_and_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
+    files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": DECISION})
+    (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
     for table in ("turns", "sessions", "seconds"):
         path = spoken_run / f"{table}.parquet"
         pq.write_table(evil_rows(pq.read_table(path), left), path)
@@ -286,21 +300,6 @@ def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Pat
         ("check", spoken_run, "--thresholds", limits, "--baseline", f"{kept}:east"),
     ):
         assert not harm_in(told(*words)), words
-
-
-def test_words_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
-    plan = {
-        "pairs": 4,
-        "draws": 9,
-        "looks": [2, 4],
-        "gates": {"ttfa": ["p(50)<+10%"]},
-        "level": 0.05,
-        "spending": "obf",
-    }
-    files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": plan})
-    (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
-
-    check_commands(spoken_run, tmp_path)
 
 
 def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
