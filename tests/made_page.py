@@ -11,7 +11,8 @@ SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 def made_anew(page: str, sections: Mapping[str, str]) -> str:
     """The page with these sections, by their names, as they are now."""
     for name, text in sections.items():
-        page = re.sub(SECTION.format(name, "(?s:.*?)"), lambda _, n=name, t=text: SECTION.format(n, t), page)
+        section = SECTION.format(name, text).replace("\\", r"\\")
+        page = re.sub(SECTION.format(name, "(?s:.*?)"), section, page)
     return page
 
 

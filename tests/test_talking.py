@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 import numpy as np
@@ -50,7 +50,7 @@ from bench.plan.steps import (
 )
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
-from bench.protocol.openai import FORMATS
+from bench.protocol.openai import FORMATS, OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_like import GLM as GLM_DIALECT
 from bench.protocol.openai_like import INWORLD as INWORLD_DIALECT
@@ -239,7 +239,8 @@ MEASURES = {
     "input_transcript": ("committed", "input_transcribed"),
     "input_transcript_total": ("speech_end", "input_transcribed"),
 }
-Exact = Fraction | int
+Exact = Any
+"""`Fraction | int`, which mypy can neither subtract nor order."""
 
 
 class Truth:
@@ -250,8 +251,8 @@ class Truth:
 
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         self._said, self._heard, self._turns = talk.simulator.said, talk.simulator.heard, talk.script.turns
-        settings = talk.script.settings
-        self._heard_as, self._spoken_as = talk.script.dialect.hears(settings), talk.script.dialect.speaks(settings)
+        settings, dialect = talk.script.settings, cast("OpenAI", talk.script.dialect)
+        self._heard_as, self._spoken_as = dialect.hears(settings), dialect.speaks(settings)
         self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
         self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
 
@@ -366,7 +367,7 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
             _, measures["stall"], stalls = truth.played(turn.turn)
             assert turn.stalls == stalls
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
-            rate = talk.script.dialect.speaks(talk.script.settings).bytes_per_s
+            rate = cast("OpenAI", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
             after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
             assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)

@@ -75,6 +75,7 @@ failures that both arms have prove nothing, 200 sessions pass only where the bas
 """
 GATES = ((0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2)))
 POINT = Margin(points=0.01)
+MARGINS = (*(margin for _, margin in GATES), POINT)
 
 
 def main() -> None:
@@ -146,9 +147,7 @@ def ended(rng: np.random.Generator, after: Service, sessions: int) -> int:
     return 0 if all(verdict.passes for verdict in words) else 3
 
 
-def compared(
-    base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Margin, ...] = (*(m for _, m in GATES), POINT)
-) -> list[Difference]:
+def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Margin, ...] = MARGINS) -> list[Difference]:
     """p50, p95 and failures."""
     one, other = (sample(of.waits_ms.ravel(), np.repeat(np.arange(len(of.waits_ms)), TURNS)) for of in (base, cand))
     asked = [(p, margin) for (p, _), margin in zip(GATES, margins[:2], strict=True)]

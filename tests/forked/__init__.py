@@ -111,7 +111,7 @@ class Server:
             preparation += f"\nREPORTS = int(sys.argv[3])\n{HAND_ON}"
         if preparation == CAPACITY:
             _server((sys.executable, "-P"), LOCUST)  # which does not end with the first who asks for a level
-        self.requests = socket.socket(socket.AF_UNIX)
+        self.requests: socket.socket = socket.socket(socket.AF_UNIX)
         atexit.register(self.requests.close)
         path = str(servers_folder() / hashlib.sha256(repr((interpreter, preparation)).encode()).hexdigest()[:16])
         with open(f"{path}.lock", "w") as lock, socket.socket(socket.AF_UNIX) as doorway:

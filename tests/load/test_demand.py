@@ -27,7 +27,7 @@ class Busy:
 
 
 class Recorded(Busy):
-    arrivals = None
+    arrivals = None  # type: ignore[assignment]
     arrival_pattern = "calls.txt"
 
 

@@ -54,7 +54,7 @@ def test_its_settings_are_said_in_the_words_of_its_own_client() -> None:
     session = said(**SETTINGS)
 
     assert RequestSession(session).as_dict() == session
-    assert set(session) <= set(RequestSession._attr_to_rest_field)
+    assert set(session) <= set(RequestSession(session)._attr_to_rest_field)
     assert session["voice"] == SETTINGS["voice"]
     assert session["turn_detection"] == SETTINGS["turn_detection"]
     assert session["input_audio_noise_reduction"] == {"type": "azure_deep_noise_suppression"}

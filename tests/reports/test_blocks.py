@@ -43,7 +43,7 @@ def poured(*blocks: Block) -> str:
     "block",
     [
         Paragraph(EVIL),
-        Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong((EVIL, EVIL)), Judged(EVIL, "regressed"))),
+        Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong(EVIL), Judged(EVIL, "regressed"))),
         Heading(EVIL),
         Bullets([EVIL, (EVIL, Strong(EVIL))]),
         Alarm([EVIL, (Strong(EVIL), EVIL)]),

@@ -184,7 +184,7 @@ def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() ->
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
         told = [slow for slow in found if (slow.target, slow.step) == (target, step)]
         assert [slow.value for slow in told] == mine["voice_to_voice_ms"].nlargest(3).tolist()
-    row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)]
+    row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)].to_dict()
     told_row = dict(found[0].row)
     assert int(told_row["first_audio_at_ns"]) == row["first_audio_at_ns"]
     assert told_row["step"] == found[0].step

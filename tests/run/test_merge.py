@@ -264,14 +264,14 @@ def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:
 def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
     arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4,
                 "began_utc_ns": BEGAN_NS, "length_s": 60.0}  # fmt: skip
-    shared = {
+    shared: dict[str, Any] = {
         "part_of": "nightly",
         "labels": {"commit": "1a", "zone": "x"},
         "budget_usd": 2.0,
         "holds": {"simulator": 3.0},
     }
     red = closed(build_part(tmp_path, "r", host="red", arrivals=arrivals, notices=["of all", "of red"], **shared))
-    changed = {"labels": {"commit": "1a", "zone": "y"}, "holds": {"simulator": 5.0}}
+    changed: dict[str, Any] = {"labels": {"commit": "1a", "zone": "y"}, "holds": {"simulator": 5.0}}
     blue = build_part(tmp_path, "b", host="blue", workers=2, arrivals=arrivals, notices=["of all"], **shared | changed)
     document = merge_runs([blue, red], tmp_path / "merged")
 
@@ -381,7 +381,7 @@ def spoil(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut Parquet": lambda part: cut(part / "turns.parquet"),
     "spoilt Parquet": lambda part: spoil(part / "turns.parquet"),
     "no Parquet": lambda part: (part / "sessions.parquet").unlink(),
@@ -395,7 +395,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
-def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[Path], object], tmp_path: Path) -> None:
     sound = build_part(tmp_path, "sound", host="blue")
     broken = closed(build_part(tmp_path, "broken", host="alpha"))
     damage(broken)

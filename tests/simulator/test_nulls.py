@@ -18,7 +18,7 @@ from typing import Any, Literal, Required, Union, get_args, get_origin
 
 import pytest
 from openai.types import realtime
-from openai.types.beta.realtime import ConversationItemContentParam
+from openai.types.beta.realtime import ConversationItemContentParam, ConversationItemParam
 from openai.types.beta.realtime import conversation_item_create_event_param as preview_items
 from openai.types.beta.realtime import conversation_item_with_reference_param as preview_input
 from openai.types.beta.realtime import response_create_event_param as preview_responses
@@ -74,7 +74,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     realtime.RealtimeFunctionToolParam: {"name": "f"},
     preview_sessions.SessionTool: {"name": "f"},
     preview_responses.ResponseTool: {"name": "f"},
-    preview_items.ConversationItemParam: MESSAGE,
+    ConversationItemParam: MESSAGE,
     preview_input.ConversationItemWithReferenceParam: MESSAGE,
     preview_input.Content: TEXT,
     ConversationItemContentParam: TEXT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args, get_type_hints
 
 from azure.ai.voicelive import _unions, models
+from azure.ai.voicelive._utils.model_base import Model
 from azure.ai.voicelive.models import ServerEvent, _models
-from azure.ai.voicelive.models._models import _Model
 
 NAMES = vars(_models) | {"_models": models, "_unions": _unions}
 UNSAID = {"rate_limits.updated"}
@@ -32,5 +32,5 @@ def assert_whole(model: Any, place: str) -> None:
         if type(None) not in get_args(hints[name]) and name not in OF_REQUESTS.get(type(model), ()):
             assert value is not None, where
         for number, inner in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(inner, _Model):
+            if isinstance(inner, Model):
                 assert_whole(inner, f"{where}[{number}]" if isinstance(value, list) else where)

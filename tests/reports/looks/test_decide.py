@@ -208,8 +208,7 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) 
 
 @pytest.mark.parametrize("valid", [False, None])
 def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Path, valid: bool | None) -> None:
-    verdict = {"verdict": {"valid": valid, "rules": []}}
-    found = look_at(run(tmp_path, LOOSE, **verdict))
+    found = look_at(run(tmp_path, LOOSE, verdict={"valid": valid, "rules": []}))
 
     assert (found.stopped, found.status) == (True, 4)
     assert "INVALID" in sentence(found) or "NOT JUDGED" in sentence(found)
