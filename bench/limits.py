@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from bench.units import NS_PER_S
 
@@ -42,6 +42,3 @@ class Limits:
     def __post_init__(self) -> None:
         if not self.turn:
             object.__setattr__(self, "turn", max(LONGEST_TURN_S, self.speech + self.first_delta + self.done))
-
-
-LIMIT_NAMES = tuple(field.name for field in fields(Limits))

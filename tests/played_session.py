@@ -13,7 +13,7 @@ import pytest
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
-from bench.limits import LIMIT_NAMES, Limits
+from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
@@ -27,13 +27,13 @@ from bench.transport import websocket
 from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
-LONG = Limits(**dict.fromkeys(LIMIT_NAMES, GUARD_S))
+LONG = Limits(**dict.fromkeys(vars(Limits()), GUARD_S))
 """A busy machine takes longer than the defaults to come to a handshake's end: no session that is well ends by these."""
 
 
 def short_at(stages: Container[str]) -> Limits:
     """Limits that are long but at those of these that are stages."""
-    return replace(LONG, **{name: SHORT_S for name in LIMIT_NAMES if name in stages})
+    return replace(LONG, **{name: SHORT_S for name in vars(Limits()) if name in stages})
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:

@@ -57,11 +57,12 @@ def test_a_turn_has_one_price_wherever_it_is_told(
     assert charge.prices == prices
     assert charge.model == (answered or terms.asked or UNNAMED)
     if prices is None:
-        assert (spending.usd, spending.unpriced, spending.unknown_models) == (0.0, 1, {answered or terms.asked or ""})
+        assert (spending.usd_at(0), spending.unpriced) == (0.0, 1)
+        assert spending.unknown_models == {answered or terms.asked or ""}
         assert "no price of" in seen
     else:
         usd = (100 * prices.text_in + 30 * prices.audio_in + 12 * prices.text_out + 60 * prices.audio_out) / 1e6
-        assert (spending.usd, spending.unpriced) == (pytest.approx(usd), 0)
+        assert (spending.usd_at(0), spending.unpriced) == (pytest.approx(usd), 0)
         assert f"${dollars(usd)}" in seen
 
 
@@ -92,7 +93,7 @@ def test_tokens_that_cannot_be_read_have_no_price_anywhere() -> None:
     spending.add("sim", None, unread)
     seen = replied(build_observation(usage=unread), build_target(), tariff_of(TABLE, Terms("gpt-realtime"), None)).said
 
-    assert (spending.usd, spending.unpriced, spending.unknown_models) == (0.0, 1, set())
+    assert (spending.usd_at(0), spending.unpriced, spending.unknown_models) == (0.0, 1, set())
     assert "unpriced" in seen
     assert "$" not in seen
-    assert not math.isnan(spending.usd)
+    assert not math.isnan(spending.usd_at(0))

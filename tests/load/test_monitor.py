@@ -100,7 +100,7 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
     both.heard(1, ProgressReport(pairs_done=20), {})
     both.keep_looks()
     both.show()
-    both.end_looks()
+    both.close()
 
     assert asked == [60, "end"]
     assert "look 3 of 10 held" in screen.getvalue()

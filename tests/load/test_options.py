@@ -54,7 +54,6 @@ def test_nothing_given_is_nothing_set() -> None:
         labels={},
         runs=Path("runs"),
         worker_timeout_s=30.0,
-        locust_tables=False,
         priority=False,
         yes=False,
     )
@@ -125,7 +124,6 @@ def test_everything_given_is_taken() -> None:
         labels={"commit": "1a2b3c", "note": "two words"},
         runs=Path("out"),
         worker_timeout_s=120.0,
-        locust_tables=True,
         priority=True,
         yes=True,
     )

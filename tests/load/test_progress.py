@@ -382,7 +382,8 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     tally.add(0, reported(*[good] * 9, lost))
     tally.add(1, reported(*[waited(200, step="ask")] * 5))
 
-    told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in tally.figures("sweden")}
+    figures = tally.figures("sweden", tally.waits(), tally.total.failures)
+    told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
     assert told == {
         "ttfa": (5, 0, 200),
         "ttfa after speech": (10, 1, 800),
@@ -403,7 +404,7 @@ def test_the_trend_is_the_p95_of_the_last_hundred_turns_the_failed_among_them() 
         tally.add(0, standing)
         tally.sample()
 
-    (wait,) = tally.figures("sweden")
+    (wait,) = tally.figures("sweden", tally.waits(), tally.total.failures)
     assert wait.trend_ms == (100, math.inf)
 
 

@@ -26,24 +26,24 @@ def test_a_turn_costs_by_the_model_that_answered() -> None:
     spending = Spending(TABLE, {"sweden": Terms()})
     spending.add("sweden", "gpt-realtime-2025-08-28", SPOKEN)
 
-    assert spending.usd == pytest.approx(SPOKEN_USD)
+    assert spending.usd_at(0) == pytest.approx(SPOKEN_USD)
 
 
 def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
     spending = Spending(TABLE, {"sweden": Terms(own=FLAT), "east": Terms()})
     spending.add("sweden", "gpt-realtime", SPOKEN)
-    own = spending.usd
+    own = spending.usd_at(0)
     spending.add("east", "gpt-realtime", SPOKEN)
 
     assert own == pytest.approx(2200 / 1e6)
-    assert spending.usd == pytest.approx(own + SPOKEN_USD)
+    assert spending.usd_at(0) == pytest.approx(own + SPOKEN_USD)
 
 
 def test_a_target_with_prices_needs_no_model() -> None:
     spending = Spending({}, {"sweden": Terms(own=FLAT)})
     spending.add("sweden", None, SPOKEN)
 
-    assert (spending.unpriced, spending.usd) == (0, pytest.approx(2200 / 1e6))
+    assert (spending.unpriced, spending.usd_at(0)) == (0, pytest.approx(2200 / 1e6))
 
 
 def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
@@ -51,7 +51,7 @@ def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
     for model in ("gpt-realtime-3", "gpt-realtime-3", None):
         spending.add("sweden", model, SPOKEN)
 
-    assert (spending.unpriced, spending.usd) == (3, 0.0)
+    assert (spending.unpriced, spending.usd_at(0)) == (3, 0.0)
     assert spending.unknown_models == {"gpt-realtime-3", ""}
 
 
@@ -61,7 +61,7 @@ def test_turns_add_up(usages: list[Usage]) -> None:
     for usage in usages:
         spending.add("sweden", "gpt-realtime", usage)
 
-    assert spending.usd == pytest.approx(sum(32 * u.audio_in + 64 * u.audio_out for u in usages) / 1e6)
+    assert spending.usd_at(0) == pytest.approx(sum(32 * u.audio_in + 64 * u.audio_out for u in usages) / 1e6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.sampled_from(["live", "both"]))))
@@ -87,7 +87,7 @@ def test_where_only_time_costs_anything_no_token_is_missed() -> None:
     spending.add("sweden", "live", SPOKEN)
     spending.add("sweden", "live", UNREAD)
 
-    assert (spending.usd, spending.unpriced) == (0.0, 0)
+    assert (spending.usd_at(0), spending.unpriced) == (0.0, 0)
 
 
 def test_minutes_without_a_price_of_theirs_cost_nothing() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
-from bench.limits import LIMIT_NAMES
+from bench.limits import Limits
 from bench.plain import printable
 from bench.plan.script import load_script
 from bench.plan.steps import TextTurn
@@ -462,7 +462,7 @@ WORDS = st.sampled_from(
     "max_output_tokens chunk_ms paced voice "
     "temperature input_transcription turn_detection type server_vad semantic_vad threshold eagerness variables "
     "background noise snr_db speech begin end expect event within median sigma most file "
-    f"{' '.join(LIMIT_NAMES)}".split()
+    f"{' '.join(vars(Limits()))}".split()
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS | st.dates()
 TREES = st.recursive(

@@ -137,7 +137,11 @@ class Leader(ProcessRole):
         place = Place(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
         arms = arms_of(self._planned, keyring, place)
         folder = files.create(self._planned.options.runs, self._planned.scenario, place.began_utc_ns)
-        self._current.document = self._opening_document(folder, place)
+        settings = vars(self._environment.parsed_options)
+        document = self._planned.opening_document(folder.name, place.began_utc_ns, settings, place.workers)
+        if self._decision is not None:
+            document["decision_plan"] = dict(self._decision)
+        self._current.document = document
         files.write_document(folder, self._current.document)
         self._current.folder = folder
         decided = () if self._decision is None else (plan_words(self._decision), *self._decision.get("notices", ()))
@@ -149,11 +153,6 @@ class Leader(ProcessRole):
     @abstractmethod
     def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
         """Let users play, here or in workers."""
-
-    def _opening_document(self, folder: Path, place: Place) -> dict[str, Any]:
-        settings = vars(self._environment.parsed_options)
-        document = self._planned.opening_document(folder.name, place.began_utc_ns, settings, place.workers)
-        return document if self._decision is None else document | {"decision_plan": dict(self._decision)}
 
     def _new_monitor(self, folder: Path) -> Monitor:
         run_time_s = self._environment.parsed_options.run_time or self._planned.demand.length_s
@@ -262,8 +261,7 @@ class Leader(ProcessRole):
         current.ending = REPORTING
         self._look()
         if current.monitor is not None:
-            current.monitor.end_looks()
-            current.monitor.end_telemetry()
+            current.monitor.close()
         self._note_holds()
         self._note_absent_workers(folder)
         closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")

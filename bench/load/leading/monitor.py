@@ -70,10 +70,12 @@ class Monitor:
             total = self._tally.total
             self._looks.consider(total.pairs_done, total.turns_stamped, self._tally.late())
 
-    def end_looks(self) -> None:
-        """End looking, for the run has ended: it is decided once all of it is there."""
+    def close(self) -> None:
+        """End looking, for the run is decided once all of it is there, and have metrics sent that are left."""
         if self._looks is not None:
             self._looks.end()
+        if self._telemetry is not None:
+            self._telemetry.close()
 
     @property
     def is_early(self) -> bool:
@@ -98,11 +100,6 @@ class Monitor:
             self._tally.sample()
             if self._telemetry is not None:
                 self._telemetry.tell_harness(late=bool(self._tally.late()))
-
-    def end_telemetry(self) -> None:
-        """Have metrics sent that are left."""
-        if self._telemetry is not None:
-            self._telemetry.close()
 
     def show(self, ending: str = "") -> None:
         """Draw the line where it is due. `ending`: see `view.phase`."""

@@ -174,7 +174,7 @@ class Tally:
                 int(counts["sessions_open"]),
                 int(counts["turns_good"]),
                 int(counts["turns_failed"]),
-                tuple(self._figures(label, waits, total.failures)),
+                tuple(self.figures(label, waits, total.failures)),
                 self._rates(label, now_ns),
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
@@ -184,14 +184,11 @@ class Tally:
             for label, counts in sorted(total.targets.items())
         ]
 
-    def figures(self, arm: str) -> list[Wait]:
+    def figures(self, arm: str, waits: Iterable[Wait], failures: Failures) -> list[Wait]:
         """What callers of an arm waited for, each of LIVE_FIGURES by its origin.
 
         A failed turn whose step has shown no such figure yet is counted with the wait for the first delta alone.
         """
-        return self._figures(arm, self.waits(), self.total.failures)
-
-    def _figures(self, arm: str, waits: Iterable[Wait], failures: Failures) -> list[Wait]:
         first = {(wait.measure, wait.origin): wait for wait in waits if wait.arm == arm}
         failed, figures = dict(failures.get(arm, ())), []
         for measure in LIVE_FIGURES:

@@ -134,16 +134,11 @@ def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
 def _turns(total: ProgressReport) -> Iterator[LinePart]:
     ended = total.turns_good + total.turns_failed
     if ended:
-        good = _share(total.turns_good, ended)
+        tenths = total.turns_good * 1000 // ended  # rounded down: 100 % is of all alone
+        good = "100 %" if total.turns_good == ended else f"{tenths // 10}.{tenths % 10} %"
         yield LinePart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
         yield LinePart(4, (f"{total.throttled} throttled",), "bad")
-
-
-def _share(part: int, whole: int) -> str:
-    """100 % of all alone: a share that is not the whole is rounded down."""
-    tenths = part * 1000 // whole
-    return "100 %" if part == whole else f"{tenths // 10}.{tenths % 10} %"
 
 
 def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
@@ -169,15 +164,13 @@ def _several(rank: int, waits: list[Wait]) -> LinePart:
         f"{_plain(wait.arm)} {milliseconds(wait.p50_ms)}" + (f"/{milliseconds(wait.p95_ms)}" if both else "")
         for wait in waits
     ]
-    every, *fewer = (_in_ms(_listed(arms, count)) for count in range(min(MAX_ARMS, len(arms)), 0, -1))
+    every, *fewer = (
+        _in_ms(", ".join(arms[:count]) + (f" +{len(arms) - count}" if len(arms) > count else ""))
+        for count in range(min(MAX_ARMS, len(arms)), 0, -1)
+    )
     what = "p50/p95" if both else "p50"
     forms = f"{waits[0].name} {what} {every}", f"{waits[0].measure} {every}", every
     return LinePart(rank, forms, cut=tuple(fewer))
-
-
-def _listed(arms: list[str], count: int) -> str:
-    more = f" +{len(arms) - count}" if len(arms) > count else ""
-    return ", ".join(arms[:count]) + more
 
 
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[LinePart]:

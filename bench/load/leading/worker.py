@@ -52,11 +52,6 @@ LEAVE_S = CUT_S
 """So long before its master takes it for lost a worker leaves that hears nothing: by then it has ended."""
 
 
-def _is_under_way(folder: Path) -> bool:
-    """Whether a run is not over yet: what is recorded once its master closes it would be in no file of it."""
-    return spool.is_kept(folder) and files.read_document(folder)["state"] == "running"
-
-
 class Worker(ProcessRole):
     """The role of a worker: its users play."""
 
@@ -113,8 +108,8 @@ class Worker(ProcessRole):
         self.prepare()
         self._check_identity(handed["identity"])
         folder, keyring = Path(handed["folder"]), self._signed_in()
-        if shares and not _is_under_way(folder):
-            keyring.close()
+        if shares and not (spool.is_kept(folder) and files.read_document(folder)["state"] == "running"):
+            keyring.close()  # what is recorded once the master closes the run would be in no file of it
             return
         with closed_on_failure(keyring):
             place = self._place(handed, shares=shares)

@@ -213,7 +213,6 @@ class Options:
     runs: Path
     worker_timeout_s: float
     """After so long a silence a master takes a worker for lost; by then a worker has ended that lost its master."""
-    locust_tables: bool
     priority: bool
     yes: bool
 
@@ -259,7 +258,6 @@ class Options:
             labels=_labels(parsed.label or []),
             runs=Path(parsed.runs or "runs"),
             worker_timeout_s=worker_timeout_s(parsed),
-            locust_tables=bool(parsed.locust_tables),
             priority=bool(parsed.priority),
             yes=bool(parsed.yes),
         )

@@ -57,11 +57,6 @@ class Spending:
             self._usd[target] += usd_per_minute * (ended_ns - opened_ns) / NS_PER_MINUTE
 
     @property
-    def usd(self) -> float:
-        """All that is spent, without the minutes of sessions that are open."""
-        return sum(self._usd.values())
-
-    @property
     def unpriced(self) -> int:
         """How many responses are in no amount."""
         return self.unpriced_of.total()
