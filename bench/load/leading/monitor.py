@@ -102,13 +102,11 @@ class Monitor:
                 self._telemetry.tell_harness(late=bool(self._tally.late()))
 
     def show(self, ending: str = "") -> None:
-        """Draw the line where it is due. `ending`: see `view.phase`."""
-        if self._view is not None:
-            self._view.show(self._tally, self._moment(ending), monotonic_ns())
-
-    def _moment(self, ending: str) -> Moment:
+        """Draw the line where it is due. `ending`: see `terminal.phase`."""
+        if self._view is None:
+            return
         total, elapsed_s = self._tally.total, self._elapsed_s
-        return Moment(
+        moment = Moment(
             phase(total, ending, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
             None if ending else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
@@ -116,6 +114,7 @@ class Monitor:
             self._planned.options.budget_usd,
             self._looks.standing if self._looks is not None else None,
         )
+        self._view.show(self._tally, moment, monotonic_ns())
 
     @property
     def _elapsed_s(self) -> float:

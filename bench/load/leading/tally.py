@@ -162,7 +162,17 @@ class Tally:
     @property
     def total(self) -> ProgressReport:
         """All processes as if they were one, without times."""
-        return _total(heard[-1][1] for heard in self._heard.values())
+        every = [heard[-1][1] for heard in self._heard.values()]
+        return ProgressReport(
+            **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
+            usd=sum((standing.usd for standing in every), 0.0),
+            targets=_summed_targets(every),
+            failures=_summed_failures(every),
+            waiting_s=max((standing.waiting_s for standing in every), default=0.0),
+            hub_delay_p99_ms=_worst(standing.hub_delay_p99_ms for standing in every),
+            send_lag_p99_ms=_worst(standing.send_lag_p99_ms for standing in every),
+            simulated=any(standing.simulated for standing in every),
+        )
 
     def targets(self, now_ns: int) -> list[TargetStanding]:
         """How each target stands, by its label."""
@@ -298,20 +308,6 @@ class Tally:
     def _good(self, arm: str, key: LiveKey) -> int:
         times = self._times[arm].get(key)
         return times.count if times else 0
-
-
-def _total(standings: Iterable[ProgressReport]) -> ProgressReport:
-    every = list(standings)
-    return ProgressReport(
-        **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
-        usd=sum((standing.usd for standing in every), 0.0),
-        targets=_summed_targets(every),
-        failures=_summed_failures(every),
-        waiting_s=max((standing.waiting_s for standing in every), default=0.0),
-        hub_delay_p99_ms=_worst(standing.hub_delay_p99_ms for standing in every),
-        send_lag_p99_ms=_worst(standing.send_lag_p99_ms for standing in every),
-        simulated=any(standing.simulated for standing in every),
-    )
 
 
 def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:

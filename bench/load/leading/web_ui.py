@@ -44,7 +44,9 @@ def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) 
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
-        if problem := stranger(request.host, request.headers.get("Origin"), _names(web_ui)):
+        # on loopback nobody else's name leads here, but one that was pointed at it; behind a login that does no harm
+        names = frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
+        if problem := stranger(request.host, request.headers.get("Origin"), names):
             return make_response(problem, 403)
         if request.endpoint == "locust.update_user":
             return make_response("user classes are written in the locustfile, not here", 403)
@@ -121,11 +123,6 @@ def _split(address: str) -> SplitResult:
         return urlsplit(address)
     except ValueError:
         return urlsplit("")
-
-
-def _names(web_ui: Any) -> frozenset[str]:
-    """On loopback nobody else's name leads here, but one that was pointed at it; behind a login that does no harm."""
-    return frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
 
 
 def check_port(host: str, port: int) -> None:

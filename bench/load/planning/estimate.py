@@ -97,10 +97,16 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
     model, prices = found.model or target.label, found.prices
     # on Azure a service is asked for by the name of a deployment, which need not be that of its model
     named = f"if the deployment {model} is of that model" if target.service == "azure" else model
+    usd = None
+    if prices and scripts:  # from the cheapest script at its best to the dearest at its worst
+        usd = (
+            min(_usd(script, LOW, prices) for script in scripts),
+            max(_usd(script, HIGH, prices) for script in scripts),
+        )
     return Quote(
         target.label,
         model,
-        _session_usd(scripts, prices) if prices and scripts else None,
+        usd,
         f"own prices of {target.label}" if target.prices else f"{named}, prices of {as_of}",
         spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
         transcribed=any(script.session.input_transcription for script in scripts),
@@ -125,8 +131,10 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
     if usd is None or not known:
         return f"the cost cannot be estimated, because {_no_price(unknown)}"
     many = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
+    lone = f" with {_listed(quote.target for quote in known)}" if unknown else ""
+    arms = f" with each of {len(known)} targets" if len(known) > 1 else lone
     basis = "; ".join(dict.fromkeys(quote.basis for quote in known))
-    words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{_arms(known, unknown)} ({basis})"
+    words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis})"
     are = "is" if len(unknown) == 1 else "are"
     without = f"; {_listed(quote.target for quote in unknown)} {are} left out, because {_no_price(unknown)}"
     return f"{words}; {_assumptions(known)}{without if unknown else ''}"
@@ -146,12 +154,6 @@ def below_estimate(budget_usd: float | None, quotes: Collection[Quote], sessions
     return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
 
 
-def _arms(known: Collection[Quote], unknown: Collection[Quote]) -> str:
-    if len(known) > 1:
-        return f" with each of {len(known)} targets"
-    return f" with {_listed(quote.target for quote in known)}" if unknown else ""
-
-
 def _assumptions(quotes: Collection[Quote]) -> str:
     spoken = any(quote.spoken for quote in quotes)
     replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
@@ -169,12 +171,6 @@ def _listed(names: Iterable[str]) -> str:
 
 
 # Tokens of a session.
-
-
-def _session_usd(scripts: Iterable[Script], prices: Prices) -> tuple[float, float]:
-    """From the cheapest script at its best to the dearest at its worst."""
-    lows, highs = zip(*((_usd(script, LOW, prices), _usd(script, HIGH, prices)) for script in scripts), strict=True)
-    return min(lows), max(highs)
 
 
 def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
@@ -202,7 +198,9 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
         if not is_turn(step):
             continue
         if step.recordings:
-            talk.held += _spoken(step.recordings, script.session, assumed)
+            committed_s = [_committed_s(pcm, script.session.turn_detection, assumed) for pcm in step.recordings]
+            longest = max if assumed.whole_recordings else min
+            talk.held += Usage(audio_in=round(CALLER_TOKENS_PER_S * longest(committed_s)))
         before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
             talk.respond(step, script.session, before + _calls_usage(calls, assumed))
@@ -301,11 +299,6 @@ def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
     given = turn.response.instructions or session.instructions
     tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
     return Usage(text_in=tokens + (_text(msgspec.json.encode(session.tools).decode()) if session.tools else 0))
-
-
-def _spoken(recordings: Iterable[Pcm], session: SessionSettings, assumed: Assumed) -> Usage:
-    each = [_committed_s(pcm, session.turn_detection, assumed) for pcm in recordings]
-    return Usage(audio_in=round(CALLER_TOKENS_PER_S * (max if assumed.whole_recordings else min)(each)))
 
 
 def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) -> float:

@@ -232,7 +232,11 @@ class Options:
                 raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
         if parsed.arrivals and parsed.stages:
             raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
-        _check_size(parsed)
+        # Locust's own options, and the fields of its web UI, are to ask for what a run can be
+        users_of(getattr(parsed, "num_users", None))
+        _seconds(getattr(parsed, "run_time", None), "--run-time")
+        if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
+            raise UsageError("--spawn-rate must be more than 0 users a second")
         of_services = {name: getattr(parsed, name) for name in OPTIONS}
         return Options(
             service_options=ServiceOptions.of({name: None if of == "" else of for name, of in of_services.items()}),
@@ -269,14 +273,6 @@ def worker_timeout_s(parsed: Any) -> float:
     if seconds is None or seconds < LEAST_TIMEOUT_S:
         raise UsageError(f"--worker-timeout must be {LEAST_TIMEOUT_S:g} s or more, not {parsed.worker_timeout!s:.100}")
     return seconds
-
-
-def _check_size(parsed: Any) -> None:
-    """Raises UsageError where Locust's own options, or the fields of its web UI, ask for what no run can be."""
-    users_of(getattr(parsed, "num_users", None))
-    _seconds(getattr(parsed, "run_time", None), "--run-time")
-    if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
-        raise UsageError("--spawn-rate must be more than 0 users a second")
 
 
 def users_of(value: object) -> int | None:
