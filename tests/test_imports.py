@@ -109,9 +109,9 @@ CLOCKS = {
 
 
 DRAWING = (
-    "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.levels", "reports.page.panels",
+    "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.lines", "reports.page.panels",
     "reports.page.scatter", "reports.page.step_panels",
-    "reports.page.speech", "reports.page.stacks", "reports.page.svg", "reports.page.trends",
+    "reports.page.speech", "reports.page.stacks", "reports.page.svg",
     "reports.comparisons.curves", "reports.comparisons.forest", "reports.histories.figure",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")

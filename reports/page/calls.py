@@ -31,19 +31,20 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
-from reports.page import levels, scatter, speech, stacks, trends
+from reports.page import lines, scatter, speech, stacks
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.page.ways import Ways, ways
 from reports.strata import Stratum
-from reports.summary.along import Along, one_thing
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
+from reports.summary.groups import Waits, one_thing
+from reports.summary.places import By
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
 from reports.summary.talks import Talk
-from reports.wording import remarks, words
+from reports.wording import groups, remarks, words
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
@@ -55,7 +56,6 @@ CALLED = (
     *("function_named", "function_call", "function_time", "function_answer"),
     *("function_voice_to_voice", "function_voice_to_voice_less_own", "dead_air"),
 )
-HEADS = {"turn": "By turn number", "age": "By session age", "context": "By input tokens"}
 SEGMENTS_MEAN = (
     "Each segment is named by the instant that ends it; they begin with the end of speech. Where an instant is "
     "missing, its two neighbours are one segment, named by both ends."
@@ -78,7 +78,7 @@ BELOW_EACH = (
     "kept, its log is linked: rtbench replay shows it event by event."
 )
 BY_LOAD = (
-    "{}: solid p50, dashed p95, with 95 % intervals over sessions; by the calls of the same target that were in "
+    "{}: solid p50 with its 95 % interval over sessions, dashed p95; by the calls of the same target that were in "
     "progress when the turn’s latency began to count. Below: failed turns, and how many turns each level has."
 )
 TOGETHER = (
@@ -228,39 +228,26 @@ def _timeline(played: Sequence[Talk]) -> Figure:
 
 def along(summary: Summary) -> Section | None:
     """The wait by turn number and by session age, of each stratum; None where sessions are too short for either."""
-    drawable = [frame for frame in summary.alongs if frame.drawable and frame.by in ("turn", "age")]
-    blocks = _trends(summary, drawable)
-    if not blocks:
+    shown = _drawable(summary, "turn", "age")
+    if not shown:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
-    tails = "; dashed: p95" if any(course.tails for frame in drawable for course in frame.courses) else ""
+    tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
-    blocks += note(f"Solid: p50{banded}{tails}. {alike}{by_step}")
+    blocks = [*_lines(summary, shown), *note(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return Section("along", "Turn number, age", "Does the wait change along a session?", blocks)
-
-
-def _trends(summary: Summary, frames: Sequence[Along]) -> list[Block]:
-    """The figures of each stratum beside each other, below what they are of."""
-    blocks: list[Block] = []
-    for stratum in summary.turns.strata:
-        mine = [frame for frame in frames if frame.stratum == stratum]
-        width = HALF if len(mine) > 1 else WIDE
-        if mine:
-            blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
-            blocks += [Beside([figure(trends.along(frame, width), _caption(frame)) for frame in mine])]
-    return blocks
 
 
 def context(summary: Summary) -> Section | None:
     """The wait by the conversation's tokens, its slopes and what was cached; None where conversations are alike."""
-    long = {frame.stratum for frame in summary.alongs if frame.by == "context" and frame.drawable}
-    drawn = [f for f in summary.alongs if f.stratum in long and f.drawable and f.by in ("turn", "context")]
+    long = {of[0].stratum for of in _drawable(summary, "context")}
+    drawn = [of for of in _drawable(summary, "turn", "context") if of[0].stratum in long]
     if not drawn and not summary.slopes:
         return None
     rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
     blocks = [
-        *_trends(summary, drawn),
+        *_lines(summary, drawn),
         *line("; ".join(words.slopes(summary))),
         *([Fold("The numbers", [measures(summary, rows)], open=not drawn)] if rows else []),
         *note(CONTEXT),
@@ -268,36 +255,52 @@ def context(summary: Summary) -> Section | None:
     return Section("context", "Conversation", "How does latency grow with the conversation?", blocks)
 
 
-def _caption(frame: Along) -> Inline:
-    thinned = " Below the axis: turns"
-    thinned += (
-        (", because they become fewer, and those left are of sessions that lasted.") if frame.by != "context" else "."
+def by_load(summary: Summary) -> Section | None:
+    """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
+    of = summary.waits_by("calls")
+    figures = [figure(lines.lines(pools, WIDE), BY_LOAD.format(groups.caption(pools[0]))) for pools in of]
+    blocks: list[Block] = [*figures, *note(TOGETHER)]
+    return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
+
+
+def _drawable(summary: Summary, *keys: By) -> list[list[Waits]]:
+    """The waits of each key and stratum of which any target has a median at two places."""
+    every = (of for key in keys for of in summary.waits_by(key))
+    return [of for of in every if any(len(waits.told) > 1 for waits in of)]
+
+
+def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
+    """The figures of each stratum beside each other, below what they are of."""
+    blocks: list[Block] = []
+    for stratum in summary.turns.strata:
+        mine = [frame for frame in frames if frame[0].stratum == stratum]
+        width = HALF if len(mine) > 1 else WIDE
+        if mine:
+            blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
+            blocks += [Beside([figure(lines.lines(frame, width), _caption(frame)) for frame in mine])]
+    return blocks
+
+
+def _caption(frame: Sequence[Waits]) -> Inline:
+    thinned = (
+        "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
     )
-    return (Strong(f"{HEADS[frame.by]}."), f" {_moved(frame)}", thinned if frame.thinned else "")
+    shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
+    return (Strong(f"{groups.KEYS[frame[0].by].title}."), f" {_moved(frame)}", shown)
 
 
-def _moved(frame: Along) -> str:
+def _moved(frame: Sequence[Waits]) -> str:
     """p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
-    told = {c.label: (c.told[0], c.told[-1]) for c in frame.courses if len(c.told) > 1}
+    told = {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
     ends = {(first.place, last.place) for first, last in told.values()}
     if len(ends) != 1:
         return ""
-    first, last = (frame.names[place] for place in next(iter(ends)))
-    named = len(frame.courses) > 1
+    first, last = (place.name for place in next(iter(ends)))
+    named = len(frame) > 1
     changes = [f"{f'{label} ' if named else ''}{change(b.p50.value / a.p50.value)}" for label, (a, b) in told.items()]
     places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
-    where = places.get(frame.by, f"turns of {last} tokens against {first}")
+    where = places.get(frame[0].by, f"turns of {last} tokens against {first}")
     return f"p50 of {where}: {', '.join(changes)}."
-
-
-def by_load(summary: Summary) -> Section | None:
-    """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
-    figures: list[Block] = []
-    for stratum in summary.turns.strata:
-        if pools := [pool for pool in summary.by_load if pool.stratum == stratum]:
-            figures.append(figure(levels.levels(pools), BY_LOAD.format(words.counted(pools[0].measure, stratum))))
-    blocks = [*figures, *note(TOGETHER)]
-    return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
 
 
 def network(summary: Summary) -> Section | None:

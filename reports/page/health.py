@@ -12,12 +12,12 @@ from bench.units import NS_PER_S
 from reports.blocks import Block, Cell, Column, Fold, Head, Inline, Line, Paragraph, Row, Section, Term, table
 from reports.numbers import count, percent
 from reports.page.frames import WHOLE_S
-from reports.page.pieces import cells_of, note, of_target, quantiles
+from reports.page.pieces import note, of_target, quantiles
 from reports.summary.events import measured_seconds
 from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
-from reports.wording import words
+from reports.wording import groups, words
 
 POOLED = (
     "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
@@ -66,19 +66,10 @@ def hosts(summary: Summary) -> Section | None:
     """What each host recorded, and how far each can be trusted; None where one host recorded all."""
     if not summary.hosts:
         return None
-    heads: list[Head] = ["host", Column("target", left=True), "sessions", "turns", "p50", "p95", "failed"]
     blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
-    for stratum in summary.turns.strata:
-        waits = [wait for host in summary.hosts for wait in host.waits if wait.stratum == stratum]
-        if not waits:
-            continue
-        rows: list[Row | Line] = []
-        for wait in waits:
-            place, failed = summary.targets.index(wait.target), percent(wait.failed.count, wait.failed.of)
-            counted: Line = [wait.host, of_target(summary, place), count(wait.sessions), count(wait.turns)]
-            rows.append([*counted, *cells_of(words.host_cells(wait)), failed])
-        named = words.counted(waits[0].measure, stratum)
-        blocks += [Paragraph(f"{named}, in ms, with 95 % intervals over sessions.", "q gap"), table(heads, rows)]
+    for of in summary.waits_by("host"):
+        said = f"{groups.caption(of[0])}, in ms, with 95 % intervals over sessions."
+        blocks += [Paragraph(said, "q gap"), groups.waits_table(of, summary.targets)]
     own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
     blocks += [
         Paragraph("What each harness measured of itself: p99, in ms.", "q gap"),

@@ -14,7 +14,7 @@ from reports.page.pieces import note
 from reports.question import RATES
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
-from reports.wording import failings, remarks, sentences, words
+from reports.wording import failings, groups, remarks, sentences, words
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -88,11 +88,12 @@ def _broken(rule: RuleResult) -> Iterable[Inline]:
 
 def _answer(summary: Summary) -> list[Block]:
     """The figures that the run was made for, how far its arms lie apart, its cost, and what to know beside them."""
+    notices = groups.notices(summary)
     return [
         *answers.answers(summary),
         *accounts.apart(summary),
         *note(accounts.whole_cost(summary)),
-        *([Bullets(summary.notices)] if summary.notices else []),
+        *([Bullets(notices)] if notices else []),
     ]
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import field
 
 from bench.money import Prices
 from reports.schemas.document import Count, Figure, Known, Number, Record, Version, about
 
-SUMMARY_VERSION = 3
+SUMMARY_VERSION = 4
 
 
 class Part(Record):
-    """A quantile of some of the turns: of a turn number, an age or a load; null where it is not published."""
+    """A quantile of a group of turns; null where it is not published, or lies among failed turns."""
 
     value: Figure
     low: Figure
@@ -64,9 +64,6 @@ Reached = Annotated[
     Figure | None, about("share of what was wanted that has a value; null of nothing, and in older versions")
 ]
 Never = Annotated[Count, about("those of the failed that were wanted and never begun")]
-Present = Annotated[Figure, Meta(extra_json_schema={"type": "number"})]
-"""A figure that there always is."""
-Tail = Annotated[Figure, about("null where fewer than four turns lie beyond it, or where it lies among failed turns")]
 
 
 class Figures(Record):
@@ -184,39 +181,6 @@ class Drift(Wait):
     high: Figure
 
 
-class ByTurn(Wait):
-    """The turns of one number in their session, or of that and later ones."""
-
-    turn: Count
-    and_later: bool
-    n: Count
-    failed: Count
-    p50: Part
-    tail: Tail = field(name="p95_ms")
-
-
-class ByAge(Wait):
-    """The turns that began at one age of their session."""
-
-    from_s: Present
-    to_s: Present
-    n: Count
-    failed: Count
-    p50: Part
-    tail: Tail = field(name="p95_ms")
-
-
-class ByContext(Wait):
-    """The turns whose first response read more tokens than `from_tokens`, and up to `to_tokens`; null: any number."""
-
-    from_tokens: Count
-    to_tokens: Figure
-    n: Count
-    failed: Count
-    p50: Part
-    tail: Tail = field(name="p95_ms")
-
-
 class Rate(Record):
     """So many of a number, as a share with its 95 % interval; null of nothing."""
 
@@ -227,26 +191,23 @@ class Rate(Record):
     high: Figure
 
 
-class ByLoad(Wait):
-    """The turns of a target, and the sessions begun, while so many of its calls were in progress."""
+class Group(Wait):
+    """The turns of a target that a key puts together: by their number, the age of their session when they began, the
+    tokens that their first response read, the calls in progress, or the host that recorded them.
+    """
 
-    least: Count = field(name="calls_from")
-    most: Count = field(name="calls_to")
+    by: Literal["turn", "age", "context", "calls", "host"]
+    name: str
+    low: Annotated[Figure, about("from where the group reaches: a number, seconds, tokens or calls; null of hosts")] = (
+        field(name="from")
+    )
+    high: Annotated[Figure, about("to where; null: without an end, and of hosts")] = field(name="to")
     turns: Count
     sessions: Count
     failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")
-    unopened: Annotated[Rate, about("of the sessions that began at this load")] = field(name="sessions_unopened")
-    n: Annotated[Count, about("turns with a wait, which failed ones have too")]
-    p50: Part
-    p95: Part
-
-
-class HostWait(Wait):
-    """The turns of a target that one host recorded."""
-
-    turns: Count
-    sessions: Count
-    failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")
+    unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")] = field(
+        name="sessions_unopened"
+    )
     n: Annotated[Count, about("turns with a wait, which failed ones have too")]
     p50: Part
     p95: Part
@@ -259,7 +220,6 @@ class Host(Record):
     workers: Count
     sessions: Count
     turns: Count
-    waits: list[HostWait]
     stamp_error_p99_ms: Figure
     start_lag_p99_ms: Figure
     hub_delay_p99_ms: Figure
@@ -569,7 +529,7 @@ class Verdict(Record):
 class SummaryDocument(Record, kw_only=True):
     """What is said of a run."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     definitions: Version
     run_id: str | None
     scenario: str | None
@@ -592,14 +552,7 @@ class SummaryDocument(Record, kw_only=True):
     segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
     spread: list[Spread]
     drift: list[Drift]
-    by_turn: list[ByTurn]
-    by_age: Annotated[list[ByAge], about("by the age of the session as the turn began")]
-    by_context: Annotated[list[ByContext], about("by the conversation's tokens; empty where they are alike")] = field(
-        default_factory=list
-    )
-    by_load: Annotated[list[ByLoad], about("by calls in progress; empty where the load did not change")] = field(
-        default_factory=list
-    )
+    groups: Annotated[list[Group], about("waits of groups of turns; those of a key that says nothing are left out")]
     hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
         default_factory=list
     )

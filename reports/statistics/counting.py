@@ -5,6 +5,9 @@ Codes are whole numbers from 0 on. Orders are stable: the same as of `numpy.args
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,3 +50,12 @@ def packed(codes: Integers) -> tuple[Integers, int]:
     there = np.bincount(codes) > 0
     places = np.cumsum(there, dtype=np.int32) - 1
     return places[codes], int(there.sum())
+
+
+def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
+    """Each code that occurs, ascending, and where it stands."""
+    order = order_of_codes(codes)
+    ascending = codes[order].astype(np.int64)
+    starts = np.flatnonzero(np.diff(ascending, prepend=-1))
+    for begin, end in pairwise([*starts.tolist(), order.size]):
+        yield int(ascending[begin]), order[begin:end]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.units import NS_PER_S
-from reports.statistics.counting import order_of_codes, packed
+from reports.statistics.counting import packed, split
 from reports.statistics.quantiles import Floats, Integers, Sample, estimates
 from reports.summary.summary import Summary
 
@@ -76,11 +76,7 @@ def slowest(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
 
 def _parts(course: PoolCourse, bin_s: float) -> Iterable[tuple[float, Sample]]:
     """The begin and the turns of each stretch with enough of them."""
-    place = np.maximum(course.at_s // bin_s, 0).astype(np.int64)
-    order = order_of_codes(place)  # values stay ascending within each stretch
-    ascending = place[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(ascending) > 0]) if order.size else np.zeros(0, dtype=np.int64)
-    for begin, end in zip(starts, [*starts[1:], order.size], strict=True):
-        if end - begin >= TURNS:
-            mine = order[begin:end]
-            yield float(ascending[begin] * bin_s), Sample(course.values[mine], packed(course.sessions[mine])[0])
+    # values stay ascending within each stretch
+    for place, mine in split(np.maximum(course.at_s // bin_s, 0).astype(np.int64)):
+        if mine.size >= TURNS:
+            yield place * bin_s, Sample(course.values[mine], packed(course.sessions[mine])[0])

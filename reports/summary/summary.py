@@ -19,9 +19,7 @@ from reports.samples import Sampled
 from reports.statistics.components import Spread, spread_of
 from reports.statistics.counting import distinct
 from reports.strata import Stratum
-from reports.summary.along import Along, alongs
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
-from reports.summary.by_load import ByLoad, by_load, misleading
 from reports.summary.context import slopes
 from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
@@ -35,12 +33,14 @@ from reports.summary.figures import (
     turn_figures,
     with_marks,
 )
-from reports.summary.hosts import Host, Machine, differing, hosts, machines
+from reports.summary.groups import Apart, Waits, waits_by
+from reports.summary.hosts import Host, Machine, hosts, machines
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
+from reports.summary.places import By
 from reports.summary.quota import Quota, quota_of
 from reports.summary.rates import Rate, TurnRate, failure_rates, turn_rates
 from reports.summary.segments import Breakdown, around, breakdowns
@@ -132,8 +132,10 @@ class Summary:
     carried: tuple[Figures, ...]
     """what sessions carried, in bytes per second"""
     breakdowns: tuple[Breakdown, ...]
-    by_load: tuple[ByLoad, ...]
-    """by calls in progress, where the load changed"""
+    waits: tuple[Waits, ...]
+    """the main waits of each target and stratum by turn number, age, context, calls in progress and host"""
+    apart: tuple[Apart, ...]
+    """which groups of them surely differ, so that figures of the whole run are of a mixture"""
     hosts: tuple[Host, ...]
     """those that recorded the run, where there are several"""
     machines: tuple[Machine, ...]
@@ -162,6 +164,11 @@ class Summary:
     @property
     def targets(self) -> tuple[str, ...]:
         return self.turns.targets
+
+    def waits_by(self, by: By) -> list[list[Waits]]:
+        """The waits by one key, those of each stratum together."""
+        of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
+        return [waits for waits in of_strata if waits]
 
     @property
     def main(self) -> str:
@@ -192,11 +199,6 @@ class Summary:
         """How waits scatter, of each answer: what the size of a comparison hangs on."""
         pools = [self.samples[self.mains[p.stratum]].of(p.target, p.steps) for p in self.turns.pools]
         return tuple((a.figures, spread_of(s)) for a, s in zip(self.answers, pools, strict=True) if s.n > 1)
-
-    @cached_property
-    def alongs(self) -> tuple[Along, ...]:
-        """The wait by turn number and by session age, of each stratum."""
-        return tuple(alongs(self.turns, self.run.sessions, self.samples, self.mains))
 
     @cached_property
     def talks(self) -> tuple[Talk, ...]:
@@ -241,9 +243,7 @@ def summarise(run: Run) -> Summary:
     window, sessions = window_of(run, turns), _measured_sessions(run)
     answers = tuple(_answer(turns, sessions, samples[mains[pool.stratum]], pool) for pool in turns.pools)
     heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
-    outcomes, loads = outcomes_of(turns, sessions), tuple(by_load(run, turns, samples, mains))
-    recorded = tuple(hosts(run, turns, sessions, samples, mains))
-    apart = differing([host.name for host in recorded], turns, samples, mains)
+    outcomes, (waits, apart) = outcomes_of(turns, sessions), waits_by(run, turns, samples, mains)
     return Summary(
         run=run,
         turns=turns,
@@ -260,8 +260,9 @@ def summarise(run: Run) -> Summary:
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
         carried=tuple(session_figures(sessions, turns.targets, tuple(CARRIED))),
         breakdowns=breakdowns(turns),
-        by_load=loads,
-        hosts=recorded,
+        waits=waits,
+        apart=apart,
+        hosts=tuple(hosts(run, turns, sessions)),
         machines=tuple(machines(run)),
         slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
         counts=counts_of(turns),
@@ -278,7 +279,7 @@ def summarise(run: Run) -> Summary:
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
         arriving=_arriving(run, turns.targets, window),
         incidents=incidents_of(run.document, window.began_utc_ns),
-        notices=(*notices(run, turns, sessions), *apart, *unfair(outcomes, turns.targets), *misleading(loads)),
+        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
     )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import starmap
 
-from reports.blocks import Cell, Row, row_of
-from reports.numbers import count, percent, three
-from reports.summary.by_load import Level
-from reports.summary.hosts import HostWait
+from reports.blocks import Cell, Inline, Row, row_of
+from reports.numbers import count, three
+from reports.summary.places import By
 from reports.summary.summary import CallerWait, Summary
 from reports.text.lines import Grid
-from reports.wording import words
+from reports.wording import groups, words
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""
@@ -67,48 +65,31 @@ def _cells(answer: CallerWait, name: str, summary: Summary) -> Iterable[Cell]:
     yield from map(Cell, (*figures, three(answer.figures.high), "  ".join(reversed(failures)), failures.figure))
 
 
-LOAD_HEADS = ("calls in progress", "turns", "p50 (95 %)", "p95 (95 %)", "failed", "not opened")
-LOAD_LAYOUTS = ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4), (0, 2, 3, 4), (0, 2, 4))
+GROUP_LAYOUTS = ((0, 2, 3, 4, 5, 6, 7), (0, 2, 4, 5, 6, 7), (0, 2, 4, 5, 6), (0, 4, 5, 6), (0, 5, 6))
 
 
-def by_load(summary: Summary) -> Iterable[Grid]:
-    """Levels of calls in progress in rows under the pool that they are of; nothing where the load did not change."""
-    rows = [row_of(list(LOAD_HEADS), "soft")]
-    for one in summary.by_load:
-        named = [one.label] if len(summary.by_load) > 1 else []
-        rows.append(row_of([Cell(", ".join([words.counted(one.measure, one.stratum), *named, "ms"]), style="soft")]))
-        rows += [Row(tuple(map(Cell, _level(level)))) for level in one.levels]
-    if summary.by_load:
-        yield Grid(rows, (0,), LOAD_LAYOUTS, indent="  ")
+def waits_by(summary: Summary, by: By) -> Iterable[Grid]:
+    """Groups of turns in rows under the pool that they are of; nothing where the key says nothing of the run."""
+    pools = [waits for of in summary.waits_by(by) for waits in of]
+    rows: list[Row] = []
+    for place, one in enumerate(pools):
+        table = groups.waits_table([one], summary.targets)
+        rows += [] if place else [row_of([_headed(column.head) for column in table.columns], "soft")]
+        named = [one.target] if len(summary.targets) > 1 else []
+        rows.append(row_of([Cell(", ".join([groups.caption(one), *named, "ms"]), style="soft")]))
+        rows += [Row(tuple(map(_group_cell, range(len(row.cells)), row.cells))) for row in table.rows]
+    if pools:
+        width = len(rows[0].cells)
+        yield Grid(rows, (0,), [[at for at in layout if at < width] for layout in GROUP_LAYOUTS], indent="  ")
 
 
-def _level(level: Level) -> Iterable[str]:
-    yield from (level.name, count(level.turns))
-    yield from starmap(_with_interval, words.level_cells(level))
-    yield percent(level.failed.count, level.failed.of)
-    yield f"{count(level.unopened.count)} of {count(level.unopened.of)}"
+def _headed(head: Inline) -> Inline:
+    return f"{head} (95 %)" if head in ("p50", "p95") else head
 
 
-def _with_interval(figure: str, below: str) -> str:
-    """A figure and what stands below it on a page, in one cell; why there is none has no room here."""
-    return figure if figure.startswith(("n/a", "≥", "≤")) else f"{figure} ({below.replace(' ', '')})"
-
-
-HOST_HEADS = ("host", "sessions", "turns", "p50 (95 %)", "p95 (95 %)", "failed")
-HOST_LAYOUTS = ((0, 1, 2, 3, 4, 5), (0, 2, 3, 4, 5), (0, 2, 4, 5), (0, 4, 5))
-
-
-def by_host(summary: Summary) -> Iterable[Grid]:
-    """Hosts in rows under the pool that they recorded; nothing where one host recorded all."""
-    rows = [row_of(list(HOST_HEADS), "soft")]
-    for waits in zip(*(host.waits for host in summary.hosts), strict=True):
-        rows.append(row_of([Cell(words.waits_of(waits[0], summary), style="soft")]))
-        rows += [Row(tuple(map(Cell, _on_host(wait)))) for wait in waits]
-    if summary.hosts:
-        yield Grid(rows, (0,), HOST_LAYOUTS, indent="  ")
-
-
-def _on_host(wait: HostWait) -> Iterable[str]:
-    yield from (wait.host, count(wait.sessions), count(wait.turns))
-    yield from starmap(_with_interval, words.host_cells(wait))
-    yield percent(wait.failed.count, wait.failed.of)
+def _group_cell(place: int, cell: Cell) -> Cell:
+    """A figure with its interval in one cell; why there is none has no room here."""
+    text = str(cell.text)
+    if place not in (groups.P50, groups.P95) or text.startswith(("n/a", "≥", "≤")):
+        return Cell(text)
+    return Cell(f"{text} ({str(cell.below).replace(' – ', '–')})")

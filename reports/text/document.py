@@ -13,17 +13,16 @@ from reports.question import RATES
 from reports.schemas.document import Values, data_of, text_of
 from reports.schemas.summary import SUMMARY_VERSION, SummaryDocument
 from reports.statistics.quantiles import Estimate, quantile
-from reports.summary.along import AGES, CONTEXTS, Along
 from reports.summary.arms import ArmFacts
-from reports.summary.by_load import ByLoad
 from reports.summary.figures import Figures
-from reports.summary.hosts import Host
+from reports.summary.groups import Waits
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
 from reports.summary.rates import TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import CallerWait, Summary
+from reports.wording import groups
 
 
 def as_json(summary: Summary) -> str:
@@ -53,11 +52,8 @@ def as_data(summary: Summary) -> dict[str, Any]:
             segments_around=[_breakdown(row, summary) for row in summary.bands],
             spread=[Values(figures, spread, figures.stratum) for figures, spread in summary.spreads],
             drift=[Values(drift, drift.stratum) for drift in summary.drifts],
-            by_turn=[row for along in summary.alongs if along.by == "turn" for row in _stops(along)],
-            by_age=[row for along in summary.alongs if along.by == "age" for row in _stops(along)],
-            by_context=[row for along in summary.alongs if along.by == "context" for row in _stops(along)],
-            by_load=[row for pool in summary.by_load for row in _levels(pool, summary)],
-            hosts=[_host(host) for host in summary.hosts],
+            groups=[row for waits in summary.waits for row in _groups(waits)],
+            notices=groups.notices(summary),
             rates=[_rate(rate) for rate in summary.rates],
             session_measures=[_figures(figures) for figures in (*summary.connecting, *summary.slopes)],
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
@@ -100,45 +96,10 @@ def _breakdown(row: Breakdown, summary: Summary) -> Values:
     return Values(row, p=row.around, target=summary.targets[row.target], mean_ms=row.mean_ms(), segments=segments)
 
 
-def _stops(along: Along) -> Iterable[Values]:
-    """A row for each target and place that has turns."""
-    for course in along.courses:
-        for stop in course.stops:
-            place = {"turn": _numbers, "age": _ages, "context": _tokens}[along.by](along, stop.place)
-            yield Values(stop, along, along.stratum, target=course.label, p50=_estimate(stop.p50), **place)
-
-
-def _tokens(along: Along, place: int) -> dict[str, float]:
-    edges = (0, *CONTEXTS, math.inf)
-    return {"from_tokens": edges[place], "to_tokens": edges[place + 1]}
-
-
-def _numbers(along: Along, place: int) -> dict[str, float]:
-    return {"turn": place + 1, "and_later": along.names[place].endswith("+")}
-
-
-def _ages(along: Along, place: int) -> dict[str, float]:
-    return {"from_s": along.end * place / AGES, "to_s": along.end * (place + 1) / AGES}
-
-
-def _levels(pool: ByLoad, summary: Summary) -> Iterable[Values]:
-    """A row for each level of a pool."""
-    for level in pool.levels:
-        quantiles = {"p50": _part(level.p50, told=level.p50.bounded), "p95": _part(level.p95, told=level.has_p95)}
-        yield Values(level, pool, pool.stratum, target=summary.targets[pool.target], **quantiles)
-
-
-def _host(host: Host) -> Values:
-    waits = [
-        Values(
-            wait,
-            wait.stratum,
-            p50=_part(wait.p50, told=wait.p50.bounded),
-            p95=_part(wait.p95, told=wait.p95.bounded),
-        )
-        for wait in host.waits
-    ]
-    return Values(host, waits=waits)
+def _groups(waits: Waits) -> Iterable[Values]:
+    for group in waits.groups:
+        p50, p95 = (_part(group.at(p), told=group.told(p)) for p in (0.5, 0.95))
+        yield Values(group, group.place, waits, waits.stratum, p50=p50, p95=p95)
 
 
 def _part(estimate: Estimate, *, told: bool) -> Values:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import starmap
 
 from reports.blocks import Block, Bullets, Cell, Fold, Heading, Inline, Paragraph, Strong, Table
 from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
@@ -11,11 +10,12 @@ from reports.summary import drift
 from reports.summary.arms import FACTS
 from reports.summary.events import ALL, PS
 from reports.summary.money import CACHED, INPUT, OUTPUT
+from reports.summary.places import By
 from reports.summary.slowest import Slow
 from reports.summary.spread import figures_of
 from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.text.markup import SIMULATED, coded, pour, table
-from reports.wording import arriving, failings, remarks, sentences, words
+from reports.wording import arriving, failings, groups, remarks, sentences, words
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20
@@ -73,8 +73,8 @@ def _answers(summary: Summary, group: list[CallerWait]) -> Table:
 def _details(summary: Summary) -> Iterable[Block]:
     yield Fold("Cost", [*_cost(summary)])
     yield Fold("Limits of the service", [*_limits(summary)])
-    yield Fold("By calls in progress", [*_by_load(summary)])
-    yield Fold("By host", [*_by_host(summary)])
+    yield Fold("By calls in progress", [*_waits(summary, "calls")])
+    yield Fold("By host", [*_waits(summary, "host"), *_hosts(summary)])
     yield Fold("Segments of voice_to_voice", [*_segments(summary)])
     yield Fold("Rates", [*_rates(summary)])
     yield Fold("Outcomes", [*_outcomes(summary)])
@@ -122,31 +122,17 @@ def _targets(summary: Summary) -> Iterable[Block]:
     yield from map(Paragraph, remarks.compression(summary))
 
 
-def _by_load(summary: Summary) -> Iterable[Block]:
-    """A table for each pool whose load changed."""
-    for one in summary.by_load:
-        head = ("calls in progress", "turns", "sessions", "p50 (95 %)", "p95 (95 %)", "failed", "not opened")
-        rows: list[list[Cell | Inline]] = []
-        for level in one.levels:
-            waits = [*starmap(_with_interval, words.level_cells(level))]
-            shares = [f"{count(rate.count)} of {count(rate.of)}" for rate in (level.failed, level.unopened)]
-            rows.append([level.name, count(level.turns), count(level.sessions), *waits, *shares])
-        yield Paragraph(f"{words.counted(one.measure, one.stratum)}, ms, {one.label}")
-        yield table(head, rows)
+def _waits(summary: Summary, by: By) -> Iterable[Block]:
+    """A table for each stratum of which the key says something."""
+    for of in summary.waits_by(by):
+        yield Paragraph(f"{groups.caption(of[0])}, ms, with 95 % intervals")
+        yield groups.waits_table(of, summary.targets)
 
 
-def _by_host(summary: Summary) -> Iterable[Block]:
-    """A table for each pool of a run that several hosts recorded, then one of what is known of them."""
+def _hosts(summary: Summary) -> Iterable[Block]:
+    """What is known of the hosts of a run that several recorded."""
     if not summary.hosts:
         return
-    for waits in zip(*(host.waits for host in summary.hosts), strict=True):
-        rows: list[list[Cell | Inline]] = []
-        for wait in waits:
-            cells = [*starmap(_with_interval, words.host_cells(wait))]
-            failed = f"{count(wait.failed.count)} of {count(wait.failed.of)}"
-            rows.append([wait.host, count(wait.sessions), count(wait.turns), *cells, failed])
-        yield Paragraph(words.waits_of(waits[0], summary))
-        yield table(("host", "sessions", "turns", "p50 (95 %)", "p95 (95 %)", "failed"), rows)
     head = ("host", "workers", "stamp_error", "start_lag", "hub_delay", "send_lag", "clock offset", "calibrated")
     yield Paragraph("p99 in ms of what each host's harness measured of itself")
     yield table(head, [words.host_facts(host) for host in summary.hosts], left=(0, -1))
@@ -202,7 +188,7 @@ def _slow(slow: Slow) -> list[str]:
 
 def _notes(summary: Summary) -> list[str]:
     """The notices, and what is counted and has no table here."""
-    notes = list(summary.notices)
+    notes = groups.notices(summary)
     for counts in summary.counts:
         shares = [*([words.stalled(counts)] if counts.replies else []), *words.detection(counts)]
         notes += [f"{counts.target}: {', '.join(shares)}."] if shares else []

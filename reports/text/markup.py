@@ -75,7 +75,8 @@ def _table(table: Table) -> str:
 
 def _cell(cell: Cell) -> str:
     strike = "~~" if cell.style == "struck" else ""
-    return f"{strike}{_inline(cell.text)}{strike}"
+    below = f" ({_inline(cell.below)})" if cell.below else ""
+    return f"{strike}{_inline(cell.text)}{below}{strike}"
 
 
 def _inline(inline: Inline) -> str:

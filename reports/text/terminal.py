@@ -8,12 +8,13 @@ from reports.blocks import Paragraph
 from reports.numbers import NBSP, count, moment, three
 from reports.summary import drift
 from reports.summary.events import ALL
+from reports.summary.places import By
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
 from reports.summary.verdict import RuleResult
-from reports.text.columns import answers, by_host, by_load
+from reports.text.columns import answers, waits_by
 from reports.text.lines import Badges, Named, Part, pour
-from reports.wording import arriving, remarks, words
+from reports.wording import arriving, groups, remarks, words
 from reports.wording.failings import second
 from reports.wording.sentences import headline, heard
 
@@ -29,7 +30,9 @@ INCIDENT_LINES = 2
 def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
     """The summary as text, some twenty lines."""
     table = [answers(summary)] if sum(summary.outcomes.begun) else []
-    return pour((_opening(summary), table, by_load(summary), by_host(summary), _closing(summary)), width, colour)
+    keys: tuple[By, ...] = ("calls", "host")
+    by_key = (waits_by(summary, key) for key in keys)
+    return pour((_opening(summary), table, *by_key, _closing(summary)), width, colour)
 
 
 def _opening(summary: Summary) -> Iterable[Part]:
@@ -68,7 +71,7 @@ def _closing(summary: Summary) -> Iterable[Part]:
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", _cost(summary))
     yield Named("harness", _harness(summary))
-    for notice in (*summary.notices, summary.setup.chunks):
+    for notice in (*groups.notices(summary), summary.setup.chunks):
         yield Named("note", [notice])
 
 

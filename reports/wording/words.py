@@ -13,11 +13,10 @@ from reports.question import RATES, TRIALS
 from reports.runs import hosts_of
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, Stratum, traits_words
-from reports.summary.by_load import Level
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
-from reports.summary.hosts import Host, HostWait
+from reports.summary.hosts import Host
 from reports.summary.rates import TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, CallerWait, Summary
@@ -96,24 +95,6 @@ def bound(estimate: Estimate) -> str:
     if estimate.status != "open":
         return ""
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
-
-
-def level_cells(level: Level) -> tuple[Cell, Cell]:
-    """p50 and p95 at a load, which has its failed turns beside it."""
-    p50, p95 = (estimate_cell(estimate, level.n, level.failed.count, "") for estimate in (level.p50, level.p95))
-    return p50, Cell(three(level.p95.value), interval(level.p95)) if level.has_p95 else p95
-
-
-def host_cells(wait: HostWait) -> tuple[Cell, Cell]:
-    """p50 and p95 on a host, which has its failed turns beside it."""
-    p50, p95 = (estimate_cell(estimate, wait.n, wait.failed.count, "") for estimate in (wait.p50, wait.p95))
-    return p50, p95
-
-
-def waits_of(wait: HostWait, summary: Summary) -> str:
-    """ttfa from response.create, gateway, ms."""
-    named = [wait.target] if len(summary.targets) > 1 else []
-    return ", ".join([counted(wait.measure, wait.stratum), *named, "ms"])
 
 
 def trusted(summary: Summary) -> list[str]:

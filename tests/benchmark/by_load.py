@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.run.histograms import Histograms
 from reports.runs import Run, second_frame, session_frame, turn_frame
-from reports.summary.by_load import ByLoad, by_load, misleading
 from reports.summary.figures import main_measures, sample_of
+from reports.summary.groups import Apart, Waits, waits_by
 from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -90,14 +90,16 @@ def main() -> bool:
 def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
     """Of its runs: the load changed; a notice was given."""
     runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
-    return sum(map(bool, runs)) / REPETITIONS, sum(any(misleading(run)) for run in runs) / REPETITIONS
+    told, notices = ([run[place] for run in runs] for place in (0, 1))
+    return sum(map(bool, told)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
-def levels_of(plan: Plan) -> tuple[ByLoad, ...]:
-    """What a report says of such a run by its load, without any file."""
+def levels_of(plan: Plan) -> tuple[list[Waits], tuple[Apart, ...]]:
+    """What a report says of such a run by its load, without any file, and which levels surely differ."""
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
     run = Run(Path(), {"state": "ended"}, *frames, Histograms(), closed=True)
     turns = turns_of(run)
     mains = main_measures(run, turns)
-    return tuple(by_load(run, turns, {name: sample_of(turns, name, mains) for name in mains.values()}, mains))
+    waits, differing = waits_by(run, turns, {name: sample_of(turns, name, mains) for name in mains.values()}, mains)
+    return [one for one in waits if one.by == "calls"], differing

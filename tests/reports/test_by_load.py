@@ -15,16 +15,19 @@ from bench.run import folder as run_folder
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
 from bench.run.spool import path_of
-from reports.page import levels
 from reports.page.calls import by_load as section
+from reports.page.lines import lines
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
-from reports.summary.by_load import THIN, ByLoad, merged, misleading
+from reports.summary.by_load import THIN, merged
+from reports.summary.groups import Apart, Group, Waits, apart
+from reports.summary.places import Place
 from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
 from reports.text.terminal import terminal
+from reports.wording import groups as said
 from tests.benchmark.by_load import CHANGING, levels_of
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
@@ -49,33 +52,37 @@ def counted(summary: Summary, target: str) -> list[int]:
 
 def pooling(summary: Summary) -> list[str]:
     """The notices that one figure misleads."""
-    return [notice for notice in summary.notices if "pool both" in notice]
+    return [notice for notice in said.notices(summary) if "pool both" in notice]
 
 
-def only(summary: Summary) -> ByLoad:
-    (found,) = summary.by_load
+def by_load(summary: Summary) -> list[Waits]:
+    return [waits for of in summary.waits_by("calls") for waits in of]
+
+
+def only(summary: Summary) -> Waits:
+    (found,) = by_load(summary)
     return found
 
 
 def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
     summary = summary_of(RISING)
 
-    assert [one.label for one in summary.by_load] == ["direct", "gateway"]
-    for one, answer in zip(summary.by_load, summary.answers, strict=True):
+    assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
+    for one, answer in zip(by_load(summary), summary.answers, strict=True):
         calls = np.array(counted(summary, one.label))
-        turns = [int(((calls >= level.least) & (calls <= level.most)).sum()) for level in one.levels]
-        assert [level.turns for level in one.levels] == turns
+        turns = [int(((calls >= level.place.low) & (calls <= level.place.high)).sum()) for level in one.groups]
+        assert [level.turns for level in one.groups] == turns
         assert sum(turns) == answer.turns
-        assert sum(level.n for level in one.levels) == answer.figures.n
-        assert sum(level.failed.count for level in one.levels) == answer.failed
+        assert sum(level.n for level in one.groups) == answer.figures.n
+        assert sum(level.failed.count for level in one.groups) == answer.failed
 
 
 def test_a_level_has_the_median_and_the_failures_of_its_turns() -> None:
     summary = summary_of(RISING)
     rows = reports.load(summary.run.folder).turns
     rows = rows[rows["target"] == "gateway"].assign(calls=counted(summary, "gateway"))
-    level = summary.by_load[1].levels[-1]
-    here = rows[rows["calls"].between(level.least, level.most)]
+    level = by_load(summary)[1].groups[-1]
+    here = rows[rows["calls"].between(level.place.low, level.place.high)]
     waits = np.where(here["outcome_class"] == "failed", np.inf, here["ttfa_ms"])
 
     assert level.p50.value == quantile(np.sort(waits), 0.5)
@@ -85,10 +92,10 @@ def test_a_level_has_the_median_and_the_failures_of_its_turns() -> None:
 
 
 def test_levels_are_few_round_and_not_thin() -> None:
-    one = summary_of(RISING).by_load[0]
+    one = by_load(summary_of(RISING))[0]
 
-    assert [level.name for level in one.levels] == ["1–10", "11–20", "21–35", "36–40"]
-    assert min(level.turns for level in one.levels) >= THIN
+    assert [level.place.name for level in one.groups] == ["1–10", "11–20", "21–35", "36–40"]
+    assert min(level.turns for level in one.groups) >= THIN
 
 
 @pytest.mark.parametrize(
@@ -111,9 +118,9 @@ def test_thin_places_stand_with_their_neighbours(turns: list[int], ranges: list[
 def test_a_constant_load_says_nothing() -> None:
     summary = summary_of(CONSTANT)
 
-    assert summary.by_load == ()
+    assert by_load(summary) == []
     assert section(summary) is None
-    assert as_data(summary)["by_load"] == []
+    assert not [row for row in as_data(summary)["groups"] if row["by"] == "calls"]
     assert not any("calls in progress" in text for text in (terminal(summary), markdown(summary), page_of(CONSTANT)))
 
 
@@ -121,9 +128,9 @@ def test_a_constant_load_says_nothing() -> None:
 def test_a_load_that_was_meant_to_change_is_told_by_its_levels_whatever_came_of_it(held: bool) -> None:
     stages = [{"duration_s": 60.0, "from": 20.0 if held else 0.0, "to": 20.0}]
     ramped = replace(CONSTANT, stages=((30, 8), (90, 20)))
-    told = summary_of(ramped, stages=stages).by_load
+    told = by_load(summary_of(ramped, stages=stages))
 
-    assert summary_of(ramped).by_load == ()
+    assert by_load(summary_of(ramped)) == []
     assert bool(told) is not held
 
 
@@ -131,8 +138,8 @@ def test_a_wait_that_grows_with_the_load_is_told_with_both_ends() -> None:
     notices = pooling(summary_of(SLOWER))
 
     assert [notice.partition(":")[0] for notice in notices] == ["direct", "gateway"]
-    for notice, one in zip(notices, summary_of(SLOWER).by_load, strict=True):
-        few, many = (f"{level.p50.value / 1000:.2f}\xa0s" for level in (one.levels[0], one.levels[-1]))
+    for notice, one in zip(notices, by_load(summary_of(SLOWER)), strict=True):
+        few, many = (f"{level.p50.value / 1000:.2f}\xa0s" for level in (one.groups[0], one.groups[-1]))
         assert f"p50 of ttfa is {few} with 1–10\xa0calls in progress and {many} with 36–40" in notice
         assert notice.replace("\xa0", " ") in " ".join(terminal(summary_of(SLOWER)).split())
 
@@ -150,31 +157,38 @@ def test_a_wait_that_stays_as_it_is_is_told_without_a_notice() -> None:
 def test_false_alarms_are_rare() -> None:
     runs = [levels_of(CHANGING[0].plan(seed)) for seed in range(40)]
 
-    assert all(runs)
-    assert sum(any(misleading(run)) for run in runs) <= 2
+    assert all(waits for waits, _ in runs)
+    assert sum(bool(differing) for _, differing in runs) <= 2
+
+
+def two(few: Group, many: Group) -> list[Apart]:
+    return list(apart(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
 
 
 def test_what_lies_near_together_is_no_notice_however_sure() -> None:
-    one = summary_of(SLOWER).by_load[0]
-    few, many = one.ends
+    one = by_load(summary_of(SLOWER))[0]
+    few, many = one.groups[0], one.groups[-1]
     near = replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
 
-    def ends(ratio: float) -> list[str]:
-        p50 = replace(few.p50, value=few.p50.value * ratio, low=few.p50.high + 1e-6, high=few.p50.high * 2)
-        return list(misleading([replace(one, ends=(few, replace(near, p50=p50, p95=few.p95)))]))
+    def moved(ratio: float) -> list[Apart]:
+        value, high = few.p50.value * ratio, few.p50.high
+        ends = (high + 1e-6, high * 2) if ratio > 1 else (0.0, few.p50.low - 1e-6)
+        return two(few, replace(near, p50=replace(few.p50, value=value, low=ends[0], high=ends[1])))
 
-    assert ends(1.09) == []
-    assert len(ends(1.11)) == 1
-    assert len(ends(0.8)) == 1
+    assert moved(1.09) == []
+    assert [found.what for found in moved(1.11)] == ["p50"]
+    (found,) = moved(0.8)
+    assert found.low.place == near.place
 
 
 def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
-    one = summary_of(RISING).by_load[0]
-    few = replace(one.ends[0], failed=Rate(1, 200, 0.005, 0.0, 0.03))
-    many = replace(
-        few, least=36, most=40, failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=Rate(30, 100, 0.3, 0.2, 0.4)
-    )
-    (notice,) = misleading([replace(one, ends=(few, many))])
+    summary = summary_of(RISING)
+    one = by_load(summary)[0]
+    none, many = Rate(0, 28, 0.0, 0.0, 0.1), Rate(30, 100, 0.3, 0.2, 0.4)
+    few = replace(one.groups[0], failed=Rate(1, 200, 0.005, 0.0, 0.03), unopened=none)
+    last = replace(few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many)
+    found = tuple(apart(replace(one, groups=(few, last))))
+    (notice,) = said.notices(replace(summary, apart=found, waits=(one,), notices=()))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "
@@ -185,7 +199,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
 
 def test_sessions_that_did_not_open_stand_at_the_load_that_they_met() -> None:
     summary = summary_of(replace(RISING, targets=("direct",), refused=4))
-    unopened = [level.unopened for level in only(summary).levels]
+    unopened = [rate for level in only(summary).groups if (rate := level.unopened) is not None]
 
     assert [rate.count for rate in unopened] == [4] + [0] * (len(unopened) - 1)
     assert sum(rate.of for rate in unopened) == len(summary.sessions)
@@ -198,8 +212,8 @@ def test_calls_of_the_warm_up_are_in_progress_and_not_told() -> None:
     rows = reports.load(summary.run.folder).turns.query("target == 'direct'")
     calls = np.array(counted(summary, "direct"))[rows["measured"].to_numpy()]
 
-    turns = [((calls >= level.least) & (calls <= level.most)).sum() for level in summary.by_load[0].levels]
-    assert [level.turns for level in summary.by_load[0].levels] == turns
+    turns = [((calls >= level.place.low) & (calls <= level.place.high)).sum() for level in by_load(summary)[0].groups]
+    assert [level.turns for level in by_load(summary)[0].groups] == turns
     assert sum(turns) < len(rows)
 
 
@@ -210,8 +224,8 @@ def test_a_call_that_a_kill_cut_goes_on_from_its_first_turn(tmp_path: Path) -> N
     tables["sessions"] = tables["sessions"].slice(0, sessions)  # those of the last users had not ended yet
     cut, whole = only(summarise(load_for_report(killed(tmp_path, tables)))), only(summary_of(plan))
 
-    assert cut.levels[-1].name == whole.levels[-1].name == "36–40"
-    assert cut.levels[-1].turns == pytest.approx(whole.levels[-1].turns, rel=0.1)
+    assert cut.groups[-1].place.name == whole.groups[-1].place.name == "36–40"
+    assert cut.groups[-1].turns == pytest.approx(whole.groups[-1].turns, rel=0.1)
 
 
 def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
@@ -228,34 +242,34 @@ def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
 def test_origins_are_told_apart() -> None:
     summary = summary_of(replace(RISING, targets=("direct",), kinds=("vad", "typed")))
 
-    assert [one.stratum for one in summary.by_load] == list(summary.turns.strata)
-    assert [sum(level.turns for level in one.levels) for one in summary.by_load] == [a.turns for a in summary.answers]
+    assert [one.stratum for one in by_load(summary)] == list(summary.turns.strata)
+    assert [sum(level.turns for level in one.groups) for one in by_load(summary)] == [a.turns for a in summary.answers]
 
 
 def test_every_level_can_be_read_out() -> None:
-    stops = levels.levels(summary_of(RISING).by_load).stops
+    stops = lines(by_load(summary_of(RISING)), 1080).stops
 
     assert stops is not None
     texts = stops["t"]
     assert isinstance(texts, list)
-    assert len(texts) == len(summary_of(RISING).by_load[0].levels)
+    assert len(texts) == len(by_load(summary_of(RISING))[0].groups)
     assert texts[-1].startswith("36–40\xa0calls in progress · direct p50 ")
     assert all("direct" in text and "gateway" in text and "failed" in text for text in texts)
 
 
 def test_every_form_has_a_row_for_each_level() -> None:
     summary = summary_of(RISING)
-    rows = as_data(summary)["by_load"]
-    names = [level.name for one in summary.by_load for level in one.levels]
+    rows = [row for row in as_data(summary)["groups"] if row["by"] == "calls"]
+    names = [level.place.name for one in by_load(summary) for level in one.groups]
 
-    assert [f"{row['calls_from']}–{row['calls_to']}" for row in rows] == names
+    assert [f"{row['from']:g}–{row['to']:g}" for row in rows] == [row["name"] for row in rows] == names
     for text in (terminal(summary), markdown(summary)):
         assert re.findall(r"^(?:\| |  )(\d+–\d+) ", text, re.MULTILINE) == names
 
 
 def test_a_p95_is_told_where_four_turns_lie_beyond_it() -> None:
     summary = summary_of(replace(RISING, stages=((20, 5), (60, 15), (60, 40)), targets=("direct",)))
-    rows = as_data(summary)["by_load"]
+    rows = [row for row in as_data(summary)["groups"] if row["by"] == "calls"]
 
     assert [row["p95"]["value"] is not None for row in rows] == [row["n"] >= 80 for row in rows]
     assert {row["p95"]["published"] for row in rows} == {True, False}

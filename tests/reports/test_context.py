@@ -74,9 +74,9 @@ def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: 
 
 
 def test_turns_stand_in_the_bins_of_their_tokens(summary: Summary) -> None:
-    rows = [row for row in as_data(summary)["by_context"] if row["target"] == "west"]
+    rows = [row for row in as_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "west")]
 
-    assert [(row["from_tokens"], row["to_tokens"], row["n"]) for row in rows] == [
+    assert [(row["from"], row["to"], row["n"]) for row in rows] == [
         (0, 2000, 80), (2000, 4000, 80), (4000, 8000, 160), (8000, 16000, 80),
     ]  # fmt: skip
 
@@ -106,7 +106,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
     short = rewrite(tmp_path, growing(50))
 
     assert short.slopes == ()
-    assert as_data(short)["by_context"] == []
+    assert "context" not in {row["by"] for row in as_data(short)["groups"]}
     for text in (html(short), html(summary_of(Plan(sessions=20, turns=5)))):
         assert "How does latency grow with the conversation?" not in text
 

@@ -19,13 +19,14 @@ from reports.runs import load_for_report
 from reports.sides.clusters import by_session
 from reports.sides.side import sides_of
 from reports.statistics.quantiles import quantile, sample
+from reports.summary.groups import Group
 from reports.summary.notices import notices
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.turns import turns_of
-from reports.wording import words
+from reports.wording import groups, words
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -57,16 +58,22 @@ def apart(recorded: Recorded) -> Summary:
 
 
 def pooling(summary: Summary) -> list[str]:
-    return [notice for notice in summary.notices if "ooled over" in notice]
+    return [notice for notice in groups.notices(summary) if "ooled over" in notice]
+
+
+def hosted(summary: Summary) -> tuple[Group, ...]:
+    ((waits,),) = summary.waits_by("host")
+    assert waits.measure == "ttfa"
+    return waits.groups
 
 
 def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
     turns = reports.load(apart.run.folder).turns
     for host in apart.hosts:
         mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "good")]
-        (wait,) = host.waits
+        (wait,) = (group for group in hosted(apart) if group.place.name == host.name)
         values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
-        assert (wait.turns, wait.sessions, wait.measure) == (360, 60, "ttfa")
+        assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
         assert wait.p50.value == pytest.approx(quantile(values, 0.5))
         assert wait.p50.low < wait.p50.value < wait.p50.high
     assert [(host.name, host.sessions, host.turns, host.workers) for host in apart.hosts] == [
@@ -98,11 +105,10 @@ def test_every_report_shows_each_host(apart: Summary) -> None:
     assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
     assert '<section id="hosts">' in page
     assert "By host" in brief
-    shown = as_data(apart)["hosts"]
-    assert [(host["name"], host["waits"][0]["turns"], host["clock_offset_ms"]) for host in shown] == [
-        ("blue", 360, None),
-        ("red", 360, None),
-    ]
+    data = as_data(apart)
+    assert [(host["name"], host["clock_offset_ms"]) for host in data["hosts"]] == [("blue", None), ("red", None)]
+    rows = [row for row in data["groups"] if row["by"] == "host"]
+    assert [(row["name"], row["turns"], row["from"]) for row in rows] == [("blue", 360, None), ("red", 360, None)]
 
 
 def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summary) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -323,16 +324,18 @@ def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
     summary = summary_of(Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300))
     data = as_data(summary)
 
-    for rows in (data["by_turn"], data["by_age"]):
+    by_turn, by_age = ([row for row in data["groups"] if row["by"] == by] for by in ("turn", "age"))
+    for rows in (by_turn, by_age):
         for target, answer in zip(("direct", "gateway"), data["answers"], strict=True):
             mine = [row for row in rows if row["target"] == target]
-            assert (sum(r["n"] for r in mine), sum(r["failed"] for r in mine)) == (answer["n"], answer["failed"])
+            failed = sum(row["turns_failed"]["count"] for row in mine)
+            assert (sum(row["n"] for row in mine), failed) == (answer["n"], answer["failed"])
             assert {(row["measure"], row["origin"]) for row in mine} == {("ttfa", "speech_end")}
-    assert [(r["turn"], r["and_later"]) for r in data["by_turn"][:11]] == [(n, n == 11) for n in range(1, 12)]
-    assert all(a["to_s"] == b["from_s"] for a, b in zip(data["by_age"][:4], data["by_age"][1:5], strict=True))
-    assert {row["p95_ms"] is None for row in data["by_turn"] if row["n"] < 80} == {True}
-    first = summary.alongs[0].courses[0].stops[0].p50
-    assert data["by_turn"][0]["p50"]["value"] == pytest.approx(first.value, rel=1e-5)
+    assert [(r["name"], r["from"], r["to"]) for r in by_turn[9:11]] == [("10", 10, 10), ("11+", 11, None)]
+    assert all(a["to"] == b["from"] for a, b in pairwise(by_age[:5]))
+    assert {row["p95"]["value"] is None for row in by_turn if row["n"] < 80} == {True}
+    first = summary.waits_by("turn")[0][0].groups[0].p50
+    assert by_turn[0]["p50"]["value"] == pytest.approx(first.value, rel=1e-5)
 
 
 def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles() -> None:

@@ -129,10 +129,11 @@ def test_a_run_whose_load_rises_tells_its_waits_by_the_calls_of_all_its_processe
 
     assert ended.returncode in (0, 4), ended.stderr
     folder = only_run(tmp_path / "runs")
-    levels = json.loads((folder / "summary.json").read_text())["by_load"]
+    groups = json.loads((folder / "summary.json").read_text())["groups"]
+    levels = [group for group in groups if group["by"] == "calls"]
     assert sum(level["turns"] for level in levels) == files.read_table(folder, "turns").num_rows
-    assert levels[0]["calls_from"] <= 3
-    assert 6 < levels[-1]["calls_to"] <= 12  # a process has six users
+    assert levels[0]["from"] <= 3
+    assert 6 < levels[-1]["to"] <= 12  # a process has six users
     assert "calls in progress" in ended.stdout
 
 

@@ -1,0 +1,274 @@
+"""Waits of groups of turns, one table: by turn number, age and context of sessions, calls in progress, host; pure.
+
+A key says at which place each turn of a pool stands; a new breakdown is one key, a row of KEYS and its words in
+`reports.wording.groups`. Only measured turns count, and those of a pool are of one stratum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.units import NS_PER_S
+from reports.numbers import NBSP, three
+from reports.runs import Run, hosts_of
+from reports.samples import Sampled
+from reports.statistics.counting import distinct, packed, split
+from reports.statistics.quantiles import LEVEL, Estimate, Floats, Sample, estimates
+from reports.strata import Stratum
+from reports.summary.by_load import by_calls
+from reports.summary.places import By, Place, Places
+from reports.summary.rates import Rate, rate_of
+from reports.turns import CENSORED, FAILED, Pool, Turns
+
+NUMBERED = 10
+"""Turns after this number stand together."""
+AGES = 12
+CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
+"""Up to so many input tokens turns stand together; the last place is for more."""
+TAIL = 4
+"""Turns that must lie beyond a p95 before it is told."""
+ALIKE = 0.9
+"""From this correlation on, turn number and age are taken for one thing."""
+MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
+"""Groups that lie nearer together are pooled without a word: a share of the lower wait and ms, or points of a rate."""
+SURE = 0.98
+"""The level of intervals that must have nothing in common."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The turns of one pool at one place; waits in ms, +inf in the failed share."""
+
+    place: Place
+    turns: int
+    sessions: int
+    """those that have a turn here"""
+    failed: Rate
+    """of turns that the end of the run did not cut"""
+    n: int
+    """turns with a wait, which failed ones have too"""
+    p50: Estimate
+    p95: Estimate
+    unopened: Rate | None = None
+    """of sessions that began here, those that did not open; None where the key knows nothing of it"""
+
+    def at(self, p: float) -> Estimate:
+        return self.p50 if p == self.p50.p else self.p95
+
+    def told(self, p: float) -> bool:
+        """Whether a quantile may be told: a median with an interval, a tail with four turns beyond it."""
+        return self.p50.bounded if p == self.p50.p else self.n * (1 - p) >= TAIL - 1e-9
+
+    @property
+    def quantiles(self) -> list[Estimate]:
+        """Those that may be told."""
+        return [estimate for estimate in (self.p50, self.p95) if self.told(estimate.p)]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The main waits of one pool by one key, from its first place to its last."""
+
+    by: By
+    measure: str
+    target: str
+    label: str
+    colour: int
+    stratum: Stratum
+    end: float
+    """where the key's axis ends"""
+    places: tuple[Place, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def told(self) -> tuple[Group, ...]:
+        """The groups whose median may be told."""
+        return tuple(group for group in self.groups if group.told(0.5))
+
+    @property
+    def tails(self) -> tuple[Group, ...]:
+        """Those of them that have a p95; one alone is no line."""
+        tails = tuple(group for group in self.told if group.told(0.95))
+        return tails if len(tails) > 1 else ()
+
+    @property
+    def thinned(self) -> bool:
+        """Whether some group holds fewer than half as many turns as another: late ones hold only what survived."""
+        sizes = [group.n for group in self.groups]
+        return bool(sizes) and 2 * min(sizes) < max(sizes)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Two of a pool's groups that surely differ: in a quantile or a rate, the lower one first."""
+
+    of: Waits
+    what: Literal["p95", "p50", "failed", "unopened"]
+    low: Group
+    high: Group
+
+
+def by_turn(run: Run, turns: Turns, pool: Pool) -> Places:
+    """By the turn's number in its session, those after the tenth together."""
+    number = np.nan_to_num(turns.column("turn"))
+    most = int(min(NUMBERED + 1, number.max(initial=1)))
+    places = tuple(Place(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
+    if most > NUMBERED:
+        places += (Place(f"{most}+", most, most, math.inf),)
+    return Places(places, np.clip(number, 1, most).astype(np.int64) - 1, end=most)
+
+
+def by_age(run: Run, turns: Turns, pool: Pool) -> Places:
+    """By how long ago the session began when the turn did: twelve equal parts up to the oldest of this stratum."""
+    age_s = np.where(pool.steps[turns.step], ages(turns, run.sessions), np.nan)
+    end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
+    place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
+    edges = np.linspace(0.0, end, AGES + 1).tolist()
+    names = [f"{three(low)} to {three(high)}{NBSP}s" for low, high in pairwise(edges)]
+    ends = zip(names, pairwise(edges), strict=True)
+    return Places(tuple(Place(name, (low + high) / 2, low, high) for name, (low, high) in ends), place, end=end)
+
+
+def by_context(run: Run, turns: Turns, pool: Pool) -> Places | None:
+    """By the input tokens of the turn's first response; None where all turns of the stratum have the same place."""
+    tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
+    place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
+    there = np.unique(place[place >= 0])
+    if there.size < 2:
+        return None
+    short = [f"{edge // 1000}k" for edge in CONTEXTS]
+    names = (f"to {short[0]}", *(f"{low} to {high}" for low, high in pairwise(short)), f"over {short[-1]}")
+    most = int(there[-1]) + 1
+    ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:most]
+    return Places(tuple(Place(name, at, *edges) for at, (name, edges) in enumerate(ends, 1)), place, end=most)
+
+
+def by_host(run: Run, turns: Turns, pool: Pool) -> Places | None:
+    """By the host that recorded the turn, in the order of their names; None where one recorded all.
+
+    A machine in another region waits longer, and one that is busy stamps later: what all hosts come to together is a
+    figure of the mixture.
+    """
+    names = [str(entry.get("name")) for entry in hosts_of(run.document)]
+    if len(names) < 2:
+        return None
+    codes = pd.Categorical(turns.frame["host"], categories=names).codes[turns.rows].astype(np.int64)
+    return Places(tuple(Place(name, at) for at, name in enumerate(names)), codes, end=len(names), every=True)
+
+
+KEYS: dict[By, Callable[[Run, Turns, Pool], Places | None]] = {
+    "turn": by_turn,
+    "age": by_age,
+    "context": by_context,
+    "calls": by_calls,
+    "host": by_host,
+}
+
+
+def waits_by(
+    run: Run, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
+) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
+    """The main waits of each pool by each key that says something of it, and which of their groups surely differ."""
+    found, differing = [], []
+    for by, key in KEYS.items():
+        for pool in turns.pools:
+            if (places := key(run, turns, pool)) is not None:
+                one = samples[mains[pool.stratum]]
+                waits = _waits(by, one, pool, places, LEVEL)
+                found += [waits] if waits.groups else []
+                if by in COMPARED:
+                    sure = _waits(by, one, pool, places, COMPARED[by](len(places.places)))
+                    differing += [*apart(sure)]
+    return tuple(found), tuple(differing)
+
+
+COMPARED: dict[By, Callable[[int], float]] = {
+    "calls": lambda groups: SURE,
+    "host": lambda groups: 1 - (1 - SURE) / math.comb(groups, 2),
+}
+"""The level at which the groups of a key are compared, of which figures of the whole run are a mixture.
+
+Of calls in progress the first and the last; of hosts the two that lie farthest apart of all pairs, so intervals are
+wider with their number.
+"""
+
+
+def _waits(by: By, one: Sampled, pool: Pool, places: Places, level: float) -> Waits:
+    """With intervals at this level."""
+    groups = tuple(_groups(one, pool, places, level))
+    target = one.turns.targets[pool.target]
+    name = one.measure.name
+    return Waits(by, name, target, pool.label, pool.target, pool.stratum, places.end, places.places, groups)
+
+
+def _groups(one: Sampled, pool: Pool, places: Places, level: float) -> Iterable[Group]:
+    """The pool's values are ascending, and stay so within each place."""
+    turns = one.turns
+    mine = np.flatnonzero(turns.of(pool))
+    values, index = one.part(pool.target, pool.steps)
+    here_by, waited_by = (dict(split(places.place[which] + 1)) for which in (mine, index))  # 0 is no place
+    none = np.zeros(0, dtype=np.int64)
+    for at, place in enumerate(places.places, 1):
+        here, waited = mine[here_by.get(at, none)], waited_by.get(at, none)
+        if here.size or places.every:
+            ended = here[turns.kind[here] != CENSORED]
+            sample = Sample(values[waited], packed(turns.session[index[waited]])[0])
+            p50, p95 = estimates(sample, (0.5, 0.95), level)
+            never = places.unopened[places.began == at - 1] if places.began is not None else None
+            yield Group(
+                place,
+                here.size,
+                distinct(turns.session[here]).size,
+                rate_of(turns.kind[ended] == FAILED, turns.session[ended], level),
+                sample.n,
+                p50,
+                p95,
+                None if never is None else rate_of(never, np.arange(never.size), level),
+            )
+
+
+def apart(waits: Waits) -> Iterable[Apart]:
+    """The pool's groups that surely differ, of p95 or else p50, and of each rate.
+
+    So a figure of the whole run is one of the mixture, and may mislead.
+    """
+    groups = [waits.groups[0], waits.groups[-1]] if waits.by == "calls" and waits.groups else waits.groups
+    for p in (0.95, 0.5):
+        known = [group for group in groups if group.told(p) and math.isfinite(group.at(p).value)]
+        if len(known) > 1:
+            low, high = (pick(known, key=lambda group: group.at(p).value) for pick in (min, max))
+            near = max(MATTERS * low.at(p).value, MATTERS_MS)
+            if low.at(p).high < high.at(p).low and high.at(p).value - low.at(p).value >= near:
+                yield Apart(waits, "p95" if p > 0.5 else "p50", low, high)
+                break
+    for what in ("failed", "unopened"):
+        rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.of]
+        if len(rates) > 1:
+            (least, low), (most, high) = (pick(rates, key=lambda one: one[0].value) for pick in (min, max))
+            if least.high < most.low and most.value - least.value >= MATTERS_POINTS:
+                yield Apart(waits, what, low, high)
+
+
+def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:
+    """Of each measured turn: seconds from its session's start to its own; NaN where the session has no row."""
+    began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
+    of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
+    # whole numbers of ns exceed what a float holds exactly by some 100 ns: nothing to an age in seconds
+    age_s: Floats = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / NS_PER_S
+    return np.maximum(age_s, 0.0)
+
+
+def one_thing(turns: Turns, sessions: pd.DataFrame) -> bool:
+    """Whether turn number and session age go together so closely that no figure can tell which of them matters."""
+    number, age_s = turns.column("turn"), ages(turns, sessions)
+    known = np.isfinite(number) & np.isfinite(age_s)
+    if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
+        return False
+    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= ALIKE

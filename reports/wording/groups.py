@@ -1,0 +1,129 @@
+"""Groups of turns in words: a table of their waits for every form, and what is said where they surely differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from reports.blocks import Cell, Column, Head, Line, Row, Table, table
+from reports.numbers import NBSP, count, ms, percent, plural, three, together
+from reports.summary.groups import Apart, Group, Waits
+from reports.summary.places import By
+from reports.summary.summary import Summary
+from reports.wording import words
+
+
+class KeyWords(NamedTuple):
+    """What a key is called: over a column, over a figure and on its axis; how one of its groups is named."""
+
+    head: str
+    title: str
+    axis: str
+    one: str
+    more: str = ""
+    """the same of more than one, where it differs"""
+
+    def of(self, group: Group) -> str:
+        """turn 3; 11–20 calls in progress."""
+        return (self.more if self.more and group.place.high > 1 else self.one).format(group.place.name)
+
+
+KEYS: dict[By, KeyWords] = {
+    "turn": KeyWords("turn", "By turn number", "turn number in the session", "turn {}"),
+    "age": KeyWords("age of the session", "By session age", "age of the session at the turn’s start", "{}"),
+    "context": KeyWords("input tokens", "By input tokens", "input tokens of the turn’s first response", "{} tokens"),
+    "calls": KeyWords(
+        *("calls in progress", "By calls in progress", "calls in progress"),
+        *(f"{{}}{NBSP}call in progress", f"{{}}{NBSP}calls in progress"),
+    ),
+    "host": KeyWords("host", "By host", "host", "{}"),
+}
+HEAD, TARGET, TURNS, SESSIONS, P50, P95, FAILED, UNOPENED = range(8)
+"""Places of the table's columns; the last is there where the key knows of sessions that did not open."""
+
+
+def caption(waits: Waits) -> str:
+    """ttfa from response.create: what the waits of a table are of."""
+    return words.counted(waits.measure, waits.stratum)
+
+
+def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
+    """A row for each group of these, which are of one key and measure, in ms."""
+    opening = any(group.unopened is not None for waits in of for group in waits.groups)
+    heads: list[Head] = [Column(KEYS[of[0].by].head, left=True), Column("target", left=True), "turns", "sessions"]
+    heads += ["p50", "p95", "failed", *(["not opened"] if opening else [])]
+    rows: list[Row | Line] = [_row(waits, group, targets) for waits in of for group in waits.groups]
+    return table(heads, rows)
+
+
+def _row(waits: Waits, group: Group, targets: Sequence[str]) -> Line:
+    rates = [rate for rate in (group.failed, group.unopened) if rate is not None]
+    return [
+        group.place.name,
+        Cell(waits.target, target=targets.index(waits.target)),
+        count(group.turns),
+        count(group.sessions),
+        *(Cell(*quantile_cell(group, p)) for p in (0.5, 0.95)),
+        *(Cell(percent(rate.count, rate.of), f"{count(rate.count)} of {count(rate.of)}") for rate in rates),
+    ]
+
+
+def quantile_cell(group: Group, p: float) -> words.Cell:
+    """A quantile with its interval, or why there is none; the failed turns stand beside it."""
+    estimate = group.at(p)
+    if p != 0.5 and group.told(p) and math.isfinite(estimate.value):
+        return words.Cell(three(estimate.value), words.interval(estimate))
+    return words.estimate_cell(estimate, group.n, group.failed.count, "")
+
+
+def notices(summary: Summary) -> list[str]:
+    """What is to be read before the figures: those of the run, and where pooled figures mislead."""
+    said = []
+    for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):
+        apart = list(several)
+        of, differences = apart[0].of, "; ".join(map(difference, apart))
+        alone = len({(one.by, one.label) for one in summary.waits if one.by == of.by}) == 1
+        if of.by == "host":
+            pooled = "Pooled" if alone else f"{of.label}: pooled"
+            said.append(f"{pooled} over {len(of.places)} hosts that differ: {differences}.")
+        else:
+            said.append(f"{'' if alone else f'{of.label}: '}{differences}: the figures of the whole run pool both.")
+    return [*summary.notices, *said]
+
+
+RATES = {"failed": "turns failed", "unopened": "sessions did not open"}
+
+
+def difference(one: Apart) -> str:
+    """p95 of ttfa is 412 ms on red and 1,830 ms on blue; 0.2 % of the turns failed with 1–10 calls in progress and …"""
+    where = "on" if one.of.by == "host" else "with"
+    low, high = f"{where} {KEYS[one.of.by].of(one.low)}", f"{where} {one.high.place.name}"
+    if one.what in ("p95", "p50"):
+        p = 0.95 if one.what == "p95" else 0.5
+        times = together(one.low.at(p).value, one.high.at(p).value)
+        return f"{one.what} of {one.of.measure} is {times[0]} {low} and {times[1]} {high}"
+    shares = (percent(getattr(group, one.what).value, 1) for group in (one.low, one.high))
+    first, second = shares
+    return f"{first} of the {RATES[one.what]} {low} and {second} {high}"
+
+
+def described(group: Group) -> str:
+    """p50 480 ms (462 ms to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed."""
+    waits = []
+    for estimate in group.quantiles:
+        low, high = (ms(end) if math.isfinite(end) else "open" for end in (estimate.low, estimate.high))
+        said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({low} to {high})"
+        waits.append(f"p{estimate.p * 100:g} {said}")
+    counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
+    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.of)} failed"]
+    if group.unopened is not None and group.unopened.count:
+        parts.append(f"{count(group.unopened.count)} of {count(group.unopened.of)} sessions did not open")
+    return ", ".join(parts)
+
+
+def by_key(summary: Summary, by: By) -> Iterable[Table]:
+    """A table for each stratum; nothing where the key says nothing of the run."""
+    for of in summary.waits_by(by):
+        yield waits_table(of, summary.targets)
