@@ -83,10 +83,8 @@ PURE = (
     "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.transport.answer", "bench.doctor.explain",
-    "bench.calibrate.ladder", "bench.calibrate.truth", "bench.calibrate.conclude",
-    "bench.load_search", "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.search", "bench.capacity.judge",
-    "bench.capacity.conclude",
+    "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.truth", "bench.calibrate.conclude",
+    "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}

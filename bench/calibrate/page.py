@@ -1,22 +1,77 @@
-"""Draws a calibration as a page in the report's style: the answer, one picture, and the table of every load."""
+"""Shows a calibration: line by line in a terminal of 100 columns, and as a page in the report's style.
+
+The page has the answer, one picture, and the table of every load.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.calibrate.conclude import KINDS, closing, judged
-from bench.calibrate.text import notes, quantiles
-from bench.load_search import SHOWN
-from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Spread
+from bench.calibrate.conclude import KINDS, closing, few_turns, judged
+from bench.load_search import SHOWN, row
+from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
 from reports.blocks import Line, Paragraph, Section, table
-from reports.numbers import NONE, count, ms, three
+from reports.numbers import NONE, count, ms, plural, three
 from reports.page.html import SIMULATED, Page, poured
 from reports.page.pieces import figure
 from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks, shape, tone
+from reports.statistics.quantiles import floor
 from reports.wording.words import sentence
+
+STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
+        ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip
+"""Heads of a step's line; the lags and the stamps' errors are p99. All times in ms."""
+MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
+NAME = 30
+
+
+def heads(kind: SessionKind) -> list[str]:
+    """The heads of the columns above the lines of a kind's steps."""
+    return [f"{kind} sessions; times in ms, lags and stamp errors p99", row((head for head, _ in STEP), STEP)]
+
+
+def step_lines(step: LoadStep) -> list[str]:
+    """The lines of one load: its figures, and why it is not good."""
+    worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
+    own = [
+        three(step.harness[name].p99) if name in step.harness else NONE
+        for name in ("receive_lag", "stamp_error", "send_lag")
+    ]
+    cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
+    cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
+    return [SHOWN[step.outcome][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
+
+
+def notes(step: LoadStep) -> list[str]:
+    """The notes on a step: why it is not good, and what its figures lack."""
+    left_out = f"{plural(step.unjoined, 'turn')} could not be compared" if step.unjoined else ""
+    return [note for note in (step.why, few_turns(step), left_out) if note]
+
+
+def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
+    """How wrong each measure was at each load, and the instants that it is made of."""
+    yield f"{'|figure − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
+    for kind in dict.fromkeys(step.kind for step in steps):
+        of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
+        for measure in dict.fromkeys(name for step in of_kind for name in step.errors):
+            for place, step in enumerate(step for step in of_kind if measure in step.errors):
+                name = f"{kind}: {measure}" if not place else ""
+                spread = step.errors[measure]
+                yield f"{name:<{NAME}}" + row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
+
+
+def _quantiles(spread: Spread | None) -> list[str]:
+    return [NONE] * 4 if spread is None else quantiles(spread)
+
+
+def quantiles(spread: Spread) -> list[str]:
+    """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
+    p999 = spread.p999 if spread.n >= floor(0.999) else None
+    return [three(value) for value in (spread.p50, spread.p99, p999, spread.high)]
+
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 PICTURE = (

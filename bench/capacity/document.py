@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from bench.capacity.ladder import Answer
-
 SCHEMA_VERSION = 1
+Answer = Literal["holds", "breaks", "undecided", "generator", "crashed"]
+"""What a level came to: two that say nothing of the service, for our own generator or its run was the limit."""
 LoadUnit = Literal["sessions", "arrivals"]
 """What levels are counted in: calls at a time, or calls that arrive in a minute."""
 EdgeKind = Literal["latency", "failures", "quota"]

@@ -34,7 +34,7 @@ def calibrate(
     from bench.calibrate.climb import plan_of
     from bench.calibrate.conclude import closing, conclude, is_concluded
     from bench.calibrate.machine import cores_of
-    from bench.calibrate.text import error_lines
+    from bench.calibrate.page import error_lines
     from bench.clock import utc_ns
     from bench.cores import allowed_cores
     from bench.errors import INVALID_STATUS
@@ -120,7 +120,7 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 
     from bench.calibrate.climb import climb, played
     from bench.calibrate.conclude import KINDS
-    from bench.calibrate.text import heads, step_lines
+    from bench.calibrate.page import heads, step_lines
     from bench.load_search import SHOWN
 
     for kind in KINDS:

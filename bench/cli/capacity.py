@@ -15,10 +15,10 @@ from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
-    from bench.capacity.attempt import Search
     from bench.capacity.document import Capacity, LevelOutcome, SearchPlan
+    from bench.capacity.judge import Slo
+    from bench.capacity.level import Search
     from bench.capacity.play import PreparedSearch
-    from bench.capacity.slo import Slo
 
 INTERRUPTED_STATUS = 130
 MOST_LEVEL = 100_000
@@ -76,9 +76,9 @@ def capacity(
     Exit status: 0 shown to hold, 1 the edge lies below, 2 the question cannot be asked, 3 undecided, 4 our own
     generator was the limit.
     """
-    from bench.capacity.attempt import Search
+    from bench.capacity.level import Search
+    from bench.capacity.page import opening
     from bench.capacity.play import prepared
-    from bench.capacity.text import opening
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S
 
@@ -107,9 +107,8 @@ def _asked(
     import msgspec
 
     from bench.capacity.document import SearchPlan
-    from bench.capacity.ladder import levels_left
-    from bench.capacity.search import ERROR, LEAST_S, ladder_of
-    from bench.capacity.slo import slo_of
+    from bench.capacity.judge import slo_of
+    from bench.capacity.search import ERROR, LEAST_S, ladder_of, levels_left
     from bench.load.planning.stages import A_SPAN, span_s
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
@@ -162,7 +161,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
     from bench.capacity.conclude import conclude
-    from bench.capacity.text import closing, heads
+    from bench.capacity.page import closing, heads
     from bench.clock import utc_ns
     from bench.locust_run import terminable
     from bench.run.calibration import date_of
@@ -185,9 +184,9 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
 def _play(search: Search, levels: list[LevelOutcome]) -> None:
     """Play every level into `levels`, each printed as it comes."""
-    from bench.capacity.attempt import level_of
+    from bench.capacity.level import level_of
+    from bench.capacity.page import level_lines
     from bench.capacity.search import levels_of
-    from bench.capacity.text import level_lines
     from bench.load_search import SHOWN
 
     for level in levels_of(search.plan, levels, partial(level_of, search)):

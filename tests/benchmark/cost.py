@@ -19,8 +19,8 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from bench.calibrate.climb import PROFILE
 from bench.calibrate.machine import on
-from bench.calibrate.play import PROFILE
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.limits import Limits
 from bench.observe import inputs

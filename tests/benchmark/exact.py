@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.calibrate.climb import RECORDING
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.play import RECORDING
 from bench.calibrate.truth import COLUMNS, Truth, joined, read
 from bench.cores import allowed_cores
 from bench.measures import CATALOGUE

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.calibrate.climb import PROFILE
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.play import PROFILE
 from bench.cores import allowed_cores
 from bench.run import folder as files
 from tests.benchmark.harness import run_locust

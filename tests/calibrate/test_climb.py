@@ -1,12 +1,18 @@
-"""How long the steps are."""
+"""What is played in a step of a calibration, and how loads follow one another."""
 
 from __future__ import annotations
 
+import site
+from pathlib import Path
+
 import pytest
 
-from bench.calibrate.climb import pace_of, plan_of
-from bench.calibrate.play import Pace
+from bench.calibrate import climb as climbing
+from bench.calibrate.climb import Pace, pace_of, plan_of
+from bench.calibrate.conclude import KINDS
+from bench.plan.script import load_script
 from bench.run.calibration import SessionKind
+from bench.simulator.profile import load_profile
 
 
 @pytest.mark.parametrize(
@@ -24,3 +30,35 @@ def test_a_quick_one_does_not_wait_for_more_turns() -> None:
 def test_the_whole_takes_about_ten_minutes_at_most() -> None:
     assert 5 < plan_of(1600, quick=False).minutes_at_most < 10
     assert plan_of(1600, quick=True).minutes_at_most < 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind, tmp_path: Path) -> None:
+    climbing._write_scenario(kind, tmp_path)
+    script = load_script(tmp_path / "script.yaml")
+
+    assert len(script.steps) == climbing.STEPS
+    assert (script.session.turn_detection is not None) == (kind == "talking")
+    assert load_profile(tmp_path / "profile.yaml").speed == 6.0
+
+
+def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:
+    given = {"LOCUST_USERS": "9", "https_proxy": "http://proxy", "ALL_PROXY": "x", "PATH": "/bin"}
+    kept = climbing._environment(given, Path("/scratch"))
+
+    assert kept.keys() == {"PATH", "HOME", "PYTHONUSERBASE"}
+    assert kept["PATH"] == "/bin"
+
+
+def test_what_lies_at_home_does_not_reach_it_but_packages(tmp_path: Path) -> None:
+    given = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    kept = climbing._environment(given, Path("/scratch"))
+
+    assert kept == {"HOME": "/scratch", "PYTHONUSERBASE": site.getuserbase()}
+
+
+def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
+    alone, four = (climbing._simulated(tmp_path, tmp_path / "truth.jsonl", n, tls=n == 4) for n in (1, 4))
+
+    assert "--workers" not in alone
+    assert four[-3:] == ["--workers", "4", "--tls"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from bench.calibrate.conclude import conclude
-from bench.calibrate.page import html, picture
-from bench.calibrate.text import error_lines, heads, step_lines
+from bench.calibrate.page import error_lines, heads, html, picture, step_lines
 from bench.run.calibration import Calibration, LoadStep
 from tests.calibrate.builders import build_step, steps_of_both
 

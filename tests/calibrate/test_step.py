@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.calibrate.climb import step_of
+from bench.calibrate.climb import PlayedRun, step_of
 from bench.calibrate.machine import CoreUsage
-from bench.calibrate.play import PlayedRun
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep

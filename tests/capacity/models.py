@@ -11,17 +11,18 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from bench.capacity.document import LevelOutcome, SearchPlan, SloShare
+from bench.capacity.document import Answer, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import answer_of, is_futile, share_of
-from bench.capacity.ladder import Answer, NextLevel, levels_left
 from bench.capacity.search import (
     AROUND_S,
     ERROR,
     FUTILE_FROM,
     LOOKS,
     LevelBudget,
+    NextLevel,
     ladder_of,
     least_ramp_s,
+    levels_left,
     levels_of,
     look_errors,
 )

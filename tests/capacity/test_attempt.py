@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import attempt
-from bench.capacity import level as reading
-from bench.capacity.attempt import Search, level_of
-from bench.capacity.document import LevelOutcome
-from bench.capacity.ladder import Answer, NextLevel
+from bench.capacity import level as playing
+from bench.capacity.document import Answer, LevelOutcome
+from bench.capacity.judge import slo_of
+from bench.capacity.level import Search, level_of
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
-from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, LevelBudget, look_errors
-from bench.capacity.slo import slo_of
+from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, LevelBudget, NextLevel, look_errors
 from bench.errors import UsageError
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
@@ -45,7 +43,7 @@ def attempted(
         is_clear(folder, 3)
         return PlayedLevel(folder, died, looks=4)
 
-    monkeypatch.setattr(attempt, "play", play)
+    monkeypatch.setattr(playing, "play", play)
     search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "sessions", tmp_path))
     return level_of(search, 3, NextLevel(load, hold), given)
 
@@ -87,7 +85,7 @@ def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
     broken = rule | {"figure": 12.0, "limit": 6.0, "passed": False}
     verdict = {"valid": False, "inexact": [], "rules": [broken]}
     for off_ms, answer in ((12.0, "holds"), (59_900.0, "generator")):
-        monkeypatch.setattr(reading, "worst_bound", lambda folder, measure, off_ms=off_ms: off_ms)
+        monkeypatch.setattr(playing, "worst_bound", lambda folder, measure, off_ms=off_ms: off_ms)
         played = attempted(monkeypatch, tmp_path / answer, plan, GOOD, verdict=verdict)
 
         assert played.answer == answer
@@ -138,7 +136,7 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
     def refused(*_: Any) -> PlayedLevel:
         raise UsageError("raise it with `ulimit -n`")
 
-    monkeypatch.setattr(attempt, "play", refused)
+    monkeypatch.setattr(playing, "play", refused)
     search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):

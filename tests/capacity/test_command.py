@@ -10,13 +10,12 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner, Result
 
-from bench.capacity import attempt
+from bench.capacity import level as leveling
 from bench.capacity import play as playing
-from bench.capacity.attempt import Search
-from bench.capacity.document import LevelOutcome
-from bench.capacity.ladder import Answer, NextLevel
+from bench.capacity.document import Answer, LevelOutcome
+from bench.capacity.level import Search
 from bench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
-from bench.capacity.search import LevelBudget
+from bench.capacity.search import LevelBudget, NextLevel
 from bench.cli.app import app
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
@@ -34,7 +33,7 @@ def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> L
 
 
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
-    monkeypatch.setattr(attempt, "level_of", played)
+    monkeypatch.setattr(leveling, "level_of", played)
     locust = Locust("calls.py", "sessions", folder / "levels")
     monkeypatch.setattr(playing, "prepared", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
     given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.capacity.judge import slo_of
 from bench.capacity.level import (
     complete,
     draining,
@@ -25,7 +26,6 @@ from bench.capacity.level import (
     usd_of,
     wait_of,
 )
-from bench.capacity.slo import slo_of
 from reports.runs import load
 from reports.sides.clusters import Clusters
 from reports.sides.side import Side

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from bench.capacity.conclude import conclude
-from bench.capacity.document import Capacity, Interval, LevelOutcome
-from bench.capacity.ladder import Answer
+from bench.capacity.document import Answer, Capacity, Interval, LevelOutcome
 from bench.capacity.page import failure_picture, html, wait_picture
 from tests.capacity.models import build_level, build_plan, build_share
 

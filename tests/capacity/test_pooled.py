@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.document import LevelOutcome
-from bench.capacity.ladder import Answer, bracket_of
-from bench.capacity.pooled import rough_edge, shown
-from bench.capacity.search import ends_of
+from bench.capacity.conclude import rough_edge, shown
+from bench.capacity.document import Answer, LevelOutcome
+from bench.capacity.search import bracket_of, ends_of
 from tests.capacity.models import ModelService, PhasedService, build_level, build_plan, build_share, searched
 
 SEEDS = 40

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.ladder import Answer, LevelEnd, NextLevel, bracket_of
+from bench.capacity.document import Answer
 from bench.capacity.search import (
     AROUND_S,
     ERROR,
     LEAST_LOAD_S,
     LOOKS,
     LevelBudget,
+    LevelEnd,
+    NextLevel,
+    bracket_of,
     early_end,
     ends_of,
     ladder_of,

@@ -9,10 +9,9 @@ import site
 
 import pytest
 
-from bench.calibrate.climb import CalibrationPlan, played
-from bench.calibrate.ladder import Ladder
+from bench.calibrate.climb import CalibrationPlan, Pace, played
+from bench.calibrate.conclude import Ladder
 from bench.calibrate.machine import cores_of
-from bench.calibrate.play import Pace
 from bench.calibrate.truth import MEASURES
 from bench.cores import allowed_cores
 from bench.run.calibration import LoadStep, SessionKind
