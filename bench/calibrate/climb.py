@@ -20,12 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import scenarios
-from bench.calibrate.conclude import KINDS, Ladder, StepEnd, StepEvidence, dead, judge, longest, next_load
+from bench.calibrate.conclude import DIED, KINDS, Ladder, StepEnd, judge, longest, next_load
 from bench.calibrate.machine import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.calibrate.truth import COLUMNS, Truth, joined, read, spread, spreads
 from bench.clock import utc_ns
@@ -59,11 +60,12 @@ class CalibrationPlan:
     @property
     def minutes_at_most(self) -> float:
         """How long it takes at most on a machine that carries the first load; minutes."""
-        return sum(longest(self.ladder, partial(self._seconds, kind)) for kind in KINDS) / 60
 
-    def _seconds(self, kind: SessionKind, sessions: int) -> float:
-        pace = pace_of(self, kind, sessions)
-        return pace.ramp_s + pace.steady_s + AROUND_S
+        def seconds(kind: SessionKind, sessions: int) -> float:
+            pace = pace_of(self, kind, sessions)
+            return pace.ramp_s + pace.steady_s + AROUND_S
+
+        return sum(longest(self.ladder, partial(seconds, kind)) for kind in KINDS) / 60
 
 
 def plan_of(most: int, *, quick: bool) -> CalibrationPlan:
@@ -102,82 +104,56 @@ def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -
     """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
     truth = read(played.truth)
     simulator_died = truth.ended < workers
-    if played.died:
-        return _dead(kind, sessions, played, simulator_died=simulator_died)
+    if played.died:  # too much of a load, unless the simulator ended, too
+        outcome, why = DIED if simulator_died else ("bad", played.died)
+        return LoadStep(
+            kind=kind,
+            sessions=sessions,
+            outcome=outcome,
+            why=why,
+            cpu=played.used.harness,
+            rss_bytes=played.peak_rss_bytes,
+            simulator_cpu=played.used.simulator,
+            background=played.used.others,
+        )
     document = files.read_document(played.folder)
     rows = _steady(files.read_table(played.folder, "turns", list(COLUMNS)), "start_utc_ns", played, 1)
     errors = joined(rows, truth, {RECORDING.name: load_pcm(RECORDING).speech})
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
-    measures, lost = spreads(errors.measures), _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
-    turns, failed = len(rows) + lost, sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost
-    open_ = _least_open(seconds)
-    late, simulator = _late_p99_ms(truth, rows, played), played.used.simulator
+    lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     verdict = document.get("verdict") or {}
-    outcome, why = judge(
-        StepEvidence(
-            turns=turns,
-            failed=failed,
-            unjoined=errors.unjoined,
-            sessions=sessions,
-            open=open_,
-            valid=verdict.get("valid"),
-            broken=_broken(verdict),
-            worst=max(((name, one.p99) for name, one in measures.items()), key=lambda pair: pair[1], default=None),
-            late_p99=late,
-            harness=played.used.harness,
-            simulator=None if simulator is None else simulator / workers,
-            died=simulator_died,
-            others=played.used.others,
-        )
-    )
-    return LoadStep(
+    step = LoadStep(
         kind=kind,
         sessions=sessions,
-        outcome=outcome,
-        why=why,
-        turns=turns,
-        failed=failed,
+        outcome="good",
+        why="",
+        turns=len(rows) + lost,
+        failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
         unjoined=errors.unjoined,
-        open=open_,
+        open=min(
+            (row["sessions_active"] for row in seconds[:-1]), default=0
+        ),  # the last may lie behind the steady part
         valid=verdict.get("valid"),
         events_per_s=_events_per_s(seconds),
-        errors=measures,
+        errors=spreads(errors.measures),
         instants=spreads(errors.instants),
         harness=harness_of(hdr.read(files.histograms_path(played.folder))),
         cpu=played.used.harness,
         us_per_event=_us_per_event(seconds),
         rss_bytes=played.peak_rss_bytes,
-        simulator_late_p99_ms=late,
-        simulator_cpu=simulator,
+        simulator_late_p99_ms=_late_p99_ms(truth, rows, played),
+        simulator_cpu=played.used.simulator,
         background=played.used.others,
         left_out=truth.left_out,
     )
-
-
-def _dead(kind: SessionKind, sessions: int, played: PlayedRun, *, simulator_died: bool) -> LoadStep:
-    """Make a step of a run that did not come to its end: too much of a load, unless the simulator ended, too."""
-    outcome, why = dead(played.died, simulator_died=simulator_died)
-    return LoadStep(
-        kind=kind,
-        sessions=sessions,
-        outcome=outcome,
-        why=why,
-        cpu=played.used.harness,
-        rss_bytes=played.peak_rss_bytes,
-        simulator_cpu=played.used.simulator,
-        background=played.used.others,
-    )
+    outcome, why = judge(step, broken=_broken(verdict), workers=workers, died=simulator_died)
+    return msgspec.structs.replace(step, outcome=outcome, why=why)
 
 
 def _lost(sessions: pa.Table) -> int:
     """Sessions that failed at any time, and the turns that they did not come to."""
     failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
     return sum(1 + row["lost_turns"] for row in failed)
-
-
-def _least_open(seconds: Sequence[Row]) -> int:
-    """The fewest sessions open at the end of a second, but for the last: that may lie behind the steady part."""
-    return min((row["sessions_active"] for row in seconds[:-1]), default=0)
 
 
 def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> list[dict[str, Any]]:
@@ -219,19 +195,17 @@ def _us_per_event(seconds: Sequence[Row]) -> float | None:
 
 def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
     """What the harness measured of itself in the whole run."""
-    return {name: one for name in HARNESS if (one := _pooled(histograms, name)) is not None}
-
-
-def _pooled(histograms: hdr.Histograms, measure: str) -> Spread | None:
-    pooled = hdr.empty(measure)
-    for key, histogram in histograms.items():
-        if key.measure == measure:
-            pooled.add(histogram)
-    tops, counts = hdr.distribution(pooled)
-    if not len(tops):
-        return None
-    p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
-    return Spread(int(np.sum(counts)), p50, p99, p999, high)
+    found = {}
+    for measure in HARNESS:
+        pooled = hdr.empty(measure)
+        for key, histogram in histograms.items():
+            if key.measure == measure:
+                pooled.add(histogram)
+        tops, counts = hdr.distribution(pooled)
+        if len(tops):
+            p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
+            found[measure] = Spread(int(np.sum(counts)), p50, p99, p999, high)
+    return found
 
 
 RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"

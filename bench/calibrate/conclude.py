@@ -36,6 +36,7 @@ FAILED_SHARE = 0.01
 OPEN_SHARE = 0.99
 """Of the sessions that were wanted, so many must be open all the time: no script ends within a step."""
 DIED: tuple[Outcome, str] = ("late", "the simulator died")
+"""It judges nobody then."""
 KINDS: tuple[SessionKind, ...] = get_args(SessionKind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}
 """What kept a step from being judged."""
@@ -43,83 +44,52 @@ MOST = "--most"
 """What ended the steps where every load was good."""
 
 
-@dataclass(frozen=True)
-class StepEvidence:
-    """The figures of a step by which it is judged. Times in ms; None where it is not known.
+def judge(step: LoadStep, *, broken: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
+    """(outcome, why it is not good) of a step by its figures.
 
-    `turns` were begun or lost, `failed` of them did not end well, and of `unjoined` good ones the truth does not tell.
-    `sessions` were wanted, and never fewer than `open` were there. `worst`: the measure that is most wrong, and p99 of
-    its error; None where no turn could be compared. `harness`: its share of its core; `simulator`: its share of each
-    core that it has; `died`: whether it ended before it was told to; `others`: what other programs took, in cores.
-    """
-
-    turns: int
-    failed: int
-    unjoined: int
-    sessions: int
-    open: int
-    valid: bool | None
-    broken: str
-    worst: tuple[str, float] | None
-    late_p99: float | None
-    harness: float | None
-    simulator: float | None
-    died: bool
-    others: float | None
-
-
-def judge(evidence: StepEvidence) -> tuple[Outcome, str]:
-    """(outcome, why it is not good).
+    `broken`: the first rule of validity that its run did not keep; `workers`: the simulator's processes, each on a
+    core of its own; `died`: whether one of them ended before it was told to.
 
     A simulator that died or was late judges nobody, unless the harness was at its own limit: then it slows its peer.
     Other programs make figures worse, never better: what is good beside them is good, what is not may be their doing.
     """
-    if evidence.died:
+    if died:
         return DIED
-    late, wrong = _simulator(evidence), _wrong(evidence)
-    if wrong and _full(evidence.harness):
+    late, wrong = _simulator(step, workers), _wrong(step, broken)
+    if wrong and step.cpu is not None and step.cpu >= FULL:
         return "bad", f"{wrong}; the harness had no time left"
-    if (late or wrong) and evidence.others is not None and evidence.others > OTHERS:
-        return "busy", f"other programs took {evidence.others:.0%} of a core ({late or wrong})"
+    if (late or wrong) and step.background is not None and step.background > OTHERS:
+        return "busy", f"other programs took {step.background:.0%} of a core ({late or wrong})"
     if late:
         return "late", late
     return ("bad", wrong) if wrong else ("good", "")
 
 
-def dead(why: str, *, simulator_died: bool) -> tuple[Outcome, str]:
-    """Judge a run that did not come to its end: (outcome, why it is not good)."""
-    return DIED if simulator_died else ("bad", why)
-
-
-def _full(share: float | None) -> bool:
-    return share is not None and share >= FULL
-
-
-def _simulator(evidence: StepEvidence) -> str:
+def _simulator(step: LoadStep, workers: int) -> str:
     """Why the simulator's truth is not to be used."""
-    if evidence.late_p99 is not None and evidence.late_p99 > LATE_MS:
-        return f"the simulator was late: p99 {evidence.late_p99:.2g} ms"
-    if _full(evidence.simulator):
-        return f"the simulator had no time left: {evidence.simulator:.0%} of its cores"
-    if evidence.worst is None and evidence.unjoined:
+    if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
+        return f"the simulator was late: p99 {step.simulator_late_p99_ms:.2g} ms"
+    if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:
+        return f"the simulator had no time left: {step.simulator_cpu / workers:.0%} of its cores"
+    if not step.errors and step.unjoined:
         return "the simulator could not tell the truth of any turn"
     return ""
 
 
-def _wrong(evidence: StepEvidence) -> str:
+def _wrong(step: LoadStep, broken: str) -> str:
     """Say what is not good about the harness."""
-    if evidence.open < OPEN_SHARE * evidence.sessions:
-        return f"only {evidence.open} of {evidence.sessions} sessions were open"
-    if evidence.failed > FAILED_SHARE * evidence.turns:
-        return f"{evidence.failed} of {evidence.turns} turns failed or were lost"
-    if evidence.worst is None:
+    if step.open < OPEN_SHARE * step.sessions:
+        return f"only {step.open} of {step.sessions} sessions were open"
+    if step.failed > FAILED_SHARE * step.turns:
+        return f"{step.failed} of {step.turns} turns failed or were lost"
+    if not step.errors:
         return "no turn could be compared with the truth"
-    if evidence.unjoined > FAILED_SHARE * evidence.turns:
-        return f"{evidence.unjoined} of {evidence.turns} turns could not be compared with the truth"
-    if not evidence.valid:
-        return evidence.broken or "the run was not judged"
-    measure, p99 = evidence.worst
-    return f"{measure} wrong by {p99:.2g} ms" if p99 > LIMIT_MS else ""
+    if step.unjoined > FAILED_SHARE * step.turns:
+        return f"{step.unjoined} of {step.turns} turns could not be compared with the truth"
+    if not step.valid:
+        return broken or "the run was not judged"
+    measure, error = max(step.errors.items(), key=lambda one: one[1].p99)
+    return f"{measure} wrong by {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
 
 
 def conclude(
@@ -135,7 +105,10 @@ def conclude(
         machine=dict(machine),
         tls=tls,
         trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
-        exact={kind: _trusted(of, _exact(of)) for kind, of in by_kind.items()},
+        exact={
+            kind: _trusted(of, [StepEnd(step.sessions, step.outcome if is_exact(step) else "bad") for step in of])
+            for kind, of in by_kind.items()
+        },
         ended=ended,
         steps=list(steps),
         quick=quick,
@@ -144,11 +117,6 @@ def conclude(
 
 def _found(steps: Iterable[LoadStep]) -> list[StepEnd]:
     return [StepEnd(step.sessions, step.outcome) for step in steps]
-
-
-def _exact(steps: Iterable[LoadStep]) -> list[StepEnd]:
-    """The largest exact load: as `_trusted`, with the narrower limit."""
-    return [StepEnd(step.sessions, step.outcome if is_exact(step) else "bad") for step in steps]
 
 
 def is_exact(step: LoadStep) -> bool:
@@ -266,19 +234,16 @@ def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
     """Sessions of the next step; None where nothing more is to be learned."""
     if not ends:
         return min(ladder.first, ladder.most)
-    if _worth_repeating(ends):
-        return ends[-1].sessions
+    last = ends[-1]
+    if last.outcome != "good" and sum(step.sessions == last.sessions for step in ends) < TRIES:
+        return last.sessions
     good, too_many = bounds_of(ends)
     if too_many is None:
         return None if good >= ladder.most else min(good * ladder.factor, ladder.most)
     if good:
         return between((good, too_many), ladder.close, int(float(f"{(good + too_many) / 2:.2g}")))  # in two digits
-    return None if ends[-1].outcome == "busy" else _less(ladder, too_many)
-
-
-def _worth_repeating(ends: Sequence[StepEnd]) -> bool:
-    last = ends[-1]
-    return last.outcome != "good" and sum(step.sessions == last.sessions for step in ends) < TRIES
+    least = min(ladder.least, ladder.first, ladder.most)
+    return None if last.outcome == "busy" or too_many <= least else max(too_many // ladder.factor, least)
 
 
 def bounds_of(ends: Iterable[StepEnd]) -> Bounds:
@@ -286,12 +251,6 @@ def bounds_of(ends: Iterable[StepEnd]) -> Bounds:
     last = {step.sessions: step.outcome for step in ends}
     good = [load for load, outcome in last.items() if outcome == "good"]
     return bounds(good, last.keys() - set(good))
-
-
-def _less(ladder: Ladder, too_many: int) -> int | None:
-    """The next smaller load; None where even the least load was too much."""
-    least = min(ladder.least, ladder.first, ladder.most)
-    return None if too_many <= least else max(too_many // ladder.factor, least)
 
 
 def too_much(ends: Iterable[StepEnd]) -> StepEnd | None:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bench.calibrate.conclude import KINDS, closing, few_turns, judged
-from bench.load_search import SHOWN, row
+from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
 from reports.blocks import Line, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, plural, three
-from reports.page.html import SIMULATED, Page, poured
+from reports.page.html import SIMULATED, Page
 from reports.page.pieces import figure
-from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks, shape, tone
+from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks
 from reports.statistics.quantiles import floor
 from reports.wording.words import sentence
 
@@ -64,11 +64,9 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
 
 
 def _quantiles(spread: Spread | None) -> list[str]:
-    return [NONE] * 4 if spread is None else quantiles(spread)
-
-
-def quantiles(spread: Spread) -> list[str]:
     """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
+    if spread is None:
+        return [NONE] * 4
     p999 = spread.p999 if spread.n >= floor(0.999) else None
     return [three(value) for value in (spread.p50, spread.p99, p999, spread.high)]
 
@@ -82,11 +80,6 @@ PICTURE = (
 LOADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
          "memory", "simulator late, p99", "others")  # fmt: skip
 ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
-
-
-def html(calibration: Calibration) -> str:
-    """The page: one file that needs nothing else."""
-    return poured(page_of(calibration))
 
 
 def page_of(calibration: Calibration) -> Page:
@@ -128,7 +121,7 @@ def _errors(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> 
     rising = sorted(steps, key=lambda step: (KINDS.index(step.kind), step.sessions))
     rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]
     rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[1]))
-    return [[f"{step.kind}: {at}{name}", count(step.sessions), count(spread.n), *quantiles(spread)]
+    return [[f"{step.kind}: {at}{name}", count(step.sessions), count(spread.n), *_quantiles(spread)]
             for step, name, spread in rows]  # fmt: skip
 
 
@@ -137,17 +130,16 @@ def _load(step: LoadStep) -> Line:
         f"{step.kind}, {count(step.sessions)}",
         f"{SHOWN[step.outcome][0]} {'; '.join(notes(step))}".rstrip(),
         count(step.events_per_s),
-        *(_three(step.harness.get(name)) for name in ("receive_lag", "stamp_error", "send_lag", "hub_delay")),
+        *(
+            " · ".join(_quantiles(step.harness[name])[:3]) if name in step.harness else NONE
+            for name in ("receive_lag", "stamp_error", "send_lag", "hub_delay")
+        ),
         _share(step.cpu),
         three(step.us_per_event),
         NONE if step.rss_bytes is None else f"{step.rss_bytes / BYTES_PER_MB:,.0f} MB",
         three(step.simulator_late_p99_ms),
         _share(step.background),
     ]
-
-
-def _three(spread: Spread | None) -> str:
-    return NONE if spread is None else " · ".join(quantiles(spread)[:3])
 
 
 def _share(cores: float | None) -> str:
@@ -176,11 +168,18 @@ def picture(steps: Sequence[LoadStep]) -> Plot:
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")
     for colour, kind in enumerate(KINDS):
         of_kind = sorted((step for step in shown if step.kind == kind), key=lambda step: step.sessions)
-        plot.path([(x(step.sessions), y(step.worst_p99_ms or 0)) for step in of_kind], f"curve s{tone(colour)}")
-        for step in of_kind:
-            hollow = "" if step.outcome == "good" else " open"
-            tip = f"{kind}, {count(step.sessions)} sessions: {ms(step.worst_p99_ms or 0)}"
-            plot.dot(
-                x(step.sessions), y(step.worst_p99_ms or 0), shape(colour), f"mark{hollow} s{tone(colour)}", tip=tip
-            )
+        worst = [(step, step.worst_p99_ms or 0) for step in of_kind]
+        draw_curve(
+            plot,
+            colour,
+            [
+                Mark(
+                    x(step.sessions),
+                    y(error),
+                    step.outcome == "good",
+                    f"{kind}, {count(step.sessions)} sessions: {ms(error)}",
+                )
+                for step, error in worst
+            ],
+        )
     return plot

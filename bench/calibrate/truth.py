@@ -134,15 +134,12 @@ def _received(truth: Truth, line: Mapping[str, Any]) -> None:
         if line["r"]:
             truth.replies[line["r"]]["requested"] = at_ns
     elif "to" in line:
-        _heard(truth.inputs[line["s"]], line, at_ns)
-
-
-def _heard(input: HeardInput, line: Mapping[str, Any], at_ns: int | None) -> None:
-    input.ends.append(line["to"])
-    input.came_ns.append(at_ns)
-    turn, _, append = str(line["e"]).removeprefix("turn-").partition("-")
-    if append == "append-1" and turn.isdigit():
-        input.turns[int(turn)] = line["from"]
+        heard = truth.inputs[line["s"]]
+        heard.ends.append(line["to"])
+        heard.came_ns.append(at_ns)
+        turn, _, append = str(line["e"]).removeprefix("turn-").partition("-")
+        if append == "append-1" and turn.isdigit():
+            heard.turns[int(turn)] = line["from"]
 
 
 def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dict[str, int]:
@@ -188,7 +185,7 @@ def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[st
     for row in rows:
         if row["outcome"] == "ok":
             true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
-            seen = _seen(row)
+            seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
             told = _measured(true, row["origin"])
             measured = _measured(seen, row["origin"])
             for name in (name for name in MEASURES if name in told and name in measured):
@@ -201,19 +198,9 @@ def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[st
 
 def _measured(at_ns: Mapping[str, int], origin: str | None) -> dict[str, int]:
     """Compute every measure that these instants make."""
-    ends = ((name, *_ends(name, origin)) for name in MEASURES)
+    found = ((name, CATALOGUE[name]) for name in MEASURES)
+    ends = ((name, (origin or "") if one.begin == "origin" else one.begin, one.end) for name, one in found)
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
-
-
-def _seen(row: Mapping[str, Any]) -> dict[str, int]:
-    """The row's own instants, absolute."""
-    return {name: row["start_ns"] + at_ns for name in INSTANTS if (at_ns := row[f"{name}_at_ns"]) is not None}
-
-
-def _ends(measure: str, origin: str | None) -> tuple[str, str]:
-    """The instants whose difference a measure is."""
-    found = CATALOGUE[measure]
-    return (origin or "") if found.begin == "origin" else found.begin, found.end
 
 
 def spreads(errors: Errors) -> dict[str, Spread]:

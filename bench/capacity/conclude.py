@@ -16,7 +16,7 @@ the median of a log-normal share to its mean. A load holds where the upper end o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,7 @@ from bench.capacity.document import (
 )
 from bench.capacity.search import ABOUT_THE_SERVICE, Bracket, bracket_of, early_end, ends_of
 from bench.errors import INVALID_STATUS
+from bench.load_search import Bounds
 from reports.numbers import NBSP, count, listed, percent, plural, span
 from reports.statistics.quantiles import Floats, Integers
 
@@ -79,7 +80,9 @@ def conclude(
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
     holds, breaks = bracket.holds or None, bracket.breaks
     held = next((level.answer for level in levels if level.hold and level.load == holds), None)
-    rough = _beyond_shown(rough_edge(levels), holds, breaks)
+    rough = rough_edge(levels)
+    if rough is not None and not ((not holds and rough.holds) or (not breaks and rough.breaks)):
+        rough = None  # it tells of no end that was not shown
     sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "holds", steady=steady)
     return Capacity(
         schema=SCHEMA_VERSION,
@@ -125,12 +128,6 @@ def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = Fal
 def unit(by: LoadUnit, load: int) -> str:
     """`1 call at a time`, `300 calls a minute`."""
     return f"{count(load)} {UNITS[by][load != 1]}"
-
-
-def _beyond_shown(rough: RoughEdge | None, holds: int | None, breaks: int | None) -> RoughEdge | None:
-    """The rough edge where it tells of an end that was not shown."""
-    tells = rough is not None and ((not holds and rough.holds) or (not breaks and rough.breaks))
-    return rough if tells else None
 
 
 def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
@@ -219,21 +216,11 @@ def _apart(one: Interval, other: Interval) -> bool:
 
 def edge_of(level: LevelOutcome) -> Edge:
     """The edge by the lowest level that breaks: the cause of most turns that missed the objective that broke most."""
-    worst = max(_broken(level.shares), key=lambda share: share.low / share.allowed)
-    kind = _kind(worst)
+    shown = [share for share in level.shares if share.low > share.allowed]  # none where it broke at an early look alone
+    worst = max(shown or level.shares, key=lambda share: share.low / share.allowed)
+    kind: EdgeKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
+    kind = "latency" if worst.slow > worst.failed else kind
     return Edge(kind, worst.slo, _words(kind, worst, level.limits_left))
-
-
-def _broken(shares: Iterable[SloShare]) -> list[SloShare]:
-    """The objectives that were shown to be missed; of a level that broke at an early look alone, those most missed."""
-    known = list(shares)
-    return [share for share in known if share.low > share.allowed] or known
-
-
-def _kind(share: SloShare) -> EdgeKind:
-    if share.slow > share.failed:
-        return "latency"
-    return "quota" if 2 * share.throttled >= share.failed else "failures"
 
 
 def _words(kind: EdgeKind, share: SloShare, limits_left: Mapping[str, float]) -> str:
@@ -252,13 +239,6 @@ CONTRADICT = 0.01
 TAIL, ALIKE = 0.01, 2
 """The error of each end of a block; and of so many levels one counts there, for those that follow one another may lie
 in the same slow minutes. Tried in `tests/benchmark/capacity.py`."""
-
-
-class _Ends(NamedTuple):
-    """What holds and what breaks by all levels together; 0 and None for none."""
-
-    holds: int
-    breaks: int | None
 
 
 class _Fit(NamedTuple):
@@ -289,8 +269,8 @@ def shown(levels: Sequence[LevelOutcome]) -> tuple[Bracket, bool]:
     if not any(_contradict(loads, of_levels) < CONTRADICT / len(shares) for of_levels in shares):
         return bracket, True
     found = [_ends(loads, of_levels) for of_levels in shares]
-    breaks = [ends.breaks for ends in found if ends.breaks is not None]
-    return bracket._replace(holds=min(ends.holds for ends in found), breaks=min(breaks, default=None)), False
+    breaks = [ends.too_much for ends in found if ends.too_much is not None]
+    return bracket._replace(holds=min(ends.good for ends in found), breaks=min(breaks, default=None)), False
 
 
 def _contradict(loads: Integers, shares: Sequence[SloShare]) -> float:
@@ -307,7 +287,8 @@ def _contradict(loads: Integers, shares: Sequence[SloShare]) -> float:
     return float(chdtrc(free, ((values - fit.of_level) ** 2 / variance).sum()))
 
 
-def _ends(loads: Integers, shares: Sequence[SloShare]) -> _Ends:
+def _ends(loads: Integers, shares: Sequence[SloShare]) -> Bounds:
+    """What holds and what breaks by all levels together."""
     turns, allowed = _turns(shares), math.log(shares[0].allowed)
     logs = np.log((_values(shares) * turns + 0.5) / (turns + 0.5))
     fit = _rising(loads, logs, np.ones(loads.size))
@@ -321,7 +302,7 @@ def _ends(loads: Integers, shares: Sequence[SloShare]) -> _Ends:
             holds = int(block[-1])
         if breaks is None and value + square / 2 - reach > allowed:
             breaks = int(block[0])
-    return _Ends(holds, breaks)
+    return Bounds(holds, breaks)
 
 
 def _rising(loads: Integers, values: Floats, weights: Floats) -> _Fit:
@@ -334,14 +315,10 @@ def _rising(loads: Integers, values: Floats, weights: Floats) -> _Fit:
 
 def _told(levels: Sequence[LevelOutcome]) -> tuple[Integers, list[list[SloShare]]]:
     """The loads of the levels that show a share of each objective, and of each objective their shares."""
-    telling = [level for level in levels if _tells(level)]
+    about = [level for level in levels if level.answer in ABOUT_THE_SERVICE and level.shares]
+    telling = [level for level in about if all(share.value is not None and share.turns for share in level.shares)]
     shares = [list(of_levels) for of_levels in zip(*(level.shares for level in telling), strict=True)]
     return np.array([level.load for level in telling], dtype=np.int64), shares
-
-
-def _tells(level: LevelOutcome) -> bool:
-    shown = all(share.value is not None and share.turns for share in level.shares)
-    return level.answer in ABOUT_THE_SERVICE and bool(level.shares) and shown
 
 
 def _values(shares: Sequence[SloShare]) -> Floats:

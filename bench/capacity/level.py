@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from bench.capacity.document import Answer, Interval, LevelOutcome, SearchPlan, SloShare
-from bench.capacity.judge import Slo, answer_of, is_futile, share_of
+from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play, worker_count
 from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, LevelBudget, NextLevel, least_ramp_s, look_errors
 from bench.clock import monotonic_ns
@@ -30,7 +30,7 @@ from reports.samples import ALWAYS
 from reports.sides.clusters import Clusters
 from reports.sides.side import Side, as_floats, counts_of, sample_of, targets_of
 from reports.statistics.differences import Margin
-from reports.statistics.quantiles import Estimate, Floats, Integers, estimates
+from reports.statistics.quantiles import Floats, Integers, estimates
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.money import money_of
 from reports.summary.quota import LIMITS, quota_of
@@ -66,9 +66,14 @@ class Search:
 def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
     """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
-    warm_s = _ramp_s(search, step, given) + AFTER_RAMP_S
+    paced = step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "sessions" else 0
+    warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
     if warm_s > given.load_s / 2:
-        return _silent(step, given, "generator", _too_slow(step, given, warm_s))
+        why = (
+            f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
+            f"{given.load_s:.0f} s: give the search a longer --time, or `-- --connect-rate N`"
+        )
+        return _silent(step, given, "generator", why)
     try:
         level = _played(search, number, step, given, warm_s)
     except UsageError as error:
@@ -96,19 +101,6 @@ def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, wa
 def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelOutcome:
     """A level that says nothing of the service."""
     return LevelOutcome(step.load, step.hold, answer, why, run, 0.0, given.error)
-
-
-def _too_slow(step: NextLevel, given: LevelBudget, warm_s: float) -> str:
-    return (
-        f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
-        f"{given.load_s:.0f} s: give the search a longer --time, or `-- --connect-rate N`"
-    )
-
-
-def _ramp_s(search: Search, step: NextLevel, given: LevelBudget) -> float:
-    """Until all users have connected."""
-    paced = step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "sessions" else 0
-    return max(least_ramp_s(given.load_s), paced)
 
 
 @dataclass
@@ -324,13 +316,14 @@ def _misses(values: Floats, slo: Slo, worse: float) -> Flags:
 
 def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloShare]:
     """The shares of a run that is over."""
-    return [_share(side, slo, error, len(slos), callers) for slo in slos]
+    sessions = side.session_rows  # a limit of the service's ended turns, and those that were lost with a session
+    limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
+    throttled = int(counts_of(side, THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
+    return [_share(side, slo, share_of(missed(side, slo), error, len(slos), callers), throttled) for slo in slos]
 
 
-def _share(side: Side, slo: Slo, error: float, objectives: int, callers: float) -> SloShare:
-    by_session = missed(side, slo)
-    share = share_of(by_session, error, objectives, callers)
-    missing, threshold = int(by_session[0].sum()), slo.threshold
+def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
+    missing, threshold = int(missed(side, slo)[0].sum()), slo.threshold
     failed = 0
     if threshold.kind == "quantile":
         failed = min(missing, int(np.isinf(sample_of(side, threshold.about).values).sum()))
@@ -346,27 +339,16 @@ def _share(side: Side, slo: Slo, error: float, objectives: int, callers: float) 
         share.sessions,
         slow=missing - failed,
         failed=failed,
-        throttled=min(_throttled(side), failed),
+        throttled=min(throttled, failed),
         deff=share.deff,
     )
-
-
-def _throttled(side: Side) -> int:
-    """Turns that a limit of the service's ended, and those that were lost with a session that it ended."""
-    sessions = side.session_rows
-    limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
-    return int(counts_of(side, THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
 
 
 def wait_of(side: Side, measure: str) -> tuple[Interval, Interval]:
     """p50 and p95 of a measure with their 95 % intervals."""
     sample = sample_of(side, Question(measure, "quantile", Margin(), 0.5))
-    p50, p95 = estimates(sample, [0.5, 0.95], 1 - SHOWN)
-    return _interval_of(p50), _interval_of(p95)
-
-
-def _interval_of(estimate: Estimate) -> Interval:
-    return interval(estimate.value, estimate.low, estimate.high)
+    p50, p95 = (interval(one.value, one.low, one.high) for one in estimates(sample, [0.5, 0.95], 1 - SHOWN))
+    return p50, p95
 
 
 def interval(value: float, low: float, high: float) -> Interval:

@@ -12,10 +12,10 @@ from bench.capacity.conclude import UNITS, unit
 from bench.capacity.document import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import slo_of
 from bench.capacity.search import LEAST_S, ladder_of, least_time_s
-from bench.load_search import SHOWN, row
+from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.blocks import Block, Line, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, ms, percent, plural, shortened, span, three, usd
-from reports.page.html import SIMULATED, Page, poured
+from reports.page.html import SIMULATED, Page
 from reports.page.pieces import figure
 from reports.page.svg import (
     WIDE,
@@ -27,8 +27,6 @@ from reports.page.svg import (
     log_range,
     log_scale,
     log_ticks,
-    shape,
-    tone,
 )
 from reports.wording.words import sentence
 
@@ -41,25 +39,19 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     """What a search is about to do, and what it may take."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     limits = f"from {count(plan.first)} up to {count(plan.most)}, to within {plan.precision:.0%}"
+    least_s = least_time_s(ladder_of(plan))
+    quick = (
+        f"a quick look: levels of {span(LEAST_S)} until the time is over, and a rough answer; an answer that is shown "
+        f"takes {span(least_s)} at least"
+    )
     lines = [
         f"the most {UNITS[plan.by][1]} at which {' and '.join(plan.slos)} hold, {limits}",
         f"at most {plural(plan.levels_most, 'level')} and a hold, in {span(plan.time_s)}{budget}".replace(NBSP, " "),
-        *_quick(plan),
+        *([quick] if plan.time_s < least_s else []),
         f"an answer is wrong with a chance of {plan.error:.0%} at most, over all levels and looks together",
         *costs,
     ]
     return [*(part for line in lines for part in _wrapped(line, "")), f"the report will be {folder}/capacity.html"]
-
-
-def _quick(plan: SearchPlan) -> list[str]:
-    """That a search has not the time to come to its end."""
-    least_s = least_time_s(ladder_of(plan))
-    if plan.time_s >= least_s:
-        return []
-    return [
-        f"a quick look: levels of {span(LEAST_S)} until the time is over, and a rough answer; an answer that is shown "
-        f"takes {span(least_s)} at least"
-    ]
 
 
 def heads(plan: SearchPlan) -> str:
@@ -84,7 +76,8 @@ def share_words(share: SloShare) -> str:
     """`3.1 % (1.2 to 6.8 %) of 5 %`."""
     if share.value is None:
         return NONE
-    value, low, high, allowed = map(_points, (share.value, share.low, share.high, share.allowed))
+    shares = (share.value, share.low, share.high, share.allowed)
+    value, low, high, allowed = (three(float(f"{100 * part:.2g}")) for part in shares)
     return f"{value} % ({low} to {high} %) of {allowed} %"
 
 
@@ -97,10 +90,6 @@ def closing(capacity: Capacity) -> list[str]:
     """The notes, and the answer in the last lines."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
     return [*notes, *_wrapped(sentence(capacity.sentence), "")]
-
-
-def _points(share: float) -> str:
-    return three(float(f"{100 * share:.2g}"))
 
 
 def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
@@ -116,11 +105,6 @@ WAITS = (
     "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that were not shown "
     "to hold. The band lies between the highest level that holds and the lowest that breaks: the edge lies there."
 )
-
-
-def html(capacity: Capacity) -> str:
-    """The page: one file that needs nothing else."""
-    return poured(page_of(capacity))
 
 
 def page_of(capacity: Capacity) -> Page:
@@ -268,23 +252,16 @@ def _curve(
     write: Callable[[float], str],
 ) -> None:
     """A line through the levels with a mark and an interval at each; the hold stands a little to the right."""
-    known = [(level, at.value, at) for level, at in points if at.value is not None]
-    plot.path([(x(level.load), y.clip(value)) for level, value, _ in known if not level.hold], f"curve s{tone(colour)}")
-    for level, value, at in known:
-        across = x(level.load) + (6 if level.hold else 0)
-        if at.low is not None:
-            top = plot.y1 if at.high is None else y.clip(at.high)
-            plot.line(across, y.clip(at.low), across, top, f"curve s{tone(colour)}")
-        tip = f"{unit_words(level)}: {_with_ends(at, write)}"
-        hollow = "" if level.answer == "holds" else " open"
-        plot.dot(across, y.clip(value), shape(colour), f"mark{hollow} s{tone(colour)}", tip=tip)
+    marks = []
+    for level, at in points:
+        if at.value is not None:
+            ends = None if at.low is None else (y.clip(at.low), plot.y1 if at.high is None else y.clip(at.high))
+            tip = f"{count(level.load)}{', the hold' if level.hold else ''}, {level.answer}: {_with_ends(at, write)}"
+            across = x(level.load) + (6 if level.hold else 0)
+            marks.append(Mark(across, y.clip(at.value), level.answer == "holds", tip, ends, joined=not level.hold))
+    draw_curve(plot, colour, marks)
 
 
 def measure_words(plan: SearchPlan) -> str:
     """The measure that is drawn: ttfa; the main measure."""
     return plan.measure or "the main measure"
-
-
-def unit_words(level: LevelOutcome) -> str:
-    """A level in words: 40, holds; 40, the hold, holds."""
-    return f"{count(level.load)}{', the hold' if level.hold else ''}, {level.answer}"

@@ -133,7 +133,9 @@ def _watched(
     began_ns = int(files.read_document(folder)["began_utc_ns"])
     end_s = (utc_ns() - began_ns) / NS_PER_S + most_s
     for number, part in enumerate(LOOKS):
-        _wait_until(process, began_ns + int(min(part * load_s, end_s) * NS_PER_S))
+        until_ns = began_ns + int(min(part * load_s, end_s) * NS_PER_S)
+        while process.poll() is None and (left_s := (until_ns - utc_ns()) / NS_PER_S) > 0:
+            time.sleep(min(POLL_S, left_s))
         if part * load_s >= end_s:
             return number
         if process.poll() is not None:
@@ -141,11 +143,6 @@ def _watched(
         if part < 1 and is_clear(folder, number):
             return number + 1
     return len(LOOKS) - 1
-
-
-def _wait_until(process: subprocess.Popen[bytes], at_utc_ns: int) -> None:
-    while process.poll() is None and (left_s := (at_utc_ns - utc_ns()) / NS_PER_S) > 0:
-        time.sleep(min(POLL_S, left_s))
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
@@ -169,11 +166,6 @@ SHAPING = frozenset(
     )
 )
 """Variables that say for other runs what the search says itself."""
-
-
-def own_options() -> frozenset[str]:
-    """The options that the search gives itself."""
-    return frozenset(name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING)
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
@@ -238,7 +230,7 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
 
 def _check(options: Sequence[str]) -> None:
     """Raises UsageError for an option that the search gives itself."""
-    own = own_options()
+    own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
     for word in options:
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):

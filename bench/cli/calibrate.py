@@ -143,10 +143,11 @@ def _save(found: Calibration, folders: Iterable[Path]) -> int:
 def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
     from bench.calibrate.conclude import is_coarse
-    from bench.calibrate.page import html
+    from bench.calibrate.page import page_of
     from bench.errors import UsageError
     from bench.run.calibration import file_name, load, save
     from bench.run.disk import write_text
+    from reports.page.html import poured
 
     before = load(folder / file_name(tls=found.tls))
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
@@ -157,7 +158,7 @@ def _problem(found: Calibration, folder: Path) -> str:
         return ""
     try:
         page = save(found, folder).with_suffix(".html")
-        write_text(page, html(found))
+        write_text(page, poured(page_of(found)))
     except UsageError as error:
         return str(error)
     except OSError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from bench.calibrate.conclude import conclude
-from bench.calibrate.page import error_lines, heads, html, picture, step_lines
+from bench.calibrate.page import error_lines, heads, page_of, picture, step_lines
 from bench.run.calibration import Calibration, LoadStep
+from reports.page.html import poured
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]
@@ -45,12 +46,12 @@ def test_a_step_without_figures_is_shown_all_the_same() -> None:
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []
-    assert "<td>✕ the run ended with status -9</td>" in html(build_calibration([bare]))
+    assert "<td>✕ the run ended with status -9</td>" in poured(page_of(build_calibration([bare])))
 
 
 def test_what_the_figures_of_a_step_lack_is_said() -> None:
     step = build_step(100, turns=120, unjoined=1)
-    page = html(build_calibration([step]))
+    page = poured(page_of(build_calibration([step])))
 
     assert step_lines(step)[1:] == ["    p99 of 120 turns", "    1\u00a0turn could not be compared"]
     assert "✓ p99 of 120 turns; 1\u00a0turn could not be compared" in page
@@ -64,7 +65,7 @@ def test_p999_is_shown_of_as_many_turns_as_carry_it() -> None:
 
 
 def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
-    page = html(build_calibration(STEPS))
+    page = poured(page_of(build_calibration(STEPS)))
 
     assert "Trust this machine up to 100 sessions per process." in page
     assert "Linux &lt;6&gt;" in page
