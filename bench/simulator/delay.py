@@ -97,10 +97,6 @@ def _log_normal(p50: float, p95: float) -> LogNormal:
     return LogNormal(p50, p95)
 
 
-def _gamma(mean: float, shape: float) -> Gamma:
-    return Gamma(mean, shape)
-
-
 def _measured(quantiles: Sequence[float]) -> Measured:
     if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
         raise UnfitError("quantiles", "must be two values or more, each no less than the one before it")
@@ -128,7 +124,7 @@ MEASURED_KEYS = {
 SHARE = {"share": Field(Number(0, 1), "How many of the cases.", required=True)}
 SIMPLE: dict[str, Table[Delay]] = {
     "p50": Table(LOG_NORMAL_KEYS, _log_normal),
-    "mean": Table(GAMMA_KEYS, _gamma),
+    "mean": Table(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
     "quantiles": Table(MEASURED_KEYS, _measured),
 }
 """The tables of the distributions that are no mixture, by the key that tells them."""

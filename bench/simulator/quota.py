@@ -80,7 +80,11 @@ class Quota:
         for name, allowance in self._of_responses().items():
             wait_ns = allowance.wait_ns(asked[name], at_ns)
             if wait_ns:
-                message = _exhausted(name, allowance, asked[name], model, at_ns, wait_ns)
+                message = (
+                    f"Rate limit reached for {model} on {UNITS[name]}: Limit {allowance.limit}, "
+                    f"Used {allowance.used(at_ns)}, Requested {asked[name]}. "
+                    f"Please try again in {duration(wait_ns)}."
+                )
                 return {"type": name, "code": "rate_limit_exceeded", "message": message}
         for name, allowance in self._of_responses().items():
             allowance.take(asked[name], at_ns)
@@ -123,13 +127,6 @@ class Quota:
 
 def _allowance(limit: int | None) -> Allowance | None:
     return None if limit is None else Allowance(limit)
-
-
-def _exhausted(name: str, allowance: Allowance, asked: int, model: str, at_ns: int, wait_ns: int) -> str:
-    return (
-        f"Rate limit reached for {model} on {UNITS[name]}: Limit {allowance.limit}, Used {allowance.used(at_ns)}, "
-        f"Requested {asked}. Please try again in {duration(wait_ns)}."
-    )
 
 
 def duration(span_ns: int) -> str:

@@ -80,7 +80,9 @@ class TruthLog:
 
     def __init__(self, path: Path, profile: str, seed: int) -> None:
         try:
-            self._file = open(path, "wb", buffering=0, opener=_appending)  # noqa: SIM115
+            self._file = open(  # noqa: SIM115
+                path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666)
+            )
         except OSError as error:
             raise UsageError(f"{path}: the truth log cannot be written: {error.strerror}") from error
         self._lines: list[str] = []
@@ -139,10 +141,6 @@ class TruthLog:
     def close(self) -> None:
         self.flush()
         self._file.close()
-
-
-def _appending(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_APPEND, 0o666)
 
 
 def _further(event: Outgoing) -> str:

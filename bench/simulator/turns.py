@@ -6,7 +6,6 @@ append arrives; whether there is a response to interrupt or to start, when the e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -68,7 +67,9 @@ class CallerTurns:
             assert heard.detection is not None
             if speech.began:
                 self._draw_silence(heard.detection)
-                self._ignoring = self._over_a_reply(at_ns) and drawn(self._ignores, self._rng)
+                # a reply is being made, or played by a client that plays at once what comes
+                over_a_reply = self._responses.active is not None or at_ns < self._played_ns
+                self._ignoring = over_a_reply and drawn(self._ignores, self._rng)
             if self._ignoring:
                 continue
             self._stop_waiting()
@@ -102,10 +103,6 @@ class CallerTurns:
             drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
             self._audio.set_silence(semantic_silence_ms(drawn_ms, detection.eagerness))
 
-    def _over_a_reply(self, at_ns: int) -> bool:
-        """Whether a reply is being made, or played by a client that plays at once what comes."""
-        return self._responses.active is not None or at_ns < self._played_ns
-
     def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         self.stop_playing()
         self._coming = self._conversation.promise()
@@ -136,15 +133,12 @@ class CallerTurns:
         self._played_ns = 0 if answer.status == "cancelled" else played_ns
         detection = self._session.input.detection
         if detection is not None and detection.idle_timeout_ms is not None and self._coming is None:
-            self._waiting = self._outbox.plan(self._waiting_steps(played_ns, detection.idle_timeout_ms))
+            over_ns = played_ns + int(detection.idle_timeout_ms * NS_PER_MS)
+            self._waiting = self._outbox.plan([(played_ns, self._fell_quiet), (over_ns, self._time_out)])
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
             self._waiting.drop()
-
-    def _waiting_steps(self, played_ns: int, idle_timeout_ms: float) -> Iterator[OutboxStep]:
-        yield played_ns, self._fell_quiet
-        yield played_ns + int(idle_timeout_ms * NS_PER_MS), self._time_out
 
     def _fell_quiet(self, due_ns: int) -> None:
         self._quiet_from_ms = self._audio.clock_ms

@@ -84,7 +84,8 @@ def first_audible(samples: Samples) -> int | None:
 
 def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     """`samples`: 24 kHz mono."""
-    padded = _fitted(samples)
+    wanted = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
+    padded = np.pad(samples, (0, wanted - len(samples)))
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
     heard = {rate_hz: _resampled(padded, rate_hz) for rate_hz in {each.rate_hz for each in RATED_FORMATS.values()}}
     blocks = {name: _cut(heard[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
@@ -104,11 +105,6 @@ def block_tokens(tokens: int) -> list[int]:
     rest = tokens - sum(FIRST_TOKENS)
     last = LAST_TOKENS[0] + rest % BLOCK_TOKENS
     return [*FIRST_TOKENS, *[BLOCK_TOKENS] * ((rest - last) // BLOCK_TOKENS), last]
-
-
-def _fitted(samples: Samples) -> Samples:
-    wanted = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
-    return np.pad(samples, (0, wanted - len(samples)))
 
 
 def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:

@@ -82,7 +82,9 @@ class _Sample:
         types = schema.get("type")
         match next((name for name in types if name != "null"), None) if isinstance(types, list) else types:
             case "string":
-                return self._text(schema)
+                text = f"simulated {self._rng.integers(1000)}"
+                text = text.ljust(min(_limit(schema, "minLength", 0), MOST_LETTERS), ".")
+                return text[: max(_limit(schema, "maxLength", MOST_LETTERS), 0)]
             case "integer":
                 return self._whole(schema)
             case "number":
@@ -95,11 +97,6 @@ class _Sample:
             case "object":
                 return self.object(schema, depth)
         return None
-
-    def _text(self, schema: Json) -> str:
-        text = f"simulated {self._rng.integers(1000)}"
-        text = text.ljust(min(_limit(schema, "minLength", 0), MOST_LETTERS), ".")
-        return text[: max(_limit(schema, "maxLength", MOST_LETTERS), 0)]
 
     def _whole(self, schema: Json) -> int:
         least = _limit(schema, "minimum", 0)
@@ -157,7 +154,8 @@ def tools_of(settings: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTo
     if isinstance(choice, str):
         return ResponseTools(functions, choice, parallel)
     chosen = [function for function in functions if _is_chosen(function, choice)]
-    if not chosen and any(_is_server(tool, choice) for tool in settings["tools"]):  # its tools are not listed yet
+    servers = {tool["server_label"] for tool in settings["tools"] if tool["type"] == "mcp"}
+    if not chosen and choice["type"] == "mcp" and choice["server_label"] in servers:  # its tools are not listed yet
         return ResponseTools(functions, "none", parallel)
     if not chosen:
         wanted = choice.get("name") or choice.get("server_label")
@@ -185,10 +183,6 @@ def _needs_approval(required: Any, name: str) -> bool:
     if isinstance(required, dict):
         return name not in required.get("never", {}).get("tool_names", ())
     return bool(required != "never")
-
-
-def _is_server(tool: Json, choice: Json) -> bool:
-    return bool(choice["type"] == tool["type"] == "mcp" and tool["server_label"] == choice["server_label"])
 
 
 def _is_chosen(function: Json, choice: Json) -> bool:

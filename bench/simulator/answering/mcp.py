@@ -58,8 +58,11 @@ class McpServers:
         yield listed_ns, partial(self._item_done, item)
 
     def _list(self, item: ConversationItem, server: Json, due_ns: int) -> None:
-        allowed = _allowed(server, self._servers.tools)
-        item.body["tools"] = [{"name": name, "input_schema": ANY_ARGUMENTS} for name in allowed]
+        allowed = server.get("allowed_tools")
+        if isinstance(allowed, dict):
+            allowed = allowed.get("tool_names")
+        names = [name for name in self._servers.tools if allowed is None or name in allowed]
+        item.body["tools"] = [{"name": name, "input_schema": ANY_ARGUMENTS} for name in names]
         self.listed[server["server_label"]] = item.body["tools"]
 
     # What is called
@@ -116,13 +119,6 @@ def call_body(item_id: str, name: str, server_label: str, arguments: str) -> Jso
     return body | {"approval_request_id": None, "output": None, "error": None}
 
 
-def _allowed(server: Json, names: Sequence[str]) -> Sequence[str]:
-    allowed = server.get("allowed_tools")
-    if isinstance(allowed, dict):
-        allowed = allowed.get("tool_names")
-    return names if allowed is None else [name for name in names if name in allowed]
-
-
 FAMILY = "response.mcp_call_arguments"
 Run = Callable[[ConversationItem, int, int], None]  # given the item, its place in the output, and when
 
@@ -140,7 +136,7 @@ class McpCallItem(WrittenCallItem):
         yield self._arguments_done
         yield self._item_done
         if status == "completed":
-            yield self._called
+            yield partial(self._run, self.item, self._output_index)
 
     def _new(self) -> ConversationItem:
         body = call_body(self.id, self._call.name, str(self._call.server), "")
@@ -149,14 +145,10 @@ class McpCallItem(WrittenCallItem):
     def _delta(self, due_ns: int, token: str) -> Outgoing:
         padding = self._writer.obfuscation()
         fields = {"delta": token} | ({"obfuscation": padding} if padding else {})
-        return self._event(due_ns, f"{FAMILY}.delta", self._place | fields)
+        return self._writer.event(f"{FAMILY}.delta", self._place | fields, due_ns)
 
     def _done(self, due_ns: int, arguments: str) -> Outgoing:
-        return self._event(due_ns, f"{FAMILY}.done", self._place | {"arguments": arguments})
-
-    def _called(self, due_ns: int) -> None:
-        assert self.item is not None
-        self._run(self.item, self._output_index, due_ns)
+        return self._writer.event(f"{FAMILY}.done", self._place | {"arguments": arguments}, due_ns)
 
 
 class McpApprovalRequestItem(OutputItem):

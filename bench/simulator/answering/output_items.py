@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS, PlannedCall, PlannedMessage, Schedule
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
@@ -38,7 +39,7 @@ class ResponseWriter:
     conversation: Conversation | None
     obfuscation: Callable[[], str | None]  # of one delta of text
 
-    def event(self, due_ns: int, event_type: str, fields: Json, facts: Json | None = None) -> Outgoing:
+    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
         whose: Json = {}
         if event_type.startswith("response.") and "response" not in fields:
             whose = {"response_id": self.response_id}
@@ -105,29 +106,24 @@ class OutputItem(ABC):
 
     def _item_added(self, due_ns: int) -> Outgoing:
         self.item = self._new()
-        return self._event(due_ns, "response.output_item.added", {"output_index": self._output_index, **self._shown})
+        fields = {"output_index": self._output_index, "item": self.item.body}
+        return self._writer.event("response.output_item.added", fields, due_ns)
 
     def _conversation_item_added(self, due_ns: int) -> Outgoing:
         assert self.item is not None
         assert self._writer.conversation is not None
-        return self._event(due_ns, *self._writer.conversation.added(self.item))
+        return self._writer.event(*self._writer.conversation.added(self.item), due_ns)
 
     def _conversation_item_done(self, due_ns: int) -> Outgoing:
         assert self.item is not None
         assert self._writer.conversation is not None
-        return self._event(due_ns, *self._writer.conversation.done(self.item))
+        return self._writer.event(*self._writer.conversation.done(self.item), due_ns)
 
     def _item_done(self, due_ns: int) -> Outgoing:
-        self.closed = True
-        return self._event(due_ns, "response.output_item.done", {"output_index": self._output_index, **self._shown})
-
-    @property
-    def _shown(self) -> Json:
         assert self.item is not None
-        return {"item": self.item.body}
-
-    def _event(self, due_ns: int, event_type: str, fields: Json) -> Outgoing:
-        return self._writer.event(due_ns, event_type, fields)
+        self.closed = True
+        fields = {"output_index": self._output_index, "item": self.item.body}
+        return self._writer.event("response.output_item.done", fields, due_ns)
 
 
 class MessageItem(OutputItem):
@@ -166,24 +162,22 @@ class MessageItem(OutputItem):
 
     def _opening(self) -> Iterator[Render]:
         yield from super()._opening()
-        yield self._part_added
+        yield partial(self._part_event, "response.content_part.added", {"part": self._part("")})
 
     def _deltas(self) -> Iterator[OutboxStep]:
         for due_ns, audio, _ in self.schedule.deltas:
             yield due_ns, self._audio if audio else self._word
 
     def _content_closing(self) -> Iterator[Render]:
+        words, names = "".join(self._words), self._writer.names
         if self._with_audio:
-            yield self._audio_done
-            yield self._transcript_done
+            yield partial(self._part_event, f"{names.audio}.done", {})
+            yield partial(self._part_event, f"{names.transcript}.done", {"transcript": words})
         else:
-            yield self._text_done
-        yield self._part_done
+            yield partial(self._part_event, f"{names.text}.done", {"text": words})
+        yield partial(self._part_done, words)
 
     # Renderers
-
-    def _part_added(self, due_ns: int) -> Outgoing:
-        return self._part_event(due_ns, "response.content_part.added", {"part": self._part("")})
 
     def _word(self, due_ns: int) -> Outgoing:
         token, writer = self._tokens[len(self._words)], self._writer
@@ -205,28 +199,18 @@ class MessageItem(OutputItem):
             item_id=self.id,
         )
 
-    def _audio_done(self, due_ns: int) -> Outgoing:
-        return self._part_event(due_ns, f"{self._writer.names.audio}.done", {})
-
-    def _transcript_done(self, due_ns: int) -> Outgoing:
-        return self._part_event(due_ns, f"{self._writer.names.transcript}.done", {"transcript": "".join(self._words)})
-
-    def _text_done(self, due_ns: int) -> Outgoing:
-        return self._part_event(due_ns, f"{self._writer.names.text}.done", {"text": "".join(self._words)})
-
-    def _part_done(self, due_ns: int) -> Outgoing:
+    def _part_done(self, words: str, due_ns: int) -> Outgoing:
         assert self.item is not None
-        words, names = "".join(self._words), self._writer.names
+        names = self._writer.names
         kind, key = (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
         self.item.hold({"type": kind, key: words}, self.tokens)
-        return self._part_event(due_ns, "response.content_part.done", {"part": self._part(words)})
+        return self._part_event("response.content_part.done", {"part": self._part(words)}, due_ns)
 
     def _part(self, words: str) -> Json:
         return {"type": "audio", "transcript": words} if self._with_audio else {"type": "text", "text": words}
 
-    def _part_event(self, due_ns: int, event_type: str, fields: Json) -> Outgoing:
-        place = {"item_id": self.id, "output_index": self._output_index, "content_index": 0}
-        return self._event(due_ns, event_type, place | fields)
+    def _part_event(self, event_type: str, fields: Json, due_ns: int) -> Outgoing:
+        return self._writer.event(event_type, self._place | {"content_index": 0} | fields, due_ns)
 
 
 FAMILY = "response.function_call_arguments"
@@ -296,11 +280,10 @@ class FunctionCallItem(WrittenCallItem):
         return ConversationItem(self.id, body, response_id=self._writer.response_id)
 
     def _delta(self, due_ns: int, token: str) -> Outgoing:
-        return self._arguments_event(due_ns, "delta", {"delta": token})
+        return self._arguments_event("delta", {"delta": token}, due_ns)
 
     def _done(self, due_ns: int, arguments: str) -> Outgoing:
-        return self._arguments_event(due_ns, "done", {"name": self._call.name, "arguments": arguments})
+        return self._arguments_event("done", {"name": self._call.name, "arguments": arguments}, due_ns)
 
-    def _arguments_event(self, due_ns: int, name: str, fields: Json) -> Outgoing:
-        place: Json = {"item_id": self.id, "output_index": self._output_index, "call_id": self._call_id}
-        return self._event(due_ns, f"{FAMILY}.{name}", place | fields)
+    def _arguments_event(self, name: str, fields: Json, due_ns: int) -> Outgoing:
+        return self._writer.event(f"{FAMILY}.{name}", self._place | {"call_id": self._call_id} | fields, due_ns)

@@ -267,7 +267,10 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
         for number, delta in enumerate(part.schedule.deltas):
             tokens = _tokens(part, delta)
             if tokens > left:
-                return _cut(plan, place, _cut_part(part, format, number, int(left)))
+                last = _cut_part(part, format, number, int(left))
+                # done as long after its last part as it would have been
+                done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
+                return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
             left -= tokens
     return plan
 
@@ -284,12 +287,6 @@ def _overhead(delta: Delta) -> int:
     return AUDIO_ANSWER_TEXT_TOKENS if delta.audio and delta.place == 0 else 0
 
 
-def _cut(plan: ResponsePlan, place: int, last: PlannedPart) -> ResponsePlan:
-    """The plan whose part `place` is `last`. It is done as long after its last part as it would have been."""
-    done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
-    return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
-
-
 def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int) -> PlannedPart:
     """The part without its deltas from `number` on, but for as much audio of that one as `left` tokens hold.
 
@@ -300,16 +297,12 @@ def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int
     audio_tokens = left - _overhead(delta)
     if isinstance(part, PlannedMessage) and delta.audio and audio_tokens > 0:
         kept.append(delta)
-        part = replace(part, reply=_with_short_block(part.reply, format, delta.place, audio_tokens))
+        blocks = list(part.reply.blocks[format])
+        blocks[delta.place] = _short(blocks[delta.place], audio_tokens)
+        part = replace(part, reply=replace(part.reply, blocks={**part.reply.blocks, format: tuple(blocks)}))
     last_ns = kept[-1].due_ns if kept else schedule.opening_ns
     done_ns = last_ns + schedule.done_ns - schedule.deltas[-1].due_ns
     return replace(part, schedule=replace(schedule, deltas=kept, done_ns=done_ns))
-
-
-def _with_short_block(reply: RecordedReply, format: AudioFormatName, place: int, tokens: int) -> RecordedReply:
-    blocks = list(reply.blocks[format])
-    blocks[place] = _short(blocks[place], tokens)
-    return replace(reply, blocks={**reply.blocks, format: tuple(blocks)})
 
 
 def _short(block: AudioBlock, tokens: int) -> AudioBlock:

@@ -88,14 +88,14 @@ class Response:
 
     def _created(self, due_ns: int) -> Outgoing:
         self.status = "in_progress"
-        return self.writer.event(due_ns, "response.created", {"response": self.as_json()})
+        return self.writer.event("response.created", {"response": self.as_json()}, due_ns)
 
     def _finished(self, status: str, details: Json | None, due_ns: int) -> Outgoing:
         self.status = status
         output = [item.item.body for item in self.items if item.item is not None]
         final = {"status_details": details, "usage": self.usage(), "output": output}
         facts = {"status": status, "input": self.context.tokens.sum, "cached": self.context.cached.sum}
-        return self.writer.event(due_ns, "response.done", {"response": self.as_json() | final}, facts)
+        return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
 
     # Their parts
 

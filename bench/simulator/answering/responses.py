@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.simulator.answering.functions import ModelCall, calls_of, tools_of
+from bench.simulator.answering.functions import calls_of, tools_of
 from bench.simulator.answering.mcp import McpApprovalRequestItem, McpCallItem, McpServers
 from bench.simulator.answering.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
 from bench.simulator.answering.plan import (
@@ -86,7 +86,9 @@ class Composer:
         if own is None:
             self._history.remember(parts)
         calls = calls_of(tools, items, self._profile.functions, self._rng)
-        content = ResponseContent(output.audio, self._commentary(calls), reply, calls, self._shortest)
+        commented = self._profile.functions.preamble if calls else self._profile.parts.share
+        commentary = self._shortest if drawn(commented, self._rng) else None
+        content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
         late_ns = self._session.fillers(wanted).latency_ns if output.audio else None
         plan = self._planner.response(content, self._asked(wanted, context, at_ns)._replace(late_ns=late_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
@@ -102,13 +104,9 @@ class Composer:
         except ContextExceededError as error:
             return (), error.shown
 
-    def _commentary(self, calls: Sequence[ModelCall]) -> RecordedReply | None:
-        """What is said ahead of calls, or of the answer: the shortest reply there is; None: nothing."""
-        share = self._profile.functions.preamble if calls else self._profile.parts.share
-        return self._shortest if drawn(share, self._rng) else None
-
     @property
     def _shortest(self) -> RecordedReply:
+        """The shortest reply there is: what is said ahead of calls or of an answer, and as a filler."""
         return min(self._replies, key=lambda reply: reply.audio_ms)
 
     def fills_calls(self, answer: Response) -> bool:
@@ -123,20 +121,13 @@ class Composer:
 
     def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
         begin_ns = self._servers.begin_ns(at_ns)
-        return Asked(
-            begin_ns,
-            self._outbox.answered_ns,
-            self._profile.context.ns(context.tokens.sum, context.cached.sum),
-            self._reasoning_ns(wanted),
-            self._slowness(begin_ns),
-        )
+        reading_ns = self._profile.context.ns(context.tokens.sum, context.cached.sum)
+        reasoning = self._profile.reasoning_ms.get(self._session.effort(wanted))
+        reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self._rng)
+        return Asked(begin_ns, self._outbox.answered_ns, reading_ns, reasoning_ns, self._slowness(begin_ns))
 
     def _slowness(self, at_ns: int) -> float:
         return self._profile.slowness(at_ns, self._servers.sessions)
-
-    def _reasoning_ns(self, wanted: Json) -> int:
-        delay = self._profile.reasoning_ms.get(self._session.effort(wanted))
-        return 0 if delay is None else delay.draw_ns(self._rng)
 
     def _response(
         self,
@@ -244,16 +235,13 @@ class Responses:
             self._outbox.plan([self._limits_step(answer.plan.created_ns)])
 
     def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
-        noticed: list[OutboxStep] = [(done_ns, partial(self._spend, answer))]
-        if answer.in_band:
-            noticed.append((done_ns, partial(self._notice_done, answer)))
-        limits = [self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else []
-        return noticed + limits
-
-    def _spend(self, answer: Response, done_ns: int) -> None:
-        self._quota.spend(sum(answer.output_tokens()), done_ns)
+        steps: list[OutboxStep] = [(done_ns, partial(self._notice_done, answer))]
+        return steps + ([self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else [])
 
     def _notice_done(self, answer: Response, done_ns: int) -> None:
+        self._quota.spend(sum(answer.output_tokens()), done_ns)
+        if not answer.in_band:
+            return
         if self.when_done is not None:
             self.when_done(answer, done_ns)
         if self._composer.fills_calls(answer):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.protocol.audio import AudioFormat, Samples
-from bench.simulator.session.effective import Detection, InputSettings
+from bench.simulator.session.effective import InputSettings
 
 FRAME_MS = 10
 ONSET_FRAMES = 3
@@ -177,20 +177,18 @@ class InputAudio:
         if not self._stretches or self._stretches[-1].format is not heard.format:
             self._stretches.append(_Stretch(self._detector.heard, before, heard.format))
             self._rest = b""
-        frames = self._whole_frames(audio, self._stretches[-1].frame_bytes)
+        waiting, frame_bytes = self._rest + audio, self._stretches[-1].frame_bytes
+        whole = len(waiting) // frame_bytes * frame_bytes
+        frames, self._rest = waiting[:whole], waiting[whole:]
         if frames:
-            yield from map(self._speech, self._detector.feed(_active(frames, heard.format, heard.detection)))
+            samples, frame_samples = heard.format.decode(frames), heard.format.rate_hz * FRAME_MS // 1000
+            active = active_frames(samples, frame_samples, heard.detection.threshold)
+            yield from map(self._speech, self._detector.feed(active))
 
     def _forget(self) -> None:
         self._detector.reset()
         self._stretches.clear()
         self._rest = b""
-
-    def _whole_frames(self, audio: bytes, frame_bytes: int) -> bytes:
-        waiting = self._rest + audio
-        whole = len(waiting) // frame_bytes * frame_bytes
-        self._rest = waiting[whole:]
-        return waiting[:whole]
 
     def _speech(self, change: SpeechChange) -> SpeechEdge:
         stretch = next(stretch for stretch in reversed(self._stretches) if stretch.frame <= change.frame)
@@ -199,7 +197,3 @@ class InputAudio:
         if change.began:
             self._begin_ms = place.tick // TICKS_PER_MS
         return SpeechEdge(change.began, place.byte, self._begin_ms, self._heard.tick // TICKS_PER_MS)
-
-
-def _active(frames: bytes, format: AudioFormat, detection: Detection) -> list[bool]:
-    return active_frames(format.decode(frames), format.rate_hz * FRAME_MS // 1000, detection.threshold)

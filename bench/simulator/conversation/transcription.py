@@ -42,11 +42,12 @@ class SimulatedHearing:
             return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
         text = self._known.texts[self._pieces % len(self._known.texts)]
         self._pieces += 1
-        return " ".join(self._understood(word, self._known.wrong_words) for word in text.split())
-
-    def _understood(self, word: str, wrong_words: float) -> str:
-        before, self._words = self._words, self._words + 1
-        return MISHEARD if _misheard(self._words, wrong_words) > _misheard(before, wrong_words) else word
+        understood, wrong_words = [], self._known.wrong_words
+        for word in text.split():
+            before, self._words = self._words, self._words + 1
+            misheard = _misheard(self._words, wrong_words) > _misheard(before, wrong_words)
+            understood.append(MISHEARD if misheard else word)
+        return " ".join(understood)
 
 
 def _misheard(words: int, share: float) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -105,93 +104,66 @@ SPELLINGS = {
     for one, other in zip(names[:3], others[:3], strict=True)
 }
 
-Garble = Callable[[Fault, HandOver], Iterator[FaultAction]]
-
-
-def _missing(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    return iter(())
-
-
-def _doubled(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    yield given
-    yield given
-
 
 def ahead(fault: Fault, event: Outgoing) -> HandOver | None:
     """The event that comes ahead of another one because of a fault; None: none does."""
     if fault.kind == "error":
-        return _error(str(fault.code), event)
+        fields = error_fields(str(fault.code), f"The simulator was asked for the error {fault.code}.")
+        fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
+        return _another("error", fields, event)
     if fault.kind == "unknown":
         return _another("response.nobody_knows", {"response_id": event.response_id}, event)
     return None
 
 
-def _error(code: str, event: Outgoing) -> HandOver:
-    fields = error_fields(code, f"The simulator was asked for the error {code}.")
-    fields["error"]["type"] = "server_error" if code == "server_error" else "invalid_request_error"
-    return _another("error", fields, event)
-
-
-def _another(event_type: str, fields: dict[str, Any], event: Outgoing) -> HandOver:
+def _another(event_type: str, fields: Json, event: Outgoing) -> HandOver:
     """Another event at the same instant, from which its id is made."""
     body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
     return HandOver(Outgoing(event.due_ns, event_type, body, event.response_id))
 
 
-def _bad_json(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
+def garbled(fault: Fault, actions: Iterable[FaultAction]) -> Iterator[FaultAction]:
+    """What becomes of what was to be handed over by a fault that garbles events; of all else nothing."""
+    for action in actions:
+        if isinstance(action, HandOver):
+            yield from _garbled_event(fault, action)
+        else:
+            yield action
+
+
+def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
     body = given.event.body
-    yield _with_body(given, body[: len(body) // 2])
-
-
-def _bad_base64(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    yield _with_body(given, given.event.body.replace(b'"delta":"', b'"delta":"!', 1))
-
-
-def _other_dialect(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    body = given.event.body
-    yield _with_body(given, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
-
-
-def _huge(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    body = given.event.body
-    padded = body[:-1] + b',"padding":"'
-    yield _with_body(given, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
-
-
-def _binary(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    yield HandOver(given.event, _frame(FINAL | BINARY, given.event.body))
-
-
-def _fragmented(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    body = given.event.body
-    third = len(body) // 3
-    first, second, rest = body[:third], body[third : 2 * third], body[2 * third :]
-    ping = _frame(FINAL | PING, b"between")
-    frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, rest))
-    yield HandOver(given.event, b"".join(frames))
-
-
-def _drip(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
-    frame = given.frame or text_frame(given.event.body)
-    size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
-    last = (len(frame) - 1) // size * size
-    for begin in range(0, last, size):
-        yield HandOverPart(frame[begin : begin + size])
-        yield HoldStill(DRIP_MS * NS_PER_MS)
-    yield HandOver(given.event, frame[last:])
-
-
-GARBLES: dict[str, Garble] = {
-    "missing": _missing,
-    "doubled": _doubled,
-    "bad_json": _bad_json,
-    "bad_base64": _bad_base64,
-    "other_dialect": _other_dialect,
-    "huge": _huge,
-    "binary": _binary,
-    "fragmented": _fragmented,
-    "drip": _drip,
-}
+    match fault.kind:
+        case "missing":
+            return
+        case "doubled":
+            yield from (given, given)
+        case "bad_json":
+            yield _with_body(given, body[: len(body) // 2])
+        case "bad_base64":
+            yield _with_body(given, body.replace(b'"delta":"', b'"delta":"!', 1))
+        case "other_dialect":
+            yield _with_body(given, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
+        case "huge":
+            padded = body[:-1] + b',"padding":"'
+            yield _with_body(given, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
+        case "binary":
+            yield HandOver(given.event, _frame(FINAL | BINARY, body))
+        case "fragmented":
+            third, ping = len(body) // 3, _frame(FINAL | PING, b"between")
+            first, second, rest = body[:third], body[third : 2 * third], body[2 * third :]
+            frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, rest))
+            yield HandOver(given.event, b"".join(frames))
+        case "drip":
+            frame = given.frame or text_frame(body)
+            size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
+            last = (len(frame) - 1) // size * size
+            for begin in range(0, last, size):
+                yield HandOverPart(frame[begin : begin + size])
+                yield HoldStill(DRIP_MS * NS_PER_MS)
+            yield HandOver(given.event, frame[last:])
+        case _:
+            yield given
 
 
 def without_audio_tokens(event: Outgoing) -> Outgoing:

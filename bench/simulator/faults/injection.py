@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 
 import numpy as np
 from msgspec import structs
 
 from bench.simulator.faults.actions import (
-    GARBLES,
     EndResponse,
     FaultAction,
     HandOver,
     HoldStill,
     ahead,
+    garbled,
     to_connection,
     without_audio_tokens,
 )
@@ -111,12 +110,10 @@ class FaultInjector:
 
     def _left(self) -> Iterator[FaultAction]:
         for action in self._actions:  # not `yield from`, which would close what is left
-            yield self._dated(action)
-
-    def _dated(self, action: FaultAction) -> FaultAction:
-        if not isinstance(action, HandOver) or action.event.due_ns >= self._released_ns:
-            return action
-        return replace(action, event=structs.replace(action.event, due_ns=self._released_ns))
+            if isinstance(action, HandOver) and action.event.due_ns < self._released_ns:
+                yield replace(action, event=structs.replace(action.event, due_ns=self._released_ns))
+            else:
+                yield action
 
     # What becomes of an event
 
@@ -126,7 +123,9 @@ class FaultInjector:
             self._response, self._asked = _StruckResponse(event.response_id or ""), False
         response = self._response if self._response and self._response.id == event.response_id else None
         place = response.place(event) if response else PLACE_OF_EVENT.get(event.type)
-        faults = list(self._striking(place, now_ns, partial(_fits, event))) if place else []
+        faults: list[Fault] = []
+        if place:
+            faults += self._striking(place, now_ns, lambda fault: fault.kind != "bad_base64" or event.audio_bytes > 0)
         actions = _struck(event, faults)
         return response.passed(event, faults, actions) if response else actions
 
@@ -137,8 +136,14 @@ class FaultInjector:
     ) -> Iterator[Fault]:
         """The faults that strike there, of those that fit."""
         for number, fault in self._faults:
-            if fault.at == place and fits(fault) and self._strikes(number, fault, now_ns):
-                yield self._note(number, fault, now_ns)
+            if fault.at != place or not fits(fault) or not self._strikes(number, fault, now_ns):
+                continue
+            key = number, self._response_of(fault.at)
+            self._struck[key] = self._struck.get(key, 0) + 1
+            if self._struck[key] == 1:
+                response_id = self._response.id if self._response else None
+                self._noted(StruckFault(fault, self._connection, now_ns, self.session_id, response_id))
+            yield fault
 
     def _strikes(self, number: int, fault: Fault, now_ns: int) -> bool:
         response = self._response_of(fault.at)
@@ -157,18 +162,6 @@ class FaultInjector:
             return 0
         return self._responses + (place in ("input", "speech"))
 
-    def _note(self, number: int, fault: Fault, now_ns: int) -> Fault:
-        key = number, self._response_of(fault.at)
-        self._struck[key] = self._struck.get(key, 0) + 1
-        if self._struck[key] == 1:
-            response_id = self._response.id if self._response else None
-            self._noted(StruckFault(fault, self._connection, now_ns, self.session_id, response_id))
-        return fault
-
-
-def _fits(event: Outgoing, fault: Fault) -> bool:
-    return fault.kind != "bad_base64" or event.audio_bytes > 0
-
 
 def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
     """What faults do ahead of an event, in their order, and then the event as they leave it."""
@@ -178,17 +171,8 @@ def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
             yield another
     actions: Iterator[FaultAction] = iter([HandOver(event)])
     for fault in faults:
-        if fault.kind in GARBLES:
-            actions = _garbled(fault, actions)
+        actions = garbled(fault, actions)
     yield from actions
-
-
-def _garbled(fault: Fault, actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
-    for action in actions:
-        if isinstance(action, HandOver):
-            yield from GARBLES[fault.kind](fault, action)
-        else:
-            yield action
 
 
 class _StruckResponse:

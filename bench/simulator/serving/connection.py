@@ -24,7 +24,7 @@ from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.simulated import SIMULATOR_HEADER
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.actions import (
     EndResponse,
     ExpireSession,
@@ -38,7 +38,6 @@ from bench.simulator.faults.actions import (
     ResetConnection,
 )
 from bench.simulator.faults.injection import FaultInjector
-from bench.simulator.gpt_live import GptLiveBehaviour
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import (
     EXPIRED_REASON,
@@ -69,7 +68,7 @@ class Shared:
     quota: Quota
     tls: ssl.SSLContext | None
     deflate: bool
-    new_session: Callable[[Accepted], Behaviour | GptLiveBehaviour]
+    new_session: Callable[[Accepted], SimulatedSession]
     refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
@@ -101,7 +100,7 @@ class Connection:
         extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
         self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = text_frame
-        self._behaviour: Behaviour | GptLiveBehaviour | None = None
+        self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
         self._events_per_segment = shared.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None
@@ -141,7 +140,10 @@ class Connection:
         verdict = self._verdict(request, at_ns)
         if isinstance(verdict, RefusedUpgrade):
             self._shared.refused(verdict, at_ns)
-            self._protocol.send_response(_refusal(self._protocol, verdict))
+            response = self._protocol.reject(verdict.status, verdict.body)
+            del response.headers["Content-Type"]
+            response.headers.update({"Content-Type": "application/json", **verdict.headers})
+            self._protocol.send_response(response)
             return
         response = self._protocol.accept(request)
         response.headers.update(self._shared.quota.headers(at_ns))
@@ -160,8 +162,11 @@ class Connection:
 
     def _open(self, accepted: Accepted, at_ns: int) -> None:
         if accepted.complaint:
-            self._shared.refused(accepted.complaint, at_ns)
-            self._complain(accepted.complaint)
+            complaint = accepted.complaint
+            self._shared.refused(complaint, at_ns)
+            error = error_fields(complaint.code, complaint.message)
+            self._protocol.send_text(event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error))
+            self.close(complaint.close_code, complaint.close_reason)
             return
         if self._protocol.extensions:
             self._framed = self._compressed
@@ -176,12 +181,6 @@ class Connection:
         expires_ns = opened_ns + int(self._shared.session_cap_s * NS_PER_S)
         self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
         self._ping_later()
-
-    def _complain(self, complaint: Complaint) -> None:
-        ids = Ids(uuid.uuid4().hex[:12])
-        fields = error_fields(complaint.code, complaint.message)
-        self._protocol.send_text(event_bytes("error", ids.event(), fields))
-        self.close(complaint.close_code, complaint.close_reason)
 
     def _frame(self, frame: Frame, at_ns: int, kernel: bool) -> None:
         if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
@@ -257,8 +256,13 @@ class Connection:
                 self._stream.write(data)
             case EndResponse(response_id, status, details) if self._behaviour:
                 self._behaviour.end_response(response_id, monotonic_ns(), status, details)
-            case HoldStill(for_ns):
-                self._hold_still(for_ns, go_on)
+            case HoldStill(None):
+                self._still = True
+                self._stream.turn_deaf()
+            case HoldStill(int(for_ns)):
+                self._still = True
+                self._stream.pause()
+                self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
             case Freeze(for_s):
                 self._shared.freeze(for_s)
             case ExpireSession():
@@ -279,14 +283,6 @@ class Connection:
                 self._stream.fail_tls()
             case _:
                 self._stream.finish()
-
-    def _hold_still(self, for_ns: int | None, go_on: Callable[[], None] | None) -> None:
-        self._still = True
-        if for_ns is None:
-            self._stream.turn_deaf()
-        else:
-            self._stream.pause()
-            self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
 
     def _move_on(self, go_on: Callable[[], None] | None) -> None:
         self._still = False
@@ -344,14 +340,6 @@ class Connection:
             self._injector.end()
         for part in (self._protocol, self):  # they refer to each other, and nobody collects garbage under load
             vars(part).clear()
-
-
-def _refusal(protocol: ServerProtocol, refused: RefusedUpgrade) -> Response:
-    response = protocol.reject(refused.status, refused.body)
-    del response.headers["Content-Type"]
-    response.headers["Content-Type"] = "application/json"
-    response.headers.update(refused.headers)
-    return response
 
 
 def together(events: Iterable[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:

@@ -105,9 +105,9 @@ UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deploy
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
-KIN = {"/api-ws/v1/realtime": QWEN, "/api/paas/v4/realtime": GLM, "/api/v1/realtime/session": INWORLD}
+PATHS = {"/api-ws/v1/realtime": QWEN, "/api/paas/v4/realtime": GLM, "/api/v1/realtime/session": INWORLD}
 """Paths of services that speak the Realtime API with differences of their own."""
-OF_MODELS = {"grok-": XAI, "step": STEPFUN}
+MODELS = {"grok-": XAI, "step": STEPFUN}
 """How models are called of such services that have OpenAI's path."""
 MAX_CUSTOM_HEADERS = 10
 STANDARD_HEADERS = {
@@ -167,8 +167,8 @@ def judge(
             return _azure_refusal(headers, shown) or _voice_live(query, shown.token)
         case "/v1/live/sessions" | "/openai/v1/live/sessions":
             return _azure_refusal(headers, shown) or Accepted(GPT_LIVE, "", token=shown.token)
-        case path if path in KIN:
-            return shown.problem or Accepted(KIN[path], query.get("model") or "simulated", token=shown.token)
+        case path if path in PATHS:
+            return shown.problem or Accepted(PATHS[path], query.get("model") or "simulated", token=shown.token)
         case _ if is_openai(target) and (named := _by_model(query)):
             return shown.problem or Accepted(named, query["model"], token=shown.token)
         case _ if is_openai(target):
@@ -179,7 +179,7 @@ def judge(
 def _by_model(query: Mapping[str, str]) -> WireDialect | None:
     """Who has a model of this name, of those that have OpenAI's path."""
     model = query.get("model", "")
-    return next((dialect for first, dialect in OF_MODELS.items() if model.startswith(first)), None)
+    return next((dialect for first, dialect in MODELS.items() if model.startswith(first)), None)
 
 
 def is_openai(target: str) -> bool:
@@ -188,9 +188,8 @@ def is_openai(target: str) -> bool:
 
 
 def _azure_refusal(headers: Mapping[str, str], shown: _Shown) -> RefusedUpgrade | None:
-    if _custom_headers(headers) > MAX_CUSTOM_HEADERS:
-        return TOO_MANY_HEADERS
-    return shown.problem
+    custom = sum(name not in STANDARD_HEADERS and not name.startswith("sec-websocket-") for name in headers)
+    return TOO_MANY_HEADERS if custom > MAX_CUSTOM_HEADERS else shown.problem
 
 
 def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
@@ -238,39 +237,20 @@ def _transcribes(query: Mapping[str, str]) -> bool:
     return query.get("intent") == "transcription"
 
 
-def _custom_headers(headers: Mapping[str, str]) -> int:
-    return sum(name not in STANDARD_HEADERS and not name.startswith("sec-websocket-") for name in headers)
-
-
 def _shown(door: Door, headers: Mapping[str, str], query: Mapping[str, str], now_s: float) -> _Shown:
-    if door.key is None and door.tokens is None:
+    if not door.closed:
         return _Shown()
-    bearer = _bearer(headers)
-    if door.key is not None and _any_is(
-        door.key, (headers.get("api-key"), query.get("api-key"), bearer, _basic(headers))
-    ):
-        return _Shown()
+    scheme, space, credentials = headers.get("authorization", "").partition(" ")
+    kind = scheme.lower() if space else None
+    bearer = credentials if kind == "bearer" else None
+    if door.key is not None:
+        basic = credentials if kind == "basic" else None  # a key of Inworld's is sent as it is
+        offers = (headers.get("api-key"), query.get("api-key"), bearer, basic)
+        key, offered = door.key.encode(), (offer for offer in offers if offer is not None)
+        matches = [hmac.compare_digest(offer.encode(errors="surrogateescape"), key) for offer in offered]
+        if any(matches):  # of a list: all are compared, so the time taken tells nothing
+            return _Shown()
     if door.tokens is None or bearer is None:
         return _Shown(BAD_KEY)
     token = door.tokens.living(bearer, now_s)
     return _Shown(DEAD_TOKEN if token is None else None, token)
-
-
-def _bearer(headers: Mapping[str, str]) -> str | None:
-    authorization = headers.get("authorization", "")
-    return authorization[7:] if authorization[:7].lower() == "bearer " else None
-
-
-def _basic(headers: Mapping[str, str]) -> str | None:
-    """What stands behind Basic: a key of Inworld's is sent as it is."""
-    scheme, _, coded = headers.get("authorization", "").partition(" ")
-    return coded if scheme.lower() == "basic" else None
-
-
-def _any_is(key: str, offered: tuple[str | None, ...]) -> bool:
-    matches = [
-        hmac.compare_digest(offer.encode(errors="surrogateescape"), key.encode())
-        for offer in offered
-        if offer is not None
-    ]
-    return any(matches)  # of a list: all are compared, so the time taken tells nothing

@@ -66,21 +66,19 @@ class Identity:
         if "identity_garbage" in faults:
             return TokenAnswer(200, "<html>not what was asked for</html>")
         slow = faults.get("identity_slow")
-        return self._issued(query["resource"], now_s, slow.for_s or 0.0 if slow else 0.0)
+        delay_s = slow.for_s or 0.0 if slow else 0.0
+        issued = self._tokens.issue(query["resource"], now_s + delay_s)
+        fields = {
+            "access_token": issued.token,
+            "expires_on": str(issued.expires_s),
+            "resource": query["resource"],
+            "token_type": "Bearer",
+        }
+        return TokenAnswer(200, json.dumps(fields), delay_s)
 
     def _strikes(self, place: int, fault: Fault) -> bool:
         rng = np.random.default_rng([self._seed, place, self._requests])
         return fault.requests.holds(self._requests) and drawn(fault.share, rng)
-
-    def _issued(self, resource: str, now_s: float, delay_s: float) -> TokenAnswer:
-        issued = self._tokens.issue(resource, now_s + delay_s)
-        fields = {
-            "access_token": issued.token,
-            "expires_on": str(issued.expires_s),
-            "resource": resource,
-            "token_type": "Bearer",
-        }
-        return TokenAnswer(200, json.dumps(fields), delay_s)
 
 
 def _problem(status: int, message: str) -> TokenAnswer:

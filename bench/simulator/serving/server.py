@@ -27,7 +27,7 @@ import numpy as np
 
 from bench.clock import enable_stamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, StruckFault
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live import GptLiveBehaviour
@@ -41,7 +41,7 @@ from bench.simulator.serving.identity import Identity, served
 from bench.simulator.serving.timetable import Alarm
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, GPT_LIVE, Ids, WireDialect
+from bench.simulator.wire import GA, GPT_LIVE, Ids
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
@@ -208,7 +208,7 @@ class Server:
         for connection in self._connections:
             connection.thawed(monotonic_ns())
 
-    def _new_session(self, accepted: Accepted) -> Behaviour | GptLiveBehaviour:
+    def _new_session(self, accepted: Accepted) -> SimulatedSession:
         self.sessions += 1
         what = (
             accepted.model,
@@ -220,12 +220,12 @@ class Server:
         )
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
-        return Behaviour(self._spoken_with(accepted.dialect), *what, self._quota, self._servers)
-
-    def _spoken_with(self, dialect: WireDialect) -> WireDialect:
-        """The dialect as this server speaks it."""
-        spoken = dialect.speaking(self._offer.profile.formats) if dialect.names is GA else dialect
-        return spoken.read_strictly() if self._offer.strict else spoken
+        spoken = accepted.dialect
+        if spoken.names is GA:
+            spoken = spoken.speaking(self._offer.profile.formats)
+        if self._offer.strict:
+            spoken = spoken.read_strictly()
+        return Behaviour(spoken, *what, self._quota, self._servers)
 
     def _note_fault(self, struck: StruckFault) -> None:
         self.struck += 1

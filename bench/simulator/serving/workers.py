@@ -103,27 +103,19 @@ class _Crew:
         served: dict[Connection, Served] = {}
         listening = 0
         while len(served) < len(self._processes):
-            for pipe in self._heard(served):
+            heard: list[Any] = wait([pipe for pipe in self._processes if pipe not in served])
+            for pipe in heard:
                 said = self._said(pipe)
                 if said == READY:
                     listening += 1
                     if listening == len(self._processes):
                         ready([process.pid or 0 for process in self._processes.values()])
-                elif isinstance(said, tuple):
-                    self._tell(*said)
-                else:
+                elif isinstance(said, tuple) and self._told:
+                    self._told(*said)
+                elif not isinstance(said, tuple):
                     served[pipe] = said
                     self.stop()
         return [served[pipe] for pipe in self._processes]
-
-    def _tell(self, number: int, standing: Standing) -> None:
-        if self._told:
-            self._told(number, standing)
-
-    def _heard(self, served: dict[Connection, Served]) -> list[Connection]:
-        """Pipes of those who have not ended, on which there is something to hear."""
-        heard: list[Any] = wait([pipe for pipe in self._processes if pipe not in served])
-        return heard
 
     def _said(self, pipe: Connection) -> Any:
         try:

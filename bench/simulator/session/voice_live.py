@@ -118,13 +118,14 @@ DETECTORS: dict[str, Json] = {
 }
 
 
-def _detector(kind: str) -> Check:
-    default = {"type": kind, **DETECTORS[kind]}
-    return shape({key: DETECTION_KEYS[key] for key in default}, **default)
-
-
 NONE: dict[str, Check] = {"none": lambda value, place: None}
-detection = by_type({**{kind: _detector(kind) for kind in DETECTORS}, **NONE})
+detection = by_type(
+    {
+        kind: shape({key: DETECTION_KEYS[key] for key in ("type", *default)}, type=kind, **default)
+        for kind, default in DETECTORS.items()
+    }
+    | NONE
+)
 
 
 # Settings
