@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.gpt_live import GptLiveBehaviour
+from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.serving.handshake import Accepted, Door
 from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
@@ -65,7 +64,7 @@ class _Watched(Server):
 
     served: Sequence[Callable[[], object]] = ()
 
-    def _new_session(self, accepted: Accepted) -> Behaviour | GptLiveBehaviour:
+    def _new_session(self, accepted: Accepted) -> SimulatedSession:
         behaviour = super()._new_session(accepted)
         (connection,) = self._connections
         self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]

@@ -109,7 +109,7 @@ def _alive(pid: int) -> bool:
     """A process that ended and that nobody waited for counts as gone."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it is gone between open and read
         return False
 
 
