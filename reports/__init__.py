@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.api import Run, load
+    from reports.api import Run, check, compare, history, load
 
-__all__ = ["Run", "load"]
+__all__ = ["Run", "check", "compare", "history", "load"]
 
 
 def __getattr__(name: str) -> Any:

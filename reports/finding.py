@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 
 from reports.numbers import listed
-from reports.question import Question
+from reports.question import RATES, TRIALS, Question
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
-from reports.statistics.quantiles import Floats, Integers, kish
+from reports.statistics.quantiles import Floats, Integers, Lack, kish, lack
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
 from reports.wording.unseen import with_unseen
 
@@ -110,6 +110,20 @@ class Finding:
     @property
     def reached(self) -> tuple[float, float]:
         return self.arms[0].reached, self.arms[1].reached
+
+    @property
+    def lacks(self) -> tuple[Lack | None, Lack | None]:
+        """What either arm has too few of for its figure to be printed; nothing where it is decided all the same."""
+        if self.difference is None or self.verdict.word != "inconclusive":
+            return None, None
+        rate = RATES.get(self.question.measure) if self.question.kind == "rate" else None
+        if rate and rate.column:
+            base, candidate = (Lack(rate.trials, n, TRIALS) if n < TRIALS else None for n in self.turns)
+            return base, candidate
+        if (p := self.question.p) is None:
+            return None, None
+        base, candidate = (lack(p, *counts) for counts in zip(self.turns, self.sessions, strict=True))
+        return base, candidate
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:

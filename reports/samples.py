@@ -20,7 +20,7 @@ import pandas as pd
 from bench.measures import BYTES_PER_S, CATALOGUE, Measure
 from bench.outcomes import is_throttled
 from reports.question import RATES
-from reports.statistics.counting import order_of_codes, order_of_values
+from reports.statistics.counting import order_of_codes, order_of_values, split
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
 from reports.strata import STARTED_BY, Stratum
 from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of, of_rows
@@ -81,18 +81,16 @@ class Sampled:
         never = np.flatnonzero((turns.lost.target == target) & steps[turns.lost.step] & (of_lost >= 0))
         lost = np.bincount(of_lost[never], minlength=size)
         values, index = self.part(target, steps)
-        kept = np.flatnonzero(of_turn[index] >= 0)
-        here = kept[order_of_codes(of_turn[index[kept]])]
-        n = np.bincount(of_turn[index[kept]], minlength=size)
-        ends = np.cumsum(n)
-        for group in np.flatnonzero(n + failed + censored + lost):
-            rows = here[ends[group] - n[group] : ends[group]]
+        drawn_by = dict(split(of_turn[index] + 1))  # 0 is no group
+        there = np.isin(np.arange(1, size + 1), [*drawn_by])
+        for group in np.flatnonzero(there | (failed + censored + lost > 0)).tolist():
+            rows = drawn_by.get(group + 1, index[:0])
             drawn, sessions = values[rows], turns.session[index[rows]]
             if lost[group] and is_wait(self.measure):
                 drawn = np.append(drawn, np.full(lost[group], np.inf))
                 sessions = np.append(sessions, turns.lost.session[never[of_lost[never] == group]])
             counted = (int(counts[group]) for counts in (failed + lost, censored, lost))
-            yield int(group), Sample(drawn, sessions, *counted)
+            yield group, Sample(drawn, sessions, *counted)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""

@@ -42,15 +42,15 @@ FLOORS = (
     "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
     "question", "thresholds", "exactness",
     "runs", "lost", "turns", "samples", "selection",
-    "export", "likeness", "summary", "api", "wording", "finding",
+    "export", "likeness", "summary", "wording", "finding",
     "page", "text", "render",
-    "sides", "sizing", "looks", "comparisons", "gate", "histories",
+    "sides", "sizing", "looks", "comparisons", "gate", "histories", "api",
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
     "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
     "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
-    "bench.run.part", "bench.run.disk",
+    "bench.run.part", "bench.run.disk", "bench.run.kept",
     "bench.run.histograms", "bench.run.parquet", "bench.run.measured", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip

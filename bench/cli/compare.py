@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -135,11 +134,11 @@ def history(
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
     from reports.histories.asked import asked
-    from reports.histories.history import history_of
+    from reports.histories.history import history_of, in_folders
 
     folders = folder or [RUNS]
     questions = [asked(text) for text in measure or ()]
-    runs, stored = _found(folders)
+    runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
     if as_json:
         from reports.histories.document import as_data
@@ -154,19 +153,6 @@ def history(
         sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
-
-
-def _found(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """(run folders, folders of stored baselines). Raises UsageError where one of them is no folder."""
-    from bench.run.kept import run_folders
-
-    runs: list[Path] = []
-    stored: list[Path] = []
-    for folder in folders:
-        inside = [folder] if (folder / "run.json").is_file() else sorted(run_folders(folder))
-        runs += inside
-        stored += [] if inside else [folder]
-    return runs, stored
 
 
 def _beside(folder: Path) -> Path:

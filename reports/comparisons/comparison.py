@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
+import pandas as pd
+
+from bench.measures import CATALOGUE
 from reports.comparisons.decided import decision_on, notices_of
 from reports.comparisons.failing import any_failure
 from reports.comparisons.measuring import Resampling, arm_of_sample, measured
@@ -14,7 +17,7 @@ from reports.comparisons.shift import Shift, shift_of
 from reports.comparisons.steps import StepChange, step_changes
 from reports.finding import Finding, Measured, judge, provisional
 from reports.looks.decision import Decision
-from reports.numbers import listed
+from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.sides.fairness import Check as Check
 from reports.sides.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
@@ -24,6 +27,8 @@ from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
+from reports.strata import NO_STRATUM
+from reports.wording.differences import as_share, scale_of
 from reports.wording.unusable import Cause
 
 Design = Literal["pairs", "sessions", "stored runs"]
@@ -33,6 +38,17 @@ DRIFTING = (
     "{1}, and the verdicts on it are provisional: pairs protect from a drift that both arms share, and from no other. "
     f"On the margin {OWN_DRIFT}. A longer run tells more."
 )
+COLUMNS = (
+    *("candidate", "figure", "measure", "origin", "traits", "step", "p", "unit"),
+    *("gated", "verdict", "passes", "provisional", "reason"),
+    *("baseline", "value", "difference", "low", "high", "scale"),
+    *("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions"),
+)
+NUMBERS = {
+    **dict.fromkeys(("p", "baseline", "value", "difference", "low", "high"), "float64"),
+    "more_sessions": "Int64",
+}
+"""The columns of a comparison's frame, and the dtypes of those that may lack a number."""
 STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
 
@@ -89,6 +105,23 @@ class Comparison:
         how = Resampling(method.draws, method.seed, method.level, method.run_sd)
         return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each finding, gated ones first, then for the p50 of each step.
+
+        `difference`, `low` and `high` are of `scale`: of a ratio shares of the baseline (0.2 is +20 %), of points
+        shares, of a slope in the unit of the measure; NaN where an end is open. `verdict` is `not judged` where the
+        comparison was not fair: then no figure may be used.
+        """
+        rows = [_row(one, judged=not self.unfair) for one in (*self.findings, *self.steps)]
+        return pd.DataFrame(rows, columns=COLUMNS).astype(NUMBERS)
+
+    def __repr__(self) -> str:
+        """Comparison(east:b against west:b: inconclusive, 18 figures)."""
+        base, *candidates = (side.label for side in self.sides)
+        word = {0: "passes", 1: "regressed", 3: "inconclusive", 4: "invalid"}[self.status]
+        counted = plural(len(self.findings), "figure").replace(NBSP, " ")
+        return f"Comparison({listed(candidates)} against {base}: {word}, {counted})"
+
     @property
     def status(self) -> int:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
@@ -99,6 +132,21 @@ class Comparison:
         if any(finding.verdict.word == "regressed" for finding in self.gated):
             return 1
         return 0 if all(finding.verdict.passes for finding in self.gated) else 3
+
+
+def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
+    """A finding as `Comparison.to_frame` has it; without the figures that compare.json has not either."""
+    question, verdict = finding.question, finding.verdict
+    stratum = question.stratum or NO_STRATUM
+    told = None if any(finding.lacks) else finding.difference
+    base, value = (told.baseline, told.candidate) if told else (None, None)
+    ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
+    texts = (finding.candidate, question.name, question.measure, stratum.origin, stratum.traits, question.step)
+    unit = "share" if question.kind == "rate" else CATALOGUE[question.measure].unit
+    word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
+    arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
+    row = (*texts, question.p, unit, question.gated, word, passes, verdict.provisional, verdict.reason)
+    return dict(zip(COLUMNS, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
 
 
 def compared(

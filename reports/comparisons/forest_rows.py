@@ -15,9 +15,9 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.phrases import is_lower
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, plural, shortened, three
-from reports.question import RATES, TRIALS, Question
+from reports.question import RATES, Question
 from reports.statistics.differences import LEVEL, Difference, Scale
-from reports.statistics.quantiles import Lack, lack
+from reports.statistics.quantiles import Lack
 from reports.statistics.verdicts import Word
 from reports.strata import PLAIN
 from reports.wording import differences
@@ -174,26 +174,11 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
 
 def too_few(finding: Finding) -> str:
     """44 sessions; needs 198: of a quantile that an arm has too few sessions or turns for; else empty."""
-    lacks = [one for one in _lacks(finding) if one is not None]
+    lacks = [one for one in finding.lacks if one is not None]
     if not lacks:
         return ""
     least = min(lacks, key=lambda one: one.there / one.needs)
     return f"{plural(least.there, least.of.removesuffix('s'))}; needs {count(least.needs)}"
-
-
-def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
-    """What either arm lacks for its quantile to be printed; nothing where the comparison is decided all the same."""
-    question, arms = finding.question, zip(finding.turns, finding.sessions, strict=True)
-    if finding.difference is None or finding.verdict.word != "inconclusive":
-        return None, None
-    if question.kind == "rate" and RATES[question.measure].column:
-        trials = RATES[question.measure].trials
-        base, candidate = (Lack(trials, there, TRIALS) if there < TRIALS else None for there in finding.turns)
-        return base, candidate
-    if (p := question.p) is None:
-        return None, None
-    base, candidate = (lack(p, turns, sessions) for turns, sessions in arms)
-    return base, candidate
 
 
 def _within(finding: Finding) -> str:
@@ -227,7 +212,7 @@ def _values(finding: Finding) -> tuple[str, str]:
     if difference is None:
         return NONE, NONE
     write = differences.share if question.kind == "rate" else _figure
-    arms = zip((difference.baseline, difference.candidate), _lacks(finding), strict=True)
+    arms = zip((difference.baseline, difference.candidate), finding.lacks, strict=True)
     base, candidate = (
         _counts(value, few) if few and question.kind == "rate" else NOTHING if few else write(value)
         for value, few in arms

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
+
+import pandas as pd
 
 from reports.finding import Finding
 from reports.labels import called
+from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
@@ -25,6 +28,12 @@ OnInconclusive = Literal["fail", "pass", "warn"]
 NO_DATA = "the run or its baseline has no such figure"
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
+NUMBERS = {
+    **dict.fromkeys(("value", "low", "high", "limit", "baseline", "difference", "corrected"), "float64"),
+    **dict.fromkeys(("reached", "worth"), "float64"),
+    **dict.fromkeys(("look", "needs", "too_few", "more_sessions"), "Int64"),
+}
+"""The dtypes of what an item may lack, in a frame."""
 GRADES: dict[ItemWord, Grade] = {
     "kept": "passed",
     "improved": "passed",
@@ -109,6 +118,17 @@ class Checked:
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """what no threshold is about and is to be said loudly"""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each threshold on each target, with its `grade`: what check.json has as `items`."""
+        names = [part.name for part in fields(Item)]
+        rows = [{name: getattr(item, name) for name in (*names, "grade")} for item in self.items]
+        return pd.DataFrame(rows, columns=[*names, "grade"]).astype(NUMBERS)
+
+    def __repr__(self) -> str:
+        """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
+        word = {PASSED: "passed", FAILED: "failed", INCONCLUSIVE: "inconclusive", VOID: "invalid"}[self.status]
+        return f"Checked({self.run_id}: {word}, {plural(len(self.items), 'threshold').replace(NBSP, ' ')})"
 
     @property
     def called(self) -> str:

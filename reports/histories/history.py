@@ -6,16 +6,30 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from bench.errors import UsageError
+from bench.measures import CATALOGUE
+from bench.run.kept import run_folders
 from reports.histories.asked import headline, of_turns
 from reports.histories.course import Course, Moved, compared, course_of
 from reports.histories.entry import Entry
 from reports.histories.of_run import entries_of
 from reports.histories.of_stored import stored_in
 from reports.histories.series import Series, series_of
-from reports.numbers import plural
+from reports.numbers import NBSP, plural
 from reports.question import Question
+from reports.strata import NO_STRATUM
+
+COLUMNS = (
+    *("scenario", "series", "target", "run_id", "run_verdict", "unfit", "start"),
+    *("figure", "measure", "p", "origin", "traits", "unit"),
+    *("value", "low", "high", "n", "lacks", "change", "change_low", "change_high"),
+)
+NUMBERS = dict.fromkeys(("p", "value", "low", "high", "change", "change_low", "change_high"), "float64")
+"""The columns of a history's frame, and the dtypes of those that may lack a number."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,20 @@ class History:
         found = [(course, moved) for course in self.courses for moved in course.moved]
         return sorted(found, key=lambda one: -one[1].first.began_utc_ns)
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each figure of each run: its value with its 95 % interval, in `unit`, as the run's report has it.
+
+        `lacks` says why there is none, and `unfit` why a run is not compared. Where the level changed with a run,
+        `change` is by how much, after against before (of rates in shares), with its interval; else it is NaN.
+        """
+        return pd.DataFrame([row for course in self.courses for row in _rows(course)], columns=COLUMNS).astype(NUMBERS)
+
+    def __repr__(self) -> str:
+        """History(12 runs, 3 figures, 1 change)."""
+        figures = len({(course.series.scenario, course.question) for course in self.courses})
+        counted = plural(self.runs, "run"), plural(figures, "figure"), plural(len(self.moved), "change")
+        return f"History({', '.join(counted)})".replace(NBSP, " ")
+
     @property
     def places(self) -> list[list[tuple[Course, Moved]]]:
         """The same, those of one series at one run together."""
@@ -68,6 +96,32 @@ class History:
         for course, moved in self.moved:
             found.setdefault((id(course.series), id(moved.first)), []).append((course, moved))
         return list(found.values())
+
+
+def _rows(course: Course) -> Iterable[dict[str, Any]]:
+    question, series = course.question, course.series
+    stratum = question.stratum or NO_STRATUM
+    unit = "share" if question.kind == "rate" else CATALOGUE[question.measure].unit
+    moved = {id(one.first): one for one in course.moved}
+    for entry, told in zip(series.entries, course.told, strict=True):
+        change = moved.get(id(entry))
+        of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.word, entry.unfit)
+        figure = (question.name, question.measure, question.p, stratum.origin, stratum.traits, unit)
+        values = (told.value, told.low, told.high, told.n, told.lacks)
+        changed = (change.share, change.low, change.high) if change else (None,) * 3
+        start = pd.Timestamp(entry.began_utc_ns, unit="ns", tz="UTC")
+        yield dict(zip(COLUMNS, (*of_run, start, *figure, *values, *changed), strict=True))
+
+
+def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """(run folders, folders of stored baselines) that these are, or hold. Raises UsageError where one is no folder."""
+    runs: list[Path] = []
+    stored: list[Path] = []
+    for folder in folders:
+        inside = [folder] if (folder / "run.json").is_file() else sorted(run_folders(folder))
+        runs += inside
+        stored += [] if inside else [folder]
+    return runs, stored
 
 
 def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> History:

@@ -116,5 +116,5 @@ def test_whole_numbers_are_whole_numbers_whether_or_not_one_is_missing(tmp_path:
 
 
 def test_the_public_names_are_those_that_the_page_calls_stable() -> None:
-    assert set(reports.__all__) == {"Run", "load"}
+    assert set(reports.__all__) == {"Run", "check", "compare", "history", "load"}
     assert all(f"`reports.{name}`" in PAGE for name in reports.__all__)

@@ -20,9 +20,16 @@ from hypothesis import strategies as st
 
 import reports
 from bench.errors import UsageError
+from reports import render
+from reports.comparisons.comparison import compared
+from reports.comparisons.document import as_json as compare_json
+from reports.gate.check import checked
+from reports.gate.document import as_json as check_json
+from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise
 from reports.text.document import as_json
+from reports.thresholds.grammar import read
 from reports.turns import target_labels
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -188,8 +195,8 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
     summary = json.loads(as_json(summarise(run)))
     groups = [
         *((row, {} if row["step"] == "all" else {"step": row["step"]}, False) for row in summary["turn_measures"]),
-        *((row, {"turn": row["turn"]}, True) for row in summary["by_turn"] if not row["and_later"]),
-        *((row, {"host": host["name"]}, True) for host in summary["hosts"] for row in host["waits"]),
+        *((row, {"turn": row["from"]}, True) for row in summary["groups"] if row["by"] == "turn" and row["to"]),
+        *((row, {"host": row["name"]}, True) for row in summary["groups"] if row["by"] == "host"),
     ]
     printed = [
         (row["measure"], keys | {k: row[k] for k in ("target", "origin", "traits") if row[k]}, begun, row)
@@ -342,3 +349,84 @@ def test_a_run_is_shown_in_a_line_and_is_equal_to_itself_alone(run: reports.Run)
     assert repr(run) == f"Run({run.folder}: {len(run.turns):,} turns, {len(run.sessions):,} sessions)"
     assert run == run
     assert run != reports.load(run.folder)
+
+
+@pytest.fixture(scope="module")
+def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three runs of two targets in pairs, with their reports."""
+    folder = tmp_path_factory.mktemp("nightly")
+    for seed in range(3):
+        plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
+        path = synthetic.write(folder / f"run-{seed}", plan, run_id=f"run-{seed}", interleaved=True)
+        render.write(reports.load(path, everything=False))
+    return folder
+
+
+def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
+    run = reports.load(nightly / "run-0")
+    comparison = reports.compare(run)
+    written = json.loads(compare_json(compared(sides_of([run.folder]))))
+    assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['findings'])} figures)"
+    frame = comparison.to_frame()
+    assert len(frame) == len(written["findings"]) + len(written["steps"])
+    for row, finding in zip(frame.to_dict("records"), [*written["findings"], *written["steps"]], strict=True):
+        for key in ("candidate", "measure", "verdict", "passes", "gated", "unit", "provisional"):
+            assert row[key] == finding[key]
+        arms = finding["turns"], finding["sessions"], finding["failed"]
+        named = [(row[f"baseline_{name}"], row[name]) for name in ("turns", "sessions", "failed")]
+        assert named == [(both["baseline"], both["candidate"]) for both in arms]
+        told = finding["difference"]
+        assert (told is None) == np.isnan(row["baseline"])
+        if told and told["scale"] == "ratio" and told["high"] is not None:
+            ends = [np.log1p(row[end]) for end in ("difference", "low", "high")]
+            np.testing.assert_allclose(ends, [told[end] for end in ("d", "low", "high")], rtol=1e-4, atol=1e-6)
+
+    other = reports.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", level=0.1)
+    assert repr(other).startswith("Comparison(a (run-1) against a (run-0): ")
+    assert other.method.level == 0.1
+
+
+def test_nothing_is_judged_of_an_unfair_comparison(tmp_path: Path) -> None:
+    fine = synthetic.write(tmp_path / "fine", Plan(sessions=40), run_id="fine")
+    bad = synthetic.write(tmp_path / "bad", Plan(sessions=40, seed=8), verdict={"valid": False, "rules": []})
+    comparison = reports.compare(fine, bad)
+    assert "invalid" in repr(comparison)
+    assert set(comparison.to_frame()["verdict"]) == {"not judged"}
+    assert not comparison.to_frame()["passes"].any()
+
+
+def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
+    run, limits = reports.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failures": "rate<0.01"}
+    file = tmp_path / "ci.yaml"
+    file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailures: rate<0.01\n', encoding="utf-8")
+    found = reports.check(run, limits)
+    assert repr(found) == "Checked(run-0: failed, 6 thresholds)"
+    frame = found.to_frame()
+    pd.testing.assert_frame_equal(frame, reports.check(run.folder, file).to_frame())
+    items = json.loads(check_json(checked(run.folder, read(file))))["items"]
+    assert [row["word"] for row in items] == frame["word"].tolist()
+    assert [row["threshold"] for row in items] == frame["threshold"].tolist()
+    values = [np.nan if row["value"] is None else row["value"] for row in items]
+    np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
+
+    gates = reports.check(nightly / "run-1", baseline=reports.load(nightly / "run-0"), on_inconclusive="pass")
+    assert gates.against
+    with pytest.raises(UsageError, match="no aggregate of ttfa"):
+        reports.check(run, {"ttfa": "p95<800"})
+
+
+def test_a_history_is_that_of_the_command(nightly: Path) -> None:
+    found = reports.history(nightly, measures=["ttfa:p50", "failures"])
+    assert repr(found) == "History(3 runs, 2 figures, 0 changes)"
+    frame = found.to_frame()
+    assert frame[["run_id", "figure"]].drop_duplicates().shape == (6, 2)
+    for name in ("run-0", "run-1", "run-2"):
+        answers = json.loads((nightly / name / "summary.json").read_text(encoding="utf-8"))["outcomes"]
+        mine = frame[(frame["run_id"] == name) & (frame["measure"] == "failures")].set_index("target")
+        assert mine["value"].to_dict() == {target: of["failures"] for target, of in answers.items()}
+    assert frame["change"].isna().all()
+
+
+def test_no_module_takes_the_place_of_a_function() -> None:
+    folder = Path(reports.__file__).parent
+    assert not [name for name in reports.__all__ if (folder / name).exists() or (folder / f"{name}.py").exists()]
