@@ -95,7 +95,7 @@ class Ownership:
         """Give a response that is seen for the first time to the request that it names, or to the oldest."""
         turn, requests, response_id = None, 1, event.response_id
         if self._unanswered:
-            turn, requests = self._take_request(self._place_of_request(event.request))
+            turn, requests = self._take_request(event.request)
         elif current is not None and current.awaits_functions:
             current.filled_by(response_id)
             self._own(self._by_response, response_id, current)
@@ -108,14 +108,14 @@ class Ownership:
         self._own(self._by_response, response_id, turn)
         return turn
 
-    def _place_of_request(self, event_id: str) -> int:
-        """The place of the request of this name, else of the oldest that is in band, else of the oldest."""
+    def _take_request(self, event_id: str) -> tuple[Turn | None, int]:
+        """Take off the request of this name, else the oldest that is in band, else the oldest.
+
+        Returns (the turn whose response begins, how many requests that answers).
+        """
         named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
         in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
-        return next(chain(named, in_band), 0)
-
-    def _take_request(self, place: int) -> tuple[Turn | None, int]:
-        """Take off a request: (the turn whose response begins, how many requests that answers)."""
+        place = next(chain(named, in_band), 0)
         request, end = self._unanswered[place], place + 1
         while request.by_vad and self._unanswered[end : end + 1] == [request]:
             end += 1
@@ -168,15 +168,11 @@ class Ownership:
         elif event.kind is Kind.COMMITTED:
             self._under_way.discard(event.item_id)
             self.stray_commits += event.item_id in self._stray_items
-            self._note_commit(turn)
-
-    def _note_commit(self, turn: Turn | None) -> None:
-        if turn is not None:
-            turn.hearing.commits += 1
-        if self.service_responds and (
-            turn is None or turn.hearing.answered < turn.hearing.commits
-        ):  # else the response came first
-            self._expect(Request(turn, by_vad=True))
+            if turn is not None:
+                turn.hearing.commits += 1
+            answered = turn is not None and turn.hearing.answered >= turn.hearing.commits  # the response came first
+            if self.service_responds and not answered:
+                self._expect(Request(turn, by_vad=True))
 
     def drop_request(self, turn: Turn | None) -> bool:
         """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""

@@ -39,8 +39,13 @@ def quality(reference: Reference, outcome: str, heard: str | None, reply: str) -
     of_input = _errors(reference.words, heard)
     of_reply = _errors(reference.reply, reply if reply and outcome == "ok" else None)
     known = reference.has_task and (reply or outcome not in GOOD)
-    done = is_done(outcome, lambda: _does_task(reference, reply)) if known else None
-    return Quality(*of_input, *of_reply, done)
+
+    def does_task() -> bool:
+        spaced = f" {' '.join(words_of(reply))} "
+        contains = all(f" {' '.join(words_of(text))} " in spaced for text in reference.contains)
+        return contains and re.search(reference.matches, reply) is not None
+
+    return Quality(*of_input, *of_reply, is_done(outcome, does_task) if known else None)
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int]:
@@ -61,12 +66,6 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
     """Whether a turn has done its task: as it is judged where it ended well; None where it was cut."""
     ended = outcome_class(outcome)
     return None if ended == "censored" else ended == "good" and bool(judge())
-
-
-def _does_task(reference: Reference, reply: str) -> bool:
-    spaced = f" {' '.join(words_of(reply))} "
-    contains = all(f" {' '.join(words_of(text))} " in spaced for text in reference.contains)
-    return contains and re.search(reference.matches, reply) is not None
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:

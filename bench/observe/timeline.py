@@ -22,7 +22,6 @@ from bench.clock import Arrival, Handed
 from bench.interruptions import Cue
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES, Limits
 from bench.measures import FIRST_DELTAS
-from bench.observe.conversation_length import ConversationLength
 from bench.observe.ear import Ear
 from bench.observe.inputs import (
     AnyInput,
@@ -50,8 +49,8 @@ from bench.observe.inputs import (
 )
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
-from bench.observe.silence_watch import SilenceWatch, begins_reply
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
+from bench.observe.watches import ConversationLength, SilenceWatch, begins_reply
 from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID, TEXT_SESSION
 from bench.plan.reference import Judge
 from bench.protocol.audio import chosen
@@ -172,6 +171,8 @@ class Timeline:
 
     def tell(self, noted: AnyInput) -> None:
         """Take note of what the session did, or of what happened to it, messages excepted."""
+        if type(noted) is not Sent:  # which is told most often: few of them bring a deadline nearer
+            self._wake_ns = NOT_KNOWN
         _NOTED[type(noted)](self, noted)
 
     def _connected(self, connected: Connected) -> None:
@@ -195,7 +196,7 @@ class Timeline:
         self._most_events, self._most_bytes = self._events + MOST_EVENTS, self._received_wire + MOST_BYTES
         self._responses_left = MOST_RESPONSES
         self._last_error = None
-        self.awaits_network, self._wake_ns = True, NOT_KNOWN
+        self.awaits_network = True
 
     def _sent(self, sent: Sent) -> None:
         self._sent_wire += sent.wire_bytes
@@ -215,7 +216,9 @@ class Timeline:
         if act is Act.TRUNCATE and interruption is not None:
             interruption.truncate_sent(Handed(sent.at_ns, sent.width_ns), sent.item, sent.heard_ms)
         elif act is Act.RETRIEVE:
-            self._note_asked(sent.item)
+            for check in (turn.check for turn in self._turns if turn.check is not None):
+                if sent.item in check.heard_ms:
+                    check.asked.add(sent.item)
         if turn is None:
             return
         handed = Handed(sent.at_ns, sent.width_ns, sent.ticket)
@@ -231,12 +234,6 @@ class Timeline:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
             self._owners.committed(turn)
-
-    def _note_asked(self, item_id: str) -> None:
-        """Note that the service was asked what it keeps of an item."""
-        for turn in self._turns:
-            if turn.check is not None and item_id in turn.check.heard_ms:
-                turn.check.asked.add(item_id)
 
     def _renews(self, renews: Renews) -> None:
         if renews.heard_ns is not None:
@@ -263,36 +260,32 @@ class Timeline:
                 turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 
     def _await_interruption(self, awaited: InterruptionAwaited) -> None:
-        self._wake_ns, self._interrupted = NOT_KNOWN, self._current()
+        self._interrupted = self._current()
         if self._interrupted is not None:
             self._interrupted.await_interruption(awaited.kind, verify=awaited.verify)
 
     def _interrupt(self, interrupted: Interrupted) -> None:
-        self._wake_ns = NOT_KNOWN
         if self._interrupted is not None:
             self._interrupted.interrupt(interrupted.at_ns)
 
     def _break_silence(self, broken: SilenceBroken) -> None:
         self._watch = SilenceWatch(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns)
 
-    def _restore_silence(self) -> None:
+    def _restore_silence(self, _: SilenceRestored) -> None:
         """Keep what came of the watch for the turn that follows; a client that asks for all replies gets no others."""
         if self._watch is not None and self._owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
 
     def _call_answered(self, answered: CallAnswered) -> None:
-        self._wake_ns = NOT_KNOWN
         if self._last is not None:
             self._last.calls.answered(answered.at_ns, answered.wrong)
 
     def _transmitted(self, stamp: Transmitted) -> None:
-        self._wake_ns = NOT_KNOWN
         for turn in self._turns:
             turn.transmitted(stamp)
 
     def _expect(self, expected: Expected) -> None:
-        self._wake_ns = NOT_KNOWN
         if self._last is not None:
             self._last.expect(Kind[expected.kind.upper()], expected.until_ns)
 
@@ -468,7 +461,8 @@ class Timeline:
             return
         outcome, detail = ending
         if outcome == "failed:no_audio":
-            detail = self._without_audio()
+            setting = self._dialect.text_only(self._settings)
+            detail = f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
         if outcome.startswith(ENDS_SESSION):
             self._fail(outcome, arrival.at_ns, detail)
         turn.end(outcome, arrival.at_ns, detail)
@@ -490,19 +484,23 @@ class Timeline:
             self._error_of_a_turn(failure, at_ns)
 
     def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, or doubt them, and end the turn of it or under way.
+        """Drop the request or commit that the error answers, or doubt them, and end the open turn that it is of.
 
-        What stops a reply may come too late, which harms nobody.
+        That is the one whose message it names, or by its effect the current one. What stops a reply may come too late,
+        which harms nobody.
         """
         if failure.event_id.endswith(STOPS_REPLY):
             self._not_stopped(failure)
             return
-        turn = self._turn_of_error(failure)
         if failure.event_id:
+            named = (turn for turn in self._open_turns() if failure.event_id.startswith(turn.plan.event_prefix))
+            turn = next(named, None)
             self._owners.drop_event(failure.event_id)
-        elif turn is not None:
-            self._owners.doubt(turn)
-            self._owners.drop_commit(turn)
+        else:
+            turn = self._current() if failure.effect in ENDS_TURN else None
+            if turn is not None:
+                self._owners.doubt(turn)
+                self._owners.drop_commit(turn)
         if turn is None:
             self._count_error(failure)
         else:
@@ -520,21 +518,9 @@ class Timeline:
             if turn.check is not None and not failure.event_id.endswith(CANCEL_ID):
                 turn.check.failed = True
 
-    def _without_audio(self) -> str:
-        """How the service's session explains that no audio came; "" where it does not."""
-        setting = self._dialect.text_only(self._settings)
-        return f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
-
     def _count_error(self, failure: Failure) -> None:
         self._errors += 1
         self._last_error = failure
-
-    def _turn_of_error(self, failure: Failure) -> Turn | None:
-        """The open turn that an error ends: the one whose message it names, or by its effect the current one."""
-        if not failure.event_id:
-            return self._current() if failure.effect in ENDS_TURN else None
-        named = (turn for turn in self._turns if failure.event_id.startswith(turn.plan.event_prefix))
-        return next((turn for turn in named if turn.state is not State.OVER), None)
 
     def _count_unknown(self, name: str) -> None:
         known = name in self._unknown or len(self._unknown) < UNKNOWN_NAMES
@@ -631,10 +617,10 @@ class Timeline:
         else:
             self._fail(f"closed:{code}", at_ns, reason)
 
-    def _finish(self, at_ns: int) -> None:
+    def _finish(self, finished: Finished) -> None:
         if not self._outcome:
             self._outcome = "ok"
-            self._instants.setdefault("ended", at_ns)
+            self._instants.setdefault("ended", finished.at_ns)
 
     # What is known.
 
@@ -798,14 +784,14 @@ class Timeline:
         all_over = self.over
         return [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_more(now_ns))]
 
-    def _hand_out(self, now_ns: int, tasks_done: Mapping[int, bool]) -> None:
-        for turn in self._done(now_ns):
+    def _hand_out(self, taken: Taken) -> None:
+        for turn in self._done(taken.at_ns):
             self._turns.remove(turn)
             self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
-            turn.end_check(now_ns)
-            observation = turn.observation(tasks_done.get(turn.plan.number))
+            turn.end_check(taken.at_ns)
+            observation = turn.observation(taken.tasks_done.get(turn.plan.number))
             self._taken.append(observation)
             if observation.turn == self._first:
                 self._note_first_reply(observation)
@@ -877,14 +863,14 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     InterruptionAwaited: Timeline._await_interruption,
     Interrupted: Timeline._interrupt,
     SilenceBroken: Timeline._break_silence,
-    SilenceRestored: lambda timeline, _: timeline._restore_silence(),
+    SilenceRestored: Timeline._restore_silence,
     CallAnswered: Timeline._call_answered,
     NetworkMeasured: Timeline._measured,
     Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
     GaveUp: lambda timeline, _: timeline._owners.give_up(),
     Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
     Closed: Timeline._close,
-    Finished: lambda timeline, finished: timeline._finish(finished.at_ns),
-    Taken: lambda timeline, taken: timeline._hand_out(taken.at_ns, taken.tasks_done),
+    Finished: Timeline._finish,
+    Taken: Timeline._hand_out,
 }
 """What a timeline does with each input."""

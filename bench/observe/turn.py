@@ -21,14 +21,12 @@ from bench.interruptions import Cue, InterruptionKind
 from bench.limits import Limits
 from bench.measures import ORIGINS, traits_of
 from bench.observe.calls import CALL_INSTANTS, Calls
-from bench.observe.cut_check import CutCheck
-from bench.observe.hearing import SPEECH_INSTANTS, Hearing
+from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted, TurnPlan
-from bench.observe.interruption import Interruption
+from bench.observe.interruption import CutCheck, Interruption
 from bench.observe.observation import TurnObservation
 from bench.observe.quality import UNJUDGED, Quality, is_done, quality
 from bench.observe.reply import REPLY_INSTANTS, Reply
-from bench.observe.sending import Sending
 from bench.outcomes import EXPECTED, GOOD, UNHEARD
 from bench.plan.reference import NO_REFERENCE, Judge
 from bench.protocol.audio import AudioFormat
@@ -458,7 +456,7 @@ class Turn:
         return reply.played_at_ns(int(cue.share * reply.received_ns))
 
     def _stop(self, at_ns: int) -> None:
-        self.reply.stop(at_ns)
+        self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
             outcome, detail = self._stopped
             self.end(outcome, at_ns, detail)
@@ -479,18 +477,15 @@ class Turn:
         """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        return self._awaits_transcript or (self.interruption is not None and self.interruption.awaits_word)
+        if self.interruption is not None and self.interruption.awaits_word:
+            return True
+        due = self.plan.transcription_due and self.audio_bytes_sent > 0
+        return due and self.hearing.transcripts < max(1, self.hearing.commits)
 
     def end_check(self, now_ns: int) -> None:
         """Wait no longer for what the service keeps of its cut reply, if it has had its time."""
         if self.check is not None and now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             self.check.end()
-
-    @property
-    def _awaits_transcript(self) -> bool:
-        if not self.plan.transcription_due or not self.audio_bytes_sent:
-            return False
-        return self.hearing.transcripts < max(1, self.hearing.commits)
 
     # What must come.
 
@@ -576,7 +571,7 @@ class Turn:
         """What sets this turn apart from others of its step, with which it is never pooled; None where nothing does."""
         apart = {
             "calls": bool(self.calls.rounds),
-            "after_interruption": self._follows_interruption,
+            "after_interruption": self.interrupts is not None and self.interrupts.stopped_ns is not None,
             "after_truncation": self.after_truncation,
             "filler": self.may_be_filled or bool(self.fillers),
         }
@@ -588,10 +583,6 @@ class Turn:
         return self.interruption.check if self.interruption is not None else None
 
     @property
-    def _follows_interruption(self) -> bool:
-        return self.interrupts is not None and self.interrupts.stopped_ns is not None
-
-    @property
     def cut_off(self) -> bool | None:
         """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
         ended_ns = self.hearing.instants.get("speech_end")
@@ -599,12 +590,6 @@ class Turn:
             return None
         begun_ns = (reply.playback_begins_ns for reply in (*self.dropped, self.reply))
         return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
-
-    @property
-    def _false_yield(self) -> bool | None:
-        """Whether a sound stopped the reply; None without one."""
-        last = self.interruption.false_yield if self.interruption is not None else None
-        return self.passed_sound if last is None else last
 
     @property
     def _overlap_ns(self) -> int | None:
@@ -642,6 +627,7 @@ class Turn:
         reply, calls, interruption, network = self.reply, self.calls, self.interruption, self.network
         if interruption is not None and self.outcome == "ok":
             interruption.played_out(reply.playback_ends_ns)
+        false_yield = interruption.false_yield if interruption is not None else None
         known = TurnObservation(
             turn=self.plan.number,
             step=self.plan.step,
@@ -691,7 +677,7 @@ class Turn:
             dead_air_ns=self._dead_air_ns,
             interruption=interruption.kind if interruption else None,
             yielded=interruption.yielded if interruption else None,
-            false_yield=self._false_yield,
+            false_yield=self.passed_sound if false_yield is None else false_yield,
             false_reply=self.false_reply,
             truncated_right=self.check.verdict if self.check else None,
             cut_off=self.cut_off,

@@ -1,7 +1,7 @@
 """When a reply was heard, from the event log of its session: what the simulated player played without a break.
 
 The player starts a jitter buffer's length after the first audio delta and drains at the rate of its format; a delta
-that comes after everything before it was played ends a stall, as `bench.observe.playback` has it while a run goes on.
+that comes after everything before it was played ends a stall, as `bench.observe.reply` has it while a run goes on.
 """
 
 from __future__ import annotations

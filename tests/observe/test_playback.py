@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.playback import Player
+from bench.observe.reply import Player
 from bench.protocol.audible import UNREADABLE, audible_sample
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import CutPayload

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.observe.playback import Player
+from bench.observe.reply import Player
 from bench.protocol.openai import FORMATS
 from bench.run import log_lines
 from reports.page import speech
