@@ -19,32 +19,9 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.leading import lifeline
+from bench.load.leading import lifeline, messages
 from bench.load.leading.leader import Leader
-from bench.load.leading.messages import (
-    CHUNK,
-    DONE,
-    DRAIN,
-    DRAINED,
-    HERE,
-    IGNORED,
-    NOT_SENT,
-    PING,
-    PONG,
-    RECEIPT,
-    REFUSED,
-    STANDING,
-    STOP,
-    WORKERS_CLOSE_S,
-    Here,
-    Pong,
-    Shipped,
-    StandingTold,
-    identity_of,
-    listen,
-    secret_options,
-    trust_key,
-)
+from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
 from bench.load.leading.remote import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
 from bench.load.planning.options import Environment
@@ -84,18 +61,18 @@ class Master(Leader):
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """What was learnt of the workers' clocks."""
         self._disk_is_full, self._ignored_before = False, 0
-        self._given = secret_options(environment.parsed_options)
+        self._given = messages.secret_options(environment.parsed_options)
         for kind, take in (
-            (HERE, self._on_worker_here),
-            (PONG, self._on_pong),
-            (STOP, lambda _, data: self.request_stop(data["reason"])),
-            (DONE, self._on_worker_done),
-            (DRAINED, lambda client, _: self._drained.add(client)),
-            (REFUSED, lambda _, data: self.refuse(data["problem"])),
-            (STANDING, self._on_standing),
-            (CHUNK, self._on_chunk),
+            (messages.HERE, self._on_worker_here),
+            (messages.PONG, self._on_pong),
+            (messages.STOP, lambda _, data: self.request_stop(data["reason"])),
+            (messages.DONE, self._on_worker_done),
+            (messages.DRAINED, lambda client, _: self._drained.add(client)),
+            (messages.REFUSED, lambda _, data: self.refuse(data["problem"])),
+            (messages.STANDING, self._on_standing),
+            (messages.CHUNK, self._on_chunk),
         ):
-            listen(environment.runner, kind, take)
+            messages.listen(environment.runner, kind, take)
 
     @property
     def _workers(self) -> int:
@@ -141,7 +118,7 @@ class Master(Leader):
     def _advice(self) -> tuple[str, ...]:
         """What to know of the hosts that play; nothing where all of them are this one."""
         plan = self._planned
-        way = trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
+        way = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         facts = [self._here[client] for client in self._present() if client in self._here]
         names = sorted({str(fact["host"]) for fact in facts})
         if names == [host_name()]:
@@ -154,7 +131,7 @@ class Master(Leader):
 
     def _start(self) -> None:
         self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
-        self._disk_is_full, self._ignored_before = False, IGNORED.count
+        self._disk_is_full, self._ignored_before = False, messages.IGNORED.count
         vars(self._environment.parsed_options).update(self._given)
         super()._start()
 
@@ -178,13 +155,13 @@ class Master(Leader):
             "folder": str(folder.resolve()),
             "place": asdict(place),
             "host": socket.gethostname(),
-            "identity": identity_of(self._planned.identity),
+            "identity": messages.identity_of(self._planned.identity),
             "members": self._members,
             "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }
         for name, public in self._planned.public_settings.items():
             if public is not None and getattr(parsed, name) != public:
-                setattr(parsed, name, NOT_SENT)
+                setattr(parsed, name, messages.NOT_SENT)
 
     def _present(self) -> list[str]:
         """The workers that Locust hears of."""
@@ -197,7 +174,7 @@ class Master(Leader):
         self._ping(client)
 
     def _ping(self, client: str) -> None:
-        self._environment.runner.send_message(PING, {"sent_ns": utc_ns()}, client)
+        self._environment.runner.send_message(messages.PING, {"sent_ns": utc_ns()}, client)
 
     def _on_pong(self, client: str, data: Pong) -> None:
         exchanges = self._exchanges[client]
@@ -243,12 +220,12 @@ class Master(Leader):
         try:
             receipt = self._replicas[number].take(data["chunk"])
         except BadChunkError:
-            IGNORED.count += 1
+            messages.IGNORED.count += 1
         except OSError as error:
             self._disk_is_full = True
             self.refuse(unwritable(error))
         else:
-            self._environment.runner.send_message(RECEIPT, msgspec.to_builtins(receipt), client)
+            self._environment.runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _note_alive(self, client: str) -> None:
         """Take any word for a sign of life: on a slow link heartbeats come behind what is shipped."""
@@ -271,15 +248,15 @@ class Master(Leader):
         if folder is None or not spool.is_kept(folder):
             return
         monitor = self._current.monitor
-        self._environment.runner.send_message(DRAIN, {"spent": monitor is not None and monitor.spent})
+        self._environment.runner.send_message(messages.DRAIN, {"spent": monitor is not None and monitor.spent})
         began_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
             if any(map(self._plays, awaited)):
                 over_ns = min(monotonic_ns(), began_ns + longest_ns)
-            if monotonic_ns() >= over_ns + int(WORKERS_CLOSE_S * NS_PER_S):
+            if monotonic_ns() >= over_ns + int(messages.WORKERS_CLOSE_S * NS_PER_S):
                 named = ", ".join(map(str, sorted(awaited)))
-                limit = f"{WORKERS_CLOSE_S:.0f} s after the last session (workers: {named})"
+                limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {named})"
                 self.say(f"not all records came within {limit}: what is missing is unknown, and counted as that")
                 return
             gevent.sleep(0.1)
@@ -320,8 +297,8 @@ class Master(Leader):
         return sum(entry["worker"] not in here for entry in document["remote"])
 
     def _close_run(self) -> None:
-        if self._current.folder is not None and (ignored := IGNORED.count - self._ignored_before):
-            self._ignored_before = IGNORED.count
+        if self._current.folder is not None and (ignored := messages.IGNORED.count - self._ignored_before):
+            self._ignored_before = messages.IGNORED.count
             notice = f"{ignored} messages on the master's port were no worker's, and were ignored: close it to others"
             self.say(notice)
             self._current.document["notices"] = [*self._current.document.get("notices", ()), f"{notice}."]

@@ -16,26 +16,7 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.leading import lifeline
-from bench.load.leading.messages import (
-    CHUNK,
-    DONE,
-    DRAIN,
-    DRAINED,
-    HERE,
-    MAY_HOLD_SECRETS,
-    NOT_SENT,
-    PING,
-    PONG,
-    RECEIPT,
-    REFUSED,
-    STANDING,
-    STOP,
-    WORKERS_CLOSE_S,
-    host_facts,
-    identity_of,
-    secret_options,
-)
+from bench.load.leading import lifeline, messages
 from bench.load.leading.remote import Shipper
 from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
 from bench.load.planning.options import Environment, worker_timeout_s
@@ -58,7 +39,7 @@ class Worker(ProcessRole):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         parsed = environment.parsed_options
-        self._given = secret_options(parsed)
+        self._given = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
         """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
         self._number = 0
@@ -66,11 +47,11 @@ class Worker(ProcessRole):
         """Of a worker on another host than its master."""
         self._master = lifeline.Lifeline()
         runner = environment.runner
-        runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
-        runner.register_message(RECEIPT, self._on_receipt)
-        runner.register_message(PING, self._on_ping)
+        runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
+        runner.register_message(messages.RECEIPT, self._on_receipt)
+        runner.register_message(messages.PING, self._on_ping)
         self._key = new_key()
-        runner.send_message(HERE, host_facts() | {"key": self._key})
+        runner.send_message(messages.HERE, messages.host_facts() | {"key": self._key})
 
     def open(self) -> None:
         """See that the master lives; all else that is to be done it says."""
@@ -121,8 +102,8 @@ class Worker(ProcessRole):
     def _take_own_secrets(self) -> None:
         """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
         parsed = self._environment.parsed_options
-        for name in MAY_HOLD_SECRETS:
-            if getattr(parsed, name, None) == NOT_SENT:
+        for name in messages.MAY_HOLD_SECRETS:
+            if getattr(parsed, name, None) == messages.NOT_SENT:
                 if not self._given[name]:
                     raise UsageError(
                         f"give --{name} to this worker as well: it may hold a password, so the master does not send it"
@@ -130,7 +111,7 @@ class Worker(ProcessRole):
                 setattr(parsed, name, self._given[name])
 
     def _check_identity(self, handed: dict[str, Any]) -> None:
-        mine = identity_of(self._planned.identity)
+        mine = messages.identity_of(self._planned.identity)
         if handed["version"] != mine["version"]:
             versions = f"this worker is rtbench {mine['version']}, and its master is {handed['version']}"
             raise UsageError(f"{versions}: install the same version on both")
@@ -156,7 +137,7 @@ class Worker(ProcessRole):
         files.write_document(folder, document)
         send, run_id = self._environment.runner.send_message, handed["run_id"]
         source = Source(folder, self._number, self._key)
-        self._shipper = Shipper(source, lambda chunk: send(CHUNK, {"run_id": run_id, "chunk": chunk}))
+        self._shipper = Shipper(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
 
     # While it goes on.
@@ -168,13 +149,13 @@ class Worker(ProcessRole):
 
     def _on_ping(self, msg: Any, **_: Any) -> None:
         stamps_ns = [msg.data["sent_ns"], utc_ns()]
-        self._environment.runner.send_message(PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
+        self._environment.runner.send_message(messages.PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
 
     def _look(self) -> None:
         live = self._current.live
         if live is not None:
             report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
-            self._environment.runner.send_message(STANDING, report)
+            self._environment.runner.send_message(messages.STANDING, report)
 
     def _watch_master(self) -> None:
         """Look after the master, each second, from the beginning of this process to its end."""
@@ -203,10 +184,12 @@ class Worker(ProcessRole):
         self._environment.runner.quit()
 
     def request_stop(self, reason: str) -> None:
-        self._environment.runner.send_message(DONE if reason == ALL_DONE else STOP, {"reason": reason})
+        self._environment.runner.send_message(
+            messages.DONE if reason == ALL_DONE else messages.STOP, {"reason": reason}
+        )
 
     def refuse(self, problem: str) -> None:
-        self._environment.runner.send_message(REFUSED, {"problem": problem})
+        self._environment.runner.send_message(messages.REFUSED, {"problem": problem})
 
     # The end.
 
@@ -215,7 +198,7 @@ class Worker(ProcessRole):
             self._current.live.sessions.spent = True
         self._drain()
         self._finish()
-        self._environment.runner.send_message(DRAINED, {})
+        self._environment.runner.send_message(messages.DRAINED, {})
 
     def _finish(self) -> None:
         with self._closing:
@@ -227,7 +210,7 @@ class Worker(ProcessRole):
         shipper, folder = self._shipper, self._current.folder
         if shipper is None or folder is None:
             return
-        arrived = shipper.finish(WORKERS_CLOSE_S - LEAVE_S)  # receipts come meanwhile
+        arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts come meanwhile
         self._shipper = None
         if arrived:
             shutil.rmtree(folder, ignore_errors=True)

@@ -72,104 +72,82 @@ def add_options(parser: Any) -> None:
         option = name[2:].replace("-", "_")
         parser.add_argument(name, env_var=f"LOCUST_{option.upper()}", include_in_web_ui=option in SHAPE, **settings)
 
+    def valued(name: str, metavar: str, note: str, **settings: Any) -> None:
+        add(name, metavar=metavar, help=note, **settings)
+
+    def switch(name: str, note: str) -> None:
+        add(name, action="store_true", help=note)
+
     for option in OPTIONS.values():
         told = {"metavar": option.metavar, "choices": option.words, "type": int if option.kind is int else None}
         add(option.flag, help=option.note, **{name: value for name, value in told.items() if value})
-    add(
+    valued(
         "--sessions",
+        "N",
+        "end the run after N sessions with each target, those of the warm-up included",
         type=_positive,
-        metavar="N",
-        help="end the run after N sessions with each target, those of the warm-up included",
     )
-    add(
+    valued(
         "--arrivals",
-        metavar="RATE",
-        help="let calls arrive at this rate, each as a session, whether or not others are answered: 30/min, 2/s, 100/h",
+        "RATE",
+        "let calls arrive at this rate, each as a session, whether or not others are answered: 30/min, 2/s, 100/h",
     )
-    add(
+    valued(
         "--arrival-pattern",
-        metavar="PATTERN",
-        help="how calls arrive: poisson, constant, gamma:SHAPE, or a file of their instants (default: poisson)",
+        "PATTERN",
+        "how calls arrive: poisson, constant, gamma:SHAPE, or a file of their instants (default: poisson)",
     )
-    add(
+    valued(
         "--max-sessions",
+        "N",
+        "most calls in progress at a time; a call beyond them is blocked and counted",
         type=_positive,
-        metavar="N",
-        help="most calls in progress at a time; a call beyond them is blocked and counted",
     )
-    add(
-        "--stages",
-        metavar="FILE",
-        help="play the load of this YAML file, in arrivals or in sessions: ramps, holds and steps",
-    )
-    add(
+    valued("--stages", "FILE", "play the load of this YAML file, in arrivals or in sessions: ramps, holds and steps")
+    valued(
         "--warmup",
-        metavar="S",
-        help="keep sessions that start so early out of the figures: 90s, 2m, 0 for none "
+        "S",
+        "keep sessions that start so early out of the figures: 90s, 2m, 0 for none "
         "(default: none, in runs of ten minutes or more the ramp-up and a session, a minute at least)",
     )
-    add("--until-decided", action="store_true", help="compare two targets, and end the run once that is decided")
-    add("--thresholds", metavar="FILE", help="file with the relative thresholds that --until-decided decides")
-    add("--look-every", type=_positive, metavar="N", help="pairs between two looks of --until-decided (default: 50)")
-    add(
+    switch("--until-decided", "compare two targets, and end the run once that is decided")
+    valued("--thresholds", "FILE", "file with the relative thresholds that --until-decided decides")
+    valued("--look-every", "N", "pairs between two looks of --until-decided (default: 50)", type=_positive)
+    valued(
         "--connect-rate",
+        "N",
+        "most connections that are opened in a minute, 0 for no limit (Azure preview: 30)",
         type=float,
-        metavar="N",
-        help="most connections that are opened in a minute, 0 for no limit (Azure preview: 30)",
     )
-    add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
-    add(
-        "--history",
-        metavar="FILE",
-        help="file of messages (.jsonl) that every session begins with, as if they had been said",
+    valued("--session-pause", "S", "seconds between a user's sessions (default: 1)", type=float, default=1.0)
+    valued("--history", "FILE", "file of messages (.jsonl) that every session begins with, as if they had been said")
+    valued("--budget", "USD", "end the run once its responses have cost this many USD")
+    valued("--seed", "N", "seed by which recordings and pauses are drawn for each session (default: 1)", default="1")
+    valued("--record-events", "P%%", "keep the event log of this share of the sessions, e.g. 1%%")
+    switch("--keep-audio", "keep the audio in event logs; without this it is cut")
+    switch("--transcripts", "keep the words of both sides, in transcripts.jsonl")
+    valued("--name", "NAME", "name of the run, of its folder and of its baselines (default: the Locust file's name)")
+    valued("--part-of", "NAME", "name of the run that this one is a part of, if several machines play it")
+    valued(
+        "--label", "KEY=VALUE", "label that identifies the run, such as commit=1a2b3c; may be repeated", action="append"
     )
-    add("--budget", metavar="USD", help="end the run once its responses have cost this many USD")
-    add(
-        "--seed",
-        default="1",
-        metavar="N",
-        help="seed by which recordings and pauses are drawn for each session (default: 1)",
-    )
-    add("--record-events", metavar="P%%", help="keep the event log of this share of the sessions, e.g. 1%%")
-    add("--keep-audio", action="store_true", help="keep the audio in event logs; without this it is cut")
-    add("--transcripts", action="store_true", help="keep the words of both sides, in transcripts.jsonl")
-    add(
-        "--name",
-        metavar="NAME",
-        help="name of the run, of its folder and of its baselines (default: the Locust file's name)",
-    )
-    add("--part-of", metavar="NAME", help="name of the run that this one is a part of, if several machines play it")
-    add(
-        "--label",
-        action="append",
-        metavar="KEY=VALUE",
-        help="label that identifies the run, such as commit=1a2b3c; may be repeated",
-    )
-    add(
+    valued(
         "--upload",
-        metavar="URL",
-        help="upload the run's folder to this URL when it is reported: Azure Blob Storage, or an HTTPS server",
+        "URL",
+        "upload the run's folder to this URL when it is reported: Azure Blob Storage, or an HTTPS server",
     )
-    add("--runs", default="runs", metavar="FOLDER", help="make run folders in this folder (default: runs)")
-    add(
-        "--locust-tables",
-        action="store_true",
-        help="show Locust's tables without the web UI, too, instead of our line",
-    )
-    add("--live", action="store_true", help="show a table below our line, with a row for each target, on a terminal")
-    add(
-        "--telemetry",
-        action="store_true",
-        help="send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
-    )
-    add(
+    valued("--runs", "FOLDER", "make run folders in this folder (default: runs)", default="runs")
+    switch("--locust-tables", "show Locust's tables without the web UI, too, instead of our line")
+    switch("--live", "show a table below our line, with a row for each target, on a terminal")
+    switch("--telemetry", "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)")
+    valued(
         "--worker-timeout",
+        "S",
+        "a worker that its master does not hear from for so long is lost, and has ended by itself (default: 30)",
         default="30",
-        metavar="S",
-        help="a worker that its master does not hear from for so long is lost, and has ended by itself (default: 30)",
     )
-    add("--priority", action="store_true", help="ask for a higher priority of the processes that play (niceness -10)")
-    add("--yes", action="store_true", help="allow over 20 sessions against a host that is not loopback")
+    switch("--priority", "ask for a higher priority of the processes that play (niceness -10)")
+    switch("--yes", "allow over 20 sessions against a host that is not loopback")
 
 
 def _positive(text: str) -> int:

@@ -89,7 +89,7 @@ master._environment = SimpleNamespace(runner=SimpleNamespace(
 ))
 master._current, master._members, master._longest_s = RunState(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
-module.WORKERS_CLOSE_S = 0.0
+module.messages.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_kept(folder)
 master._drain_sessions()
@@ -177,7 +177,7 @@ monitor = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(ses
 master._current, master._members, master._longest_s = RunState(folder=folder, monitor=monitor), {"far": 7}, 1e9
 master._view, master._closing = SimpleNamespace(say=said.append), RLock()
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
-module.WORKERS_CLOSE_S = 0.3
+module.messages.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
 ended = gevent.with_timeout(3.0, master._drain, timeout_value="still draining")
 print(ended, *said, master._current.stopped)
