@@ -130,11 +130,13 @@ class SimulatedCall(Call):
             self.clock.now_ns = max(self.clock.now_ns, self.place_ns)
         return self.clock.now_ns >= self.place_ns
 
-    def connect_session(self, listener: RunListener, script: PreparedScript) -> Session:
+    def connect(self) -> bool:
+        listener, script = self._listener, self._script
         self.services.append(Capped(self._profile, self._seed + len(self.heard), self.clock.now_ns, self._cap_ns))
         self.histories.append(len(script.history))
         transport = PatientTransport(self.services[-1], self.clock)
-        return Session(script, transport, listener.timeline, listener, self.ending)
+        self._session = Session(script, transport, listener.timeline, listener, self.ending)
+        return True
 
     def ending(self) -> bool:
         return self.clock.now_ns > START_NS + self._ends_ns

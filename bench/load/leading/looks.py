@@ -41,6 +41,9 @@ GIVEN_UP = "do not use these figures: "
 """How what a run says of its end begins where it was given up; those who read it later look for that."""
 PLAN, LOOK = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 PLAN_S = 120.0
+LONGEST_S, AGAIN_S = 600.0, 1.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""A child takes its time on one core, and leaves the others to the load."""
 
 LookPlan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
@@ -87,6 +90,9 @@ def plan_words(plan: LookPlan) -> str:
     looks = plan["looks"]
     sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
     return f"the run ends once it is decided: {gates}; looks at {sizes} pairs"
+
+
+# Looks at the run while it goes on.
 
 
 class LatenessWatch:
@@ -185,9 +191,7 @@ class Looks:
             self._looking.kill()
 
 
-LONGEST_S, AGAIN_S = 600.0, 1.0
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""It takes its time on one core, and leaves the others to the load."""
+# How a child is run.
 
 
 def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:

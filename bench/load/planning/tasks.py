@@ -26,6 +26,11 @@ from bench.plan.script import Script, Task, build_script, script_settings, sessi
 from bench.plan.steps import KINDS, Rules, Step, StepReader, is_turn
 from bench.units import NS_PER_MS
 
+MAX_REHEARSED = 100
+"""So many steps are noted, for a task may go on for as long as its session does."""
+
+Wavs = str | Path | Sequence[str | Path]
+
 
 class SessionTask:
     """A task that is one session. `does`: the path of a script, or what a user does in the session."""
@@ -134,10 +139,7 @@ def _line(error: BaseException, path: Path) -> int | None:
     return next((frame.lineno for frame in reversed(frames) if Path(frame.filename).resolve() == path), None)
 
 
-MAX_REHEARSED = 100
-"""So many steps are noted, for a task may go on for as long as its session does."""
-
-Wavs = str | Path | Sequence[str | Path]
+# What a method does in the session that it is.
 
 
 class SessionOver(BaseException):

@@ -208,16 +208,13 @@ class Call:
 
     def connect(self) -> bool:
         """Connect the session that was begun; False where there is no connection."""
-        self._session = self.connect_session(self._listener, self._script)
-        return self._session is not None
-
-    def connect_session(self, listener: RunListener, script: PreparedScript) -> Session | None:
-        """Connect a session; None where that fails."""
+        listener, script = self._listener, self._script
         transport = connected(self._assignment.arm.dialer, script.limits, listener.timeline, listener.connected)
         if transport is None:
-            return None
+            return False
         transport = LoggedTransport(transport, listener.log) if listener.log else transport
-        return Session(script, transport, listener.timeline, listener, self.ending)
+        self._session = Session(script, transport, listener.timeline, listener, self.ending)
+        return True
 
     def open(self) -> bool:
         """Open the session that was connected; False where it does not get ready."""
