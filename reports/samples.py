@@ -186,7 +186,8 @@ def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)
-        counts, events, of = ~np.isnan(values), values, turns.column(rate.words) if rate.words else every
+        events, of = values, turns.column(rate.words) if rate.words else every
+        counts = ~np.isnan(events) & ~np.isnan(of)
     elif name == "stalled":
         events, of = turns.value("stalls"), every
         counts = turns.good & ~np.isnan(events)

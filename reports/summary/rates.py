@@ -12,6 +12,7 @@ import pandas as pd
 
 from reports.lost import lost_of
 from reports.question import OF_COLUMNS, TRIALS
+from reports.samples import rate_counts
 from reports.statistics.counting import distinct, packed
 from reports.statistics.quantiles import LEVEL, Floats
 from reports.statistics.rates import ratio_of
@@ -47,9 +48,8 @@ class TurnRate:
 def turn_rates(turns: Turns) -> Iterable[TurnRate]:
     """Each rate of a column, of each target that has turns of it; turns of all strata together."""
     for rate in OF_COLUMNS:
-        values = turns.column(rate.column)
-        counted = ~np.isnan(values)
-        events, of = (values, turns.column(rate.words)) if rate.words else (values > 0, np.ones(values.size))
+        events, of = rate_counts(turns, rate.name)
+        counted = ~np.isnan(of)
         for place, target in enumerate(turns.targets):
             mine = np.flatnonzero(counted & (turns.target == place))
             if mine.size:

@@ -14,11 +14,12 @@ from reports.gate.by_limit import items_of
 from reports.looks.gates import rate_seen
 from reports.page.page import html
 from reports.question import OF_COLUMNS, RATES, Question, better_of
+from reports.runs import load
 from reports.sides.questions import default_questions
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import complement, rate_difference
-from reports.summary.summary import Summary
+from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
 from reports.text.terminal import terminal
@@ -62,6 +63,17 @@ def test_only_turns_of_which_something_is_said_are_counted(tmp_path: Path) -> No
 
     assert trials.tolist() == [2] * 40
     assert events.sum() == pytest.approx(0.9 * 80, abs=4)
+
+
+def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path: Path) -> None:
+    rate = next(one for one in OF_COLUMNS if one.words)
+    name = run(tmp_path, PLAN)
+    edit(tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words: 4 if row["turn"] == 1 else None})
+    west, _ = sides_of([name])
+
+    (told,) = (one for one in summarise(load(name)).rates if one.target == "west")
+    assert (told.share.count, told.share.of) == (40, 160)
+    assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
 
 
 def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
