@@ -106,9 +106,9 @@ class Run(runs.Run):
         ps = (p,) if isinstance(p, int | float) else tuple(p)
         if not all(0 < one < 1 for one in ps):
             raise UsageError(f"a quantile lies between 0 and 1, such as 0.95, not {', '.join(map(str, ps))}")
-        columns = [name for name in columns_of(by) if name not in APART]
+        columns = [name for name in columns_of(by) if name != "target"]
         rows = [row for group in self._groups(measure, columns, where) for row in self._rows(group, measure, ps)]
-        return _frame(rows, (*APART, *columns), FIGURE)
+        return _frame(rows, tuple(dict.fromkeys((*APART, *columns))), FIGURE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None) -> pd.DataFrame:
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
