@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bench.clock import monotonic_ns
-from bench.connect import connected
+from bench.dial import Dialer, connected
 from bench.observe.observation import TurnObservation
 from bench.plan.frames import PreparedScript
 from bench.plan.repertoire import Repertoire
@@ -21,11 +21,10 @@ from bench.protocol.events import Event, Kind, Usage, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.session import Session
-from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.transport.connect import warm_up
 from bench.transport.received import DeltaArrival, Received
-from bench.transport.tcp import warm_up
 
 SESSION_ID = "probe"
 

@@ -33,13 +33,13 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.run.rows import TURN_COLUMNS, RowIdentity, turn_row
 from bench.session import Session
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.targets import resolve_targets
 from bench.transport.base import Closure, PacedSender, SendReceipt, Take, Transport
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.memory import MemoryTransport, PeerAnswer
 from bench.transport.received import DeltaArrival, Received
+from tests.memory_transport import MemoryTransport, PeerAnswer
 
 MS = 1_000_000
 S = 1_000_000_000

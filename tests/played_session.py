@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.connect import connected
+from bench.dial import Dialer, connected
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -22,7 +22,6 @@ from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import Spool
 from bench.session import Session
-from bench.target.dial import Dialer
 from bench.transport import websocket
 from tests.simulator_process import GUARD_S
 

@@ -32,8 +32,8 @@ from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechDetection, default_profile
 from bench.simulator.voice import TOKEN_MS
 from bench.simulator.wire import VOICE_LIVE
-from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, REALTIME, Listening, S, say
+from tests.memory_transport import PeerAnswer
 from tests.test_talking import (
     SPEECH,
     VAD,

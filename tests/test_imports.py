@@ -19,7 +19,7 @@ ORDER = (
     "units", "errors", "installation", "clock", "measures", "outcomes", "interruptions", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
-    "connect", "run", "session",
+    "dial", "run", "session",
     "load", "probe", "doctor", "reports",
     "locust_run", "load_search",
     "calibrate",
@@ -65,8 +65,8 @@ NAMED_IN = {
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": ("bench.transport.websocket", "bench.transport.deflate", "bench.transport.frames", "bench.simulator"),
-    "python_socks": ("bench.transport.proxy",),
+    "websockets": ("bench.transport.websocket", "bench.transport.frames", "bench.simulator"),
+    "python_socks": ("bench.transport.connect",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.quality",),
@@ -91,7 +91,7 @@ IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading",
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
 
-MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator", "bench.load.leading.web_ui")
+MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.leading.web_ui")
 """`bench.clock` opens one dummy socket that keeps stamping on; `leading.web_ui` looks whether a port is free."""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {

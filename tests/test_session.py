@@ -18,7 +18,6 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.session import Session
 from bench.transport.base import Network, SendReceipt
-from bench.transport.memory import MemoryTransport, PeerAnswer
 from bench.transport.received import Received
 from tests.examples import thorough
 from tests.helpers import (
@@ -47,6 +46,7 @@ from tests.helpers import (
     session_updated,
     spoken,
 )
+from tests.memory_transport import MemoryTransport, PeerAnswer
 
 
 def test_a_session_greets_plays_its_turns_and_closes() -> None:

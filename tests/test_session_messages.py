@@ -16,7 +16,6 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import SessionSettings, TurnDetection
-from bench.transport.memory import PeerAnswer
 from tests.helpers import (
     LOUD,
     MS,
@@ -37,6 +36,7 @@ from tests.helpers import (
     say,
     spoken,
 )
+from tests.memory_transport import PeerAnswer
 
 ITEM, REQUEST = "conversation.item.create", "response.create"
 

@@ -8,7 +8,6 @@ from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.session import Session
 from bench.transport.base import SendReceipt, TransmitStamp
-from bench.transport.memory import TransmitDelays
 from tests.helpers import (
     MS,
     GuardedTransport,
@@ -21,6 +20,7 @@ from tests.helpers import (
     play,
     say,
 )
+from tests.memory_transport import TransmitDelays
 
 LEFT_NS, ACKNOWLEDGED_NS = 3_000, 20 * MS
 

@@ -21,7 +21,6 @@ from bench.protocol.settings import TurnDetection
 from bench.session import Session
 from bench.transport.base import Closure, PacedSender, SendReceipt, Take
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.memory import LiveTransport, PeerAnswer
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -49,6 +48,7 @@ from tests.helpers import (
     speech_stopped,
     spoken,
 )
+from tests.memory_transport import LiveTransport, PeerAnswer
 
 VAD = TurnDetection()
 ASKED = TurnDetection(create_response=False)

@@ -9,8 +9,8 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.session import Session
-from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say
+from tests.memory_transport import PeerAnswer
 
 
 def throttled(words: str) -> Callable[[str], Iterable[PeerAnswer]]:

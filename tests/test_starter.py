@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 from bench.cli.starter import WORKFLOWS, CiSystem, starter_files, write_starter
 from bench.errors import UsageError
 from bench.plan.script import load_script
-from bench.target.endpoint import resolve_every_target, resolve_targets
 from bench.target.options import ServiceOptions
+from bench.target.targets import resolve_every_target, resolve_targets
 from reports.thresholds.grammar import read
 
 

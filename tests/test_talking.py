@@ -80,8 +80,8 @@ from bench.simulator.wire import (
 )
 from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.memory import LiveTransport, PeerAnswer, VirtualClock
 from tests.helpers import FIRST_OF_FAMILIES, MS, Listening, S, build_message, respond, say
+from tests.memory_transport import LiveTransport, PeerAnswer, VirtualClock
 
 START_NS = 1_000 * S
 WIRES = {wire.name: wire for wire in (XAI, INWORLD, QWEN, GLM, STEPFUN)} | {

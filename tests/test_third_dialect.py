@@ -30,8 +30,8 @@ from bench.run.recorder import Labels
 from bench.run.replay import Replayed, replay
 from bench.session import Session
 from bench.transport.frames import frame_bytes
-from bench.transport.memory import MemoryTransport, PeerAnswer
 from tests.helpers import MS, Listening, build_script, play, say
+from tests.memory_transport import MemoryTransport, PeerAnswer
 
 EMPTY = msgspec.Raw()
 RATE_HZ = 16_000

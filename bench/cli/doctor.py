@@ -47,8 +47,8 @@ def doctor(
     from bench.doctor.examine import examine, examine_offline
     from bench.doctor.finding import Finding, any_failed
     from bench.doctor.machine import look_at_machine
-    from bench.target.endpoint import ENDPOINT, resolve_every_target, resolve_targets
     from bench.target.prices import load_price_table
+    from bench.target.targets import ENDPOINT, resolve_every_target, resolve_targets
 
     targets, unnamed = [], ""
     try:

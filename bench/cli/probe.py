@@ -77,7 +77,7 @@ def probe(
 
 
 def _only_target(service_options: ServiceOptions) -> Target:
-    from bench.target.endpoint import resolve_targets
+    from bench.target.targets import resolve_targets
 
     targets = resolve_targets(os.environ, service_options)
     if len(targets) > 1:

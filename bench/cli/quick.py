@@ -19,10 +19,10 @@ from bench.errors import INVALID_STATUS, UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
-from bench.target.endpoint import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
 from bench.target.target import Target
+from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.units import NS_PER_S
 from reports.numbers import listed, plural
 from reports.runs import load as load_run

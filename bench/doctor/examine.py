@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from bench.dial import Dialer
 from bench.doctor.explain import signed_by
 from bench.doctor.finding import Finding, any_failed, printable
 from bench.doctor.network import look_at_network
@@ -13,12 +14,11 @@ from bench.doctor.service_findings import lasting
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.money import Prices
-from bench.target.dial import Dialer
 from bench.target.identity import SignInError
 from bench.target.services import SERVICES, KnownService
 from bench.target.target import Target
 from bench.target.tokens import Answered, Keyring
-from bench.transport.tcp import warm_up
+from bench.transport.connect import warm_up
 
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"

@@ -204,7 +204,7 @@ def _throttled(refusal: Refusal, target: Target) -> str:
 
 def _closed_proxy(target: Target) -> str:
     """By HTTP a tunnel is asked for with CONNECT, by SOCKS with a command of its own."""
-    proxy = target.way.proxy
+    proxy = target.network_path.proxy
     asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
     return f"the proxy refuses: user and password belong in its URL, and it must allow {asked} to port {target.port}"
 

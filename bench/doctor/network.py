@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -18,8 +18,8 @@ from bench.limits import Limits
 from bench.remedies import NO_PROXY
 from bench.target.target import Target
 from bench.transport.base import Phases, authority
-from bench.transport.crossing import connect
-from bench.transport.tcp import TcpStream, connect_first, look_up
+from bench.transport.connect import connect_first, look_up, open_tcp
+from bench.transport.tcp import TcpStream
 from bench.transport.tls import shake_hands, tls_context
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -40,12 +40,12 @@ class Certificate:
 
 def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     """Yield the findings from the proxy to TLS. What is behind a step that failed is skipped."""
-    way = target.way
-    if way.proxy is not None:
+    path = target.network_path
+    if path.proxy is not None:
         yield from (proxied := list(_proxy(target, limits)))
         yield from _behind(target, limits, reached=all(finding.state != "failed" for finding in proxied))
         return
-    host, port = way.address or target.host, target.port
+    host, port = path.address or target.host, target.port
     found, addresses = _named(host, port, limits, target)
     yield found
     tried = [_tried(address, limits, target) for address in addresses]
@@ -64,8 +64,8 @@ def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Findin
     took = _ms(monotonic_ns() - began_ns)
     places = [str(address[4][0]) for address in addresses]
     if places == [host]:
-        said = f"{host} is named by --resolve: no lookup" if target.way.address else f"{host} is an address: no lookup"
-        return Finding("dns", "skipped", said), addresses
+        known = "is named by --resolve" if target.network_path.address else "is an address"
+        return Finding("dns", "skipped", f"{host} {known}: no lookup"), addresses
     plural = "address" if len(places) == 1 else "addresses"
     return Finding("dns", "ok", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
 
@@ -89,7 +89,7 @@ def _judged(finding: Finding, reached: bool) -> Finding:
 
 def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
     """The proxy, and the tunnel that it opens: whoever does not reach the one is told nothing of the other."""
-    proxy = target.way.proxy
+    proxy = target.network_path.proxy
     assert proxy is not None
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp), limits.tcp, "proxy").close()
@@ -98,21 +98,20 @@ def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
         return
     began_ns = monotonic_ns()
     try:
-        _reached(target, limits).close()
+        _opened(target, limits).close()
     except ConnectError as error:
         remedy = explain(Refusal(error.outcome, error.detail), target)
         yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", remedy)
         return
     by = "the proxy" if proxy.remote_dns else "this machine"
-    place = authority(target.way.address or target.host, target.port)
+    place = authority(target.network_path.address or target.host, target.port)
     yield Finding("proxy", "ok", f"{proxy.public}: a tunnel to {place} in {_ms(monotonic_ns() - began_ns)}; "
                                  f"names are looked up by {by}")  # fmt: skip
 
 
-def _reached(target: Target, limits: Limits) -> TcpStream:
+def _opened(target: Target, limits: Limits) -> TcpStream:
     """A connection to the service, or a tunnel to it; raises ConnectError."""
-    stream = connect(target.host, target.port, None, limits, Phases(), target.way)
-    return cast("TcpStream", stream)
+    return open_tcp(target.host, target.port, limits, Phases(), target.network_path)
 
 
 def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Finding]:
@@ -126,9 +125,9 @@ def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Findin
 
 def secured(target: Target, limits: Limits) -> Iterator[Finding]:
     """Version, cipher and certificate; where the certificate is not trusted, whose it is all the same."""
-    way = target.way
+    path = target.network_path
     try:
-        context = tls_context(way.ca, way.client_cert, way.client_key)
+        context = tls_context(path.ca, path.client_cert, path.client_key)
         agreed, certificate = _agreed(target, limits, context)
     except UsageError as error:
         yield Finding("tls", "failed", str(error))
@@ -177,7 +176,7 @@ def _untrusted(target: Target, limits: Limits) -> Certificate | None:
 
 def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[str, Certificate | None]:
     """(version and cipher with the time they took, the certificate); raises ConnectError."""
-    tcp = _reached(target, limits)
+    tcp = _opened(target, limits)
     try:
         began_ns = monotonic_ns()
         session = shake_hands(tcp, context, target.host, limits.tls).session

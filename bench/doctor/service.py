@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.connect import connected
+from bench.dial import Dialer, connected
 from bench.doctor.finding import Finding
 from bench.doctor.service_findings import (
     compression,
@@ -31,7 +31,6 @@ from bench.protocol.events import Event, Kind, Usage
 from bench.protocol.limits import RateLimit, limits_in
 from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
-from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.transport.base import Network, Transport
 from bench.transport.received import DeltaArrival, Received
@@ -105,7 +104,7 @@ class Visit:
         if transport is None:
             yield from (Finding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
             return
-        yield compression(observed.headers, wanted=self._target.way.deflate)
+        yield compression(observed.headers, wanted=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
         yield limits_told(self._heard.limits or limits_in(observed.headers))
 

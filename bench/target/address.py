@@ -99,12 +99,19 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     parts = _endpoint_parts(endpoint, names)
     version = settings.api_version or ""
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
-    dialect = wanted or _azure_dialect(parts, version, names)
+    if wanted is None and version and path_of(parts):
+        raise SettingError("api_version",
+            f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
+            f"unset {names['api_version']}, or take /openai/v1 off {names['endpoint']}")  # fmt: skip
+    dialect = wanted or (PREVIEW if version else GA)
     if dialect is GPT_LIVE:
         remedy = f"name wss://HOST{AZURE_GPT_LIVE} by {names['url']}, and the model in the session's settings (`model`)"
         raise SettingError("endpoint", f"{names['endpoint']} does not lead to GPT-Live: {remedy}")
     notices = _azure_notices(dialect, version, bool(path_of(parts)), names)
-    resource = _azure_resource(AZURE_PATHS.get(dialect.name, AZURE_GA), deployment, version)
+    path = AZURE_PATHS.get(dialect.name, AZURE_GA)
+    dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
+    # `model` is the name of the deployment on Azure GA, and that of a model at Voice Live
+    resource = f"{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
     return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, names["endpoint"]))
 
 
@@ -120,9 +127,11 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
     own = known.dialect if known else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
+    is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
+    service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
     resource = parts.path + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, names["url"])
-    return _address(parts, resource, dialect, settings.service or _service(host, path), notices)
+    return _address(parts, resource, dialect, service, notices)
 
 
 def with_model(url: str, model: str) -> str | None:
@@ -158,14 +167,6 @@ def _endpoint_parts(endpoint: str, names: KeyNames) -> SplitResult:
     return parts
 
 
-def _azure_dialect(parts: SplitResult, version: str, names: KeyNames) -> Dialect:
-    if version and path_of(parts):
-        raise SettingError("api_version",
-            f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
-            f"unset {names['api_version']}, or take /openai/v1 off {names['endpoint']}")  # fmt: skip
-    return PREVIEW if version else GA
-
-
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
     source, asked = names["api_version"], f"{names['dialect']} {dialect.name} was asked for"
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
@@ -176,12 +177,6 @@ def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: 
     if not version:
         return (*ignored, f"{source} is not set: using {known[0]}")
     return ignored + _version_notices(version, path, "api_version", source)
-
-
-def _azure_resource(path: str, deployment: str, version: str) -> str:
-    """Path and query; `model` is the name of the deployment on Azure GA, and that of a model at Voice Live."""
-    dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
-    return f"{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
 
 
 def _version_notices(version: str, path: str, key: str, source: str) -> tuple[str, ...]:
@@ -234,12 +229,6 @@ def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[st
     if not version:
         return (f"Azure wants an api-version at {path}: add &api-version={VERSIONS[path][0]} to {source}",)
     return _version_notices(version, path, "url", f"api-version in {source}")
-
-
-def _service(host: str, path: str) -> Service:
-    if azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH)):
-        return "azure"
-    return service_at(host, path) or "other"
 
 
 def _address(

@@ -1,23 +1,39 @@
-"""A target made of its settings, wherever they were written."""
+"""Makes a target of its settings, wherever they were written: its address, how it is signed in to, its prices. Pure.
+
+A target is signed in to by a key, through Microsoft Entra ID, or not at all. Nothing is fetched here.
+"""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from bench.installation import tool_version
 from bench.money import Prices, prices_of
-from bench.target.address import Address, endpoint_address, url_address
-from bench.target.credentials import cleaned, unquoted
-from bench.target.network_path import network_path_of
+from bench.protocol.voice_live import VOICE_LIVE
+from bench.target.address import Address, azure_cloud, endpoint_address, url_address
+from bench.target.credentials import Credential, cleaned, unquoted
+from bench.target.network_path import NONE, network_path_of
 from bench.target.prices import load_price_table
 from bench.target.services import MODEL, SERVICES, KnownService
-from bench.target.settings import KeyNames, Surroundings, TargetSettings
-from bench.target.signing import auth_of
-from bench.target.target import Target, as_label
-from bench.target.urls import Headers, SettingError, filled_resource, further_headers, subprotocols
+from bench.target.settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
+from bench.target.target import Auth, Entra, Target, as_label
+from bench.target.urls import SettingError, filled_resource, further_headers, subprotocols
+from bench.transport.base import NetworkPath, Proxy
+
+BASIC = "Basic"
+CLOUDS: Mapping[str, tuple[str, str | None]] = {
+    "azure.com": (PUBLIC_SCOPE, None),
+    "azure.us": ("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
+    "azure.cn": ("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
+}
+"""Cloud → scope of its tokens, and the host that signs in; None for azure-identity's own."""
+VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
+"""What the tokens of Voice Live's own client are for, in the public cloud (azure-ai-voicelive 1.3.1)."""
 
 
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
@@ -27,9 +43,11 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     )
     address = _address(settings, around.names)
     resource, of_url = filled_resource(address.resource, around.environ)
-    way, way_notices = network_path_of(settings, around, address)
-    auth, of_auth, sign_in_notices = auth_of(settings, around, address, way)
+    network_path, path_notices = network_path_of(settings, around, address)
+    auth, of_auth, sign_in_notices = auth_of(settings, around, address, network_path)
     further, of_headers = further_headers(settings.headers or {}, around.environ)
+    ours = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
+    theirs = {name.lower() for name, _ in further}  # who win where both set one
     offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
     return Target(
         label=settings.label or as_label(address.host),
@@ -40,16 +58,16 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
         dialect=address.dialect,
         service=address.service,
         auth=auth,
-        headers=_merged((("User-Agent", f"rtbench/{tool_version()}"), *address.headers), further),
+        headers=(*(header for header in ours if header[0].lower() not in theirs), *further),
         subprotocols=offered,
         secrets=(*of_url, *of_auth, *of_headers, *of_offered),
         session=settings.session or {},
-        way=way,
+        network_path=network_path,
         region=settings.region,
         connect_rate_per_min=settings.connect_rate,
         prices=_prices(settings, around.price_file),
         model=address.asked_for,
-        notices=address.notices + sign_in_notices + way_notices,
+        notices=address.notices + sign_in_notices + path_notices,
     )
 
 
@@ -86,12 +104,6 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             return prices
 
 
-def _merged(ours: Headers, further: Headers) -> Headers:
-    """Our headers and the user's, whose win where both set one (in any case of letters)."""
-    given = {name.lower() for name, _ in further}
-    return (*(header for header in ours if header[0].lower() not in given), *further)
-
-
 def with_service_defaults(settings: TargetSettings, known: KnownService, around: Surroundings) -> TargetSettings:
     """Fill settings that are not given from what is known of their service. Raises SettingError.
 
@@ -101,17 +113,14 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, around:
         return settings
     model = settings.model or known.model
     if MODEL not in known.url:
-        named = replace(settings, url=known.url, session=_with_model(settings.session or {}, model))
+        session = settings.session or {}
+        extra = {} if model is None else {"extra": {"model": model, **session.get("extra", {})}}
+        named = replace(settings, url=known.url, session=session | extra)
     elif model is None:
         raise SettingError("model", f"the target needs `model`, the name of a model of {known.title}")
     else:
         named = replace(settings, url=known.url.replace(MODEL, quote(model, safe="")))
     return replace(named, model=None, key_env=settings.key_env or _usual_key(settings, known, around))
-
-
-def _with_model(session: dict[str, Any], model: str | None) -> dict[str, Any]:
-    """The settings of a session that names its model itself."""
-    return session if model is None else session | {"extra": {"model": model, **session.get("extra", {})}}
 
 
 def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundings) -> str | None:
@@ -123,3 +132,76 @@ def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundin
         problem = f"{known.key_env} is not set: it is the key of {known.title}, unless `key_env` names another variable"
         raise SettingError("service", problem)
     return known.key_env if is_set else None
+
+
+class SignedIn(NamedTuple):
+    """What signs in; what else of it must be shown nowhere; and what to read of it before a run."""
+
+    auth: Auth
+    secrets: tuple[Credential, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def auth_of(settings: TargetSettings, around: Surroundings, address: Address, path: NetworkPath) -> SignedIn:
+    """Raises SettingError, and UsageError for a key that no header can hold."""
+    auth, names = settings.auth, around.names
+    if auth is None or auth == "key" or auth == "basic":
+        return _by_key(settings, around, address)
+    if settings.key_env is not None:
+        raise SettingError("auth", f"{names['auth']} and {names['key_env']} are two ways to sign in: leave one out")
+    entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address)
+    told: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
+    return SignedIn(replace(entra, proxy=told, ca=path.ca))
+
+
+def _by_key(settings: TargetSettings, around: Surroundings, address: Address) -> SignedIn:
+    names = around.names
+    if settings.key_env is not None:
+        key = _key(settings.key_env, around)
+        known = SERVICES.get(address.service)
+        if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
+            return _basic(key)
+        azure = address.service == "azure"
+        return SignedIn(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
+    if settings.auth is not None:
+        name = f"{names['auth']} {settings.auth}"
+        raise SettingError("auth", f"{name} needs {names['key_env']}, the name of the key's variable")
+    if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
+        return SignedIn(None)
+    return SignedIn(None, notices=(f"no key is sent: {names['key_env']} NAME sends the one in the variable NAME",))
+
+
+def _basic(key: str) -> SignedIn:
+    """Basic authentication (RFC 7617): a user and a password with a colon between them, or what base64 made of both."""
+    if ":" not in key:
+        return SignedIn(Credential("Authorization", key, BASIC))
+    coded = base64.b64encode(key.encode()).decode()
+    return SignedIn(
+        Credential("Authorization", coded, BASIC), (Credential("key", key), Credential("key", key.partition(":")[2]))
+    )
+
+
+def _key(variable: str, around: Surroundings) -> str:
+    source = around.names["key_env"]
+    key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
+    if not key:  # without its name, for some give the key itself
+        problem = f"{source} names a variable that is not set: it wants the variable's name, not the key"
+        raise SettingError("key_env", problem)
+    return key
+
+
+def _by_entra(auth: AuthSettings, names: KeyNames, address: Address) -> Entra:
+    cloud = azure_cloud(address.host)
+    if auth.scope is None and address.service != "azure" and not address.loopback:
+        remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"
+        raise SettingError("auth", f"{names['auth']} is for Azure, and {address.host} is not there: {remedy}")
+    scope, authority = CLOUDS[cloud or "azure.com"]
+    if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
+        scope = VOICE_LIVE_SCOPE
+    return Entra(
+        scope=auth.scope or scope,
+        kind="default" if auth.type == "entra" else auth.type,
+        authority=auth.authority or authority,
+        client_id=auth.client_id,
+        tenant_id=auth.tenant_id,
+    )

@@ -1,4 +1,4 @@
-"""How the network is crossed to a target: certificates, a proxy, another address, compression.
+"""Makes the network path to a target of its settings: certificates, a proxy, another address, compression.
 
 A proxy is named by a URL, or by the environment's usual variables: HTTPS_PROXY, else ALL_PROXY, and NO_PROXY, each in
 lower case first (as curl and Python do). HTTP_PROXY is for addresses without TLS, and those of ours are on this
@@ -39,10 +39,10 @@ NONE: Final = "none"
 def network_path_of(
     settings: TargetSettings, around: Surroundings, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
-    """(how the network is crossed, notices). Raises SettingError."""
+    """(the network path, notices). Raises SettingError."""
     names, folder = around.names, around.folder
     proxy, proxy_notices = _proxy(settings.proxy, around, address)
-    way = NetworkPath(
+    path = NetworkPath(
         ca=_certificates(settings.ca, "ca", names, folder),
         client_cert=_certificates(settings.client_cert, "client_cert", names, folder),
         client_key=_client_key(settings, names, folder),
@@ -51,9 +51,16 @@ def network_path_of(
         deflate=settings.compression == "deflate",
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
-    if not address.tls:
-        _refuse_open_way(way, names)
-    return way, proxy_notices + _without_tls(way, names, address)
+    if address.tls:
+        return path, proxy_notices
+    # without TLS everything, keys too, is open to whoever is on the way: it must not leave this machine
+    if path.address is not None and not is_loopback(path.address):
+        raise SettingError("resolve", f"{names['resolve']} leads away from this machine, without TLS: use wss://")
+    if path.proxy is not None and not is_loopback(path.proxy.host):
+        raise SettingError("proxy", f"{names['proxy']} leads away from this machine, without TLS: use wss://")
+    unused = [key for key in ("ca", "client_cert") if getattr(path, key) is not None]
+    not_used = "is not used: the target is reached without TLS"
+    return path, (*proxy_notices, *(f"{names[key]} {not_used}" for key in unused))
 
 
 def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
@@ -112,19 +119,6 @@ def _content(path: Path, key: str, written: str, names: KeyNames) -> bytes:
         raise SettingError(key, f"{names[key]} is not the path of a file") from None
 
 
-def _refuse_open_way(way: NetworkPath, names: KeyNames) -> None:
-    """Without TLS everything, keys too, is open to whoever is on the way: it must not leave this machine."""
-    if way.address is not None and not is_loopback(way.address):
-        raise SettingError("resolve", f"{names['resolve']} leads away from this machine, without TLS: use wss://")
-    if way.proxy is not None and not is_loopback(way.proxy.host):
-        raise SettingError("proxy", f"{names['proxy']} leads away from this machine, without TLS: use wss://")
-
-
-def _without_tls(way: NetworkPath, names: KeyNames, address: Address) -> tuple[str, ...]:
-    given = [key for key in ("ca", "client_cert") if getattr(way, key) is not None]
-    return () if address.tls else tuple(f"{names[key]} is not used: the target is reached without TLS" for key in given)
-
-
 def parsed_proxy(text: str, source: str) -> Proxy:
     """The proxy at a URL. Raises SettingError, which never quotes it: it may hold a password."""
     text = text if "://" in text else f"http://{text}"
@@ -152,9 +146,11 @@ def parsed_proxy(text: str, source: str) -> Proxy:
 
 
 def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple[Proxy, str] | None:
-    """(the proxy that the environment wants for a host, the variable that says so); None for the direct way."""
+    """(the proxy that the environment wants for a host, the variable that says so); None for a direct path."""
     found = next((found for name in VARIABLES if (found := _variable(environ, name)) is not None), None)
-    if found is None or is_loopback(host) or _is_direct((_variable(environ, "NO_PROXY") or ("", ""))[1], host, port):
+    _, no_proxy = _variable(environ, "NO_PROXY") or ("", "")
+    excepted = no_proxy.replace(",", " ").lower().split()
+    if found is None or is_loopback(host) or any(_names(entry, host.removesuffix("."), port) for entry in excepted):
         return None
     name, value = found
     return parsed_proxy(value, name), name
@@ -193,11 +189,6 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
         if value is not None:
             return (spelling, value.strip()) if value.strip() else None
     return None
-
-
-def _is_direct(no_proxy: str, host: str, port: int) -> bool:
-    """Whether NO_PROXY names the host."""
-    return any(_names(entry.lower(), host.removesuffix("."), port) for entry in no_proxy.replace(",", " ").split())
 
 
 def _names(entry: str, host: str, port: int) -> bool:

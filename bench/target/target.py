@@ -69,7 +69,7 @@ class Target:
     service: Service
     auth: Auth
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    way: NetworkPath = DIRECT
+    network_path: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
     """None: the service's default, see `connects_per_min`; 0: no limit."""
@@ -90,8 +90,8 @@ class Target:
     @property
     def loopback(self) -> bool:
         """Whether what is sent stays on this machine."""
-        proxy = self.way.proxy
-        return is_loopback(self.way.address or self.host) and (proxy is None or is_loopback(proxy.host))
+        proxy = self.network_path.proxy
+        return is_loopback(self.network_path.address or self.host) and (proxy is None or is_loopback(proxy.host))
 
     @property
     def terms(self) -> Terms:

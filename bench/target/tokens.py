@@ -26,7 +26,7 @@ from bench.target.identity import (
 )
 from bench.target.network_path import proxy_secrets
 from bench.target.target import Entra, Target
-from bench.transport.limit import within
+from bench.transport.green import within
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
@@ -98,10 +98,8 @@ class Keyring:
         A service may quote what it got. All that is not our own word goes through here where it enters, before it is
         cut, stored or shown.
         """
-        return hidden(text, (*self._secrets, *self._tokens()))
-
-    def _tokens(self) -> Iterator[Credential]:
-        return (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
+        tokens = (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
+        return hidden(text, (*self._secrets, *tokens))
 
     @property
     def waiting(self) -> int:
@@ -168,7 +166,10 @@ class SignIn:
             finally:
                 self.waiting -= 1
         if token is None:
-            raise ConnectError("refused:token", self._why_none())
+            asked_ns, why = self._asked_ns, self._problem
+            if asked_ns is not None:
+                why += f"; the next was asked for {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
+            raise ConnectError("refused:token", why)
         return token
 
     @property
@@ -180,12 +181,6 @@ class SignIn:
 
     def _living(self) -> Token | None:
         return self.newest if self.newest is not None and _left_s(self.newest) > MARGIN_S else None
-
-    def _why_none(self) -> str:
-        asked_ns = self._asked_ns
-        if asked_ns is None:
-            return self._problem
-        return f"{self._problem}; the next was asked for {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
 
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
@@ -230,15 +225,12 @@ class SignIn:
         self._failures = 0
         if self.newest is not None and token.expires_ns <= self.newest.expires_ns:
             return
+        ended_ns, same = monotonic_ns() - LONGEST_SESSION_NS, token.bearer.header()
+        # a session may still have been opened with those that have not ended for so long
+        quotable = (old for old in self.tokens if old.expires_ns > ended_ns and old.bearer.header() != same)
         with self._renewed:
-            self.tokens = (*self._quotable(besides=token), token)
+            self.tokens = (*quotable, token)
             self._renewed.notify_all()
-
-    def _quotable(self, besides: Token) -> Iterator[Token]:
-        """The tokens that a session may still have been opened with."""
-        ended_ns = monotonic_ns() - LONGEST_SESSION_NS
-        same = besides.bearer.header()
-        return (token for token in self.tokens if token.expires_ns > ended_ns and token.bearer.header() != same)
 
     def _failed(self, problem: str) -> None:
         if self._closed.is_set():
@@ -260,5 +252,5 @@ def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:
         if isinstance(target.auth, Credential):
             yield target.auth
         yield from target.secrets
-        if target.way.proxy is not None:
-            yield from proxy_secrets(target.way.proxy)
+        if target.network_path.proxy is not None:
+            yield from proxy_secrets(target.network_path.proxy)

@@ -54,9 +54,14 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
 
 
 def is_host(parts: SplitResult) -> bool:
-    """Whether a URL's host can exist: a name as DNS has it, or an address."""
+    """Whether a URL's host can exist: an address, or a name as DNS has it.
+
+    RFC 1035 §2.3.4: labels of 1 to 63 characters, 253 in all; `_` occurs.
+    """
     host = parts.hostname or ""
-    return is_ipv6(host) if "[" in parts.netloc else _is_host_name(host)
+    if "[" in parts.netloc:
+        return is_ipv6(host)
+    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
 
 
 def is_ipv6(host: str) -> bool:
@@ -68,11 +73,6 @@ def is_ipv6(host: str) -> bool:
 
 def path_of(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
-
-
-def _is_host_name(host: str) -> bool:
-    """A name as DNS has it (RFC 1035 §2.3.4: labels of 1 to 63, 253 in all; `_` occurs), or an IPv4 address."""
-    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
 
 
 def further_headers(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Headers, tuple[Credential, ...]]:
@@ -89,7 +89,10 @@ def further_headers(given: Mapping[str, str], environ: Mapping[str, str]) -> tup
     for name, text in given.items():
         source = f"the header {name}"
         values = _variables(text, environ, "headers", source)
-        headers.append((name, _header_value(_filled(text, values), source)))
+        value = _filled(text, values).strip()
+        if not value or not (value.isascii() and value.isprintable()):
+            raise SettingError("headers", f"{source} must be printable text of ASCII, in one line")
+        headers.append((name, value))
         secrets += hidden_values(name, values)
     return tuple(headers), tuple(secrets)
 
@@ -142,10 +145,3 @@ def _variables(text: str, environ: Mapping[str, str], key: str, source: str) -> 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: values[found[1]], text)
-
-
-def _header_value(text: str, source: str) -> str:
-    value = text.strip()
-    if not value or not (value.isascii() and value.isprintable()):
-        raise SettingError("headers", f"{source} must be printable text of ASCII, in one line")
-    return value

@@ -71,7 +71,7 @@ class Handshake(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What the kernel knows of the way to the peer: smoothed and shortest round trip, segments sent again so far.
+    """What the kernel knows of the path to the peer: smoothed and shortest round trip, segments sent again so far.
 
     `scope` says who the peer is: the service (its nearest end of TCP), or the proxy that stands before it.
     """
@@ -120,7 +120,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class NetworkPath:
-    """How the network is crossed: through a proxy, to an address instead of the name's, compressed if both agree.
+    """How a service is reached: through a proxy, by an address instead of the name's, compressed if both agree.
 
     `max_message_mib`: a larger message ends its connection. `ca`, `client_cert`, `client_key`: files of certificates
     (PEM), of which the TLS context is made.
@@ -199,7 +199,7 @@ class Transport(Protocol):
         """Every message that arrived by this instant has been handed out: a deadline before it has passed."""
 
     def network(self) -> Network | None:
-        """The way to the peer as it is now; None where the platform does not tell."""
+        """The path to the peer as it is now; None where the platform does not tell."""
 
     def close(self) -> None:
         """Say goodbye, wait a moment for the answer, and let go of the connection."""

@@ -46,17 +46,13 @@ class DeltaReader(DeltaTaker):
 
     def close(self) -> None:
         """Let go of whoever deltas are handed to, so that nothing is left of a session that is over."""
-        self.hand_on = _nobody
+        self.hand_on = lambda: None
 
     def forget(self) -> None:
         """Take no deltas any more, until others were learned from."""
         if self._known:
             self._known.clear()
             super().forget()
-
-
-def _nobody() -> None:
-    """Takes nothing: a session that is over is told of no deltas."""
 
 
 def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | None:

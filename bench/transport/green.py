@@ -1,15 +1,20 @@
-"""Makes this process gevent's."""
+"""Makes this process gevent's, and sets a limit in time to work of libraries that have none."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 import gevent
 from gevent import monkey
 
 READABLE = 1
 SIGNALS_BYTES = 512
+T = TypeVar("T")
 
 
 def patch() -> None:
@@ -26,3 +31,29 @@ def patch() -> None:
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     hub.loop.io(signals, READABLE, ref=False).start(os.read, signals, SIGNALS_BYTES)
+
+
+def within(limit_s: float, work: Callable[[], T]) -> T:
+    """Do `work` and return what it gives. Raises TimeoutError where that takes longer.
+
+    Where gevent has patched the standard library, the work is broken off in its wait. A thread cannot be: it is left
+    to itself, and what it gives later is dropped.
+    """
+    if not monkey.is_module_patched("threading"):
+        return _by_thread(work).result(limit_s)
+    with gevent.Timeout(limit_s, False):  # a BaseException on its way, so no library takes it for a fault of its own
+        return work()
+    raise TimeoutError
+
+
+def _by_thread(work: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+
+    def settle() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=settle, daemon=True).start()
+    return future

@@ -1,25 +1,69 @@
-"""Knows at which instants sockets were surely empty, by looking at the event loop's epoll set.
+"""Adds to gevent's event loop what stamps and schedules need: when sockets were empty, what is due, what to poll.
 
-gevent's loop runs `prepare` watchers just before it polls and `check` watchers just after. What is said of a look or a
-poll is said by instants before it: a process may lose its core between a call and a clock that is read after it.
+`LoopWatch` knows at which instants sockets were surely empty, by looking at the loop's epoll set. gevent's loop runs
+`prepare` watchers just before it polls and `check` watchers just after. What is said of a look or a poll is said by
+instants before it: a process may lose its core between a call and a clock that is read after it.
+
+`Ticker` calls what is due in passes of the loop: to the microsecond while there is little, all together else. The
+loop's own timers are late by up to a millisecond, for it waits in whole ones; a timer that is a file (`timerfd`) is
+not. Every pass costs the wake-up of the process, which takes longer than sending a chunk of audio.
+
+`Poller` polls the sockets of replies that go on, all together every few milliseconds. The kernel has stamped what came
+meanwhile, so nothing is lost by looking late, and a process that wakes up for every delta spends most of its time on
+waking up.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import gevent
+from gevent import monkey
 
 from bench.clock import monotonic_ns
-from bench.transport.compiled import readable, thread_use
+from bench.transport.compiled import make_alarm, readable, set_alarm, thread_use
+from bench.units import NS_PER_S
 
+READABLE = 1
+"""Of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""
+NEVER_NS = 1 << 62
 LOOK_NS = 200_000
 """How long the loop may handle events without a look at which other sockets are readable meanwhile."""
 ACCOUNT_NS = 100_000
 """How far the kernel's account of a thread may be off: what interrupts took of its core stands nowhere."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """What the kernel counts of this thread: how long it ran, how long it waited for a core, how often it ran."""
+APART_NS = 600_000
+"""From the beginning of a pass to that of the next one: so late may a call be."""
+IDLE_NS = 60_000_000_000
+PERIOD_S = 0.002
+"""How long a reply that goes on is not looked at: a delta that shares a read with another may be so much older."""
+
+
+class OnePerHub:
+    """An object of which this process's hub has one, made at first use."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+
+    @classmethod
+    def of_hub(cls) -> Self:
+        """The hub's own. After a fork the hub is the same, and what it holds would be both processes'."""
+        hub, name = gevent.get_hub(), f"rtbench_{cls.__name__}"
+        held = getattr(hub, name, None)
+        if isinstance(held, cls):
+            if held.process == os.getpid():
+                return held
+            held.close()
+        made = cls()
+        setattr(hub, name, made)
+        return made
+
+    def close(self) -> None:
+        """Let go of what a forked process has in common with its parent."""
 
 
 class Look(NamedTuple):
@@ -32,11 +76,11 @@ class Look(NamedTuple):
 NO_LOOK = Look(0, 0)
 
 
-class LoopWatch:
-    """The loop's polls, and the looks at its epoll set. One per hub: `LoopWatch.of_hub()`."""
+class LoopWatch(OnePerHub):
+    """The loop's polls, and the looks at its epoll set."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()
+        super().__init__()
         self.polls = 0
         self.poll_end_ns = monotonic_ns()
         self.look_due_ns = 0
@@ -61,20 +105,7 @@ class LoopWatch:
         self._prepare.start(self._before_poll)
         self._check.start(self._after_poll)
 
-    @staticmethod
-    def of_hub() -> LoopWatch:
-        """The watch of this process's hub, made at first use: the kernel's account is of one thread."""
-        hub = gevent.get_hub()
-        watch = getattr(hub, "rtbench_loop_watch", None)
-        if isinstance(watch, LoopWatch):
-            if watch.process == os.getpid():
-                return watch
-            watch.close()
-        hub.rtbench_loop_watch = made = LoopWatch()
-        return made
-
     def close(self) -> None:
-        """Watch no longer."""
         self._prepare.close()
         self._check.close()
         if self._schedstat >= 0:
@@ -126,3 +157,109 @@ class LoopWatch:
         switches, awake_ns = thread_use(self._schedstat)
         asleep_ns = now_ns - (awake_ns - self._awake_ns) - ACCOUNT_NS
         return asleep_ns if awake_ns and switches == self._switches + 1 and asleep_ns > self._used_ns else 0
+
+
+class Tick:
+    """A call that is due."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Call it no more."""
+        self.call = None
+
+
+class Ticker(OnePerHub):
+    """The calls that are due. They may not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ticks: list[tuple[int, int, Tick]] = []
+        self._count = 0
+        self._armed_ns = NEVER_NS
+        self._earliest_ns = 0
+        self._loop = gevent.get_hub().loop
+        self._watcher: Any = None
+        """Of the alarm; a timer of the loop's where the platform has no alarms."""
+        try:
+            self._alarm: int | None = make_alarm()
+        except OSError:
+            self._alarm = None
+        else:
+            self._watcher = self._loop.io(self._alarm, READABLE, ref=False)
+            self._watcher.start(self._pass)
+
+    def close(self) -> None:
+        self._ticks.clear()
+        if self._watcher is not None:
+            self._watcher.close()
+        if self._alarm is not None:
+            os.close(self._alarm)
+
+    def at(self, due_ns: int, call: Callable[[], None]) -> Tick:
+        """Have the loop call this at an instant, or soon after it."""
+        tick = Tick(call)
+        self._count += 1
+        heapq.heappush(self._ticks, (due_ns, self._count, tick))
+        if max(due_ns, self._earliest_ns) < self._armed_ns:
+            self._arm(due_ns)
+        return tick
+
+    def _arm(self, due_ns: int) -> None:
+        self._armed_ns = at_ns = max(due_ns, self._earliest_ns)
+        if self._alarm is not None:
+            set_alarm(self._alarm, at_ns)
+            return
+        if self._watcher is not None:
+            self._watcher.close()
+        self._watcher = self._loop.timer(max(0, at_ns - monotonic_ns()) / NS_PER_S, ref=False)
+        self._watcher.start(self._pass, update=True)
+
+    def _pass(self) -> None:
+        now_ns, self._armed_ns = monotonic_ns(), 0  # nothing is armed before all was called
+        self._earliest_ns = now_ns + APART_NS
+        ticks = self._ticks
+        while ticks and ticks[0][0] <= now_ns:
+            _, _, tick = heapq.heappop(ticks)
+            if tick.call is not None:
+                tick.call()
+        while ticks and ticks[0][2].call is None:
+            heapq.heappop(ticks)
+        self._arm(ticks[0][0] if ticks else now_ns + IDLE_NS)
+
+
+class Poller(OnePerHub):
+    """Polls sockets with Linux's epoll."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll = monkey.get_original("select", "epoll")()
+        self._hearers: dict[int, Callable[[int], None]] = {}
+        self._polled_ns = 0
+        loop = gevent.get_hub().loop
+        self._timer = loop.timer(PERIOD_S, PERIOD_S, ref=False, priority=loop.MAXPRI)  # before all else of the loop
+
+    def add(self, fd: int, hear: Callable[[int], None]) -> None:
+        """Poll this socket as well, until it is removed.
+
+        `hear` reads what there is, and waits for nothing; it is told when the sockets were polled before this time.
+        """
+        self._hearers[fd] = hear
+        self._epoll.register(fd, READABLE)
+        if not self._timer.active:
+            self._timer.start(self._poll)
+
+    def remove(self, fd: int) -> None:
+        """Poll this socket no longer; it is still open."""
+        del self._hearers[fd]
+        self._epoll.unregister(fd)
+        if not self._hearers:
+            self._timer.stop()
+
+    def _poll(self) -> None:
+        before_ns, self._polled_ns = self._polled_ns, monotonic_ns()
+        for fd, _ in self._epoll.poll(0, len(self._hearers)):  # all of them: who is not told of was empty
+            self._hearers[fd](before_ns)

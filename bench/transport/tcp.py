@@ -1,4 +1,4 @@
-"""Wraps a gevent socket so that each read says when the kernel got it; the one place where client sockets are made."""
+"""Wraps a gevent socket so that each read says when the kernel got it, with what surrounds that in the event loop."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import gevent
-import gevent.socket
-from gevent import monkey
 from gevent.hub import Waiter
 
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
-from bench.errors import ConnectError
-from bench.transport.base import Network, PacedSender, TransmitStamp, authority
+from bench.transport.base import Network, PacedSender, TransmitStamp
 from bench.transport.compiled import ReadState
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.loop import LoopWatch
-from bench.transport.poller import Poller
-from bench.transport.ticker import Tick, Ticker
+from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
 from bench.transport.transmit import TransmitStamps
 from bench.units import NS_PER_S, NS_PER_US
 
 READ_BYTES = 65_536
 SHARE_NS = 10_000_000
 """How long the event loop may have been held up when a connection that goes on reading lets the others run."""
-READABLE, WRITABLE = 1, 2
+WRITABLE = 2
+LINUX = sys.platform.startswith("linux")
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 TCP_INFO_BYTES = 152
@@ -35,10 +31,6 @@ TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
 """Where linux/tcp.h's `struct tcp_info` holds tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt; times in µs."""
 NOT_MEASURED = 0xFFFF_FFFF
 """tcpi_min_rtt while no segment has given a round trip, as after a handshake that was sent again."""
-
-_literal = monkey.get_original("socket", "getaddrinfo")
-"""For addresses: nobody need be asked, so it takes no thread, which a busy process would wait for."""
-
 
 PeerScope = Literal["service", "proxy"]
 
@@ -125,7 +117,7 @@ class TcpStream:
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
         self._fd = sock.fileno()
         self._ears = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)  # before all else of the loop
-        self._poller = Poller.of_hub()
+        self._poller = Poller.of_hub() if LINUX else None  # which has epoll
         self._polled_from_ns: int | None = None
         """Since when the poller looks after the socket; None: it does not."""
         self._take: TakeRead | None = None
@@ -264,7 +256,7 @@ class TcpStream:
             before_ns = monotonic_ns()
         try:
             if polled_from_ns is None:
-                return self._hear_ready(before_ns)
+                return self._receive(before_ns, self._polls if self._state.drained else None)
             return self._hear_polled(polled_ns if polled_ns >= polled_from_ns else 0, before_ns)
         except (BlockingIOError, InterruptedError):
             self._state.drained, self._state.drained_ns = True, before_ns
@@ -272,10 +264,6 @@ class TcpStream:
             return None
         except OSError:  # reset by the peer: an end like any other, without a close frame
             return Read(b"", *self._placed(0, None, before_ns, None), self._state.drained)
-
-    def _hear_ready(self, before_ns: int) -> Read:
-        """Read what the loop's poll has found."""
-        return self._receive(before_ns, self._polls if self._state.drained else None)
 
     def _hear_polled(self, polled_ns: int, before_ns: int) -> Read | None:
         """Read what the poller has found, which had looked at `polled_ns` before; None for deltas that were taken."""
@@ -395,7 +383,7 @@ class TcpStream:
             timer.close()
 
     def network(self) -> Network | None:
-        if not sys.platform.startswith("linux"):
+        if not LINUX:
             return None
         try:
             info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
@@ -417,57 +405,3 @@ class TcpStream:
             watcher.close()
         self._sender = self._deltas = self._tick = None  # who listened may hold this connection
         self._sock.close()
-
-
-def warm_up() -> None:
-    """Start the resolver's thread now, which would else make the first connection slow."""
-    gevent.socket.getaddrinfo("localhost", 0)
-
-
-def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
-    """The addresses of a host, as `getaddrinfo` gives them; raises ConnectError `refused:dns` or `timeout:dns`."""
-    try:
-        return list(_literal(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
-    except (OSError, UnicodeError):
-        pass  # a name
-    try:
-        with gevent.Timeout(limit_s, ConnectError("timeout:dns", f"looking up {host} took over {limit_s:g} s")):
-            addresses: list[Any] = gevent.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-            return addresses
-    except (OSError, UnicodeError) as error:
-        raise ConnectError("refused:dns", f"{host}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
-    """Connect as `connect_first` does."""
-    asked_ns = monotonic_ns()
-    return TcpStream(connect_first(addresses, limit_s, stage), asked_ns, scope)
-
-
-def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
-    """The first address that answers; raises ConnectError `refused:<stage>`, `timeout:<stage>`.
-
-    There is one limit for all: each gets an even share of what is left of it, so that one that swallows packets, as
-    that of a family which is not routed here, leaves time for the others.
-    """
-    until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
-    problem = ConnectError("refused:dns", "the name has no address")
-    for tried, (family, kind, proto, _, address) in enumerate(addresses):
-        place, sock = authority(*address[:2]), None
-        share_s = max(0.001, (until_ns - monotonic_ns()) / NS_PER_S / (len(addresses) - tried))
-        try:
-            sock = gevent.socket.socket(family, kind, proto)
-            sock.settimeout(share_s)
-            sock.connect(address)
-            return sock
-        except gevent.GreenletExit:
-            if sock is not None:
-                sock.close()
-            raise
-        except TimeoutError:
-            problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {share_s:.3g} s")
-        except OSError as error:
-            problem = ConnectError(f"refused:{stage}", f"{place}: {error.strerror or error}")
-        if sock is not None:
-            sock.close()
-    raise problem

@@ -144,7 +144,7 @@ class TlsStream:
             if not self._heard and "ALERT" in (error.reason or ""):
                 raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
-        return _joined(parts), False
+        return b"".join(parts), False
 
     def _ended(self, parts: list[bytes]) -> bool:
         """Add what can be read now to the parts; whether the peer has ended the stream."""
@@ -181,10 +181,6 @@ class TlsStream:
 
     def close(self) -> None:
         self._tcp.close()
-
-
-def _joined(parts: list[bytes]) -> bytes:
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class RecordCounter:

@@ -42,10 +42,17 @@ from bench.transport.base import (
     TransmitStamp,
 )
 from bench.transport.compiled import COMPILED, leading_texts
-from bench.transport.crossing import connect
-from bench.transport.deflate import MeasuredDeflate, offer
+from bench.transport.connect import connect
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.frames import LONGEST, MASK_BYTES, frame_bytes, masked_text, missing_bytes
+from bench.transport.frames import (
+    LONGEST,
+    MASK_BYTES,
+    MeasuredDeflate,
+    frame_bytes,
+    masked_text,
+    missing_bytes,
+    offered_deflate,
+)
 from bench.transport.received import Received
 from bench.transport.tcp import ByteStream, Read
 from bench.units import NS_PER_S
@@ -71,7 +78,7 @@ def open_websocket(
     context: ssl.SSLContext | None,
     limits: Limits,
     phases: Phases,
-    way: NetworkPath = DIRECT,
+    path: NetworkPath = DIRECT,
     subprotocols: Sequence[str] = (),
 ) -> WebSocket:
     """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
@@ -81,9 +88,9 @@ def open_websocket(
     """
     uri = parse_uri(url)
     phases.mark("connect_start")
-    stream = connect(uri.host, uri.port, context, limits, phases, way)
+    stream = connect(uri.host, uri.port, context, limits, phases, path)
     try:
-        socket = WebSocket(stream, client_protocol(uri, way.max_message_mib * MIB, subprotocols, deflate=way.deflate))
+        socket = WebSocket(stream, client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate))
         socket.upgrade(headers, limits, phases)
     except BaseException:
         stream.close()
@@ -103,7 +110,7 @@ def client_protocol(
     """
     return ClientProtocol(
         uri,
-        extensions=[offer()] if deflate else None,
+        extensions=[offered_deflate()] if deflate else None,
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         max_size=max_message_bytes,
         logger=_SILENT,

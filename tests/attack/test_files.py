@@ -29,9 +29,9 @@ from bench.plan.script import load_script
 from bench.plan.think_times import load_think_times
 from bench.run.replay import replay
 from bench.simulator.profile import load_profile
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
+from bench.target.targets import resolve_targets
 from reports import render
 from reports.summary.summary import summarise
 from reports.thresholds import grammar as thresholds

@@ -20,7 +20,7 @@ from bench.outcomes import CENSORED, GOOD
 from bench.plan.script import load_script
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
 from bench.run.validity import Evidence, judge
-from bench.target import endpoint
+from bench.target import targets
 from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, verdicts
 from reports.summary.outcomes import FAMILIES, MEANINGS
@@ -81,13 +81,13 @@ def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
     file = tmp_path / "targets.yaml"
     file.write_text(found[0], encoding="utf-8")
-    arms = endpoint.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
+    arms = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
 
     assert [arm.label for arm in arms] == ["eastus2", "sweden.quick"]
 
 
 def test_every_variable_of_azure_is_in_the_readme() -> None:
-    names = (endpoint.ENDPOINT, endpoint.DEPLOYMENT, endpoint.API_KEY, endpoint.API_VERSION)
+    names = (targets.ENDPOINT, targets.DEPLOYMENT, targets.API_KEY, targets.API_VERSION)
 
     assert all(name in text("README.md") for name in names)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.doctor.examine import configuration
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
+from bench.target.targets import resolve_targets
 
 ENVIRONMENT = {
     "HTTPS_PROXY": "http://proxy.test:3128",

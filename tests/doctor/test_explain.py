@@ -114,7 +114,7 @@ def test_azure_s_403_is_a_rule_of_its_network_with_or_without_a_key() -> None:
 
 @pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
 def test_a_proxy_that_refuses_is_to_allow_what_is_asked_of_it(scheme: Literal["http", "socks5"], asked: str) -> None:
-    target = replace(build_target(), port=8443, way=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
+    target = replace(build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
     said = explain(Refusal("refused:proxy", "403 Forbidden"), target)
 
     assert asked in said

@@ -15,22 +15,22 @@ from bench.doctor.finding import Finding
 from bench.doctor.network import look_at_network
 from bench.limits import Limits
 from bench.remedies import NO_PROXY
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.targets import resolve_targets
 from bench.transport.base import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
-from tests.transport.test_crossing import serving
+from tests.transport.test_connect import serving
 
 ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
 DIRECTLY = NetworkPath()
 
 
-def build_target(port: int, way: NetworkPath = DIRECTLY, *, tls: bool = False) -> Target:
+def build_target(port: int, path: NetworkPath = DIRECTLY, *, tls: bool = False) -> Target:
     url = f"{'wss' if tls else 'ws'}://localhost:{port}/openai/v1/realtime?model=x"
     (target,) = resolve_targets({}, ServiceOptions(url=url))
-    return replace(target, way=way)
+    return replace(target, network_path=path)
 
 
 def looked_at(target: Target) -> dict[str, Finding]:
@@ -48,8 +48,8 @@ def closed_port() -> int:
 def test_a_client_certificate_that_cannot_be_used_is_a_failure_and_no_end(tmp_path: Path) -> None:
     own, other = write_client(tmp_path / "own"), write_client(tmp_path / "other")
     with serving() as port:
-        way = NetworkPath(client_cert=own.certificate, client_key=other.key)
-        found = looked_at(build_target(port, way, tls=True))
+        path = NetworkPath(client_cert=own.certificate, client_key=other.key)
+        found = looked_at(build_target(port, path, tls=True))
 
     assert found["tls"].state == "failed"
     assert "the key is another certificate's" in found["tls"].said

@@ -12,6 +12,7 @@ import pyarrow as pa
 from gevent.event import Event
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.dial import Dialer
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.load.planning.concurrency import Concurrency
@@ -28,16 +29,15 @@ from bench.load.playing.sessions import Driver
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool
-from bench.target.dial import Dialer
 from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
 from bench.transport.base import PacedSender, Phases, Take
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.memory import MemoryTransport, VirtualClock
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
 from tests.load.test_options import parsed
+from tests.memory_transport import MemoryTransport, VirtualClock
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
 TALK = "steps:\n  - say: One\n  - say: Two\n"

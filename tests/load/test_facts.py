@@ -151,7 +151,7 @@ def test_facts_of_a_target_hold_no_secret() -> None:
         HERE,
         auth=Credential("api-key", "sk-secret-key"),
         headers=(("x-tenant", "confidential"),),
-        way=NetworkPath(proxy=proxy, address="127.0.0.1", deflate=True),
+        network_path=NetworkPath(proxy=proxy, address="127.0.0.1", deflate=True),
         prices=Prices(1, 2, 3, 4, 5, 6),
         session={"voice": "verse"},
         variant_of="west",

@@ -28,11 +28,11 @@ from bench.run.folder import SCHEMAS, create
 from bench.run.part import parts
 from bench.run.spool import Spool
 from bench.target.credentials import Credential
-from bench.transport.memory import PeerAnswer
 from bench.units import NS_PER_S
 from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.live_run import Caller, FakeDialer, Stand
+from tests.memory_transport import PeerAnswer
 
 
 def costly(response_id: str) -> Iterable[PeerAnswer]:

@@ -17,7 +17,6 @@ from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.steps import WavTurn
 from bench.protocol.openai_ga import GA
 from bench.session import Session
-from bench.transport.memory import MemoryTransport, PeerAnswer
 from tests.helpers import (
     MS,
     Listening,
@@ -33,6 +32,7 @@ from tests.helpers import (
     say,
     spoken,
 )
+from tests.memory_transport import MemoryTransport, PeerAnswer
 
 WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_size=1, max_size=8)
 

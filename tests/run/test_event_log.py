@@ -23,9 +23,9 @@ from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
 from bench.run.replay import replay
 from bench.target.credentials import Credential
-from bench.transport.memory import MemoryTransport
 from bench.transport.received import Received
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
+from tests.memory_transport import MemoryTransport
 
 SECRET = "0123456789abcdef-KEY"
 HIDE = Credential("api-key", SECRET).hide

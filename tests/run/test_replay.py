@@ -30,7 +30,6 @@ from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
 from bench.transport.base import Network
-from bench.transport.memory import TransmitDelays
 from bench.transport.received import Received
 from tests.helpers import (
     AT_NS,
@@ -53,6 +52,7 @@ from tests.helpers import (
     transcribed,
     usage,
 )
+from tests.memory_transport import TransmitDelays
 
 LABELS = Labels("w0-000001", "simulator", "voice", "dialogue")
 LIMITS = Limits(speech=2, first_delta=3, next_delta=3, done=4)

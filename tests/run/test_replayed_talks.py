@@ -17,8 +17,8 @@ from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
 from bench.simulator.profile import default_profile
-from bench.transport.memory import VirtualClock
 from tests.helpers import FIRST_OF_FAMILIES, Listening
+from tests.memory_transport import VirtualClock
 from tests.test_talking import (
     BESIDE,
     DETECTIONS,

@@ -74,7 +74,7 @@ def test_the_environment_without_a_version_means_ga() -> None:
     assert target.auth.header() == ("api-key", KEY)
     assert [name for name, _ in target.headers] == ["User-Agent"]
     assert dict(target.headers)["User-Agent"].startswith("rtbench/")
-    assert (target.label, target.way, target.notices) == ("res.openai.azure.com", NetworkPath(), ())
+    assert (target.label, target.network_path, target.notices) == ("res.openai.azure.com", NetworkPath(), ())
     assert target.connects_per_min is None
 
 
@@ -539,7 +539,7 @@ def test_an_unknown_way_to_sign_in_is_refused(auth: str) -> None:
 def test_the_environment_s_proxy_is_used_and_named_without_its_password() -> None:
     target = resolve_target(AZURE | {"HTTPS_PROXY": f"http://me:{KEY}@proxy.example:3128"})
 
-    assert target.way.proxy == Proxy("http", "proxy.example", 3128, "me", KEY)
+    assert target.network_path.proxy == Proxy("http", "proxy.example", 3128, "me", KEY)
     assert target.notices == ("through the proxy http://proxy.example:3128 (HTTPS_PROXY)",)
     assert KEY not in repr(target)
 
@@ -547,22 +547,22 @@ def test_the_environment_s_proxy_is_used_and_named_without_its_password() -> Non
 def test_an_option_wins_over_the_environment_s_proxy() -> None:
     environ = AZURE | {"https_proxy": "http://other.example"}
 
-    assert resolve_target(environ, proxy="none").way.proxy is None
+    assert resolve_target(environ, proxy="none").network_path.proxy is None
     assert resolve_target(environ, proxy="none").notices == ()
-    assert resolve_target(environ, proxy="socks5h://p:1").way.proxy == Proxy("socks5", "p", 1)
+    assert resolve_target(environ, proxy="socks5h://p:1").network_path.proxy == Proxy("socks5", "p", 1)
 
 
 def test_this_machine_is_reached_by_a_proxy_only_where_an_option_says_so() -> None:
     environ = {"ALL_PROXY": "http://proxy.example"}
 
-    assert resolve_target(environ, url=LOCAL_URL).way.proxy is None
-    assert resolve_target(environ, url=LOCAL_URL, proxy="http://localhost:3128").way.proxy is not None
+    assert resolve_target(environ, url=LOCAL_URL).network_path.proxy is None
+    assert resolve_target(environ, url=LOCAL_URL, proxy="http://localhost:3128").network_path.proxy is not None
 
 
 def test_an_address_is_kept_beside_the_host_and_says_whether_bytes_stay_here() -> None:
     target = resolve_target(AZURE, resolve="[::1]")
 
-    assert (target.host, target.way.address, target.loopback) == ("res.openai.azure.com", "::1", True)
+    assert (target.host, target.network_path.address, target.loopback) == ("res.openai.azure.com", "::1", True)
     assert not resolve_target(AZURE, resolve="10.0.0.4").loopback
     assert "--resolve must be an IP address" in refusal(AZURE, resolve="other.example")
 
@@ -573,9 +573,9 @@ def test_without_tls_nothing_leaves_this_machine() -> None:
 
 
 def test_compression_is_off_unless_asked_for() -> None:
-    assert not resolve_target(AZURE).way.deflate
-    assert not resolve_target(AZURE, compression="none").way.deflate
-    assert resolve_target(AZURE, compression="deflate").way.deflate
+    assert not resolve_target(AZURE).network_path.deflate
+    assert not resolve_target(AZURE, compression="none").network_path.deflate
+    assert resolve_target(AZURE, compression="deflate").network_path.deflate
     assert "--compression must be none or deflate" in refusal(AZURE, compression="gzip")
 
 
@@ -594,7 +594,7 @@ def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Cer
     path = tmp_path / "ca.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    assert resolve_target(AZURE, ca=path).way.ca == path
+    assert resolve_target(AZURE, ca=path).network_path.ca == path
     assert resolve_target(AZURE, ca=path).notices == ()
     assert "--ca is not used" in resolve_target({}, url=LOCAL_URL, ca=path).notices[-1]
 
@@ -621,8 +621,8 @@ def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path,
     cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key.write_text("-----BEGIN PRIVATE KEY-----\n")
 
-    way = resolve_target(AZURE, client_cert=cert, client_key=key).way
-    assert (way.client_cert, way.client_key) == (cert, key)
+    path = resolve_target(AZURE, client_cert=cert, client_key=key).network_path
+    assert (path.client_cert, path.client_key) == (cert, key)
     assert "--client-key needs --client-cert" in refusal(AZURE, client_key=key)
     assert "holds no certificate in PEM" in refusal(AZURE, client_cert=key)
     assert "--client-key" in refusal(AZURE, client_cert=cert, client_key=cert)

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.settings import TARGETS, targets_schema
+from bench.target.targets import resolve_targets
 from bench.yaml_file import PlainValue
 
 ROOT = Path(__file__).parents[2]

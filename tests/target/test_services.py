@@ -10,10 +10,10 @@ import pytest
 from bench.errors import UsageError
 from bench.protocol.dialects import DIALECTS
 from bench.target.credentials import Credential
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.services import SERVICES
 from bench.target.target import Target
+from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target
 
 KEYS = {known.key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.key_env}

@@ -16,9 +16,9 @@ from bench.money import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential, hidden
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.target import Entra, Target
+from bench.target.targets import resolve_targets
 from bench.transport.base import Proxy
 
 SECRET = "s3cr3t-of-somebody"
@@ -221,11 +221,11 @@ def test_a_target_has_settings_of_its_own_and_its_variant_others(tmp_path: Path)
 def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
     proxy = "proxy: http://${USER_NAME}:${PASSWORD}@proxy.example:3128"
 
-    assert the_one(tmp_path, URL, proxy).way.proxy == Proxy("http", "proxy.example", 3128, "me@home", "p:w@/d")
-    assert the_one(tmp_path, URL, "proxy: ${PROXY_URL}").way.proxy == Proxy("socks5", "p", 1, "me", SECRET)
+    assert the_one(tmp_path, URL, proxy).network_path.proxy == Proxy("http", "proxy.example", 3128, "me@home", "p:w@/d")
+    assert the_one(tmp_path, URL, "proxy: ${PROXY_URL}").network_path.proxy == Proxy("socks5", "p", 1, "me", SECRET)
     for none in ("none", "${NONE}"):
         environ = {"HTTPS_PROXY": "http://p", "NONE": "none"}
-        assert the_one(tmp_path, URL, f"proxy: {none}", environ=environ).way.proxy is None
+        assert the_one(tmp_path, URL, f"proxy: {none}", environ=environ).network_path.proxy is None
 
 
 @pytest.mark.parametrize(
@@ -254,9 +254,9 @@ def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> Non
 
 
 def test_the_rest_of_the_way_can_be_told(tmp_path: Path) -> None:
-    way = the_one(tmp_path, URL, "resolve: 10.0.0.4", "compression: deflate").way
+    path = the_one(tmp_path, URL, "resolve: 10.0.0.4", "compression: deflate").network_path
 
-    assert (way.address, way.deflate) == ("10.0.0.4", True)
+    assert (path.address, path.deflate) == ("10.0.0.4", True)
 
 
 def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     target = the_one(tmp_path, *lines, api_key_env="MY_KEY", dialect="preview", compression="deflate", proxy="none")
 
     assert isinstance(target.auth, Credential)
-    assert (target.dialect, target.way.deflate, target.way.proxy) == (PREVIEW, True, None)
+    assert (target.dialect, target.network_path.deflate, target.network_path.proxy) == (PREVIEW, True, None)
     assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="entra").auth, Entra)
     assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="key").auth, Credential)
 

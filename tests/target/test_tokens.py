@@ -305,7 +305,7 @@ def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> 
         Credential("api-key", "the-key-itself"),
         headers=(("X-Team", "team header-secret"), ("User-Agent", "rtbench/1")),
         secrets=(Credential("X-Team", "header-secret"),),
-        way=NetworkPath(proxy=proxy),
+        network_path=NetworkPath(proxy=proxy),
     )
     keyring = opened(target, TARGET, fetch=Issuer())
     in_base64 = base64.b64encode(b"someone:password-of-proxy").decode()
@@ -321,8 +321,8 @@ def test_a_literal_header_is_no_secret() -> None:
 
 
 def test_every_spelling_of_what_lets_into_a_proxy_is_taken_out() -> None:
-    with_password = build_target(None, way=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
-    by_token = build_target(None, way=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user")))
+    with_password = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
+    by_token = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user")))
     keyring = Keyring([with_password, by_token])
     basic = base64.b64encode(b"a-token-as-user:").decode()
 

@@ -21,7 +21,7 @@ from bench.simulator.serving.tls import loopback_tls
 from bench.transport.base import DIRECT, Phases
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
-from tests.transport.test_crossing import echoed, serving
+from tests.transport.test_connect import echoed, serving
 
 ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
 PASSWORD = b"a-password-that-nobody-knows"

@@ -37,11 +37,11 @@ from bench.simulator.serving.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.compiled import COMPILED
-from bench.transport.crossing import connect
+from bench.transport.connect import connect, connect_first, look_up
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.poller import Poller
+from bench.transport.loop import Poller
 from bench.transport.received import DeltaArrival
-from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream, connect_first, look_up
+from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
@@ -269,7 +269,7 @@ def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
         wait_until_there(SimpleNamespace(_sock=sock))
         return sock
 
-    monkeypatch.setattr(tcp, "connect_first", held_up)
+    monkeypatch.setattr("bench.transport.connect.connect_first", held_up)
     with listener() as listening:
         peer = Peer(listening, None)
         stream = connect("127.0.0.1", listening.getsockname()[1], None, ENOUGH, Phases())
@@ -295,7 +295,7 @@ def test_a_poll_of_many_sockets_leaves_none_out(monkeypatch: pytest.MonkeyPatch)
         def poll(self, timeout: float, maxevents: int = 1_023) -> list[tuple[int, int]]:
             return [(fd, 1) for fd in range(min(maxevents, count))]
 
-    poller = Poller(gevent.get_hub())
+    poller = Poller()
     monkeypatch.setattr(poller, "_epoll", Ready())
     for fd in range(count):
         poller.add(fd, partial(_note, heard, fd))

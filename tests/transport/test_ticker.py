@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import gevent
 import pytest
 from gevent.event import Event
 
 from bench.clock import monotonic_ns
-from bench.transport import ticker as tickers
-from bench.transport.loop import LoopWatch
-from bench.transport.ticker import APART_NS, Ticker
+from bench.transport import loop
+from bench.transport.loop import APART_NS, LoopWatch, Ticker
 from tests.helpers import MS
 
 GUARD_S = 30
@@ -24,8 +22,8 @@ def no_alarm() -> int:
 @pytest.fixture(params=["alarm", "timer"])
 def ticker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
     if request.param == "timer":
-        monkeypatch.setattr(tickers, "make_alarm", no_alarm)
-    made = Ticker(gevent.get_hub())
+        monkeypatch.setattr(loop, "make_alarm", no_alarm)
+    made = Ticker()
     yield made
     made.close()
 

@@ -32,9 +32,9 @@ from bench.plan.script import Script
 from bench.priority import Priority, niceness, obtainable
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import named_host, opening_document
-from bench.target.endpoint import resolve_targets
 from bench.target.prices import PriceTable, load_price_table
 from bench.target.target import Target
+from bench.target.targets import resolve_targets
 
 SEVERAL = "bench"
 """The scenario's name where there are several."""
@@ -177,7 +177,7 @@ class Planned:
     def public_settings(self) -> dict[str, Any]:
         """What may hold a secret as it was given, in the form that may be stored."""
         first, service_options = self.targets[0], self.options.service_options
-        proxy = first.way.proxy.public if first.way.proxy else "none"
+        proxy = first.network_path.proxy.public if first.network_path.proxy else "none"
         return {
             "url": first.public_url if service_options.url else None,
             "proxy": proxy if service_options.proxy else None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bench.dial import Dialer
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import Place
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
-from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.connect import HARNESS_FAULT, connected
+from bench.dial import HARNESS_FAULT, connected
 from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
 from bench.load.playing.arm import Arm
 from bench.load.playing.pairs import Pair

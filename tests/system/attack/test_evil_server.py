@@ -14,11 +14,11 @@ from pathlib import Path
 import gevent
 import pytest
 
+from bench.dial import Dialer
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
-from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp

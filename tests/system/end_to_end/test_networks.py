@@ -30,7 +30,7 @@ from tests.system.end_to_end.proxies import RunningProxy, running_proxy
 from tests.system.end_to_end.quoting_service import holders
 from tests.system.end_to_end.test_arms import write_targets
 from tests.transport.test_certificates import demanding, write_client
-from tests.transport.test_crossing import IPV6
+from tests.transport.test_connect import IPV6
 
 PASSWORD = "a-password-that-nobody-may-see"
 NAME = "simulator.test"

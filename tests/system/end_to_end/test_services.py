@@ -17,9 +17,9 @@ from bench.protocol.openai_like import GLM, Glm
 from bench.protocol.settings import SessionSettings
 from bench.run.replay import Replayed, replay
 from bench.simulator.truth import read_truth
-from bench.target.endpoint import resolve_targets
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.targets import resolve_targets
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.test_formats import EDGE_MS, Call, called, spoken_ms

@@ -15,6 +15,7 @@ import gevent
 import numpy as np
 import pytest
 
+from bench.dial import Dialer
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
@@ -28,7 +29,6 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
 from bench.simulator.truth import read_truth
-from bench.target.dial import Dialer
 from bench.target.tokens import Keyring
 from bench.transport.base import Phases
 from bench.transport.websocket import WebSocket

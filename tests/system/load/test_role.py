@@ -43,8 +43,8 @@ class Watched(Keyring):
         super().close()
         closed.append(self)
 
-way = NetworkPath(client_cert=Path(folder) / "nowhere.pem")
-target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), way=way)
+path = NetworkPath(client_cert=Path(folder) / "nowhere.pem")
+target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), network_path=path)
 common.Keyring = Watched
 options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
     "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},

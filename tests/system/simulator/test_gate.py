@@ -20,7 +20,7 @@ from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
 from tests.system.simulator.test_server import UPGRADE, receive, turn
-from tests.transport.test_crossing import IPV6
+from tests.transport.test_connect import IPV6
 
 KEY = "secret-of-this-test"
 

@@ -1,37 +1,53 @@
-"""Dialling a target: what is sent with the upgrade, by which way, and whether a token had to be waited for."""
+"""Dialling a target: what is sent with the upgrade, by which path, whether a token had to be waited for.
+
+Whatever comes of it, the session's timeline has it, and a fault is never a missing session.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import gevent
 import pytest
+from greenlet import GreenletExit
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from bench.dial import Dialer, connected
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
+from bench.observe import inputs
+from bench.observe.observation import SessionObservation
+from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
-from bench.target.dial import Dialer
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import NetworkPath, Phases, Proxy
+from bench.transport.base import Handshake, NetworkPath, Phases, Proxy
+from tests.helpers import AT_NS
+from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy
 
 GUARD_S = 30
 STRAIGHT = NetworkPath()
 ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+START = {"connect_start": AT_NS + 5, "dns_done": AT_NS + 6}
+HEADERS = {"x-ms-region": "here"}
 
 
 def build_target(
-    port: int = 1, *, auth: Auth = None, way: NetworkPath = STRAIGHT, tls: bool = False, host: str = "127.0.0.1"
+    port: int = 1,
+    *,
+    auth: Auth = None,
+    network_path: NetworkPath = STRAIGHT,
+    tls: bool = False,
+    host: str = "127.0.0.1",
 ) -> Target:
     return Target(
         label="here",
@@ -43,7 +59,7 @@ def build_target(
         service="azure",
         auth=auth,
         headers=(("User-Agent", "rtbench/test"), ("x-team", "voice")),
-        way=way,
+        network_path=network_path,
     )
 
 
@@ -222,8 +238,8 @@ def test_the_wait_for_a_token_has_the_upgrade_s_limit() -> None:
 
 def test_a_target_s_way_is_gone() -> None:
     with service() as (port, requests), running_proxy() as proxy:
-        way = NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
-        target = build_target(port, way=way, host="localhost")
+        network_path = NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
+        target = build_target(port, network_path=network_path, host="localhost")
         Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
 
     assert [asked.host for asked in proxy.asked] == ["127.0.0.1"]
@@ -232,7 +248,81 @@ def test_a_target_s_way_is_gone() -> None:
 
 
 def test_a_client_certificate_that_cannot_be_used_is_refused_before_anything_is_dialled(tmp_path: Path) -> None:
-    target = build_target(tls=True, way=NetworkPath(client_cert=tmp_path / "nowhere.pem"))
+    target = build_target(tls=True, network_path=NetworkPath(client_cert=tmp_path / "nowhere.pem"))
 
     with pytest.raises(UsageError, match="nowhere"):
         Dialer(target, Keyring([target]))
+
+
+class FakeDialer:
+    """Goes as far as START, then does what it was told to."""
+
+    def __init__(self, end: MemoryTransport | BaseException, token_wait_ns: int = 0) -> None:
+        self._end, self._token_wait_ns = end, token_wait_ns
+
+    def open(self, limits: Limits, phases: Phases) -> MemoryTransport:
+        phases.instants.update(START)
+        phases.token_wait_ns = self._token_wait_ns
+        if isinstance(self._end, BaseException):
+            raise self._end
+        return self._end
+
+
+def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
+    """What connecting gave (an exception, if it was raised), the session's observation, the headers that were told."""
+    timeline, told = Timeline(AT_NS, 1, Limits(), GA), list[Mapping[str, str]]()
+    result: Any
+    try:
+        result = connected(cast(Dialer, dialer), Limits(), timeline, told.append)
+    except BaseException as error:
+        result = error
+    if not timeline.over:
+        timeline.tell(inputs.Finished(AT_NS + 99))
+    return result, timeline.session(), told
+
+
+def test_an_open_connection_is_handed_on_and_its_instants_and_headers_are_known() -> None:
+    transport = MemoryTransport(lambda message: ())
+    transport.handshake = Handshake(START | {"upgrade_done": AT_NS + 9}, HEADERS)
+    dialer = FakeDialer(transport)
+    result, session, told = session_of(dialer)
+
+    assert result is transport
+    assert session.outcome == "ok"
+    assert session.instants["dns_done"] == AT_NS + 6
+    assert session.instants["upgrade_done"] == AT_NS + 9
+    assert (session.headers, told) == (HEADERS, [HEADERS])
+
+
+def test_a_wait_for_a_token_is_the_session_s() -> None:
+    _, session, _ = session_of(FakeDialer(MemoryTransport(lambda message: ()), token_wait_ns=77))
+
+    assert session.token_wait_ns == 77
+
+
+def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
+    result, session, told = session_of(FakeDialer(ConnectError("refused:401", "HTTP 401: no", HEADERS)))
+
+    assert result is None
+    assert (session.outcome, session.detail) == ("refused:401", "HTTP 401: no")
+    assert session.instants["dns_done"] == AT_NS + 6
+    assert "upgrade_done" not in session.instants
+    assert (session.headers, told) == (HEADERS, [HEADERS])
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "detail"),
+    [
+        (GreenletExit(), "abandoned", "the run ended"),
+        (RuntimeError("boom"), "failed:harness", "RuntimeError: boom"),
+    ],
+    ids=["ended", "fault"],
+)
+def test_what_stops_the_connect_is_an_outcome_and_is_raised_again(
+    error: BaseException, outcome: str, detail: str
+) -> None:
+    result, session, _ = session_of(FakeDialer(error))
+
+    assert result is error
+    assert (session.outcome, session.detail) == (outcome, detail)
+    assert session.instants["dns_done"] == AT_NS + 6

@@ -21,7 +21,7 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.simulator.serving.tls import loopback_tls
 from bench.transport.base import DIRECT, Network, NetworkPath, Phases, Proxy, authority
-from bench.transport.proxy import tunnel
+from bench.transport.connect import tunnel
 from bench.transport.tcp import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -86,12 +86,12 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
 
 def opened(
     url: str,
-    way: NetworkPath,
+    path: NetworkPath,
     context: ssl.SSLContext | None = None,
     phases: Phases | None = None,
     limits: Limits = ENOUGH,
 ) -> WebSocket:
-    return open_websocket(url, [], context, limits, phases or Phases(), way)
+    return open_websocket(url, [], context, limits, phases or Phases(), path)
 
 
 def echoed(transport: WebSocket) -> Network | None:
@@ -189,13 +189,13 @@ def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
 def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, password: str, words: str) -> None:
     with running_proxy("ann", PASSWORD) as proxy:
         phases = Phases()
-        way = NetworkPath(point(proxy, scheme, password=password))
-        error = refusal(lambda: opened("ws://127.0.0.1:1/", way, phases=phases))
+        path = NetworkPath(point(proxy, scheme, password=password))
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", path, phases=phases))
 
     assert error.outcome == "refused:proxy"
     assert words in error.detail
     assert f"127.0.0.1:{proxy.port}" in error.detail
-    assert password is None or password not in f"{error} {error.detail} {way!r}"
+    assert password is None or password not in f"{error} {error.detail} {path!r}"
     assert list(phases.instants) == ["connect_start", "dns_done"]
 
 

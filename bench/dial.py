@@ -1,15 +1,19 @@
-"""Opens connections to one target: its certificates, its headers, and the token or key that is valid now."""
+"""Dials a target and tells its session's timeline how that went, whatever happens: the one way to connect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from greenlet import GreenletExit
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
+from bench.observe.inputs import Connected, Failed
+from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.base import Phases
+from bench.transport.base import Phases, Transport
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -17,17 +21,21 @@ from bench.transport.websocket import WebSocket, open_websocket
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
+HARNESS_FAULT = "failed:harness"
+
 
 class Dialer:
-    """The way to one target, in one process. The TLS context is made once.
+    """Opens connections to one target: with its certificates, its headers, and the token or key that is valid now.
+
+    One per process; the TLS context is made once.
 
     Raises UsageError for a client certificate that cannot be used.
     """
 
     def __init__(self, target: Target, keyring: Keyring) -> None:
         self.target, self._keyring = target, keyring
-        way = target.way
-        self._context = tls_context(way.ca, way.client_cert, way.client_key) if target.tls else None
+        path = target.network_path
+        self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
     def open(self, limits: Limits, phases: Phases) -> WebSocket:
         """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `refused:token`.
@@ -43,7 +51,7 @@ class Dialer:
                 self._context,
                 limits,
                 phases,
-                self.target.way,
+                self.target.network_path,
                 self.target.subprotocols,
             )
         except ConnectError as error:
@@ -64,3 +72,37 @@ class Dialer:
         finally:
             if watch.polls > polls:
                 phases.token_wait_ns = monotonic_ns() - began_ns
+
+
+def connected(
+    dialer: Dialer, limits: Limits, timeline: Timeline, told: Callable[[Mapping[str, str]], None]
+) -> Transport | None:
+    """Open a connection; None where it was refused, which the timeline knows then.
+
+    `told` gets the headers of the service's answer, where it gave one. What ends the greenlet, and a fault of ours, is
+    raised again once the timeline has its outcome: it is seen as a failure, and never a missing sample.
+    """
+    phases = Phases()
+    try:
+        transport = dialer.open(limits, phases)
+    except ConnectError as error:
+        told(error.headers)
+        _failed(timeline, phases, error.outcome, error.detail, error.headers)
+        return None
+    except GreenletExit:
+        _failed(timeline, phases, "abandoned", "the run ended")
+        raise
+    except Exception as error:
+        _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
+        raise
+    instants, headers, errors_ns = transport.handshake
+    told(headers)
+    timeline.tell(Connected(instants, headers, phases.token_wait_ns, errors_ns))
+    return transport
+
+
+def _failed(
+    timeline: Timeline, phases: Phases, outcome: str, detail: str, headers: Mapping[str, str] | None = None
+) -> None:
+    timeline.tell(Connected(phases.instants, headers or {}, phases.token_wait_ns, phases.errors_ns))
+    timeline.tell(Failed(outcome, monotonic_ns(), detail))

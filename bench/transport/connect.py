@@ -1,0 +1,258 @@
+"""Opens streams to services: name lookup, TCP or a proxy's tunnel, TLS, each timed and each with its limit.
+
+The one place where client sockets are made. Every `OSError` on the network path becomes a `ConnectError`, once.
+
+A tunnel is negotiated by python-socks over our own TCP stream, which then carries all else. python-socks goes through a
+chain of proxies by a `forward` that opens the way to the next: here that is our stream, in the shape of a socket. It
+reads nothing beyond the proxy's answer, so that stamps and bytes behind it stay the stream's.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+from typing import Any
+
+import gevent
+import gevent.socket
+from gevent import monkey
+from gevent.server import StreamServer
+from python_socks import ProxyError, ProxyType
+from python_socks.sync import Proxy as Negotiator
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.limits import Limits
+from bench.transport.base import DIRECT, NetworkPath, Phases, Proxy, authority
+from bench.transport.tcp import READ_BYTES, ByteStream, PeerScope, TcpStream
+from bench.transport.tls import shake_hands
+from bench.units import NS_PER_S
+
+LOOPBACK = "127.0.0.1"
+TYPES = {"http": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
+HEAD_END = b"\r\n\r\n"
+LONGEST_HEAD = READ_BYTES
+UNAUTHORIZED = 407
+NO_METHOD = "No acceptable authentication methods"
+QUOTED = 300
+_literal = monkey.get_original("socket", "getaddrinfo")
+"""For addresses: nobody need be asked, so it takes no thread, which a busy process would wait for."""
+
+
+def connect(
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    limits: Limits,
+    phases: Phases,
+    path: NetworkPath = DIRECT,
+) -> ByteStream:
+    """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
+
+    Behind a proxy `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
+    `tcp_done` when its tunnel stands. Raises ConnectError with the outcome: `refused:dns|tcp|proxy|tls`, `timeout:…`.
+    """
+    tcp = open_tcp(host, port, limits, phases, path)
+    phases.mark("tcp_done")
+    if context is None:
+        return tcp
+    try:
+        tls = shake_hands(tcp, context, host, limits.tls)
+    except BaseException:
+        tcp.close()
+        raise
+    phases.mark("tls_done")
+    return tls
+
+
+def open_tcp(host: str, port: int, limits: Limits, phases: Phases, path: NetworkPath) -> TcpStream:
+    """Connect to the service, or open a tunnel to it: `limits.tcp` is for proxy and tunnel together."""
+    asked_for, proxy = path.address or host, path.proxy
+    if proxy is None:
+        addresses = look_up(asked_for, port, limits.tcp)
+        phases.mark("dns_done")
+        return open_stream(addresses, limits.tcp)
+    addresses = look_up(proxy.host, proxy.port, limits.tcp)
+    if not proxy.remote_dns:  # the first address that the proxy can be told: SOCKS 4 has no IPv6
+        family = socket.AF_INET if proxy.scheme == "socks4" else socket.AF_UNSPEC
+        asked_for = str(look_up(asked_for, port, limits.tcp, family)[0][4][0])
+    phases.mark("dns_done")
+    until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
+    tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
+    try:
+        tunnel(tcp, proxy, asked_for, port, until_ns)
+    except BaseException:
+        tcp.close()
+        raise
+    return tcp
+
+
+def warm_up() -> None:
+    """Start the resolver's thread now, which would else make the first connection slow."""
+    gevent.socket.getaddrinfo("localhost", 0)
+
+
+def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
+    """The addresses of a host, as `getaddrinfo` gives them; raises ConnectError `refused:dns` or `timeout:dns`."""
+    try:
+        return list(_literal(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+    except (OSError, UnicodeError):
+        pass  # a name
+    try:
+        with gevent.Timeout(limit_s, ConnectError("timeout:dns", f"looking up {host} took over {limit_s:g} s")):
+            addresses: list[Any] = gevent.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+            return addresses
+    except (OSError, UnicodeError) as error:
+        raise ConnectError("refused:dns", f"{host}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
+    """Connect as `connect_first` does."""
+    asked_ns = monotonic_ns()
+    return TcpStream(connect_first(addresses, limit_s, stage), asked_ns, scope)
+
+
+def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
+    """The first address that answers; raises ConnectError `refused:<stage>`, `timeout:<stage>`.
+
+    There is one limit for all: each gets an even share of what is left of it, so that one that swallows packets, as
+    that of a family which is not routed here, leaves time for the others.
+    """
+    until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
+    problem = ConnectError("refused:dns", "the name has no address")
+    for tried, (family, kind, proto, _, address) in enumerate(addresses):
+        place, sock = authority(*address[:2]), None
+        share_s = max(0.001, (until_ns - monotonic_ns()) / NS_PER_S / (len(addresses) - tried))
+        try:
+            sock = gevent.socket.socket(family, kind, proto)
+            sock.settimeout(share_s)
+            sock.connect(address)
+            return sock
+        except gevent.GreenletExit:
+            if sock is not None:
+                sock.close()
+            raise
+        except TimeoutError:
+            problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {share_s:.3g} s")
+        except OSError as error:
+            problem = ConnectError(f"refused:{stage}", f"{place}: {error.strerror or error}")
+        if sock is not None:
+            sock.close()
+    raise problem
+
+
+def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
+    """Ask the proxy at the other end of `stream` for a way to `host`.
+
+    Raises ConnectError: `refused:proxy` with the proxy's own words, `timeout:proxy`.
+    """
+    exchange = Exchange(stream, until_ns, whole_head=proxy.scheme == "http")
+    negotiator = Negotiator(
+        TYPES[proxy.scheme],
+        proxy.host,
+        proxy.port,
+        username=proxy.user,
+        password=proxy.password or "",
+        rdns=True,  # whoever has looked the name up, `host` is what the proxy is asked for
+        forward=exchange,  # type: ignore[arg-type]  # it is asked for its `connect` alone
+    )
+    try:
+        negotiator.connect(host, port)
+    except TimeoutError:
+        raise ConnectError("timeout:proxy", f"the proxy {proxy.public} did not answer in time") from None
+    except ProxyError as error:
+        raise _refusal(proxy, _words(proxy, error)) from None
+    except UnicodeDecodeError:
+        raise _refusal(proxy, "its answer cannot be read") from None
+    except ValueError:  # whose text may quote a password
+        raise _refusal(proxy, f"its user, its password or the host cannot be said in {proxy.scheme}") from None
+    except OSError as error:
+        raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
+    if exchange.beyond:
+        raise _refusal(proxy, "it sent more than its answer")
+
+
+class Exchange:
+    """A TCP stream as python-socks wants its socket, and the opener of the way to it.
+
+    `whole_head`: one `recv` brings the head of an HTTP answer, however it was cut; else no more than was asked for.
+    `beyond` is what came and was not asked for.
+    """
+
+    def __init__(self, stream: TcpStream, until_ns: int, *, whole_head: bool) -> None:
+        self._stream, self._until_ns, self._whole_head = stream, until_ns, whole_head
+        self.beyond = b""
+
+    def connect(self, **_: Any) -> Exchange:
+        return self
+
+    def sendall(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def recv(self, count: int) -> bytes:
+        if self._whole_head:
+            return self._head()
+        if not self.beyond:
+            self._more()
+        taken, self.beyond = self.beyond[:count], self.beyond[count:]
+        return taken
+
+    def _head(self) -> bytes:
+        while HEAD_END not in self.beyond and len(self.beyond) < LONGEST_HEAD:
+            if not self._more():
+                return b""  # which python-socks takes for no answer
+        head, end, self.beyond = self.beyond.partition(HEAD_END)
+        return head + end
+
+    def _more(self) -> bool:
+        """Whether the proxy said something; raises TimeoutError."""
+        read = self._stream.read(self._until_ns)
+        if read is None:
+            raise TimeoutError
+        self.beyond += read.data
+        return bool(read.data)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _refusal(proxy: Proxy, words: str) -> ConnectError:
+    return ConnectError("refused:proxy", f"the proxy {proxy.public}: {words}")
+
+
+def _words(proxy: Proxy, error: ProxyError) -> str:
+    """What the proxy said, without the password that it may have repeated, and what to do where it wants one."""
+    said = str(error)
+    if proxy.password:
+        basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()
+        said = said.replace(basic, "***").replace(proxy.password, "***")
+    said = " ".join(said.split())[:QUOTED].encode("utf-8", "replace").decode()
+    if error.error_code != UNAUTHORIZED and NO_METHOD not in said:
+        return said
+    wanted = "it wants a user and a password" if proxy.user is None else "it does not take this user and password"
+    return f"{said}; {wanted}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
+
+
+def kernel_stamps(limit_s: float) -> bool:
+    """Whether arrivals are stamped. Raises OSError or ConnectError where there is no connecting to oneself."""
+    server = StreamServer((LOOPBACK, 0), _answer)
+    server.start()
+    try:
+        addresses = look_up(LOOPBACK, server.server_port, limit_s)
+        stream = open_stream(addresses, limit_s)
+        try:
+            stream.write(b"?")
+            read = stream.read(monotonic_ns() + int(limit_s * NS_PER_S))
+        finally:
+            stream.close()
+    finally:
+        server.stop()
+    return read is not None and read.kernel
+
+
+def _answer(sock: Any, _: object) -> None:
+    """Answer once something was asked: by then the kernel has switched its stamps on."""
+    sock.recv(1)
+    sock.sendall(b"!")
+    sock.close()
