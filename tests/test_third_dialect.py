@@ -20,11 +20,11 @@ from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.steps import Step
 from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature, SettingsRefusal
+from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
 from bench.protocol.messages import Message
-from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.protocol.settings import ResponseSettings, SessionSettings, SettingsRefusal
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import Replayed, replay

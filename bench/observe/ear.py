@@ -1,7 +1,7 @@
 """Finds replies in audio that comes all the time, and tells of them in the events that a timeline knows. Pure.
 
 A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins with
-the delta that holds an audible sample (`bench.protocol.audible`) after silence, and is over once deltas without any
+the delta that holds an audible sample (`bench.protocol.audio`) after silence, and is over once deltas without any
 make up `SILENCE_NS`; what it is made of has an id of our own. The result follows from the order of the deltas alone, so
 a log that says of each delta where it is audible gives the same replies.
 """
@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from bench.protocol.audible import UNREADABLE, audible_sample
-from bench.protocol.audio import AudioFormat
+from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import CutPayload, Event, Kind, said
-from bench.protocol.lengths import LONGEST_TEXT
+from bench.protocol.untrusted import LONGEST_TEXT
 
 SILENCE_NS = 800_000_000
 """So much silence ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""

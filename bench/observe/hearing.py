@@ -17,7 +17,7 @@ from bench.clock import Arrival, Handed
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import stamp_source
 from bench.protocol.events import Event, Kind
-from bench.protocol.lengths import LONGEST_TEXT
+from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS
 
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from bench.clock import Arrival
-from bench.protocol.audible import UNREADABLE, audible_sample
-from bench.protocol.audio import AudioFormat
+from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind
-from bench.protocol.lengths import LONGEST_TEXT
+from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS, NS_PER_S
 
 

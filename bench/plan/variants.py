@@ -12,8 +12,7 @@ from bench.errors import UsageError
 from bench.plan.fields import SESSION
 from bench.plan.rows import names_in, unknown_name
 from bench.plan.script import Script, check_steps
-from bench.protocol.extra import merged
-from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.protocol.settings import SessionSettings, TurnDetection, merged
 from bench.yaml_file import PlainValue
 
 DETECTION = "turn_detection"

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Finds the first audible sample of PCM in base64, in C; as `bench.protocol.audible` does where there is no compiler."""
+"""Finds the first audible sample of PCM in base64, in C; as `bench.protocol.audio` does where there is no compiler."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 

@@ -9,14 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.measures import AUDIBLE
+from bench.protocol.events import CutPayload, audio_payload
 from bench.units import NS_PER_S
 
+try:
+    from bench.protocol._audible import first_audible_pcm
+except ImportError:
+    first_audible_pcm = None  # type: ignore[assignment]
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
 """What users call a format, and files. `pcm16` is 24 kHz; at other rates of PCM the rate stands behind the @."""
 Samples = NDArray[np.int16]
+UNREADABLE = -1
 
 
 @dataclass(frozen=True)
@@ -110,3 +118,23 @@ PCM16_48K = _pcm("pcm16@48000", 48_000)
 G711_RATE_HZ = 8_000
 G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, ulaw, _decoder(_ulaw_table()))
 G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, alaw, _decoder(_alaw_table()))
+
+
+def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int | None:
+    """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
+    if isinstance(payload, CutPayload):
+        return payload.audible
+    if first_audible_pcm is None or not audio.is_pcm:
+        return decoded_audible(payload, audio)
+    return first_audible_pcm(payload)
+
+
+def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
+    """As `audible_sample`, for any format."""
+    data = audio_payload(payload)
+    if data is None:
+        return UNREADABLE
+    samples = audio.decode(data)
+    loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
+    place = int(loud.argmax()) if loud.size else 0
+    return place if loud.size and loud[place] else None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import Event, FunctionCall, Kind
 from bench.protocol.messages import FunctionOutput, Message
-from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.protocol.settings import ResponseSettings, SessionSettings, SettingsRefusal
 
 SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation, as a client can say it again."""
@@ -82,13 +82,6 @@ class Feature(Enum):
     HISTORY = "begins with what was said before"
     PIPELINED = "sends before the service has greeted"
     RENEWAL = "goes on in another session"
-
-
-class SettingsRefusal(NamedTuple):
-    """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
-
-    setting: tuple[str, ...]
-    problem: str
 
 
 class Dialect(Protocol):

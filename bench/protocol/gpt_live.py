@@ -16,14 +16,23 @@ import msgspec
 
 from bench.plain import word
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name, chosen
-from bench.protocol.base import Act, Awaited, ClientMessage, Feature, SettingsRefusal
+from bench.protocol.base import Act, Awaited, ClientMessage, Feature
 from bench.protocol.events import EMPTY, Effect, Event, Failure, FunctionCall, Kind, base64_bytes, text_characters
-from bench.protocol.extra import Keys, merged, undone
-from bench.protocol.lengths import LONGEST_ID, shortened
-from bench.protocol.loose import object_in, string_in, text_of
 from bench.protocol.messages import FunctionOutput, Message
-from bench.protocol.openai import GPT_LIVE_NAME, LONGEST_SESSION, failure_of
-from bench.protocol.settings import FULL_DUPLEX, ResponseSettings, SessionSettings, TurnDetection, without_none
+from bench.protocol.openai import GPT_LIVE_NAME
+from bench.protocol.openai_events import LONGEST_SESSION, failure_of
+from bench.protocol.settings import (
+    FULL_DUPLEX,
+    Keys,
+    ResponseSettings,
+    SessionSettings,
+    SettingsRefusal,
+    TurnDetection,
+    merged,
+    undone,
+    without_none,
+)
+from bench.protocol.untrusted import LONGEST_ID, object_in, shortened, string_in, text_of
 
 FIRST_MODEL = "gpt-live-1"
 START, APPEND = "session.start", "session.input_audio.append"
@@ -111,16 +120,9 @@ class GptLive:
             foreign := next((name for name in names if getattr(settings, name) != getattr(unset, name)), None)
         ) is not None:
             return SettingsRefusal((foreign,), f"{foreign} is no setting of GPT-Live: remove it")
-        return (
-            self._unfit_voice(settings)
-            or self._unfit_format(settings)
-            or undone(self._session(settings), settings.extra, KEPT)
-        )
-
-    def _unfit_voice(self, settings: SessionSettings) -> SettingsRefusal | None:
-        if settings.voice is None or isinstance(settings.voice, str):
-            return None
-        return SettingsRefusal(("voice",), "voice must be the name of a voice at GPT-Live")
+        if not (settings.voice is None or isinstance(settings.voice, str)):
+            return SettingsRefusal(("voice",), "voice must be the name of a voice at GPT-Live")
+        return self._unfit_format(settings) or undone(self._session(settings), settings.extra, KEPT)
 
     def _unfit_format(self, settings: SessionSettings) -> SettingsRefusal | None:
         for key, name in (("input_format", settings.input_format), ("output_format", settings.output_format)):

@@ -14,7 +14,7 @@ from email.utils import mktime_tz, parsedate_tz
 
 import msgspec
 
-from bench.protocol.lengths import LONGEST_ID
+from bench.protocol.untrusted import LONGEST_ID
 from bench.units import NS_PER_S
 
 LONGEST_S = 1e9

@@ -6,18 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.extra import Keys
-from bench.protocol.openai import (
-    GA_NAME,
-    GA_PARTS,
-    PREVIEW_PARTS,
-    RATED_FORMATS,
-    OpenAI,
-    detection,
-    noise_reduction,
-    tools,
-)
-from bench.protocol.settings import Output, SessionSettings, without_none
+from bench.protocol.openai import GA_NAME, RATED_FORMATS, OpenAI, detection, noise_reduction, tools
+from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
+from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
 G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 

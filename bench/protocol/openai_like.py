@@ -11,12 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import Feature, SettingsRefusal
+from bench.protocol.base import Feature
 from bench.protocol.events import Kind
-from bench.protocol.openai import GA_NAME, GA_PARTS, PREVIEW_NAME, PREVIEW_PARTS, OpenAI
+from bench.protocol.openai import GA_NAME, PREVIEW_NAME, OpenAI
+from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.openai_ga import Ga
 from bench.protocol.openai_preview import Preview
-from bench.protocol.settings import Output, SessionSettings
+from bench.protocol.settings import Output, SessionSettings, SettingsRefusal
 
 Formats = Mapping[AudioFormatName, AudioFormat]
 UNKNOWN: Mapping[Feature, str] = MappingProxyType(

@@ -8,18 +8,9 @@ from typing import Any
 
 from bench.protocol.audio import PCM16, AudioFormat, AudioFormatName
 from bench.protocol.base import Feature
-from bench.protocol.extra import Keys
-from bench.protocol.openai import (
-    GA_PARTS,
-    PREVIEW_NAME,
-    PREVIEW_PARTS,
-    RATED_FORMATS,
-    OpenAI,
-    detection,
-    noise_reduction,
-    tools,
-)
-from bench.protocol.settings import Output, SessionSettings, without_none
+from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAI, detection, noise_reduction, tools
+from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
+from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
 KEPT: Mapping[Keys, str] = {
     ("modalities",): "use `output`",

@@ -1,14 +1,21 @@
-"""What a script sets on a session and on its responses, in words that hold for every dialect."""
+"""What a script sets on a session and on its responses, in words that hold for every dialect.
+
+Settings that this tool does not know (`extra`) are merged into the update of a session; what it goes by cannot be set
+so. Each dialect has its own names for what the harness relies on (which audio it sends, who ends a turn, what a reply
+is); `extra` that named it otherwise would be measured as something that it is not.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.messages import Message
 
+Keys = tuple[str, ...]
 Output = Literal["audio", "text"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
@@ -111,7 +118,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""
     extra: dict[str, Any] = {}
-    """Further settings in the words of the dialect, merged into the update last (`bench.protocol.extra`)."""
+    """Further settings in the words of the dialect, merged into the update last (`merged`)."""
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,3 +143,52 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
 def without_none(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+class SettingsRefusal(NamedTuple):
+    """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
+
+    setting: tuple[str, ...]
+    problem: str
+
+
+def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with `extra` in them: mappings merge key by key, anything else replaces what is there."""
+    both = dict(settings)
+    for key, value in extra.items():
+        old = both.get(key)
+        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def conflict(
+    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+) -> tuple[Keys, str] | None:
+    """(where in `extra` it sets what this tool goes by, what to do instead); None where it does not.
+
+    `settings`: the update without `extra`. What is switched off there cannot be refined, for that would switch it on.
+    """
+    places = ((_meeting(settings, extra, path), remedy) for path, remedy in kept.items())
+    return next(((place, remedy) for place, remedy in places if place is not None), None)
+
+
+def undone(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]) -> SettingsRefusal | None:
+    """Why `extra` cannot be merged, with what to do; None where it can. Arguments as of `conflict`."""
+    conflicting = conflict(settings, extra, kept)
+    if conflicting is None:
+        return None
+    path, remedy = conflicting
+    return SettingsRefusal(
+        ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
+    )
+
+
+def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
+    """How far down the path `extra` takes the place of what is at its end; None where it leaves that as it is."""
+    for depth, key in enumerate(path):
+        if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
+            return path[:depth]
+        if key not in extra:
+            return None
+        settings, extra = settings.get(key), extra[key]
+    return path

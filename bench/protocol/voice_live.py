@@ -12,10 +12,10 @@ from typing import Any
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormatName, by_name
 from bench.protocol.base import Feature
 from bench.protocol.events import Kind
-from bench.protocol.extra import Keys
-from bench.protocol.openai import FILLERS, GA_PARTS, PREVIEW_PARTS, VOICE_LIVE_NAME
+from bench.protocol.openai import VOICE_LIVE_NAME
+from bench.protocol.openai_events import FILLERS, GA_PARTS, PREVIEW_PARTS
 from bench.protocol.openai_preview import KEPT, Preview
-from bench.protocol.settings import SessionSettings, without_none
+from bench.protocol.settings import Keys, SessionSettings, without_none
 
 OWN_KINDS = dict.fromkeys(
     (

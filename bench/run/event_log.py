@@ -24,8 +24,7 @@ from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
-from bench.protocol.audible import audible_sample
-from bench.protocol.audio import AudioFormat, chosen
+from bench.protocol.audio import AudioFormat, audible_sample, chosen
 from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines

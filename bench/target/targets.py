@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.errors import ScriptError, UsageError
 from bench.plain import shortened
-from bench.protocol.extra import merged
+from bench.protocol.settings import merged
 from bench.target.address import EXAMPLE_ENDPOINT, with_model
 from bench.target.build import build_target
 from bench.target.credentials import cleaned, unquoted

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.observe.reply import Player
-from bench.protocol.audible import UNREADABLE, audible_sample
-from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.audio import UNREADABLE, AudioFormat, AudioFormatName, audible_sample
 from bench.protocol.events import CutPayload
 from bench.protocol.openai import FORMATS
 from tests.examples import thorough

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.measures import AUDIBLE
-from bench.protocol.audible import UNREADABLE, audible_sample, decoded_audible
+from bench.protocol.audio import UNREADABLE, audible_sample, decoded_audible
 from bench.protocol.openai import FORMATS
 from tests.examples import thorough
 from tests.observe.test_playback import raw

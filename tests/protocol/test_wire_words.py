@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from bench.protocol.openai import EFFECTS, LONGEST_SESSION, MODALITIES
+from bench.protocol.openai_events import EFFECTS, LONGEST_SESSION, MODALITIES
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from tests.test_imports import MODULES, imports, nodes, within

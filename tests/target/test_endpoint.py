@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.openai import NAMES as MESSAGES
+from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings

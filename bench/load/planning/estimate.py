@@ -32,8 +32,8 @@ from bench.plan.script import Script
 from bench.plan.steps import ScriptTurn, is_turn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image, Message
+from bench.protocol.openai_events import KINDS
 from bench.protocol.settings import SessionSettings, TurnDetection
-from bench.protocol.tokens import KINDS
 from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
 from bench.units import S_PER_MINUTE

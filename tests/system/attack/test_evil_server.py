@@ -18,7 +18,7 @@ from bench.dial import Dialer
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
-from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
+from bench.protocol.untrusted import LONGEST_ID, LONGEST_TEXT
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp

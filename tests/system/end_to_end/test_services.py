@@ -12,7 +12,7 @@ import pytest
 
 from bench.probe import probe, text_script
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, by_name
-from bench.protocol.openai import GA_PARTS
+from bench.protocol.openai_events import GA_PARTS
 from bench.protocol.openai_like import GLM, Glm
 from bench.protocol.settings import SessionSettings
 from bench.run.replay import Replayed, replay

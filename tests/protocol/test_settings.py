@@ -8,10 +8,9 @@ import msgspec
 import pytest
 
 from bench.protocol.base import ClientMessage, Dialect
-from bench.protocol.extra import merged
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.protocol.settings import SessionSettings, TurnDetection, merged
 
 VAD = TurnDetection(silence_duration_ms=400)
 
