@@ -7,7 +7,7 @@ it by what it says, and by the shape in which it describes a session.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,7 +111,10 @@ def explain(refusal: Refusal, target: Target) -> str:
     if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
         return remedy
     if refusal.outcome == "refused:proxy":
-        return _closed_proxy(target)
+        proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command
+        asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
+        must = f"it must allow {asked} to port {target.port}"
+        return f"the proxy refuses: user and password belong in its URL, and {must}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "expired" in (refusal.outcome, cause.removeprefix("session_")):
@@ -130,7 +133,9 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 f"deploy {either(REALTIME_MODELS)}, and name that one"
             )
         case 400 if _API_VERSION.search(words):
-            return _other_version(_path(target))
+            known = " or ".join(VERSIONS.get(_path(target), VERSIONS[AZURE_PREVIEW]))
+            undated = "" if _path(target) == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
+            return f"this api-version is not known here: use {known}{undated}"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
@@ -159,18 +164,16 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     return CLASSES["refused"]
 
 
-def _other_version(path: str) -> str:
-    known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
-    undated = "" if path == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
-    return f"this api-version is not known here: use {known}{undated}"
-
-
 def _unauthorized(refusal: Refusal, target: Target) -> str:
     signed = signed_by(target)
     if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
         return f"take api-version out of the URL: {AZURE_GA} has none, and Azure answers a stray one with 401"
     if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
-        return _role(refusal.claims, ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES)
+        role, other = ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES
+        who = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
+        return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
+                f'az role assignment create --assignee {who} --role "{role}" --scope RESOURCE_ID; '
+                "it takes up to five minutes to work")  # fmt: skip
     if signed == "nothing":
         return f"{NO_KEY}, or sign in by --auth entra" if target.service == "azure" else NO_KEY
     if signed == "entra":
@@ -180,13 +183,6 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
     if target.service != "azure":
         return "wrong key, or another server's: look at the variable that --api-key-env names"
     return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
-
-
-def _role(claims: Mapping[str, str], roles: Sequence[str]) -> str:
-    who = claims.get("oid") or claims.get("appid") or "OBJECT_ID"
-    return (f"the identity has no role on the resource: give it {roles[0]!r} (or {roles[1]!r}): "
-            f'az role assignment create --assignee {who} --role "{roles[0]}" --scope RESOURCE_ID; '
-            "it takes up to five minutes to work")  # fmt: skip
 
 
 def _throttled(refusal: Refusal, target: Target) -> str:
@@ -200,13 +196,6 @@ def _throttled(refusal: Refusal, target: Target) -> str:
     return _later(
         "the deployment's quota of tokens or requests a minute is spent: raise it, or say less", refusal.wait_s
     )
-
-
-def _closed_proxy(target: Target) -> str:
-    """By HTTP a tunnel is asked for with CONNECT, by SOCKS with a command of its own."""
-    proxy = target.network_path.proxy
-    asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
-    return f"the proxy refuses: user and password belong in its URL, and it must allow {asked} to port {target.port}"
 
 
 def _later(advice: str, wait_s: float | None) -> str:

@@ -133,19 +133,16 @@ def _wall_less_monotonic_ns() -> int:
 
 
 def _port_range() -> tuple[int, int, int]:
-    """(first, last, how many of them sockets hold)."""
+    """(first, last, how many of them sockets hold); the second column of the kernel's tables is ADDRESS:PORT in hex."""
     try:
         first, last = map(int, PORT_RANGE.read_text().split())
     except (OSError, ValueError):
         return 0, 0, 0
-    return first, last, sum(first <= port <= last for port in set(_local_ports()))
-
-
-def _local_ports() -> Iterator[int]:
-    """The local ports in the kernel's tables of TCP sockets (second column, ADDRESS:PORT in hex)."""
+    held: set[int] = set()
     for table in TCP_TABLES:
         try:
             rows = table.read_text().splitlines()[1:]
         except OSError:
             continue
-        yield from (int(row.split()[1].rpartition(":")[2], 16) for row in rows)
+        held.update(int(row.split()[1].rpartition(":")[2], 16) for row in rows)
+    return first, last, sum(first <= port <= last for port in held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography import x509
@@ -50,7 +50,12 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     yield found
     tried = [_tried(address, limits, target) for address in addresses]
     reached = any(finding.state == "ok" for finding in tried)
-    yield from (_judged(finding, reached) for finding in tried)
+    # no failure where another address answers; every connection tries this one first, though
+    slow = "another address answers; if this one comes first, each connection waits for it: see --resolve"
+    yield from (
+        replace(finding, state="warning", remedy=slow) if finding.state == "failed" and reached else finding
+        for finding in tried
+    )
     yield from _behind(target, limits, reached=reached)
 
 
@@ -77,14 +82,6 @@ def _tried(address: Any, limits: Limits, target: Target) -> Finding:
     except ConnectError as error:
         return Finding("tcp", "failed", error.detail, explain(Refusal(error.outcome, error.detail), target))
     return Finding("tcp", "ok", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
-
-
-def _judged(finding: Finding, reached: bool) -> Finding:
-    """An address that does not answer is no failure where another one does; every connection tries it first, though."""
-    if finding.state == "failed" and reached:
-        remedy = "another address answers; if this one comes first, each connection waits for it: see --resolve"
-        return Finding(finding.name, "warning", finding.said, remedy)
-    return finding
 
 
 def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:

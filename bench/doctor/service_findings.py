@@ -131,17 +131,14 @@ def settings_in(session: Mapping[str, Any]) -> str:
     """What of a session's settings counts for latency, in whichever dialect they are told (flat, or nested in GA)."""
     audio = _part(session, "audio")
     heard, spoken = _part(audio, "input"), _part(audio, "output")
+    voice = spoken.get("voice", session.get("voice"))
     shown = {
-        "voice": _voice(spoken.get("voice", session.get("voice"))),
+        "voice": voice.get("name") if isinstance(voice, Mapping) else voice,
         "turn detection": _detection(heard.get("turn_detection", session.get("turn_detection"))),
         "input": _format(heard.get("format", session.get("input_audio_format"))),
         "output": _format(spoken.get("format", session.get("output_audio_format"))),
     }
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
-
-
-def _voice(value: object) -> object:
-    return value.get("name") if isinstance(value, Mapping) else value
 
 
 def _detection(value: object) -> str:
@@ -170,14 +167,11 @@ def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mappi
     known = turn.measures_ns()
     name = next((name for name in ("ttfa", "ttft") if name in known), None)
     waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
-    return Finding("turn", "ok", f"{waited}{_cost(turn, paid)}")
-
-
-def _cost(turn: TurnObservation, paid: Tariff) -> str:
+    cost = _of_tokens(turn, paid)
     if paid.prices and paid.prices.usd_per_minute:
         by_minute = f"${dollars(paid.prices.usd_per_minute)} a minute"
-        return f"{_of_tokens(turn, paid)}, and {by_minute}" if paid.prices.of_tokens else by_minute
-    return _of_tokens(turn, paid)
+        cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
+    return Finding("turn", "ok", f"{waited}{cost}")
 
 
 def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
