@@ -70,6 +70,8 @@ COMMENTARY, ANSWER = "commentary", "final_answer"
 """What an item is, where the service tells: said on the way, or the answer."""
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 WITH_AUDIO = frozenset({Kind.AUDIO_DELTA, Kind.ITEM_RETRIEVED})
+TOKEN_KINDS = ("text", "audio", "image")
+"""The kinds of input, in the order in which cached tokens without a kind are taken for them; no output is an image."""
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from bench.protocol.base import Act
 from bench.protocol.events import (
     DELTAS,
     EMPTY,
+    TOKEN_KINDS,
     UNREAD,
     Effect,
     Event,
@@ -123,8 +124,6 @@ FILLERS = "interim_response"
 """The setting by which Azure Voice Live speaks fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
 LONGEST_SESSION = (1001, "maximum duration")
 """The close of a session that was as long as one may be: its code, and what is in its reason."""
-KINDS = ("text", "audio", "image")
-"""The kinds of input, in the order in which cached tokens without a kind are taken for them; no output is an image."""
 MANY_TOKENS = 2**40
 """From so many on a number is a mistake, and the sum of a turn's would not fit its column."""
 
@@ -394,9 +393,9 @@ def tokens_in(usage: Any) -> dict[str, int]:
     cached = _tokens(came, "cached_tokens")
     of_kind = _cached(_details(came, "cached_tokens_details"), cached or 0, read)
     return {
-        **{f"{kind}_in": tokens for kind, tokens in zip(KINDS, read, strict=True)},
+        **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, read, strict=True)},
         "cached_in": cached or sum(of_kind),
-        **{f"cached_{kind}_in": min(tokens) for kind, *tokens in zip(KINDS, read, of_kind, strict=True)},
+        **{f"cached_{kind}_in": min(tokens) for kind, *tokens in zip(TOKEN_KINDS, read, of_kind, strict=True)},
         "text_out": text_out,
         "audio_out": audio_out,
     }
@@ -425,12 +424,12 @@ def _tokens(parent: Any, name: str) -> int | None:
 
 
 def _told(details: Any) -> list[int | None]:
-    """Tokens of each of KINDS, None of those that are not told."""
-    return [_tokens(details, f"{kind}_tokens") for kind in KINDS]
+    """Tokens of each of TOKEN_KINDS, None of those that are not told."""
+    return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Tokens of each of KINDS; where none is told, the first total that is: all of it text."""
+    """Tokens of each of TOKEN_KINDS; where none is told, the first total that is: all of it text."""
     told = _told(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in told):
@@ -439,7 +438,7 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
 
 
 def _cached(details: Any, cached: int, read: list[int]) -> list[int]:
-    """Cached tokens of each of KINDS; where none is told, of each kind as far as it was read, the rest audio."""
+    """Cached tokens of each of TOKEN_KINDS; where none is told, of each kind as far as it was read, the rest audio."""
     told = _told(details)
     if any(tokens is not None for tokens in told):
         return [tokens or 0 for tokens in told]

@@ -30,9 +30,8 @@ from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.script import Script
 from bench.plan.steps import ScriptTurn, is_turn
-from bench.protocol.events import Usage
+from bench.protocol.events import TOKEN_KINDS, Usage
 from bench.protocol.messages import Image, Message
-from bench.protocol.openai_events import KINDS
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
@@ -287,7 +286,8 @@ def _image_tokens(image: Image | None) -> int:
 
 def _with_cached(read: Usage, known: Usage) -> Usage:
     """Input of which so much was there before."""
-    cached = {f"cached_{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in KINDS}
+    both = {f"{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in TOKEN_KINDS}
+    cached = {f"cached_{name}": tokens for name, tokens in both.items()}
     return msgspec.structs.replace(read, cached_in=sum(cached.values()), **cached)
 
 
