@@ -1,6 +1,8 @@
-"""How many examples a property takes that needs more of them than others, or fewer."""
+"""How many examples a property takes that needs more of them than others, or fewer, and a statistic."""
 
 from __future__ import annotations
+
+import os
 
 from hypothesis import settings
 
@@ -8,3 +10,8 @@ thorough = settings(max_examples=max(100, settings.default.max_examples))
 """For the wire, frames and turns by a VAD: what was wrong there was found by rare examples."""
 few = settings(max_examples=settings.default.max_examples // 4, deadline=None)
 """For what makes several folders of runs in each example."""
+
+
+def trials(quick: int, most: int) -> int:
+    """How often chance is tried where a share of wrong answers is counted: `most` times with `EXAMPLES=all`."""
+    return most if os.environ.get("EXAMPLES") == "all" else quick

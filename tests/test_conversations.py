@@ -100,7 +100,7 @@ def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]
     return items
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     functions=st.builds(
         FunctionCalls,
@@ -177,7 +177,7 @@ def test_a_function_of_python_gets_the_arguments() -> None:
     assert len(asked) == 1
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(phases=st.booleans(), pause_ms=st.sampled_from([5.0, 400.0, 6_000.0]), seed=st.integers(0, 99))
 def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms: float, seed: int) -> None:
     profile = replace(default_profile(), parts=AnswerParts(share=1.0, phases=phases))
@@ -229,7 +229,7 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     return played_ns
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
 def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: int, speed: float, seed: int) -> None:
     interrupting = over_reply(speak(*SPEECH), Cue(after_ns=after_ms * MS))
@@ -253,7 +253,7 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
     assert second.cut_off is False
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
 def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     after_ms: int, speed: float, seed: int
@@ -272,7 +272,7 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     assert interrupted(first, talk, first.instants["barge_in"]) >= after_ms * MS
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     after_ms=st.integers(0, 1_500),
     speed=st.sampled_from([1.0, 4.0, 20.0]),
@@ -339,7 +339,7 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_
 # Sounds while nothing is played.
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     sounds=st.lists(st.tuples(st.sampled_from([150, 600, 1_500]), st.sampled_from([0, 4_000])), min_size=1, max_size=3),
     first=st.booleans(),
@@ -441,7 +441,7 @@ def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
 # Fillers.
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     triggers=st.sampled_from([("latency",), ("tool",), ("latency", "tool")]),
     threshold_ms=st.sampled_from([100, 600, 5_000]),

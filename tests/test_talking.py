@@ -578,7 +578,7 @@ class Distant(Simulator):
         self._going.extend((due_ns + self._away_ns, body) for due_ns, body in super().say(now_ns))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     pause_ms=st.integers(500, 1_200),
     last_ms=st.integers(60, 400),
@@ -716,7 +716,7 @@ def playable(steps: list[Step]) -> list[Step]:
     return kept
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.data(),
     dialect=st.sampled_from(FIRST_OF_FAMILIES),
@@ -758,7 +758,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
         assert max(arrived.values()) == turn.instants["ended"]  # those above may come later
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, BESIDE), min_size=1, max_size=5),
     start=STARTS,

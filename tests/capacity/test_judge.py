@@ -8,6 +8,7 @@ import pytest
 from bench.capacity.judge import answer_of, is_futile, share_of, slo_of
 from bench.errors import UsageError
 from reports.statistics.rates import PerCluster
+from tests.examples import trials
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_what_cannot_be_asked_of_one_run_is_refused_in_one_line(text: str, words
 
 
 ERROR = 0.02
-SEARCHES = 1500
+SEARCHES = trials(500, 1500)
 
 
 def sessions(missed: list[int], turns: int = 5) -> PerCluster:

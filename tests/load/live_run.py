@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import gevent
 import pyarrow as pa
@@ -132,20 +133,17 @@ class Stand:
         self.refused: list[str] = []
         self.failures: list[Exception] = []
         """What Locust is told of."""
-        self.live = LiveRun(
-            Planned(
-                options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, demand=demand
-            ),
-            Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers),
-            arms,
-            keyring,
-            spool or Spool(self.folder, worker),
-            Driver(
-                stop=self.stopped.append,
-                refuse=self.refused.append,
-                fire=lambda exception, **_: self.failures.append(exception) if exception else None,
-            ),
+        driver = Driver(
+            stop=self.stopped.append,
+            refuse=self.refused.append,
+            fire=lambda exception, **_: self.failures.append(exception) if exception else None,
         )
+        planned = Planned(
+            options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, demand=demand
+        )
+        place = Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
+        with patch("bench.load.playing.live._warm_up"):  # it reads all sources, and sets this process's collector
+            self.live = LiveRun(planned, place, arms, keyring, spool or Spool(self.folder, worker), driver)
 
     def play(self, pairs: int = 1) -> bool:
         """So many pairs of one user, one after another; whether the last was played."""

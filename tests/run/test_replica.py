@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import replica
@@ -80,7 +80,6 @@ def test_the_facts_of_a_worker_that_is_done_come_after_all_that_it_recorded(tmp_
     assert content(here) == content(there)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=400)), max_size=12),
     st.randoms(use_true_random=False),

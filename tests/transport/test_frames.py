@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -79,7 +79,7 @@ def _unmasked(frames: bytes) -> list[bytes]:
     return said
 
 
-@settings(max_examples=300)
+@thorough
 @example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True)], LIMIT)
 @example([text(b"just right") + text(b"one too many")], [], [(True, True)], 11)
 @given(READS, st.lists(st.integers(0, 400_000), max_size=2), STATES, LIMITS)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import resample
@@ -31,7 +31,6 @@ def plain(of: Sample, clusters: int, draws: int, seed: int) -> Floats:
     return np.array([[quantile(np.repeat(of.values, row[of.sessions]), p) for p in PS] for row in drawn])
 
 
-@settings(max_examples=60, deadline=None)
 @given(turns, st.integers(8, 12), st.integers(0, 1000))
 def test_draws_are_those_of_plain_resampling_with_ties_failures_and_empty_sessions(
     drawn: list[tuple[float, int]], clusters: int, seed: int
