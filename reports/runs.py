@@ -227,7 +227,8 @@ def _frame(path: Path, names: list[str], converted: Callable[[pa.Table], pd.Data
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
     parts = [names[first : first + size] for first in range(0, len(names), size)]
-    return pd.concat([converted(_read(path, "turns", part)) for part in parts], axis=1)
+    frames = [converted(_read(path, "turns", part)) for part in parts]
+    return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
 
 
 def _read(path: Path, table: TableName, names: list[str] | None = None) -> pa.Table:

@@ -17,9 +17,10 @@ from reports.page.page import html
 from reports.page.svg import GLYPHS
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.text.markdown import markdown
 from reports.wording.sentences import essentials
 from tests.reports import synthetic
-from tests.reports.shared import summary_of
+from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -36,15 +37,19 @@ SIX = Plan(
 )
 
 
-def build(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
-    """A run that tells all of its arms; `everywhere` changes each target's entry, `changes` keys of run.json."""
-    told = synthetic.told(plan, **(everywhere or {})) | changes
-    return summarise(reports.load(synthetic.write(folder, plan, **told), everything=False))
+def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None) -> None:
+    """A run that tells all of its arms; `everywhere` changes each target's entry."""
+    synthetic.write(folder, plan, **synthetic.told(plan, **(everywhere or {})))
 
 
 def summary_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
-    """The same of a run whose folder no test changes."""
+    """The summary of the same in a folder that no test changes; `changes` keys of run.json."""
     return summary_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
+
+
+def page_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> str:
+    """Its page."""
+    return page_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
 
 
 def rewrite_sessions(folder: Path, change: Any) -> Summary:
@@ -67,7 +72,7 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
 
 
 def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_path: Path) -> None:
-    before = build(tmp_path, TWO).interleaving
+    write(tmp_path, TWO)
     table = pq.read_table(tmp_path / "sessions.parquet")
     first = table.slice(0, 1).to_pylist()[0]
     later = first | {"session_id": f"{first['session_id']}.2", "start_ns": first["start_ns"] + 3_600 * 10**9}
@@ -75,11 +80,11 @@ def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_pa
         pa.concat_tables([table, pa.Table.from_pylist([later], schema=table.schema)]), tmp_path / "sessions.parquet"
     )
 
-    assert summarise(reports.load(tmp_path, everything=False)).interleaving == before
+    assert summarise(reports.load(tmp_path, everything=False)).interleaving == summary_of_arms(TWO).interleaving
 
 
 def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
-    build(tmp_path, TWO)
+    write(tmp_path, TWO)
     summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}))
 
     assert summary.interleaving is not None
@@ -120,10 +125,9 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
 
 def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
     summary = summary_of_arms(TWO)
-    page, text = html(summary), render.terminal(summary)
-    markdown = render.write(summary).markdown.read_text()
+    text = render.terminal(summary)
 
-    for said in (page, markdown):
+    for said in (page_of_arms(TWO), markdown(summary)):
         assert "Interleaved: 120" in said
         assert "No test was made" in said
         assert summary.differences[0].sentence.replace(NBSP, " ") in said.replace(NBSP, " ").replace("\\_", "_")
@@ -141,16 +145,15 @@ def test_an_invalid_run_tells_no_differences() -> None:
 
 
 def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:
-    fair = build(tmp_path / "fair", TWO)
-    synthetic.write(tmp_path / "unfair", TWO, **synthetic.told(TWO))
-    table = pq.read_table(tmp_path / "unfair" / "turns.parquet")
+    write(tmp_path, TWO)
+    table = pq.read_table(tmp_path / "turns.parquet")
     rows = table.to_pylist()
     for row in [row for row in rows if row["target"] == "eastus2"][:30]:
         row["outcome"] = "throttled:response"
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "unfair" / "turns.parquet")
-    unfair = summarise(reports.load(tmp_path / "unfair", everything=False))
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "turns.parquet")
+    unfair = summarise(reports.load(tmp_path, everything=False))
 
-    assert not [notice for notice in fair.notices if "arms" in notice]
+    assert not [notice for notice in summary_of_arms(TWO).notices if "arms" in notice]
     said = " ".join(unfair.notices).replace(NBSP, " ")
     assert "Failures differ by more than 1 point between the arms (sweden 0 % to eastus2 5 %)" in said
     assert "More than 1 % was throttled (eastus2 5 %)" in said
@@ -171,7 +174,7 @@ def test_each_arm_says_what_it_was() -> None:
 
 
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
-    build(tmp_path, TWO)
+    write(tmp_path, TWO)
     preview = '{"voice": "ash", "turn_detection": null}'
     summary = rewrite_sessions(tmp_path, lambda _, row: row | {"effective_settings": preview})
 
@@ -179,7 +182,7 @@ def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
 
 
 def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
-    build(tmp_path, TWO, everywhere={"deflate": True})
+    write(tmp_path, TWO, everywhere={"deflate": True})
     summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}))
 
     assert (
@@ -188,10 +191,10 @@ def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
 
 
 def test_compression_is_told_by_bytes_on_the_wire() -> None:
-    page = html(summary_of_arms(TWO, everywhere={"deflate": True}))
+    page = page_of_arms(TWO, everywhere={"deflate": True})
 
     assert re.search(r"sweden, permessage-deflate: [\d.]+ bytes on the wire for a byte of audio sent", page)
-    assert "bytes on the wire" not in html(summary_of_arms(TWO))
+    assert "bytes on the wire" not in page_of_arms(TWO)
 
 
 def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> None:
@@ -203,7 +206,7 @@ def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> No
 
 def test_six_arms_have_six_marks() -> None:
     summary = summary_of_arms(SIX)
-    page, lines = html(summary), render.terminal(summary).splitlines()
+    page, lines = page_of_arms(SIX), render.terminal(summary).splitlines()
 
     for glyph in GLYPHS[:6]:
         assert glyph in page
@@ -211,7 +214,7 @@ def test_six_arms_have_six_marks() -> None:
 
 
 def test_curves_that_share_a_colour_are_broken_differently_and_marked() -> None:
-    page, few = html(summary_of_arms(SIX)), html(summary_of_arms(TWO))
+    page, few = page_of_arms(SIX), page_of_arms(TWO)
 
     assert 'class="curve s0 again"' in page
     assert 'class="curve s2 again"' not in page

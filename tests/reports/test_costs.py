@@ -22,6 +22,7 @@ from reports.summary.bills import KINDS
 from reports.summary.money import Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.text.markdown import markdown
 from reports.turns import target_labels
 from reports.wording.remarks import cost, money
 from tests.reports import synthetic
@@ -183,7 +184,7 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     assert line in said(summary)
     assert line in render.terminal(summary).replace(NBSP, " ").replace("\n            ", " ")
     cells = ["3", "9", "180", "0.01", "0.00384"]
-    assert f"| {' | '.join(cells)} |" in render.write(summary).markdown.read_text()
+    assert f"| {' | '.join(cells)} |" in markdown(summary)
     page = html(summary)
     assert "an interruption" in page
     assert "the same share of the turn’s tokens" in page
@@ -295,7 +296,7 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
 
     assert summary.money.usd == pytest.approx(before.money.usd + usd)
     assert "image in" in html(summary)
-    assert "| image in |" in render.write(summary).markdown.read_text()
+    assert "| image in |" in markdown(summary)
     assert "image in" not in html(before)
 
 
@@ -380,7 +381,7 @@ def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> Non
     simulated, real = summary_with_prices(Plan(usage=True)), summary_with_prices()
 
     assert "SIMULATED: what the same tokens would cost" in render.terminal(simulated).replace("\n            ", " ")
-    assert "SIMULATED, what the same tokens would cost" in render.write(simulated).markdown.read_text()
+    assert "SIMULATED, what the same tokens would cost" in markdown(simulated)
     assert "This is what the same tokens would cost." in html(simulated)
     assert "would cost" not in html(real) + render.terminal(real)
 
@@ -407,7 +408,7 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
     assert float(one[2]) == pytest.approx(summary.money.costs[0].per_turn, rel=0.01)
     assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
     assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in render.terminal(summary)
-    assert f"Cost: sweden {one[1]} USD" in render.write(summary).markdown.read_text()
+    assert f"Cost: sweden {one[1]} USD" in markdown(summary)
     assert f"Cost: sweden {one[1]} USD" in html(summary).replace(NBSP, " ")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from reports.lost import lost_of, lost_turns
 from reports.page.page import html
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.text.markdown import markdown
 from reports.wording.failings import second
 from reports.wording.sentences import essentials, headline
 from tests.reports import synthetic
@@ -35,13 +38,17 @@ def plain(text: str) -> str:
     return " ".join(text.replace(NBSP, " ").split())
 
 
-def build(folder: Path, plan: Plan, *, dead: dict[str, str] | None = None, **changes: Any) -> Summary:
-    """A run; the sessions of `dead` targets ended with an outcome, as these say, before they opened."""
-    synthetic.write(folder, plan, **changes)
-    for target, outcome in (dead or {}).items():
-        _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
-        _rewrite(folder, "sessions", lambda row, name=target, end=outcome: _refused(row, name, end))
-    return summarise(reports.load(folder, everything=False))
+@lru_cache(8)
+def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None) -> Summary:
+    """A run; the sessions of these targets were refused before they opened."""
+    with TemporaryDirectory() as name:
+        folder = synthetic.write(
+            Path(name) / "run", plan, **({} if interleaved is None else {"interleaved": interleaved})
+        )
+        for target in dead.split():
+            _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
+            _rewrite(folder, "sessions", lambda row, name=target: _refused(row, name, "refused:tcp"))
+        return summarise(reports.load(folder, everything=False))
 
 
 def _rewrite(folder: Path, name: str, change: Any) -> None:
@@ -57,8 +64,8 @@ def _refused(row: dict[str, Any], target: str, outcome: str) -> dict[str, Any]:
     return row | never | {"outcome": outcome, "turns_begun": 0, "lost_turns": row["turns_wanted"]}
 
 
-def test_an_arm_without_a_turn_is_named_in_the_headline(tmp_path: Path) -> None:
-    said = plain(headline(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
+def test_an_arm_without_a_turn_is_named_in_the_headline() -> None:
+    said = plain(headline(build(PAIRED, dead="dead")))
 
     assert re.match(r"Callers wait \S+ m?s on a from the end of their speech", said)
     assert said.endswith("dead: none of its 160 turns was begun (refused:tcp).")
@@ -73,12 +80,10 @@ def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Pat
     assert said.endswith("dead: all of its 160 turns failed (timeout:done).")
 
 
-def test_a_single_turn_that_never_began_is_no_plural(tmp_path: Path) -> None:
+def test_a_single_turn_that_never_began_is_no_plural() -> None:
     plan = Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True)
 
-    assert plain(headline(build(tmp_path, plan, dead={"dead": "refused:tcp"}))).endswith(
-        "dead: its only turn was never begun (refused:tcp)."
-    )
+    assert plain(headline(build(plan, dead="dead"))).endswith("dead: its only turn was never begun (refused:tcp).")
 
 
 def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path) -> None:
@@ -108,9 +113,9 @@ def _kept(row: dict[str, Any], names: dict[str, Any]) -> bool:
     return row["target"] == "a" or row["session_id"] in names
 
 
-def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others(tmp_path: Path) -> None:
-    alone = headline(build(tmp_path / "alone", Plan(sessions=20, turns=4)))
-    several = plain(headline(build(tmp_path / "several", Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
+def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() -> None:
+    alone = headline(build(Plan(sessions=20, turns=4)))
+    several = plain(headline(build(Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
 
     assert "the slowest of 80" in plain(alone)
     assert re.search(r"on a and \S+ ms on b from .* \(median\)\.$", several)
@@ -126,48 +131,46 @@ def test_failures_are_told_by_arm(tmp_path: Path) -> None:
     assert plain(second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
 
 
-def test_lost_turns_are_told_by_arm(tmp_path: Path) -> None:
-    said = plain(second(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
+def test_lost_turns_are_told_by_arm() -> None:
+    said = plain(second(build(PAIRED, dead="dead")))
 
     assert said.startswith("160 of 320 turns wanted failed (50 %; 160 of 160 on dead): 160 never begun")
 
 
-def test_arms_without_a_turn_are_told_together(tmp_path: Path) -> None:
+def test_arms_without_a_turn_are_told_together() -> None:
     plan = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
-    summary = build(tmp_path, plan, dead={"b": "refused:tcp", "c": "refused:tcp"})
+    summary = build(plan, dead="b c")
 
     assert plain(headline(summary)).endswith("b and c: none of their 320 turns was begun (refused:tcp).")
 
 
-def test_an_arm_without_a_turn_has_its_row_in_every_table(tmp_path: Path) -> None:
-    summary = build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})
-    markdown = plain(render.write(summary).markdown.read_text()).replace("\\", "")
+def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
+    summary = build(PAIRED, dead="dead")
+    folded = plain(markdown(summary)).replace("\\", "")
     page, text = plain(html(summary)), render.terminal(summary)
 
     assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
-    assert re.search(
-        r"\| dead \| 0 |( &gt; timeout \(160 of 160 failed\) \|){3} – \| 160 of 160 \(100 %\) \|", markdown
-    )
+    assert re.search(r"\| dead \| 0 |( &gt; timeout \(160 of 160 failed\) \|){3} – \| 160 of 160 \(100 %\) \|", folded)
     assert "100 %<small>160 of 160 wanted</small>" in page
     assert "timeout<small>none began</small>" in page
 
 
-def test_the_headline_says_how_many_of_the_turns_wanted_never_began(tmp_path: Path) -> None:
-    said = plain(headline(build(tmp_path, Plan(sessions=71, refused=29))))
+def test_the_headline_says_how_many_of_the_turns_wanted_never_began() -> None:
+    said = plain(headline(build(Plan(sessions=71, refused=29))))
 
     assert said.endswith("29 % of the turns wanted were never begun.")
 
 
-def test_the_last_line_names_what_never_began(tmp_path: Path) -> None:
-    line = plain(essentials(build(tmp_path, replace(PAIRED, sessions=100), dead={"dead": "refused:tcp"})))
+def test_the_last_line_names_what_never_began() -> None:
+    line = plain(essentials(build(replace(PAIRED, sessions=100), dead="dead")))
 
     assert "dead: none of its 200 turns was begun (refused:tcp)" in line
     assert "200 turns, 200 of 400 wanted failed" in line
     assert "on a" in line
 
 
-def test_sessions_that_never_opened_are_failures_of_one_target(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, turns=1, refused=45))
+def test_sessions_that_never_opened_are_failures_of_one_target() -> None:
+    summary = build(Plan(sessions=40, turns=1, refused=45))
 
     assert plain(second(summary)).startswith(
         "45 of 85 turns wanted failed (52.9 %): 45 never begun, their sessions ended as refused:401; "
@@ -176,8 +179,8 @@ def test_sessions_that_never_opened_are_failures_of_one_target(tmp_path: Path) -
     assert "40 turns, 45 of 85 wanted failed" in plain(essentials(summary))
 
 
-def test_failed_and_lost_turns_are_one_rate_in_every_form(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
+def test_failed_and_lost_turns_are_one_rate_in_every_form() -> None:
+    summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.outcomes, as_data(summary)
     bad, wanted = found.failed[0] + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
@@ -186,13 +189,13 @@ def test_failed_and_lost_turns_are_one_rate_in_every_form(tmp_path: Path) -> Non
     assert (data["answers"][0]["lost_turns"], data["answers"][0]["turns_wanted"]) == (40, wanted)
     assert rate in render.terminal(summary)
     assert rate in plain(html(summary))
-    assert rate in render.write(summary).markdown.read_text()
+    assert rate in markdown(summary)
     assert plain(second(summary)).startswith(f"{rate} turns wanted failed")
     assert f"{rate} wanted failed" in plain(essentials(summary))
 
 
-def test_lost_turns_are_endless_waits_of_their_session(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=60, refused=40))
+def test_lost_turns_are_endless_waits_of_their_session() -> None:
+    summary = build(Plan(sessions=60, refused=40))
     answer, data = summary.answers[0], as_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
     lost = np.isinf(sample.values)
@@ -207,18 +210,18 @@ def test_lost_turns_are_endless_waits_of_their_session(tmp_path: Path) -> None:
     assert {row["reached"] for row in data["turn_measures"] if row["measure"] == "ttfa"} == {0.6}
 
 
-def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=60, refused=40))
-    page, markdown = plain(html(summary)), plain(render.write(summary).markdown.read_text())
+def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> None:
+    summary = build(Plan(sessions=60, refused=40))
+    page, folded = plain(html(summary)), plain(markdown(summary))
 
     assert "60 %<small>160 failed, 160 never begun</small>" in page
-    assert re.search(r"\| ttfa .* \| 400 \| 60 % \|", markdown)
+    assert re.search(r"\| ttfa .* \| 400 \| 60 % \|", folded)
 
 
-def test_lost_turns_count_where_turns_of_their_number_count_from(tmp_path: Path) -> None:
+def test_lost_turns_count_where_turns_of_their_number_count_from() -> None:
     """Sessions wanted a spoken turn and a typed one in turn."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
-    summary = build(tmp_path, plan, dead={"dead": "refused:tcp"})
+    summary = build(plan, dead="dead")
     lost = {(answer.target, answer.stratum.origin): answer.lost for answer in summary.answers}
 
     assert lost == {
@@ -239,9 +242,9 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
     assert sum(answer.lost for answer in summary.answers) == summary.outcomes.lost[0] == 60
 
 
-def test_pairs_whose_sessions_never_opened_are_said_to_be_such(tmp_path: Path) -> None:
-    whole = build(tmp_path / "whole", PAIRED, interleaved=True).interleaving
-    dead = build(tmp_path / "dead", PAIRED, dead={"dead": "refused:tcp"}, interleaved=True).interleaving
+def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
+    whole = build(PAIRED, interleaved=True).interleaving
+    dead = build(PAIRED, dead="dead", interleaved=True).interleaving
 
     assert whole
     assert dead
@@ -251,15 +254,15 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such(tmp_path: Path) -
     )
 
 
-def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=0, refused=3))
+def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
+    summary = build(Plan(sessions=0, refused=3))
 
     assert plain(essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
     assert plain(headline(summary)) == "No turn was begun: 3 sessions ended as 3 × refused:401."
 
 
-def test_a_run_of_nothing_lost_no_turn(tmp_path: Path) -> None:
-    assert plain(essentials(build(tmp_path, Plan(sessions=0)))).endswith("0 turns, 0 failed")
+def test_a_run_of_nothing_lost_no_turn() -> None:
+    assert plain(essentials(build(Plan(sessions=0)))).endswith("0 turns, 0 failed")
 
 
 @given(st.data())

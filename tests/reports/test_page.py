@@ -15,6 +15,7 @@ import pytest
 import reports
 from reports import render
 from reports.page.page import html
+from reports.text.markdown import markdown
 from reports.wording.failings import second
 from reports.wording.sentences import headline
 from reports.wording.words import cell
@@ -137,7 +138,7 @@ def test_a_run_says_how_its_waits_scatter() -> None:
     assert [figures.target for figures, _ in summary.spreads] == ["direct", "gateway"]
     assert all(0.3 < spread.sigma < 0.8 and 0 < spread.icc < 1 for _, spread in summary.spreads)
     assert '<dt id="def-sigma">' in html(summary)
-    assert "Scatter and drift" in render.write(summary).markdown.read_text()
+    assert "Scatter and drift" in markdown(summary)
 
 
 def test_marks_stay_inside_their_figure() -> None:
@@ -308,7 +309,7 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
         (both, ["ttfa from response.create, ms", "ttfa from the end of speech, ms"]),
     ):
         assert [line for line in render.terminal(summary).splitlines() if line.startswith("ttfa")] == heads
-        text = render.write(summary).markdown.read_text()
+        text = markdown(summary)
         assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ttfa from")][: len(heads)] == [
             f"| {head}" for head in heads
         ]
@@ -318,7 +319,7 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
     summary = summary_of(Plan())
 
-    for text in (html(summary), render.write(summary).markdown.read_text().replace("\\_", "_")):
+    for text in (html(summary), markdown(summary).replace("\\_", "_")):
         said = text.replace(NBSP, " ")
         assert "“noticed” contains the 500 ms of silence_duration_ms that the script sets." in said
         assert "“first audible” contains the jitter buffer of 60 ms and the reply’s own opening silence." in said
@@ -374,7 +375,7 @@ def test_the_terminal_shows_the_answer() -> None:
 
 def test_markdown_folds_its_detail() -> None:
     summary = summary_of(TWO)
-    text = render.write(summary).markdown.read_text()
+    text = markdown(summary)
 
     assert text.startswith("### ✓ VALID: Callers wait")
     assert "◇ **SIMULATED**" in text.splitlines()[1]

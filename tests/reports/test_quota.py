@@ -17,6 +17,7 @@ from reports.page import gauges
 from reports.page.page import html
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.text.markdown import markdown
 from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
@@ -129,7 +130,7 @@ def test_limits_are_in_every_form() -> None:
     assert first["throttled_turns"] == summary.quota.targets[0].turns
     assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
     assert "limits      " in render.terminal(summary)
-    assert "Limits of the service" in render.write(summary).markdown.read_text()
+    assert "Limits of the service" in markdown(summary)
 
 
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
@@ -145,7 +146,7 @@ def test_incidents_are_told_with_time_and_worker() -> None:
     assert render.terminal(summary).count("incident    ") == 4
     assert "in all: token refresh × 4" in render.terminal(summary)
     assert html(summary).count("&lt;b&gt;identity endpoint: 500") == 4
-    assert "&lt;b&gt;identity" in render.write(summary).markdown.read_text()
+    assert "&lt;b&gt;identity" in markdown(summary)
     assert len(as_data(summary)["incidents"]) == 4
 
 

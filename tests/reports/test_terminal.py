@@ -13,6 +13,7 @@ import pytest
 from bench.cli.report import wants_colour
 from reports import render
 from reports.page.page import html
+from reports.text.markdown import markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -55,7 +56,7 @@ def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
 
     assert told in render.terminal(summary)
     assert told in html(summary)
-    assert "commit 1a2b3c" in render.write(summary).markdown.read_text()
+    assert "commit 1a2b3c" in markdown(summary)
     assert json.loads(render.write(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
