@@ -27,6 +27,13 @@ def page_of(plan: Plan, **changes: Any) -> str:
     return _kept_page(plan, json.dumps(changes)) if plan.is_small else html(summary_of(plan, **changes))
 
 
+def folder() -> Path:
+    """One that stays as long as tests run: a summary reads a few texts of its rows when it is shown."""
+    made = TemporaryDirectory()
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
 @lru_cache(32)
 def _kept_summary(plan: Plan, changes: str) -> Summary:
     return _summary(plan, changes)
@@ -38,8 +45,6 @@ def _kept_page(plan: Plan, changes: str) -> str:
 
 
 def _summary(plan: Plan, changes: str) -> Summary:
-    folder = TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    summary = summarise(load_for_report(synthetic.write(Path(folder.name), plan, **json.loads(changes))))
+    summary = summarise(load_for_report(synthetic.write(folder(), plan, **json.loads(changes))))
     summary.run.histograms.discard(CATALOGUE)  # nothing asks for them any more, and of six targets they are 14 MB
     return summary
