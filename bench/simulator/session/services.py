@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
@@ -29,14 +29,8 @@ from bench.simulator.session.checks import (
     shape,
     text,
 )
-from bench.simulator.session.effective import (
-    OutputSettings,
-    SessionForm,
-    flat_input,
-    flat_output,
-    flat_session,
-)
-from bench.simulator.session.openai import ga_form, openai_form
+from bench.simulator.session.effective import SessionForm, flat_input, flat_output
+from bench.simulator.session.openai import ga_form, openai_form, preview_session
 from bench.simulator.session.settings import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, modalities, turn_detection
 from bench.simulator.wire import GLM, INWORLD, QWEN, STEPFUN, VOICE_LIVE, XAI, Json, WireDialect
 
@@ -51,55 +45,51 @@ def _unshelled(value: Any, place: EventPlace) -> Json:
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
 
 
-SHELLED: CheckTable = {"tools": array(_unshelled)}
+SHELLED = array(_unshelled)
 
 
-def _opened(**settings: Any) -> Callable[[str, str, int], Json]:
-    detection = turn_detection(ga=False)({}, EventPlace())
-    return lambda session_id, model, expires_at_s: flat_session(session_id, model, expires_at_s, detection) | settings
-
-
-def _spoken(session: Json, response: Json, format: AudioFormat) -> OutputSettings:
-    return replace(flat_output(session, response), format=format.name)
+def like_preview(
+    opened: Json,
+    keys: CheckTable,
+    heard: Callable[[Json], AudioFormat],
+    spoken: Callable[[Json], AudioFormat] = lambda session: PCM16,
+) -> SessionForm:
+    """The preview's form with other settings: as a service opens them, how they are checked, what formats they mean."""
+    return SessionForm(
+        lambda session_id, model, expires_at_s: preview_session(session_id, model, expires_at_s) | opened,
+        {**PREVIEW_SESSION, **keys},
+        lambda session: flat_input(session, heard(session)),
+        lambda session, response: replace(flat_output(session, response), format=spoken(session).name),
+        {**PREVIEW_RESPONSE, **{key: keys[key] for key in ("voice", "tools") if key in keys}},
+        ignored=("model",),
+    )
 
 
 # Qwen-Omni: `pcm`, at a rate beside it
 
-
-def _at(rate_hz: int) -> Json:
-    return {"format": {"type": "pcm", "sample_rate": rate_hz}}
-
-
 QWEN_FORMAT: CheckTable = {"format": {"type": choice("pcm"), "sample_rate": one_of_whole(PCM)}}
-QWEN_SESSION: CheckTable = {
-    **PREVIEW_SESSION,
-    **SHELLED,
-    "voice": text,
-    "input_audio_format": choice("pcm", "pcm16"),
-    "output_audio_format": choice("pcm", "pcm16", "pcm24"),
-    "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
-    "input_audio_transcription": TRANSCRIBER,
-    "smooth_output": Nullable(flag),
-    "enable_search": flag,
-}
-
-
-def _qwen_format(session: Json, side: str) -> AudioFormat:
-    return PCM[session["audio"][side]["format"]["sample_rate"]]
-
-
-QWEN_FORM = SessionForm(
-    _opened(
-        voice="Cherry",
-        input_audio_format="pcm",
-        output_audio_format="pcm",
-        audio={"input": _at(16_000), "output": _at(24_000)},
-    ),
-    QWEN_SESSION,
-    lambda session: flat_input(session, _qwen_format(session, "input")),
-    lambda session, response: _spoken(session, response, _qwen_format(session, "output")),
-    {**PREVIEW_RESPONSE, **SHELLED, "voice": text},
-    ignored=("model",),
+QWEN_FORM = like_preview(
+    {
+        "voice": "Cherry",
+        "input_audio_format": "pcm",
+        "output_audio_format": "pcm",
+        "audio": {
+            "input": {"format": {"type": "pcm", "sample_rate": 16_000}},
+            "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
+        },
+    },
+    {
+        "tools": SHELLED,
+        "voice": text,
+        "input_audio_format": choice("pcm", "pcm16"),
+        "output_audio_format": choice("pcm", "pcm16", "pcm24"),
+        "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
+        "input_audio_transcription": TRANSCRIBER,
+        "smooth_output": Nullable(flag),
+        "enable_search": flag,
+    },
+    lambda session: PCM[session["audio"]["input"]["format"]["sample_rate"]],
+    lambda session: PCM[session["audio"]["output"]["format"]["sample_rate"]],
 )
 
 
@@ -113,10 +103,9 @@ def _glm_detection(value: Any, place: EventPlace) -> Any:
     return None if by_client else turn_detection(ga=False)(value, place)
 
 
-GLM_FORM = SessionForm(
-    _opened(voice="tongtong", input_audio_format="pcm16", output_audio_format="pcm", turn_detection=None),
+GLM_FORM = like_preview(
+    {"voice": "tongtong", "input_audio_format": "pcm16", "output_audio_format": "pcm", "turn_detection": None},
     {
-        **PREVIEW_SESSION,
         "voice": text,
         "input_audio_format": choice(*GLM_FORMATS),
         "output_audio_format": choice("pcm"),
@@ -124,31 +113,25 @@ GLM_FORM = SessionForm(
         "input_audio_transcription": TRANSCRIBER,
         "beta_fields": free_object,
     },
-    lambda session: flat_input(session, GLM_FORMATS[session["input_audio_format"]]),
-    partial(_spoken, format=PCM16),
-    {**PREVIEW_RESPONSE, "voice": text},
-    ignored=("model",),
+    lambda session: GLM_FORMATS[session["input_audio_format"]],
 )
 
 
 # StepFun: 24 kHz, always aloud
 
-STEPFUN_FORM = SessionForm(
-    _opened(turn_detection=None),
+STEPFUN_FORM = like_preview(
+    {"turn_detection": None},
     {
-        **PREVIEW_SESSION,
-        **SHELLED,
+        "tools": SHELLED,
         "voice": text,
         "modalities": modalities(["audio", "text"], ["text", "audio"]),
         "input_audio_format": choice("pcm16"),
         "output_audio_format": choice("pcm16"),
         "turn_detection": Nullable(by_type({"server_vad": turn_detection(ga=False)})),
     },
-    partial(flat_input, format=PCM16),
-    partial(_spoken, format=PCM16),
-    {**PREVIEW_RESPONSE, **SHELLED, "voice": text},
-    ignored=("model",),
+    lambda session: PCM16,
 )
+
 
 # xAI: voice and turn detection at the top
 
