@@ -312,7 +312,7 @@ def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
     summary = summary_of(PLANS[name])
     data = json.loads(as_json(summary), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
-    assert data["schema"] == 3
+    assert data["schema"] == 4
     assert data["simulated"] is PLANS[name].simulated
     assert data == as_data(summary)
     assert {answer["origin"] for answer in data["answers"]} <= {"requested", "speech_end"}
