@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from reports.text.document import as_data
 from reports.text.markdown import markdown
 from reports.wording.failings import second
 from reports.wording.sentences import essentials, headline
-from tests.reports import synthetic
+from tests.reports import shared, synthetic
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -41,14 +40,11 @@ def plain(text: str) -> str:
 @lru_cache(8)
 def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None) -> Summary:
     """A run; the sessions of these targets were refused before they opened."""
-    with TemporaryDirectory() as name:
-        folder = synthetic.write(
-            Path(name) / "run", plan, **({} if interleaved is None else {"interleaved": interleaved})
-        )
-        for target in dead.split():
-            _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
-            _rewrite(folder, "sessions", lambda row, name=target: _refused(row, name, "refused:tcp"))
-        return summarise(reports.load(folder, everything=False))
+    folder = synthetic.write(shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved}))
+    for target in dead.split():
+        _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
+        _rewrite(folder, "sessions", lambda row, name=target: _refused(row, name, "refused:tcp"))
+    return summarise(reports.load(folder, everything=False))
 
 
 def _rewrite(folder: Path, name: str, change: Any) -> None:
