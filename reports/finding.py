@@ -12,15 +12,13 @@ from typing import Literal
 
 import numpy as np
 
-from reports.numbers import listed
-from reports.question import RATES, TRIALS, Question
+from reports.question import RATES, TRIALS, Question, better_of
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Floats, Integers, Lack, kish, lack
+from reports.statistics.reasons import Reason
+from reports.statistics.shares import upper
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
-from reports.wording.unseen import with_unseen
-
-NO_RATIO = "no ratio to 0, which stored runs have"
 
 
 @dataclass(frozen=True)
@@ -64,17 +62,17 @@ class Measured:
     inexact: str = ""
     unit: Literal["session", "pair"] = "session"
 
-    def floor(self, baseline: str) -> str:
-        """Why it decides nothing, where there is too little of it, or nothing that it is a multiple of; else empty."""
+    def floor(self, baseline: str) -> Reason | None:
+        """Why it decides nothing, where there is too little of it, or the baseline is 0, so there is no ratio."""
         if self.inexact:
-            return self.inexact
+            return Reason("not exact", text=self.inexact)
         names = [baseline, self.candidate]
         if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
-            return f"no {self.question.measure} on {listed(lacking)}"
+            return Reason("no turns", arms=tuple(lacking), measure=self.question.measure)
         turns, sessions = [arm.turns for arm in self.arms], [arm.sessions for arm in self.arms]
         worth = [arm.worth for arm in self.arms]
         few = floor_reason(self.question.p, turns, sessions, self.unit, names, worth)
-        return few or (NO_RATIO if self.difference and no_ratio(self.difference) else "")
+        return few or (Reason("no ratio") if self.difference and no_ratio(self.difference) else None)
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,24 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
 
 
 def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
-    return with_unseen(verdict, one.question, one.difference, one.arms[1].sessions, one.arms[1].longest)
+    """The verdict, with why it is inconclusive where the candidate showed none of a rate."""
+    found, question = one.difference, one.question
+    if question.kind != "rate" or verdict.word != "inconclusive" or verdict.reason or not found or found.candidate:
+        return verdict
+    if better_of(question) != "lower":
+        return verdict
+    arm = one.arms[1]
+    needed = arm.sessions + found.more_sessions if found.more_sessions else None
+    return replace(verdict, reason=none_seen(question.measure, arm.sessions, found.level, needed, arm.longest))
+
+
+def none_seen(measure: str, sessions: int, level: float, needed: int | None, longest: float) -> Reason:
+    """What a rate of nothing leaves open: that none was seen is no proof that there are none.
+
+    `longest`: sessions as long as the longest; `needed`: sessions that would settle it.
+    """
+    most = upper(0.0, 0.0, longest, level)
+    return Reason("none seen", needed=needed or 0, there=(sessions,), measure=measure, upper=most)
 
 
 def provisional(finding: Finding) -> Finding:

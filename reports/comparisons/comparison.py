@@ -31,7 +31,7 @@ from reports.strata import NO_STRATUM
 from reports.wording.differences import as_share, scale_of
 from reports.wording.unusable import Cause
 
-Design = Literal["pairs", "sessions", "stored runs"]
+Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
     "An arm drifts by itself ({0}): {1} that follow one another are alike. So quarters of the run are counted, not "

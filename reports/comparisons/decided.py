@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
-from reports.looks.text import apart, opened, place, sentence
+from reports.looks.text import apart, place, sentence
 from reports.sides.fairness import one_run
 from reports.sides.named import known_targets
 from reports.sides.side import Side
@@ -54,8 +54,9 @@ def word_of(decision: Decision) -> Word:
 
 
 def said(decision: Decision) -> str:
-    """Its sentence; a capital where it does not begin with the candidate's name."""
-    return opened(sentence(decision), decision.course.reason, invalid=bool(decision.invalid))
+    """Its sentence as it stands alone: with a capital letter, unless it begins with the candidate's name."""
+    text, named = sentence(decision), decision.course.reason in ("regressed", "not regressed")
+    return f"{text if named and not decision.invalid else text[:1].upper() + text[1:]}."
 
 
 def brief(decision: Decision) -> str:

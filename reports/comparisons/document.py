@@ -23,6 +23,7 @@ from reports.statistics.differences import Difference, Scale
 from reports.statistics.verdicts import Word
 from reports.strata import NO_STRATUM
 from reports.wording.differences import figure
+from reports.wording.reasons import said
 
 COMPARE_VERSION = 1
 
@@ -213,6 +214,7 @@ def _finding(finding: Finding, comparison: Comparison) -> Values:
         finding.verdict,
         question.stratum or NO_STRATUM,
         figure=figure(question),
+        reason=said(finding.verdict.reason),
         unit="share" if question.kind == "rate" else CATALOGUE[question.measure].unit,
         sentence=sentences.sentence(finding, comparison),
         difference=None if difference is None or too_few(finding) else _difference(difference),

@@ -177,7 +177,7 @@ def reading(panels: Sequence[ForestPanel]) -> str:
         "not."
     )
     endless = any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high))
-    holm = any(row.verdict.endswith("(Holm)") for row in rows)
+    holm = any(row.after_holm for row in rows)
     parts = (
         said,
         "An arrow: the interval has no end there, or lies beyond the figure." if endless else "",

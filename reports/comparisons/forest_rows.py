@@ -18,9 +18,10 @@ from reports.numbers import NBSP, NONE, count, plural, shortened, three
 from reports.question import RATES, Question
 from reports.statistics.differences import LEVEL, Difference, Scale
 from reports.statistics.quantiles import Lack
+from reports.statistics.reasons import NOT_AFTER_HOLM
 from reports.statistics.verdicts import Word
 from reports.strata import PLAIN
-from reports.wording import differences
+from reports.wording import differences, reasons
 from reports.wording.differences import NOTHING, TIMEOUT, as_share, scale_of
 
 ROOM = 33
@@ -72,6 +73,7 @@ class ForestRow:
     verdict: str
     within: str
     why: str
+    after_holm: bool
     finding: Finding
 
     @property
@@ -147,7 +149,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
     unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
     scale = 100.0 if question.kind == "rate" else 1.0
     ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
-    holm = " (Holm)" if is_after_holm(finding) else ""
+    holm = usable and is_after_holm(finding)
     word = finding.verdict.word if usable else "inconclusive"
     return ForestRow(
         name=question.name,
@@ -165,9 +167,10 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         high=ends[2],
         margin=_place(question, difference),
         word=word,
-        verdict=f"{GLYPHS[word]} {word}{holm}" if usable else NOT_JUDGED,
+        verdict=f"{GLYPHS[word]} {word}{' (Holm)' if holm else ''}" if usable else NOT_JUDGED,
         within=_within(finding) if usable else "",
         why=_why(finding, paired=paired) if usable else "",
+        after_holm=holm,
         finding=finding,
     )
 
@@ -191,7 +194,7 @@ def _within(finding: Finding) -> str:
 def is_after_holm(finding: Finding) -> bool:
     """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
     difference, verdict = finding.difference, finding.verdict
-    return bool(difference and difference.worse_low > 0 and verdict.word == "inconclusive" and "Holm" in verdict.reason)
+    return bool(difference and difference.worse_low > 0 and verdict.reason == NOT_AFTER_HOLM)
 
 
 def definition(measure: str) -> str:
@@ -231,7 +234,7 @@ def _figure(value: float) -> str:
 
 def with_unit(value: str, unit: str) -> str:
     """A figure with its unit, which `> timeout` and `n/a` have not."""
-    return value if "timeout" in value or value == NOTHING else f"{value}{NBSP}{unit}".rstrip()
+    return value if value in (TIMEOUT, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
 
 
 def _place(question: Question, difference: Difference | None) -> float:
@@ -251,6 +254,6 @@ def _why(finding: Finding, *, paired: bool) -> str:
         return ""
     more = verdict.more_sessions or (finding.difference.more_sessions if finding.difference else None)
     if verdict.reason:
-        return verdict.reason
+        return reasons.said(verdict.reason)
     unit = "pair" if paired else "session"
     return f"about {count(more)} more {unit}{'' if more == 1 else 's'}" if more else ""

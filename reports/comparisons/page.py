@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from reports.blocks import (
     Beside,
@@ -31,6 +30,7 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import ForestPanel, ForestRow, panels, with_unit
 from reports.comparisons.page_definitions import VERDICTS, definitions, method
 from reports.comparisons.shift import BEYOND, Shift
+from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, percent, three
 from reports.page.charts import percentiles
 from reports.page.html import MEASURED_AGAINST, Page, poured
@@ -47,28 +47,28 @@ TURNS_OF = (
 BOUNDS = "Bars: the bounds that decide at each look, in colour the one that decided. Dashed: the margin."
 
 
-def html(comparison: Comparison, decision: Mapping[str, Any] | None = None) -> str:
-    """The page: one file that needs nothing else. `decision`: decision.json of a run that was judged while it ran."""
-    return poured(page_of(comparison, decision))
+def html(comparison: Comparison) -> str:
+    """The page: one file that needs nothing else."""
+    return poured(page_of(comparison))
 
 
-def page_of(comparison: Comparison, decision: Mapping[str, Any] | None = None) -> Page:
+def page_of(comparison: Comparison) -> Page:
     """What the page says: the verdict, the bars behind it, the looks, the percentiles, and whether all was fair."""
     defined = definitions(comparison)
     sections = (
         _answer(comparison),
-        _looks(decision),
+        _looks(comparison.decision),
         _percentiles(comparison),
         _fair(comparison),
         Section("how", "", "Definitions and method", [Definitions(list(defined.items()))]),
     )
-    badges = list(page_head.badges(comparison, decision))
+    badges = list(page_head.badges(comparison))
     files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
     return Page(
         title=page_head.title(comparison, badges),
         badges=badges,
-        headline=page_head.headline(comparison, decision),
-        lead=page_head.lead(comparison, decision),
+        headline=page_head.headline(comparison),
+        lead=page_head.lead(comparison),
         sections=list(filter(None, sections)),
         definitions=defined,
         footer=(MEASURED_AGAINST if comparison.simulated else "", files),
@@ -106,7 +106,7 @@ def _named(rows: Sequence[ForestRow]) -> Iterable[str]:
     """The words of these rows that have a definition."""
     yield from (word for word in VERDICTS if any(row.word == word for row in rows))
     yield from ("margin", "interval")
-    if any(row.verdict.endswith("(Holm)") for row in rows):
+    if any(row.after_holm for row in rows):
         yield "Holm"
     if any(row.finding.verdict.provisional for row in rows):
         yield "provisional"
@@ -155,7 +155,7 @@ def _interval(comparison: Comparison) -> str:
     return f"{three(100 * (1 - 2 * comparison.method.level))}{NBSP}%"
 
 
-def _looks(decision: Mapping[str, Any] | None) -> Section | None:
+def _looks(decision: Decision | None) -> Section | None:
     """The estimates over the looks; None where a run was not looked at, or no look has one."""
     estimates = path.paths(decision) if decision else []
     if not decision or not estimates:

@@ -26,9 +26,8 @@ WORDS = {
 RESAMPLED: dict[Design, str] = {
     "pairs": "pairs of sessions that began together, one of each arm, are resampled together",
     "sessions": "whole sessions are resampled, in each arm by itself",
-    "stored runs": "the candidate’s sessions are resampled; the baseline’s spread is that of its stored runs",
 }
-UNITS: dict[Design, str] = {"pairs": "pairs", "sessions": "sessions", "stored runs": "sessions"}
+UNITS: dict[Design, str] = {"pairs": "pairs", "sessions": "sessions"}
 
 
 def definitions(comparison: Comparison) -> dict[str, str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from reports.blocks import Alarm, Block, Bullets, Paragraph, Strong
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.decided import LOOKED, brief
+from reports.comparisons.decided import LOOKED, brief, said, word_of
 from reports.comparisons.forest_rows import GLYPHS
 from reports.labels import all_called
-from reports.looks.text import opened
+from reports.looks.decision import Decision
 from reports.numbers import count, listed, moment, plural
 from reports.page.html import SIMULATED, Badge
 from reports.statistics.verdicts import Word
@@ -24,11 +23,9 @@ STYLES: dict[Word, str] = {
     "equivalent": "eq",
     "inconclusive": "hm",
 }
-DECIDED: tuple[Word, ...] = ("regressed", "not regressed")
 DESIGNS: dict[Design, str] = {
     "pairs": "interleaved in one run, in pairs",
     "sessions": "sessions of each arm apart",
-    "stored runs": "against stored runs",
 }
 
 
@@ -39,17 +36,17 @@ def title(comparison: Comparison, badges: Sequence[Badge]) -> str:
     return f"{' · '.join(words)} · {listed(others)} against {first}"
 
 
-def headline(comparison: Comparison, decision: Mapping[str, Any] | None) -> str:
+def headline(comparison: Comparison) -> str:
     """What was decided while the run ran is its verdict."""
-    if comparison.unfair or decision is None:
+    if comparison.unfair or comparison.decision is None:
         return sentences.headline(comparison)
-    return brief(comparison.decision) if comparison.decision is not None else _sentence(decision)
+    return brief(comparison.decision)
 
 
-def lead(comparison: Comparison, decision: Mapping[str, Any] | None) -> list[Block]:
+def lead(comparison: Comparison) -> list[Block]:
     """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
     remedies = unusable.remedies(comparison.causes)
-    second = _second(comparison, decision)
+    second = _second(comparison)
     notices = [*filter(None, [sentences.provisional(comparison)]), *comparison.notices]
     return [
         *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
@@ -59,28 +56,24 @@ def lead(comparison: Comparison, decision: Mapping[str, Any] | None) -> list[Blo
     ]
 
 
-def _second(comparison: Comparison, decision: Mapping[str, Any] | None) -> str:
+def _second(comparison: Comparison) -> str:
     """Beside the verdict of looks: that the bars are of the whole run."""
     if comparison.unfair:
         return ""
-    if decision is None:
+    if comparison.decision is None:
         return sentences.second(comparison)
-    sentence = _sentence(decision)
-    return LOOKED if headline(comparison, decision) == sentence else f"{sentence} {LOOKED}"
+    sentence = said(comparison.decision)
+    return LOOKED if headline(comparison) == sentence else f"{sentence} {LOOKED}"
 
 
-def _sentence(decision: Mapping[str, Any]) -> str:
-    """What the looks decided; with a capital letter unless it begins with a target's name."""
-    return opened(str(decision["sentence"]), str(decision["reason"]), invalid=bool(decision.get("invalid")))
-
-
-def badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Iterable[Badge]:
+def badges(comparison: Comparison) -> Iterable[Badge]:
     """The verdict first, which an invalid comparison does not have; then whether it was fair, and simulated."""
     judged = [check for check in comparison.checks if check.fair is not None]
     if comparison.unfair:
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
         yield _unusable_badge(comparison, beside)
     else:
+        decision = comparison.decision
         yield _verdict_badge(comparison) if decision is None else _decision_badge(comparison, decision)
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         yield Badge("ok", "✓", "VALID COMPARISON", beside)
@@ -103,15 +96,14 @@ def _verdict_badge(comparison: Comparison) -> Badge:
     return Badge(STYLES[word], GLYPHS[word], word.upper(), beside)
 
 
-def _decision_badge(comparison: Comparison, decision: Mapping[str, Any]) -> Badge:
+def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
     """The verdict of the looks."""
-    looks, planned = decision.get("looks") or [], decision["plan"]["looks"]
-    beside = f"look {len(looks)} of {len(planned)}"
-    if decision.get("invalid"):
+    beside = f"look {len(decision.course.looks)} of {len(decision.plan.looks)}"
+    if decision.invalid:
         return _unusable_badge(comparison, beside)
-    if decision.get("reason") == "waiting":
+    if decision.course.reason == "waiting":
         return Badge("hm", "?", "NOT DECIDED YET", beside)
-    word: Word = next((word for word in DECIDED if word == decision.get("reason")), "inconclusive")
+    word = word_of(decision)
     return Badge(STYLES[word], GLYPHS[word], word.upper(), beside)
 
 

@@ -1,4 +1,4 @@
-"""The path of an estimate over the looks at a run: decision.json → one figure for each gate; pure.
+"""The path of an estimate over the looks at a run: decision → one figure for each gate; pure.
 
 At a look with critical value c the bounds that decide are d ∓ T⁻¹(Φ(c))·SE, T of the look's degrees of freedom: a gate
 is worse where the lower one lies beyond the margin, and passes where the upper one lies before it.
@@ -7,22 +7,24 @@ is worse where the lower one lies beyond the margin, and passes where the upper 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.bins import nice
 from reports.comparisons.forest_rows import GLYPHS
+from reports.looks.decision import Decision
+from reports.looks.sequence import End, Look, Ruling, Seen
 from reports.numbers import NBSP, change, count, three
 from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
-from reports.statistics.differences import Margin
+from reports.statistics.verdicts import Word
 from reports.wording.differences import as_share, margin, signed
+from reports.wording.reasons import said
 
 APART = 14
 """Pixels between two ticks."""
-REASONS = {
+REASONS: dict[End, str] = {
     "regressed": "It was sure that a gated figure is worse than its margin allows.",
     "not regressed": "It was sure of every gated figure that it is not worse than its margin allows.",
     "futile": "It had become unlikely that any further look would decide, so no more sessions were spent.",
@@ -36,7 +38,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class LookStep:
-    """What one look saw: the estimate and the bounds that decide, on the axis; `read` in words."""
+    """What one look saw: the estimate and the bounds that decide, on the axis."""
 
     pairs: int
     d: float
@@ -54,7 +56,7 @@ class EstimatePath:
     margin_text: str
     steps: tuple[LookStep, ...]
     planned: tuple[int, ...]
-    word: str
+    word: Word
     reason: str
     at: int
     """pairs of the look that decided it"""
@@ -70,7 +72,7 @@ class EstimatePath:
     @property
     def line(self) -> str:
         """✕ regressed at 150 pairs: +47 %, corrected for the early stop +45 %; the margin is 20 %."""
-        told = f"{GLYPHS.get(self.word, '?')} {self.word}{f' ({self.reason})' if self.reason else ''}"  # type: ignore[call-overload]
+        told = f"{GLYPHS[self.word]} {self.word}{f' ({self.reason})' if self.reason else ''}"
         found = next((step for step in self.steps if step.pairs == self.at), None)
         estimate = f": {self.said(found.d)}" if found else ""
         early = math.isfinite(self.corrected) and self.word != "inconclusive"
@@ -78,52 +80,45 @@ class EstimatePath:
         return f"{told} at {count(self.at)}{NBSP}pairs{estimate}{better}; the margin is {self.margin_text}."
 
 
-def paths(decision: Mapping[str, Any]) -> list[EstimatePath]:
+def paths(decision: Decision) -> list[EstimatePath]:
     """The gates that any look has an estimate of."""
-    looks, planned = decision.get("looks") or [], tuple(decision["plan"]["looks"])
-    found = [_path(gate, at, looks, planned) for at, gate in enumerate(decision.get("gates") or [])]
+    found = [_path(decision, at, ruling) for at, ruling in enumerate(decision.course.rulings)]
     return [path for path in found if path.steps]
 
 
-def _path(
-    gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], planned: tuple[int, ...]
-) -> EstimatePath:
-    rate = gate["scale"] == "points"
-    scale, accepted = (100.0 if rate else 1.0), Margin(**gate["margin"])
-    seen = [(look, look["gates"][at]) for look in looks]
-    steps = tuple(_step(look, one, scale) for look, one in seen if one["d"] is not None and not one.get("untested"))
-    beyond = [one["d"] - one["excess"] for _, one in seen if one["d"] is not None and one["excess"] is not None]
-    agreed = accepted.points if rate else math.log1p(accepted.ratio)
-    corrected = gate.get("corrected")
+def _path(decision: Decision, at: int, ruling: Ruling) -> EstimatePath:
+    gate, looks = decision.gates[at], decision.course.looks
+    scale, accepted = (100.0 if gate.kind == "rate" else 1.0), gate.margin
+    seen = [(look, look.seen[at]) for look in looks if math.isfinite(look.seen[at].d)]
+    beyond = [one.d - one.excess for _, one in seen if math.isfinite(one.excess)]
+    agreed = accepted.points if gate.kind == "rate" else math.log1p(accepted.ratio)
     return EstimatePath(
-        name=gate["name"],
-        rate=rate,
+        name=gate.name,
+        rate=gate.kind == "rate",
         margin=scale * (beyond[-1] if beyond else agreed),
-        margin_text=margin(accepted, gate["measure"]),
-        steps=steps,
-        planned=planned,
-        word=gate["verdict"],
-        reason=gate.get("reason") or "",
-        at=gate["pairs"],
-        corrected=math.nan if corrected is None else scale * corrected,
+        margin_text=margin(accepted, gate.measure),
+        steps=tuple(_step(look, one, scale) for look, one in seen if not one.untested),
+        planned=tuple(decision.plan.looks),
+        word=ruling.word,
+        reason=said(ruling.reason),
+        at=looks[ruling.look].pairs,
+        corrected=scale * ruling.corrected if math.isfinite(ruling.corrected) else math.nan,
     )
 
 
-def _step(look: Mapping[str, Any], one: Mapping[str, Any], scale: float) -> LookStep:
-    reach = math.inf
-    if None not in (one["se"], one["df"], look["critical"]):
-        reach = float(stdtrit(one["df"], ndtr(look["critical"]))) * one["se"]
-    d = one["d"]
-    return LookStep(look["pairs"], scale * d, scale * (d - reach), scale * (d + reach))
+def _step(look: Look, one: Seen, scale: float) -> LookStep:
+    known = math.isfinite(one.se) and math.isfinite(one.df) and math.isfinite(look.c)
+    reach = float(stdtrit(one.df, float(ndtr(look.c)))) * one.se if known else math.inf
+    return LookStep(look.pairs, scale * one.d, scale * (one.d - reach), scale * (one.d + reach))
 
 
-def reason(decision: Mapping[str, Any]) -> str:
+def reason(decision: Decision) -> str:
     """What ended the looks, in a sentence; and what is not in the verdict."""
-    held, planned = decision.get("looks") or [], decision["plan"]["looks"]
-    at = f"Stopped at look {len(held)} of {len(planned)}, at {count(decision['pairs'])}{NBSP}pairs. " if held else ""
-    after = decision.get("pairs_after") or 0
-    beyond = f" {count(after)} whole pairs beyond that look are not in the verdict." if after else ""
-    return f"{at if decision.get('reason') != 'waiting' else ''}{REASONS.get(str(decision.get('reason')), '')}{beyond}"
+    held, planned = decision.course.looks, decision.plan.looks
+    at = f"Stopped at look {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
+    at = "" if decision.course.reason == "waiting" else at
+    beyond = f" {count(decision.after)} whole pairs beyond that look are not in the verdict." if decision.after else ""
+    return f"{at}{REASONS[decision.course.reason]}{beyond}"
 
 
 def path(found: EstimatePath) -> Plot:

@@ -11,7 +11,6 @@ from reports.comparisons.comment import markdown
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import as_json
 from reports.comparisons.page import html
-from reports.looks.document import as_data
 
 
 class ComparePaths(NamedTuple):
@@ -23,13 +22,9 @@ class ComparePaths(NamedTuple):
 
 
 def write(comparison: Comparison, folder: Path) -> ComparePaths:
-    """Write the three files, each in one step. Raises UsageError where the folder cannot be written.
-
-    A run that was judged while it went on is shown with its decision.
-    """
+    """Write the three files, each in one step. Raises UsageError where the folder cannot be written."""
     paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    decided = as_data(comparison.decision) if comparison.decision is not None else None
-    texts = html(comparison, decided), markdown(comparison), as_json(comparison)
+    texts = html(comparison), markdown(comparison), as_json(comparison)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):

@@ -12,9 +12,10 @@ from reports.comparisons.forest_rows import GLYPHS, ForestRow, row_of
 from reports.comparisons.phrases import ONE_IN, is_lower, is_wait, range_of, size, value, which_turns
 from reports.finding import Finding
 from reports.numbers import NBSP, count, three
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
+from reports.statistics.reasons import NOT_AFTER_HOLM
+from reports.statistics.verdicts import Word
 from reports.summary.verdict import verdict_of
-from reports.wording import unusable
+from reports.wording import reasons, unusable
 from reports.wording.differences import NOTHING, figure, share
 
 WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
@@ -115,8 +116,8 @@ def title(comparison: Comparison) -> str:
     if word is None:
         return f"? {headline(comparison)}"
     told = _row(_speaker(gated_of(comparison, label)), comparison)
-    glyph = told.verdict.partition(" ")[0]
-    return f"{glyph} {label} {HAS[word]}: {figure(told.finding.question)} {told.told}, margin {told.margin_text}"
+    glyph, name = GLYPHS[told.word], figure(told.finding.question)
+    return f"{glyph} {label} {HAS[word]}: {name} {told.told}, margin {told.margin_text}"
 
 
 def provisional(comparison: Comparison) -> str:
@@ -165,17 +166,20 @@ def _opening(word: Word, label: str, finding: Finding, comparison: Comparison) -
 def _undecided(finding: Finding, told: ForestRow) -> str:
     """` (too few turns): p95 needs 400…`, `: ttfa p90 may be 5 to 19 % longer and the margin is 10 %`."""
     reason, name = finding.verdict.reason, figure(finding.question)
-    lead, colon, rest = reason.partition(": ")
-    if colon:
+    lead, rest = reasons.parts(reason)
+    if lead:
         return f" ({lead}): {rest}"
     if finding.difference is None or math.isnan(finding.difference.d):
-        return f": {reason}" if reason.startswith("no ") else f": {name}: {reason or 'cannot be told'}"
+        if reason is not None and reason.kind == "not exact":
+            return f": {name} is {rest}"
+        absent = reason is not None and reason.kind in ("no turns", "no figure", "no ratio")
+        return f": {rest}" if absent else f": {name}: {rest or 'cannot be told'}"
     if reason == NOT_AFTER_HOLM:
         return (
             f": {name} is {range_of(finding)}, over the margin of {told.margin_text}, but not after Holm’s correction"
         )
     may = f"{name} may be {range_of(finding)} and the margin is {told.margin_text}"
-    return f": {may} ({reason})" if reason else f": {may}"
+    return f": {may} ({rest})" if rest else f": {may}"
 
 
 def _rest(finding: Finding, comparison: Comparison) -> str:

@@ -63,7 +63,7 @@ def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: i
         _difference(one.change, pair, asked.margin, base.sessions, level)
         for one, pair in zip(medians, samples, strict=True)
     ]
-    judged = verdicts(apart, [True] * len(apart), [""] * len(apart), level=level)
+    judged = verdicts(apart, [True] * len(apart), [None] * len(apart), level=level)
     return [
         StepChange(replace(asked, step=label), difference, verdict, pair)
         for label, difference, verdict, pair in zip(labels, apart, judged, samples, strict=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.measures import CATALOGUE
+from reports.finding import none_seen
 from reports.gate.items import Item, finite, not_exact, without_few
 from reports.gate.kept import TAIL, Figure, judged, of_mean, of_quantile, of_rate
 from reports.question import RATES, TRIALS, Question
@@ -18,7 +19,7 @@ from reports.statistics.shares import sessions_without
 from reports.thresholds.gated import GATED, near
 from reports.thresholds.grammar import Threshold
 from reports.wording.differences import figure as figure_name
-from reports.wording.unseen import nothing_seen
+from reports.wording.reasons import said
 
 
 def items_of(threshold: Threshold, side: Side) -> list[Item]:
@@ -46,10 +47,11 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
     unseen = question.kind == "rate" and RATES[question.measure].better == "lower" and not figure.value
     if word == "inconclusive" and unseen and not figure.missing:
         needed = sessions_without(threshold.limit, TAIL, figure.sessions / figure.longest)
-        reason = nothing_seen(question.measure, figure.sessions, TAIL, needed, figure.longest)
+        reason = said(none_seen(question.measure, figure.sessions, TAIL, needed, figure.longest))
     item = Item(
         threshold.written, figure_name(question), target, GATED[threshold.measure].unit, word,
-        finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
+        finite(figure.value), finite(figure.low), finite(figure.high),
+        threshold.limit, threshold.sign, question.measure, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
         reached=finite(figure.reached),

@@ -23,12 +23,13 @@ from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.looks.pairs import leading, sides_of_pairs
 from reports.looks.sequence import Ruling
-from reports.numbers import count, listed, plural
+from reports.numbers import listed, plural
 from reports.question import Question
 from reports.runs import Run
 from reports.sides.fairness import one_seed
 from reports.sides.side import Side, among
 from reports.statistics.differences import estimated
+from reports.statistics.reasons import Reason
 from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Verdict
 from reports.thresholds.grammar import Threshold
 from reports.wording.differences import figure as figure_name
@@ -95,7 +96,7 @@ def _items(decision: Decision) -> Iterable[Item]:
 
 
 def _unseen(decision: Decision) -> Ruling:
-    reason = f"no look was held: {count(decision.pairs)} of {plural(decision.plan.looks[0], 'pair')} ended"
+    reason = Reason("no look", "pair", decision.plan.looks[0], (decision.pairs,))
     return Ruling("inconclusive", reason, -1, math.nan, -math.inf, math.inf, math.nan)
 
 

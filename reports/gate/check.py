@@ -128,7 +128,7 @@ def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str
     says it.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
-    decided = {item.target for item in items if not item.relative and item.threshold.startswith(THROTTLED)}
+    decided = {item.target for item in items if not item.relative and item.measure == THROTTLED}
     for side in sides:
         if side.name in judged - decided - compared and throttled_share(side) > FAIR:
             yield throttled_cause(side).line
@@ -200,7 +200,7 @@ def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
     """
-    guarded = {item.target for item in items if item.threshold.startswith(FAILURES)}
+    guarded = {item.target for item in items if item.measure == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)
     asked = {item.target for item in items}
     for side in sides:

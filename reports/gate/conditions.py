@@ -63,14 +63,16 @@ def _without_unset(told: Mapping[str, str]) -> dict[str, str]:
     return {words: text for words, text in told.items() if text != "none" or not words.startswith(later)}
 
 
-def differing(now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()) -> list[str]:
-    """What differs and may not: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow model)."""
-    return [
-        f"{key.removeprefix('load: ')}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline"
+def differing(now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()) -> dict[str, str]:
+    """What differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow model)."""
+    return {
+        (
+            name := key.removeprefix("load: ")
+        ): f"{name}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline"
         + ("" if group_of(key) in FIXED else f" (--allow {group_of(key)})")
         for key in dict.fromkeys([*now, *then])
         if group_of(key) not in allowed and now.get(key, "") != then.get(key, "")
-    ]
+    }
 
 
 def group_of(key: str) -> str:

@@ -84,10 +84,12 @@ def _matching(side: Side, stored: Sequence[Kept], allowed: Sequence[str]) -> tup
     limited = [any(rate.name == "throttled" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
     same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
     if not same:
-        why = apart[0] or [f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"]
+        why = list(apart[0].values()) or [
+            f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"
+        ]
         return [], why, []
     out = len(stored) - len(same)
-    seen = sorted({line.partition(":")[0] for lines in apart for line in lines})
+    seen = sorted({name for lines in apart for name in lines})
     seen += ["throttled"] if any(limited) else []
     left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {listed(seen)}."] if out else []
     return same[:NEWEST], [], left_out

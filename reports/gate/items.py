@@ -16,6 +16,8 @@ from reports.question import Question
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
 from reports.thresholds.gated import GATED
+from reports.thresholds.grammar import Sign
+from reports.wording import reasons
 from reports.wording.differences import as_share, margin, scale_of
 from reports.wording.differences import figure as figure_name
 
@@ -63,6 +65,9 @@ class Item:
     low: float | None
     high: float | None
     limit: float | None = None
+    sign: Sign = "<"
+    """of a limit, on which side of it the figure is to be"""
+    measure: str = ""
     baseline: float | None = None
     difference: float | None = None
     margin: str = ""
@@ -187,13 +192,13 @@ def compared_item(threshold: str, finding: Finding) -> Item:
     question, difference, verdict = finding.question, finding.difference, finding.verdict
     there = difference is not None or bool(finding.inexact)
     word: ItemWord = verdict.word if there else "no data"
-    reason = verdict.reason if there else NO_DATA
+    reason = reasons.said(verdict.reason) if there else NO_DATA
     value = difference.candidate if difference else math.nan
     low, high = (_share(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
     return Item(
         threshold, figure_name(question), finding.candidate, GATED[question.measure].unit, word,
         finite(value), low, high,
-        baseline=finite(difference.baseline) if difference else None,
+        measure=question.measure, baseline=finite(difference.baseline) if difference else None,
         difference=_share(difference, difference.d) if difference else None,
         margin=margin(question.margin, question.measure, sign=True), reason=reason,
         provisional=verdict.provisional and difference is not None,

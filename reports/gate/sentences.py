@@ -42,7 +42,7 @@ def headline(checked: Checked) -> str:
 
 def said(item: Item) -> str:
     """One item in a sentence without its full stop: ttfa p95 of b regressed: +65 % (+47 to +87 %), margin +20 %."""
-    word = {"broken": "is over its limit" if "<" in item.threshold else "is under its limit"}.get(item.word, item.word)
+    word = f"is {'over' if item.sign in ('<', '<=') else 'under'} its limit" if item.word == "broken" else item.word
     if item.word == "no data":
         return f"{item.figure} of {item.target} has no data: {item.reason}"
     why = f" ({item.reason})" if item.reason else ""

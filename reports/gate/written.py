@@ -79,6 +79,6 @@ def limit_text(item: Item) -> str:
     """The limit with its sign as it was written: < 800 ms; the margin of a relative one."""
     if item.relative:
         return item.margin
-    sign = next(sign for sign in ("<=", ">=", "<", ">") if sign in item.threshold)
+    sign = {"<=": "≤", ">=": "≥"}.get(item.sign, item.sign)
     limit = f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else written(item, item.limit)
-    return f"{ {'<=': '≤', '>=': '≥'}.get(sign, sign) }{NBSP}{limit}"
+    return f"{sign}{NBSP}{limit}"

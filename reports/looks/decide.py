@@ -28,6 +28,7 @@ from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.quantiles import Integers
+from reports.statistics.reasons import Reason
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.summary.verdict import verdict_of
@@ -117,7 +118,7 @@ def _seen(
         if gate in seen_of:
             continue
         if unfit := inexact(sides, gate):
-            seen_of[gate] = not_yet(unfit)
+            seen_of[gate] = not_yet(Reason("not exact", text=unfit))
             continue
         if gate.kind == "rate":
             counts = [as_floats(counts_of(side, gate)) for side in sides]

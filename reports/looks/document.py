@@ -10,12 +10,13 @@ from msgspec import field
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.looks.decision import Decision
-from reports.looks.sequence import Look, Reason, Ruling
+from reports.looks.sequence import End, Look, Ruling
 from reports.looks.text import sentence
 from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
 from reports.statistics.differences import Scale
 from reports.statistics.verdicts import Word
 from reports.strata import NO_STRATUM
+from reports.wording.reasons import said
 from reports.wording.unusable import texts
 
 SCHEMA = 1
@@ -101,7 +102,7 @@ class DecisionDocument(Closed):
     ended: Annotated[bool, about("whether the run had ended")]
     stopped: Annotated[bool, about("whether there is nothing more to be learned from the run")]
     status: Literal[0, 1, 3, 4]
-    reason: Reason
+    reason: End
     invalid: Known
     sentence: str
     used: Annotated[int, about("in the verdict")] = field(name="pairs")
@@ -145,11 +146,15 @@ def as_data(decision: Decision) -> dict[str, Any]:
 
 
 def _look(decision: Decision, look: Look) -> Values:
-    gates = [Values(seen, name=gate.name) for gate, seen in zip(decision.gates, look.seen, strict=True)]
+    gates = [
+        Values(seen, name=gate.name, untested=said(seen.untested))
+        for gate, seen in zip(decision.gates, look.seen, strict=True)
+    ]
     return Values(look, share=look.pairs / decision.plan.pairs, gates=gates)
 
 
 def _gate(decision: Decision, at: int, ruling: Ruling) -> Values:
     gate, pairs = decision.gates[at], decision.course.looks[ruling.look].pairs
     scale = "points" if gate.kind == "rate" else "ratio"
-    return Values(ruling, gate, gate.stratum or NO_STRATUM, scale=scale, look=ruling.look + 1, pairs=pairs)
+    told = {"scale": scale, "look": ruling.look + 1, "pairs": pairs, "reason": said(ruling.reason)}
+    return Values(ruling, gate, gate.stratum or NO_STRATUM, **told)

@@ -9,17 +9,18 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
+from reports.finding import none_seen
 from reports.looks.sequence import Seen, by_se, not_yet
 from reports.question import RATES
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
 from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.quantiles import Floats, Sample, kish, quantile
 from reports.statistics.rates import PerCluster, complement, rate_difference, ratio_of, upper_of_points
+from reports.statistics.reasons import DRIFTING, Reason
 from reports.statistics.resample import paired_draws, variance
 from reports.statistics.serial import FOUND, QUARTERS
 from reports.statistics.shares import sessions_without
-from reports.statistics.verdicts import DRIFTS, floor_reason
-from reports.wording.unseen import nothing_seen
+from reports.statistics.verdicts import floor_reason
 
 DRAWS = 2_000
 ENDLESS = 0.01
@@ -61,7 +62,7 @@ def _by_quarters(seen: Seen, drawn: Floats) -> Seen:
     """The same gate by the error of quarters, where that is the larger one."""
     se = math.sqrt(quarter_variance(drawn))
     if seen.untested or math.isnan(se):
-        return replace(seen if seen.untested else not_yet(DRIFTS, seen.d), drifts=True)
+        return replace(seen if seen.untested else not_yet(DRIFTING, seen.d), drifts=True)
     return by_se(seen.d, seen.excess, max(se, seen.se), QUARTERS - 1, seen.better, drifts=True)
 
 
@@ -77,7 +78,7 @@ def _quantile_seen(
     excess = float(beyond((base, cand), margin, better)[0])
     se = math.sqrt(variance(beyond(drawn, margin, better), 1 - ENDLESS))
     if not math.isfinite(excess) or math.isnan(se):
-        return not_yet("the quantile lies in the failed share: the failure rate decides", d)
+        return not_yet(Reason("failed share, decides"), d)
     together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)
 
@@ -93,7 +94,7 @@ def rate_seen(
         return not_yet(few)
     if better == "higher":
         left = rate_seen(complement(base), complement(cand), margin, measure)
-        return replace(left, d=-left.d, better=-1, unsettled=lambda c: "")
+        return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
     words = bool(RATES[measure].words)
     difference = rate_difference(base, cand, margin, paired=True, words=words)
     one, other = ratio_of(base, words=words), ratio_of(cand, words=words)
@@ -101,12 +102,12 @@ def rate_seen(
     def upper(c: float) -> float:
         return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
 
-    def unsettled(c: float) -> str:
+    def unsettled(c: float) -> Reason | None:
         if other.value:
-            return ""
+            return None
         level = float(ndtr(-c))
         needed = None if one.value else sessions_without(margin.points, level, other.clusters / other.longest)
-        return nothing_seen(measure, other.clusters, level, needed, other.longest)
+        return none_seen(measure, other.clusters, level, needed, other.longest)
 
     return Seen(difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled)
 
@@ -118,7 +119,7 @@ def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better
     difference = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
     excess = _excess(difference, margin, better)
     if not math.isfinite(excess):
-        return not_yet("a mean is not positive", difference.d)
+        return not_yet(Reason("not positive"), difference.d)
     return by_se(
         difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, drifts=difference.drifts
     )
@@ -128,7 +129,7 @@ def _excess(difference: Difference, margin: Margin, better: Better) -> float:
     return float(beyond((np.array([difference.baseline]), np.array([difference.candidate])), margin, better)[0])
 
 
-def _few_clusters(base: PerCluster, cand: PerCluster) -> str:
+def _few_clusters(base: PerCluster, cand: PerCluster) -> Reason | None:
     """A rate or a mean needs pairs that have turns in both arms."""
     arms = base[1], cand[1]
     return floor_reason(None, (), [int(np.count_nonzero(n)) for n in arms], "pair", worth=[kish(n) for n in arms])

@@ -16,6 +16,7 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.measures import SLOPE
+from reports.finding import none_seen
 from reports.looks.plan import refuse_other_targets
 from reports.numbers import NBSP, count
 from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
@@ -23,7 +24,7 @@ from reports.statistics.shares import sessions_without
 from reports.statistics.verdicts import floor
 from reports.thresholds.gated import GATED, near, quoted
 from reports.thresholds.grammar import Threshold, parse, read
-from reports.wording.unseen import nothing_seen
+from reports.wording.reasons import said
 
 LEVEL, DRAWS = 0.05, 2_000
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
@@ -70,7 +71,7 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
         enough = needed
     if enough == pairs:
         return ""
-    left = nothing_seen(gate.measure, pairs, level, None, pairs).replace(NBSP, " ")
+    left = said(none_seen(gate.measure, pairs, level, None, pairs)).replace(NBSP, " ")
     told = f"{gate.written} cannot pass in {count(pairs)} pairs, because {left}"
     return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
 

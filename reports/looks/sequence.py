@@ -21,9 +21,10 @@ from typing import Literal
 from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import corrected, looks
+from reports.statistics.reasons import NOT_AFTER_HOLM, Reason
 from reports.statistics.verdicts import Word, step_down
 
-Reason = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
+End = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
 """Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
 
 
@@ -39,7 +40,7 @@ class Seen:
 
     `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
     that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
-    yet, empty where it can. `unsettled`: why it has not passed at a critical value, where the interval does not say it.
+    yet, None where it can. `unsettled`: why it has not passed at a critical value, where the interval does not say it.
     `drifts`: an arm drifts by itself, and the error is that of the quarters of the pairs.
     """
 
@@ -49,8 +50,8 @@ class Seen:
     df: float
     upper: Callable[[float], float]
     better: int = 1
-    untested: str = ""
-    unsettled: Callable[[float], str] = lambda c: ""
+    untested: Reason | None = None
+    unsettled: Callable[[float], Reason | None] = lambda c: None
     drifts: bool = False
 
     @property
@@ -74,7 +75,7 @@ def by_se(d: float, excess: float, se: float, df: float, better: int = 1, *, dri
     return Seen(d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, drifts=drifts)
 
 
-def not_yet(reason: str, d: float = math.nan) -> Seen:
+def not_yet(reason: Reason, d: float = math.nan) -> Seen:
     """A gate that cannot be tested at this look."""
     return Seen(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
 
@@ -108,7 +109,7 @@ class Ruling:
     """The answer of one gate: by which look (from 0), at which critical value; bounds and corrected estimate of d."""
 
     word: Word
-    reason: str
+    reason: Reason | None
     look: int
     d: float
     low: float
@@ -123,7 +124,7 @@ class LookCourse:
     """All looks that were held, the last one being the one that decided, and what came of them."""
 
     looks: tuple[Look, ...]
-    reason: Reason
+    reason: End
     rulings: tuple[Ruling, ...]
 
     @property
@@ -161,14 +162,14 @@ def _hold(
     unfit: Callable[[int], object],
     complete: int,
     shares: Sequence[float],
-    otherwise: Reason,
+    otherwise: End,
 ) -> LookCourse:
     """Looks at these shares of N, of which the last one takes all that is left."""
     ladder = [looks.bounds(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
     held: list[Look] = []
     passed: list[int | None] = [None] * schedule.gates
     worse: frozenset[int] = frozenset()
-    reason: Reason | None = None
+    reason: End | None = None
     for k, pairs in enumerate(schedule.sizes[:complete]):
         look = Look(pairs, see(pairs), ladder[-1][k], ladder[0][k])
         held.append(look)
@@ -205,7 +206,7 @@ def _reason(
     *,
     last: bool,
     final: tuple[float, float],
-) -> Reason | None:
+) -> End | None:
     """Why this look ends the run; None where it does not."""
     if worse:
         return "regressed"
@@ -229,7 +230,7 @@ def _chances(seen: Seen, t: float, final: tuple[float, float]) -> looks.Chances:
 def _course(
     schedule: Schedule,
     held: Sequence[Look],
-    reason: Reason,
+    reason: End,
     passed: Sequence[int | None],
     worse: frozenset[int],
     shares: Sequence[float],
@@ -241,7 +242,7 @@ def _course(
         k = len(held) - 1 if at is None or gate in worse else at
         seen, c = held[k].seen[gate], held[k].c
         word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not regressed"
-        why = "" if word != "inconclusive" else _why(seen, c, reason, schedule)
+        why = None if word != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].drifts for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
         estimates = _estimates(seen, c, shares[: k + 1], stopped_by[: k + 1])
@@ -249,15 +250,15 @@ def _course(
     return LookCourse(tuple(held), reason, tuple(rulings))
 
 
-def _why(seen: Seen, c: float, reason: Reason, schedule: Schedule) -> str:
+def _why(seen: Seen, c: float, end: End, schedule: Schedule) -> Reason | None:
     """Why a gate is inconclusive, where its interval does not say it all."""
     if seen.untested:
         return seen.untested
     if seen.z >= c:
-        return "over the margin, not after Holm"
+        return NOT_AFTER_HOLM
     if why := seen.unsettled(c):
         return why
-    return f"would stay so at {schedule.pairs} pairs" if reason == "futile" else ""
+    return Reason("would stay", needed=schedule.pairs) if end == "futile" else None
 
 
 def _estimates(seen: Seen, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from reports.question import Question
 from reports.statistics.verdicts import DRIFTS
 from reports.text.lines import Grid, pour
 from reports.wording.differences import as_share, figure, interval, margin, scale_of, signed
+from reports.wording.reasons import said
 from reports.wording.unusable import LEAD, texts
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
@@ -38,12 +39,6 @@ def sentence(decision: Decision) -> str:
     if reason == "not regressed":
         return f"{candidate} has not regressed: {'; '.join(_answers(decision, 'not regressed'))}; {where}"
     return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}; {where}"
-
-
-def opened(text: str, reason: str, *, invalid: bool) -> str:
-    """A decision's sentence as it stands alone: with a capital letter, unless it begins with the candidate's name."""
-    named = reason in ("regressed", "not regressed") and not invalid
-    return f"{text if named else text[:1].upper() + text[1:]}."
 
 
 def _why(decision: Decision) -> str:
@@ -78,12 +73,12 @@ def _answers(decision: Decision, word: str) -> list[str]:
 def answer(gate: Question, ruling: Ruling) -> str:
     """An estimate beside its margin: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
     if math.isnan(ruling.corrected):
-        return f"{figure(gate)}: {ruling.reason}"
+        return f"{figure(gate)}: {said(ruling.reason)}"
     low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
     ends = interval(low, high, scale_of(gate))
     estimates = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
     provisional = f"provisional: {DRIFTS}" if ruling.provisional else ""
-    beside = ", ".join(filter(None, (f"margin {margin(gate.margin, gate.measure)}", ruling.reason, provisional)))
+    beside = ", ".join(filter(None, (f"margin {margin(gate.margin, gate.measure)}", said(ruling.reason), provisional)))
     return f"{figure(gate)} {apart(gate, ruling.d)} ({estimates}), {beside}"
 
 

@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.reasons import DRIFTING, FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
 
 Word = Literal["regressed", "improved", "equivalent", "not regressed", "inconclusive"]
 
 SESSIONS = 20
 BEYOND = 20
 """Turns that must lie beyond a quantile in each arm before it decides: n(1−p) ≥ 20."""
-FAILED_SHARE = "quantile in the failed share"
-NOT_AFTER_HOLM = "over the margin, not after Holm"
 DRIFTS = "an arm drifts by itself"
 OWN_DRIFT = "such verdicts err in up to 15 % of runs, not in 5"
 OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not in 5"
@@ -31,13 +30,12 @@ OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not in 5"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reason`: why it is inconclusive, such as "too few turns to decide: p95 needs 400 in each arm", or "over the
-    margin, not after Holm"; empty where the interval says it all. `provisional`: run-to-run spread was assumed, not
-    known, or an arm drifts by itself.
+    """`reason`: why it is inconclusive; None where the interval says it all. `provisional`: run-to-run spread was
+    assumed, not known, or an arm drifts by itself.
     """
 
     word: Word
-    reason: str = ""
+    reason: Reason | None = None
     provisional: bool = False
     more_sessions: int | None = None
 
@@ -54,37 +52,26 @@ def floor_reason(
     unit: Literal["session", "pair"] = "session",
     arms: Sequence[str] = (),
     worth: Sequence[float] = (),
-) -> str:
-    """Why so few turns and sessions (of each arm that was measured) decide nothing; empty where they suffice.
+) -> Reason | None:
+    """Why so few turns and sessions (of each arm that was measured) decide nothing; None where they suffice.
 
     `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs. `arms`: how they
     are called, to say which of them lack some. `worth`: sessions as Kish counts them, where they are not equally long.
     """
     if min(sessions) < SESSIONS:
-        if unit == "pair":
-            return f"too few pairs to decide: {SESSIONS} needed, {min(sessions):,} there"
-        return f"too few sessions to decide: {SESSIONS} needed in each arm, {_lacking(sessions, SESSIONS, arms)}"
+        return too_few(unit, SESSIONS, sessions, arms)
     if worth and round(min(worth)) < SESSIONS:
-        return f"{unequal(sessions[worth.index(min(worth))], min(worth), unit)}: {SESSIONS} needed"
+        there = sessions[worth.index(min(worth))]
+        return Reason("unequal", unit, SESSIONS, (there,), worth=min(worth))
     if p is not None and min(turns) < floor(p):
-        return (
-            f"too few turns to decide: p{p * 100:g} needs {floor(p):,} in each arm, {_lacking(turns, floor(p), arms)}"
-        )
-    return ""
+        return too_few("turn", floor(p), turns, arms, p)
+    return None
 
 
 def unequal(sessions: int, worth: float, unit: str = "session") -> str:
     """60 sessions of unequal length count as 3.9."""
     counted = f"{worth:,.0f}" if worth >= 10 else f"{worth:.1f}"
     return f"{sessions:,} {unit}s of unequal length count as {counted}"
-
-
-def _lacking(numbers: Sequence[int], needed: int, arms: Sequence[str]) -> str:
-    """96 on new; 96 on old and 120 on new; 96 there, where it is not said or the same in all of them."""
-    if not arms or len(set(numbers)) == 1:
-        return f"{min(numbers):,} there"
-    few = [f"{n:,} on {arm}" for n, arm in zip(numbers, arms, strict=True) if n < needed]
-    return " and ".join(few)
 
 
 def floor(p: float) -> int:
@@ -113,9 +100,13 @@ def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
 
 
 def verdicts(
-    differences: Sequence[Difference | None], gated: Sequence[bool], floors: Sequence[str], *, level: float = LEVEL
+    differences: Sequence[Difference | None],
+    gated: Sequence[bool],
+    floors: Sequence[Reason | None],
+    *,
+    level: float = LEVEL,
 ) -> list[Verdict]:
-    """A verdict for each. `floors`: why a figure decides nothing (`floor_reason`), empty where it may.
+    """A verdict for each. `floors`: why a figure decides nothing (`floor_reason`), None where it may.
 
     Holm's correction is over those that are gated and may decide; the others are judged each by its own interval.
     """
@@ -139,14 +130,14 @@ def verdicts(
 
 def _doubted(verdict: Verdict) -> Verdict:
     """Of a difference whose arms drift by themselves: quarters of a run underrate what is slower than they are."""
-    reason = verdict.reason or (DRIFTS if verdict.word == "inconclusive" else "")
+    reason = verdict.reason or (DRIFTING if verdict.word == "inconclusive" else None)
     return replace(verdict, provisional=True, reason=reason)
 
 
-def _verdict(found: Difference | None, floor: str, worse: bool, better: bool) -> Verdict:
+def _verdict(found: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:
     """`worse`, `better`: whether Holm lets it be said; True where no correction is due."""
     if found is None:
-        return Verdict("inconclusive", floor or "no such figure in both arms")
+        return Verdict("inconclusive", floor or Reason("no figure"))
     if floor:
         return Verdict("inconclusive", floor)
     if both_infinite(found):

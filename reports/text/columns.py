@@ -90,6 +90,6 @@ def _headed(head: Inline) -> Inline:
 def _group_cell(place: int, cell: Cell) -> Cell:
     """A figure with its interval in one cell; why there is none has no room here."""
     text = str(cell.text)
-    if place not in (groups.P50, groups.P95) or text.startswith(("n/a", "≥", "≤")):
+    if place not in (groups.P50, groups.P95) or not text[:1].isdigit():
         return Cell(text)
     return Cell(f"{text} ({str(cell.below).replace(' – ', '–')})")

@@ -243,7 +243,7 @@ def comparisons() -> Iterable[Row]:
                     base, cand, [(p, Margin(ratio=0.1))], paired=True, base_clusters=many.size,
                     cand_clusters=many.size, better="lower", rng=rng, draws=DRAWS,
                 )  # fmt: skip
-                (verdict,) = verdicts(found, [True], [""])
+                (verdict,) = verdicts(found, [True], [None])
                 called["regressed"] += verdict.word == "regressed"
                 called["passed"] += verdict.passes
             for word, times in called.items():

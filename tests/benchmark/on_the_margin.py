@@ -118,7 +118,7 @@ def ties() -> Iterable[Row]:
                 sample(base.ravel(), code), sample(cand.ravel(), code), [(p, Margin(ratio=ratio))], paired=False,
                 base_clusters=100, cand_clusters=100, better="lower", rng=rng, draws=DRAWS,
             )  # fmt: skip
-            words[verdicts(found, [True], [""])[0].word] += 1
+            words[verdicts(found, [True], [None])[0].word] += 1
         what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
         yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
         if times == 1 + ratio:
@@ -236,7 +236,7 @@ def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: floa
 
 def _passes(base: PerCluster, cand: PerCluster) -> bool:
     found = rate_difference(base, cand, Margin(points=0.01), paired=False)
-    return verdicts([found], [True], [""])[0].passes
+    return verdicts([found], [True], [None])[0].passes
 
 
 def at_most(what: str, found: int, of: int = REPETITIONS, nominal: float = NOMINAL) -> Row:

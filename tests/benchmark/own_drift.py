@@ -123,7 +123,7 @@ def _counted(case: Case, method: Any) -> Floats:
             base, cand, asked, paired=case.paired, base_clusters=case.pairs, cand_clusters=case.pairs, better="lower",
             rng=rng, draws=DRAWS, run_sd=case.run_sd,
         )  # fmt: skip
-        words = verdicts(found, [True] * len(found), [""] * len(found))
+        words = verdicts(found, [True] * len(found), [None] * len(found))
         each = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
         ends = all(word.passes for word in words), any(word.word == "regressed" for word in words)
         counted += [*each, *ends, found[0].drifts]

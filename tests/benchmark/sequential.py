@@ -208,7 +208,7 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
     if gates > 1:
         none = np.zeros(size), np.full(size, float(TURNS))
         found.append(rate_difference(none, none, Margin(points=POINTS), paired=True))
-    judged = verdicts(found, [True] * len(found), [""] * len(found))
+    judged = verdicts(found, [True] * len(found), [None] * len(found))
     return judged[[p for p, _ in asked].index(p)].word == "regressed"
 
 

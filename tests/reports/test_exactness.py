@@ -22,6 +22,7 @@ from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
+from reports.wording.reasons import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.looks.test_decide import TWO
@@ -102,7 +103,7 @@ def test_a_comparison_leaves_it_out_and_says_why(tmp_path: Path) -> None:
     found = next(one for one in comparison.findings if one.question.measure == "response_total")
 
     assert (found.verdict.word, found.difference) == ("inconclusive", None)
-    assert plain(found.verdict.reason) == f"{WHY} on sim (other)"
+    assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.status == 1  # ttfa is exact, and regressed
 
 
@@ -110,7 +111,7 @@ def test_it_is_no_comparison_either_where_the_baseline_is_not_exact(tmp_path: Pa
     asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, gated=True)]
     comparison = quick(two(tmp_path, LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
 
-    assert comparison.findings[0].verdict.reason.endswith("on sim (one)")
+    assert said(comparison.findings[0].verdict.reason).endswith("on sim (one)")
     assert comparison.status == 3
 
 
@@ -161,7 +162,7 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
     assert look_at(decided_run(tmp_path / "exact", gates)).status == 1
     found = look_at(decided_run(tmp_path / "late", gates, late))
     assert (found.status, found.course.rulings[0].word) == (3, "inconclusive")
-    assert WHY in plain(found.course.rulings[0].reason)
+    assert WHY in plain(said(found.course.rulings[0].reason))
 
 
 def test_no_size_is_planned_with_it(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
     difference = estimated(differences.scale_of(question), *values, *d)
     finding = Finding(question, "new", difference, Verdict("not regressed"), ENOUGH)
     compared, item = row(finding, 1, paired=False), compared_item("as written", finding)
-    ruled = answer(question, Ruling("not regressed", "", 0, d[0], d[1], d[2], corrected=d[0]))
+    ruled = answer(question, Ruling("not regressed", None, 0, d[0], d[1], d[2], corrected=d[0]))
 
     assert (plain(compared.told), plain(compared.margin_text)) == (f"{apart} ({ends})", margin)
     assert plain(interval_text(item)) == f"{apart} ({ends})"

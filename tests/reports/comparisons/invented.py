@@ -10,9 +10,13 @@ from typing import Any
 
 from reports.comparisons.comparison import Check, Comparison, Method
 from reports.finding import Arm, Finding
+from reports.looks.decision import Decision
+from reports.looks.plan import DecisionPlan
+from reports.looks.sequence import End, Look, LookCourse, Ruling, Seen, by_se
 from reports.question import Kind, Question
 from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin
+from reports.statistics.reasons import FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
 from reports.statistics.verdicts import Verdict, Word
 from reports.wording.unusable import Cause
 from tests.reports import synthetic
@@ -40,7 +44,7 @@ def finding(
     gated: bool = False,
     candidate: str = "gateway",
     margin: Margin | None = None,
-    reason: str = "",
+    reason: Reason | None = None,
     more: int | None = None,
     **asked: Any,
 ) -> Finding:
@@ -56,18 +60,18 @@ def finding(
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
     """One of each verdict and of each kind, the gated ones first."""
     endless = Difference("ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, 0.1, math.inf, -1, 0.2, 0.9)
-    few, holm = "too few turns to decide: p99 needs 2,000 in each arm", "over the margin, not after Holm"
+    few = too_few("turn", 2_000, (1_200, 1_200), p=0.99)
     made = [
         ("ttfa", 0.95, "regressed", ratio(1600, 2640, 1.47, 1.87), {"gated": True}),
         ("ttfa", 0.5, "equivalent", ratio(1030, 1020, 0.97, 1.01), {"gated": True}),
         ("failures", None, "not regressed", points(0.011, 0.0055, -0.0115, 0.0005), {"gated": True}),
         ("ttfa", 0.9, "inconclusive", ratio(1180, 1330, 1.05, 1.29), {"more": 260}),
         ("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30), {"reason": few}),
-        ("response_total", 0.5, "inconclusive", ratio(2520, 3480, 1.21, 1.49), {"reason": holm}),
+        ("response_total", 0.5, "inconclusive", ratio(2520, 3480, 1.21, 1.49), {"reason": NOT_AFTER_HOLM}),
         ("connect_total", 0.5, "improved", ratio(324, 243, 0.71, 0.79), {}),
-        ("input_transcript", 0.95, "inconclusive", endless, {"reason": "quantile in the failed share"}),
+        ("input_transcript", 0.95, "inconclusive", endless, {"reason": FAILED_SHARE}),
         ("audio_speed", None, "not regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
-        ("session_ready", 0.5, "inconclusive", None, {"reason": "too few sessions"}),
+        ("session_ready", 0.5, "inconclusive", None, {"reason": too_few("session", 20, (8, 8))}),
     ]
     return tuple(finding(m, p, word, d, candidate=candidate, **more) for m, p, word, d, more in made)  # type: ignore[arg-type]
 
@@ -102,3 +106,35 @@ def comparison(*candidates: str, checks: tuple[Check, ...] = CHECKS, **changes: 
         "simulated": True,
     }
     return Comparison(**(parts | changes))
+
+
+LOOKS = (50, 100, 150, 200, 250)
+GATES = (
+    Question("ttfa", "quantile", Margin(0.2), 0.95, gated=True),
+    Question("failures", "rate", Margin(points=0.01), gated=True),
+)
+RULINGS = (
+    Ruling("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
+    Ruling("not regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
+)
+
+
+def look(k: int, *seen: Seen, c: float | None = None) -> Look:
+    """The k-th look, from 0."""
+    both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
+                    by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
+    return Look(LOOKS[k], both, 2.5 - k / 4 if c is None else c, 3.0)
+
+
+def decision(
+    reason: End = "regressed",
+    looks: tuple[Look, ...] | None = None,
+    rulings: tuple[Ruling, ...] = RULINGS,
+    gates: tuple[Question, ...] = GATES,
+    pairs: int = 157,
+) -> Decision:
+    """A run that was stopped at its third look: a quantile and a rate."""
+    held = tuple(map(look, range(3))) if looks is None else looks
+    plan = DecisionPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failures": ("rate<+1pt",)}, 0.05, "a t^2", 300)
+    course = LookCourse(held, reason, rulings if held else ())
+    return Decision(sides("direct", "gateway")[0].run, ("direct", "gateway"), plan, gates, course, pairs, 7, True, ())

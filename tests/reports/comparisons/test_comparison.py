@@ -18,6 +18,7 @@ from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.strata import Stratum
+from reports.wording.reasons import said
 from tests.reports import synthetic
 from tests.reports.comparisons.build import edit, quick, run, two
 from tests.reports.synthetic import Plan
@@ -190,7 +191,10 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked(tmp_path:
 def test_few_turns_decide_nothing(tmp_path: Path) -> None:
     comparison = quick(two(tmp_path, Plan(sessions=25, turns=4)))
 
-    assert of(comparison, "ttfa p95").verdict.reason == "too few turns to decide: p95 needs 400 in each arm, 100 there"
+    assert (
+        said(of(comparison, "ttfa p95").verdict.reason)
+        == "too few turns to decide: p95 needs 400 in each arm, 100 there"
+    )
     assert comparison.status == 3
 
 
@@ -199,7 +203,7 @@ def test_a_side_without_turns_makes_it_invalid_and_never_green(tmp_path: Path) -
 
     assert comparison.status == 4
     assert of(comparison, "ttfa p50").difference is None
-    assert of(comparison, "ttfa p50").verdict.reason == "no ttfa on sim (other)"
+    assert said(of(comparison, "ttfa p50").verdict.reason) == "no ttfa on sim (other)"
 
 
 def test_two_sides_without_turns_are_invalid(tmp_path: Path) -> None:

@@ -16,15 +16,16 @@ from reports.comparisons import comparison as comparison_module
 from reports.comparisons import render
 from reports.comparisons.comment import markdown
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.decided import LOOKED
+from reports.comparisons.decided import LOOKED, said
 from reports.comparisons.page import page_of
 from reports.comparisons.text import essentials, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
-from reports.looks.document import as_data
 from reports.looks.text import sentence as decision_sentence
 from reports.sides.side import sides_of
+from reports.wording.unusable import Cause
 from tests.reports.comparisons.build import edit, quick, run
+from tests.reports.comparisons.invented import decision
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
@@ -74,7 +75,7 @@ def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
 
 def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tmp_path: Path) -> None:
     found = compared(tmp_path / "run", TIGHT)
-    page = page_of(found, as_data(look_at(tmp_path / "run")))
+    page = page_of(found)
     second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
 
     assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", page.headline)
@@ -115,3 +116,11 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
     assert found.status == 4
     assert essentials(found).startswith("✕ INVALID · ")
     assert terminal(found).startswith("Do not use these figures: the run is INVALID by rule (c)")
+
+
+def test_a_sentence_keeps_the_letters_of_the_candidate_that_it_begins_with() -> None:
+    late = replace(decision(), invalid=(Cause("late"),))
+
+    assert said(replace(decision(), targets=("throttled-eu", "inworld"))).startswith("inworld regressed")
+    assert said(late).startswith("Do not ")
+    assert said(decision("last look")).startswith("Inconclusive")

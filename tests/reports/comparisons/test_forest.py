@@ -83,7 +83,7 @@ def test_an_inconclusive_row_says_what_it_lacks() -> None:
     why = {row.name: row.why for row in rows(*findings())}
 
     assert why["ttfa p90"] == "about 260 more pairs"
-    assert why["ttfa p99"] == "too few turns to decide: p99 needs 2,000 in each arm"
+    assert why["ttfa p99"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
     assert why["ttfa p95"] == ""
     assert forest_rows.row(findings()[3], 1, paired=False).why == "about 260 more sessions"
 

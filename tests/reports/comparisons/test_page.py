@@ -14,10 +14,20 @@ import pytest
 from reports.comparisons import page, sentences
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
+from reports.looks.sequence import End
 from reports.sides.side import sides_of
 from tests.reports import synthetic
-from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison, finding, findings, points, ratio, sides
-from tests.reports.comparisons.test_path import decision
+from tests.reports.comparisons.invented import (
+    CHECKS,
+    UNFAIR,
+    comparison,
+    decision,
+    finding,
+    findings,
+    points,
+    ratio,
+    sides,
+)
 from tests.reports.synthetic import Plan
 from tests.reports.test_page import Outline
 
@@ -185,10 +195,10 @@ def test_labels_are_text_and_nothing_else() -> None:
 
 
 def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
-    text = page.html(judged("inconclusive"), decision())
+    text = page.html(replace(judged("inconclusive"), decision=decision()))
 
     assert badges(text)[0] == "✕ REGRESSED look 3 of 5"
-    assert "<h1>gateway regressed: ttfa p95 +47 %; stopped at look 3 of 5, 150 pairs.</h1>" in unescape(text)
+    assert "<h1>gateway regressed: ttfa p95 +47 %.</h1>" in unescape(text).replace(NBSP, " ")
     assert "When was it decided?" in text
     assert "Stopped at look 3 of 5, at 150 pairs." in words(text)
     assert "When was it decided?" not in page.html(judged("inconclusive"))
@@ -197,12 +207,12 @@ def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
 @pytest.mark.parametrize(
     ("reason", "word"), [("waiting", "? NOT DECIDED YET"), ("futile", "? INCONCLUSIVE"), ("not regressed", "✓ NOT")]
 )
-def test_a_decision_without_an_alarm_says_how_it_stands(reason: str, word: str) -> None:
-    assert badges(page.html(judged("equivalent"), decision(reason=reason)))[0].startswith(word)
+def test_a_decision_without_an_alarm_says_how_it_stands(reason: End, word: str) -> None:
+    assert badges(page.html(replace(judged("equivalent"), decision=decision(reason=reason))))[0].startswith(word)
 
 
 def test_a_decision_does_not_outvote_an_unfair_comparison() -> None:
-    text = page.html(comparison(checks=(UNFAIR,)), decision())
+    text = page.html(comparison(checks=(UNFAIR,), decision=decision()))
 
     assert badges(text)[0].startswith("✕ INVALID COMPARISON")
     assert "<h1>Do not use" in text

@@ -1,64 +1,22 @@
-"""The path of an estimate over the looks: from decision.json to one figure for each gate."""
+"""The path of an estimate over the looks: from a decision to one figure for each gate."""
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 import xml.etree.ElementTree as ET
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.comparisons import path
+from reports.looks.sequence import by_se, not_yet
+from reports.statistics.reasons import DRIFTING, NOT_AFTER_HOLM
+from tests.reports.comparisons.invented import GATES, RULINGS, decision, look
 
 NBSP = "\u00a0"
-LOOKS = (50, 100, 150, 200, 250)
-
-
-def gate(name: str, **changes: Any) -> dict[str, Any]:
-    margin = {"ratio": 0.2, "points": 0.0, "plus": 0.0}
-    measure = "failures" if changes.get("scale") == "points" else "ttfa"
-    made = {
-        "name": name,
-        "measure": measure,
-        "scale": "ratio",
-        "margin": margin,
-        "verdict": "regressed",
-        "reason": None,
-        "pairs": 150,
-    }
-    return made | {"corrected": math.log(1.45)} | changes
-
-
-def seen(d: float | None, margin: float, se: float | None = 0.05, **changes: Any) -> dict[str, Any]:
-    excess = None if d is None else d - margin
-    return {"d": d, "excess": excess, "se": se, "df": 49.0, "untested": None} | changes
-
-
-def decision(**changes: Any) -> dict[str, Any]:
-    """A run that was stopped at its third look: a quantile and a rate."""
-    rate = gate(
-        "failure rate", scale="points", margin={"ratio": 0.0, "points": 0.01, "plus": 0.0},
-        verdict="not regressed", pairs=100, corrected=0.001,
-    )  # fmt: skip
-    looks = []
-    for k, pairs in enumerate(LOOKS[:3]):
-        both = [seen(math.log(1.4 + k / 30), math.log(1.2)), seen(0.001, 0.01, 0.003)]
-        looks.append({"pairs": pairs, "critical": 2.5 - k / 4, "gates": both})
-    made = {
-        "sentence": "gateway regressed: ttfa p95 +47 %; stopped at look 3 of 5, 150 pairs",
-        "plan": {"pairs": 250, "looks": list(LOOKS)},
-        "reason": "regressed",
-        "status": 1,
-        "pairs": 150,
-        "pairs_after": 7,
-        "looks": looks,
-        "gates": [gate("ttfa p95"), rate],
-    }
-    return copy.deepcopy(made | changes)
 
 
 def test_each_gate_has_a_path_of_the_looks_that_were_held() -> None:
@@ -72,17 +30,16 @@ def test_each_gate_has_a_path_of_the_looks_that_were_held() -> None:
 
 def test_the_bounds_are_those_that_decide() -> None:
     """At c = 1.645 and many degrees of freedom they are those of one test at 5 %."""
-    made = decision()
-    made["looks"][0] |= {"critical": 1.6449, "gates": [seen(0.3, 0.1, 0.1, df=1e9), seen(0, 0.01)]}
-    step = path.paths(made)[0].steps[0]
+    seen = by_se(0.3, 0.2, 0.1, 1e9), by_se(0.0, -0.01, 0.01, 49.0)
+    step = path.paths(decision(looks=(look(0, *seen, c=1.6449), look(1), look(2))))[0].steps[0]
 
     assert (step.low, step.high) == (pytest.approx(0.3 - 0.16449, abs=1e-4), pytest.approx(0.3 + 0.16449, abs=1e-4))
 
 
 def test_few_pairs_widen_the_bounds() -> None:
-    made = decision()
-    made["looks"][0]["gates"][0]["df"] = 5.0
-    few, many = (path.paths(one)[0].steps[0] for one in (made, decision()))
+    first, second = look(0).seen
+    fewer = decision(looks=(look(0, replace(first, df=5.0), second), look(1), look(2)))
+    few, many = (path.paths(one)[0].steps[0] for one in (fewer, decision()))
 
     assert few.high > many.high
 
@@ -99,19 +56,19 @@ def test_the_line_says_verdict_estimate_and_its_correction() -> None:
 
 
 def test_an_undecided_gate_has_no_correction() -> None:
-    made = decision(gates=[gate("ttfa p95", verdict="inconclusive", reason="over the margin, not after Holm")])
+    undecided = replace(RULINGS[0], word="inconclusive", reason=NOT_AFTER_HOLM)
+    made = decision(rulings=(undecided, RULINGS[1]))
 
     assert path.paths(made)[0].line.startswith("? inconclusive (over the margin, not after Holm) at 150")
     assert "corrected" not in path.paths(made)[0].line
 
 
 def test_looks_without_an_estimate_are_left_out() -> None:
-    made = decision()
-    made["looks"][0]["gates"][0] = seen(None, 0.2, None)
-    made["looks"][1]["gates"][0]["untested"] = "too few turns"
+    absent, untested = not_yet(DRIFTING), not_yet(DRIFTING, 0.3)
+    made = decision(looks=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
 
     assert [step.pairs for step in path.paths(made)[0].steps] == [150]
-    assert path.paths(decision(looks=[])) == []
+    assert path.paths(decision(looks=())) == []
 
 
 def test_why_it_ended_is_a_sentence() -> None:
@@ -119,7 +76,7 @@ def test_why_it_ended_is_a_sentence() -> None:
         "Stopped at look 3 of 5, at 150 pairs. It was sure that a gated figure is worse than its margin allows. "
         "7 whole pairs beyond that look are not in the verdict."
     )
-    assert path.reason(decision(reason="waiting", pairs_after=0)) == "The run goes on."
+    assert path.reason(decision(reason="waiting", pairs=150)) == "The run goes on."
 
 
 def test_the_look_that_decided_stands_out() -> None:
@@ -138,11 +95,12 @@ def test_the_look_that_decided_stands_out() -> None:
     st.sampled_from(["ratio", "points"]),
 )
 def test_any_course_can_be_drawn(course: list[tuple[float, float | None]], scale: str) -> None:
-    looks = [
-        {"pairs": pairs, "critical": 2.0, "gates": [seen(d, 0.1, se)]}
-        for pairs, (d, se) in zip(LOOKS, course, strict=False)
-    ]
-    made = decision(looks=looks, gates=[gate("x", scale=scale, corrected=None)])
+    looks = tuple(
+        look(k, by_se(d, d - 0.1, math.nan if se is None else se, 49.0), c=2.0) for k, (d, se) in enumerate(course)
+    )
+    gate = GATES[1] if scale == "points" else GATES[0]
+    ruling = replace(RULINGS[0], look=len(looks) - 1, corrected=math.nan)
+    made = decision(looks=looks, gates=(gate,), rulings=(ruling,))
     plot = path.path(path.paths(made)[0])
     text = plot.svg()
 

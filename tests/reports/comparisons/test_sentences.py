@@ -11,6 +11,7 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Check, Comparison, Method
 from reports.finding import Finding
 from reports.statistics.differences import Difference, Margin
+from reports.statistics.reasons import FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
 from reports.statistics.verdicts import Verdict
 from reports.wording.unusable import Cause
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
@@ -120,33 +121,33 @@ def test_what_did_not_regress(word: str, difference: Difference, headline: str) 
     ("reason", "headline"),
     [
         (
-            "too few turns to decide: p95 needs 400 in each arm, 100 there",
+            too_few("turn", 400, (100, 100), p=0.95),
             "Inconclusive on gateway (too few turns to decide): p95 needs 400 in each arm, 100 there.",
         ),
         (
-            "too few sessions to decide: 20 needed in each arm, 8 there",
+            too_few("session", 20, (8, 8)),
             "Inconclusive on gateway (too few sessions to decide): 20 needed in each arm, 8 there.",
         ),
         (
-            "over the margin, not after Holm",
+            NOT_AFTER_HOLM,
             "Inconclusive on gateway: ttfa p95 is 47 to 87 % longer, over the margin of 20 %, but not after Holm’s "
             "correction.",
         ),
     ],
 )
-def test_why_it_is_inconclusive(reason: str, headline: str) -> None:
+def test_why_it_is_inconclusive(reason: Reason, headline: str) -> None:
     assert said(sentences.headline(of(gated("ttfa", 0.95, "inconclusive", WORSE, reason=reason)))) == headline
 
 
 def test_a_quantile_among_the_failed_turns_of_both_arms_is_named() -> None:
     endless = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, *(math.nan,) * 5)
-    found = of(gated("ttfa", 0.95, "inconclusive", endless, reason="quantile in the failed share"))
+    found = of(gated("ttfa", 0.95, "inconclusive", endless, reason=FAILED_SHARE))
 
     assert sentences.headline(found) == "Inconclusive on gateway: ttfa p95: quantile in the failed share."
 
 
 def test_a_figure_that_one_arm_has_not() -> None:
-    found = of(gated("ttfa", 0.95, "inconclusive", None, reason="no ttfa on gateway"))
+    found = of(gated("ttfa", 0.95, "inconclusive", None, reason=Reason("no turns", arms=("gateway",), measure="ttfa")))
 
     assert sentences.headline(found) == "Inconclusive on gateway: no ttfa on gateway."
     assert sentences.second(found) == ""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from reports.finding import Arm, Measured, judge, none_seen
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.statistics.rates import rate_difference
-from reports.statistics.verdicts import Verdict, verdicts
-from reports.wording.unseen import nothing_seen, with_unseen
+from reports.statistics.verdicts import Verdict
+from reports.wording.reasons import said
 
 POINT = Margin(points=0.01)
 FAILURES = Question("failures", "rate", POINT)
@@ -21,7 +24,9 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
     found = rate_difference(
         (clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), POINT, paired=False
     )
-    return with_unseen(verdicts([found], [True], [""])[0], question, found, sessions, sessions)
+    arm = Arm(10 * sessions, sessions, failed)
+    (judged,) = judge([Measured(replace(question, gated=True), "new", found, (arm, arm))], "old")
+    return judged.verdict
 
 
 def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
@@ -30,18 +35,18 @@ def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs(
     assert verdict.word == "inconclusive"
     assert verdict.more_sessions == 199
     assert (
-        verdict.reason.replace("\u00a0", " ")
+        said(verdict.reason).replace("\u00a0", " ")
         == "with no failure in 100 sessions the rate may still be up to 3.0 %: it takes about 299 sessions"
     )
 
 
 @pytest.mark.parametrize(("sessions", "failed"), [(299, 0), (100, 2)])
 def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, failed: int) -> None:
-    assert told(sessions, failed).reason == ""
+    assert told(sessions, failed).reason is None
 
 
 def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
-    assert told(100, question=Question("stalled", "rate", POINT)).reason.startswith("with no stalled reply in")
-    assert nothing_seen("throttled", 600, 0.05, None, 600).replace("\u00a0", " ") == (
+    assert said(told(100, question=Question("stalled", "rate", POINT)).reason).startswith("with no stalled reply in")
+    assert said(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
         "with no throttled turn in 600 sessions the rate may still be up to 0.5 %"
     )

@@ -47,7 +47,7 @@ def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, st
 
 def test_figures_are_written_in_their_unit() -> None:
     rate = Item("failures: rate<2%", "failure rate", "sim", "share", "kept", 0.008, 0.0044, 0.0125, limit=0.02)
-    speed = Item("audio_speed: p(5)>=1.2", "audio_speed p5", "sim", "×", "kept", 2.5, 2.4, None, limit=1.2)
+    speed = Item("audio_speed: p(5)>=1.2", "audio_speed p5", "sim", "×", "kept", 2.5, 2.4, None, 1.2, ">=")
     lost = Item(
         "ttfa: p(99)<3s", "ttfa p99", "sim", "ms", "broken", None, 4000.0, None, limit=3000.0, among_failures=True
     )

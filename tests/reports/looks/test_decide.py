@@ -24,7 +24,7 @@ from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import GIVEN_UP, end_of, look_at
 from reports.looks.decision import Decision
-from reports.looks.text import opened, sentence
+from reports.looks.text import sentence
 from reports.strata import Stratum
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -441,9 +441,3 @@ def test_a_rate_without_any_event_is_shown_without_a_standard_error(
     assert "∞" not in out.partition("Standard errors")[0]
     assert out.splitlines()[3].split()[-1] == "–"
     assert "–: no two pairs differ" in out
-
-
-def test_a_sentence_keeps_the_letters_of_the_candidate_that_it_begins_with() -> None:
-    assert opened("inworld regressed: ttfa p50 +47 %", "regressed", invalid=False).startswith("inworld ")
-    assert opened("do not use these figures: late", "regressed", invalid=True).startswith("Do not ")
-    assert opened("inconclusive at the last look: b", "last look", invalid=False).startswith("Inconclusive ")

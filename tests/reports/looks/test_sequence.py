@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reports.looks.sequence import LookCourse, Schedule, Seen, by_se, follow, not_yet
 from reports.statistics.corrected import distance
 from reports.statistics.looks import bounds, spread_of_level
+from reports.statistics.reasons import NOT_AFTER_HOLM, Reason, too_few
 
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
@@ -49,7 +50,7 @@ def test_the_first_gate_to_be_called_worse_must_reach_the_bound_of_all_of_them()
     found = course([[at(between), at(0.0), at(0.0)]], end="by hand")
 
     assert found.reason == "ended by hand"
-    assert found.rulings[0].reason == "over the margin, not after Holm"
+    assert found.rulings[0].reason == NOT_AFTER_HOLM
 
 
 def test_the_others_are_labelled_by_holms_step_down() -> None:
@@ -125,16 +126,16 @@ def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
 
     assert found.reason == "futile"
     assert 2 <= len(found.looks) < 9
-    assert found.rulings[0].reason == "would stay so at 500 pairs"
+    assert found.rulings[0].reason == Reason("would stay", needed=500)
 
 
 def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
-    few = not_yet("too few turns to decide: p95 needs 400 in each arm")
+    few = not_yet(too_few("turn", 400, (100, 100), p=0.95))
     found = course([[at(-5.0), few]] * 4)
 
     assert found.reason == "waiting"
     assert found.rulings[1].word == "inconclusive"
-    assert found.rulings[1].reason.startswith("too few turns")
+    assert found.rulings[1].reason == few.untested
     assert math.isinf(found.rulings[1].low)
 
 

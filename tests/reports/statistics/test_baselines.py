@@ -147,7 +147,7 @@ NOTHING = Stored(-math.inf, 0.0)
 def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, word: str) -> None:
     found = against(stored, d=-math.inf, variance=0.0, better=better, candidate_above=above)
 
-    assert verdicts([found], [True], [""])[0].word == word
+    assert verdicts([found], [True], [None])[0].word == word
     assert not no_ratio(found)
 
 
@@ -156,7 +156,7 @@ def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[Stored]) ->
     found = against(stored, d=0.0)
 
     assert no_ratio(found)
-    assert verdicts([found], [True], [""])[0].word == "inconclusive"
+    assert verdicts([found], [True], [None])[0].word == "inconclusive"
 
 
 def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_sessions() -> None:

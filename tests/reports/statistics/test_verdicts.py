@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.differences import Difference
+from reports.statistics.reasons import FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
 from reports.statistics.verdicts import (
-    FAILED_SHARE,
-    NOT_AFTER_HOLM,
     Verdict,
     both_infinite,
     floor_reason,
     holm,
     verdicts,
 )
+from reports.wording.reasons import said
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
 
@@ -33,7 +33,7 @@ def build_difference(low: float = -0.02, high: float = 0.02, margin: float = 0.1
     return Difference(**{**values, **changes})
 
 
-def judge(*found: Difference | None, gated: bool = True, floor: str = "") -> list[Verdict]:
+def judge(*found: Difference | None, gated: bool = True, floor: Reason | None = None) -> list[Verdict]:
     return verdicts(found, [gated] * len(found), [floor] * len(found))
 
 
@@ -55,7 +55,7 @@ def judge(*found: Difference | None, gated: bool = True, floor: str = "") -> lis
 def test_the_interval_and_the_margin_make_the_word(low: float, high: float, word: str, passes: bool) -> None:
     (verdict,) = judge(build_difference(low, high))
 
-    assert (verdict.word, verdict.passes, verdict.reason) == (word, passes, "")
+    assert (verdict.word, verdict.passes, verdict.reason) == (word, passes, None)
 
 
 def test_exactly_on_the_margin_is_not_below_it() -> None:
@@ -112,7 +112,7 @@ def test_a_gated_figure_over_its_margin_has_regressed_only_after_holm() -> None:
 
 def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing() -> None:
     over = build_difference(0.11, 0.3, p_worse=0.04)
-    found = verdicts([over, over, build_difference()], [True, False, False], ["", "", ""])
+    found = verdicts([over, over, build_difference()], [True, False, False], [None] * 3)
 
     assert [verdict.word for verdict in found] == ["regressed", "regressed", "equivalent"]
 
@@ -120,9 +120,9 @@ def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing
 def test_figures_below_their_floor_cost_the_others_nothing() -> None:
     over, few = (
         build_difference(0.11, 0.3, p_worse=0.04),
-        "too few turns to decide: p95 needs 400 in each arm, 120 there",
+        too_few("turn", 400, (120, 120), p=0.95),
     )
-    found = verdicts([over, over], [True, True], ["", few])
+    found = verdicts([over, over], [True, True], [None, few])
 
     assert found == [Verdict("regressed"), Verdict("inconclusive", few)]
 
@@ -144,23 +144,26 @@ def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> Non
 
 
 def test_a_figure_that_an_arm_lacks_is_inconclusive_never_green() -> None:
-    assert judge(None) == [Verdict("inconclusive", "no such figure in both arms")]
-    assert judge(None, floor="too few sessions") == [Verdict("inconclusive", "too few sessions")]
+    assert judge(None) == [Verdict("inconclusive", Reason("no figure"))]
+    assert judge(None, floor=FAILED_SHARE) == [Verdict("inconclusive", FAILED_SHARE)]
+
+
+def said_of(*counts: Any, **arms: Any) -> str:
+    return said(floor_reason(*counts, **arms))
 
 
 def test_floors_are_in_sessions_first_and_then_in_turns_beyond_the_quantile() -> None:
-    assert floor_reason(0.95, (400, 500), (20, 40)) == ""
-    assert floor_reason(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 in each arm, 399 there"
-    assert floor_reason(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed in each arm, 19 there"
-    assert floor_reason(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 there"
+    assert said_of(0.95, (400, 500), (20, 40)) == ""
+    assert said_of(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 in each arm, 399 there"
+    assert said_of(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed in each arm, 19 there"
+    assert said_of(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 there"
     assert (
-        floor_reason(0.99, (2000, 1999), (200, 200))
-        == "too few turns to decide: p99 needs 2,000 in each arm, 1,999 there"
+        said_of(0.99, (2000, 1999), (200, 200)) == "too few turns to decide: p99 needs 2,000 in each arm, 1,999 there"
     )
-    assert floor_reason(0.9, (200, 200), (20, 20)) == ""
-    assert floor_reason(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 in each arm, 399 there"
-    assert floor_reason(None, (20, 20), (20, 20)) == ""
-    assert floor_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("in each arm, 96 on new")
-    assert floor_reason(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
-    assert floor_reason(None, (), (20, 8), arms=("old", "new")).endswith("in each arm, 8 on new")
-    assert floor_reason(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed in each arm, 19 there"
+    assert said_of(0.9, (200, 200), (20, 20)) == ""
+    assert said_of(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 in each arm, 399 there"
+    assert said_of(None, (20, 20), (20, 20)) == ""
+    assert said_of(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("in each arm, 96 on new")
+    assert said_of(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
+    assert said_of(None, (), (20, 8), arms=("old", "new")).endswith("in each arm, 8 on new")
+    assert said_of(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed in each arm, 19 there"

@@ -23,7 +23,6 @@ from reports.summary.summary import summarise
 from reports.wording.words import answer_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
-from tests.reports.comparisons.test_path import decision
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import Browser, Page, different_lines, picture_size
 
@@ -103,9 +102,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
         "compare-three": _compare(folder / "3.html", invented.comparison("gateway", "canary"), "VALID COMPARISON"),
         "compare-decided": _compare(
             folder / "5.html",
-            invented.comparison(),
+            invented.comparison(decision=invented.decision()),
             "VALID COMPARISON",
-            decision(sentence="gateway regressed: ttfa p95"),
         ),
         "compare-invalid": _compare(folder / "4.html", invented.comparison(checks=unfair), "INVALID COMPARISON"),
     }
@@ -117,8 +115,8 @@ def _run(folder: Path, valid: str) -> Shown:
     return Shown(render.write(summary).html, (valid, "SIMULATED", p95))
 
 
-def _compare(file: Path, comparison: Comparison, valid: str, decided: dict[str, Any] | None = None) -> Shown:
-    file.write_text(page.html(comparison, decided))
+def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:
+    file.write_text(page.html(comparison))
     rows = [row for panel in panels(comparison) for row in panel.rows]
     p95 = next(row.measured for row in rows if row.finding.question.p == 0.95)
     return Shown(file, (valid, "SIMULATED", p95))
