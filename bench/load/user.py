@@ -54,6 +54,9 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     What a script's file says beside its steps (`session`, `limits`, `tools`, …: the keys of `bench.plan.script.Script`)
     is for such tasks an attribute of the class, of the same name.
 
+    `arrivals`, `arrival_pattern`, `max_sessions` and `stages` say what the options of the same names do, which win; see
+    docs/load.md.
+
     A class that has both a `script` and methods that are tasks plays both, the script with the weight of one task.
 
     In a run that compares targets a user plays a session at each of them, at once. Its task is then done by as many
@@ -67,11 +70,6 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""
-    arrivals: ClassVar[str | None] = None
-    """These four are what the options of the same names say, which win; see docs/load.md."""
-    arrival_pattern: ClassVar[str | None] = None
-    max_sessions: ClassVar[int | None] = None
-    stages: ClassVar[str | Path | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -63,7 +63,7 @@ class Leader(ProcessRole):
 
     @property
     def _telemetry(self) -> bool:
-        return bool(self._environment.parsed_options.telemetry)
+        return bool(self._parsed.telemetry)
 
     # What is to be run.
 
@@ -74,7 +74,7 @@ class Leader(ProcessRole):
             check_installed()
         self.prepare()
         self._set_users()
-        parsed, web_ui = self._environment.parsed_options, self._environment.web_ui
+        parsed, web_ui = self._parsed, self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
             check_port(parsed.web_host, parsed.web_port)
         if web_ui is not None:
@@ -85,19 +85,19 @@ class Leader(ProcessRole):
 
     def _set_users(self) -> None:
         """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
-        demand, parsed, runner = self._planned.demand, self._environment.parsed_options, self._environment.runner
+        demand = self._planned.demand
         if demand.users is None:
             return
         if demand.course is not None and self._environment.shape_class is not None:
             raise UsageError(
                 "--stages and the load shape of the Locust file both set the number of sessions: leave one out"
             )
-        parsed.num_users = demand.users
+        self._parsed.num_users = demand.users
         if demand.course is not None:
             self._environment.shape_class = shape = StagedLoad(demand.course)
-            shape.runner = runner
+            shape.runner = self._runner
         else:
-            parsed.spawn_rate = min(demand.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
+            self._parsed.spawn_rate = min(demand.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
 
     def _plan(self) -> Planned:
         plan = super()._plan()
@@ -122,7 +122,7 @@ class Leader(ProcessRole):
         return 1
 
     def _start(self) -> None:
-        self._environment.parsed_options.rtbench_run = None  # what workers get where this comes to nothing
+        self._parsed.rtbench_run = None  # what workers get where this comes to nothing
         if self._ran or not self._headless:  # a later run of the same process may have other options
             self.prepare()
         self._ran = True
@@ -137,7 +137,7 @@ class Leader(ProcessRole):
         place = Place(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
         arms = arms_of(self._planned, keyring, place)
         folder = files.create(self._planned.options.runs, self._planned.scenario, place.began_utc_ns)
-        settings = vars(self._environment.parsed_options)
+        settings = vars(self._parsed)
         document = self._planned.opening_document(folder.name, place.began_utc_ns, settings, place.workers)
         if self._decision is not None:
             document["decision_plan"] = dict(self._decision)
@@ -155,13 +155,13 @@ class Leader(ProcessRole):
         """Let users play, here or in workers."""
 
     def _new_monitor(self, folder: Path) -> Monitor:
-        run_time_s = self._environment.parsed_options.run_time or self._planned.demand.length_s
+        run_time_s = self._parsed.run_time or self._planned.demand.length_s
         plan = self._decision
         return Monitor(
             self._planned,
             None if self._shows_tables else self._view,
             run_time_s=run_time_s,
-            wanted=lambda: int(self._environment.runner.target_user_count or 0),
+            wanted=lambda: int(self._runner.target_user_count or 0),
             stop=self.request_stop,
             looks=None if plan is None else Looks(folder, plan, stop=self.request_stop, say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._telemetry else None,
@@ -216,7 +216,7 @@ class Leader(ProcessRole):
     def on_test_stop(self, **words: Any) -> None:
         super().on_test_stop(**words)
         if self._ends_itself:
-            gevent.spawn_later(0 if self._headless else self._environment.parsed_options.autoquit, self._quit)
+            gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
 
     def on_quitting(self, **words: Any) -> None:
         try:
@@ -227,7 +227,7 @@ class Leader(ProcessRole):
 
     def _quit(self) -> None:
         """End the process: Locust stops a run of which all workers are lost, and waits for another one."""
-        self._environment.runner.quit()
+        self._runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 

@@ -76,19 +76,19 @@ class Master(Leader):
 
     @property
     def _workers(self) -> int:
-        return int(self._environment.runner.worker_count)
+        return int(self._runner.worker_count)
 
     def give_up(self) -> NoReturn:
         """Dismiss the workers of `--processes` first, which would else wait a minute for their master.
 
         One that Locust counts may still be starting: told to quit then, it would do so, go on starting, and never end.
         """
-        runner, processes = self._environment.runner, self._environment.parsed_options.processes
+        processes = self._parsed.processes
         if processes:
             until_ns = monotonic_ns() + WORKERS_START_NS
             while len(self._here) < processes and monotonic_ns() < until_ns:
                 gevent.sleep(0.05)
-            runner.quit()
+            self._runner.quit()
         super().give_up()
 
     def open(self) -> None:
@@ -98,15 +98,14 @@ class Master(Leader):
 
     def _await_workers(self) -> None:
         """Wait for workers where Locust would give up on them. Raises UsageError where they do not come."""
-        runner, parsed = self._environment.runner, self._environment.parsed_options
-        wanted, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
+        wanted, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
         if not longest_s:
             return
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
-        while len(runner.clients.ready) < wanted:
+        while len(self._runner.clients.ready) < wanted:
             if monotonic_ns() >= until_ns:
-                came = f"{wanted} workers are expected, and {len(runner.clients.ready)} came in {longest_s} s"
-                where = f"{parsed.master_bind_host}:{parsed.master_bind_port}"
+                came = f"{wanted} workers are expected, and {len(self._runner.clients.ready)} came in {longest_s} s"
+                where = f"{self._parsed.master_bind_host}:{self._parsed.master_bind_port}"
                 raise UsageError(f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?")
             gevent.sleep(0.05)
 
@@ -132,15 +131,14 @@ class Master(Leader):
     def _start(self) -> None:
         self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
         self._disk_is_full, self._ignored_before = False, messages.IGNORED.count
-        vars(self._environment.parsed_options).update(self._given)
+        vars(self._parsed).update(self._given)
         super()._start()
 
     def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
         """Hand the run to the workers that are there: who comes later takes no part."""
         lifeline.hold(folder)
         keyring.close()  # its workers sign in themselves
-        runner, parsed = self._environment.runner, self._environment.parsed_options
-        present = sorted(self._present(), key=runner.get_worker_index)
+        present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
         hosts = {
@@ -150,7 +148,7 @@ class Master(Leader):
         remote = [{"worker": number, "host": host} for number, host in hosts.items() if host != host_name()]
         self._current.document["remote"] = remote
         files.write_document(folder, self._current.document)  # whoever closes the run has to know of them
-        parsed.rtbench_run = {
+        self._parsed.rtbench_run = {
             "run_id": folder.name,
             "folder": str(folder.resolve()),
             "place": asdict(place),
@@ -160,12 +158,12 @@ class Master(Leader):
             "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }
         for name, public in self._planned.public_settings.items():
-            if public is not None and getattr(parsed, name) != public:
-                setattr(parsed, name, messages.NOT_SENT)
+            if public is not None and getattr(self._parsed, name) != public:
+                setattr(self._parsed, name, messages.NOT_SENT)
 
     def _present(self) -> list[str]:
         """The workers that Locust hears of."""
-        return [client.id for client in self._environment.runner.clients.all if client.state != "missing"]
+        return [client.id for client in self._runner.clients.all if client.state != "missing"]
 
     # What workers say.
 
@@ -174,7 +172,7 @@ class Master(Leader):
         self._ping(client)
 
     def _ping(self, client: str) -> None:
-        self._environment.runner.send_message(messages.PING, {"sent_ns": utc_ns()}, client)
+        self._runner.send_message(messages.PING, {"sent_ns": utc_ns()}, client)
 
     def _on_pong(self, client: str, data: Pong) -> None:
         exchanges = self._exchanges[client]
@@ -225,11 +223,11 @@ class Master(Leader):
             self._disk_is_full = True
             self.refuse(unwritable(error))
         else:
-            self._environment.runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
+            self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _note_alive(self, client: str) -> None:
         """Take any word for a sign of life: on a slow link heartbeats come behind what is shipped."""
-        node = self._environment.runner.clients.get(client)
+        node = self._runner.clients.get(client)
         if node is not None:
             node.heartbeat = runners.HEARTBEAT_LIVENESS
 
@@ -248,7 +246,7 @@ class Master(Leader):
         if folder is None or not spool.is_kept(folder):
             return
         monitor = self._current.monitor
-        self._environment.runner.send_message(messages.DRAIN, {"spent": monitor is not None and monitor.spent})
+        self._runner.send_message(messages.DRAIN, {"spent": monitor is not None and monitor.spent})
         began_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):

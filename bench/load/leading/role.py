@@ -104,14 +104,13 @@ class ProcessRole(ABC):
 
     def prepare(self) -> None:
         """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
-        parsed = self._environment.parsed_options
         self._planned = plan = self._plan()
-        if parsed.headless:
+        if self._parsed.headless:
             check_shares(plan.concurrency, plan.sessions if plan.demand.arrivals is None else plan.concurrency.users)
         check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs)
-        self._longest_s = float(parsed.stop_timeout or plan.longest_turn_s)
-        self._all_drain = plan.user_classes == set(self._environment.user_classes) and not parsed.stop_timeout
+        self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
+        self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout
         if self._all_drain:
             # users that a ramp-down stops finish their turn, too
             self._environment.stop_timeout = plan.longest_turn_s
@@ -228,7 +227,7 @@ class ProcessRole(ABC):
         """End the run in order with status 2, as a user asks for what cannot be done: one line, however many do."""
 
     def _end_test(self) -> None:
-        gevent.spawn(self._environment.runner.quit if self._headless else self._environment.runner.stop)
+        gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
 
     def _on_interrupt(self, *_: Any) -> None:
         """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
@@ -238,7 +237,7 @@ class ProcessRole(ABC):
         else:
             current.ending = DRAINING
             current.stopped = current.stopped or INTERRUPTED
-            gevent.spawn(self._environment.runner.quit)
+            gevent.spawn(self._runner.quit)
 
     def _drain(self) -> None:
         """Begin no new turns, and wait for those in flight."""
@@ -252,7 +251,7 @@ class ProcessRole(ABC):
         live = self._current.live
         if live is not None and not live.closed:
             live.sessions.ending = True
-            own = not self._environment.parsed_options.stop_timeout  # else turns are cut as somebody wants it
+            own = not self._parsed.stop_timeout  # else turns are cut as somebody wants it
             outcome = "timeout:turn" if own else "abandoned"
             cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)
             if cut:
@@ -280,19 +279,26 @@ class ProcessRole(ABC):
     # What Locust is.
 
     @property
+    def _parsed(self) -> Any:
+        return self._environment.parsed_options
+
+    @property
+    def _runner(self) -> Any:
+        return self._environment.runner
+
+    @property
     def _headless(self) -> bool:
-        return bool(self._environment.parsed_options.headless)
+        return bool(self._parsed.headless)
 
     @property
     def _ends_itself(self) -> bool:
         """Whether the process ends with its run: without a web UI, or where `--autostart --autoquit` says so."""
-        parsed = self._environment.parsed_options
-        return self._headless or (parsed.autostart and parsed.autoquit >= 0)
+        return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
     @property
     def _shows_tables(self) -> bool:
         """Whether how a run goes is Locust's to show."""
-        return not self._ends_itself or bool(self._environment.parsed_options.locust_tables)
+        return not self._ends_itself or bool(self._parsed.locust_tables)
 
 
 def _own(part: Callable[[], None]) -> None:

@@ -55,7 +55,7 @@ class Worker(ProcessRole):
 
     def open(self) -> None:
         """See that the master lives; all else that is to be done it says."""
-        self._master.patience_s = worker_timeout_s(self._environment.parsed_options) - LEAVE_S
+        self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S
         runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # Locust would let turns in flight end first
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.heard())
         self._watching = gevent.spawn(self._watch_master)
@@ -66,13 +66,13 @@ class Worker(ProcessRole):
 
     def _start(self) -> None:
         self._shipper = None
-        handed, runner = self._environment.parsed_options.rtbench_run, self._environment.runner
+        handed = self._parsed.rtbench_run
         if handed is None:
             return  # its master could not start the run, and has said so
-        if runner.client_id not in handed["members"]:
+        if self._runner.client_id not in handed["members"]:
             self.say("this worker came after the run had begun: it takes no part in it")
             return
-        self._number = handed["members"][runner.client_id]
+        self._number = handed["members"][self._runner.client_id]
         shares = spool.is_reached(Path(handed["folder"]), handed["host"])
         try:
             self._take_part(handed, shares=shares)
@@ -81,11 +81,11 @@ class Worker(ProcessRole):
 
     def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
-        self._master.patience_s = worker_timeout_s(self._environment.parsed_options) - LEAVE_S  # as its master has it
+        self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # as its master has it
         lifeline.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
         if not shares:
-            self._environment.parsed_options.yes = self._yes
+            self._parsed.yes = self._yes
         self.prepare()
         self._check_identity(handed["identity"])
         folder, keyring = Path(handed["folder"]), self._signed_in()
@@ -101,14 +101,13 @@ class Worker(ProcessRole):
 
     def _take_own_secrets(self) -> None:
         """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
-        parsed = self._environment.parsed_options
         for name in messages.MAY_HOLD_SECRETS:
-            if getattr(parsed, name, None) == messages.NOT_SENT:
+            if getattr(self._parsed, name, None) == messages.NOT_SENT:
                 if not self._given[name]:
                     raise UsageError(
                         f"give --{name} to this worker as well: it may hold a password, so the master does not send it"
                     )
-                setattr(parsed, name, self._given[name])
+                setattr(self._parsed, name, self._given[name])
 
     def _check_identity(self, handed: dict[str, Any]) -> None:
         mine = messages.identity_of(self._planned.identity)
@@ -123,7 +122,7 @@ class Worker(ProcessRole):
         given = handed["place"] | {"worker": self._number}
         if shares:
             return Place(**given)
-        ahead_ns, error_ns = handed["clocks"].get(self._environment.runner.client_id, (0, None))
+        ahead_ns, error_ns = handed["clocks"].get(self._runner.client_id, (0, None))
         since_ns = utc_ns() - ahead_ns - given["began_utc_ns"]
         clock = {"ahead_ns": ahead_ns, "ahead_error_ns": error_ns}
         return Place(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
@@ -132,10 +131,10 @@ class Worker(ProcessRole):
         """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
         plan = self._planned
         folder = files.create(plan.options.runs, f"{plan.scenario}-worker-{self._number}", place.began_utc_ns)
-        settings = vars(self._environment.parsed_options)
+        settings = vars(self._parsed)
         document = plan.opening_document(handed["run_id"], place.began_utc_ns, settings, place.workers)
         files.write_document(folder, document)
-        send, run_id = self._environment.runner.send_message, handed["run_id"]
+        send, run_id = self._runner.send_message, handed["run_id"]
         source = Source(folder, self._number, self._key)
         self._shipper = Shipper(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
@@ -149,13 +148,13 @@ class Worker(ProcessRole):
 
     def _on_ping(self, msg: Any, **_: Any) -> None:
         stamps_ns = [msg.data["sent_ns"], utc_ns()]
-        self._environment.runner.send_message(messages.PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
+        self._runner.send_message(messages.PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
 
     def _look(self) -> None:
         live = self._current.live
         if live is not None:
             report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
-            self._environment.runner.send_message(messages.STANDING, report)
+            self._runner.send_message(messages.STANDING, report)
 
     def _watch_master(self) -> None:
         """Look after the master, each second, from the beginning of this process to its end."""
@@ -181,15 +180,13 @@ class Worker(ProcessRole):
             if not current.live.closed:
                 self._environment.process_exit_code = USAGE_STATUS
         self.say(f"{named} ends, because it lost its master{where}")
-        self._environment.runner.quit()
+        self._runner.quit()
 
     def request_stop(self, reason: str) -> None:
-        self._environment.runner.send_message(
-            messages.DONE if reason == ALL_DONE else messages.STOP, {"reason": reason}
-        )
+        self._runner.send_message(messages.DONE if reason == ALL_DONE else messages.STOP, {"reason": reason})
 
     def refuse(self, problem: str) -> None:
-        self._environment.runner.send_message(messages.REFUSED, {"problem": problem})
+        self._runner.send_message(messages.REFUSED, {"problem": problem})
 
     # The end.
 
@@ -198,7 +195,7 @@ class Worker(ProcessRole):
             self._current.live.sessions.spent = True
         self._drain()
         self._finish()
-        self._environment.runner.send_message(messages.DRAINED, {})
+        self._runner.send_message(messages.DRAINED, {})
 
     def _finish(self) -> None:
         with self._closing:

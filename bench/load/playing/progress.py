@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
@@ -104,9 +104,8 @@ class ProgressReport:
 
 
 NOTHING_SENT: Mapping[str, Traffic] = {}
-COUNTS = ("calls", "calls_blocked", "sessions_open", "tokenless", "sessions_done", "sessions_renewed",
-          "sessions_refused", "pairs_done", "turns_good", "turns_failed", "throttled", "turns_stamped",
-          "turns_user_stamped", "unpriced")  # fmt: skip
+COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int")
+"""What is counted, and of several processes added up."""
 TARGET_COUNTS = ("sessions_open", "turns_good", "turns_failed", *Traffic._fields, "usd", "unpriced")
 """What is counted by target, too; bytes are those on the wire."""
 
