@@ -121,8 +121,9 @@ def merge(
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
     histograms = all_histograms(folder, parts)
-    _add_rates(folder, histograms, _measured_from_s(document))
-    began_utc_ns, last_utc_ns = document["began_utc_ns"], _last_row_utc_ns(folder)
+    _add_rates(folder, histograms, document)
+    last_second = pc.max(files.read_table(folder, "seconds", ["second"])["second"]).as_py()
+    began_utc_ns, last_utc_ns = document["began_utc_ns"], None if last_second is None else (last_second + 1) * NS_PER_S
     log = histograms.lines(began_utc_ns, last_utc_ns or began_utc_ns)
     write_text(files.histograms_path(folder), header(began_utc_ns, simulated=simulated) + "".join(log))
     document |= {
@@ -193,21 +194,19 @@ def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     os.replace(fresh, folder / TRANSCRIPT)
 
 
-def _measured_from_s(document: dict[str, Any]) -> int:
-    """The first second (UTC, since 1970) of the measured phase, for rows that do not name theirs; 0: all are of it."""
-    warmup_s = document.get("warmup_s") or 0.0
-    return int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
-
-
-def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> None:
+def _add_rates(folder: Path, histograms: Histograms, document: Mapping[str, Any]) -> None:
     """Record bytes per second, both ways: of the run (all workers together), and of each session."""
+    warmup_s = document.get("warmup_s") or 0.0
+    measured_from_s = int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
     seconds = files.read_table(folder, "seconds").to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
     seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
     sessions = files.read_table(folder, "sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
-    together = _rates(seconds)
+    columns = list(CARRIED.values())  # of each worker by its own length, and then of all together
+    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "length_ns"]].sum()
+    together = own[columns].div(own["length_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
     of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
     for measure, column in CARRIED.items():
         for target, phase, rate in zip(of, when, together[column], strict=True):
@@ -215,18 +214,6 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
         for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, measure), strict=True):
             if not np.isnan(rate):
                 histograms.record(Key(measure, target, PER_SESSION, phase), int(rate))
-
-
-def _rates(seconds: pd.DataFrame) -> pd.DataFrame:
-    """Compute bytes per second by target, phase and second: each worker's by its own length, then all together."""
-    columns = list(CARRIED.values())
-    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "length_ns"]].sum()
-    return own[columns].div(own["length_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
-
-
-def _last_row_utc_ns(folder: Path) -> int | None:
-    last = pc.max(files.read_table(folder, "seconds", ["second"])["second"]).as_py()
-    return None if last is None else (last + 1) * NS_PER_S
 
 
 def _stamp_source(folder: Path) -> str | None:

@@ -108,13 +108,10 @@ class EventLog:
         try:
             work()
         except Exception as error:  # whatever it is, the session goes on
-            words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            self._trouble(f"cannot write {self.path}: {words}; this log ends here")
-
-    def _trouble(self, problem: str) -> None:
-        if self.problem is None:
-            self.problem = problem
-            print(f"rtbench: {problem}", file=sys.stderr)
+            if self.problem is None:
+                words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                self.problem = f"cannot write {self.path}: {words}; this log ends here"
+                print(f"rtbench: {self.problem}", file=sys.stderr)
 
 
 class LoggedTransport:

@@ -102,11 +102,8 @@ class Histograms:
 
     def recorder(self, key: Key) -> Callable[[int], None]:
         """`record` for one key, the same function for all who ask: for what is recorded at every event."""
-        if key not in self._recorders:
-            self._recorders[key] = self._recorder(key)
-        return self._recorders[key]
-
-    def _recorder(self, key: Key) -> Callable[[int], None]:
+        if key in self._recorders:
+            return self._recorders[key]
         waiting = self._waits(key)
 
         def record(value: int) -> None:
@@ -114,6 +111,7 @@ class Histograms:
             if len(waiting) == ENOUGH:
                 self._settle(key, waiting)
 
+        self._recorders[key] = record
         return record
 
     def record_several(self, key: Key, values: Iterable[int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -153,6 +152,10 @@ def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:
     read = msgspec.convert(document, _Document)
     closed = read.state in CLOSED
     under_way = is_under_way(folder, document)
+    size_bytes = 0
+    for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
+        with suppress(OSError):  # of a run that is under way some may go meanwhile
+            size_bytes += path.lstat().st_size
     return KeptRun(
         name=folder.name,
         began_utc_ns=read.began_utc_ns,
@@ -165,13 +168,5 @@ def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:
         sessions=sum(read.totals.sessions.values()) if closed else None,
         turns=sum(read.totals.turns.values()) if closed else None,
         valid=read.verdict.valid,
-        size_bytes=sum(_sizes(folder)),
+        size_bytes=size_bytes,
     )
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    """Bytes of each file; of a run that is under way some may go meanwhile."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                yield os.lstat(Path(parent, name)).st_size

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -141,7 +140,9 @@ def all_histograms(folder: Path, parts: Iterable[AnyPart]) -> Histograms:
 def record_rows(folder: Path, histograms: Histograms) -> None:
     """Record the times of all good turns and of all sessions of a run."""
     _record_table(folder, histograms, "turns", ("turn",), list(_good_turns(folder)))
-    _record_table(folder, histograms, "sessions", ("session", "harness"), list(_sessions(folder)))
+    of_sessions = _grouped(files.read_table(folder, "sessions", ["target", "phase"]))
+    places = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
+    _record_table(folder, histograms, "sessions", ("session", "harness"), places)
 
 
 def _record_table(
@@ -151,15 +152,10 @@ def _record_table(
     read = files.column_reader(folder, table)
     for measure in (CATALOGUE[name] for name in FROM_ROWS):
         if measure.scope in scopes:
-            there, values_us = _values_us(read(list(measure.columns)), measure)
+            values = values_ns(read(list(measure.columns)), measure)
+            there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
             for key, mine in places:
                 histograms.record_all(key._replace(measure=measure.name), values_us[mine[there[mine]]])
-
-
-def _values_us(rows: pa.Table, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
-    """Which rows have the measure, and its values, in whole µs."""
-    values = values_ns(rows, measure)
-    return ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
 
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
@@ -167,23 +163,12 @@ def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
     names = ["worker", "target", "phase", "script", "step", "traits", "origin"]
     rows = files.read_table(folder, "turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
-    labels = _counted_labels(rows.select(["worker", "script", "step"]))
+    met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
+    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # each met them in the order of its rows
+    labels = {step: of_worker[step[0]].counted(*step[1:]) for step, _ in met}
     for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
         counted = turn_step(script, labels[worker, script, step], *stratum)
         yield Key("", target, counted, phase or MEASURED), good[places]
-
-
-def _counted_labels(rows: pa.Table) -> dict[tuple[Any, ...], str]:
-    """The label under which each worker's steps are counted: it met them in the order of its rows."""
-    firsts = sorted(((int(places[0]), met) for met, places in _grouped(rows)), key=itemgetter(0))
-    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)
-    return {met: of_worker[met[0]].counted(*met[1:]) for _, met in firsts}
-
-
-def _sessions(folder: Path) -> Iterator[tuple[Key, Integers]]:
-    """The places of all sessions by where they are counted."""
-    for (target, phase), places in _grouped(files.read_table(folder, "sessions", ["target", "phase"])):
-        yield Key("", target, ALL, phase or MEASURED), places
 
 
 def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:

@@ -48,7 +48,8 @@ class PartWriter:
             if table != "turns"
         }
         self._tables: tuple[Batches[Any], ...] = (self._turns, *self._rows.values())
-        self._transcript = _Lines(spool.stream(TRANSCRIPT)) if transcripts else None
+        self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
+        self._said: list[str] = []
 
     def append_turn(self, row: tuple[Any, ...]) -> None:
         """Add a row to the turns."""
@@ -61,7 +62,7 @@ class PartWriter:
     def append_said(self, row: Mapping[str, Any]) -> None:
         """Add what was said in a turn, where transcripts are wanted."""
         if self._transcript is not None:
-            self._transcript.append(row)
+            self._said.append(json.dumps(row, ensure_ascii=False) + "\n")
 
     @property
     def written_rows(self) -> dict[str, int]:
@@ -78,7 +79,8 @@ class PartWriter:
         for table in self._tables:
             table.flush()
         if self._transcript is not None:
-            self._transcript.flush()
+            self._transcript.append("".join(self._said).encode())
+            self._said.clear()
 
     def replace_histograms(self, log: str) -> None:
         """Write all histograms anew. Raises OSError where the spool takes no more."""
@@ -94,24 +96,6 @@ class PartWriter:
             table.close()
         if self._transcript is not None:
             self._transcript.close()
-
-
-class _Lines:
-    """Gathers objects, as JSON lines, on their way into a stream."""
-
-    def __init__(self, stream: GrowingFile) -> None:
-        self._stream = stream
-        self._lines: list[str] = []
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        self._lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-
-    def flush(self) -> None:
-        self._stream.append("".join(self._lines).encode())
-        self._lines.clear()
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 BATCH_ROWS = 200
@@ -137,11 +121,14 @@ class Batches(Generic[AnyRow]):
         refused: ValueRefused,
     ) -> None:
         self._stream, self._columns_of = stream, columns_of
-        self._table = _Table(schema, refused)
+        self._schema, self._refused = schema, refused
+        self._by_type: dict[pa.DataType, list[str]] = {}
+        for field in schema:
+            self._by_type.setdefault(field.type, []).append(field.name)
         self._rows: list[AnyRow] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        self._table.batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
+        self._batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
 
     def append(self, row: AnyRow) -> None:
         """Add a row. Every 200th makes a batch (1.5 ms), so that no flush holds the event loop up for longer."""
@@ -162,7 +149,7 @@ class Batches(Generic[AnyRow]):
 
     def _seal(self) -> None:
         rows = len(self._rows)
-        batch = self._table.batch(self._columns_of(self._rows), rows)
+        batch = self._batch(self._columns_of(self._rows), rows)
         self._sealed.append((rows, batch.serialize().to_pybytes()))
         self._rows = []
 
@@ -177,23 +164,7 @@ class Batches(Generic[AnyRow]):
         """Let go of the stream; rows that could not be written stay counted in `len`."""
         self._stream.close()
 
-
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Make columns of rows that name their values."""
-    names = dict.fromkeys(chain.from_iterable(rows))
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-class _Table:
-    """Makes record batches of one schema."""
-
-    def __init__(self, schema: pa.Schema, refused: ValueRefused) -> None:
-        self._schema, self._refused = schema, refused
-        self._by_type: dict[pa.DataType, list[str]] = {}
-        for field in schema:
-            self._by_type.setdefault(field.type, []).append(field.name)
-
-    def batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
+    def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
         """Make a batch. The columns of a type are converted together, for a call takes as long as a hundred values."""
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
@@ -217,6 +188,12 @@ class _Table:
             if why:
                 self._refused(name, {column: of_rows[place] for column, of_rows in columns.items()}, why)
         return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], kind)
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """Make columns of rows that name their values."""
+    names = dict.fromkeys(chain.from_iterable(rows))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _why_not(value: object, kind: pa.DataType) -> str:

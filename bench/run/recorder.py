@@ -169,7 +169,10 @@ class Recorder:
     def end_session(self, record: SessionRecord, session: SessionObservation) -> None:
         record.target.active -= 1
         record.target.second.throttled += is_throttled(session.outcome)
-        self._count_unknown(session.unknown_events)
+        for raw_name, count in session.unknown_events.items():
+            name = printable(self._hide(raw_name))
+            known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
+            self.unknown_names[name if known else "other"] += count
         self.stamp_fallbacks += session.stamp_fallbacks
         row = session_row(session, self._utc_offset_ns, self._hide)
         row |= {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
@@ -191,12 +194,6 @@ class Recorder:
         """Make columns of turns' rows, whose texts are cleaned all at once."""
         columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
         return columns | {name: self._words.cleaned_column(name, columns[name]) for name in TEXTS}
-
-    def _count_unknown(self, names: Mapping[str, int]) -> None:
-        for raw_name, count in names.items():
-            name = printable(self._hide(raw_name))
-            known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
-            self.unknown_names[name if known else "other"] += count
 
     def _identity(self, record: SessionRecord) -> RowIdentity:
         labels = record.labels

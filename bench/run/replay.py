@@ -90,14 +90,11 @@ class _Teller:
             case lines.LoggedMessage():
                 self._received(line)
             case _:
-                self._tell(line)
-
-    def _tell(self, told: inputs.AnyInput) -> None:
-        if isinstance(told, inputs.Sent):
-            act = self._dialect.acts.get(told.name)
-            self.passages.append(Passage(told.at_ns, told.name, told.audio_bytes, told.wire_bytes, act=act))
-        self.timeline.tell(told)
-        self.turns += self.timeline.handed_out()
+                if isinstance(line, inputs.Sent):
+                    act = self._dialect.acts.get(line.name)
+                    self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act))
+                self.timeline.tell(line)
+                self.turns += self.timeline.handed_out()
 
     def _received(self, line: lines.LoggedMessage) -> None:
         events, wire_bytes = _events(line, self._dialect), line.wire_bytes

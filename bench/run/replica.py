@@ -109,7 +109,8 @@ class Source:
         """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
         for name in DOCUMENTS:
             self._read(name)
-        for name in self._stream_names():
+        logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
+        for name in (*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)):
             while (chunk := self._of_stream(name)) is not None:
                 yield chunk
         for name in DOCUMENTS:
@@ -126,10 +127,6 @@ class Source:
             self._copied[receipt.name] = receipt.size
             if receipt.size == len(data):
                 self._sent[receipt.name] = version
-
-    def _stream_names(self) -> list[str]:
-        logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
-        return [*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)]
 
     def _of_stream(self, name: str) -> PartChunk | None:
         offset = self._copied.get(name, 0)

@@ -180,17 +180,12 @@ def _headline(evidence: Evidence) -> list[Exactness]:
 
 
 def _stamps(evidence: Evidence) -> Rule:
-    worst = _worst(_headline(evidence))
+    known = [measure for measure in _headline(evidence) if measure.bound_p99 is not None]
+    worst = max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
     several = len({measure.target for measure in evidence.measures}) > 1
     return _rule("a", "stamps are exact", "stamp_error", worst.bound_p99, worst.limit,
                  note=f"p99 of {worst.measure}{f', of {worst.target}' if several else ''}",
                  absent="no turn got a first delta", remedy=MORE_PROCESSES)  # fmt: skip
-
-
-def _worst(measures: Sequence[Exactness]) -> Exactness:
-    """The measure that is nearest to its limit, or farthest beyond it."""
-    known = [measure for measure in measures if measure.bound_p99 is not None]
-    return max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
 
 
 def _hub(evidence: Evidence) -> Rule:

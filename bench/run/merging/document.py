@@ -26,6 +26,7 @@ def merged_document(
     What they share is the run's; of the rest what adds up is added, and what does not is left to `parts`.
     """
     leader = documents[0]
+    reasons = dict.fromkeys(str(document["stopped"]) for document in documents)  # what is not ordinary comes first
     merged: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "definitions": leader.get("definitions", DEFINITIONS_VERSION),
@@ -36,7 +37,7 @@ def merged_document(
         "state": "closing",
         "began_utc_ns": min(document["began_utc_ns"] for document in documents),
         "ended_utc_ns": max(document["ended_utc_ns"] for document in documents),
-        "stopped": _stopped(documents),
+        "stopped": "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS))),
         "writer": writer,
         "settings": _settings([document.get("settings") or {} for document in documents]),
         "targets": _targets(documents),
@@ -72,7 +73,10 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
         sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
     if any("decision_plan" in document for document in documents):
         sentences.append("A part was to end once it was decided: its looks do not count for the merged run.")
-    if _are_apart(documents):
+    began_ns, ended_ns = (
+        np.array([document[key] for document in documents]) for key in ("began_utc_ns", "ended_utc_ns")
+    )
+    if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:  # together for less than half of the shortest
         sentences.append(
             "Its parts were not played at the same time: users and rates are sums that never existed at one time."
         )
@@ -88,14 +92,6 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     return [*sentences, *(f"{name} is left out, because {_missing(entry)}." for name, entry in left_out)]
 
 
-def _are_apart(documents: Documents) -> bool:
-    """Whether all of them went on together for less than half of the shortest."""
-    began_ns, ended_ns = (
-        np.array([document[key] for document in documents]) for key in ("began_utc_ns", "ended_utc_ns")
-    )
-    return bool(ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2)
-
-
 def _missing(entry: Document) -> str:
     """its turns cannot be read: 12 sessions and 40 turns are missing"""
     if entry["turns"] is None:
@@ -105,12 +101,6 @@ def _missing(entry: Document) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} parts ({', '.join(names[:3])}{', …' if names[3:] else ''})"
-
-
-def _stopped(documents: Documents) -> str:
-    """Why its parts ended, what is not ordinary first."""
-    reasons = dict.fromkeys(str(document["stopped"]) for document in documents)
-    return "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS)))
 
 
 def _settings(settings: Documents) -> dict[str, Any]:
@@ -128,13 +118,10 @@ def _targets(documents: Documents) -> list[dict[str, Any]]:
     for document in documents:
         for target in document.get("targets") or []:
             by_label.setdefault(str(target["label"]), []).append(target)
-    return [_target(targets) for targets in by_label.values()]
-
-
-def _target(targets: Documents) -> dict[str, Any]:
-    merged = _common(targets)
-    if any("connects_per_min" in target for target in targets):
-        merged["connects_per_min"] = _sum(targets, "connects_per_min")
+    merged = [_common(targets) for targets in by_label.values()]
+    for target, targets in zip(merged, by_label.values(), strict=True):
+        if any("connects_per_min" in each for each in targets):
+            target["connects_per_min"] = _sum(targets, "connects_per_min")
     return merged
 
 

@@ -103,7 +103,10 @@ def _merged(
     ended = {run for part in ordered if part.was_ended for run in _runs([part])}
     for part in ordered:
         part.ends_cleanly = ended.issuperset(_runs([part]))
-    _number(used, runs, run_id)
+    began_utc_ns = min(part.document["began_utc_ns"] for part in used)
+    for part, pairs in zip(used, numbered_by_start([part.taken_pairs for part in used], began_utc_ns), strict=True):
+        workers = {number: runs[part.ids[number].run] + part.ids[number].worker for number in part.taken}
+        part.numbering = Numbering(run_id, workers, pairs)  # the same from whichever folder a worker comes
     check_fit(used)
     folder.mkdir(parents=True)
     leading = _leading(ordered)
@@ -153,14 +156,6 @@ def _runs(parts: Sequence[RunPart]) -> dict[RunKey, int]:
     runs = sorted(workers)
     firsts = accumulate((workers[run] for run in runs), initial=0)
     return dict(zip(runs, firsts, strict=False))
-
-
-def _number(parts: Sequence[RunPart], runs: Mapping[RunKey, int], run_id: str) -> None:
-    """Give every worker and pair of the parts a number of its own, the same from whichever folder it comes."""
-    began_utc_ns = min(part.document["began_utc_ns"] for part in parts)
-    for part, pairs in zip(parts, numbered_by_start([part.taken_pairs for part in parts], began_utc_ns), strict=True):
-        workers = {number: runs[part.ids[number].run] + part.ids[number].worker for number in part.taken}
-        part.numbering = Numbering(run_id, workers, pairs)
 
 
 def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
@@ -259,7 +254,10 @@ TARGET_KEYS = ("label", "url", "dialect", "model", "session", "deflate")
 
 
 def check_fit(parts: Sequence[RunPart]) -> None:
-    """Raises UsageError, which names two parts and what they do not share."""
+    """Raises UsageError, which names two parts and what they do not share.
+
+    Or which both hold: where a worker's sessions stand in two folders, and what else one holds cannot do without.
+    """
     for what, value in SHARED.items():
         first = parts[0]
         for other in parts[1:]:
@@ -267,7 +265,17 @@ def check_fit(parts: Sequence[RunPart]) -> None:
                 raise UsageError(
                     f"{first.folder} and {other.folder} are no parts of one run: they have different {what}"
                 )
-    _check_apart(parts)
+    for part in parts:
+        if not part.can_be_split:
+            others = {part.ids[number]: number for number in part.ids.keys() - part.taken}
+            twin = next((p for p in parts if p is not part and others.keys() & set(p.ids.values())), None)
+            if twin is None:
+                raise UsageError(f"{part.folder} does not keep what each of its hosts counted: none can be left out")
+            run_id = next(iter(others.keys() & set(twin.ids.values()))).run_id
+            raise UsageError(
+                f"{part.folder} and {twin.folder} overlap: both hold sessions of run {run_id}; "
+                "name what they were merged from instead"
+            )
 
 
 def _scripts(document: Document) -> object:
@@ -289,18 +297,3 @@ SHARED: Mapping[str, Callable[[Document], object]] = {
     "names of --part-of": lambda document: document.get("part_of") or None,
 }
 """What parts of a run share, and what it is in a run's document."""
-
-
-def _check_apart(parts: Sequence[RunPart]) -> None:
-    """Raises UsageError where a worker's sessions stand in two folders, and what else one holds cannot do without."""
-    for part in parts:
-        if not part.can_be_split:
-            others = {part.ids[number]: number for number in part.ids.keys() - part.taken}
-            twin = next((p for p in parts if p is not part and others.keys() & set(p.ids.values())), None)
-            if twin is None:
-                raise UsageError(f"{part.folder} does not keep what each of its hosts counted: none can be left out")
-            run_id = next(iter(others.keys() & set(twin.ids.values()))).run_id
-            raise UsageError(
-                f"{part.folder} and {twin.folder} overlap: both hold sessions of run {run_id}; "
-                "name what they were merged from instead"
-            )

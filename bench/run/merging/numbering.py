@@ -57,8 +57,10 @@ class Numbering:
         match name:
             case "run_id":
                 return pa.repeat(self.run_id, len(column))
-            case "session_id":
-                return self._session_ids(column)
+            case "session_id":  # each name is made once, however many rows have it
+                names = column.dictionary_encode()
+                new = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
+                return new.take(names.indices)
             case "worker":
                 numbers = pa.array([*self.workers], pa.int64())
                 return pa.array([*self.workers.values()], pa.int64()).take(pc.index_in(column.fill_null(0), numbers))
@@ -66,11 +68,6 @@ class Numbering:
                 return column.fill_null(host)
             case _:
                 return column
-
-    def _session_ids(self, column: pa.Array) -> pa.Array:
-        """Each name is made once, however many rows have it."""
-        names = column.dictionary_encode()
-        return pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string()).take(names.indices)
 
     def line(self, row: dict[str, Any]) -> bytes:
         """A line of a transcript."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -315,16 +316,12 @@ class RunPart:
             if not log.is_file():
                 continue
             with open_file(log) as old, (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new:
-                new.write(self._log_header(old.readline()))
+                header = old.readline()
+                with suppress(ValueError, KeyError, TypeError):  # one that was cut stays as it is
+                    header = self.numbering.log_header(header)
+                new.write(header)
                 while data := old.read(1 << 20):
                     new.write(data)
-
-    def _log_header(self, line: bytes) -> bytes:
-        """The first line with the session's new name; one that was cut stays as it is."""
-        try:
-            return self.numbering.log_header(line)
-        except (ValueError, KeyError, TypeError):
-            return line
 
     def keep_documents(self, folder: Path) -> None:
         """Keep those of each worker that is taken, under its new number, where they are known."""
@@ -359,14 +356,11 @@ class RunPart:
         for part in self._parts.values():
             part.histograms()
         if self.is_closed:
-            self._check_histograms()
+            try:
+                read(files.histograms_path(self.folder))
+            except UsageError as error:
+                raise DamagedPartError(self, str(error)) from None
         return Extent(workers, {number: first_starts(mine) for number, mine in starts.items()}, last_second)
-
-    def _check_histograms(self) -> None:
-        try:
-            read(files.histograms_path(self.folder))
-        except UsageError as error:
-            raise DamagedPartError(self, str(error)) from None
 
     @property
     def taken_pairs(self) -> PairStarts:
