@@ -159,7 +159,7 @@ def by_host(run: Run, turns: Turns, pool: Pool) -> Places | None:
     names = [str(entry.get("name")) for entry in hosts_of(run.document)]
     if len(names) < 2:
         return None
-    codes = pd.Categorical(turns.frame["host"], categories=names).codes[turns.rows].astype(np.int64)
+    codes = pd.Index(names).get_indexer(turns.frame["host"].to_numpy(dtype=object)).astype(np.int64)[turns.rows]
     return Places(tuple(Place(name, at) for at, name in enumerate(names)), codes, end=len(names), every=True)
 
 
