@@ -159,7 +159,7 @@ def by_host(run: Run, turns: Turns, pool: Pool) -> Places | None:
     names = [str(entry.get("name")) for entry in hosts_of(run.document)]
     if len(names) < 2:
         return None
-    codes = pd.Index(names).get_indexer(turns.frame["host"].to_numpy(dtype=object)).astype(np.int64)[turns.rows]
+    codes = pd.Index(names).get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows].astype(np.int64)
     return Places(tuple(Place(name, at) for at, name in enumerate(names)), codes, end=len(names), every=True)
 
 
