@@ -58,14 +58,8 @@ def filled(client: ClientLines, ws: str, key: str) -> list[str]:
 def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
     """The lines of all clients, each behind its heading. `keyed`: clients are asked for a key, which is not shown."""
     key = "YOUR-KEY" if keyed else "any"
-    trust = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
-    return trust + [
-        line
-        for client in CLIENTS
-        for line in (_heading(client, ca), *(f"  {line}" for line in filled(client, ws, key)))
-    ]
-
-
-def _heading(client: ClientLines, ca: str | None) -> str:
-    needs = " (speaks wss alone: start the simulator with --tls)" if client.secure and ca is None else ""
-    return f"{client.name}{needs}"
+    lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
+    for client in CLIENTS:
+        needs = " (speaks wss alone: start the simulator with --tls)" if client.secure and ca is None else ""
+        lines += [f"{client.name}{needs}", *(f"  {line}" for line in filled(client, ws, key))]
+    return lines

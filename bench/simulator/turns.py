@@ -66,7 +66,9 @@ class CallerTurns:
         for speech in self._audio.append(audio, heard):
             assert heard.detection is not None
             if speech.began:
-                self._draw_silence(heard.detection)
+                if heard.detection.type == "semantic_vad":  # how much silence ends it differs from one to the next
+                    drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
+                    self._audio.set_silence(semantic_silence_ms(drawn_ms, heard.detection.eagerness))
                 # a reply is being made, or played by a client that plays at once what comes
                 over_a_reply = self._responses.active is not None or at_ns < self._played_ns
                 self._ignoring = over_a_reply and drawn(self._ignores, self._rng)
@@ -96,12 +98,6 @@ class CallerTurns:
         self._played_ns = 0
 
     # Speech
-
-    def _draw_silence(self, detection: Detection) -> None:
-        """How much silence ends this utterance, where that differs from one to the next."""
-        if detection.type == "semantic_vad":
-            drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
-            self._audio.set_silence(semantic_silence_ms(drawn_ms, detection.eagerness))
 
     def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         self.stop_playing()

@@ -110,7 +110,8 @@ class Response:
             "conversation_id": self.conversation_id,
             "metadata": self.metadata,
             "usage": None,
-            **(self._ga_settings() if self.writer.names is GA else self._preview_settings()),
+            **self._spoken(),
+            "max_output_tokens": self.output.max_output_tokens,
         }
 
     def usage(self) -> Json:
@@ -134,19 +135,14 @@ class Response:
         tokens = [item.tokens for item in self.items]
         return sum(each.text for each in tokens), sum(each.audio for each in tokens)
 
-    def _ga_settings(self) -> Json:
-        spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
-        return {
-            "output_modalities": ["audio"] if self.output.audio else ["text"],
-            "audio": {"output": spoken},
-            "max_output_tokens": self.output.max_output_tokens,
-        }
-
-    def _preview_settings(self) -> Json:
+    def _spoken(self) -> Json:
+        """How it is said, in the names of its dialect."""
+        if self.writer.names is GA:
+            spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
+            return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
         return {
             "modalities": ["audio", "text"] if self.output.audio else ["text"],
             "voice": self.output.voice,
             "output_audio_format": SPOKEN_FORMATS.get(self.output.format, self.output.format),
             "temperature": self.output.temperature,
-            "max_output_tokens": self.output.max_output_tokens,
         }

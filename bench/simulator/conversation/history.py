@@ -79,7 +79,9 @@ class ModelHistory:
     def items(self, preface: Preface, truncation: HistoryTruncation) -> Sequence[ConversationItem]:
         """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError."""
         items = [item for item in self._conversation.items if not item.left_out]
-        limit_tokens = self._room(preface, truncation)
+        model = [] if self._limit_tokens is None else [max(0, self._limit_tokens - preface.tokens.sum)]
+        client = [] if truncation.limit_tokens is None else [truncation.limit_tokens]
+        limit_tokens = min(model + client, default=None)
         tokens = _sum(item.tokens for item in items).sum
         if limit_tokens is None or tokens <= limit_tokens:
             return items
@@ -99,11 +101,6 @@ class ModelHistory:
     def remember(self, parts: Sequence[ReadPart]) -> None:
         """These were read: the next response finds them in the cache."""
         self._last = parts
-
-    def _room(self, preface: Preface, truncation: HistoryTruncation) -> int | None:
-        model = [] if self._limit_tokens is None else [max(0, self._limit_tokens - preface.tokens.sum)]
-        client = [] if truncation.limit_tokens is None else [truncation.limit_tokens]
-        return min(model + client, default=None)
 
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
         """What the cache has of tokens that were read before: whole blocks, from the first token on."""

@@ -111,7 +111,7 @@ class FaultInjector:
     def _left(self) -> Iterator[FaultAction]:
         for action in self._actions:  # not `yield from`, which would close what is left
             if isinstance(action, HandOver) and action.event.due_ns < self._released_ns:
-                yield replace(action, event=structs.replace(action.event, due_ns=self._released_ns))
+                yield _due_at(self._released_ns, action)
             else:
                 yield action
 
@@ -208,7 +208,9 @@ class _StruckResponse:
         if self._waiting is not None:
             self._waiting += actions
             if event.type == "response.done":
-                yield from self._at_once(event.due_ns)
+                for action in self._waiting:
+                    yield _due_at(event.due_ns, action) if isinstance(action, HandOver) else action
+                self._waiting = None
         elif "swapped" in kinds:
             self._swapped += actions
         else:
@@ -223,14 +225,9 @@ class _StruckResponse:
                 yield HoldStill(ENDLESS_NS)
                 yield HandOver(event)
 
-    def _at_once(self, at_ns: int) -> Iterator[FaultAction]:
-        for action in self._waiting or ():
-            yield (
-                replace(action, event=structs.replace(action.event, due_ns=at_ns))
-                if isinstance(action, HandOver)
-                else action
-            )
-        self._waiting = None
+
+def _due_at(due_ns: int, given: HandOver) -> HandOver:
+    return replace(given, event=structs.replace(given.event, due_ns=due_ns))
 
 
 def _details(fault: Fault) -> Json:

@@ -169,17 +169,13 @@ def judge(
             return _azure_refusal(headers, shown) or Accepted(GPT_LIVE, "", token=shown.token)
         case path if path in PATHS:
             return shown.problem or Accepted(PATHS[path], query.get("model") or "simulated", token=shown.token)
-        case _ if is_openai(target) and (named := _by_model(query)):
-            return shown.problem or Accepted(named, query["model"], token=shown.token)
         case _ if is_openai(target):
+            model = query.get("model", "")
+            for first, dialect in MODELS.items():
+                if model.startswith(first):
+                    return shown.problem or Accepted(dialect, model, token=shown.token)
             return _openai(query, headers, shown, fault)
     return NO_SUCH_PATH
-
-
-def _by_model(query: Mapping[str, str]) -> WireDialect | None:
-    """Who has a model of this name, of those that have OpenAI's path."""
-    model = query.get("model", "")
-    return next((dialect for first, dialect in MODELS.items() if model.startswith(first)), None)
 
 
 def is_openai(target: str) -> bool:

@@ -269,7 +269,9 @@ def serve(
     `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
     of the processes that serve; `told` learns now and then how this one stands.
     """
-    _allow_many_sockets()
+    with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
         return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop, told))
 
@@ -325,12 +327,6 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _allow_many_sockets() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class PunctualSelector(selectors.DefaultSelector):
