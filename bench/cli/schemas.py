@@ -129,7 +129,7 @@ def ready_document() -> Schema:
 
 
 def doctor_document() -> Schema:
-    """As `docs/doctor.md` has it; its version is called `version`."""
+    """As `docs/troubleshooting.md` has it; its version is called `version`."""
     finding = record(
         {"name": TEXT, "state": one_of("ok", "warning", "failed", "skipped"), "said": TEXT, "remedy": TEXT}
     )

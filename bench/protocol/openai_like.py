@@ -1,7 +1,7 @@
 """The dialects of services that speak the Realtime API with small differences of their own.
 
 Each is one of OpenAI's two with what its service spells otherwise. Where each difference is told: the vendor's
-reference, and beside it the adapter or SDK that is named; docs/services.md says what was tried.
+reference, and beside it the adapter or SDK that is named; docs/targets.md says what was tried.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The services that are known by name: where each is, how it speaks and is signed in to. Pure.
 
-What a service spells otherwise its dialect knows. What each claim goes by, and what was tried: docs/services.md.
+What a service spells otherwise its dialect knows. What each claim goes by, and what was tried: docs/targets.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Here are those that speak the Realtime API with small differences; the others have a module beside this one.
 
 Only what a client must do otherwise is simulated: where settings stand, what they are called, at which rates audio is
-heard. What is known of each is in `bench.protocol.openai_like`, and docs/services.md says how it was tried.
+heard. What is known of each is in `bench.protocol.openai_like`, and docs/targets.md says how it was tried.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def test_with_a_service_connection_the_same_is_measured_in_a_step_that_is_signed
 
 
 def test_the_page_explains_every_input_and_uses_none_that_is_not_there() -> None:
-    page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8").partition("## The action")[2]
     table, example, template = page.partition("| input |")[2], *re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     documented = set(re.findall(r"`([a-z-]+)`", " ".join(row.split("|")[1] for row in table.splitlines()[2:11] if row)))
     (used,) = (step["with"] for step in YAML(typ="safe").load(example)["jobs"]["latency"]["steps"] if "with" in step)
