@@ -35,6 +35,7 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.leading import locust_events  # noqa: F401  # registers our options and listeners with Locust
 from bench.load.leading.role import ProcessRole
+from bench.load.planning.demand import IN_SCENARIO
 from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, class_file, is_locust_word, script
 from bench.plan.script import SETTINGS
 from bench.units import NS_PER_S
@@ -87,7 +88,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     @classmethod
     def settings(cls) -> dict[str, Any]:
         """What is set of a script's keys."""
-        return {key: value for key in SETTINGS.fields if (value := getattr(cls, key, None)) is not None}
+        return {key: value for key in SETTINGS.fields if (value := getattr(cls, key)) is not None}
 
     # Session after session.
 
@@ -151,3 +152,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     def is_leaving(self) -> bool:
         """Whether Locust has asked this user to go."""
         return bool(self._state == LOCUST_STATE_STOPPING)
+
+
+for name in (*SETTINGS.fields, *IN_SCENARIO):
+    setattr(RealtimeUser, name, None)  # nothing is said

@@ -250,8 +250,14 @@ class Tally:
         return _first_broken(judge(self._evidence(self._exact()))["rules"])
 
     def _exact(self) -> list[Exactness]:
-        figures = (self._exactness(arm, measure) for arm in sorted(self._times) for measure in HEADLINE)
-        return [exactness for exactness in figures if exactness is not None]
+        exact = []
+        for arm, of_arm in sorted(self._times.items()):
+            for name in HEADLINE:
+                bound = of_arm.get(LiveKey(BOUND, name))
+                bound_p99_ms = bound.quantile_ms(0.99) if bound else None
+                if bound_p99_ms is not None:
+                    exact.append(Exactness(arm, name, bound_p99_ms, self._median_ms(arm, name)))
+        return exact
 
     def _evidence(self, measures: Iterable[Exactness]) -> Evidence:
         total = self.total
@@ -263,14 +269,6 @@ class Tally:
             chunk=self._chunk_ms,
             paced_audio=total.send_lag_p99_ms is not None,
         )
-
-    def _exactness(self, arm: str, name: str) -> Exactness | None:
-        of_arm = self._times[arm]
-        bound = of_arm.get(LiveKey(BOUND, name))
-        bound_p99 = bound.quantile_ms(0.99) if bound else None
-        if bound_p99 is None:
-            return None
-        return Exactness(arm, name, bound_p99, self._median_ms(arm, name))
 
     def _median_ms(self, arm: str, name: str) -> float | None:
         """Of a headline measure, whatever its origin, as the verdict has it."""

@@ -72,7 +72,9 @@ def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], c
     Locust's page sends fields that nobody touched, too.
     """
     for name, value in form:
-        if name not in allowed and name in chosen and value != _as_shown(chosen[name]):
+        own = chosen.get(name)
+        shown = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
+        if name not in allowed and name in chosen and value != shown:
             option = f"--{name.replace('_', '-')}"
             return f"{option} is chosen on the command line or in the environment, not in the web UI"
     return ""
@@ -99,10 +101,6 @@ def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
     if "user_count" in form:
         asked["num_users"] = users_of(form["user_count"])
     return Namespace(**{**chosen, **asked})
-
-
-def _as_shown(value: object) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:

@@ -191,6 +191,7 @@ def session_minutes(script: Script, assumed: Assumed) -> float:
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
     """The tokens of one session of a script."""
+    functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:
         talk.held += _messages(step.said)
@@ -202,8 +203,10 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
             talk.held += Usage(audio_in=round(CALLER_TOKENS_PER_S * longest(committed_s)))
         before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
-            talk.respond(step, script.session, before + _calls_usage(calls, assumed))
-            talk.held += _outputs_usage(calls, script.tools, assumed)
+            # the tokens of their arguments, as far as the script says which; the next response reads what they return
+            written = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
+            talk.respond(step, script.session, before + Usage(text_out=sum(written)))
+            talk.held += Usage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
         talk.respond(step, script.session, _reply(step, script.session, assumed))
     return talk.total
 
@@ -247,18 +250,6 @@ def _calls(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Expec
     named = [function for function in script.tools if function.tool.name == choice] or script.tools
     outer = max if assumed.calls_freely else min
     return (ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name),)
-
-
-def _calls_usage(calls: Iterable[ExpectedCall], assumed: Assumed) -> Usage:
-    """The tokens of calls: of their arguments, as far as the script says which these are."""
-    each = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
-    return Usage(text_out=sum(each))
-
-
-def _outputs_usage(calls: Iterable[ExpectedCall], functions: Sequence[Function], assumed: Assumed) -> Usage:
-    """The tokens of what calls return, which the next response reads."""
-    by_name = {function.tool.name: function for function in functions}
-    return Usage(text_in=sum(_returned(by_name[call.name], assumed) for call in calls))
 
 
 def _returned(function: Function, assumed: Assumed) -> int:

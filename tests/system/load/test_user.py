@@ -61,6 +61,19 @@ print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task 
     assert declared == before
 
 
+def test_a_class_says_of_its_scripts_whatever_a_file_says_beside_its_steps() -> None:
+    keys, said, unsaid = told_by("""
+from bench.plan.script import SCRIPT
+keys = [key for key in SCRIPT.fields if key != "steps"]
+Said = type("Said", (RealtimeUser,), dict.fromkeys(keys, 7))
+print(json.dumps([keys, Said.settings(), RealtimeUser.settings()]))
+""")
+
+    assert "renew_after" in keys
+    assert said == dict.fromkeys(keys, 7)
+    assert unsaid == {}
+
+
 def test_a_user_that_is_stopped_from_two_sides_stops_once() -> None:
     told = told_by("""
 from locust.env import Environment
