@@ -8,13 +8,16 @@ happens to the process afterwards.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from bench.clock import monotonic_ns, utc_ns
@@ -27,12 +30,11 @@ from bench.protocol.limits import limits_in
 from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
-from bench.run.part import Facts
-from bench.run.part_writer import PartWriter
+from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
 from bench.run.redact import Words
 from bench.run.rows import TURN_COLUMNS, RowIdentity, Second, said_row, session_row, turn_row
-from bench.run.spool import Spool
+from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
 
@@ -122,8 +124,18 @@ class Recorder:
         self._host_name = str(self._host["name"])
         self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, began_utc_ns
         self.histograms = Histograms()
-        self._words, self._keeps_said = Words(hide), transcripts
-        self._part = PartWriter(spool, self._turn_columns, self._refused, transcripts=transcripts)
+        self._words, self._spool = Words(hide), spool
+        self._tables: dict[files.TableName, Batches[Any]] = {
+            table: Batches(
+                spool.stream(rows_of(table)),
+                schema,
+                self._turn_columns if table == "turns" else columns_of,
+                partial(self._refused, table),
+            )
+            for table, schema in files.SCHEMAS.items()
+        }
+        self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
+        self._said: list[str] = []
         self._targets: dict[str, _Target] = {}
         self._hub_delay_max_ns = 0
         self._record_hub_delay = {
@@ -176,7 +188,7 @@ class Recorder:
         self.stamp_fallbacks += session.stamp_fallbacks
         row = session_row(session, self._utc_offset_ns, self._hide)
         row |= {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
-        self._part.append("sessions", self._words.cleaned_row(row | self._identity(record)._asdict()))
+        self._tables["sessions"].append(self._words.cleaned_row(row | self._identity(record)._asdict()))
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
         second = record.target.second
@@ -185,10 +197,11 @@ class Recorder:
             second.turns_failed += 1
             second.throttled += is_throttled(turn.outcome)
         self.histograms.record_several(record.gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
-        self._part.append_turn(turn_row(self._identity(record), turn, self._utc_offset_ns))
-        if self._keeps_said:
+        self._tables["turns"].append(turn_row(self._identity(record), turn, self._utc_offset_ns))
+        if self._transcript is not None:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
-            self._part.append_said(self._words.cleaned_row(ids | said_row(turn)))
+            said = self._words.cleaned_row(ids | said_row(turn))
+            self._said.append(json.dumps(said, ensure_ascii=False) + "\n")
 
     def _turn_columns(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
         """Make columns of turns' rows, whose texts are cleaned all at once."""
@@ -254,8 +267,7 @@ class Recorder:
         self._cpu_s, self._second_began_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
         for label, target in self._targets.items():
-            self._part.append(
-                "seconds",
+            self._tables["seconds"].append(
                 {
                     "run_id": self._run_id,
                     "second": second,
@@ -276,12 +288,16 @@ class Recorder:
 
     def flush(self) -> None:
         """Write rows into the spool. Raises OSError where it takes no more; they are kept for the next attempt."""
-        self._part.flush()
+        for table in self._tables.values():
+            table.flush()
+        if self._transcript is not None:
+            self._transcript.append("".join(self._said).encode())
+            self._said.clear()
 
     @property
     def unwritten_rows(self) -> int:
         """How many rows are not in the spool yet."""
-        return self._part.unwritten_rows
+        return sum(map(len, self._tables.values()))
 
     @property
     def simulated(self) -> bool:
@@ -299,7 +315,7 @@ class Recorder:
         for line in self.histograms.lines(self._began_utc_ns, utc_ns()):
             log.append(line)
             yield
-        self._part.replace_histograms("".join(log))
+        self._spool.replace(HISTOGRAMS, "".join(log))
         self._write_facts(done=False)
 
     def close(self) -> None:
@@ -308,25 +324,27 @@ class Recorder:
         self.flush()
         for _ in self.histogram_slices():
             pass
-        self._part.close()
+        for table in self._tables.values():
+            table.close()
+        if self._transcript is not None:
+            self._transcript.close()
         self._write_facts(done=True)
 
     def _write_facts(self, *, done: bool) -> None:
-        self._part.replace_facts(
-            Facts(
-                done=done,
-                pid=os.getpid(),
-                simulated=self.simulated,
-                hosts=[self._host | {"workers": 1, "processors": self._cores.look()}],
-                out_of_range=dict(self.histograms.out_of_range),
-                negative=dict(self.histograms.negative),
-                unknown_events=dict(self.unknown_names),
-                stamp_fallbacks=self.stamp_fallbacks,
-                incidents=self._incidents,
-                incident_counts=dict(self._incident_counts),
-                rows=self._part.written_rows if done else {},
-            )
+        facts = Facts(
+            done=done,
+            pid=os.getpid(),
+            simulated=self.simulated,
+            hosts=[self._host | {"workers": 1, "processors": self._cores.look()}],
+            out_of_range=dict(self.histograms.out_of_range),
+            negative=dict(self.histograms.negative),
+            unknown_events=dict(self.unknown_names),
+            stamp_fallbacks=self.stamp_fallbacks,
+            incidents=self._incidents,
+            incident_counts=dict(self._incident_counts),
+            rows={table: rows.written for table, rows in self._tables.items()} if done else {},
         )
+        self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
 
 
 class SessionRecord:

@@ -15,8 +15,7 @@ from bench.run import folder as files
 from bench.run.disk import GrowingFile
 from bench.run.document import SCHEMA_VERSION
 from bench.run.part import rows_of
-from bench.run.part_writer import Batches, columns_of
-from bench.run.spool import path_of
+from bench.run.spool import Batches, columns_of, path_of
 
 BEGAN_NS = int(datetime(2026, 11, 20, 8, 23, 45, tzinfo=UTC).timestamp()) * 1_000_000_000
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from bench.run import folder as files
 from bench.run.disk import GrowingFile
-from bench.run.part_writer import BATCH_ROWS, Batches, columns_of
-from bench.run.spool import path_of
+from bench.run.spool import BATCH_ROWS, Batches, columns_of, path_of
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
 
