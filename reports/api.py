@@ -138,6 +138,15 @@ class Run(runs.Run):
         return _frame(rows, ("target", *columns), RATE)
 
     @cached_property
+    def bounds(self) -> pd.DataFrame:
+        """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
+
+        `<instant>_error_ns`: so much earlier an arrival may really have been, `<instant>_width_ns`: so much later a
+        send; `stall_error_ns` of its stalls. Missing where nobody knows. Raises UsageError where it cannot be read.
+        """
+        return runs.bounds_of(self)
+
+    @cached_property
     def _turns(self) -> Turns:
         return turns_of(self)
 

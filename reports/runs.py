@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, SESSION_ARRIVALS, SESSION_SENDS, VAD_SEGMENTS
+from bench.measures import CATALOGUE, SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS, VAD_SEGMENTS
 from bench.outcomes import outcome_class
 from bench.plain import SUSPECT, printable, shortened
 from bench.run import folder as run_folder
@@ -89,6 +89,12 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 """The columns that reports read."""
+BOUNDS = (
+    *(f"{name}_error_ns" for name in (*TURN_ARRIVALS, "stall")),
+    *(f"{name}_width_ns" for name in TURN_SENDS),
+)
+"""How far instants of a turn, and its stalls, can be off: read when they are asked for."""
+TURN_KEYS = ["session_id", "turn"]
 OF_HOSTS = ("host", "stamp_error_ns")
 """Those of a turn that they read besides where several hosts recorded the run."""
 WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
@@ -135,13 +141,14 @@ class Run:
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:
-    """The run in a folder; `everything=False` reads of the turns only what a report needs.
+    """The run in a folder, without BOUNDS; `everything=False` reads of the turns only what a report needs.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        return _derived(_frame(folder, SCHEMAS["turns"].names if everything else _reported(document), _pandas))
+        every = [name for name in SCHEMAS["turns"].names if name not in BOUNDS]
+        return _derived(_frame(folder, every if everything else _reported(document), _pandas))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
@@ -168,6 +175,19 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The hosts that recorded a run, once it is closed; none where an older version wrote it."""
     hosts = document.get("hosts")
     return [host for host in hosts if isinstance(host, dict)] if isinstance(hosts, list) else []
+
+
+def bounds_of(run: Run) -> pd.DataFrame:
+    """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
+    try:
+        bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _pandas)
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{run.folder} cannot be read: {str(error).splitlines()[0]}") from None
+    keys = run.turns[TURN_KEYS].astype({"session_id": str})
+    if run.closed and len(bounds) == len(keys):
+        return bounds
+    there = bounds.astype({"session_id": str}).set_index(TURN_KEYS)  # a spool may have grown since
+    return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
 
 
 def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFrame], of_sessions: list[str]) -> Run:

@@ -14,17 +14,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
 from bench.errors import UsageError
+from bench.run.folder import SCHEMAS
 from reports import render
 from reports.comparisons.comparison import compared
 from reports.comparisons.document import as_json as compare_json
 from reports.gate.check import checked
 from reports.gate.document import as_json as check_json
+from reports.runs import BOUNDS
 from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise
@@ -422,6 +426,45 @@ def test_a_history_is_that_of_the_command(nightly: Path) -> None:
         mine = frame[(frame["run_id"] == name) & (frame["measure"] == "failures")].set_index("target")
         assert mine["value"].to_dict() == {target: of["failures"] for target, of in answers.items()}
     assert frame["change"].isna().all()
+
+
+def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "ended", Plan(sessions=12, turns=3))
+    stored = pq.read_table(folder / "turns.parquet").to_pandas()
+    error_ns = np.arange(len(stored)) * 1000
+    stored = stored.assign(first_audio_error_ns=error_ns, requested_width_ns=7)
+    pq.write_table(pa.Table.from_pandas(stored, SCHEMAS["turns"], preserve_index=False), folder / "turns.parquet")
+    run = reports.load(folder)
+    assert not set(run.turns.columns) & set(BOUNDS)
+    assert run.bounds.columns.tolist() == ["session_id", "turn", *BOUNDS]
+    assert set(BOUNDS) == {
+        field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!stamp_).*_(error|width)_ns", field.name)
+    }
+    pd.testing.assert_frame_equal(run.bounds[["session_id", "turn"]], run.turns[["session_id", "turn"]])
+    assert run.bounds["first_audio_error_ns"].tolist() == error_ns.tolist()
+    assert run.bounds["cancelled_error_ns"].isna().all()  # nobody knows: never 0
+
+    killed = reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
+    assert killed.bounds["turn"].tolist() == killed.turns["turn"].tolist()
+    assert killed.bounds["session_id"].tolist() == killed.turns["session_id"].tolist()
+    assert str(killed.bounds["first_audio_error_ns"].dtype) == "Int64"
+
+
+def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:
+    folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
+    run = reports.load(folder)
+    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the others had been written since
+    assert run.bounds["turn"].tolist() == run.turns["turn"].tolist()
+    assert run.bounds["session_id"].tolist() == run.turns["session_id"].tolist()
+
+
+@pytest.mark.parametrize("version", ["schema-1", "schema-2", "schema-3"])
+def test_bounds_that_an_older_version_did_not_record_are_missing(version: str) -> None:
+    folder = Path(__file__).parent / "stored" / version
+    there = set(pq.read_schema(folder / "turns.parquet").names)
+    run = reports.load(folder)
+    assert len(run.bounds) == len(run.turns)
+    assert run.bounds[[name for name in BOUNDS if name not in there]].isna().all(axis=None)
 
 
 def test_no_module_takes_the_place_of_a_function() -> None:

@@ -20,7 +20,7 @@ from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.spool import path_of
 from reports import runs
-from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
+from reports.runs import BOUNDS, SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
 from reports.text.document import as_json
 from reports.turns import column_of, turns_of
@@ -128,10 +128,12 @@ def test_a_table_is_the_same_however_many_columns_are_read_at_once(
     tmp_path: Path, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synthetic.write(tmp_path, Plan(usage=True))
-    expected = turn_frame(run_folder.read_table(tmp_path, "turns"))
+    every = turn_frame(run_folder.read_table(tmp_path, "turns"))
     monkeypatch.setattr("reports.runs.TOGETHER", together)
 
-    pd.testing.assert_frame_equal(reports.load(tmp_path).turns, expected)
+    run = reports.load(tmp_path)
+    pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(BOUNDS)))
+    pd.testing.assert_frame_equal(run.bounds[list(BOUNDS)], every[list(BOUNDS)])
 
 
 def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None:
