@@ -5,10 +5,12 @@ Public is what stands here, with the columns of its frames: `docs/api.md`.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.api import Run, check, compare, history, load
+    from reports.api import Run, load
+    from reports.commands import check, compare, history
 
 __all__ = ["Run", "check", "compare", "history", "load"]
 
@@ -17,6 +19,4 @@ def __getattr__(name: str) -> Any:
     """Imports what is public when it is asked for: who takes a single module of ours does not wait for pandas."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from reports import api
-
-    return getattr(api, name)
+    return getattr(import_module(f"reports.{'api' if name in ('Run', 'load') else 'commands'}"), name)

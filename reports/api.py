@@ -19,18 +19,10 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports import runs
-from reports.comparisons.comparison import Comparison, compared
 from reports.exactness import why
-from reports.gate.check import checked
-from reports.gate.conditions import allowed
-from reports.gate.items import Checked, OnInconclusive
-from reports.histories.asked import asked
-from reports.histories.history import History, history_of, in_folders
 from reports.question import RATES, TRIALS
 from reports.samples import rate_counts, session_sample
-from reports.selection import Selection, Where, columns_of, lost_rows, selected, turn_rows
-from reports.sides.side import sides_of
-from reports.statistics import differences
+from reports.selection import Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.statistics.counting import distinct, split
 from reports.statistics.quantiles import LEVEL, Floats, Integers, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
@@ -38,7 +30,6 @@ from reports.summary.context import SLOPES, slope_sample
 from reports.summary.events import PS
 from reports.summary.figures import main_measures, sample_of
 from reports.summary.rates import ratio_in
-from reports.thresholds import grammar
 from reports.turns import Turns, column_of, measured, target_labels, turns_of
 
 NO_TURNS = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
@@ -118,7 +109,7 @@ class Run(runs.Run):
         """
         turns, columns = self._turns, [name for name in columns_of(by) if name != "target"]
         lost = lost_rows(self, turns)
-        chosen = selected(turn_rows(turns), lost, columns, where)
+        chosen = selected_turns(self, turns, columns, where)
         codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
         begun = np.array([turns.target, chosen.of_row, turns.session])
         at_target = pd.Categorical(lost["target"], turns.targets).codes
@@ -197,7 +188,7 @@ class Run(runs.Run):
         turns = self._turns
         mains = main_measures(self, turns)
         others = [column for column in by if column != "step"]
-        chosen = selected(turn_rows(turns), lost_rows(self, turns), others, where)
+        chosen = selected_turns(self, turns, others, where)
         if name in SLOPES:
             if "step" in by:
                 raise UsageError(f"{name} is of whole conversations: it has no steps")
@@ -281,44 +272,3 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
     return Run(**vars(runs.load(path, everything=everything)))
-
-
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, level: float = differences.LEVEL) -> Comparison:
-    """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
-
-    `level`: the one-sided level of the verdicts. Raises UsageError as the command does.
-    """
-    return compared(sides_of([_named(side) for side in (baseline, *candidates)]), level=level)
-
-
-def check(
-    run: Run | Path | str,
-    thresholds: Path | str | Mapping[str, str | Sequence[str]] | None = None,
-    *,
-    baseline: Run | Path | str | None = None,
-    on_inconclusive: OnInconclusive = "fail",
-    allow: Sequence[str] = (),
-) -> Checked:
-    """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
-
-    `allow`: conditions in which stored baselines may differ. Raises UsageError as the command does.
-    """
-    if thresholds is None or isinstance(thresholds, Mapping):
-        several = {name: [one] if isinstance(one, str) else one for name, one in (thresholds or {}).items()}
-        limits = tuple(grammar.parse(name, text) for name, texts in several.items() for text in texts)
-    else:
-        limits = grammar.read(Path(thresholds))
-    named, against = Path(_named(run)), None if baseline is None else _named(baseline)
-    return checked(named, limits, against, on_inconclusive=on_inconclusive, allow=allowed(",".join(allow)))
-
-
-def history(*folders: Path | str, measures: Sequence[str] = ()) -> History:
-    """What `rtbench history` shows of folders of runs or of stored baselines, or of runs.
-
-    `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does.
-    """
-    return history_of(*in_folders(map(Path, folders)), [asked(text) for text in measures])
-
-
-def _named(run: Run | Path | str) -> str:
-    return str(run.folder if isinstance(run, Run) else run)

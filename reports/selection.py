@@ -26,6 +26,8 @@ OF_SESSION = (
     *("scenario", "script", "worker", "host", "simulated"),
 )
 """What a turn has of its session."""
+ALL_TOGETHER = pd.DataFrame(index=range(1))
+"""The keys of one group, which nothing tells apart."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
     frames = (rows, lost)
     chosen = [_chosen(frame, where) for frame in frames]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
-    keys = pd.DataFrame(index=range(1))
+    keys = ALL_TOGETHER
     if by:
         kept = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
         together = pd.concat(kept, ignore_index=True) if len(kept[1]) else kept[0].reset_index(drop=True)
@@ -64,6 +66,14 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
         keys = together.iloc[first].reset_index(drop=True)
         groups[0][chosen[0]], groups[1][chosen[1]] = np.split(codes, [len(kept[0])])
     return Selection(keys, groups[0], groups[1], every=where is None and not by)
+
+
+def selected_turns(run: Run, turns: Turns, by: Sequence[str], where: Where | None) -> Selection:
+    """The same of the measured turns of a run, and of those that were never begun."""
+    if where is None and not by:
+        lost = int(lost_of(run.sessions.iloc[measured(run.sessions)]).sum())
+        return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
+    return selected(_turn_rows(turns, by if where is None else None), lost_rows(run, turns), by, where)
 
 
 def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
@@ -78,9 +88,14 @@ def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
     return flags
 
 
-def turn_rows(turns: Turns) -> pd.DataFrame:
-    """The measured turns; step, origin and traits are those that the report takes them for."""
-    return _as_taken(turns, turns.frame.iloc[turns.rows], turns.step)
+def _turn_rows(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    """The measured turns, with these columns or all; step, origin and traits are those that the report takes them for.
+
+    All columns of a million turns are a GB: they are copied only where some turns are of the warm-up.
+    """
+    frame = turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
+    rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
+    return _as_taken(turns, rows, turns.target, turns.step)
 
 
 def lost_rows(run: Run, turns: Turns) -> pd.DataFrame:
@@ -91,16 +106,17 @@ def lost_rows(run: Run, turns: Turns) -> pd.DataFrame:
     known = {name: mine[name].array for name in OF_SESSION}
     classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
     rows = rows.assign(**known, measured=True, outcome_class=classes)
-    if turns.lost.step.size:
-        rows = _as_taken(turns, rows.assign(turn=pd.array(turns.lost.turn, "Int64")), turns.lost.step)
-    return rows
+    if not turns.lost.step.size:
+        return rows
+    rows = rows.assign(turn=pd.array(turns.lost.turn, "Int64"))
+    return _as_taken(turns, rows, turns.lost.target, turns.lost.step)
 
 
-def _as_taken(turns: Turns, rows: pd.DataFrame, step: Integers) -> pd.DataFrame:
+def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     strata = [turns.strata[place] for place in turns.stratum]
-    names = {"step": turns.steps, "origin": [s.origin for s in strata], "traits": [s.traits or None for s in strata]}
-    columns = {name: _labels(values, step) for name, values in names.items()}
-    return rows.assign(target=pd.Categorical(rows["target"], turns.targets), **columns)
+    of_step = {"step": turns.steps, "origin": [s.origin for s in strata], "traits": [s.traits or None for s in strata]}
+    columns = {name: _labels(labels, step) for name, labels in of_step.items()}
+    return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
 
 
 def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:

@@ -42,9 +42,9 @@ FLOORS = (
     "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
     "question", "thresholds", "exactness",
     "runs", "lost", "turns", "samples", "selection",
-    "export", "likeness", "summary", "wording", "finding",
+    "export", "likeness", "summary", "api", "wording", "finding",
     "page", "text", "render",
-    "sides", "sizing", "looks", "comparisons", "gate", "histories", "api",
+    "sides", "sizing", "looks", "comparisons", "gate", "histories", "commands",
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
