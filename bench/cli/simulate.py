@@ -59,7 +59,9 @@ def simulate(
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. See docs/faults.md."),
+        typer.Option(
+            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. See docs/simulator.md."
+        ),
     ] = None,
     strict: Annotated[
         bool,

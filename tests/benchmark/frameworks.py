@@ -1,4 +1,4 @@
-"""Do clients that want other versions than ours hold the steps of docs/clients.md with the simulator, unmodified?
+"""Do clients that want other versions than ours hold the steps of docs/simulator.md with the simulator, unmodified?
 
 Each is installed in an environment of its own, for this alone. A cell that is not as on the page ends it with an error.
 """
@@ -65,7 +65,7 @@ def main() -> None:
                     if row.client == client:
                         unlike += told(row, outcomes(row, framework, run, home, secure if client in SECURE else plain))
     if unlike:
-        sys.exit(f"{unlike} cells are not as docs/clients.md has them")
+        sys.exit(f"{unlike} cells are not as docs/simulator.md has them")
 
 
 def told(row: ClientRow, found: Mapping[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""The tables and programs of docs/clients.md: `python -m tests.clients.page` writes them (`make schema`).
+"""The tables and programs of docs/simulator.md: `python -m tests.clients.page` writes them (`make schema`).
 
 Outcomes are the parameters of `test_cells.py` and of the benchmark; programs are those that they run.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.clients.cells import BENCHMARK, ROWS, STEPS
 from tests.made_page import made_anew, table
 
-PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 FOLDER = Path(__file__).parent / "programs"
 ADDRESS = "127.0.0.1:8765"
 """Where programs look for the simulator; whoever runs them in a test puts its own port there."""

@@ -1,4 +1,4 @@
-"""docs/clients.md says what tests and the benchmark play."""
+"""docs/simulator.md says what tests and the benchmark play."""
 
 from __future__ import annotations
 

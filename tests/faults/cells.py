@@ -1,4 +1,4 @@
-"""What comes of each fault, wherever it strikes: parameters of a test, and the table of docs/faults.md.
+"""What comes of each fault, wherever it strikes: parameters of a test, and the table of docs/simulator.md.
 
 Both dialects and both transports come to the same, so a cell is named once. Its faults strike the first response alone.
 """

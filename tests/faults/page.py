@@ -1,4 +1,4 @@
-"""The tables of docs/faults.md: `python -m tests.faults.page` writes them (`make schema`).
+"""The tables of docs/simulator.md: `python -m tests.faults.page` writes them (`make schema`).
 
 Kinds, places and keys are the simulator's own; outcomes are the parameters of `test_cells.py`.
 """
@@ -16,7 +16,7 @@ from bench.simulator.refusals import AZURE, OPENAI
 from tests.faults.cells import CASES, FaultCase
 from tests.made_page import made_anew, table
 
-PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
 
 

@@ -1,4 +1,4 @@
-"""docs/faults.md says what the simulator has and what the test of all faults plays."""
+"""docs/simulator.md says what the simulator has and what the test of all faults plays."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     faults:                                             --fault close,at=next_delta,code=1011,share=0.1
       - {kind: close, at: next_delta, code: 1011, share: 0.1}
 
-What becomes of a connection by them: `injection.py`. Every kind is in `KINDS`: docs/faults.md is made of it.
+What becomes of a connection by them: `injection.py`. Every kind is in `KINDS`: docs/simulator.md is made of it.
 """
 
 from __future__ import annotations
