@@ -1,4 +1,4 @@
-"""What comes of each client at each step: parameters of a test and of a benchmark, and the table of docs/simulator.md."""
+"""What comes of each client at each step: parameters of a test and a benchmark, and a table of docs/simulator.md."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_the_files_are_what_the_code_says() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_schema_is_in_the_list_of_formats(path: Path) -> None:
-    assert path.name in (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert path.name in (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -225,7 +225,7 @@ def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.C
 
 
 def test_every_line_and_field_is_explained() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "event-log.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines: tuple[Any, ...] = get_args(log_lines.AnyLine)
     named = {line.__struct_config__.tag for line in lines} | {
         name for line in (*lines, CutAudio) for name in line.__struct_fields__
