@@ -40,10 +40,9 @@ def with_calls(_: int, row: dict[str, Any]) -> dict[str, Any]:
     return row | later | {"traits": "calls"}
 
 
-@pytest.fixture
-def summary(tmp_path: Path) -> Summary:
-    synthetic.write(tmp_path, PLAN)
-    return rewrite(tmp_path, with_calls)
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    return rewrite(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
 
 
 def test_every_trait_has_words() -> None:
@@ -147,10 +146,8 @@ def test_segments_are_told_apart(summary: Summary) -> None:
     assert slow["calls"] > slow[""] + 900
 
 
-def test_quantiles_in_python_are_told_apart(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PLAN)
-    rewrite(tmp_path, with_calls)
-    frame = reports.load(tmp_path).quantiles("voice_to_voice")
+def test_quantiles_in_python_are_told_apart(summary: Summary) -> None:
+    frame = reports.load(summary.run.folder).quantiles("voice_to_voice")
 
     told = frame[frame["p"] == 0.5].astype({"traits": object}).fillna({"traits": ""})
     assert list(zip(told["target"], told["traits"], told["n"], strict=True)) == [
@@ -158,11 +155,9 @@ def test_quantiles_in_python_are_told_apart(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_histograms_are_told_apart(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PLAN)
-    rewrite(tmp_path, with_calls)
+def test_histograms_are_told_apart(summary: Summary) -> None:
     histograms = Histograms()
-    record_rows(tmp_path, histograms)
+    record_rows(summary.run.folder, histograms)
 
     steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.calls.speech_end")
     found = [histograms.get(Key("ttfa", "west", step)) for step in steps]
@@ -197,10 +192,9 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
 
 @pytest.mark.parametrize(("heard_alone", "whose"), [((), None), (("west",), "west: "), (("west", "east"), "")])
 def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
-    heard_alone: tuple[str, ...], whose: str | None, tmp_path: Path
+    heard_alone: tuple[str, ...], whose: str | None
 ) -> None:
-    synthetic.write(tmp_path, PLAN)
-    run = load_for_report(tmp_path)
+    run = summary_of(PLAN).run
     targets = [t | {"dialect": "gpt-live" if t["label"] in heard_alone else "ga"} for t in run.document["targets"]]
     told = replace(run, document=run.document | {"targets": targets})
     said = [notice for notice in notices(told, turns_of(told), told.sessions) if "nothing of turns" in notice]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,35 @@ import pytest
 
 import reports
 from reports import render
+from reports.runs import Run
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
+from reports.summary.notices import decided, notices
 from reports.summary.outcomes import meaning
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data, as_json
+from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
+SMALL = Plan()
+
 
 def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
     return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+
+
+def told(plan: Plan = SMALL, **changes: Any) -> Run:
+    """A run whose document says so."""
+    run = summary_of(plan).run
+    return replace(run, document=run.document | changes)
+
+
+def noticed(plan: Plan = SMALL, **changes: Any) -> list[str]:
+    """What the summary of such a run would notice."""
+    run = told(plan, **changes)
+    return list(notices(run, turns_of(run), run.sessions))
 
 
 def rewrite(folder: Path, change: Any) -> Summary:
@@ -182,22 +200,20 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
 
 def test_rows_that_are_missing_are_noticed() -> None:
     totals = {"turns_begun": 41, "stamp_fallbacks": 2}
-    notices = summary_of(Plan(), totals=totals).notices
+    said = summary_of(Plan(), totals=totals).notices
 
-    assert any("41 turns were begun and 40 rows" in notice for notice in notices)
-    assert any("2 events had no usable kernel stamp" in notice for notice in notices)
+    assert any("41 turns were begun and 40 rows" in notice for notice in said)
+    assert any("2 events had no usable kernel stamp" in notice for notice in said)
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
 def test_a_run_that_ended_early_says_why(stopped: str) -> None:
-    notices = summary_of(Plan(), stopped=stopped).notices
-
-    assert f"This run ended before its time: {stopped.rstrip('.')}." in notices
+    assert f"This run ended before its time: {stopped.rstrip('.')}." in noticed(stopped=stopped)
 
 
 @pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
 def test_an_ordinary_end_is_no_notice(stopped: str) -> None:
-    assert summary_of(Plan(), stopped=stopped).notices == ()
+    assert noticed(stopped=stopped) == []
 
 
 DAY_NS = 86_400 * 10**9
@@ -217,11 +233,11 @@ def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
     service: str, days_later: int, said: str
 ) -> None:
     plan = Plan(simulated=False)
-    told = synthetic.told(plan, service=service) | {"began_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
-    notices = [notice for notice in summary_of(plan, **told).notices if "switched off" in notice]
+    changes = synthetic.told(plan, service=service) | {"began_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
+    found = [notice for notice in noticed(plan, **changes) if "switched off" in notice]
 
-    assert len(notices) == bool(said)
-    assert all(notice.startswith(said) for notice in notices)
+    assert len(found) == bool(said)
+    assert all(notice.startswith(said) for notice in found)
 
 
 @pytest.mark.parametrize(
@@ -233,20 +249,20 @@ def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
 )
 def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tmp_path: Path) -> None:
     plan = Plan(simulated=False)
-    told = synthetic.told(plan, service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
-    synthetic.write(tmp_path, plan, **told)
+    changes = synthetic.told(plan, service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
+    synthetic.write(tmp_path, plan, **changes)
     table = pq.read_table(tmp_path / "sessions.parquet")
     rows = [row | {"effective_settings": json.dumps(settings), "model": None} for row in table.to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "sessions.parquet")
-    notices = summarise(reports.load(tmp_path, everything=False)).notices
+    said = summarise(reports.load(tmp_path, everything=False)).notices
 
-    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in notices) == 1
+    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in said) == 1
 
 
 def test_a_simulated_run_says_nothing_of_the_end_of_a_model() -> None:
-    told = synthetic.told(Plan(), service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 50 * DAY_NS}
+    changes = synthetic.told(Plan(), service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 50 * DAY_NS}
 
-    assert not any("switched off" in notice for notice in summary_of(Plan(), **told).notices)
+    assert not any("switched off" in notice for notice in noticed(**changes))
 
 
 SENTENCE = "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%; stopped at look\u00a01 of 5, 100\u00a0pairs"
@@ -263,10 +279,10 @@ FUTILE = "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50; stopped a
     ],
 )
 def test_a_run_that_was_decided_did_not_end_before_its_time(stopped: str, said: str) -> None:
-    summary = summary_of(Plan(), stopped=stopped, decision_plan={"pairs": 200})
+    changes: dict[str, Any] = {"stopped": stopped, "decision_plan": {"pairs": 200}}
 
-    (told,) = filter(None, (summary.decided, *summary.notices))
-    assert told.replace("\u00a0", " ").startswith(said)
+    (sentence,) = filter(None, (decided(told(**changes)), *noticed(**changes)))
+    assert sentence.replace("\u00a0", " ").startswith(said)
 
 
 def test_a_run_that_was_decided_at_its_last_look_says_so(tmp_path: Path) -> None:
@@ -284,13 +300,13 @@ def test_what_was_decided_is_in_the_words_of_the_decision_where_it_can_be_read(
     tmp_path: Path, written: str, margin: str
 ) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    summary = build(tmp_path, Plan(), stopped=SENTENCE, decision_plan={"pairs": 200})
+    run = replace(told(stopped=SENTENCE, decision_plan={"pairs": 200}), folder=tmp_path)
 
-    assert f"margin {margin}" in summary.decided
+    assert f"margin {margin}" in decided(run)
 
 
 def test_a_run_without_a_plan_decides_nothing() -> None:
-    (notice,) = summary_of(Plan(), stopped=SENTENCE).notices
+    (notice,) = noticed(stopped=SENTENCE)
 
     assert notice.startswith("This run ended before its time: ")
 
