@@ -11,7 +11,8 @@ it, and `reports.turns` derives a measure when it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -179,10 +180,8 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def bounds_of(run: Run) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
-    try:
+    with _reading(run.folder):
         bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _pandas)
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{run.folder} cannot be read: {str(error).splitlines()[0]}") from None
     keys = run.turns[TURN_KEYS].astype({"session_id": str})
     if run.closed and len(bounds) == len(keys):
         return bounds
@@ -190,14 +189,21 @@ def bounds_of(run: Run) -> pd.DataFrame:
     return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises UsageError where what is read in it cannot be: the last of these where a name of a column is damaged."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
 def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFrame], of_sessions: list[str]) -> Run:
     document = document_of(path)
-    try:
+    with _reading(path):
         turns = read_turns(path, document)
         sessions = session_frame(_read(path, "sessions", of_sessions))
         seconds = second_frame(_read(path, "seconds"))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last where a name of a column is damaged
-        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     _refuse_rows(path, turns, sessions, seconds)
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
@@ -398,12 +404,15 @@ def response_ids(run: Run, rows: Sequence[int]) -> list[str]:
     """The service's ids of the responses of a few rows of `run.turns`; empty where there is none.
 
     In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.
+    Raises UsageError where they cannot be read.
     """
     if run.closed:
-        ids = run_folder.read_values(run.folder, "turns", "response_id", rows)
+        with _reading(run.folder):
+            ids = run_folder.read_values(run.folder, "turns", "response_id", rows)
         return [printable(str(name or "")) for name in ids]
     keys = ["session_id", "turn"]
-    table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
+    with _reading(run.folder):
+        table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
     wanted = run.turns[keys].iloc[list(rows)]
     sessions = pa.array(wanted["session_id"].astype(object), pa.string())
     there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()

@@ -166,6 +166,21 @@ def test_ids_of_the_service_are_fetched_for_a_few_rows(tmp_path: Path) -> None:
     assert response_ids(run, [3, 1]) == ["resp_0000003", "resp_0000001"]
 
 
+@pytest.mark.parametrize("read", [lambda run: response_ids(run, [0]), runs.bounds_of], ids=["ids", "bounds"])
+def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
+    tmp_path: Path, read: Callable[[runs.Run], object]
+) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), everything=False)
+    path = run.folder / "turns.parquet"
+    rows = pq.read_table(path)
+    for name in ("response_id", "first_audio_error_ns"):
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array([True] * len(rows)))
+    pq.write_table(rows, path)
+
+    with pytest.raises(UsageError, match=r"cannot be read: the column .* is bool, and must be"):
+        read(run)
+
+
 def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None:
     plan = Plan(simulated=False)
     assert not reports.load(synthetic.write(tmp_path / "real", plan)).simulated
