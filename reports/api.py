@@ -267,7 +267,7 @@ def _frame(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], columns: Ma
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:
-    """The run in a folder; `everything=False` reads of the turns only what a report needs: three fifths of the memory.
+    """The run in a folder; `everything=False` reads of the turns only what a report needs: four fifths of the memory.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """

@@ -18,13 +18,12 @@ PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"
 class Lost:
     """Lost turns as arrays of one length: the code of each one's session, and of the target and the step it was to be.
 
-    Which of several steps it would have been is known where others began the turn of that number, `turn`.
+    Which of several steps it would have been is known where others began the turn of that number.
     """
 
     session: Integers
     target: Integers
     step: Integers
-    turn: Integers
 
     def sessions_of(self, target: int, steps: npt.NDArray[np.bool_]) -> Integers:
         """The session of each that was to be of some steps of a target."""
@@ -48,10 +47,10 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
     """
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
-        return Lost(*np.zeros((4, 0), dtype=np.int64))
+        return Lost(*np.zeros((3, 0), dtype=np.int64))
     targets = np.repeat(target, lost)
     places = pd.DataFrame({"target": targets, "script": np.repeat(_text(sessions["script"]), lost)})
-    places["turn"] = _numbers(sessions, lost)
+    places["turn"] = turn_numbers(sessions, lost)
     counted = begun.assign(script=_text(begun["script"])).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
     step = pd.Series(np.nan, index=places.index)
     for place in PLACES:
@@ -60,10 +59,10 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
             step = step.fillna(places.merge(known.drop_duplicates(place), "left", place)["step"])
         else:
             step = step.fillna(known["step"].iloc[0])
-    return Lost(np.repeat(session, lost), targets, step.to_numpy().astype(np.int64), places["turn"].to_numpy())
+    return Lost(np.repeat(session, lost), targets, step.to_numpy().astype(np.int64))
 
 
-def _numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The number of each lost turn: those after the turns that its call began, in this session and in those before."""
     begun = _number(sessions["turns_begun"]).astype(np.int64)
     if sessions["renewed"].any():

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
-from reports.lost import lost_of
+from reports.lost import lost_of, turn_numbers
 from reports.runs import Run
 from reports.statistics.quantiles import Integers
 from reports.turns import FAILED, Flags, Turns, measured
@@ -101,15 +101,14 @@ def _turn_rows(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
 def lost_rows(run: Run, turns: Turns) -> pd.DataFrame:
     """Turns that were wanted and never begun, as rows."""
     sessions = run.sessions.iloc[measured(run.sessions)]
-    mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost_of(sessions))]
+    lost = lost_of(sessions)
+    mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
     rows = turns.frame.iloc[:0].reindex(range(len(mine)))
     known = {name: mine[name].array for name in OF_SESSION}
     classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
-    rows = rows.assign(**known, measured=True, outcome_class=classes)
-    if not turns.lost.step.size:
-        return rows
-    rows = rows.assign(turn=pd.array(turns.lost.turn, "Int64"))
-    return _as_taken(turns, rows, turns.lost.target, turns.lost.step)
+    number = pd.array(turn_numbers(sessions, lost), "Int64")
+    rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
+    return _as_taken(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
 
 
 def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:

@@ -303,6 +303,13 @@ def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) ->
     pd.testing.assert_frame_equal(parts, whole.groupby(["rate", "target"], observed=True)[counted].sum())
 
 
+def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
+    assert run.quantiles("ttfa").empty
+    rates = run.rates(by="turn", where=lambda turns: turns["turn"] > 1)
+    assert rates[["rate", "turn", "events", "of"]].to_numpy().tolist() == [["failures", n, 5, 5] for n in (2, 3, 4)]
+
+
 def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> None:
     run, *_ = grown("turns that were never begun")
     (whole,) = run.quantiles("ttfa", p=0.5)["lost"]
