@@ -37,7 +37,7 @@ def calibrate(
     from bench.calibrate.page import error_lines
     from bench.clock import utc_ns
     from bench.cores import allowed_cores
-    from bench.errors import INVALID_STATUS
+    from bench.errors import INVALID_STATUS, USAGE_STATUS
     from bench.locust_run import terminable
     from bench.run.calibration import date_of, machine
 
@@ -54,7 +54,12 @@ def calibrate(
         raise
     found = conclude(steps, machine(), date_of(began), tls=tls, quick=quick)
     typer.echo("\n".join(["", *error_lines(steps), "", *closing(found)]))
-    raise typer.Exit(_save(found, folders) if is_concluded(found) else INVALID_STATUS)
+    if not is_concluded(found):
+        raise typer.Exit(INVALID_STATUS)
+    problems = [_problem(found, folder) for folder in folders]  # into every folder that takes it; the first one counts
+    for problem in filter(None, problems):
+        typer.echo(problem, err=True)
+    raise typer.Exit(USAGE_STATUS if problems[0] else 0)
 
 
 def _check_descriptors(most: int) -> None:
@@ -128,16 +133,6 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
         for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
             typer.secho("\n".join(step_lines(step)), fg=SHOWN[step.outcome][1])
-
-
-def _save(found: Calibration, folders: Iterable[Path]) -> int:
-    """Into every folder that takes it, and say where one does not. Returns the exit status: the first one's counts."""
-    from bench.errors import USAGE_STATUS
-
-    problems = [_problem(found, folder) for folder in folders]
-    for problem in filter(None, problems):
-        typer.echo(problem, err=True)
-    return USAGE_STATUS if problems[0] else 0
 
 
 def _problem(found: Calibration, folder: Path) -> str:

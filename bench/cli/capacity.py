@@ -161,8 +161,11 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
     from bench.capacity.conclude import conclude
-    from bench.capacity.page import closing, heads
+    from bench.capacity.level import level_of
+    from bench.capacity.page import closing, heads, level_lines
+    from bench.capacity.search import levels_of
     from bench.clock import utc_ns
+    from bench.load_search import SHOWN
     from bench.locust_run import terminable
     from bench.run.calibration import date_of
 
@@ -171,7 +174,8 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     typer.echo("\n" + heads(search.plan))
     try:
         with terminable():
-            _play(search, levels)
+            for level in levels_of(search.plan, levels, partial(level_of, search)):
+                typer.secho("\n".join(level_lines(level)), fg=SHOWN[level.answer][1])
     except KeyboardInterrupt:
         interrupted = True
     outcome = conclude(
@@ -180,17 +184,6 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     typer.echo("\n".join(["", *closing(outcome)]))
     _save(outcome, folder, json_file)
     return INTERRUPTED_STATUS if interrupted else outcome.status
-
-
-def _play(search: Search, levels: list[LevelOutcome]) -> None:
-    """Play every level into `levels`, each printed as it comes."""
-    from bench.capacity.level import level_of
-    from bench.capacity.page import level_lines
-    from bench.capacity.search import levels_of
-    from bench.load_search import SHOWN
-
-    for level in levels_of(search.plan, levels, partial(level_of, search)):
-        typer.secho("\n".join(level_lines(level)), fg=SHOWN[level.answer][1])
 
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:

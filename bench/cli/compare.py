@@ -149,12 +149,9 @@ def history(
         from reports.histories.render import write
         from reports.histories.text import terminal
 
-        page = write(found, out or _beside(folders[0]))
+        # a run's page would lie in its folder; that of many lies beside them
+        first = folders[0].resolve().parent if (folders[0] / "run.json").is_file() else folders[0]
+        page = write(found, out or first / "history.html")
         sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
-
-
-def _beside(folder: Path) -> Path:
-    """A run's page would lie in its folder; that of many lies beside them."""
-    return (folder.resolve().parent if (folder / "run.json").is_file() else folder) / "history.html"

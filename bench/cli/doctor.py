@@ -63,7 +63,10 @@ def doctor(
     if offline:
         found = [told(target.label, examine_offline(target)) for target in targets]
     else:
-        found = [told(_title(target, turn), examine(target, prices, with_turn=turn)) for target in targets]
+        costs = " (one turn of text costs about a cent: --no-turn leaves it out)"
+        titles = [f"{target.label}{costs if turn and not target.loopback else ''}" for target in targets]
+        looks = [examine(target, prices, with_turn=turn) for target in targets]
+        found = [told(title, look) for title, look in zip(titles, looks, strict=True)]
     if unnamed and not as_json:
         _printed("no service", [Finding("service", "skipped", f"none is named, so none was looked at: {unnamed}")])
     failed = any(any_failed(findings) for findings in (machine, *found))
@@ -72,24 +75,18 @@ def doctor(
     raise typer.Exit(FAILED_STATUS if failed else 0)
 
 
-def _title(target: Target, turn: bool) -> str:
-    cost = " (one turn of text costs about a cent: --no-turn leaves it out)" if turn and not target.loopback else ""
-    return f"{target.label}{cost}"
-
-
 def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
     """The findings, each printed as it comes."""
-    typer.echo(f"\n{title}\n")
-    return [_shown(finding) for finding in findings]
-
-
-def _shown(finding: Finding) -> Finding:
     from bench.doctor.finding import STATE_WIDTH, lines
 
-    first, *rest = lines(finding, min(WIDEST, shutil.get_terminal_size().columns))
-    state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.state])
-    typer.echo("\n".join([state + first[STATE_WIDTH:], *rest]))
-    return finding
+    typer.echo(f"\n{title}\n")
+    printed = []
+    for finding in findings:
+        first, *rest = lines(finding, min(WIDEST, shutil.get_terminal_size().columns))
+        state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.state])
+        typer.echo("\n".join([state + first[STATE_WIDTH:], *rest]))
+        printed.append(finding)
+    return printed
 
 
 def _document(

@@ -16,7 +16,6 @@ from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
-    from bench.plan.frames import PreparedScript
     from bench.probe import ReplyAudio
     from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
@@ -53,6 +52,10 @@ def probe(
     from bench.transport.green import patch
 
     patch()
+    from bench.probe import probe as play
+    from bench.probe import text_script, wav_script
+    from bench.run.replay import replay as read_log
+
     _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
     target = _only_target(service_options)
     session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
@@ -61,7 +64,9 @@ def probe(
         session["turn_detection"] = "none" if manual else FULL_DUPLEX if target.dialect.duplex else "server_vad"
     elif target.dialect.duplex:
         raise UsageError(f"{target.label} hears speech alone: name a recording by --wav")
-    script = _script(target, say, wav, {name: value for name, value in session.items() if value is not None})
+    given = {name: value for name, value in session.items() if value is not None}
+    text = DEFAULT_WORDS if say is None else say
+    script = text_script(target, text, given) if wav is None else wav_script(target, wav, given)
     for option, path in (("--save", save), ("--log", log)):
         if path is not None:
             _refuse_unwritable(option, path)
@@ -69,7 +74,10 @@ def probe(
         raise UsageError(f"--save and --log are both {save}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
-    reply, replayed = _probe(target, script, log, keep_audio=keep_audio)
+    with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
+        path = log or Path(folder) / "events.jsonl"
+        reply = play(target, script, path, keep_audio=keep_audio)
+        replayed = read_log(path)
     show(replayed, target=target)
     if save is not None:
         _save(save, reply, replayed, script.output_format)
@@ -106,35 +114,12 @@ def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
             )
 
 
-def _script(target: Target, say: str | None, wav: Path | None, session: dict[str, Any]) -> PreparedScript:
-    from bench.probe import text_script, wav_script
-
-    return (
-        text_script(target, DEFAULT_WORDS if say is None else say, session)
-        if wav is None
-        else wav_script(target, wav, session)
-    )
-
-
 def _refuse_unwritable(option: str, path: Path) -> None:
     """A turn may cost money, so what would lose it, or an earlier one, is said before."""
     if path.is_file():
         raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
-
-
-def _probe(
-    target: Target, script: PreparedScript, log: Path | None, *, keep_audio: bool
-) -> tuple[ReplyAudio, Replayed]:
-    """The reply's audio, and the session as its log tells it; one that nobody asked for is gone afterwards."""
-    from bench.probe import probe
-    from bench.run.replay import replay
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = log or Path(folder) / "events.jsonl"
-        reply = probe(target, script, path, keep_audio=keep_audio)
-        return reply, replay(path)
 
 
 def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat) -> None:

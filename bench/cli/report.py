@@ -37,10 +37,16 @@ def report(
     """
     if without_host:
         run = [_without(each, sorted(set(without_host))) for each in run]
-    if len(run) == 1:
-        _report(run[0])
-    else:
+    if len(run) > 1:
         _side_by_side(list(dict.fromkeys(run)))
+        return
+    from reports import render
+
+    summary = summarised(run[0])
+    paths = render.write(summary)
+    sys.stdout.write(render.terminal(summary, width(), colour=wants_colour()))
+    for line in closing(summary, paths.html):
+        sys.stdout.write(line + "\n")
 
 
 def _without(run: Path, hosts: list[str]) -> Path:
@@ -51,16 +57,6 @@ def _without(run: Path, hosts: list[str]) -> Path:
     if not out.exists():
         merge_runs([run], out, hosts)
     return out
-
-
-def _report(run: Path) -> None:
-    from reports import render
-
-    summary = summarised(run)
-    paths = render.write(summary)
-    sys.stdout.write(render.terminal(summary, width(), colour=wants_colour()))
-    for line in closing(summary, paths.html):
-        sys.stdout.write(line + "\n")
 
 
 def _side_by_side(runs: list[Path]) -> None:

@@ -55,27 +55,23 @@ def runs(
 
 
 def _remove(folder: Path, names: Sequence[str], older_than: str, *, yes: bool) -> None:
-    from bench.run.kept import remove_run
+    """Raises UsageError where one of the names is no run, or may not go."""
+    from bench.run.kept import check_removable, named_run, remove_run
 
-    chosen = list({run.resolve(): run for run in (*_named(folder, names), *_old(folder, older_than))}.values())
+    chosen: dict[Path, Path] = {}
+    for name in names:
+        run = named_run(name, folder)
+        check_removable(run)
+        chosen[run.resolve()] = run
+    chosen |= {run.resolve(): run for run in _old(folder, older_than)}
     if not chosen:
         print("there is no run to remove")
-    elif yes or _agreed(chosen):
-        for run in chosen:
+    elif yes or _agreed([*chosen.values()]):
+        for run in chosen.values():
             remove_run(run)
             print(f"removed {printable(str(run))}")
     else:
         print("nothing was removed")
-
-
-def _named(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Raises UsageError where one of them is no run, or may not go."""
-    from bench.run.kept import check_removable, named_run
-
-    for name in names:
-        run = named_run(name, folder)
-        check_removable(run)
-        yield run
 
 
 def _old(folder: Path, older_than: str) -> Iterator[Path]:
@@ -107,7 +103,6 @@ def before_utc_ns(age: str, now_utc_ns: int) -> int:
 
 
 def _agreed(chosen: Sequence[Path]) -> bool:
-
     for run in chosen:
         print(printable(str(run)))
     if not sys.stdin.isatty():
@@ -183,16 +178,15 @@ def _lines(document: dict[str, Any]) -> list[str]:
     totals, valid = document["totals"], document["verdict"]["valid"]
     word = "NOT JUDGED" if valid is None else "VALID" if valid else "INVALID"
     return [
-        *(_part(entry) for entry in document["parts"]),
+        *(
+            f"{part['run_id']}  {part['host']}  {'left out' if part['left_out'] else part['state']}  "
+            f"{_size(part['sessions'], part['turns'])}"
+            for part in document["parts"]
+        ),
         *document["notices"],
         f"{word}: {_size(sum(totals['sessions'].values()), sum(totals['turns'].values()))} of {len(document['hosts'])} "
         f"{'host' if len(document['hosts']) == 1 else 'hosts'}",
     ]
-
-
-def _part(entry: dict[str, Any]) -> str:
-    state = "left out" if entry["left_out"] else entry["state"]
-    return f"{entry['run_id']}  {entry['host']}  {state}  {_size(entry['sessions'], entry['turns'])}"
 
 
 def _size(sessions: int | None, turns: int | None) -> str:

@@ -16,11 +16,19 @@ OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
 
 
 def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command these options beside its own, all where none is named. It gets them as `service_options`."""
+    """Give a command these options beside its own, all by name alone; all of them where none is named.
+
+    It gets them as `service_options`.
+    """
     shared = [_parameter(OPTIONS[name]) for name in names or OF_COMMANDS]
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
-        own = [parameter for parameter in _own_parameters(command) if parameter.name != "service_options"]
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "service_options"
+        ]
 
         def called(**given: Any) -> None:
             chosen = {parameter.name: given.pop(parameter.name) for parameter in shared}
@@ -41,12 +49,3 @@ def _parameter(option: TargetOption) -> inspect.Parameter:
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, told]
     )
-
-
-def _own_parameters(command: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters, by name alone, with their types."""
-    hints = get_type_hints(command, include_extras=True)
-    return [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
-        for parameter in inspect.signature(command).parameters.values()
-    ]

@@ -15,7 +15,6 @@ from bench.observe.turn import ARRIVALS
 from bench.plain import printable
 from bench.protocol.base import Act
 from bench.protocol.events import DELTAS, Event, Kind
-from bench.protocol.limits import RateLimit
 from bench.protocol.simulated import is_simulated
 from bench.run.replay import Passage, Replayed
 from bench.target.target import Target
@@ -120,15 +119,12 @@ def _keyed(passage: Passage, zero_ns: int) -> Keyed:
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
     event = passage.event
-    row = message(at_ms, "←", _said(event), passage.audio_bytes, _style(event))
-    return _folded_by(event), row
-
-
-def _folded_by(event: Event) -> object:
-    """Deltas of one kind and response are one row."""
-    if event.kind in DELTAS:
-        return event.kind, event.response_id
-    return (event.name, event.response_id) if event.name.endswith(".delta") else None
+    bad = event.kind in (Kind.ERROR, Kind.MALFORMED, Kind.INPUT_NOT_TRANSCRIBED) or event.foreign
+    soft = event.kind in (Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN)
+    row = message(at_ms, "←", _said(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
+    if event.kind in DELTAS:  # those of one kind and response are one row
+        return (event.kind, event.response_id), row
+    return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
 
 
 def _said(event: Event) -> str:
@@ -138,24 +134,13 @@ def _said(event: Event) -> str:
     elif event.kind is Kind.ERROR and event.failure is not None:
         more = f", {event.failure.code or event.failure.type}"
     elif event.kind is Kind.RATE_LIMITS:
-        more = "".join(_limit(limit) for limit in event.limits)
+        for limit in event.limits:  # as far as the service tells
+            whole = "" if limit.limit is None else f" of {count(limit.limit)}"
+            if limit.remaining is not None:
+                more += f", {count(limit.remaining)}{whole} {limit.name} left"
     elif event.kind is Kind.UNKNOWN:
         more = " (of the other dialect)" if event.foreign else " (unknown)"
     return printable(name + more)
-
-
-def _limit(limit: RateLimit) -> str:
-    """`, 39 of 40 requests left`, as far as the service tells."""
-    if limit.remaining is None:
-        return ""
-    whole = "" if limit.limit is None else f" of {count(limit.limit)}"
-    return f", {count(limit.remaining)}{whole} {limit.name} left"
-
-
-def _style(event: Event) -> str:
-    if event.kind in (Kind.ERROR, Kind.MALFORMED, Kind.INPUT_NOT_TRANSCRIBED) or event.foreign:
-        return "bad"
-    return "soft" if event.kind in (Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN) else ""
 
 
 def session_text(
@@ -169,58 +154,13 @@ def session_text(
     asked = next((passage.name for passage in replayed.passages if passage.act is Act.REQUEST), "")
     origins = {"requested": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
-        yield from ("", *_wrapped(_title(turn, origins), width))
+        origin = origins.get(turn.origin or "", "the turn's beginning")
+        title = f"turn {turn.turn}, {turn.step}: ms from {origin} (→ sent, ← received, ♪ heard)"
+        yield from ("", *_wrapped(title, width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
     yield ""
     yield from _named("settings", _settings(replayed.session.effective_settings), width)
-    yield from _ending(replayed, target, width)
-
-
-def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> Iterator[str]:
-    """What holds for the whole session, and its messages before the first turn."""
-    about, session = replayed.opened.about, replayed.session
-    title = f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect"
-    simulated = is_simulated(session.headers, session.effective_settings)
-    yield _first_line(title, width, simulated=simulated, colour=colour)
-    yield from _named("log of", _logged(about), width)
-    yield from _named("target", _given("", about.get("url") or about.get("target")), width)
-    headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
-    yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
-    yield from _named("connect", _times(_connecting(session.measures_ns())), width)
-    rows = opening_rows(replayed)
-    if rows:
-        yield from ("", *_wrapped("before the first turn: ms from the start of connecting", width))
-        yield from waterfall(rows, width, colour=colour)
-
-
-def _connecting(measures_ns: Mapping[str, int]) -> dict[str, int]:
-    """The phases of connecting, with the wait for a token where there was one."""
-    left_out = {"session_length", "start_lag"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
-    return {name: value for name, value in measures_ns.items() if name not in left_out}
-
-
-def _first_line(title: str, width: int, *, simulated: bool, colour: bool) -> str:
-    title = printable(title.strip())
-    if not simulated:
-        return title
-    badge = "◇ SIMULATED"
-    space = " " * max(3, width - len(title) - len(badge))
-    return title + space + inked(badge, "sim", colour)
-
-
-def _logged(about: Mapping[str, Any]) -> list[str]:
-    """Which session of which run; nothing where it was a probe, which is no run."""
-    session, run = about.get("session_id"), about.get("run_id")
-    return [f"session {session}", f"run {run}"] if session and run and session != run else []
-
-
-def _title(turn: TurnObservation, origins: Mapping[str, str]) -> str:
-    origin = origins.get(turn.origin or "", "the turn's beginning")
-    return f"turn {turn.turn}, {turn.step}: ms from {origin} (→ sent, ← received, ♪ heard)"
-
-
-def _ending(replayed: Replayed, target: Target | None, width: int) -> Iterator[str]:
     session = replayed.session
     if session.outcome != "ok":
         told = [_told(session.outcome, session.detail), *_wait_asked(session.retry_after_ns)]
@@ -230,13 +170,41 @@ def _ending(replayed: Replayed, target: Target | None, width: int) -> Iterator[s
         yield from _named("note", ["the log ends before the session does"], width)
 
 
+def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> Iterator[str]:
+    """What holds for the whole session, and its messages before the first turn."""
+    about, session = replayed.opened.about, replayed.session
+    title = printable(f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect".strip())
+    if is_simulated(session.headers, session.effective_settings):
+        badge = "◇ SIMULATED"
+        title += " " * max(3, width - len(title) - len(badge)) + inked(badge, "sim", colour)
+    yield title
+    session_id, run_id = about.get("session_id"), about.get("run_id")
+    if session_id and run_id and session_id != run_id:  # a probe is no session of a run
+        yield from _named("log of", [f"session {session_id}", f"run {run_id}"], width)
+    yield from _named("target", _given("", about.get("url") or about.get("target")), width)
+    headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
+    yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
+    measures_ns = session.measures_ns()
+    left_out = {"session_length", "start_lag"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
+    connecting = {name: value for name, value in measures_ns.items() if name not in left_out}
+    yield from _named("connect", _times(connecting), width)
+    rows = opening_rows(replayed)
+    if rows:
+        yield from ("", *_wrapped("before the first turn: ms from the start of connecting", width))
+        yield from waterfall(rows, width, colour=colour)
+
+
 # What was measured.
 
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
+    proxied = ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
+    stamps = []  # how far the arrival of the first delta can be off
+    if turn.stamp_error_ns is not None:
+        stamps = [f"stamp_error {three(turn.stamp_error_ns / NS_PER_MS)} ms ({turn.stamp_source})"]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
-        "measures": [*_times(turn.measures_ns()), *_figures(turn), *_proxied(turn), *_stamps(turn)],
+        "measures": [*_times(turn.measures_ns()), *_figures(turn), *proxied, *stamps],
         "segments": _segments(turn),
         "tokens": _tokens(turn),
         "said": _given("", turn.input_text),
@@ -272,7 +240,7 @@ def _ms(ns: int) -> str:
 
 def _figures(turn: TurnObservation) -> list[str]:
     """The measures of a turn that are no times."""
-    columns = [measure for measure in CATALOGUE.values() if measure.scope == "turn" and measure.column]
+    columns = (measure for measure in CATALOGUE.values() if measure.scope == "turn" and measure.column)
     return [
         f"{measure.name} {three(value)}{'' if measure.unit == 'n' else f' {measure.unit}'}"
         for measure in columns
@@ -289,18 +257,6 @@ def _figure(turn: TurnObservation, measure: Measure) -> float | None:
         return float(value)
     whole = getattr(turn, measure.of)
     return 100 * value / whole if whole else None
-
-
-def _proxied(turn: TurnObservation) -> list[str]:
-    """Whose round trip it was, where it was not the service's."""
-    return ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
-
-
-def _stamps(turn: TurnObservation) -> list[str]:
-    """How far the arrival of the first delta can be off."""
-    if turn.stamp_error_ns is None:
-        return []
-    return [f"stamp_error {three(turn.stamp_error_ns / NS_PER_MS)} ms ({turn.stamp_source})"]
 
 
 def _segments(turn: TurnObservation) -> list[str]:
@@ -336,14 +292,11 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, dict):
             told += _settings(value, f"{prefix}{name}.")
         elif value not in (None, "", []):
-            told.append(f"{prefix}{name} {_short(value)}")
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = text.lower() if isinstance(value, bool) else text
+            text = text if len(text) <= LONGEST_SETTING else f"{text[: LONGEST_SETTING - 1]}…"
+            told.append(f"{prefix}{name} {text}")
     return told
-
-
-def _short(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    text = text.lower() if isinstance(value, bool) else text
-    return text if len(text) <= LONGEST_SETTING else f"{text[: LONGEST_SETTING - 1]}…"
 
 
 # Lines.
@@ -351,14 +304,10 @@ def _short(value: object) -> str:
 
 def _named(name: str, parts: Iterable[str], width: int) -> Iterator[str]:
     """`name   a · b · c`, further lines under the first; nothing where there are no parts."""
-    text = f"{NBSP}· ".join(map(_together, parts))
+    # what is short does not go over the end of a line
+    text = f"{NBSP}· ".join(part.replace(" ", NBSP) if len(part) < HELD_TOGETHER else part for part in parts)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):
         yield f"{name if row == 0 else '':<{HEAD}}{line}"
-
-
-def _together(part: str) -> str:
-    """What is short does not go over the end of a line."""
-    return part.replace(" ", NBSP) if len(part) < HELD_TOGETHER else part
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -9,13 +9,12 @@ import typer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from bench.simulator.faults.kinds import Fault
     from bench.simulator.profile import Profile
     from bench.simulator.served import Served
     from bench.simulator.serving.handshake import TokenIssuer
-    from bench.simulator.serving.identity import Identity
     from bench.simulator.serving.server import Offer
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
@@ -78,10 +77,15 @@ def simulate(
     ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
+    import secrets
+    import tempfile
+
     from bench.errors import UsageError
+    from bench.simulator.clients import to_paste
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.served import summary
-    from bench.simulator.serving.handshake import Door
+    from bench.simulator.serving.handshake import Door, TokenIssuer
+    from bench.simulator.serving.identity import Identity
     from bench.simulator.serving.server import Offer, listen
     from bench.simulator.serving.workers import WorkerDiedError, reserve
     from bench.simulator.truth import TruthLog
@@ -89,9 +93,9 @@ def simulate(
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, like, like_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
-    tokens = _tokens(token_life)
+    tokens = None if token_life is None else TokenIssuer(token_life, secrets.token_urlsafe)
     door = Door(_key(key, key_env), tokens)
-    identity = _identity(tokens, chosen.faults, seed)
+    identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     _possible(chosen.faults, tls, tokens)
     if ready_file:
         _clear(ready_file)
@@ -100,14 +104,15 @@ def simulate(
     if workers > 1:
         _divisible(chosen, tokens)
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
-        ca = _ca_file(ca_out) if tls else None
+        ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
         log = TruthLog(truth, chosen.name, seed) if truth else None
         offer = Offer(chosen, load_replies(), seed, door, _tls(ca) if ca else None, deflate, log, identity, strict)
         facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
             if clients:
-                _help_clients(facts, keyed=door.closed)
+                ws, _, _ = facts["urls"]["openai"].partition("/v1/")
+                typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=door.closed)))
             sign_in = {"endpoint": endpoint, "header": identity.secret} if identity else None
             _announce(facts | {"pids": pids, "identity": sign_in}, chosen, seed, ready_file)
 
@@ -145,13 +150,6 @@ def _served(
         line.clear()
 
 
-def _help_clients(facts: Mapping[str, Any], *, keyed: bool) -> None:
-    from bench.simulator.clients import to_paste
-
-    ws, _, _ = facts["urls"]["openai"].partition("/v1/")
-    typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=keyed)))
-
-
 def _clear(ready_file: Path) -> None:
     """Remove the ready file of an earlier run, for which others wait. Raises UsageError where none can be written."""
     import os
@@ -167,6 +165,9 @@ def _clear(ready_file: Path) -> None:
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
+    import json
+    import tempfile
+
     from bench.errors import UsageError
     from bench.simulator.profile import default_profile, load_profile
 
@@ -176,15 +177,6 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path) if path else default_profile()
     if path is not None:
         raise UsageError("give --profile or --like, not both")
-    return _likeness(like, step)
-
-
-def _likeness(like: str, step: str | None) -> Profile:
-    import json
-    import tempfile
-    from pathlib import Path
-
-    from bench.simulator.profile import load_profile
     from reports.likeness import likeness
     from reports.runs import load
     from reports.sides.named import parted
@@ -213,22 +205,6 @@ def _key(key: str | None, key_env: str | None) -> str | None:
     return key
 
 
-def _tokens(life_s: float | None) -> TokenIssuer | None:
-    import secrets
-
-    from bench.simulator.serving.handshake import TokenIssuer
-
-    return None if life_s is None else TokenIssuer(life_s, secrets.token_urlsafe)
-
-
-def _identity(tokens: TokenIssuer | None, faults: Sequence[Fault], seed: int) -> Identity | None:
-    import secrets
-
-    from bench.simulator.serving.identity import Identity
-
-    return None if tokens is None else Identity(tokens, secrets.token_urlsafe(), faults, seed)
-
-
 def _possible(faults: Sequence[Fault], tls: bool, tokens: TokenIssuer | None) -> None:
     """A fault that could never strike is a mistake."""
     from bench.errors import UsageError
@@ -246,20 +222,18 @@ def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
     from bench.errors import UsageError
     from bench.simulator.quota import UNLIMITED
 
-    if profile.limits != UNLIMITED:
-        raise UsageError(f"--workers: profile {profile.name} has limits, which workers do not share; use one worker")
-    if profile.servers is not None:
-        raise UsageError(f"--workers: profile {profile.name} has servers, which workers do not share; use one worker")
-    if profile.slowdown is not None:
-        raise UsageError(f"--workers: profile {profile.name} has slowdown, which workers do not share; use one worker")
+    whole = {
+        "limits": profile.limits != UNLIMITED,
+        "servers": profile.servers is not None,
+        "slowdown": profile.slowdown is not None,
+    }
+    for name, is_set in whole.items():
+        if is_set:
+            raise UsageError(
+                f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"
+            )
     if tokens is not None:
         raise UsageError("--workers does not go with --token-life: workers do not share the tokens; use one worker")
-
-
-def _ca_file(ca_out: Path | None) -> Path:
-    import tempfile
-
-    return ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem"
 
 
 def _tls(ca: Path) -> Any:
@@ -294,6 +268,8 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
     import json
     import sys
 
+    from bench.errors import UsageError
+
     identity = facts["identity"]
     lines = [
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
@@ -310,17 +286,11 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
     ]
     typer.echo("\n".join(lines))
     sys.stdout.flush()
-    if ready_file:
-        _write_whole(ready_file, json.dumps(facts))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """So that whoever waits for the file never reads a part of it."""
-    from bench.errors import UsageError
-
-    partial = path.with_name(path.name + ".part")
+    if ready_file is None:
+        return
+    partial = ready_file.with_name(ready_file.name + ".part")  # whoever waits for the file never reads a part of it
     try:
-        partial.write_text(text + "\n")
-        partial.replace(path)
+        partial.write_text(json.dumps(facts) + "\n")
+        partial.replace(ready_file)
     except OSError as error:
-        raise UsageError(f"{path}: the ready file cannot be written: {error.strerror}") from error
+        raise UsageError(f"{ready_file}: the ready file cannot be written: {error.strerror}") from error
