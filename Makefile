@@ -48,7 +48,7 @@ site: .venv/dev ## the documents as a site, in build/site
 	$(BIN)/mkdocs build --strict -q
 
 schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables and programs of docs/simulator.md; the manual page; docs/licences.md
-	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
+	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.settings > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
 	$(BIN)/python -m tests.faults.page

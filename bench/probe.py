@@ -14,9 +14,9 @@ from bench.dial import Dialer, connected
 from bench.observe.observation import TurnObservation
 from bench.plan.frames import PreparedScript
 from bench.plan.repertoire import Repertoire
-from bench.plan.script import build_script
-from bench.plan.steps import Step, step_of
-from bench.plan.variants import varied
+from bench.plan.script import build_script, varied
+from bench.plan.steps import step_of
+from bench.plan.turns import Step
 from bench.protocol.events import Event, Kind, Usage, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels

@@ -21,7 +21,6 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
-from bench.plan.calling import CallHandler
 from bench.plan.frames import (
     OutgoingMessage,
     PreparedEvent,
@@ -33,6 +32,7 @@ from bench.plan.frames import (
     PreparedStep,
     PreparedTurn,
 )
+from bench.plan.functions import CallHandler
 from bench.plan.microphone import Microphone
 from bench.plan.reference import Judge
 from bench.protocol.base import Act, Awaited
@@ -111,7 +111,7 @@ class Session:
         """Whether it sleeps until the turn's end."""
         self._offered: tuple[OutgoingMessage, int] | None = None
         """The chunk that could not be sent without waiting, and when it was due."""
-        self._functions = CallHandler(script)
+        self._functions = CallHandler(script.functions, script.choices)
         self._asked_until_ns = 0
         """The instant until which the service asked for no further turn."""
         self._checks = 0
@@ -368,7 +368,7 @@ class Session:
             fillers=self._script.dialect.fillers(self._script.settings) is not None,
             duplex=self._script.dialect.duplex,
         )
-        self._functions.begin(turn)
+        self._functions.begin(turn.calls, turn.response, turn.event_prefix)
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()
 

@@ -22,7 +22,7 @@ from bench.plan.frames import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.speech import Speech
-from bench.plan.steps import AskTurn, Step, TextTurn, WavTurn
+from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Usage

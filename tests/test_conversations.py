@@ -22,7 +22,8 @@ from bench.limits import MOST_ROUNDS, Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
-from bench.plan.steps import Interrupt, InterruptSettings, Pause, SendEvent, Sound, SoundSettings, Step
+from bench.plan.steps import Interrupt, InterruptSettings, Pause, SendEvent, Sound, SoundSettings
+from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA

@@ -81,7 +81,7 @@ PURE = (
     "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals", "bench.simulator.faults",
     "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live", "bench.simulator.serving.handshake",
     "bench.plan.microphone",
-    "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
+    "bench.plan.speech", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
     "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.truth", "bench.calibrate.conclude",
     "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",

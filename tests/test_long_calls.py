@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.plan.steps import TextTurn
+from bench.plan.turns import TextTurn
 from bench.simulator.conversation import history
 from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from bench.limits import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.steps import Expect, ExpectSettings, Pause, Step
+from bench.plan.steps import Expect, ExpectSettings, Pause
+from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA

@@ -11,7 +11,8 @@ from bench.plan.frames import PreparedScript
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
-from bench.plan.steps import AddMessage, Pause, SendEvent, Step
+from bench.plan.steps import AddMessage, Pause, SendEvent
+from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW

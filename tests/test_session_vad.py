@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
-from bench.plan.steps import Expect, ExpectSettings, Pause, Step
+from bench.plan.steps import Expect, ExpectSettings, Pause
+from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session

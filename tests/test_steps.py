@@ -16,9 +16,8 @@ from bench.load.planning.tasks import script as task_of
 from bench.plan import steps as kinds
 from bench.plan.fields import SECONDS
 from bench.plan.frames import PreparedPause, PreparedScript
-from bench.plan.script import load_script
-from bench.plan.steps import Step
-from bench.plan.variants import varied
+from bench.plan.script import load_script, varied
+from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import HANDLERS, Session
 from bench.shapes import key

@@ -27,8 +27,7 @@ from bench.measures import segments
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
-from bench.plan.audio import Pcm
-from bench.plan.background import Background
+from bench.plan.audio import Background, Pcm
 from bench.plan.frames import PreparedScript, PreparedTurn
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
@@ -45,9 +44,8 @@ from bench.plan.steps import (
     SendEvent,
     Sound,
     SoundSettings,
-    Step,
-    WavTurn,
 )
+from bench.plan.turns import Step, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.openai import FORMATS, OpenAI

@@ -18,7 +18,7 @@ from bench.errors import ScriptError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
-from bench.plan.steps import Step
+from bench.plan.turns import Step
 from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
 from bench.protocol.dialects import DIALECTS

@@ -2,6 +2,9 @@
 
 The one place that names `soundfile`. Whatever it reads is accepted (any rate, channels and sample type), except audio
 that would make a turn meaningless: see `load_pcm`.
+
+Noise stands behind speech at a stated signal-to-noise ratio: that of RMS values, of the speech alone, from its first
+sample to its last, and of the whole noise. Where the noise is shorter than what it stands behind, it begins again.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +207,42 @@ def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
         raise UsageError(
             f"{path}: is silent: its peak is {level_dbfs:.0f} dBFS, speech is above {SILENT_DBFS:.0f} dBFS"
         )
+
+
+@dataclass(frozen=True)
+class Background:
+    """Noise, and how many dB the speech stands above it."""
+
+    noise: Pcm
+    snr_db: float
+
+
+def mixed(pcm: Pcm, background: Background) -> Pcm:
+    """Speech with noise behind all of it, clipped. `speech` stays what was found without noise."""
+    noise = _noise(pcm, background, 0, pcm.samples)
+    return replace(pcm, data=to_pcm16(_floats(pcm) + noise).tobytes())
+
+
+def noise_alone(pcm: Pcm, background: Background, seconds: float) -> bytes:
+    """The noise that goes on after `mixed(pcm, background)` has ended, as PCM16 at 24 kHz.
+
+    `pcm` is the audio without noise: its speech sets the level.
+    """
+    return to_pcm16(_noise(pcm, background, pcm.samples, round(seconds * RATE_HZ))).tobytes()
+
+
+def _noise(pcm: Pcm, background: Background, begin: int, count: int) -> NDArray[np.float32]:
+    """`count` samples of the looped noise from number `begin` on, at the level that the speech of `pcm` asks for."""
+    speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
+    noise = _floats(background.noise)
+    gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)
+    looped = np.take(noise, np.arange(begin, begin + count), mode="wrap")
+    return np.asarray(looped * gain, np.float32)
+
+
+def _floats(pcm: Pcm) -> NDArray[np.float32]:
+    return np.asarray(np.frombuffer(pcm.data, "<i2") / FULL_SCALE, np.float32)
+
+
+def _rms(samples: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))

@@ -1,6 +1,6 @@
 """What a script can say beside its steps: what is allowed at each of its keys. `docs/scripts.md` says it at length.
 
-A YAML file, the classes of tasks in Python and the JSON Schema (`schema.py`) all go by it, as by `steps.py`.
+A YAML file, the classes of tasks in Python and the JSON Schema all go by it, as by `steps.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from typing import Any, get_args
 import msgspec
 
 from bench.limits import Limits
-from bench.plan.audio import Pcm, load_pcm
-from bench.plan.background import Background
-from bench.plan.files import File
+from bench.plan.audio import Background, Pcm, load_pcm
+from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
 from bench.plan.functions import Function
-from bench.plan.messages import History, load_history
+from bench.plan.messages import File, History, load_history
 from bench.plan.rows import Rows, load_rows
-from bench.plan.think_times import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
     FULL_DUPLEX,

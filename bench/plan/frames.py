@@ -15,9 +15,8 @@ import numpy as np
 
 from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
-from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
-from bench.plan.background import Background, mixed, noise_alone
-from bench.plan.choices import Choices
+from bench.plan.audio import RATE_HZ, Background, Chunk, Pcm, chunks, encoded, mixed, noise_alone, silence
+from bench.plan.draws import Choices
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import filled

@@ -1,21 +1,28 @@
 """The functions that a script declares to the service, and what they return when it calls them.
 
 A function returns what is canned, one of several in turn, or what a Python callable makes of its arguments. Whatever a
-call is like, it is answered, as a client would: a wrong one with an error that the model can read.
+call is like, it is answered, as a client would: a wrong one with an error that the model can read. Pure; whoever sends
+brings the clock.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from bench.foreign import JsonError, read_json
-from bench.plan.think_times import ThinkTime
+from bench.plan.draws import Choices, ThinkTime
 from bench.protocol.events import FunctionCall
-from bench.protocol.settings import FunctionTool
+from bench.protocol.messages import FunctionOutput
+from bench.protocol.settings import FunctionTool, ResponseSettings
 
+NEVER = 1 << 62
+NO_TURN = ""
 Compute = Callable[..., Any]
 """A function in Python; it is called with the arguments by their names."""
 
@@ -50,6 +57,11 @@ class ExpectedCall:
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def is_met_by(self, name: str, arguments: Mapping[str, Any]) -> bool:
+        return name == self.name and all(
+            key in arguments and arguments[key] == value for key, value in self.arguments.items()
+        )
+
 
 def problem_of(
     call: FunctionCall, functions: Mapping[str, Function], expected: Sequence[ExpectedCall] | None
@@ -58,7 +70,11 @@ def problem_of(
 
     `expected`: the calls of its turn; None where any will do.
     """
-    arguments = _object(call.arguments)
+    try:
+        value = read_json(call.arguments or "{}", numbers=False)
+    except JsonError:
+        value = None
+    arguments = value if isinstance(value, dict) else None
     function = functions.get(call.name)
     if function is None:
         return f"the service called {call.name or 'a function without a name'}, which nobody declared", None
@@ -67,7 +83,7 @@ def problem_of(
     missing = [name for name in function.tool.required if name not in arguments]
     if missing:
         return f"the call of {call.name} lacks {', '.join(missing)}", None
-    if expected is None or any(_is_met(call.name, arguments, wanted) for wanted in expected):
+    if expected is None or any(wanted.is_met_by(call.name, arguments) for wanted in expected):
         return "", arguments
     named = any(wanted.name == call.name for wanted in expected)
     return f"the script expects {'other arguments of' if named else 'no call of'} {call.name}", arguments
@@ -78,15 +94,66 @@ def error_of(problem: str) -> str:
     return json.dumps({"error": problem})
 
 
-def _is_met(name: str, arguments: Mapping[str, Any], wanted: ExpectedCall) -> bool:
-    return name == wanted.name and all(
-        key in arguments and arguments[key] == value for key, value in wanted.arguments.items()
-    )
+class Returned(NamedTuple):
+    """What a call returns at an instant. `number`: of the call in its turn, from 1; `wrong`: what is wrong with it."""
+
+    due_ns: int
+    number: int
+    said: FunctionOutput
+    wrong: str
 
 
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = read_json(text or "{}", numbers=False)
-    except JsonError:
-        return None
-    return value if isinstance(value, dict) else None
+class CallHandler:
+    """The calls of a session's turns, one turn after another."""
+
+    def __init__(self, functions: Mapping[str, Function], choices: Choices) -> None:
+        self._functions, self._choices = functions, choices
+        self._made: Counter[str] = Counter()
+        self._waiting: list[Returned] = []
+        self._expected: Sequence[ExpectedCall] | None = None
+        self._response = ResponseSettings()
+        self._requests = 1
+        self.prefix = NO_TURN
+        """How ids of messages of the turn begin."""
+        self.called = 0
+        """How many calls of the turn were made."""
+        self.outputs: dict[str, FunctionOutput] = {}
+        """What was returned, by the ids of the calls, until somebody takes it out."""
+
+    def begin(self, expected: Sequence[ExpectedCall] | None, response: ResponseSettings, prefix: str) -> None:
+        """A turn begins, whose ids have this prefix: what is still due belongs to one that is over."""
+        self._waiting.clear()
+        self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
+        self.prefix, self.called, self._requests = prefix, 0, 1
+
+    def call(self, call: FunctionCall, now_ns: int) -> None:
+        """Call a function: one that is declared with its arguments, else an error is what is returned."""
+        self.called += 1
+        wrong, arguments = problem_of(call, self._functions, self._expected)
+        function = self._functions.get(call.name)
+        if function is None or arguments is None:
+            output, delay_ns = error_of(wrong), 0
+        else:
+            output = function.output(arguments, self._made[call.name])
+            delay_ns = self._choices.delay_ns(function.delay)
+        self._made[call.name] += 1
+        said = FunctionOutput(call_id=call.call_id, output=output)
+        self._waiting.append(Returned(now_ns + delay_ns, self.called, said, wrong))
+        self._waiting.sort()
+
+    @property
+    def due_ns(self) -> int:
+        """When the next function returns."""
+        return self._waiting[0].due_ns if self._waiting else NEVER
+
+    def returned(self, now_ns: int) -> list[Returned]:
+        """Take what has been returned by now, each once."""
+        done = [returned for returned in self._waiting if returned.due_ns <= now_ns]
+        del self._waiting[: len(done)]
+        self.outputs |= {returned.said.call_id: returned.said for returned in done}
+        return done
+
+    def next_request(self) -> tuple[ResponseSettings, str]:
+        """(settings, event id) of the next request for a response that goes on: no function is chosen for it."""
+        self._requests += 1
+        return self._response, f"{self.prefix}response-{self._requests}"

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from bench.errors import ScriptError, UsageError
-from bench.plan.choices import Choices
+from bench.plan.draws import Choices
 from bench.plan.frames import Encoder, OutgoingMessage, PreparedScript, PreparedStep
 from bench.plan.script import Script
-from bench.plan.steps import NO_ROW, Step
+from bench.plan.steps import NO_ROW
+from bench.plan.turns import Step
 from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Awaited, Dialect, Feature
 from bench.protocol.settings import SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S

@@ -1,5 +1,7 @@
 """A script: what one session does, as YAML and the files that it names, or built by Python. Format: docs/scripts.md.
 
+`python -m bench.plan.script` prints the JSON Schema of scripts, for editors; `make schema` writes it.
+
 Both go by one table of what is allowed: the keys of `Script`, as `fields.py` and `steps.py` read what stands there. An
 error of a file is a `ScriptError` that names the line and says what is allowed; one of a call is a `UsageError` that
 names the key.
@@ -8,6 +10,7 @@ names the key.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,19 +20,21 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.limits import Limits
-from bench.plan.background import Background
+from bench.plan.audio import Background
+from bench.plan.draws import RecordedTimes
 from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, Tools
 from bench.plan.functions import Function
 from bench.plan.messages import History
 from bench.plan.rows import Rows, names_in, unknown_name
-from bench.plan.steps import UNTOLD, Pause, Rules, ScriptTurn, Step, StepReader, Steps, is_turn
-from bench.plan.think_times import RecordedTimes
-from bench.protocol.settings import SessionSettings
-from bench.shapes import Flag, Number, Table, key, table_of
+from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
+from bench.plan.turns import ScriptTurn, Step
+from bench.protocol.settings import SessionSettings, merged
+from bench.shapes import Flag, Number, Schema, Table, key, table_of
 from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
 
 TEMPLATES = ("say", "text", "instructions", "expected_reply", "reply_contains")
 """The keys of texts in which variables are filled."""
+DETECTION = "turn_detection"
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
 
 Task = Callable[[Any], object]
@@ -148,6 +153,35 @@ def check_steps(script: Script) -> None:
         raise UsageError(f"{place} {problem}")
 
 
+def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
+    """The same turns with a target's own settings in the place of the script's; `source`: where they stand.
+
+    Of `turn_detection` the given keys replace, as long as its type is the same; of `extra` always. Raises
+    UsageError for what a script could not say, and where a step of the script makes no sense with them.
+    """
+    if not session:
+        return script
+    try:
+        changed = replace(script, session=_varied(script.session, session), written=None)
+        check_steps(changed)
+        if changed.variables is not None and changed.session.instructions:
+            for problem in _unfillable(changed.session.instructions, changed.variables):
+                raise UsageError(f"instructions {problem}")
+    except UsageError as error:
+        raise UsageError(f"{source}: {script.name}: {error}") from error
+    return changed
+
+
+def _varied(own: SessionSettings, given: Mapping[str, Any]) -> SessionSettings:
+    given = dict(given)
+    detection, wanted = own.turn_detection, given.get(DETECTION)
+    if isinstance(wanted, Mapping) and detection is not None and wanted.get("type", detection.type) == detection.type:
+        given[DETECTION] = detection.given | dict(wanted)  # of another type the script's own keys say nothing
+    read = SESSION.read(PlainValue("session", given))
+    settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
+    return msgspec.structs.replace(own, **settings)
+
+
 def unfilled_names(script: Script) -> list[str]:
     """The names in `${name}` of a script without variables, which are sent as they stand."""
     if script.variables is not None:
@@ -208,3 +242,13 @@ def _templates(value: Value) -> Iterator[Value]:
 def _items(value: Value | None) -> list[Value]:
     content = value.content() if value else None
     return content if isinstance(content, list) else []
+
+
+def script_schema() -> Schema:
+    """What `fields.py` and `steps.py` declare, as JSON Schema (draft 2020-12)."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A script of Realtime Bench"}
+    return head | SCRIPT.schema()
+
+
+if __name__ == "__main__":
+    print(json.dumps(script_schema(), indent=2))

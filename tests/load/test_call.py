@@ -21,7 +21,8 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.plan.functions import Function
-from bench.plan.steps import AddMessage, Pause, Step
+from bench.plan.steps import AddMessage, Pause
+from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import Session
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile

@@ -18,11 +18,12 @@ from bench.errors import UsageError
 from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, TakenTurn, act
 from bench.load.playing.call import StepPlayer
 from bench.observe.timeline import Timeline
-from bench.plan.choices import Choices
+from bench.plan.draws import Choices
 from bench.plan.frames import PreparedPause
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, load_script
-from bench.plan.steps import Expect, Pause, Rules, StepReader, TextTurn, WavTurn
+from bench.plan.steps import Expect, Pause, Rules, StepReader
+from bench.plan.turns import TextTurn, WavTurn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session

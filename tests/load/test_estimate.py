@@ -28,7 +28,8 @@ from bench.plan.functions import ExpectedCall, Function
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
-from bench.plan.steps import AddMessage, Pause, Step, TextTurn
+from bench.plan.steps import AddMessage, Pause
+from bench.plan.turns import Step, TextTurn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image
 from bench.protocol.openai_ga import GA

@@ -19,9 +19,8 @@ from ruamel.yaml import YAML
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.load.playing.pairs import ORDERS
-from bench.plan.audio import Pcm
-from bench.plan.background import Background
-from bench.plan.choices import Choices
+from bench.plan.audio import Background, Pcm
+from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, ThinkTime
 from bench.plan.frames import (
     OutgoingMessage,
     PreparedEvent,
@@ -34,8 +33,8 @@ from bench.plan.repertoire import Repertoire
 from bench.plan.rows import Rows
 from bench.plan.script import Script, load_script
 from bench.plan.speech import Speech
-from bench.plan.steps import AskTurn, Expect, ExpectSettings, Pause, SendEvent, Step, TextTurn, WavTurn
-from bench.plan.think_times import LogNormalTimes, RecordedTimes, ThinkTime
+from bench.plan.steps import Expect, ExpectSettings, Pause, SendEvent
+from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS

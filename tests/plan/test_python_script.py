@@ -11,25 +11,22 @@ import pytest
 
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
+from bench.plan.draws import LogNormalTimes
 from bench.plan.fields import LIMITS, SESSION
 from bench.plan.script import build_script, load_script, unfilled_names
 from bench.plan.speech import Speech
 from bench.plan.steps import (
     EXPECTED_EVENTS,
     UNTOLD,
-    AskTurn,
     Expect,
     ExpectSettings,
     Interrupt,
     InterruptSettings,
     Pause,
     Rules,
-    ScriptTurn,
-    Step,
-    TextTurn,
     step_of,
 )
-from bench.plan.think_times import LogNormalTimes
+from bench.plan.turns import AskTurn, ScriptTurn, Step, TextTurn
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import PlainValue
 

@@ -17,8 +17,7 @@ from ruamel.yaml import YAML
 
 from bench.errors import UsageError
 from bench.limits import Limits
-from bench.plan.schema import script_schema
-from bench.plan.script import SCRIPT, load_script
+from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
 from bench.shapes import Number, Whole
 from bench.yaml_file import PlainValue

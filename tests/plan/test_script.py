@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from bench.limits import Limits
+from bench.plan.draws import LogNormalTimes, RecordedTimes
 from bench.plan.script import load_script
 from bench.plan.speech import Speech
-from bench.plan.steps import EXPECTED_EVENTS, AskTurn, Expect, ExpectSettings, Pause, TextTurn, WavTurn
-from bench.plan.think_times import LogNormalTimes, RecordedTimes
+from bench.plan.steps import EXPECTED_EVENTS, Expect, ExpectSettings, Pause
+from bench.plan.turns import AskTurn, TextTurn, WavTurn
 from bench.protocol.events import Kind
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 

@@ -18,7 +18,7 @@ from bench.errors import ScriptError
 from bench.limits import Limits
 from bench.plain import printable
 from bench.plan.script import load_script
-from bench.plan.steps import TextTurn
+from bench.plan.turns import TextTurn
 from tests.helpers import png
 
 DETECTORS = (

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.plan.script import Script, load_script
-from bench.plan.variants import varied
+from bench.plan.script import Script, load_script, varied
 from bench.protocol.settings import TurnDetection
 from tests.load.actors import tone
 

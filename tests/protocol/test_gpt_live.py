@@ -12,7 +12,8 @@ from openai.types.live import ServerEvent, SessionStartEvent
 
 from bench.errors import ScriptError
 from bench.plan.fields import SESSION
-from bench.plan.steps import AddMessage, Expect, ExpectSettings, Interrupt, InterruptSettings, Step
+from bench.plan.steps import AddMessage, Expect, ExpectSettings, Interrupt, InterruptSettings
+from bench.plan.turns import Step
 from bench.protocol.base import Awaited, ClientMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Effect, Kind

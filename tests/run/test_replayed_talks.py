@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.plan.steps import Step
+from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.settings import TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about

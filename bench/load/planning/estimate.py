@@ -29,7 +29,8 @@ from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.script import Script
-from bench.plan.steps import ScriptTurn, is_turn
+from bench.plan.steps import is_turn
+from bench.plan.turns import ScriptTurn
 from bench.protocol.events import TOKEN_KINDS, Usage
 from bench.protocol.messages import Image, Message
 from bench.protocol.settings import SessionSettings, TurnDetection

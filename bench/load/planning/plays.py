@@ -21,8 +21,7 @@ from bench.load.planning.tasks import (
 )
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
-from bench.plan.script import Script, Task, load_script, unfilled_names
-from bench.plan.variants import varied
+from bench.plan.script import Script, Task, load_script, unfilled_names, varied
 from bench.protocol.base import Dialect
 from bench.target.target import Auth, Entra, Target
 from bench.units import NS_PER_MS

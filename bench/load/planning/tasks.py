@@ -23,7 +23,8 @@ from typing import Any
 from bench.errors import ScriptError, UsageError
 from bench.observe.observation import TurnObservation
 from bench.plan.script import Script, Task, build_script, script_settings, session_of
-from bench.plan.steps import KINDS, Rules, Step, StepReader, is_turn
+from bench.plan.steps import KINDS, Rules, StepReader, is_turn
+from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
 MAX_REHEARSED = 100

@@ -16,10 +16,11 @@ from bench.load.playing.pairs import Pair
 from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.plan.choices import Choices
+from bench.plan.draws import Choices
 from bench.plan.frames import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.repertoire import Repertoire
-from bench.plan.steps import NO_ROW, Rules, Step, StepReader
+from bench.plan.steps import NO_ROW, Rules, StepReader
+from bench.plan.turns import Step
 from bench.protocol.base import SaidItem
 from bench.protocol.messages import FunctionOutput, Message
 from bench.run.event_log import LoggedTransport

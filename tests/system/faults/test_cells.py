@@ -22,7 +22,7 @@ from bench.outcomes import outcome_class
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.frames import PreparedScript
 from bench.plan.speech import Speech
-from bench.plan.steps import WavTurn
+from bench.plan.turns import WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ScriptError
-from bench.plan.think_times import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
+from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
 from bench.yaml_file import MOST_BYTES
 
 TIMES_S = st.floats(0, LONGEST_S)

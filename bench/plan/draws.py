@@ -1,4 +1,7 @@
-"""Think times: how long a caller says nothing between turns, where that is drawn anew for each session."""
+"""Draws what differs between the sessions of a script: by the run's seed and the session's number, and nothing else.
+
+That is which recording a turn plays, how long a function takes, and think times: how long a caller says nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist, fmean
 
@@ -14,10 +18,13 @@ import numpy as np
 
 from bench.errors import ScriptError
 from bench.plain import shortened
+from bench.units import NS_PER_S
 from bench.yaml_file import read_text
 
 LONGEST_S = 3_600.0
 """No pause of a script is longer, drawn or not."""
+PAUSES, DELAYS = 2, 3
+"""One more word of the seed each, so that they change no other choice; 1 is that of `bench.load.playing.pairs`."""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -88,3 +95,35 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
             allowed = f"a number of seconds from 0 to {LONGEST_S:g}"
             raise ScriptError(path, number, f"must be {allowed}, not {shortened(written)}")
         yield float(written)
+
+
+class Choices:
+    """The choices of session `number` (from 0, over all processes), drawn one after another as its steps come."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        self._seed, self._number = seed, number
+
+    def recording(self) -> int:
+        """Draw which recording a turn plays, modulo how many it has; drawn for turns of every kind."""
+        return int(self._recordings.integers(1 << 30))
+
+    def pause_ns(self, length: ThinkTime) -> int:
+        """Draw how long a pause lasts."""
+        return round(length.draw_s(self._pauses) * NS_PER_S)
+
+    def delay_ns(self, delay: float | ThinkTime) -> int:
+        """How long a function takes: as it says in seconds, or drawn."""
+        seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._delays)
+        return round(seconds * NS_PER_S)
+
+    @cached_property
+    def _delays(self) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._number, DELAYS])
+
+    @cached_property
+    def _recordings(self) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._number])
+
+    @cached_property
+    def _pauses(self) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._number, PAUSES])

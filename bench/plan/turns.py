@@ -1,0 +1,436 @@
+"""The steps of a script that are turns, and what a step of any kind is: all that one kind is stands in its class.
+
+Its fields are the keys of a file (`key`, `keys`): YAML, the calls of a task in Python and the JSON Schema are made of
+them. Beside them stand what it asks of a service, its rules, how long it takes, and which messages it is encoded as.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm
+from bench.plan.draws import Choices
+from bench.plan.fields import NAME, RESPONSE, RESPONSE_FIELDS, WAV
+from bench.plan.frames import (
+    Encoder,
+    InputKind,
+    OutgoingMessage,
+    PreparedStep,
+    PreparedTurn,
+    tail_ns,
+)
+from bench.plan.functions import ExpectedCall
+from bench.plan.messages import IMAGE, MESSAGE
+from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
+from bench.plan.speech import Speech
+from bench.protocol.base import Dialect, Feature
+from bench.protocol.messages import Image, Message
+from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.shapes import (
+    ByName,
+    Choice,
+    Field,
+    Flag,
+    JsonObject,
+    ListOf,
+    Matching,
+    Number,
+    OneKeyOf,
+    OneOrMore,
+    OrTable,
+    Schema,
+    Shape,
+    Table,
+    Text,
+    UnfitError,
+    Whole,
+    key,
+    keys,
+)
+from bench.yaml_file import Value
+
+UNPACED = "must be true with turn detection, because audio that is sent all at once has no instant at which speech ends"
+
+
+class Step(ABC):
+    """A step of a session. `verb`: the key that says what is done."""
+
+    verb: ClassVar[str]
+
+    @property
+    def plays_turn(self) -> bool:
+        """Whether it is a turn."""
+        return False
+
+    @property
+    def within_turn(self) -> bool:
+        """Whether it is done while the turn before goes on; any other step waits until that has ended."""
+        return False
+
+    @property
+    def is_of_turn(self) -> bool:
+        """Whether it must follow a turn, to which it belongs."""
+        return self.within_turn
+
+    @property
+    def is_before_turn(self) -> bool:
+        """Whether a turn must follow it."""
+        return False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is drawn for each session; of the recordings of turns says that `varies`."""
+        return False
+
+    @property
+    def recordings(self) -> tuple[Pcm, ...]:
+        """What is heard of the caller, in a turn one of several."""
+        return ()
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """The messages that it adds to the conversation."""
+        return ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All messages that it holds."""
+        return self.said
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images of its messages."""
+        return tuple(message.image for message in self.messages if message.image is not None)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its texts in which variables are filled."""
+        return tuple(message.text for message in self.messages)
+
+    @property
+    def think_s(self) -> float:
+        """How long the caller thinks, on average."""
+        return 0.0
+
+    @property
+    def lasts_s(self) -> float:
+        """How long it takes at most beside replies: what the caller says and thinks; what is drawn by its mean."""
+        return self.think_s
+
+    def features(self) -> Iterator[Feature]:
+        """What it asks for that not every service has."""
+        if self.images:
+            yield Feature.IMAGE
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        """Why it makes no sense in such a session, with this turn under way, which is never None if `is_of_turn`."""
+        yield from ()
+
+    def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
+        """Why the dialect cannot say what it holds; "" where it can."""
+        return ""
+
+    def encode_ahead(self, encoder: Encoder, number: int) -> None:
+        """Encode, as turn `number`, what is not to be encoded while sessions go on."""
+        return
+
+    @abstractmethod
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        """What a session plays. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
+
+
+@dataclass(frozen=True)
+class WordsShape(Shape[str]):
+    """Text with a word in it."""
+
+    def read(self, value: Value) -> str:
+        text = Text().read(value)
+        if not words_of(text):
+            raise value.refuse("has no word in it")
+        return text
+
+    def schema(self) -> Schema:
+        return Text().schema()
+
+
+@dataclass(frozen=True)
+class PatternShape(Shape[str]):
+    """A regular expression."""
+
+    def read(self, value: Value) -> str:
+        text = Text().read(value)
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise value.refuse(f"is no regular expression: {error}") from None
+        return text
+
+    def schema(self) -> Schema:
+        return {**Text().schema(), "format": "regex"}
+
+
+LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
+CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
+SUCCESS = OneKeyOf[Reference](
+    {
+        "reply_matches": Table({"reply_matches": MATCHES}, lambda reply_matches: Reference(matches=reply_matches)),
+        "reply_contains": Table(
+            {"reply_contains": CONTAINS}, lambda reply_contains: Reference(contains=reply_contains)
+        ),
+    }
+)
+REFERENCE = Table(
+    {
+        "expected_reply": Field(WordsShape(), "What the reply should say: its word error rate is held against this."),
+        "success": Field(SUCCESS, "When the turn has done its task."),
+    },
+    lambda expected_reply="", success=NO_REFERENCE: replace(success, reply=expected_reply),
+)
+CALL = Table(
+    {
+        "name": Field(NAME, "The function's name.", required=True),
+        "arguments": Field(JsonObject(), "Arguments that it must have among others."),
+    },
+    lambda name, arguments=None: ExpectedCall(name, arguments or {}),
+)
+
+
+@dataclass(frozen=True)
+class CallsShape(Shape[tuple[ExpectedCall, ...]]):
+    """One call or several, by their names alone or with arguments."""
+
+    shape: Shape[Any] = OneOrMore(OrTable(NAME, CALL))  # noqa: RUF009  # a shape is frozen
+
+    def read(self, value: Value) -> tuple[ExpectedCall, ...]:
+        return tuple(ExpectedCall(call) if isinstance(call, str) else call for call in self.shape.read(value))
+
+    def schema(self) -> Schema:
+        return self.shape.schema()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptTurn(Step):
+    """What the caller says, and what is awaited of the reply."""
+
+    kind: ClassVar[InputKind]
+
+    label: str = key(LABEL, "The turn's name in reports.", absent="")
+    reference: Reference = keys(REFERENCE)
+    calls: tuple[ExpectedCall, ...] | None = key(
+        CallsShape(), "The function calls that this turn must lead to, and no others."
+    )
+    """None where any will do."""
+    judge: Judge | None = None
+
+    @property
+    def plays_turn(self) -> bool:
+        return True
+
+    @property
+    @abstractmethod
+    def response(self) -> ResponseSettings:
+        """What its reply is to be."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is said in each of its recordings; () where nobody wrote it down."""
+        return ()
+
+    @property
+    def varies(self) -> bool:
+        """Whether sessions say it differently, without any variables."""
+        return len(self.recordings) > 1
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        asked = self.response.instructions
+        return (*super().texts, *([asked] if asked else []), self.reference.reply, *self.reference.contains)
+
+    def asks_for(self, session: SessionSettings) -> str:
+        """Whether audio or text is asked for."""
+        return self.response.output or session.output
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        known = {tool.name for tool in session.tools}
+        for call in self.calls or ():
+            if call.name not in known:  # such a call fails its turn
+                yield "calls", f"names the function {call.name}, which `tools` has not"
+
+    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+        return self.prepared_turn(encoder, number, choices.recording(), row)
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
+        prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
+        return PreparedTurn(
+            number=number,
+            label=self.label,
+            kind=self.kind,
+            event_prefix=prefix,
+            speech=(),
+            between=(),
+            inputs=(),
+            request=encoder.request(self.response, prefix, row),
+            wants_audio=self.asks_for(encoder.session) == "audio",
+            out_of_band=self.response.out_of_band,
+            response=self.response,
+            calls=self.calls,
+            reference=encoder.reference(self.reference, row),
+            judge=self.judge,
+            instructed=self.response.instructions is not None,
+        )
+
+
+@dataclass(frozen=True)
+class TextTurn(ScriptTurn):
+    """A turn of the caller's words as text, perhaps with an image."""
+
+    verb: ClassVar = "say"
+    kind: ClassVar[InputKind] = "text"
+
+    say: str = key(Text(), "The caller's words, as text.", required=True)
+    image: Image | None = key(IMAGE, "A PNG or JPEG that goes with it. GA only.")
+    response: ResponseSettings = keys(RESPONSE)
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        return (Message(role="user", text=self.say, image=self.image),)
+
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        yield Feature.TYPED
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
+        item = OutgoingMessage(*encoder.dialect.message(said, f"{turn.event_prefix}item"))
+        return replace(turn, inputs=(item,), said=said)
+
+
+METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
+ASKED = Table(
+    RESPONSE_FIELDS
+    | {
+        "conversation": Field(Choice(("auto", "none")), "none: the answer becomes no part of the conversation."),
+        "input": Field(ListOf(MESSAGE), "What is answered, instead of the conversation; [] for nothing."),
+        "metadata": Field(METADATA, "Up to 15 words to know the response by, which the service gives back."),
+    },
+    ResponseSettings,
+)
+
+
+@dataclass(frozen=True)
+class AskTurn(ScriptTurn):
+    """A turn without words of the caller: only a response is asked for."""
+
+    verb: ClassVar = "respond"
+    kind: ClassVar[InputKind] = "none"
+
+    respond: ResponseSettings = key(ASKED, "An answer is asked for, no more.", required=True)
+
+    @property
+    def response(self) -> ResponseSettings:
+        return self.respond
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.respond.input or ()
+
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        yield Feature.ASKED
+        if self.respond.out_of_band or self.respond.input is not None:
+            yield Feature.OUT_OF_BAND
+
+
+CHUNK = Whole(20, 200)
+CHUNK_NOTE = "Milliseconds of audio in a message."
+POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
+SPEECH = Table(
+    {
+        "begin": Field(POSITION, "Where speech begins in the WAV, in seconds.", required=True),
+        "end": Field(POSITION, "Where it ends.", required=True),
+    },
+    lambda begin, end: Speech(round(begin * RATE_HZ), round(end * RATE_HZ)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenTurn(ScriptTurn):
+    """A turn of the caller's words as audio: one of its recordings in each session, without any noise."""
+
+    kind: ClassVar[InputKind] = "audio"
+
+    chunk_ms: int = key(CHUNK, CHUNK_NOTE, 100)
+    response: ResponseSettings = keys(RESPONSE)
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether it is sent as a microphone would, else all at once."""
+        return True
+
+    @property
+    def lasts_s(self) -> float:
+        return max((pcm.seconds for pcm in self.recordings), default=0.0) if self.is_paced else 0.0
+
+    def encode_ahead(self, encoder: Encoder, number: int) -> None:
+        for pcm in self.recordings:
+            encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
+            encoder.between(pcm, self.chunk_ms)
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
+        pcm, words = self.recordings[choice], self.words[choice] if self.words else ""
+        messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
+        turn = replace(turn, audio=pcm.path.name, reference=replace(turn.reference, words=words))
+        if encoder.detects:  # the speech is left to the service's VAD
+            request = None if encoder.service_responds else turn.request
+            between = encoder.between(pcm, self.chunk_ms)
+            return replace(turn, speech=messages, between=between, request=request, vad=True, tail_ns=tail_ns(pcm))
+        commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.event_prefix}commit"))
+        if self.is_paced:
+            return replace(turn, speech=messages, inputs=(commit,))
+        return replace(turn, inputs=(*messages, commit))
+
+
+@dataclass(frozen=True)
+class WavTurn(SpokenTurn):
+    """A spoken turn that waits until the turn before it was heard."""
+
+    verb: ClassVar = "play"
+
+    play: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
+    words: tuple[str, ...] = key(
+        OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate.", absent=()
+    )
+    speech: Speech | None = key(SPEECH, "Where speech is, instead of what is found in the WAV.")
+    paced: bool = key(Flag(), "Send as a microphone would, else all at once.", True)
+
+    def __post_init__(self) -> None:
+        if self.words and len(self.words) != len(self.play):
+            count = f"`play` has {len(self.play)}, and there are {len(self.words)}"
+            raise UnfitError("words", f"must be those of each WAV: {count}")
+        if self.speech is None:
+            return
+        if len(self.play) > 1:
+            raise UnfitError("speech", f"is for one WAV, and `play` has {len(self.play)}")
+        if not self.speech.begin < self.speech.end <= self.play[0].samples:
+            length = f"{self.play[0].path} lasts {self.play[0].seconds:.3f} s"
+            raise UnfitError("speech", f"must begin before it ends, and end with the WAV at the latest; {length}")
+
+    @property
+    def is_paced(self) -> bool:
+        return self.paced
+
+    @property
+    def recordings(self) -> tuple[Pcm, ...]:
+        return self.play if self.speech is None else (replace(self.play[0], speech=self.speech),)
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        yield from super().problems(session, turn)
+        if session.turn_detection is not None and not self.paced:  # else the VAD notices no end of speech
+            yield "paced", UNPACED
