@@ -114,11 +114,6 @@ class PreparedTurn:
         """Length of a paced chunk; None where nothing is paced."""
         return self.speech[0].duration_ns if self.speech else None
 
-    @property
-    def speech_ns(self) -> int:
-        """How long the caller speaks, silence at both ends included."""
-        return sum(message.duration_ns or 0 for message in self.speech)
-
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
