@@ -333,21 +333,6 @@ class Reply:
         return instants
 
     @property
-    def stall_ns(self) -> int | None:
-        """Silence that the player was forced into within items; None where no audio came."""
-        return sum(item.player.stall_ns for item in self.items.values()) if self.items else None
-
-    @property
-    def stalls(self) -> int | None:
-        """How often it was."""
-        return sum(item.player.stalls for item in self.items.values()) if self.items else None
-
-    @property
-    def stall_error_ns(self) -> int | None:
-        """How far `stall_ns` can be off."""
-        return sum(item.player.stall_error_ns for item in self.items.values()) if self.items else None
-
-    @property
     def audio_speed(self) -> float | None:
         """Seconds of audio received after items' first deltas, per second from first to last; None under two deltas."""
         took_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())

@@ -529,10 +529,6 @@ class Turn:
 
     def all_instants(self) -> dict[str, int]:
         """Every instant that is known of it; where the service tells nothing of turns, only what can be heard."""
-        instants = self._instants()
-        return {name: instants[name] for name in instants if name in HEARD} if self.plan.duplex else instants
-
-    def _instants(self) -> dict[str, int]:
         instants = self.instants | self.hearing.instants | self.calls.instants | self.reply.all_instants()
         if (
             self.calls.rounds
@@ -540,13 +536,13 @@ class Turn:
             and answer.player.first_audible_ns is not None
         ):
             instants["function_audible"] = answer.player.first_audible_ns
-        if self.interruption is None:
-            return instants
-        if self.interruption.cancelled:
-            begun_ns = self.interruption.instants.get("barge_in", NEVER_NS)
-            after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
-            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
-        return instants | self.interruption.instants
+        if self.interruption is not None:
+            if self.interruption.cancelled:
+                begun_ns = self.interruption.instants.get("barge_in", NEVER_NS)
+                after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
+                instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
+            instants |= self.interruption.instants
+        return {name: instants[name] for name in instants if name in HEARD} if self.plan.duplex else instants
 
     def _errors_ns(self) -> dict[str, int]:
         """How much earlier the instants that are arrivals may really have been."""
@@ -628,6 +624,7 @@ class Turn:
         if interruption is not None and self.outcome == "ok":
             interruption.played_out(reply.playback_ends_ns)
         false_yield = interruption.false_yield if interruption is not None else None
+        players = [item.player for item in reply.items.values()]
         known = TurnObservation(
             turn=self.plan.number,
             step=self.plan.step,
@@ -656,9 +653,9 @@ class Turn:
             gaps_ns=tuple(reply.gaps_ns),
             inexact_gaps=reply.inexact_gaps,
             audio_speed=reply.audio_speed,
-            stall_ns=reply.stall_ns,
-            stalls=reply.stalls,
-            stall_error_ns=reply.stall_error_ns,
+            stall_ns=sum(player.stall_ns for player in players) if players else None,
+            stalls=sum(player.stalls for player in players) if players else None,
+            stall_error_ns=sum(player.stall_error_ns for player in players) if players else None,
             vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
             network_rtt_ns=network.min_rtt_ns if network else None,
             network_rtt_smoothed_ns=network.rtt_ns if network else None,

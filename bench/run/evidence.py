@@ -34,13 +34,13 @@ from bench.outcomes import GOOD
 from bench.run import folder as files
 from bench.run import measured
 from bench.run.histograms import Histograms, worst_p99_ms
+from bench.run.measured import Floats, floats
 from bench.run.validity import Evidence, Exactness, Rule
 from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 Readers = Mapping[files.TableName, files.ReadColumns]
-Floats = npt.NDArray[np.float64]
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
@@ -244,9 +244,9 @@ def bound_columns(measure: Measure) -> list[str]:
 def bounds_of(rows: pa.Table, measure: Measure) -> Floats:
     """Compute the bound of each row."""
     if measure.name == "audio_speed":
-        return _of_speed(*(_floats(rows, name) for name in SPEED))
+        return _of_speed(*(floats(rows, name) for name in SPEED))
     if measure.column:
-        parts = [_floats(rows, name) for name in BY_COLUMN[measure.name]]
+        parts = [floats(rows, name) for name in BY_COLUMN[measure.name]]
         unknown = np.logical_and.reduce([np.isnan(part) for part in parts])
         return np.where(unknown, np.nan, np.nansum(parts, axis=0)) / NS_PER_MS
     earlier, later = _error(rows, measure.end, measure.scope), _begins_later(rows, measure)
@@ -258,7 +258,7 @@ def bounds_of(rows: pa.Table, measure: Measure) -> Floats:
 def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
     """How much later than stamped the begin of a measure may really have been sent; 0 where it is no send."""
     if measure.begin == ORIGIN:
-        asked = ~np.isnan(_floats(rows, "requested_at_ns"))
+        asked = ~np.isnan(floats(rows, "requested_at_ns"))
         return np.where(asked, _width(rows, "requested"), _width(rows, "speech_end"))
     return _width(rows, measure.begin) if measure.begin in SENDS[measure.scope] else np.zeros(len(rows))
 
@@ -267,15 +267,15 @@ def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
     """How much earlier than stamped an instant may really have been; 0 where it is no arrival."""
     if instant not in ARRIVALS[scope]:
         return np.zeros(len(rows))
-    errors_ns = _floats(rows, f"{instant}_error_ns")
+    errors_ns = floats(rows, f"{instant}_error_ns")
     if instant not in FIRST_DELTAS or "stamp_error_ns" not in rows.column_names:
         return errors_ns
-    return np.where(np.isnan(errors_ns), _floats(rows, "stamp_error_ns"), errors_ns)
+    return np.where(np.isnan(errors_ns), floats(rows, "stamp_error_ns"), errors_ns)
 
 
 def _width(rows: pa.Table, instant: str) -> Floats:
     """How much later than stamped a send may really have been; 0 where an older version did not say."""
-    widths_ns: Floats = np.nan_to_num(_floats(rows, f"{instant}_width_ns"))
+    widths_ns: Floats = np.nan_to_num(floats(rows, f"{instant}_width_ns"))
     return widths_ns
 
 
@@ -286,8 +286,3 @@ def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floa
         slower, faster = first_error / (span + first_error), last_error / (span - last_error)
         bound: Floats = speed * np.maximum(slower, np.where(faster < 0, np.inf, faster))
     return bound
-
-
-def _floats(rows: pa.Table, column: str) -> Floats:
-    values: Floats = rows[column].to_numpy().astype(np.float64)
-    return values

@@ -37,18 +37,20 @@ def values_ns(rows: Rows, measure: Measure, origins_ns: Floats | None = None) ->
     `origins_ns`: what `origin_ns` gives for these rows, where several measures are computed of them.
     """
     if measure.column:
-        values = _floats(rows, measure.column)
+        values = floats(rows, measure.column)
         if measure.of:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = 100 * values / _floats(rows, measure.of)
+                values = 100 * values / floats(rows, measure.of)
         return _without(rows, measure, values)
     if measure.begin != ORIGIN:
-        begin = _first(rows, measure.begins)
+        begin, *others = (floats(rows, f"{name}_at_ns") for name in measure.begins)
+        for other in others:
+            begin = np.where(np.isnan(begin), other, begin)
     else:
         begin = origin_ns(rows) if origins_ns is None else origins_ns
-    values = _floats(rows, f"{measure.end}_at_ns") - begin
+    values = floats(rows, f"{measure.end}_at_ns") - begin
     if measure.less:
-        values -= _floats(rows, measure.less)
+        values -= floats(rows, measure.less)
     return _without(rows, measure, values)
 
 
@@ -57,11 +59,11 @@ def bytes_per_s(sessions: Rows, measure: str) -> Floats:
 
     `measure`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
     """
-    upgraded, updated, ended = (_floats(sessions, name) for name in RATED_INSTANTS)
+    upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     lasted_s = (ended - upgraded) / NS_PER_S
     opened = ~np.isnan(updated) & (lasted_s > 0)
     rates: Floats = np.divide(
-        _floats(sessions, CARRIED[measure]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
+        floats(sessions, CARRIED[measure]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
     )
     return rates
 
@@ -79,18 +81,11 @@ def origin_ns(rows: Rows) -> Floats:
     values = np.full(len(rows), np.nan)
     for name in ORIGINS:
         named = _is(rows, ORIGIN, name)
-        values[named] = _floats(rows, f"{name}_at_ns")[named]
+        values[named] = floats(rows, f"{name}_at_ns")[named]
     return values
 
 
-def _first(rows: Rows, names: tuple[str, ...]) -> Floats:
-    values = _floats(rows, f"{names[0]}_at_ns")
-    for name in names[1:]:
-        values = np.where(np.isnan(values), _floats(rows, f"{name}_at_ns"), values)
-    return values
-
-
-def _floats(rows: Rows, column: str) -> Floats:
+def floats(rows: Rows, column: str) -> Floats:
     """A column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
     if isinstance(rows, pa.Table):
         values: Floats = rows[column].to_numpy().astype(np.float64, copy=False)

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from msgspec.structs import asdict
-
 from bench.measures import TURN_ARRIVALS, TURN_SENDS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
@@ -141,17 +139,13 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),
         "headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
+    usage = session.stray_usage
+    known = usage is not None and not usage.unread  # what is known of such as cannot be read would pass for the whole
+    tokens = {f"tokens_{name}": getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
     row |= {f"{name}_error_ns": error_ns for name, error_ns in session.errors_ns.items()}
     row |= {f"{name}_width_ns": width_ns for name, width_ns in session.widths_ns.items()}
-    return row | {name: getattr(session, name) for name in SESSION_COUNTS} | _tokens(session.stray_usage)
-
-
-def _tokens(usage: Usage | None) -> dict[str, int]:
-    """The columns of tokens; none where some cannot be read, for what is known of them would pass for the whole."""
-    if usage is None or usage.unread:
-        return {}
-    return {f"tokens_{name}": count for name, count in asdict(usage).items() if name != "unread"}
+    return row | {name: getattr(session, name) for name in SESSION_COUNTS} | tokens
 
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:
