@@ -13,8 +13,7 @@ from reports.comparisons.comparison import Comparison, compared
 from reports.gate.check import checked
 from reports.gate.conditions import allowed
 from reports.gate.items import Checked, OnInconclusive
-from reports.histories.asked import asked
-from reports.histories.history import History, history_of, in_folders
+from reports.histories.history import History, asked, history_of, in_folders
 from reports.sides.side import sides_of
 from reports.statistics.differences import LEVEL
 from reports.thresholds import grammar

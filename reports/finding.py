@@ -16,9 +16,8 @@ from reports.question import RATES, TRIALS, Question, better_of
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Floats, Integers, Lack, kish, lack
-from reports.statistics.reasons import Reason
 from reports.statistics.shares import upper
-from reports.statistics.verdicts import Verdict, floor_reason, verdicts
+from reports.statistics.verdicts import Reason, Verdict, floor_reason, verdicts
 
 
 @dataclass(frozen=True)

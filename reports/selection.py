@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
-from reports.lost import lost_of, turn_numbers
 from reports.runs import Run
 from reports.statistics.quantiles import Integers
-from reports.turns import FAILED, Flags, Turns, measured
+from reports.turns import FAILED, Flags, Turns, lost_of, measured, turn_numbers
 
 Where = Callable[[pd.DataFrame], Any]
 """Which rows of a frame are asked for: `lambda turns: turns["turn"] > 1`."""

@@ -31,9 +31,9 @@ from bench.spawn import is_alive
 from bench.target.identity import public_claims
 from bench.transport.answer import service_words
 from reports.gate.baselines import read_file as read_baseline
-from reports.histories.of_run import _summary as read_summary
+from reports.histories.entry import _summary as read_summary
 from reports.summary.arms import transcription_model
-from reports.summary.played import stretches
+from reports.summary.talks import stretches
 from tests.attack.test_files import LOG, read_log
 
 

@@ -41,7 +41,7 @@ STATIONS = (
 FLOORS = (
     "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
     "question", "thresholds", "exactness",
-    "runs", "lost", "turns", "samples", "selection",
+    "runs", "turns", "samples", "selection",
     "export", "likeness", "summary", "api", "wording", "finding",
     "page", "text", "render",
     "sides", "sizing", "looks", "comparisons", "gate", "histories", "commands",
@@ -108,8 +108,7 @@ CLOCKS = {
 
 DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.lines", "reports.page.panels",
-    "reports.page.scatter", "reports.page.step_panels",
-    "reports.page.speech", "reports.page.stacks", "reports.page.svg",
+    "reports.page.speech", "reports.page.svg",
     "reports.comparisons.curves", "reports.comparisons.forest", "reports.histories.figure",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")

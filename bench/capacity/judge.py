@@ -39,8 +39,7 @@ from bench.errors import UsageError
 from reports.question import RATES
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.verdicts import SESSIONS
-from reports.thresholds.gated import quoted
-from reports.thresholds.grammar import SIGNS, Threshold, parse
+from reports.thresholds.grammar import SIGNS, Threshold, parse, quoted
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*(.+)", re.ASCII | re.DOTALL)
 EXAMPLES = '"ttfa p(95)<800" or "failed<1%"'

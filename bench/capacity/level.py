@@ -23,7 +23,6 @@ from bench.measures import CATALOGUE
 from bench.outcomes import is_throttled
 from bench.run.evidence import worst_bound
 from bench.units import NS_PER_S
-from reports.lost import lost_of
 from reports.question import Question
 from reports.runs import Run, load_for_report
 from reports.samples import ALWAYS
@@ -35,7 +34,7 @@ from reports.statistics.rates import PerCluster, complement
 from reports.summary.money import money_of
 from reports.summary.quota import LIMITS, quota_of
 from reports.thresholds.grammar import Sign
-from reports.turns import Flags
+from reports.turns import Flags, lost_of
 
 BLOCKED_SHARE = 0.01
 """A level with a larger share of blocked calls did not deliver its nominal load."""

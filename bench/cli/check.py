@@ -63,16 +63,16 @@ def check(
     no data.
     """
     from bench.cli.report import wants_colour, width
-    from reports.gate import render
-    from reports.gate.text import terminal
+    from reports.gate import outputs
+    from reports.gate.outputs import terminal
 
     try:
         found = _asked(run, thresholds, baseline, on_inconclusive, allow)
     except BenchError as error:
         tell_ci_of_refusal(str(error))
-        render.refuse(str(error), run, junit)
+        outputs.refuse(str(error), run, junit)
         raise
-    paths = render.write(found, run, junit)
+    paths = outputs.write(found, run, junit)
     sys.stdout.write(terminal(found, width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{printable(str(paths.markdown))}\n")
@@ -114,12 +114,12 @@ def tell_ci_of_refusal(error: str) -> None:
 
 def tell_ci(found: Checked, comment: Path) -> None:
     """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
-    from reports.gate import azure, github, render
+    from reports.gate import azure, github, outputs
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.writelines(f"{line}\n" for line in github.commands(found))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        render.append_summary(found, Path(summary))
+        outputs.append_summary(found, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
         sys.stdout.writelines(f"{line}\n" for line in azure.commands(found, comment))
 
@@ -174,7 +174,7 @@ def _stored(folder: Path) -> tuple[list[baselines.Kept], str]:
     """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
     from bench.errors import UsageError
     from reports.gate import baselines
-    from reports.gate.eligible import each_once
+    from reports.gate.by_stored import each_once
 
     found, notices = each_once(baselines.read(folder))
     if not found:

@@ -41,7 +41,7 @@ def compare(
         raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
     from bench.cli.report import close_if_left, wants_colour, width
     from bench.run.folder import read_document
-    from reports.comparisons import render, text
+    from reports.comparisons import document, text
     from reports.comparisons.comparison import compared
     from reports.sides.named import folder_of
     from reports.sides.side import sides_of
@@ -50,7 +50,7 @@ def compare(
         close_if_left(folder, read_document(folder))
     found = sides_of(sides)
     comparison = compared(found, level=level)
-    paths = render.write(comparison, out or found[-1].run.folder)
+    paths = document.write(comparison, out or found[-1].run.folder)
     sys.stdout.write(text.terminal(comparison, width(), colour=wants_colour()))
     sys.stdout.write(f"{text.essentials(comparison)}\n{printable(str(paths.html))}\n")
     if comparison.status == INVALID_STATUS:
@@ -74,10 +74,8 @@ def size(
 ) -> None:
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
     from reports.numbers import NBSP
-    from reports.sizing.asked import asked
-    from reports.sizing.document import as_data
-    from reports.sizing.size import sized
-    from reports.sizing.text import lines
+    from reports.sizing.size import asked, sized
+    from reports.sizing.text import as_data, lines
 
     found = sized(like, asked(measure, detect, margin, power, gates))
     if as_json:
@@ -133,8 +131,7 @@ def history(
 
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
-    from reports.histories.asked import asked
-    from reports.histories.history import history_of, in_folders
+    from reports.histories.history import asked, history_of, in_folders
 
     folders = folder or [RUNS]
     questions = [asked(text) for text in measure or ()]
@@ -146,7 +143,7 @@ def history(
         print(json_text(as_data(found)))
     else:
         from bench.cli.report import wants_colour, width
-        from reports.histories.render import write
+        from reports.histories.document import write
         from reports.histories.text import terminal
 
         # a run's page would lie in its folder; that of many lies beside them

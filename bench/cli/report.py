@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.plain import printable
 
 if TYPE_CHECKING:
-    from reports.export.formats import Format
+    from reports.export.export import Format
     from reports.summary.summary import Summary
 
 WIDEST = 100

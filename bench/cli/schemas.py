@@ -22,13 +22,13 @@ from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.comparisons.document import CompareDocument
 from reports.gate.baselines import Baseline
-from reports.gate.document import CheckDocument
+from reports.gate.outputs import CheckDocument
 from reports.histories.document import HistoryDocument
 from reports.looks.document import DecisionDocument
 from reports.schemas.document import schema_of
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
 from reports.schemas.summary import SummaryDocument
-from reports.sizing.document import SizeDocument
+from reports.sizing.text import SizeDocument
 
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {

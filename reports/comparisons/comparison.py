@@ -1,4 +1,9 @@
-"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once."""
+"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once.
+
+How many sessions had any failed turn, beside the rate of failed turns: a caller counts bad calls, not bad turns.
+
+Sessions do not cluster, so the share is plainly binomial, and Newcombe's interval of a difference holds as it stands.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +16,47 @@ import pandas as pd
 
 from bench.measures import CATALOGUE
 from reports.comparisons.decided import decision_on, notices_of
-from reports.comparisons.failing import any_failure
-from reports.comparisons.measuring import Resampling, arm_of_sample, measured
+from reports.comparisons.measuring import Resampling, StepChange, arm_of_sample, measured, step_changes
 from reports.comparisons.shift import Shift, shift_of
-from reports.comparisons.steps import StepChange, step_changes
 from reports.finding import Finding, Measured, judge, provisional
 from reports.looks.decision import Decision
-from reports.numbers import NBSP, listed, plural
+from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
-from reports.sides.fairness import Check as Check
-from reports.sides.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, matched
+from reports.sides.side import Side, as_floats, counts_of, matched
 from reports.statistics.baselines import RUN_SD
-from reports.statistics.differences import LEVEL
+from reports.statistics.differences import LEVEL, Margin
+from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
-from reports.wording.differences import as_share, scale_of
+from reports.wording.differences import as_share, interval, scale_of
 from reports.wording.unusable import Cause
+
+NAME = "sessions with a failed turn"
+FAILURES = Question("failures", "rate", Margin())
+
+
+def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
+    """A line for information, none where nothing failed. A turn that was wanted and never begun counts as failed.
+
+    `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
+    lies.
+    """
+    shares = [[any_event(as_floats(counts_of(side, FAILURES))) for side in two] for two in each]
+    if not any(one.value > 0 for two in shares for one in two):
+        return []
+    base = shares[0][0]
+    texts = [percent(base.value, 1) if base.clusters else NONE]
+    for one, other in shares:
+        if one.clusters and other.clusters:
+            ends = interval(*newcombe(one, other, level), "points")
+            texts.append(f"{percent(other.value, 1)} ({ends} points)")
+        else:
+            texts.append(percent(other.value, 1) if other.clusters else NONE)
+    return [Check(NAME, tuple(texts), None)]
+
 
 Design = Literal["pairs", "sessions"]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, field
 
+from bench.errors import UsageError
 from bench.measures import CATALOGUE
+from bench.run.disk import write_text
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Design, run_id
 from reports.comparisons.forest_rows import too_few
+from reports.comparisons.page import html
+from reports.comparisons.text import markdown
 from reports.finding import Finding
 from reports.looks.decision import Decision
 from reports.looks.document import Margin
@@ -236,3 +241,24 @@ def _difference(difference: Difference) -> Values:
 
 def _of_both(numbers: tuple[float, float]) -> Values:
     return Values(baseline=numbers[0], candidate=numbers[1])
+
+
+class ComparePaths(NamedTuple):
+    """Where a comparison was written."""
+
+    html: Path
+    markdown: Path
+    json: Path
+
+
+def write(comparison: Comparison, folder: Path) -> ComparePaths:
+    """Write the three files, each in one step. Raises UsageError where the folder cannot be written."""
+    paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    texts = html(comparison), markdown(comparison), as_json(comparison)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(paths, texts, strict=True):
+            write_text(path, content)
+    except OSError as error:
+        raise UsageError(f"the comparison cannot be written to {folder}: {error.strerror}") from None
+    return paths

@@ -8,12 +8,21 @@ from dataclasses import replace
 
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.decided import LOOKED, said, stop_of, word_of
-from reports.comparisons.forest_rows import GLYPHS, ForestRow, row_of
-from reports.comparisons.phrases import ONE_IN, is_lower, is_wait, range_of, size, value, which_turns
+from reports.comparisons.forest_rows import (
+    GLYPHS,
+    ONE_IN,
+    ForestRow,
+    is_lower,
+    is_wait,
+    range_of,
+    row_of,
+    size,
+    value,
+    which_turns,
+)
 from reports.finding import Finding
 from reports.numbers import NBSP, count, three
-from reports.statistics.reasons import NOT_AFTER_HOLM
-from reports.statistics.verdicts import Word
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.summary.verdict import verdict_of
 from reports.wording import reasons, unusable
 from reports.wording.differences import NOTHING, figure, share

@@ -2,24 +2,247 @@
 
 Each file is written beside its place and put there in one step. Nothing is overwritten unless that is asked for, and
 never a file of a run.
+
+The rows of a run with their derived measures, a few thousand at a time: memory does not grow with the run.
+
+Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `origin_at_ns`,
+`outcome_class` and one `<measure>_ms` for each measure in ms. What is NaN in a frame is null here.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 
 from bench.errors import UsageError
+from bench.foreign import read_file
 from bench.run import folder as run_folder
+from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
-from reports.export.formats import SUFFIXES, WRITERS, Format
-from reports.export.logs import write_log
-from reports.export.rows import rows, schema_of
+from bench.run.parquet import opened
+from bench.units import NS_PER_S
+from reports.runs import REPEATING, read_histograms, session_frame, turn_frame
+
+Format = Literal["csv", "parquet", "json"]
+SUFFIXES: dict[Format, str] = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
+_FORMULA = r"^([=+\-@\t\r])"
+ROW_GROUP = 131_072
+"""Rows of a row group in Parquet: small ones compress badly and read slowly."""
+
+
+def write_csv(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
+    """UTF-8 with a header; text in quotes, numbers and true/false not; a null is empty, an empty text is `""`.
+
+    Text that a spreadsheet would compute has `'` before it: services and files of others put words into cells.
+    """
+    with path.open("wb") as file, pa_csv.CSVWriter(file, schema) as writer:
+        return _each(pieces, lambda piece: writer.write_table(_without_formulas(piece)))
+
+
+def write_parquet(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
+    """Compressed by zstd."""
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        return _each(_grouped(pieces), writer.write_table)
+
+
+def write_json(path: Path, _: pa.Schema, pieces: Iterable[pa.Table]) -> int:
+    """JSON lines: an object per row with every column in it; what does not exist is null."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        return _each(pieces, lambda piece: file.writelines(json_lines(piece)))
+
+
+WRITERS: dict[Format, Callable[[Path, pa.Schema, Iterable[pa.Table]], int]] = {
+    "csv": write_csv,
+    "parquet": write_parquet,
+    "json": write_json,
+}
+
+
+def _each(pieces: Iterable[pa.Table], write: Callable[[pa.Table], object]) -> int:
+    count = 0
+    for piece in pieces:
+        write(piece)
+        count += len(piece)
+    return count
+
+
+def _without_formulas(piece: pa.Table) -> pa.Table:
+    """The table with its texts as texts: spreadsheets take what begins with one of `= + - @`, tab, CR for a formula."""
+    for number, field in enumerate(piece.schema):
+        if pa.types.is_string(field.type):
+            text = pc.replace_substring_regex(piece.column(number), _FORMULA, r"'\1")
+            piece = piece.set_column(number, field, text)
+    return piece
+
+
+def _grouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) >= ROW_GROUP:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def json_lines(piece: pa.Table) -> list[str]:
+    """The rows as lines, put together column by column: row by row it would be a hundred million Python objects."""
+    parts: list[pa.Array | pa.Scalar] = []
+    for number, name in enumerate(piece.column_names):
+        lead = "{" if number == 0 else ","
+        parts += [pa.scalar(f"{lead}{json.dumps(name)}:"), _as_json(piece[name].combine_chunks())]
+    joined = pc.binary_join_element_wise(*parts, pa.scalar("}\n"), "", null_handling="replace", null_replacement="null")
+    lines: list[str] = joined.to_pylist()
+    return lines
+
+
+def _as_json(column: pa.Array) -> pa.Array:
+    """Each value as JSON has it; null stays null. Numbers that are not finite have no JSON and become null."""
+    if pa.types.is_string(column.type):
+        coded = column.dictionary_encode()
+        said = pa.array([json.dumps(text, ensure_ascii=False) for text in coded.dictionary.to_pylist()], pa.string())
+        return said.take(coded.indices)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+    return column.cast(pa.string())
+
+
+AT_ONCE = 8192
+"""Rows; some 25 MB of them as text."""
+DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
+"""What derives the measures of a table; seconds have none."""
+FRAMES_ALONE = {"start", "measured"}
+"""Columns that repeat others in pandas' own types; `start_utc_ns` and `phase` say the same in any file."""
+
+
+@cache
+def schema_of(table: TableName) -> pa.Schema:
+    """The columns that are exported, with their types: those that are stored, then those that are derived."""
+    empty = SCHEMAS[table].empty_table()
+    return SCHEMAS[table] if table not in DERIVE else pa.schema([*SCHEMAS[table], *_derived(empty, table).schema])
+
+
+def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
+    """The rows of a run that ended, is under way or was killed, in the order in which they were written.
+
+    Raises OSError or pyarrow.ArrowException where the folder cannot be read.
+    """
+    for piece in _stored(folder, table):
+        if table in DERIVE:
+            derived = _derived(piece, table)
+            for name in derived.column_names:
+                piece = piece.append_column(derived.schema.field(name), derived[name])
+        yield piece
+
+
+def _derived(piece: pa.Table, table: TableName) -> pa.Table:
+    """The columns that a frame has beyond the stored ones."""
+    used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in REPEATING]
+    frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame takes its table apart
+    columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
+    return pa.table({name: _array(column, name) for name, column in columns.items() if name not in FRAMES_ALONE})
+
+
+def _array(column: pd.Series[float], name: str) -> pa.Array:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pa.array(column.astype(object), pa.string())
+    values = column.to_numpy(dtype=np.float64)
+    kind = pa.int64() if name.endswith("_ns") else pa.float64()
+    return pa.array(values, pa.float64(), from_pandas=True).cast(kind)
+
+
+def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
+    """All stored columns, from Parquet after a clean end and from the spool before one."""
+    path, schema = folder / f"{table}.parquet", SCHEMAS[table]
+    batches = _parquet(path, schema) if path.exists() else run_folder.spooled_batches(folder, table)
+    for held in _regrouped(batches):
+        whole = pa.Table.from_batches(held).combine_chunks()
+        for first in range(0, len(whole), AT_ONCE):
+            yield whole.slice(first, AT_ONCE)
+
+
+def _parquet(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """A column that an older version of this tool did not write is null."""
+    with opened(path, schema) as (file, there):
+        for batch in file.iter_batches(AT_ONCE, columns=there):
+            columns = [batch[f.name] if f.name in there else pa.nulls(len(batch), f.type) for f in schema]
+            yield pa.RecordBatch.from_arrays(
+                [c.cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+            )
+
+
+def _regrouped(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """A spool has a batch a second and worker, often of a few rows: so many together that the work is worth it."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += len(batch)
+        if count >= AT_ONCE:
+            yield held
+            held, count = [], 0
+    if held:
+        yield held
+
+
+AS_IT_IS = "surrogateescape"
+"""A log is ASCII; what is none is copied as it stands."""
+
+
+def write_log(path: Path, folder: Path, measure: str | None) -> int:
+    """Write the log, of one measure alone if it is named; returns the number of histograms.
+
+    Raises UsageError where the run has no histogram of that measure.
+    """
+    kept = [line for line in _lines(folder) if measure is None or not _is_other(line, measure)]
+    count = sum(line.startswith("Tag=") for line in kept)
+    if measure is not None and not count:
+        found = sorted({_measure_of(line) for line in _lines(folder) if line.startswith("Tag=")})
+        raise UsageError(f"{folder} has no histogram of {measure}; it has {', '.join(found) or 'none at all'}")
+    path.write_text("".join(kept), encoding="utf-8", errors=AS_IT_IS, newline="")
+    return count
+
+
+def _any_simulated(folder: Path, table: TableName) -> bool:
+    return bool(pc.any(run_folder.read_table(folder, table, ["simulated"])["simulated"]).as_py())
+
+
+def _is_other(line: str, measure: str) -> bool:
+    return line.startswith("Tag=") and _measure_of(line) != measure
+
+
+def _measure_of(line: str) -> str:
+    """`Tag=measure|target|step|phase,…`."""
+    return line.removeprefix("Tag=").partition("|")[0]
+
+
+def _lines(folder: Path) -> Iterator[str]:
+    """The log as the run's end wrote it, else as it would be written now."""
+    final = run_folder.histograms_path(folder)
+    if final.exists():
+        yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
+        return
+    document = run_folder.read_document(folder)
+    began_ns = int(document["began_utc_ns"])
+    last_s = pc.max(run_folder.read_table(folder, "seconds", ["second"])["second"]).as_py()
+    ended_ns = began_ns if last_s is None else (last_s + 1) * NS_PER_S
+    simulated = bool(document.get("simulated")) or any(_any_simulated(folder, table) for table in SCHEMAS)
+    yield from hdr.header(began_ns, simulated=simulated).splitlines(keepends=True)
+    yield from read_histograms(folder, document).lines(began_ns, ended_ns)
+
 
 FOLDER = "export"
 LOG = "histograms.hlog"

@@ -1,25 +1,174 @@
-"""Absolute thresholds: a figure of one target by all of its sessions, with its interval, against a limit."""
+"""Absolute thresholds: a figure of one target by all of its sessions, with its interval, against a limit.
+
+Whether an absolute limit is kept: one arm's figure with its interval of 90 %, 5 % on either side; pure.
+
+A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`); where waits
+drift while the run goes on, the wider one of that and of its quarters' (`reports.statistics.serial`). Of rates and
+means the error is that between sessions (`reports.statistics.rates`), and the ends are x ± t · SE.
+Few events tell little of how they cluster, so a rate's upper end is the larger one of that and of the bound for a
+session more that nobody saw (`reports.statistics.shares`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, Better
 from reports.finding import none_seen
 from reports.gate.items import Item, finite, not_exact, without_few
-from reports.gate.kept import TAIL, Figure, judged, of_mean, of_quantile, of_rate
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of, totals_of
+from reports.statistics.quantiles import Sample, estimates, sessions_needed
+from reports.statistics.rates import PerCluster, Ratio, ratio_of
+from reports.statistics.serial import drifts, in_quarters, levels
 from reports.statistics.shares import sessions_without
-from reports.thresholds.gated import GATED, near
-from reports.thresholds.grammar import Threshold
+from reports.statistics.verdicts import SESSIONS, floor, unequal
+from reports.thresholds.grammar import GATED, Sign, Threshold, near
 from reports.wording.differences import figure as figure_name
 from reports.wording.reasons import said
+
+LEVEL = 0.90
+TAIL = (1 - LEVEL) / 2
+
+LimitWord = Literal["kept", "broken", "inconclusive", "no data"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
+
+    `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
+    `needs`: sessions that it takes for the figure to be told at all, of a quantile. `drifts`: sessions that follow one
+    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile, the share of the
+    turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
+    """
+
+    value: float
+    low: float
+    high: float
+    turns: int
+    sessions: int
+    failed: int = 0
+    missing: str = ""
+    hopeless: bool = False
+    needs: int = 0
+    drifts: bool = False
+    reached: float = math.nan
+    worth: float = math.nan
+    longest: float = math.nan
+
+
+def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
+    """`sessions`: those with a value, whose codes are in the order of their start. `unit`: what the sample has one
+    value of.
+    """
+    clusters = int(sample.sessions.max(initial=-1)) + 1
+    estimate, drifting = estimates(sample, [p], LEVEL)[0], drifts(levels(sample, clusters))
+    low, high = estimate.low, estimate.high
+    if drifting:
+        quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
+        low, high = min(low, quarterly.low), max(high, quarterly.high)
+    needs = sessions_needed(p, np.bincount(sample.sessions))
+    missing = _few_sessions(sessions, estimate.worth)
+    if sessions < needs:
+        missing = f"too few sessions to decide: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
+    if sample.n < floor(p):
+        missing = f"too few {unit}s to decide: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
+    failed, hopeless = sample.failed, not sample.good.size
+    return Figure(
+        estimate.value,
+        low,
+        high,
+        sample.n,
+        sessions,
+        failed,
+        missing,
+        hopeless,
+        needs,
+        drifting,
+        sample.reached,
+        estimate.worth,
+    )
+
+
+def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:
+    """The share of turns that are events, from both numbers of each session.
+
+    Few events make its standard error too small, so the end on the bad side is that of the rule for rates.
+    """
+    rate = ratio_of(arm)
+    if not rate.turns:
+        return _nothing()
+    reach = _reach(rate)
+    low, high = rate.value - reach, rate.value + reach
+    if better != "higher":
+        high = max(high, rate.upper(TAIL))
+    if better != "lower":
+        low = min(low, rate.lower(TAIL))
+    few, events = _few_sessions(rate.clusters, rate.worth), int(arm[0].sum())
+    high = high if rate.value > 1 else min(1.0, high)  # of words there may be more errors than words
+    return Figure(
+        rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few, worth=rate.worth,
+        longest=rate.longest,
+    )  # fmt: skip
+
+
+def of_mean(arm: PerCluster) -> Figure:
+    """The mean of a figure over turns, from its total and their number in each session."""
+    mean = ratio_of(arm)
+    if not mean.turns:
+        return _nothing()
+    reach = _reach(mean)
+    ends = mean.value - reach, mean.value + reach
+    few = _few_sessions(mean.clusters, mean.worth)
+    return Figure(mean.value, *ends, int(mean.turns), mean.clusters, missing=few, worth=mean.worth)
+
+
+def judged(figure: Figure, sign: Sign, limit: float) -> tuple[LimitWord, str]:
+    """Whether the limit is kept, and why nothing can be said where it is not known."""
+    if not figure.turns:
+        return "no data", "nothing was measured"
+    if figure.missing:
+        return (
+            ("no data", f"nothing succeeded; {figure.missing}") if figure.hopeless else ("inconclusive", figure.missing)
+        )
+    within = _WITHIN[sign]
+    ends = [within(figure.low, limit), within(figure.high, limit)]
+    if all(ends):
+        return "kept", ""
+    return ("inconclusive", "the limit lies within the interval") if any(ends) else ("broken", "")
+
+
+_WITHIN: dict[Sign, Callable[[float, float], bool]] = {
+    "<": lambda value, limit: value < limit,
+    "<=": lambda value, limit: value <= limit,
+    ">": lambda value, limit: value > limit,
+    ">=": lambda value, limit: value >= limit,
+}
+
+
+def _nothing() -> Figure:
+    return Figure(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0, 0.0))
+
+
+def _few_sessions(sessions: int, worth: float) -> str:
+    if sessions < SESSIONS:
+        return f"too few sessions to decide: needs {SESSIONS}, this run has {sessions}"
+    return "" if round(worth) >= SESSIONS else f"{unequal(sessions, worth)}: {SESSIONS} needed"
+
+
+def _reach(ratio: Ratio) -> float:
+    """t · SE; endless of one session, which tells nothing of others."""
+    if ratio.clusters < 2:
+        return math.inf
+    return float(stdtrit(ratio.worth - 1, 1 - TAIL)) * math.sqrt(ratio.variance)
 
 
 def items_of(threshold: Threshold, side: Side) -> list[Item]:

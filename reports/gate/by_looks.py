@@ -15,10 +15,9 @@ from typing import Any
 from bench.errors import UsageError
 from reports.comparisons.decided import stop_of
 from reports.finding import Arm, Finding
-from reports.gate.against import SameRun
 from reports.gate.by_limit import figure
 from reports.gate.items import Item, compared_item, not_exact
-from reports.gate.relative import BaselineAnswers
+from reports.gate.relative import BaselineAnswers, SameRun
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.looks.pairs import leading, sides_of_pairs
@@ -29,8 +28,7 @@ from reports.runs import Run
 from reports.sides.fairness import one_seed
 from reports.sides.side import Side, among
 from reports.statistics.differences import estimated
-from reports.statistics.reasons import Reason
-from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Verdict
+from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Reason, Verdict
 from reports.thresholds.grammar import Threshold
 from reports.wording.differences import figure as figure_name
 from reports.wording.differences import scale_of

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from bench.errors import UsageError
 from reports.comparisons.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
-from reports.gate.against import OtherRun, SameRun
-from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
+from reports.gate.relative import BaselineAnswer, BaselineAnswers, OtherRun, SameRun, asked_of, doubted
 from reports.runs import Run, load_for_report
 from reports.sides.fairness import causes_of, checks_of, one_run, refuse_other_definitions
 from reports.sides.named import refuse_unknown

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from reports.gate import by_limit
-from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
+from reports.gate.by_limit import TAIL
 from reports.gate.by_looks import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
-from reports.gate.kept import TAIL
-from reports.gate.relative import BaselineAnswers, items_of
+from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_of, items_of
 from reports.labels import labels_of
 from reports.numbers import listed, percent
 from reports.runs import Run, load_for_report
@@ -26,8 +25,7 @@ from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
-from reports.thresholds.gated import near
-from reports.thresholds.grammar import Threshold
+from reports.thresholds.grammar import Threshold, near
 from reports.turns import measured
 from reports.wording.unusable import of_run
 

@@ -11,7 +11,7 @@ from bench.measures import DEFINITIONS_VERSION
 from reports.sides.side import Side
 from reports.sides.workload import EXTRA, FILLERS, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
 from reports.summary.arms import arms_of
-from reports.thresholds.gated import near, quoted
+from reports.thresholds.grammar import near, quoted
 
 OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
 """Conditions with a group of their own; the others are words of a workload, such as `users`."""

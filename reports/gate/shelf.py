@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from reports.gate.baselines import PS, Kept
-from reports.gate.eligible import NEWEST
+from reports.gate.by_stored import NEWEST
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.statistics.baselines import KNOWN
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from reports.histories import phrases
-from reports.histories.course import Course, Moved
+from bench.errors import UsageError
+from bench.run.disk import write_text
+from reports.histories import text
+from reports.histories.course import Course, Moved, Series
 from reports.histories.history import History
-from reports.histories.series import Series
+from reports.histories.page import html
 from reports.schemas.document import Count, Figure, Known, Record, Values, about, data_of
 from reports.statistics.changes import LEVEL
 from reports.wording.differences import figure
@@ -141,7 +144,7 @@ def _course(course: Course) -> Values:
         question,
         course,
         figure=figure(question),
-        unit="share" if question.kind == "rate" else phrases.unit_of(question),
+        unit="share" if question.kind == "rate" else text.unit_of(question),
         origin=question.stratum.origin if question.stratum else "",
         traits=question.stratum.traits if question.stratum else "",
         runs=len(course.used),
@@ -162,3 +165,13 @@ def _change(moved: Moved) -> Values:
         runs_after=moved.after,
         beside=list(moved.beside),
     )
+
+
+def write(history: History, path: Path) -> Path:
+    """Write the page in one step. Raises UsageError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, html(history, path.parent))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from bench.units import NS_PER_S
-from reports.histories import phrases
-from reports.histories.calendar import ticks
+from reports.histories import text
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry, Told
 from reports.numbers import moment, ms, percent, shortened
@@ -28,6 +28,74 @@ from reports.page.svg import (
 )
 from reports.question import Question
 from reports.wording.differences import figure
+
+MINUTES = (1, 5, 15, 30, 60, 180, 360, 720)
+DAYS = (1, 2, 7, 14)
+MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
+MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
+"""Weeks count from one."""
+
+
+def ticks(low_s: float, high_s: float, most: int) -> list[tuple[float, str]]:
+    """At most so many instants (seconds, UTC) with their words: 14:05, 12 Nov, Nov 2026, 2026."""
+    for step, words in _steps():
+        found = list(_between(low_s, high_s, step, most))
+        if len(found) <= most:
+            return [(at.timestamp(), words(at)) for at in found]
+    return []
+
+
+Step = Callable[[datetime, int], datetime]
+"""The round instant at or before one, or so many of its steps later."""
+
+
+def _steps() -> Iterator[tuple[Step, Callable[[datetime], str]]]:
+    for minutes in MINUTES:
+        yield _even(timedelta(minutes=minutes)), _clock
+    for days in DAYS:
+        yield _even(timedelta(days=days)), _day
+    for months in MONTHS:
+        yield _monthly(months), (_month if months < 12 else _year)
+
+
+def _between(low_s: float, high_s: float, step: Step, most: int) -> Iterator[datetime]:
+    low, number = datetime.fromtimestamp(low_s, UTC), 0
+    while (at := step(low, number)).timestamp() <= high_s and number <= most + 1:
+        if at.timestamp() >= low_s:
+            yield at
+        number += 1
+
+
+def _even(length: timedelta) -> Step:
+    def at(instant: datetime, steps: int) -> datetime:
+        return instant - (instant - MONDAY) % length + steps * length
+
+    return at
+
+
+def _monthly(months: int) -> Step:
+    def at(instant: datetime, steps: int) -> datetime:
+        number = (instant.year * 12 + instant.month - 1) // months * months + steps * months
+        return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+    return at
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M}" if at.hour or at.minute else _day(at)
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%b}"
+
+
+def _month(at: datetime) -> str:
+    return f"{at:%b %Y}"
+
+
+def _year(at: datetime) -> str:
+    return str(at.year)
+
 
 ROOM_S = 3600.0
 """Where there is one run alone, so much lies on either side of it."""
@@ -106,8 +174,8 @@ def _values(courses: Sequence[Course], plot: Plot) -> Scale:
 
 
 def _writer(question: Question) -> Callable[[float], str]:
-    unit = phrases.unit_of(question)
-    return ms if unit == "ms" else lambda value: f"{phrases.written(value, question)} {unit}"
+    unit = text.unit_of(question)
+    return ms if unit == "ms" else lambda value: f"{text.written(value, question)} {unit}"
 
 
 def _runs(plot: Plot, course: Course, number: int, x: Scale, y: Scale, classes: Callable[[Entry], str]) -> None:
@@ -128,7 +196,7 @@ def _run(
     plot: Plot, question: Question, entry: Entry, told: Told, number: int, x: Scale, y: Scale, *, used: bool
 ) -> None:
     at, value, colour = x(at_s(entry)), y.clip(told.value), f"s{tone(number)}"
-    tip = f"{entry.name}: {phrases.inline(told, question)}, {entry.unfit or entry.mark}"
+    tip = f"{entry.name}: {text.inline(told, question)}, {entry.unfit or entry.mark}"
     if not used:
         _unfit(plot, entry, at, value, shape(number), colour, tip)
         return
@@ -163,10 +231,10 @@ def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDE
         words = {True: "w-regressed", False: "w-improved", None: ""}[moved.worse]
-        tip = phrases.sentence(course, moved)
+        tip = text.sentence(course, moved)
         with plot.of(numbers[course.series.name]):
             plot.line(at, plot.y0, at, plot.y1 - 4 - LABEL * row, "moved")
-            label = f"{phrases.change(moved, course.question)}"
+            label = f"{text.change(moved, course.question)}"
             plot.text(at + 4, plot.y1 - 5 - LABEL * row, label, f"num {words}", "end" if at > plot.x1 - 60 else "start")
             plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", tip)
 
@@ -178,7 +246,7 @@ def _read(plot: Plot, courses: Sequence[Course], x: Scale) -> None:
         (
             course.series.name,
             {
-                entry.began_utc_ns: f"{phrases.inline(told, course.question)}{f', {entry.mark}' if entry.unfit else ''}"
+                entry.began_utc_ns: f"{text.inline(told, course.question)}{f', {entry.mark}' if entry.unfit else ''}"
                 for entry, told in zip(course.series.entries, course.told, strict=True)
             },
         )

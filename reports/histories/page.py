@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measures import CATALOGUE
@@ -25,19 +27,70 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.histories import phrases
-from reports.histories.course import Course, Moved
+from reports.histories import text
+from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
 from reports.histories.figure import over_weeks
-from reports.histories.filters import Filters, filters_of
 from reports.histories.history import History, Scenario
-from reports.histories.series import Series
-from reports.numbers import NBSP, NONE, plural
-from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
+from reports.numbers import NBSP, NONE, plural, shortened
+from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Filter, Page, poured
 from reports.page.pieces import figure
 from reports.question import RATES, Question
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.wording import differences
+
+MOST, LONGEST = 8, 32
+"""So many values stand by themselves, those of the most runs, and the newest ones; the rest is one."""
+OTHERS = "others"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """`shown`: those of the page. `classes`: by a value's name and text, the class of what it hides."""
+
+    shown: tuple[Filter, ...]
+    classes: Mapping[tuple[str, str], str]
+
+    def of(self, entry: Entry) -> str:
+        """The classes of an entry."""
+        told = traits(entry)
+        return " ".join(self.classes[one.name, told.get(one.name, "")] for one in self.shown)
+
+    def of_scenario(self, name: str) -> str:
+        """The class of all that is of a scenario; empty where there is one."""
+        return self.classes.get(("scenario", name), "")
+
+
+def traits(entry: Entry) -> dict[str, str]:
+    """What an entry may be filtered by."""
+    own = {name: entry.conditions.get(name, "") for name in ("model", "region")}
+    return {"target": entry.target, **own, "scenario": entry.scenario, **entry.labels}
+
+
+def filters_of(entries: Sequence[Entry], without: Collection[str] = ()) -> Filters:
+    """A filter for each trait but those `without`, if it has several values, one of which at least two runs share."""
+    told = [(entry.began_utc_ns, entry.run_id, traits(entry)) for entry in entries]
+    shown: list[Filter] = []
+    classes: dict[tuple[str, str], str] = {}
+    for name in dict.fromkeys(name for *_, one in told for name in one if name not in without):
+        newest_first = sorted({(began, run, one.get(name, "")) for began, run, one in told}, reverse=True)
+        runs = Counter(value for *_, value in newest_first)
+        if len(runs) < 2 or max(runs.values()) < 2:
+            continue
+        values: dict[str, str] = {}
+        for place, (value, _) in enumerate(runs.most_common()):
+            rest = len(runs) > MOST and place >= MOST - 1
+            hidden = f"f{len(shown)}-{min(place, MOST - 1)}"
+            classes[name, value] = hidden
+            values[hidden] = OTHERS if rest else shortened(value or NONE, LONGEST)
+        shown.append(Filter(name, tuple(_in_order(values))))
+    return Filters(tuple(shown), classes)
+
+
+def _in_order(values: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """(text, class) by text, what stands for the rest last."""
+    return sorted(((value, hidden) for hidden, value in values.items()), key=lambda one: (one[0] == OTHERS, one[0]))
+
 
 CHANGED = {True: "bad-ink", False: "good-ink", None: ""}
 INKS = {"✓": "good-ink", "✕": "bad-ink", "?": "soft-ink"}
@@ -72,8 +125,8 @@ def page_of(history: History, folder: Path) -> Page:
     return Page(
         title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
         badges=list(_badges(history)),
-        beside=f"{', '.join(names)} · {phrases.begun(history)}",
-        headline=phrases.headline(history),
+        beside=f"{', '.join(names)} · {text.begun(history)}",
+        headline=text.headline(history),
         lead=[Bullets(notes)] if (notes := [*_notes(history)]) else [],
         answer=[_moved(history, numbers)] if history.moved else None,
         sections=[
@@ -110,11 +163,11 @@ def _badges(history: History) -> Iterable[Badge]:
 
 
 def _notes(history: History) -> Iterable[str]:
-    yield from filter(None, [phrases.unfit(history)])
-    yield from phrases.apart(history)
-    yield from phrases.weekdays(history)
-    yield from phrases.doubtful(history)
-    yield from phrases.lacking(history)
+    yield from filter(None, [text.unfit(history)])
+    yield from text.apart(history)
+    yield from text.weekdays(history)
+    yield from text.doubtful(history)
+    yield from text.lacking(history)
     if history.notices:
         yield f"{plural(len(history.notices), 'thing')} could not be shown: see the end of the page."
 
@@ -133,7 +186,7 @@ def _moved(history: History, numbers: dict[str, int]) -> Block:
 def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: bool) -> Row:
     question = course.question
     at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
-    before, after = (phrases.written(course.levels[place].value, question) for place in (at - 1, at))
+    before, after = (text.written(course.levels[place].value, question) for place in (at - 1, at))
     name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
     ends = differences.interval(moved.low, moved.high, differences.scale_of(question))
     return row_of(
@@ -141,8 +194,8 @@ def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: b
             Cell(_called(question), name),
             Cell(before, _unit(question)),
             Cell(after, _unit(question)),
-            Cell(phrases.change(moved, question), ends, style=CHANGED[moved.worse]),
-            Cell(phrases.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
+            Cell(text.change(moved, question), ends, style=CHANGED[moved.worse]),
+            Cell(text.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
             "; ".join(moved.beside) or "nothing that these runs record",
         ],
         target=numbers[course.series.name],
@@ -169,7 +222,7 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
 
 
 def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
-    unit = phrases.unit_of(question)
+    unit = text.unit_of(question)
     cut = ", cut where it leaves the figure" if question.kind == "rate" else f", in {unit}"
     of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
@@ -193,7 +246,7 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
 
 
 def _unit(question: Question) -> str:
-    return "" if question.kind == "rate" else phrases.unit_of(question)
+    return "" if question.kind == "rate" else text.unit_of(question)
 
 
 def _run(
@@ -206,7 +259,7 @@ def _run(
         [
             Cell(_linked(entry, folder), labels),
             Cell(series.name, target=number, marked=True),
-            phrases.day(entry),
+            text.day(entry),
             Cell(entry.mark, entry.unfit.removeprefix(f"{entry.word}: "), style=INKS[entry.mark[0]]),
             *(_told(course, place) if course else Cell(NONE) for course in mine),
         ],
@@ -218,9 +271,9 @@ def _run(
 def _told(course: Course, place: int) -> Cell:
     """A figure of a run, with its interval, and with the change that begins with this run."""
     entry, told = course.series.entries[place], course.told[place]
-    changed = [f"↕ {phrases.change(moved, course.question)}" for moved in course.moved if moved.first is entry]
-    below = " ".join(filter(None, [phrases.range_of(told, course.question), *changed]))
-    return Cell(phrases.value(told, course.question), below, style="soft-ink" if entry.unfit else "")
+    changed = [f"↕ {text.change(moved, course.question)}" for moved in course.moved if moved.first is entry]
+    below = " ".join(filter(None, [text.range_of(told, course.question), *changed]))
+    return Cell(text.value(told, course.question), below, style="soft-ink" if entry.unfit else "")
 
 
 def _linked(entry: Entry, folder: Path) -> Inline:

@@ -2,15 +2,165 @@
 
 from __future__ import annotations
 
+import math
+from calendar import day_abbr
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
+from bench.measures import CATALOGUE
+from bench.units import NS_PER_S
 from reports.blocks import Cell, Paragraph, Row, row_of
-from reports.histories import phrases
-from reports.histories.course import Course
+from reports.histories.course import Course, Moved, Series
+from reports.histories.entry import Entry, Told
 from reports.histories.history import History, Scenario
-from reports.histories.series import Series
+from reports.numbers import NBSP, NONE, moment, percent, plural, three
+from reports.question import Question
+from reports.statistics.changes import ENOUGH, SIDE
 from reports.text.lines import Badges, Grid, Named, Part, pour
-from reports.wording.differences import figure
+from reports.wording import differences
+from reports.wording.differences import NOTHING, OPEN, TIMEOUT, figure, interval, scale_of, signed
+
+
+def unit_of(question: Question) -> str:
+    return "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
+
+
+def value(told: Told, question: Question) -> str:
+    """612, > timeout, n/a; of a rate 0.8 %."""
+    return NOTHING if math.isnan(told.value) else written(told.value, question)
+
+
+def written(number: float, question: Question) -> str:
+    """A figure in its unit, which stands beside it unless it is a rate."""
+    if math.isinf(number):
+        return TIMEOUT
+    return percent(number, 1) if question.kind == "rate" else three(number)
+
+
+def range_of(told: Told, question: Question) -> str:
+    """590 – 640; why there is no figure; nothing where no interval is told."""
+    if told.lacks:
+        return told.lacks
+    if math.isnan(told.low) or math.isinf(told.value):
+        return ""
+    ends = [written(end, question) if math.isfinite(end) else OPEN for end in (told.low, told.high)]
+    unit = f"{NBSP}%" if question.kind == "rate" else ""
+    return f"{ends[0].removesuffix(unit)} – {ends[1]}"
+
+
+def inline(told: Told, question: Question) -> str:
+    """612 (590 – 640); n/a (needs 40 sessions)."""
+    beside = range_of(told, question)
+    return f"{value(told, question)} ({beside})" if beside else value(told, question)
+
+
+def change(moved: Moved, question: Question) -> str:
+    """+12 %, +1.5 points."""
+    return signed(moved.share, scale_of(question))
+
+
+def change_with_interval(moved: Moved, question: Question) -> str:
+    """+12 % (+4 to +21 %)."""
+    return f"{change(moved, question)} ({interval(moved.low, moved.high, scale_of(question))})"
+
+
+def sentence(course: Course, moved: Moved) -> str:
+    """ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
+    since = moment(moved.first.began_utc_ns)
+    return f"{_named(course)}: {change_with_interval(moved, course.question)} since {since}"
+
+
+def place(found: Sequence[tuple[Course, Moved]]) -> str:
+    """sim since 12 Nov 2026, 02:00 UTC: ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
+    course, moved = found[0]
+    told = [f"{differences.figure(one.question)} {change_with_interval(by, one.question)}" for one, by in found]
+    return f"{course.series.name} since {moment(moved.first.began_utc_ns)}: {', '.join(told)}"
+
+
+def _named(course: Course) -> str:
+    return f"{differences.figure(course.question)} of {course.series.name}"
+
+
+def headline(history: History) -> str:
+    """The newest change, or that there is none, or that there are too few runs to say so."""
+    if places := history.places:
+        newest, *more = places[0]
+        others = f", with {plural(len(more), 'more figure')}" if more else ""
+        told = f"{sentence(*newest)}{others}."
+        return told if len(places) == 1 else f"{plural(len(places), 'change')}; the newest: {told}"
+    if history.comparisons:
+        return f"No change that {plural(history.runs, 'run')} can tell."
+    return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} on either side of it."
+
+
+def day(entry: Entry) -> str:
+    """2026-11-12 02:00, which sorts."""
+    return f"{datetime.fromtimestamp(entry.began_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
+
+
+def begun(history: History) -> str:
+    """3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC."""
+    entries = history.entries
+    ends = [moment(one.began_utc_ns) for one in (entries[0], entries[-1])]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def unfit(history: History) -> str:
+    """3 of 42 entries are shown and not compared: INVALID …"""
+    marks = [entry.mark for entry in history.entries if entry.unfit]
+    if not marks:
+        return ""
+    counted = [f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks)]
+    return f"{plural(len(marks), 'entry is', 'entries are')} shown and not compared: {', '.join(counted)}."
+
+
+def lacking(history: History) -> list[str]:
+    """Which series have too few runs, each once."""
+    told: dict[str, str] = {}
+    for course in history.courses:
+        if course.lacking:
+            told.setdefault(f"{course.series.scenario}, {course.series.name}", course.lacking)
+    return [f"{name}: {why}." for name, why in told.items()]
+
+
+def weekdays(history: History) -> list[str]:
+    """Whose weekdays differ, from the least to the most, in one sentence."""
+    told = []
+    for course in history.courses:
+        if course.weekdays:
+            ends = (course.weekdays.index(end(course.weekdays)) for end in (min, max))
+            least, most = (f"{day_abbr[at]} {signed(course.weekdays[at], scale_of(course.question))}" for at in ends)
+            told.append(f"{_named(course)} ({least}, {most})")
+    return [f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(told)}."] if told else []
+
+
+def doubtful(history: History) -> list[str]:
+    """What may have changed, and is not marked."""
+    return [
+        f"{_named(course)} may have changed by {change(moved, course.question)} by {moment(moved.first.began_utc_ns)}, "
+        f"and has no mark: neighbouring runs are alike ({course.alike:.2f}), so {plural(len(course.used), 'run')} "
+        f"count as {course.worth}."
+        for course in history.courses
+        for moved in course.doubtful
+    ]
+
+
+def apart(history: History) -> list[str]:
+    """Which targets have several series, as their runs were not made in the same way."""
+    found = []
+    for scenario in history.scenarios:
+        for target in dict.fromkeys(one.target for one in scenario.series):
+            mine = [one.name for one in scenario.series if one.target == target]
+            if len(mine) > 1:
+                each = f"they are {len(mine)} series: {', '.join(mine)}"
+                found.append(f"{scenario.name}: runs of {target} are not all comparable, so {each}.")
+    return found
+
+
+def level(course: Course) -> str:
+    """612: where the figure stands since its last change."""
+    return written(course.levels[-1].value, course.question) if course.levels else NONE
+
 
 RUN_LEAST = 16
 STYLES = {"✓": "good", "✕": "bad", "?": "warn"}
@@ -23,11 +173,11 @@ def terminal(history: History, width: int = 100, colour: bool = False) -> str:
 
 
 def _opening(history: History) -> Iterable[Part]:
-    yield Paragraph(phrases.headline(history), "bold")
+    yield Paragraph(headline(history), "bold")
     simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in history.series) else []
-    yield Badges(simulated, f"{history.runs} runs, {phrases.begun(history)}")
-    for place in history.places:
-        yield Named("changed", [phrases.place(place)])
+    yield Badges(simulated, f"{history.runs} runs, {begun(history)}")
+    for found in history.places:
+        yield Named("changed", [place(found)])
 
 
 def _series(scenario: Scenario, series: Series) -> Iterable[Part]:
@@ -43,7 +193,7 @@ def _series(scenario: Scenario, series: Series) -> Iterable[Part]:
 
 
 def _head(course: Course) -> str:
-    unit = phrases.unit_of(course.question)
+    unit = unit_of(course.question)
     return f"{figure(course.question)}{f', {unit}' if course.question.kind != 'rate' else ''}"
 
 
@@ -51,7 +201,7 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
     entry = series.entries[place]
     style = "soft" if entry.unfit else ""
     moved = [
-        f"{figure(course.question)} {phrases.change_with_interval(one, course.question)}"
+        f"{figure(course.question)} {change_with_interval(one, course.question)}"
         for course in courses
         for one in course.moved
         if one.first is entry
@@ -59,19 +209,19 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
     return row_of(
         [
             Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
-            phrases.day(entry),
+            day(entry),
             Cell(entry.mark, style=STYLES[entry.mark[0]]),
-            *(Cell(phrases.inline(course.told[place], course.question), style=style) for course in courses),
+            *(Cell(inline(course.told[place], course.question), style=style) for course in courses),
             Cell("↕" if moved else "", style="warn"),
         ]
     )
 
 
 def _closing(history: History) -> Iterable[Part]:
-    held = [*phrases.weekdays(history), *phrases.doubtful(history)]
-    for line in filter(None, [*held, phrases.unfit(history), *phrases.apart(history)]):
+    held = [*weekdays(history), *doubtful(history)]
+    for line in filter(None, [*held, unfit(history), *apart(history)]):
         yield Named("note", [line])
-    for line in phrases.lacking(history):
+    for line in lacking(history):
         yield Named("too few", [line])
     for notice in history.notices:
         yield Named("left out", [notice], "warn")

@@ -16,7 +16,7 @@ from bench.errors import USAGE_STATUS, UsageError
 
 def plan(asked: str) -> dict[str, Any]:
     """The plan as run.json holds it. Raises UsageError for thresholds that cannot be used."""
-    from reports.looks.planning import planned
+    from reports.looks.plan import planned
 
     return planned(json.loads(asked))
 

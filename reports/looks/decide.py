@@ -17,10 +17,9 @@ from bench.errors import UsageError
 from reports import runs
 from reports.looks.decision import Decision
 from reports.looks.document import write
-from reports.looks.gates import mean_seen, quantiles_seen, rate_seen
 from reports.looks.pairs import ARMS, leading, sides_of_pairs
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.looks.sequence import Seen, follow, not_yet
+from reports.looks.sequence import Seen, follow, mean_seen, not_yet, quantiles_seen, rate_seen
 from reports.question import Question, better_of
 from reports.runs import Run
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
@@ -28,9 +27,9 @@ from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.quantiles import Integers
-from reports.statistics.reasons import Reason
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
+from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
 from reports.wording.unusable import LEAD, Cause, of_run
 

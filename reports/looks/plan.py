@@ -1,17 +1,33 @@
-"""What a run that may end early was started with: `decision_plan` of its run.json."""
+"""What a run that may end early was started with: `decision_plan` of its run.json.
+
+Plans the looks of a run that ends once it is decided, before it begins.
+
+What is `asked` comes from the process that runs the load, which knows no thresholds: `measure` (the
+main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
+`steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
+`thresholds`, a file or null.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
+
 from bench.errors import UsageError
-from reports.looks.gates import DRAWS
-from reports.looks.sequence import Schedule
-from reports.statistics.looks import SPENDING
-from reports.thresholds.grammar import Threshold, parse
+from bench.measures import SLOPE
+from reports.finding import none_seen
+from reports.looks.sequence import DRAWS, Schedule
+from reports.numbers import NBSP, count
+from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
+from reports.statistics.shares import sessions_without
+from reports.statistics.verdicts import floor
+from reports.thresholds.grammar import GATED, Threshold, near, parse, quoted, read
+from reports.wording.reasons import said
 
 
 @dataclass(frozen=True)
@@ -80,3 +96,108 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
     if not any(plan.gates.values()):
         raise UsageError(f"the decision_plan in run.json of {run} has no gates")
     return plan
+
+
+LEVEL = 0.05
+DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
+"""Of the main measure."""
+DEFAULT_FAILURES = "rate<+1pt"
+
+
+def planned(asked: dict[str, Any]) -> dict[str, Any]:
+    """As run.json holds it. Raises UsageError where the file cannot be used, has no relative threshold or one of what
+    this run does not have, and where the run is too short for a gate to be tested.
+    """
+    gates = _gates(asked["thresholds"], asked["measure"])
+    refuse_other_targets(gates, asked["targets"])
+    for gate in gates:
+        _check_step(gate, asked["scripts"])
+    needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
+    _check_length(gates, needed, asked["pairs"])
+    every = asked["every"]
+    first = first_look(needed, every)
+    notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
+    texts: dict[str, list[str]] = {}
+    for gate in gates:
+        texts.setdefault(gate.written.removesuffix(f": {gate.text}"), []).append(gate.text)
+    return {
+        "pairs": asked["pairs"],
+        "looks": list(plan(asked["pairs"], every, first)),
+        "gates": texts,
+        "level": LEVEL,
+        "spending": SPENDING,
+        "draws": DRAWS,
+    } | ({"notices": notices} if notices else {})
+
+
+def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
+    """Why a rate cannot pass in so many pairs, though none fails, and how many it takes; empty where it can."""
+    if gate.question.kind != "rate":
+        return ""
+    level, points = _last_level(plan(pairs, every, first)), gate.question.margin.points
+    enough: int | None = pairs
+    while enough is not None:
+        needed = sessions_without(points, _last_level(plan(enough, every, first)))
+        if needed is not None and needed <= enough:
+            break
+        enough = needed
+    if enough == pairs:
+        return ""
+    left = said(none_seen(gate.measure, pairs, level, None, pairs)).replace(NBSP, " ")
+    told = f"{gate.written} cannot pass in {count(pairs)} pairs, because {left}"
+    return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
+
+
+def _last_level(sizes: Sequence[int]) -> float:
+    """The one-sided error of the bound that the last of these looks decides by."""
+    return float(ndtr(-bounds([size / sizes[-1] for size in sizes], LEVEL)[-1]))
+
+
+def _gates(file: str | None, measure: str) -> list[Threshold]:
+    """Thresholds against the baseline; those with a limit of their own are left for `rtbench check`."""
+    if file is None:
+        return [*(parse(measure, p + margin) for p, margin in DEFAULT.items()), parse("failures", DEFAULT_FAILURES)]
+    gates = [threshold for threshold in read(Path(file)) if threshold.margin is not None]
+    if not gates:
+        raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
+    if slopes := [gate.written for gate in gates if GATED[gate.measure].unit == SLOPE]:
+        raise UsageError(f"{slopes[0]}: looks decide nothing by a slope; ask rtbench compare or check once it is over")
+    return gates
+
+
+def _check_step(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UsageError for a step that no script has; where a script's are not known before, it may have any."""
+    known = list(dict.fromkeys(label for script in scripts for label in _steps(script, len(scripts)) or ()))
+    if not gate.step or gate.step in known or any(script["steps"] is None for script in scripts):
+        return
+    shown = quoted(gate.step)
+    raise UsageError(f"{gate.written}: there is no step {shown}{near(gate.step, known)} these are: {', '.join(known)}")
+
+
+def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
+    """The steps of a script as reports call them: with its name where there are several."""
+    steps: list[str] | None = script["steps"]
+    return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
+
+
+def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
+    """How many values of a gate's measure a session has at least, as far as is known; of a step of several scripts on
+    average, for each script is taken to be played as often.
+    """
+    if GATED[gate.measure].of_sessions:
+        return 1
+    if not gate.step:
+        return min((script["turns"] for script in scripts if script["turns"]), default=1)
+    return sum((_steps(one, len(scripts)) or []).count(gate.step) for one in scripts) / len(scripts) or 1
+
+
+def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int) -> None:
+    """Raises UsageError where the run ends before a gate may be tested."""
+    most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
+    if most <= pairs:
+        return
+    turns = f", because it needs {count(floor(gate.p))} values in each arm" if gate.p is not None else ""
+    raise UsageError(
+        f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
+        f"raise --sessions to {most} or more, or gate another figure"
+    )

@@ -8,7 +8,7 @@ from reports.page.pieces import figure, line, marked, note, of_target, quantile_
 from reports.page.svg import WIDE, Plot, Scale, identity
 from reports.summary.offered import Arriving, Offered
 from reports.summary.summary import Summary
-from reports.wording import arriving as told
+from reports.wording import remarks as told
 from reports.wording.words import sentence
 
 CALLS = (

@@ -31,15 +31,14 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
-from reports.page import lines, scatter, speech, stacks
+from reports.page import bars, charts, lines, speech
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.page.ways import Ways, ways
 from reports.strata import Stratum
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
-from reports.summary.groups import Waits, one_thing
-from reports.summary.places import By
+from reports.summary.groups import By, Waits, one_thing
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
@@ -121,7 +120,7 @@ def _bands(summary: Summary, bands: Sequence[Breakdown]) -> Figure:
     slow = " and around p95 (p93.5 to p96.5)" if any(band.around > 0.5 for band in bands) else ""
     of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
     caption = ("Mean segments of ", Term(HEARD), of)
-    return figure(stacks.segments(bands, summary.targets), caption, numbers=numbers)
+    return figure(bars.segments(bands, summary.targets), caption, numbers=numbers)
 
 
 def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
@@ -130,12 +129,12 @@ def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
     )
     said = ", in ms, over good turns; they add up to its mean exactly."
     said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
-    said += " The first bars; all are in the table." if len(rows) > stacks.ROWS_MOST else ""
-    return figure(stacks.segments(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
+    said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
+    return figure(bars.segments(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown]) -> Table:
-    names = stacks.names_of(rows)
+    names = bars.names_of(rows)
     heads: list[Head] = ["step", Column("target", left=True), "turns", *names, "together, ms"]
     lines: list[Row | Line] = []
     for row in rows:
@@ -331,7 +330,7 @@ def _way(summary: Summary, frame: Ways, width: int) -> Figure:
     hexagons = any(way.marks is None for way in frame.ways)
     marks = "Shade: number of sessions." if hexagons else "One mark for each session."
     return figure(
-        scatter.scatter(frame, width),
+        charts.scatter(frame, width),
         f"Of the middle session’s ttfa the round trip is {listed(shares)}. {marks}",
         head=f"ttfa {frame.stratum.since}" if several else "",
         numbers=[

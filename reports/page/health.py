@@ -13,8 +13,8 @@ from reports.blocks import Block, Cell, Column, Fold, Head, Inline, Line, Paragr
 from reports.numbers import count, percent
 from reports.page.frames import WHOLE_S
 from reports.page.pieces import note, of_target, quantiles
+from reports.summary.drift import figures_of
 from reports.summary.events import measured_seconds
-from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
 from reports.wording import groups, words

@@ -27,7 +27,7 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
-from reports.page import bars, frames, panels, stacks, step_panels
+from reports.page import bars, frames, panels
 from reports.page.over_time import OverTime, over_time
 from reports.page.pieces import cells_of, figure, line, measures, note, of_target, quantile_cells
 from reports.page.steps_over_time import steps_over_time
@@ -120,7 +120,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         yield Figure("", caption, below=[fold])
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
-        yield Fold("Each step over time", [figure(step_panels.steps_over_time(course), said)], open=True)
+        yield Fold("Each step over time", [figure(panels.steps_over_time(course), said)], open=True)
 
 
 def others(summary: Summary) -> Section | None:
@@ -218,7 +218,7 @@ def connect(summary: Summary) -> Section | None:
     whole, parts = ([f for f in rows if (f.measure in phases) == of_phase] for of_phase in (False, True))
     blocks = [
         *line(_ready(rows)),
-        *([figure(stacks.connect(found), caption)] if found else []),
+        *([figure(bars.connect(found), caption)] if found else []),
         *line(remarks.token_wait(summary)),
         *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
         *([Fold("The phases", [_sessions(summary, parts)])] if parts else []),

@@ -12,7 +12,6 @@ import pandas as pd
 
 from bench.measures import CATALOGUE, SLOPE
 from reports import exactness
-from reports.lost import lost_of
 from reports.question import Question, better_of
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, is_wait, rate_counts, sampled, session_sample
@@ -25,7 +24,7 @@ from reports.summary.context import slope_sample
 from reports.summary.drift import Drift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import Flags, Turns, column_of, measured, turns_of
+from reports.turns import Flags, Turns, column_of, lost_of, measured, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 NOTHING = Sample(np.zeros(0), NOBODY)

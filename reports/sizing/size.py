@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,24 +11,191 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import UsageError
+from bench.measures import SLOPE
+from bench.money import Prices, cost_usd
+from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
 from reports.numbers import NBSP
-from reports.question import Question
+from reports.question import POINTS, Question
 from reports.runs import Run
 from reports.sides.clusters import ABSENT, by_pair, by_session
 from reports.sides.named import folder_of, known_targets
 from reports.sides.questions import by_stratum, common_strata
 from reports.sides.side import Side, against_of, counts_of, sample_of
-from reports.sizing.asked import SizeQuestion
-from reports.sizing.prices import time_price, usd_per_session, usd_price
-from reports.statistics.components import Spread, cheapest_turns, components_at, spread_of
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
-from reports.statistics.power import LEAST_SESSIONS, Pilot, pilot_of_pairs, pilot_of_quantile, pilot_of_rate
-from reports.statistics.quantiles import sessions_needed
+from reports.statistics.power import (
+    GATES,
+    LEAST_SESSIONS,
+    LEVEL,
+    Pilot,
+    Price,
+    Spread,
+    cheapest_turns,
+    components_at,
+    distance_of,
+    pilot_of_pairs,
+    pilot_of_quantile,
+    pilot_of_rate,
+    spread_of,
+)
+from reports.statistics.quantiles import Floats, Integers, sessions_needed
 from reports.statistics.resample import seed_of
+from reports.statistics.shares import sessions_without
+from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
+from reports.thresholds.grammar import gated, quoted
 from reports.turns import turns_of
+
+_SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
+EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03
+"""Where the user says nothing; of rates, 3 points against 1."""
+
+
+@dataclass(frozen=True)
+class SizeQuestion:
+    """`effect`: how much worse the candidate truly is, to be found with this power, as one of so many gates."""
+
+    question: Question
+    effect: float
+    margin: float
+    power: float
+    gates: int = GATES
+
+    @property
+    def level(self) -> float:
+        """The error that this gate has after Holm, were it the first to turn red."""
+        return LEVEL / self.gates
+
+    @property
+    def is_rate(self) -> bool:
+        return self.question.kind == "rate"
+
+    @property
+    def distance(self) -> float:
+        """From the margin to the effect: of logs, or of rates."""
+        return self.effect - self.margin if self.is_rate else distance_of(self.effect, self.margin)
+
+    @property
+    def sessions_to_pass(self) -> int | None:
+        """Of a rate: sessions in each arm without which it cannot pass, though none fails; None of other figures."""
+        return sessions_without(self.margin, LEVEL) if self.is_rate else None
+
+
+def asked(measure: str, detect: str | None, margin: str | None, power: float, gates: int = GATES) -> SizeQuestion:
+    """Raises UsageError that says what is allowed."""
+    name, _, aggregate = measure.partition(":")
+    of = gated(name.strip())
+    if of.unit == SLOPE:
+        raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
+    rate = of.unit == "share"
+    effect = share(detect, "--detect") if detect else EFFECT_POINTS if rate else EFFECT
+    accepted = share(margin, "--margin") if margin else POINTS if rate else MARGIN
+    if not effect > accepted:
+        raise UsageError(
+            f"an effect of {_said(effect, rate)} is not above the margin of {_said(accepted, rate)}: "
+            "no number of sessions would call it worse; raise --detect or lower --margin"
+        )
+    if not 0.5 <= power < 1:
+        raise UsageError(f"--power {power:g} is no power: choose one from 0.5 to 0.99")
+    if gates < 1:
+        raise UsageError(f"--gates {gates} is no number of gates: a check of one figure has 1")
+    if rate:
+        if aggregate not in ("", "rate"):
+            raise UsageError(f"{name} is a rate: write --measure {name}")
+        return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power, gates)
+    of_quantile = Question(name, "quantile", Margin(ratio=accepted), _quantile(name, aggregate))
+    return SizeQuestion(of_quantile, effect, accepted, power, gates)
+
+
+def share(text: str, option: str) -> float:
+    """20%, 3pt, 0.2 → 0.2, 0.03, 0.2."""
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option} {quoted(text)} is no share: write 20% (of rates, 3% is three percentage points)")
+    number = float(match[1]) / (100 if match[2] else 1)
+    if not match[2] and number > 1:
+        raise UsageError(f"{option} {quoted(text)} is more than everything: write {text}% or 0.{text}")
+    return number
+
+
+def _quantile(name: str, aggregate: str) -> float:
+    match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|med", aggregate or "p95")
+    p = 0.5 if aggregate == "med" else float(match[1]) / 100 if match else 0.0
+    if not 0 < p < 1:
+        raise UsageError(f"{quoted(aggregate)} is no quantile: write --measure {name}:p95")
+    return p
+
+
+def _said(value: float, rate: bool) -> str:
+    return f"{100 * value:g} {'points' if rate else '%'}"
+
+
+UNKNOWN = Price(math.nan, math.nan)
+NOTHING = Price(0.0, 0.0)
+
+
+def usd_per_session(run: Run, sides: Sequence[Side]) -> float:
+    """Of two arms: of both of these, or twice that of one."""
+    costs = {cost.target: cost.per_session for cost in money_of(run, sides[0].turns.targets).costs}
+    each = [costs.get(side.name, math.nan) for side in sides]
+    return sum(each) * (2 / len(each))
+
+
+def time_price(side: Side) -> Price:
+    """Seconds from a session's start to its first turn, and from turn to turn, the mean of good sessions."""
+    sessions = side.session_rows
+    turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.here]]
+    first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
+    opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
+    opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
+    begun = sessions["turns_begun"].to_numpy(dtype=np.float64)
+    good = (sessions["outcome_class"] == "good").to_numpy() & (begun > 0) & ~np.isnan(opened)
+    if not good.any():
+        return UNKNOWN
+    length = sessions["ended_at_ns"].to_numpy(dtype=np.float64)[good]
+    opening = float(opened[good].mean())
+    return _price(
+        opening / NS_PER_S, (float(length.sum()) - opening * good.sum()) / float(begun[good].sum()) / NS_PER_S
+    )
+
+
+def usd_price(side: Side) -> Price:
+    """What a session costs by its turns: their tokens, and the minutes that they take where these are paid for."""
+    run, targets = side.run, side.turns.targets
+    charges = next((cost.charges for cost in money_of(run, targets).costs if cost.target == side.name), ())
+    prices = next((charge.prices for charge in charges if charge.prices), None)
+    if prices is None:
+        return UNKNOWN
+    tokens = _tokens_price(side, prices) if prices.of_tokens else NOTHING
+    seconds = time_price(side) if prices.usd_per_minute else NOTHING
+    per_s = prices.usd_per_minute / S_PER_MINUTE
+    return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
+
+
+def _tokens_price(side: Side, prices: Prices) -> Price:
+    """A straight line through what each turn cost by its number: the history that is billed again is its slope."""
+    run, targets = side.run, side.turns.targets
+    bills = bills_of(run, targets)
+    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(bills.tokens(kind)) for kind in KINDS})
+    mine: Integers = bills.told & (bills.target == _place(side))
+    told = mine & ~bills.stray
+    number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][told]
+    sessions = np.unique(bills.session[told]).size
+    if np.unique(number).size < 2:
+        return UNKNOWN
+    history, turn = np.polyfit(number - 1, usd[told], 1)
+    return _price(float(usd[mine & bills.stray].sum()) / sessions, float(turn), max(0.0, float(history)))
+
+
+def _place(side: Side) -> int:
+    """The place of a side's target among those of its run."""
+    return side.turns.targets.index(side.name) if side.name in side.turns.targets else -1
+
+
+def _price(session: float, turn: float, history: float = 0.0) -> Price:
+    return Price(session, turn, history) if turn > 0 else UNKNOWN
+
 
 Range = tuple[float, float, float]
 """Least, likely, most."""

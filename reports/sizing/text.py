@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import field
 
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
-from reports.sizing.size import Range, Size
+from reports.schemas.document import Closed, Number, Values, about, data_of
+from reports.sizing.size import Range as SizeRange
+from reports.sizing.size import Size
 from reports.statistics.power import BETTER_SESSIONS, LEVEL
 
 
@@ -74,9 +78,53 @@ def _share(size: Size, value: float) -> str:
     return f"{three(100 * value)}{NBSP}{points if size.asked.is_rate else '%'}"
 
 
-def _range(values: Range, written: Any) -> str:
+def _range(values: SizeRange, written: Any) -> str:
     return f"{written(values[1])} ({written(values[0])} to {written(values[2])})"
 
 
 def _two(value: float) -> str:
     return NONE if math.isnan(value) else three(float(f"{value:.2g}"))
+
+
+SCHEMA = 1
+Range = tuple[Number, Number, Number]
+
+
+class SizeDocument(Closed):
+    """Ranges are [least, likely, most]; null where the pilot does not tell."""
+
+    schema: Literal[1]
+    like: str
+    targets: list[str]
+    measure: str
+    kind: Literal["quantile", "rate"]
+    p: float | None
+    effect: float = field(name="detect")
+    margin: float
+    power: float
+    level: float
+    gates: Annotated[int, about("gates of the check that share the level by Holm, for which it is planned")]
+    paired: bool
+    pilot_sessions: int
+    sessions: tuple[int, int, int]
+    sessions_alone: Annotated[int, about("the likely number, were this the only gate")]
+    sessions_to_pass: Annotated[
+        int | None, about("of a rate: without so many in each arm it cannot pass at the margin, though none fails")
+    ]
+    seconds: Range
+    usd: Range
+    power_of_pilot: Number
+    turns_per_session: Number
+    sigma: Number
+    icc: Number
+    deff50: Number = field(name="deff_p50")
+    deff95: Number = field(name="deff_p95")
+    cheapest_by_time: int | None = field(name="cheapest_turns_by_time")
+    cheapest_by_usd: int | None = field(name="cheapest_turns_by_usd")
+
+
+def as_data(size: Size) -> dict[str, Any]:
+    """The size as lists, dictionaries, strings and numbers."""
+    like = str(size.run.document.get("run_id") or size.run.folder.name)
+    own = {"schema": SCHEMA, "like": like, "level": LEVEL, "pilot_sessions": size.pilot.sessions}
+    return data_of(SizeDocument, Values(size, size.asked, size.asked.question, size.spread, **own))

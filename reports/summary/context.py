@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from reports.samples import Sampled
+from reports.statistics.centre import theil_sen
 from reports.statistics.quantiles import Floats, Sample
-from reports.statistics.slopes import theil_sen
 from reports.strata import Stratum
 from reports.summary.figures import Figures, figures
 from reports.turns import Flags, Turns

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.numbers import NBSP, change, listed
+from reports.numbers import NBSP, NONE, change, listed, three
 from reports.samples import Sampled
 from reports.statistics.counting import distinct, packed
 from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.power import Spread
 from reports.statistics.quantiles import Sample
 from reports.statistics.resample import seed_of
 from reports.strata import NO_STRATUM, Stratum
@@ -109,3 +110,9 @@ def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> D
     if not math.isfinite(found.d):
         return None
     return Drift(one.measure.name, pool.label, math.exp(found.d), math.exp(found.low), math.exp(found.high))
+
+
+def figures_of(spread: Spread) -> tuple[str, ...]:
+    """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
+    told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
+    return (*(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told), three(spread.worth))

@@ -11,9 +11,8 @@ import pandas as pd
 from bench.outcomes import EXPECTED, SERVICE_SAID, is_throttled, outcome_class
 from bench.outcomes import GOOD as GOOD_OUTCOMES
 from bench.remedies import remedy_of
-from reports.lost import lost_of
 from reports.statistics.quantiles import Integers
-from reports.turns import CENSORED, FAILED, Turns
+from reports.turns import CENSORED, FAILED, Turns, lost_of
 
 MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",

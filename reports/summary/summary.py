@@ -16,12 +16,11 @@ from bench.units import NS_PER_S
 from reports.labels import called, labels_of
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, Run
 from reports.samples import Sampled
-from reports.statistics.components import Spread, spread_of
 from reports.statistics.counting import distinct
+from reports.statistics.power import Spread, spread_of
 from reports.strata import Stratum
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.context import slopes
-from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
 from reports.summary.figures import (
@@ -33,16 +32,15 @@ from reports.summary.figures import (
     turn_figures,
     with_marks,
 )
-from reports.summary.groups import Apart, Waits, waits_by
+from reports.summary.groups import Apart, By, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts, machines
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
-from reports.summary.places import By
 from reports.summary.quota import Quota, quota_of
-from reports.summary.rates import Rate, TurnRate, failure_rates, turn_rates
+from reports.summary.rates import Counts, Rate, TurnRate, counts_of, failure_rates, turn_rates
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Listing, Slow, slowest, slowest_of_steps

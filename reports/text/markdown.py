@@ -8,14 +8,14 @@ from reports.blocks import Block, Bullets, Cell, Fold, Heading, Inline, Paragrap
 from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
 from reports.summary import drift
 from reports.summary.arms import FACTS
+from reports.summary.drift import figures_of
 from reports.summary.events import ALL, PS
+from reports.summary.groups import By
 from reports.summary.money import CACHED, INPUT, OUTPUT
-from reports.summary.places import By
 from reports.summary.slowest import Slow
-from reports.summary.spread import figures_of
 from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.text.markup import SIMULATED, coded, pour, table
-from reports.wording import arriving, failings, groups, remarks, sentences, words
+from reports.wording import failings, groups, remarks, sentences, words
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20
@@ -36,7 +36,7 @@ def _head(summary: Summary) -> Iterable[Block]:
         remedy = f" What to do: {words.remedy(rule)}" if rule.remedy else ""
         yield Paragraph((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}{remedy}"))
     yield Paragraph(" ".join(filter(None, (summary.decided, sentences.heard(summary), failings.second(summary)))))
-    if called := arriving.lines(summary):
+    if called := remarks.lines(summary):
         yield Paragraph(f"Calls: {'; '.join(called)}.")
     if flowed := remarks.throughput(summary):
         yield Paragraph(f"Throughput: {'; '.join(flowed)}.")

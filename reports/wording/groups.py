@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from reports.blocks import Cell, Column, Head, Line, Row, Table, table
 from reports.numbers import NBSP, count, ms, percent, plural, three, together
-from reports.summary.groups import Apart, Group, Waits
-from reports.summary.places import By
+from reports.summary.groups import Apart, By, Group, Waits
 from reports.summary.summary import Summary
 from reports.wording import words
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from reports.numbers import NBSP, count, listed, plural
-from reports.statistics.reasons import Reason
-from reports.statistics.verdicts import DRIFTS, unequal
+from reports.statistics.verdicts import DRIFTS, Reason, unequal
 
 NOUNS = {
     "failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply", "cut_off_rate": "turn cut off",

@@ -13,15 +13,13 @@ from reports.question import RATES, TRIALS
 from reports.runs import hosts_of
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, Stratum, traits_words
-from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.hosts import Host
-from reports.summary.rates import TurnRate
+from reports.summary.rates import Counts, TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, CallerWait, Summary
-from reports.summary.trust import trust
-from reports.summary.verdict import RuleResult
+from reports.summary.verdict import RuleResult, trust
 
 CAUSES = {
     "stamp_error": ("arrival stamps are not exact", "the load generator fell behind what came in"),

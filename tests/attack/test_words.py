@@ -28,7 +28,7 @@ from bench.run.part import FACTS
 from bench.run.spool import path_of
 from bench.simulator.served import LatenessCounts, Served
 from reports.gate.baselines import Baseline
-from reports.histories.of_run import _Summary as Summary
+from reports.histories.entry import _Summary as Summary
 from reports.runs import RUN
 from reports.schemas.fit import misfit
 from tests.attack.test_files import LOG, places, with_value

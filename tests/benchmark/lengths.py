@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
-from reports.gate.kept import judged, of_quantile, of_rate
+from reports.gate.by_limit import judged, of_quantile, of_rate
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import Sample, estimates, sample
 from reports.statistics.rates import PerCluster, rate_difference, ratio_of

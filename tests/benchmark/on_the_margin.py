@@ -15,9 +15,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.kept import judged, of_rate
-from reports.looks.gates import quantiles_seen, rate_seen
-from reports.looks.sequence import LookCourse, Schedule, by_se, follow
+from reports.gate.by_limit import judged, of_rate
+from reports.looks.sequence import LookCourse, Schedule, by_se, follow, quantiles_seen, rate_seen
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import sample

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.gates import quantiles_seen
-from reports.looks.sequence import Schedule, follow
+from reports.looks.sequence import Schedule, follow, quantiles_seen
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.ordered import waits_by_order

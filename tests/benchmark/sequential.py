@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.gates import quantiles_seen, rate_seen
-from reports.looks.sequence import LookCourse, Schedule, Seen, follow
+from reports.looks.sequence import LookCourse, Schedule, Seen, follow, quantiles_seen, rate_seen
 from reports.statistics.differences import Margin
 from reports.statistics.looks import bounds, plan
 from reports.statistics.ordered import waits_by_order

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import Sample, estimates
-from reports.statistics.slopes import slope_differences, theil_sen
 
 SEEDS = (20261101, 20261102, 20261103)
 RUNS, DRAWS = 500, 1000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.kept import judged, of_quantile
+from reports.gate.by_limit import judged, of_quantile
 from reports.statistics.quantiles import Sample, estimates, quantile, sample
 
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5

@@ -12,8 +12,7 @@ from reports.page.calls import along as section
 from reports.page.lines import lines
 from reports.page.svg import HALF, WIDE
 from reports.statistics.quantiles import quantile
-from reports.summary.groups import AGES, Waits, one_thing
-from reports.summary.places import By
+from reports.summary.groups import AGES, By, Waits, one_thing
 from reports.summary.summary import Summary
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan

@@ -27,7 +27,7 @@ from reports import render
 from reports.comparisons.comparison import compared
 from reports.comparisons.document import as_json as compare_json
 from reports.gate.check import checked
-from reports.gate.document import as_json as check_json
+from reports.gate.outputs import as_json as check_json
 from reports.runs import BOUNDS
 from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates

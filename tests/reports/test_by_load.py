@@ -19,9 +19,7 @@ from reports.page.calls import by_load as section
 from reports.page.lines import lines
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
-from reports.summary.by_load import THIN, merged
-from reports.summary.groups import Apart, Group, Waits, apart
-from reports.summary.places import Place
+from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data

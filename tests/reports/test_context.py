@@ -12,10 +12,10 @@ import reports
 from bench.errors import UsageError
 from reports.gate.baselines import baseline_of
 from reports.gate.by_limit import items_of
-from reports.looks.planning import planned
+from reports.looks.plan import planned
 from reports.page.page import html
 from reports.sides.side import sides_of
-from reports.sizing.asked import asked
+from reports.sizing.size import asked
 from reports.summary.summary import Summary
 from reports.text.document import as_data
 from reports.text.markdown import markdown

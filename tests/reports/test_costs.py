@@ -18,8 +18,7 @@ import reports
 from bench.money import Prices, cost_usd
 from reports import render
 from reports.page.page import html
-from reports.summary.bills import KINDS
-from reports.summary.money import Money, as_prices, money_of
+from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown

@@ -16,11 +16,11 @@ from msgspec import inspect
 
 from bench.cli.schemas import schemas
 from reports.comparisons.document import CompareDocument
-from reports.gate.document import CheckDocument
+from reports.gate.outputs import CheckDocument
 from reports.looks.document import DecisionDocument
 from reports.schemas.document import Figure, Known, Number, Record, Values, data_of
 from reports.schemas.summary import Arm, SummaryDocument
-from reports.sizing.document import SizeDocument
+from reports.sizing.text import SizeDocument
 from reports.summary.arms import FACTS
 
 KINDS: dict[str, type[Record]] = {

@@ -24,10 +24,8 @@ from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
-from reports.export import rows as export_rows
-from reports.export.export import TABLES, export_log, export_tables
-from reports.export.formats import Format, json_lines, write_csv
-from reports.export.rows import schema_of
+from reports.export import export as export_rows
+from reports.export.export import TABLES, Format, export_log, export_tables, json_lines, schema_of, write_csv
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import reports
 from reports import render
-from reports.lost import lost_of, lost_turns
 from reports.page.page import html
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
+from reports.turns import lost_of, lost_turns
 from reports.wording.failings import second
 from reports.wording.sentences import essentials, headline
 from tests.reports import shared, synthetic

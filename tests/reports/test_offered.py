@@ -20,7 +20,7 @@ from reports.samples import session_sample
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.terminal import terminal
-from reports.wording.arriving import divided, lines, rate
+from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan

@@ -11,7 +11,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run.folder import TURNS
 from reports.gate.by_limit import items_of
-from reports.looks.gates import rate_seen
+from reports.looks.sequence import rate_seen
 from reports.page.page import html
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.runs import load

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.step_panels import steps_over_time as drawn
+from reports.page.panels import steps_over_time as drawn
 from reports.page.steps_over_time import steps_over_time
 from reports.summary.summary import summarise
 from tests.reports import synthetic

@@ -11,7 +11,7 @@ import pytest
 import reports
 from reports import render
 from reports.runs import Run
-from reports.summary.trust import NOT_CALIBRATED, busiest, trust
+from reports.summary.verdict import NOT_CALIBRATED, busiest, trust
 from tests.reports.synthetic import Plan, write
 
 CITED = {

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from reports.comparisons import comment as compare_comment
 from reports.comparisons import page, text
 from reports.comparisons import sentences as compare_sentences
+from reports.comparisons import text as compare_comment
 from reports.comparisons.comparison import Comparison, compared
-from reports.gate import comment as check_comment
+from reports.gate import outputs as check_comment
+from reports.gate import outputs as check_text
 from reports.gate import sentences as check_sentences
-from reports.gate import text as check_text
 from reports.gate.check import checked
 from reports.gate.items import Checked
 from reports.numbers import NBSP

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import reports
-from reports.page import scatter
+from reports.page import charts
 from reports.page import ways as frames
 from reports.page.page import html
 from reports.page.svg import HALF, WIDE
@@ -54,7 +54,7 @@ def test_many_sessions_are_counted_in_hexagons(tmp_path: Path, monkeypatch: pyte
             assert grid[:, 0].max() <= columns
             assert 0 <= grid[:, 1].min() <= grid[:, 1].max() <= lines
     for w in (HALF, WIDE):
-        drawn = scatter.scatter(frame, w).svg()
+        drawn = charts.scatter(frame, w).svg()
         assert 'class="cell s0 k5"' in drawn
         assert "specks" not in drawn
 

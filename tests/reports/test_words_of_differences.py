@@ -9,7 +9,7 @@ import pytest
 from reports.comparisons.forest_rows import row
 from reports.finding import Arm, Finding
 from reports.gate.items import compared_item
-from reports.gate.written import interval_text, limit_text
+from reports.gate.sentences import interval_text, limit_text
 from reports.looks.sequence import Ruling
 from reports.looks.text import answer
 from reports.question import Question

@@ -8,16 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reports.comparisons.comparison import Check, Comparison, Method
+from reports.comparisons.comparison import Comparison, Method
 from reports.finding import Arm, Finding
 from reports.looks.decision import Decision
 from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, Look, LookCourse, Ruling, Seen, by_se
 from reports.question import Kind, Question
+from reports.sides.fairness import Check
 from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin
-from reports.statistics.reasons import FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
-from reports.statistics.verdicts import Verdict, Word
+from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
 from reports.wording.unusable import Cause
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -12,7 +12,6 @@ import typer
 from bench.cli.compare import compare
 from bench.errors import UsageError
 from bench.run import close
-from reports.comparisons import render
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, run
 from tests.reports.synthetic import Plan
@@ -102,6 +101,6 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monke
     def refuse(path: Path, text: str) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(render, "write_text", refuse)
+    monkeypatch.setattr("reports.comparisons.document.write_text", refuse)
     with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
         compare([run(tmp_path, PAIRED)])

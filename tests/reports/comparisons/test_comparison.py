@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.comparisons.comparison import Check, Comparison
+from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
 from reports.question import Question, margin_of
+from reports.sides.fairness import Check
 from reports.sides.side import sample_of, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin

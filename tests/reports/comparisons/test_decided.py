@@ -13,12 +13,11 @@ import pytest
 
 from reports.blocks import Paragraph
 from reports.comparisons import comparison as comparison_module
-from reports.comparisons import render
-from reports.comparisons.comment import markdown
+from reports.comparisons import document
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.decided import LOOKED, said
 from reports.comparisons.page import page_of
-from reports.comparisons.text import essentials, terminal
+from reports.comparisons.text import essentials, markdown, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
 from reports.looks.text import sentence as decision_sentence
@@ -63,7 +62,7 @@ def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: s
 
 
 def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
-    paths = render.write(compared(tmp_path / "run", TIGHT), tmp_path)
+    paths = document.write(compared(tmp_path / "run", TIGHT), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
@@ -96,7 +95,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
-    paths = render.write(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
+    paths = document.write(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
 
     assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")

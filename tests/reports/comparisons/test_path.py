@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reports.comparisons import path
 from reports.looks.sequence import by_se, not_yet
-from reports.statistics.reasons import DRIFTING, NOT_AFTER_HOLM
+from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM
 from tests.reports.comparisons.invented import GATES, RULINGS, decision, look
 
 NBSP = "\u00a0"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from reports.comparisons import sentences
-from reports.comparisons.comparison import Check, Comparison, Method
+from reports.comparisons.comparison import Comparison, Method
 from reports.finding import Finding
+from reports.sides.fairness import Check
 from reports.statistics.differences import Difference, Margin
-from reports.statistics.reasons import FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
-from reports.statistics.verdicts import Verdict
+from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, too_few
 from reports.wording.unusable import Cause
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
 

@@ -12,11 +12,10 @@ import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
 from reports.comparisons import comparison as comparison_module
-from reports.comparisons.comment import markdown
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import as_json
 from reports.comparisons.page import html
-from reports.comparisons.text import terminal
+from reports.comparisons.text import markdown, terminal
 from reports.finding import Finding
 from reports.sides.side import sides_of
 from tests.reports.comparisons.build import PAIRED, edit, quick, run, two

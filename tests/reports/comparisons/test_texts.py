@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from reports.comparisons.comment import markdown
-from reports.comparisons.comparison import Check, Comparison
+from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import as_json
 from reports.comparisons.page import html
-from reports.comparisons.text import essentials, terminal
+from reports.comparisons.text import essentials, markdown, terminal
 from reports.sides import fairness
+from reports.sides.fairness import Check
 from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
 from reports.wording.unusable import Cause

@@ -12,8 +12,7 @@ import pytest
 
 from bench.errors import UsageError
 from reports.gate.check import checked
-from reports.gate.document import as_data
-from reports.gate.text import terminal
+from reports.gate.outputs import as_data, terminal
 from reports.looks.decide import look_at
 from tests.reports.gate import made
 

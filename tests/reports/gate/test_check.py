@@ -17,8 +17,7 @@ from reports.gate.baselines import Baseline, baseline_of, save
 from reports.gate.check import checked
 from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED, BaselineAnswer, items_of
-from reports.gate.sentences import reason
-from reports.gate.written import interval_text, value_text
+from reports.gate.sentences import interval_text, reason, value_text
 from reports.question import Question
 from reports.statistics.differences import Difference, Margin
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds

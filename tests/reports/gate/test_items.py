@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reports.gate.items import Item, OnInconclusive, without_few
-from reports.gate.sentences import headline
-from reports.gate.written import interval_text, limit_text, value_text
+from reports.gate.sentences import headline, interval_text, limit_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.wording import differences

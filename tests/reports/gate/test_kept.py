@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from reports.gate.kept import Figure, judged, of_mean, of_quantile, of_rate
+from reports.gate.by_limit import Figure, judged, of_mean, of_quantile, of_rate
 from reports.statistics.quantiles import Sample, sample
 
 rng = np.random.default_rng(5)

@@ -18,12 +18,10 @@ from junitparser import JUnitXml
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.plain import printable
-from reports.gate import azure, github, render
-from reports.gate.comment import markdown
-from reports.gate.document import as_data, as_json
+from reports.gate import azure, github, outputs
 from reports.gate.items import Checked, Item
 from reports.gate.junit import xml
-from reports.gate.text import terminal
+from reports.gate.outputs import as_data, as_json, markdown, terminal
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
@@ -183,9 +181,9 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
 
 def test_files_are_written_beside_the_data_and_where_they_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    paths = render.write(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
-    render.append_summary(check(KEPT), tmp_path / "summary.md")
-    render.append_summary(check(BROKEN), tmp_path / "summary.md")
+    paths = outputs.write(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
+    outputs.append_summary(check(KEPT), tmp_path / "summary.md")
+    outputs.append_summary(check(BROKEN), tmp_path / "summary.md")
 
     assert [path.name for path in paths] == ["check.json", "check.md"]
     assert (tmp_path / "out" / "junit.xml").read_text(encoding="utf-8").startswith("<?xml")
@@ -196,9 +194,9 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
-        render.write(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
+        outputs.write(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
-        render.append_summary(check(KEPT), tmp_path)
+        outputs.append_summary(check(KEPT), tmp_path)
 
 
 def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said_once() -> None:

@@ -18,7 +18,7 @@ from reports.gate.baselines import PS, Baseline, baseline_of, save
 from reports.gate.check import checked
 from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED
-from reports.gate.written import interval_text
+from reports.gate.sentences import interval_text
 from tests.reports.gate.made import ENOUGH, run, sides, slowed, thresholds
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")

@@ -11,11 +11,10 @@ import pytest
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.histories import phrases
-from reports.histories.asked import asked
+from reports.histories import text
 from reports.histories.course import Course
 from reports.histories.entry import Entry, Of, Told, missing
-from reports.histories.history import History, told_by
+from reports.histories.history import History, asked, told_by
 from reports.statistics.changes import comparisons
 from reports.strata import NO_STRATUM
 from tests.reports.histories.made import TYPED, entry, invalid, nights, stepped, told
@@ -43,7 +42,7 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert (moved.before, moved.after, moved.worse) == (15, 14, True)
     assert moved.beside == ("model: gpt-realtime → gpt-realtime-2",)
     assert [level.value for level in course.levels] == pytest.approx([600, 840], rel=0.05)
-    assert phrases.sentence(course, moved).startswith("ttfa p50 of gateway: +")
+    assert text.sentence(course, moved).startswith("ttfa p50 of gateway: +")
 
 
 def test_a_wait_that_gets_shorter_is_no_change_for_the_worse() -> None:
@@ -73,8 +72,8 @@ def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
     history = told_by(stepped(5, 4, 3.0), [asked("ttfa:p50")])
 
     assert not history.moved
-    assert phrases.headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert "9\u00a0runs to compare" in phrases.lacking(history)[0]
+    assert text.headline(history).startswith("Too few runs to tell a change: it takes 10")
+    assert "9\u00a0runs to compare" in text.lacking(history)[0]
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
@@ -86,7 +85,7 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     weekend = [datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
     history = told_by(slower)
-    (said,) = phrases.weekdays(history)
+    (said,) = text.weekdays(history)
 
     assert "run-042" in marks(history)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
@@ -94,7 +93,7 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert phrases.headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert text.headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
@@ -114,7 +113,7 @@ def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
     ((course, moved),) = told_by(runs, [asked("failures")]).moved
 
-    assert phrases.change(moved, course.question) == "+5.99\u00a0points"
+    assert text.change(moved, course.question) == "+5.99\u00a0points"
 
 
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
@@ -154,7 +153,7 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         for at in range(1, 40):
             level[at] = 0.75 * level[at - 1] + rng.normal(0, 0.07)
         history = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [asked("ttfa:p50")])
-        found += phrases.doubtful(history)
+        found += text.doubtful(history)
 
     assert found
     assert all("has no mark: neighbouring runs are alike" in one and "40\u00a0runs count as" in one for one in found)

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.histories.entry import Entry
-from reports.histories.filters import MOST, OTHERS, filters_of
 from reports.histories.history import told_by
-from reports.histories.page import html, page_of
+from reports.histories.page import MOST, OTHERS, filters_of, html, page_of
 from reports.histories.text import terminal
 from tests.reports.histories.made import entry, invalid, nights, stepped
 

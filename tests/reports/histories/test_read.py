@@ -13,10 +13,8 @@ from bench.errors import UsageError
 from reports import runs
 from reports.gate import baselines
 from reports.gate.conditions import conditions_of
-from reports.histories.entry import SHOWN, Of
+from reports.histories.entry import SHOWN, Of, entries_of, entry_of, stored_in
 from reports.histories.history import history_of
-from reports.histories.of_run import entries_of
-from reports.histories.of_stored import entry_of, stored_in
 from reports.sides.side import targets_of
 from reports.strata import NO_STRATUM
 from tests.reports.histories.made import folder_of, many

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.histories.course import series_of
 from reports.histories.entry import Entry
-from reports.histories.series import series_of
 from tests.reports.histories.made import entry
 
 USERS = st.sampled_from(["8", "50", ""])

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.looks.sequence import LookCourse, Schedule, Seen, by_se, follow, not_yet
-from reports.statistics.corrected import distance
-from reports.statistics.looks import bounds, spread_of_level
-from reports.statistics.reasons import NOT_AFTER_HOLM, Reason, too_few
+from reports.statistics.looks import bounds, distance, spread_of_level
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, too_few
 
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1

@@ -13,10 +13,8 @@ import pytest
 from bench.cli.compare import size as command
 from bench.errors import UsageError
 from reports.sizing import size as plan_size
-from reports.sizing.asked import asked, share
-from reports.sizing.document import as_data
-from reports.sizing.size import Size, sized
-from reports.sizing.text import lines
+from reports.sizing.size import Size, asked, share, sized
+from reports.sizing.text import as_data, lines
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

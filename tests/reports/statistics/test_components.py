@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from reports.statistics.components import Components, Price, cheapest_turns, components, components_at, spread_of
+from reports.statistics.power import Components, Price, cheapest_turns, components, components_at, spread_of
 from reports.statistics.quantiles import Sample, sample
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.statistics.concurrency import Course, course_of, load_changed
+from reports.statistics.counting import Course, course_of, load_changed
 
 S = 1_000_000_000
 

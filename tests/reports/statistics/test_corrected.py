@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics.corrected import above, distance, interval
-from reports.statistics.looks import bounds, z_of
+from reports.statistics.looks import above, bounds, distance, interval, z_of
 
 SHARES = [k / 8 for k in range(1, 9)]
 CRITICAL = bounds(SHARES, 0.05)

@@ -10,7 +10,7 @@ import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.gate.kept import of_rate
+from reports.gate.by_limit import of_rate
 from reports.statistics.differences import Margin
 from reports.statistics.rates import rate_difference, ratio_of
 from reports.statistics.shares import lower, sessions_without, upper

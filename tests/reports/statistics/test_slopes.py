@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import theilslopes  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics import slopes
+from reports.statistics import centre
+from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import Sample
-from reports.statistics.slopes import slope_differences, theil_sen
 
 POINT = st.tuples(st.integers(0, 40), st.floats(100, 5_000))
 
@@ -26,7 +26,7 @@ def test_a_session_s_slope_is_theil_s_and_sen_s(sessions: list[list[tuple[int, f
     there = {
         code: theilslopes([y for _, y in mine], [x for x, _ in mine]).slope
         for code, mine in enumerate(sessions)
-        if len(mine) >= slopes.POINTS and len({x for x, _ in mine}) > 1
+        if len(mine) >= centre.POINTS and len({x for x, _ in mine}) > 1
     }
     assert dict(zip(found.sessions.tolist(), found.values, strict=True)) == pytest.approx(there)
     assert (np.diff(found.values) >= 0).all()
@@ -37,7 +37,7 @@ def test_many_pairs_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     codes, x = np.repeat(np.arange(30), 10), np.tile(np.arange(10.0), 30)
     y = rng.normal(x * 20, 5)
     whole = theil_sen(x, y, codes, span=1.0)
-    monkeypatch.setattr(slopes, "CELLS", 100)
+    monkeypatch.setattr(centre, "CELLS", 100)
 
     assert theil_sen(x, y, codes, span=1.0).values.tolist() == whole.values.tolist()
 

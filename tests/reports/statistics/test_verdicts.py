@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.differences import Difference
-from reports.statistics.reasons import FAILED_SHARE, NOT_AFTER_HOLM, Reason, too_few
 from reports.statistics.verdicts import (
+    FAILED_SHARE,
+    NOT_AFTER_HOLM,
+    Reason,
     Verdict,
     both_infinite,
     floor_reason,
     holm,
+    too_few,
     verdicts,
 )
 from reports.wording.reasons import said

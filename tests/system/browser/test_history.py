@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from reports.histories.document import write
 from reports.histories.history import told_by
-from reports.histories.render import write
 from tests.reports.histories.made import invalid, nights, stepped
 from tests.system.browser.chromium import Browser, Page
 from tests.system.browser.test_pages import CONTRAST

@@ -1,0 +1,225 @@
+"""A check as a terminal, Markdown and JSON have it, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from msgspec import Meta, field
+
+from bench.errors import UsageError
+from bench.run.disk import write_text
+from reports.blocks import Block, Bullets, Cell, Code, Fold, Heading, Inline, Paragraph, Row, Strong, Table, row_of
+from reports.gate.items import Checked, Grade, Item, OnInconclusive
+from reports.gate.junit import refusal, xml
+from reports.gate.sentences import (
+    badges,
+    beside,
+    ending,
+    glyph,
+    headline,
+    interval_text,
+    is_judged,
+    limit_text,
+    mark,
+    reached_text,
+    reason,
+    value_text,
+    written,
+)
+from reports.numbers import count, plural, shortened
+from reports.schemas.document import Known, Record, Values, data_of, text_of
+from reports.text import lines, markup
+from reports.text.lines import Grid, Named, Part
+from reports.text.markup import table
+
+ROWS_MOST = 10
+WORST_FIRST = ("failed", "void", "unsure", "passed")
+
+
+def markdown(checked: Checked) -> str:
+    """The file's text."""
+    return markup.pour(_parts(checked))
+
+
+def _parts(checked: Checked) -> Iterable[Block]:
+    items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
+    shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
+    against = [f"against {checked.against}"] if checked.against else []
+    yield Heading(f"{glyph(checked)} {headline(checked)}")
+    yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
+    yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
+    yield _table(shown, checked)
+    yield Fold("Why, and what to do", [Bullets(_reasons(checked))])
+    yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
+    yield Fold("Turns, sessions and failures", [_sizes(items)])
+
+
+def _table(items: Sequence[Item], checked: Checked) -> Table:
+    return table(
+        ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit", "verdict"),
+        (
+            [
+                Code(item.threshold),
+                item.target,
+                written(item, item.baseline) if item.relative else "",
+                value_text(item),
+                interval_text(item),
+                limit_text(item),
+                _verdict(item, checked),
+            ]
+            for item in items
+        ),
+        left=(0, 1, -1),
+    )
+
+
+def _verdict(item: Item, checked: Checked) -> Inline:
+    verdict: Inline = mark(item, checked)
+    if not is_judged(item, checked):
+        return verdict
+    if item.grade in ("failed", "void"):
+        sign, word = mark(item, checked).split(" ", 1)
+        verdict = (f"{sign} ", Strong(word))
+    return (verdict, ", provisional") if item.provisional else verdict
+
+
+def _reasons(checked: Checked) -> list[str]:
+    judged = [item for item in checked.items if is_judged(item, checked)]
+    return [*beside(checked), *(f"{item.target}: {item.figure}: {why}" for item in judged if (why := reason(item)))]
+
+
+def _sizes(items: Sequence[Item]) -> Table:
+    sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
+    rows = [[item.figure, item.target, *size] for item, size in zip(items, sizes, strict=True)]
+    return table(("figure", "target", "turns", "sessions", "failed", "reached"), rows, left=(0, 1))
+
+
+STYLES: dict[Grade, str] = {"passed": "good", "failed": "bad", "unsure": "warn", "void": "bad"}
+NAMES = 44
+"""Letters of a figure with its target."""
+NAME, VALUE, INTERVAL, LIMIT, VERDICT = range(5)
+LAYOUTS = (NAME, VALUE, INTERVAL, LIMIT, VERDICT), (VALUE, INTERVAL, LIMIT, VERDICT)
+
+
+def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
+    """The check as text."""
+    table = [_text_table(checked)] if checked.items else []
+    return lines.pour((_opening(checked), table, _closing(checked)), width, colour)
+
+
+def _opening(checked: Checked) -> Iterable[Part]:
+    yield Named(glyph(checked), [headline(checked)], "bold", indent=2)
+    against = [f"against {checked.against}"] if checked.against else []
+    yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against]))
+    for warning in checked.warnings:
+        yield Named("!", [warning], "warn bold", indent=2)
+
+
+def _text_table(checked: Checked) -> Grid:
+    several = len({item.target for item in checked.items}) > 1
+    return Grid([_row(item, checked, several) for item in checked.items], (NAME, VERDICT), LAYOUTS, indent="  ")
+
+
+def _row(item: Item, checked: Checked, several: bool) -> Row:
+    name = f"{item.target}: {item.figure}" if several else item.figure
+    judged = is_judged(item, checked)
+    verdict = Cell(mark(item, checked), reason(item) if judged else "", style=STYLES[item.grade] if judged else "soft")
+    return row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
+
+
+def _closing(checked: Checked) -> Iterable[Part]:
+    for remark in beside(checked):
+        yield Named("note:", [remark], indent=6)
+    yield Paragraph(ending(checked))
+
+
+SCHEMA = 1
+GRADES: tuple[Grade, ...] = ("passed", "failed", "unsure", "void")
+
+
+class CheckDocument(Record):
+    """The file. `exit_code`: 0 passed, 1 regressed or over a threshold, 3 inconclusive, 4 invalid or without data."""
+
+    schema: Annotated[int, Meta(ge=1)]
+    status: Literal[0, 1, 3, 4] = field(name="exit_code")
+    headline: str
+    run_id: str
+    scenario: str
+    labels: dict[str, str]
+    simulated: bool
+    verdict: Literal["VALID", "INVALID", "NOT JUDGED"]
+    against: Known
+    on_inconclusive: OnInconclusive
+    grades: dict[Grade, int]
+    items: tuple[Item, ...]
+    void: tuple[str, ...]
+    differs: tuple[str, ...]
+    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def as_data(checked: Checked) -> dict[str, Any]:
+    """The check as lists, dictionaries, strings and numbers."""
+    grades = {grade: len(checked.of(grade)) for grade in GRADES}
+    opening = headline(checked).replace("\u00a0", " ")
+    return data_of(CheckDocument, Values(checked, schema=SCHEMA, headline=opening, grades=grades))
+
+
+def as_json(checked: Checked) -> str:
+    """The file's text."""
+    return text_of(as_data(checked))
+
+
+class CheckPaths(NamedTuple):
+    """Where a check was written."""
+
+    json: Path
+    markdown: Path
+
+
+def write(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
+    """Write the files, each in one step. Raises UsageError for one that cannot be written."""
+    paths = paths_in(folder)
+    texts = [(paths.json, as_json(checked)), (paths.markdown, markdown(checked))]
+    for path, text in [*texts, *([(junit, xml(checked))] if junit else [])]:
+        _write(path, text)
+    return paths
+
+
+def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
+    """Nothing was checked: an earlier check's files are removed, which would be taken for this one's; JUnit says why.
+
+    Raises UsageError for a file that cannot be removed or written.
+    """
+    if (folder / "run.json").is_file():
+        for path in paths_in(folder):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as cause:
+                raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
+    if junit:
+        _write(junit, refusal(error))
+
+
+def paths_in(folder: Path) -> CheckPaths:
+    """Where a run's check is written."""
+    return CheckPaths(folder / "check.json", folder / "check.md")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def append_summary(checked: Checked, path: Path) -> None:
+    """Add the comment to the summary of a GitHub step, after what other steps wrote there."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(markdown(checked) + "\n")
+    except OSError as error:
+        raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None
