@@ -12,9 +12,7 @@ import pytest
 import typer
 
 from bench.cli.app import app
-from bench.cli.start import OptionList
 from bench.limits import Limits
-from bench.load.planning.options import add_options
 from bench.measures import CATALOGUE
 from bench.outcomes import CENSORED, GOOD
 from bench.plan.script import load_script
@@ -24,6 +22,7 @@ from bench.target import targets
 from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, verdicts
 from reports.summary.outcomes import FAMILIES, MEANINGS
+from tests.docs import options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -69,12 +68,11 @@ def test_every_column_is_explained(table: str) -> None:
     assert not missing(SCHEMAS[table].names, "docs/run-folder.md")  # type: ignore[index]
 
 
-def test_every_option_of_a_run_is_explained_with_its_variable() -> None:
-    options = OptionList()
-    add_options(options)
-    names = [name.partition(" ")[0] for name, _, _ in options]
+def test_the_table_of_options_is_up_to_date() -> None:
+    page = options.PAGE.read_text(encoding="utf-8")
 
-    assert not missing([*names, *(variable for _, variable, _ in options)], "docs/options.md")
+    assert options.written(page) == page, "run `make schema`"
+    assert "`LOCUST_TARGETS`" in page
 
 
 def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:

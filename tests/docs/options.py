@@ -1,0 +1,23 @@
+"""The table of docs/options.md, as `rtbench options` has it: `python -m tests.docs.options` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.cli.start import OptionList
+from bench.load.planning.options import add_options
+from tests.made_page import made_anew, table
+
+PAGE = Path(__file__).parents[2] / "docs" / "options.md"
+
+
+def written(page: str) -> str:
+    """The page with its table made anew."""
+    listed = OptionList()
+    add_options(listed)
+    rows = ((f"`{name}`", f"`{variable}`", purpose.replace("|", "\\|")) for name, variable, purpose in listed)
+    return made_anew(page, {"options": table(("option", "variable", ""), rows)})
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
