@@ -85,12 +85,8 @@ OVER = {
         run/test_close run/test_damaged run/test_merge run/test_union
     """,
     "five hundred conversations are played to their ends, in hundreds of examples": "test_conversations test_talking",
-    "when each of many calls arrives, and the run ends, is drawn anew in each example": "load/test_live",
-    "levels are judged at each of their instants": "capacity/test_judge",
     "every key of every script is left out once, for the schema and for the reader": "plan/test_schema",
-    "how often a statement is wrong is counted over hundreds of invented runs": """
-        reports/statistics/test_error_rates reports/test_by_load
-    """,
+    "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs are drawn, one of 50,000 turns among them, and parsed": "reports/test_page",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/gate/test_check reports/looks/test_decide
