@@ -23,15 +23,19 @@ test-all: test test-system ## everything that must hold
 test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
 	$(BIN)/python -m pytest -q tests/release
 
-coverage: .venv/dev ## how much of the pure core its own tests take, branches counted; below the floor it fails
-	$(BIN)/coverage run -m pytest -q $(PURE)
-	$(BIN)/coverage report
+coverage: .venv/dev ## how much of the pure core, and of plans, runs and summaries, their own tests take, branches counted; below a floor it fails
+	$(BIN)/coverage run -m pytest -q $(PURE) $(READ)
+	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
+	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 97.4
+	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
+	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
+	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 92.5
 
 PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_transmit.py tests/test_session_vad.py tests/test_session_messages.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
-	tests/run/test_event_log.py tests/run/test_replay.py \
 	tests/reports/test_rates.py
+READ := tests/plan tests/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost quota strata summary)
 
 lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .

@@ -26,11 +26,11 @@ def source(tmp_path: Path) -> Source:
 def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_said(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "AGAIN_S", 0.02)
+    monkeypatch.setattr(remote, "AGAIN_S", 0.002)
     sent: list[dict[str, Any]] = []
     shipper = Shipper(source, sent.append)
 
-    assert gevent.with_timeout(60, shipper.finish, 0.2, timeout_value=None) is False
+    assert gevent.with_timeout(60, shipper.finish, 1.0, timeout_value=None) is False
     assert source.chunk_bytes == LEAST_BYTES
     assert all(chunk["offset"] == 0 for chunk in sent)
 
