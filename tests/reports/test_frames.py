@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import reports
 from bench.run import folder as run_folder
 from reports.page.frames import CURVE, PUBLISHED, connecting, curves, flows
 from reports.page.over_time import DOTS, bin_length, over_time
+from reports.runs import second_frame
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
@@ -93,11 +92,11 @@ def test_flows_keep_all_bytes_of_a_short_run() -> None:
     assert wire.sent.sum() == summary.run.seconds["wire_bytes_sent"].sum()
 
 
-def seconds_of(folder: Path, lengths_s: list[dict[int, float]], bytes_per_s: list[int] | None = None) -> Summary:
+def seconds_of(lengths_s: list[dict[int, float]], bytes_per_s: list[int] | None = None) -> Summary:
     """A run whose seconds were recorded for so long by each worker, at such rates."""
     rates = bytes_per_s or [1_000] * len(lengths_s)
-    path = synthetic.write(folder, Plan(seconds=len(lengths_s))) / "seconds.parquet"
-    known = pq.read_table(path).to_pylist()[0]
+    plain = summary_of(Plan())
+    known = synthetic.rows(Plan())["seconds"].to_pylist()[0]
     rows = [
         known
         | {"second": synthetic.BEGAN_NS // 10**9 + second, "worker": worker, "length_ns": int(length_s * 1e9)}
@@ -109,43 +108,43 @@ def seconds_of(folder: Path, lengths_s: list[dict[int, float]], bytes_per_s: lis
         for second, lengths in enumerate(lengths_s)
         for worker, length_s in lengths.items()
     ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=run_folder.SCHEMAS["seconds"]), path)
-    return summarise(reports.load(folder))
+    seconds = second_frame(pa.Table.from_pylist(rows, schema=run_folder.SCHEMAS["seconds"]))
+    return replace(plain, run=replace(plain.run, seconds=seconds))
 
 
 @pytest.mark.parametrize(("last_s", "last_bytes_per_s"), [(0.01, 0), (0.3, 0), (0.3, 9_000), (0.7, 1_000)])
 @pytest.mark.parametrize("length", [20, 605])
 def test_a_second_that_was_cut_is_neither_a_drop_of_throughput_nor_a_peak(
-    tmp_path: Path, length: int, last_s: float, last_bytes_per_s: int
+    length: int, last_s: float, last_bytes_per_s: int
 ) -> None:
     """In seconds, and in bins of several."""
     lengths = [{0: 1.0}] * length + [{0: last_s}]
-    for flow in flows(seconds_of(tmp_path, lengths, [1_000] * length + [last_bytes_per_s])):
+    for flow in flows(seconds_of(lengths, [1_000] * length + [last_bytes_per_s])):
         assert flow.sent == pytest.approx(1_000, rel=0.01)
         assert flow.received == pytest.approx(1_000, rel=0.01)
 
 
-def test_a_second_that_was_cut_weighs_as_much_of_its_bin_as_it_lasted(tmp_path: Path) -> None:
+def test_a_second_that_was_cut_weighs_as_much_of_its_bin_as_it_lasted() -> None:
     lengths = [{0: 1.0}] * 601 + [{0: 0.5}]
-    (_, wire) = flows(seconds_of(tmp_path, lengths, [1_000] * 601 + [4_000]))
+    (_, wire) = flows(seconds_of(lengths, [1_000] * 601 + [4_000]))
 
     assert wire.sent[-1] == pytest.approx((1_000 + 0.5 * 4_000) / 1.5)
 
 
-def test_a_worker_that_ends_within_a_second_counts_for_as_long_as_it_lasted(tmp_path: Path) -> None:
-    (_, wire) = flows(seconds_of(tmp_path, [{0: 1.0, 1: 1.0}] * 9 + [{0: 1.0, 1: 0.25}]))
+def test_a_worker_that_ends_within_a_second_counts_for_as_long_as_it_lasted() -> None:
+    (_, wire) = flows(seconds_of([{0: 1.0, 1: 1.0}] * 9 + [{0: 1.0, 1: 0.25}]))
 
     assert wire.sent.tolist() == pytest.approx([2_000] * 9 + [1_250])
 
 
-def test_a_worker_that_was_held_up_tells_of_all_the_time_that_it_was(tmp_path: Path) -> None:
-    (_, wire) = flows(seconds_of(tmp_path, [{0: 1.0, 1: 2.5}, {0: 1.0, 1: 1.0}]))
+def test_a_worker_that_was_held_up_tells_of_all_the_time_that_it_was() -> None:
+    (_, wire) = flows(seconds_of([{0: 1.0, 1: 2.5}, {0: 1.0, 1: 1.0}]))
 
     assert wire.sent.tolist() == pytest.approx([2_000] * 2)
 
 
-def test_a_run_shorter_than_half_a_second_has_its_rate(tmp_path: Path) -> None:
-    (_, wire) = flows(seconds_of(tmp_path, [{0: 0.25}]))
+def test_a_run_shorter_than_half_a_second_has_its_rate() -> None:
+    (_, wire) = flows(seconds_of([{0: 0.25}]))
 
     assert wire.sent.tolist() == pytest.approx([1_000])
 
