@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.measures import CATALOGUE, SLOPE
 from reports.comparisons.comparison import Comparison
@@ -104,12 +104,22 @@ TITLES: dict[Axis, str] = {
 }
 LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
 HIGHER: tuple[Axis, ...] = ("higher", "more points")
-GLYPHS: dict[Word, str] = {
-    "regressed": "✕",
-    "improved": "+",
-    "not regressed": "✓",
-    "equivalent": "≈",
-    "inconclusive": "?",
+
+
+class Mark(NamedTuple):
+    """How a verdict is shown: its sign, the style of its badge on a page, and that of its word on a terminal."""
+
+    glyph: str
+    badge: str
+    ink: str
+
+
+MARKS: dict[Word, Mark] = {
+    "regressed": Mark("✕", "no", "bad"),
+    "improved": Mark("+", "in", "good"),
+    "not regressed": Mark("✓", "ok", "good"),
+    "equivalent": Mark("≈", "eq", "good"),
+    "inconclusive": Mark("?", "hm", "warn"),
 }
 
 
@@ -233,7 +243,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         high=ends[2],
         margin=_place(question, difference),
         word=word,
-        verdict=f"{GLYPHS[word]} {word}{' (Holm)' if holm else ''}" if usable else NOT_JUDGED,
+        verdict=f"{MARKS[word].glyph} {word}{' (Holm)' if holm else ''}" if usable else NOT_JUDGED,
         within=_within(finding) if usable else "",
         why=_why(finding, paired=paired) if usable else "",
         after_holm=holm,

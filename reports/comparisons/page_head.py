@@ -8,21 +8,13 @@ from reports.blocks import Alarm, Block, Bullets, Paragraph, Strong
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.decided import LOOKED, brief, said, word_of
-from reports.comparisons.forest_rows import GLYPHS
+from reports.comparisons.forest_rows import MARKS
 from reports.labels import all_called
 from reports.looks.decision import Decision
 from reports.numbers import count, listed, moment, plural
 from reports.page.html import SIMULATED, Badge
-from reports.statistics.verdicts import Word
 from reports.wording import unusable
 
-STYLES: dict[Word, str] = {
-    "regressed": "no",
-    "improved": "in",
-    "not regressed": "ok",
-    "equivalent": "eq",
-    "inconclusive": "hm",
-}
 DESIGNS: dict[Design, str] = {
     "pairs": "interleaved in one run, in pairs",
     "sessions": "sessions of each arm apart",
@@ -93,7 +85,7 @@ def _verdict_badge(comparison: Comparison) -> Badge:
     same = sum(finding.verdict.word == word for finding in gated)
     provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
     beside = f"{provisional}{same} of {len(gated)} gated"
-    return Badge(STYLES[word], GLYPHS[word], word.upper(), beside)
+    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
 
 
 def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
@@ -104,7 +96,7 @@ def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
     if decision.course.reason == "waiting":
         return Badge("hm", "?", "NOT DECIDED YET", beside)
     word = word_of(decision)
-    return Badge(STYLES[word], GLYPHS[word], word.upper(), beside)
+    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
 
 
 def _meta(comparison: Comparison) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.decided import LOOKED, said, stop_of, word_of
 from reports.comparisons.forest_rows import (
-    GLYPHS,
+    MARKS,
     ONE_IN,
     ForestRow,
     is_lower,
@@ -120,12 +120,12 @@ def title(comparison: Comparison) -> str:
     if comparison.decision is not None:
         verdict_word = word_of(comparison.decision)
         told_by = stop_of(comparison.decision)
-        return f"{GLYPHS[verdict_word]} {comparison.sides[1].label} {HAS[verdict_word]}: {told_by}"
+        return f"{MARKS[verdict_word].glyph} {comparison.sides[1].label} {HAS[verdict_word]}: {told_by}"
     label, word = candidates(comparison)[0]
     if word is None:
         return f"? {headline(comparison)}"
     told = _row(_speaker(gated_of(comparison, label)), comparison)
-    glyph, name = GLYPHS[told.word], figure(told.finding.question)
+    glyph, name = MARKS[told.word].glyph, figure(told.finding.question)
     return f"{glyph} {label} {HAS[word]}: {name} {told.told}, margin {told.margin_text}"
 
 

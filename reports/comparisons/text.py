@@ -9,24 +9,16 @@ from reports import blocks
 from reports.blocks import Block, Bullets, Cell, Code, Fold, Heading, Paragraph, Strong, Table
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.forest_rows import GLYPHS, ForestRow, row_of, with_unit
+from reports.comparisons.forest_rows import MARKS, ForestRow, row_of, with_unit
 from reports.labels import all_called, labels_of
 from reports.numbers import NBSP, count, listed, percent, plural, three
 from reports.page.svg import glyph
 from reports.sides.fairness import Check
-from reports.statistics.verdicts import Word
 from reports.text.lines import Badges, Grid, Named, Part, pour
 from reports.text.markup import SIMULATED, table
 from reports.text.markup import pour as markup_pour
 from reports.wording.differences import figure
 
-STYLES: dict[Word, str] = {
-    "regressed": "bad",
-    "improved": "good",
-    "not regressed": "good",
-    "equivalent": "good",
-    "inconclusive": "warn",
-}
 NAME_LEAST, ENDING = 14, 6
 """Letters of a figure's name where there is no room for it, and those of them that are its end."""
 
@@ -50,7 +42,7 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
         judged = [(sentences.unusable_mark(comparison), "bad")]
     else:
         word = sentences.verdict(comparison)
-        verdict = (f"{GLYPHS[word]} {word.upper()}", STYLES[word]) if word else ("? NO VERDICT", "warn")
+        verdict = (f"{MARKS[word].glyph} {word.upper()}", MARKS[word].ink) if word else ("? NO VERDICT", "warn")
         judged = [verdict, ("✓ VALID", "good")]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.gated) and not comparison.unfair
@@ -106,7 +98,7 @@ def _table(comparison: Comparison) -> Grid:
 
 def _line(row: ForestRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
-    style = STYLES[row.word] if row.finding.question.gated else "soft"
+    style = MARKS[row.word].ink if row.finding.question.gated else "soft"
     verdicts = [blocks.Cell(verdict, style=style) for verdict in (row.judged, row.verdict)]
     return blocks.row_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
 
