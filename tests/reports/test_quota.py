@@ -94,8 +94,8 @@ def test_limits_are_drawn_for_each_target() -> None:
 
 
 def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Path) -> None:
-    build(tmp_path / "counts")
-    build(tmp_path / "limits")
+    synthetic.write(tmp_path / "counts", LIMITED)
+    synthetic.write(tmp_path / "limits", LIMITED)
     told = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
     counts, told_only = drop(tmp_path / "counts", *told).quota, drop(tmp_path / "limits", "throttled").quota
 
@@ -109,12 +109,12 @@ def test_where_nothing_was_limited_nothing_is_said() -> None:
     summary = summary_of(Plan())
 
     assert not summary.quota.any
-    assert "Did the service limit the rate?" not in html(summary)
+    assert "Did the service limit the rate?" not in page_of(Plan())
     assert "limits " not in render.terminal(summary)
 
 
 def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp_path: Path) -> None:
-    build(tmp_path)
+    synthetic.write(tmp_path, LIMITED)
     names = ("retry_after_ns", "throttled", "rtt_scope", "pair", "requests_limit", "requests_remaining")
     summary = drop(tmp_path, *names, "tokens_limit", "tokens_remaining")
 
