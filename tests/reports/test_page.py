@@ -137,7 +137,7 @@ def test_a_run_says_how_its_waits_scatter() -> None:
 
     assert [figures.target for figures, _ in summary.spreads] == ["direct", "gateway"]
     assert all(0.3 < spread.sigma < 0.8 and 0 < spread.icc < 1 for _, spread in summary.spreads)
-    assert '<dt id="def-sigma">' in html(summary)
+    assert '<dt id="def-sigma">' in page_of(TWO)
     assert "Scatter and drift" in markdown(summary)
 
 
@@ -313,13 +313,14 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
         assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ttfa from")][: len(heads)] == [
             f"| {head}" for head in heads
         ]
-        assert all(f'<h3 class="gap">{head.removesuffix(", ms")}</h3>' in html(summary) for head in heads)
+        page = html(summary)
+        assert all(f'<h3 class="gap">{head.removesuffix(", ms")}</h3>' in page for head in heads)
 
 
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
     summary = summary_of(Plan())
 
-    for text in (html(summary), markdown(summary).replace("\\_", "_")):
+    for text in (page_of(Plan()), markdown(summary).replace("\\_", "_")):
         said = text.replace(NBSP, " ")
         assert "“noticed” contains the 500 ms of silence_duration_ms that the script sets." in said
         assert "“first audible” contains the jitter buffer of 60 ms and the reply’s own opening silence." in said
@@ -327,8 +328,7 @@ def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> No
 
 
 def test_the_ids_of_a_slow_turn_may_be_cut_nowhere() -> None:
-    summary = summary_of(Plan())
-    page = html(summary)
+    summary, page = summary_of(Plan()), page_of(Plan())
 
     for slow in summary.slowest:
         for name in filter(None, (slow.session, slow.request, slow.response, slow.service_session, slow.event_log)):
@@ -419,8 +419,7 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
 
 
 def test_a_fold_says_in_a_line_what_it_holds() -> None:
-    summary = summary_of(TWO)
-    page = html(summary).replace(NBSP, " ")
+    summary, page = summary_of(TWO), page_of(TWO).replace(NBSP, " ")
     ready = [f.at(0.5).value for f in summary.connecting if f.measure == "session_ready"]
 
     assert f"session.created, p50: direct {ready[0]:.0f} ms, gateway {ready[1]:.0f} ms." in page
