@@ -13,11 +13,12 @@ from bench.calibrate.conclude import KINDS, closing, few_turns, judged
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
+from reports.bins import log_range
 from reports.blocks import Line, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, plural, three
 from reports.page.html import SIMULATED, Page
 from reports.page.pieces import figure
-from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks
+from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks
 from reports.statistics.quantiles import floor
 from reports.wording.words import sentence
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.bins import nines
 from reports.comparisons.shift import RatioCurve
 from reports.numbers import NBSP, change, shortened
-from reports.page.svg import COLOURS, HALF, Plot, Scale, frame, log_scale, nines, tone
+from reports.page.svg import COLOURS, HALF, Plot, Scale, frame, log_scale, tone
 from reports.statistics.differences import Difference
 
 CUT = 8.0

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.bins import nines
 from reports.comparisons.measuring import Resampling
 from reports.finding import Finding
-from reports.page.frames import Curve, curve_of
-from reports.page.svg import nines
 from reports.question import Question
 from reports.sides.side import Side, sample_of
 from reports.statistics.differences import Difference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample
+from reports.summary.curves import Curve, curve_of
 
 BEYOND = 20
 """The difference is known as far as so many turns of either arm lie beyond: what gates a quantile, too."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from bench.units import NS_PER_S
+from reports.bins import log_range
 from reports.histories import text
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry, Told
@@ -20,7 +21,6 @@ from reports.page.svg import (
     frame,
     identity,
     linear_ticks,
-    log_range,
     log_scale,
     log_ticks,
     shape,

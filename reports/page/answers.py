@@ -24,10 +24,11 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NONE, listed, plural, three
-from reports.page import bars, charts, frames
+from reports.page import bars, charts
 from reports.page.pieces import cells_of, figure, grown, note
 from reports.page.svg import COLOURS
 from reports.strata import Stratum
+from reports.summary import curves
 from reports.summary.summary import DRAWN, CallerWait, Summary
 from reports.wording import words
 from reports.wording.words import answer_cell, estimate_cell
@@ -106,12 +107,12 @@ def _panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
         pools = list(summary.samples[name].pools())
         strata = list(dict.fromkeys(pool.stratum for pool in pools))
         for stratum in strata:
-            curves = frames.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
-            if any(curve.n - curve.failed >= FEWEST for curve in curves):
+            drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
+            if any(curve.n - curve.failed >= FEWEST for curve in drawn):
                 title = f"{name} {_counted(name, stratum)}" if len(strata) > 1 else name
-                numbers = Fold(f"The numbers: {title}", [_percentiles(curves)])
+                numbers = Fold(f"The numbers: {title}", [_percentiles(drawn)])
                 key = f"{name}-{stratum.key}".replace("+", "-")
-                yield key, title, figure(charts.percentiles(curves, name), numbers=(), below=[numbers])
+                yield key, title, figure(charts.percentiles(drawn, name), numbers=(), below=[numbers])
 
 
 def _counted(measure: str, stratum: Stratum) -> str:
@@ -128,14 +129,14 @@ def counted(summary: Summary) -> str:
     return f"{listed(names)} {verb} {summary.turns.strata[0].since}."
 
 
-def _percentiles(curves: Sequence[frames.Curve]) -> Table:
-    by_p = [{e.p: e for e in curve.points} for curve in curves]
+def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
+    by_p = [{e.p: e for e in curve.points} for curve in drawn]
     rows: list[Row | Line] = []
-    for p in frames.PUBLISHED:
+    for p in curves.PUBLISHED:
         if any(p in points for points in by_p):
             cells = (
                 estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Cell(NONE, "")
-                for points, curve in zip(by_p, curves, strict=True)
+                for points, curve in zip(by_p, drawn, strict=True)
             )
             rows.append([f"p{p * 100:g}", *cells_of(cells)])
-    return table(["percentile", *(f"{curve.target}, ms" for curve in curves)], rows)
+    return table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from bench.measures import VAD_SEGMENTS
+from reports.bins import log_range
 from reports.numbers import clock, ms, plural, scale_of, shortened, three
-from reports.page.frames import PHASES, Flow, Stack
 from reports.page.svg import (
     WIDE,
     Plot,
@@ -18,13 +18,13 @@ from reports.page.svg import (
     glyph,
     identity,
     linear_ticks,
-    log_range,
     log_scale,
     log_ticks,
     shape,
     tone,
 )
 from reports.statistics.quantiles import Estimate
+from reports.summary.curves import PHASES, Flow, Stack
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
 from reports.wording.words import bound

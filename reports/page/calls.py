@@ -34,8 +34,8 @@ from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percen
 from reports.page import bars, charts, lines, speech
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
-from reports.page.ways import Ways, ways
 from reports.strata import Stratum
+from reports.summary.curves import Ways, ways
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.groups import By, Waits, one_thing

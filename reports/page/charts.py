@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.bins import log_range, nines
 from reports.numbers import count, ms, percent, shortened
-from reports.page.frames import Curve
 from reports.page.svg import (
     COLOURS,
     WIDE,
@@ -15,15 +15,13 @@ from reports.page.svg import (
     frame,
     identity,
     linear_ticks,
-    log_range,
     log_scale,
     log_ticks,
-    nines,
     shape,
     tone,
 )
-from reports.page.ways import GRIDS, Way, Ways
 from reports.statistics.quantiles import Estimate
+from reports.summary.curves import GRIDS, Curve, Way, Ways
 
 SHELF = 12
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)

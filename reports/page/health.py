@@ -11,8 +11,8 @@ from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
 from reports.blocks import Block, Cell, Column, Fold, Head, Inline, Line, Paragraph, Row, Section, Term, table
 from reports.numbers import count, percent
-from reports.page.frames import WHOLE_S
 from reports.page.pieces import note, of_target, quantiles
+from reports.summary.curves import WHOLE_S
 from reports.summary.drift import figures_of
 from reports.summary.events import measured_seconds
 from reports.summary.summary import Summary

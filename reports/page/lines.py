@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.bins import log_range
 from reports.numbers import count, ms, percent, shortened, three
 from reports.page.svg import (
     COLOURS,
@@ -14,7 +15,6 @@ from reports.page.svg import (
     frame,
     identity,
     linear_ticks,
-    log_range,
     log_scale,
     log_ticks,
     shape,

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.numbers import clock, count, listed, ms, shortened
-from reports.page.over_time import ROWS, Bin, OverTime, Panel
-from reports.page.steps_over_time import StepsOverTime
 from reports.page.svg import WIDE, Plot, Point, Scale, frame, glyph, identity, log_scale, log_ticks, tone
+from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 
 SHELF = 12
 TICKS_MOST = 300

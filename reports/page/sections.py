@@ -27,18 +27,18 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
-from reports.page import bars, frames, panels
-from reports.page.over_time import OverTime, over_time
+from reports.page import bars, panels
 from reports.page.pieces import cells_of, figure, line, measures, note, of_target, quantile_cells
-from reports.page.steps_over_time import steps_over_time
 from reports.page.svg import HALF, WIDE
 from reports.question import RATES, TRIALS
 from reports.strata import Stratum
+from reports.summary import curves
 from reports.summary.context import SLOPES
 from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Ending
+from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
@@ -209,7 +209,7 @@ def _ending(ending: Ending) -> Row:
 def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
     rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "token_wait" or f.high)]
-    found = frames.connecting(summary)
+    found = curves.connecting(summary)
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
@@ -245,7 +245,7 @@ def _ready(rows: list[Figures]) -> str:
 
 def flow(summary: Summary) -> Section | None:
     """Bytes each way over the run; None where nothing was recorded."""
-    found, length = frames.flows(summary), summary.window.length_s
+    found, length = curves.flows(summary), summary.window.length_s
     if not found:
         return None
     width = HALF if len(found) > 1 else WIDE

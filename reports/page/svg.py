@@ -56,11 +56,6 @@ def identity(value: float) -> float:
     return value
 
 
-def nines(p: float) -> float:
-    """0.9 → 1, 0.99 → 2, 0.999 → 3."""
-    return -math.log10(1 - p)
-
-
 class Scale:
     """Maps a value to a pixel: linear after `f`."""
 
@@ -78,16 +73,6 @@ class Scale:
 
 def log_scale(low: float, high: float, start: float, end: float) -> Scale:
     return Scale(math.log10, low, high, start, end)
-
-
-def log_range(values: Iterable[float]) -> tuple[float, float]:
-    """Ends for a logarithmic axis over the positive finite values, at least a factor of two apart."""
-    kept = [value for value in values if 0 < value < math.inf]
-    low, high = (min(kept), max(kept)) if kept else (1.0, 10.0)
-    if high < 2 * low:
-        middle = math.sqrt(low * high)
-        low, high = middle / math.sqrt(2), middle * math.sqrt(2)
-    return low / 1.06, high * 1.06
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:

@@ -11,9 +11,9 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
-from reports.page.frames import CURVE, PUBLISHED, connecting, curves, flows
-from reports.page.over_time import DOTS, bin_length, over_time
 from reports.runs import second_frame
+from reports.summary.curves import CURVE, PUBLISHED, connecting, curves, flows
+from reports.summary.over_time import DOTS, bin_length, over_time
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.shared import summary_of

@@ -12,7 +12,7 @@ import pytest
 
 import reports
 from reports.page.panels import steps_over_time as drawn
-from reports.page.steps_over_time import steps_over_time
+from reports.summary.over_time import steps_over_time
 from reports.summary.summary import summarise
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of

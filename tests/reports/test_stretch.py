@@ -14,10 +14,9 @@ import pytest
 
 import reports
 from reports.blocks import Figure
-from reports.page.over_time import bin_length
 from reports.page.sections import time
 from reports.statistics.quantiles import quantile
-from reports.summary.stretch import PoolCourse, courses, slowest
+from reports.summary.over_time import PoolCourse, bin_length, courses, slowest
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

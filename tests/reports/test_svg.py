@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import numbers
-from reports.bins import nice, time_step
-from reports.page.svg import SHAPES, Plot, frame, linear_ticks, log_range, log_scale, log_ticks, nines, steps_of
+from reports.bins import log_range, nice, nines, time_step
+from reports.page.svg import SHAPES, Plot, frame, linear_ticks, log_scale, log_ticks, steps_of
 
 NBSP = "\u00a0"
 

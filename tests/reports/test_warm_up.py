@@ -14,10 +14,10 @@ import reports
 from bench.run import folder as run_folder
 from reports.blocks import Paragraph
 from reports.numbers import NBSP
-from reports.page.frames import connecting
 from reports.page.health import health
 from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of
+from reports.summary.curves import connecting
 from reports.summary.summary import Summary, summarise
 from reports.wording.remarks import token_wait
 from tests.reports import synthetic

@@ -10,11 +10,11 @@ import pytest
 
 import reports
 from reports.page import charts
-from reports.page import ways as frames
 from reports.page.page import html
 from reports.page.svg import HALF, WIDE
-from reports.page.ways import GRIDS, ways
 from reports.strata import Stratum
+from reports.summary import curves as frames
+from reports.summary.curves import GRIDS, ways
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -1,10 +1,17 @@
-"""The run over time: what its figure draws, a small aggregate whatever the number of turns.
+"""The run over time, each step of it, and its slowest stretch: small aggregates whatever the number of turns.
 
 Times are seconds since the run began, latencies ms. Warm-up is drawn too, and not counted.
+
+Times are seconds since the run began, latencies ms. Warm-up is drawn too.
+
+Of sixty stretches of a run in which nothing changes one is the slowest, some 1.3 times as slow as the run; that says
+nothing. So one is told only where the interval of its median lies above the run's median, at a level that holds for all
+stretches together: 1 − 5 % / stretches (Bonferroni).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,13 +20,76 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.units import NS_PER_S
-from reports.bins import time_step
-from reports.page.svg import log_range
-from reports.statistics.counting import order_of_codes
-from reports.statistics.quantiles import Floats, quantile
-from reports.summary.stretch import Stretch, courses, slowest
+from reports.bins import log_range, time_step
+from reports.statistics.counting import order_of_codes, packed, split
+from reports.statistics.quantiles import Floats, Integers, Sample, estimates, quantile
+from reports.strata import Stratum
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of
+
+ERROR = 0.05
+"""How often a run without any change has a stretch told, at most."""
+TURNS, STRETCHES = 10, 3
+"""A stretch of fewer turns is not looked at, nor a run of fewer stretches."""
+APART = 1.05
+"""Nearer to the run's median it is of no interest, however sure."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Turns of one pool that began within one bin; `p50` in ms, `ratio` to the median of the pool's whole run."""
+
+    label: str
+    begin_s: float
+    p50: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class PoolCourse:
+    """Measured turns of one pool: waits ascending in ms, failed ones as +inf; beside each its session and its start."""
+
+    label: str
+    median: float
+    values: Floats
+    sessions: Integers
+    at_s: Floats
+
+
+def courses(summary: Summary) -> list[PoolCourse]:
+    """Of each pool by its main measure; those whose median is finite."""
+    turns, found = summary.turns, []
+    at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / NS_PER_S
+    for pool, answer in zip(turns.pools, summary.answers, strict=True):
+        one, median = summary.samples[summary.mains[pool.stratum]], answer.figures.at(0.5).value
+        if math.isfinite(median):
+            values, places = one.part(pool.target, pool.steps)
+            found.append(PoolCourse(answer.label, median, values, turns.session[places], at_s[places]))
+    return found
+
+
+def slowest(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
+    """The stretch of the largest ratio among those that are slower than chance would make them; None without any."""
+    parts = [(course, *part) for course in found for part in _parts(course, bin_s)]
+    if len(parts) < STRETCHES:
+        return None
+    level = 1 - ERROR / len(parts)
+    slow = []
+    for course, begin_s, sample in parts:
+        (p50,) = estimates(sample, (0.5,), level)
+        ratio = p50.value / course.median
+        if p50.low > course.median and APART <= ratio < math.inf:
+            slow.append(Stretch(course.label, begin_s, p50.value, ratio))
+    return max(slow, key=lambda stretch: stretch.ratio, default=None)
+
+
+def _parts(course: PoolCourse, bin_s: float) -> Iterable[tuple[float, Sample]]:
+    """The begin and the turns of each stretch with enough of them."""
+    # values stay ascending within each stretch
+    for place, mine in split(np.maximum(course.at_s // bin_s, 0).astype(np.int64)):
+        if mine.size >= TURNS:
+            yield place * bin_s, Sample(course.values[mine], packed(course.sessions[mine])[0])
+
 
 CELLS, ROWS = 69, 26
 """Cells of the heat map along the run’s time and along the logarithm of the latency."""
@@ -205,3 +275,54 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / NS_PER_S
     every = max(1, -(-at_s.size // 240))
     return np.maximum(at_s[::every], 0.0), per_second.to_numpy(dtype=np.float64)[::every]
+
+
+IN_BIN = 12
+"""So many turns of a step are to fall into a bin: its median then has six on either side."""
+STEPS_MOST = 24
+
+
+@dataclass(frozen=True)
+class StepCourse:
+    """A step on one target; only bins whose median is known."""
+
+    step: str
+    target: int
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class StepsOverTime:
+    """The steps of a stratum, at most STEPS_MOST of them, on the targets that play them."""
+
+    measure: str
+    length_s: float
+    bin_s: float
+    low: float
+    high: float
+    steps: tuple[str, ...]
+    targets: tuple[str, ...]
+    courses: tuple[StepCourse, ...]
+
+
+def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
+    """The main measure of each step over the run; None where no step has a median in two bins."""
+    turns, at_s = summary.turns, began_s(summary)
+    steps = np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST]
+    sizes = turns.by_group(np.ones(turns.rows.size, dtype=bool))[:, steps]
+    if not sizes.any():
+        return None
+    length_s = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
+    bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
+    courses: list[StepCourse] = []
+    for pool in (pool for pool in turns.pools if pool.stratum == stratum):
+        values = drawn(summary, pool)
+        for step in steps.tolist():
+            rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
+            known = tuple(bin_ for bin_ in bins_of(at_s[rows], values[rows], bin_s) if not np.isnan(bin_.p50))
+            courses += [StepCourse(turns.steps[step], pool.target, known)] if known else []
+    if not any(len(course.bins) > 1 for course in courses):
+        return None
+    names = tuple(turns.steps[step] for step in steps.tolist())
+    low, high = log_range(bin_.p50 for course in courses for bin_ in course.bins)
+    return StepsOverTime(summary.mains[stratum], length_s, bin_s, low, high, names, summary.targets, tuple(courses))
