@@ -71,7 +71,7 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     turns = files.read_table(folder, "turns").to_pylist()
     assert {row["session_id"]: row["outcome"] for row in sessions} == {
         "w0-000000": "outlived", "w0-000000.2": "ok", "w0-000001": "outlived", "w0-000001.2": "ok",
-    }  # fmt: skip
+    }, [row["detail"] for row in sessions]  # fmt: skip
     assert {turn["outcome"] for turn in turns} == {"ok"}
     assert sorted(turn["turn"] for turn in turns) == sorted([1, 2, 3, 4] * CALLS)
     assert not any(row["lost_turns"] for row in sessions)
