@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from bench.cli.start import OptionList
@@ -15,8 +16,14 @@ def written(page: str) -> str:
     """The page with its table made anew."""
     listed = OptionList()
     add_options(listed)
-    rows = ((f"`{name}`", f"`{variable}`", purpose.replace("|", "\\|")) for name, variable, purpose in listed)
+    rows = ((f"`{name}`", f"`{variable}`", _marked(purpose)) for name, variable, purpose in listed)
     return made_anew(page, {"options": table(("option", "variable", ""), rows)})
+
+
+def _marked(purpose: str) -> str:
+    """What an option is for, with the words that it takes as code."""
+    said, of, words = purpose.replace("|", "\\|").partition("; one of ")
+    return said + of + re.sub(r"[\w-]+", r"`\g<0>`", words)
 
 
 if __name__ == "__main__":
