@@ -24,7 +24,9 @@ test-release: .venv/dev ## the wheel installed by pip and by uv in an empty fold
 	$(BIN)/python -m pytest -q tests/release
 
 coverage: .venv/dev ## how much of the pure core, and of plans, runs and summaries, their own tests take, branches counted; below a floor it fails
-	$(BIN)/coverage run -m pytest -q $(PURE) $(READ)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n 3 --dist worksteal $(PURE) $(READ)
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 97.4
 	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
