@@ -1,6 +1,8 @@
 # Two verbs do most of it: `make bench` measures, `make test` checks.
 PYTHON ?= python3
 BIN := .venv/bin
+CORES := $(shell nproc 2>/dev/null || echo 2)
+WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
 
@@ -11,8 +13,8 @@ bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPE
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
-test: .venv/dev ## what needs no process of its own, and one real run through each station: three minutes (EXAMPLES=all: 300 of each property)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal --ignore tests/system --durations=25 --durations-min=1
+test: .venv/dev ## what needs no process of its own, and one real run through each station: four minutes on two cores (EXAMPLES=all: 300 of each property)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
 test-system: .venv/dev ## what starts processes: tests/system
@@ -21,11 +23,11 @@ test-system: .venv/dev ## what starts processes: tests/system
 test-all: test test-system ## everything that must hold
 
 test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
-	$(BIN)/python -m pytest -q tests/release
+	$(BIN)/python -m pytest -q -n 4 tests/release
 
 coverage: .venv/dev ## how much of the pure core, and of plans, runs and summaries, their own tests take, branches counted; below a floor it fails
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n 3 --dist worksteal $(PURE) $(READ)
+	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 97.4
