@@ -129,6 +129,7 @@ def of_class(user_class: Any, problem: str) -> ScriptError:
     return ScriptError(class_file(user_class), line, f"{user_class.__name__}: {problem}")
 
 
+@functools.cache  # each session that starts asks for it
 def class_file(user_class: type) -> Path:
     """The file in which a class stands."""
     return Path(inspect.getfile(user_class)).resolve()
