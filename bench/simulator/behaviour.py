@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.simulator.answering.mcp import McpServers
 from bench.simulator.answering.responses import Composer, Responses
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
@@ -150,7 +149,6 @@ class Behaviour(SimulatedSession):
         self._reader = ItemReader(self._conversation, dialect)
         self._uncut, self._rng = profile.truncates_ignored, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
-        self._mcp = McpServers(self._conversation, self._outbox, profile, rng)
         quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
         self._servers.sessions += 1
         composer = Composer(
@@ -163,7 +161,6 @@ class Behaviour(SimulatedSession):
             rng,
             quota,
             self._servers,
-            self._mcp,
         )
         self._responses = Responses(composer, self._outbox, profile, quota)
         self._turns = CallerTurns(self.session, self._conversation, self._outbox, self._responses, profile, rng)
@@ -198,7 +195,6 @@ class Behaviour(SimulatedSession):
         place = EventPlace("session", self._dialect.strict)
         self.session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
         self._tell_session(at_ns, "updated", self._delays.session_updated)
-        self._mcp.discover(self.session.shown.get("tools", ()), self._outbox.answered_ns)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         begin = self._turns.appended
@@ -216,8 +212,6 @@ class Behaviour(SimulatedSession):
         item = self._reader.item(event["item"], self.session.input.format)
         previous = self._conversation.insert(item, event.get("previous_item_id"))
         self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
-        if item.body["type"] == "mcp_approval_response":
-            self._mcp.approve(item.body, self._outbox.answered_ns)
         return {"item_id": item.id, "call_id": item.body.get("call_id")}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
@@ -249,7 +243,6 @@ class Behaviour(SimulatedSession):
             instructions = self.session.output(wanted).instructions
             wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"
         answer = self._responses.create(wanted, at_ns)
-        self._mcp.discover(wanted.get("tools", ()), answer.plan.created_ns)
         self._outbox.answered_ns = answer.plan.created_ns
         return {"response_id": answer.id}
 

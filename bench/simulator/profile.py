@@ -66,8 +66,6 @@ class Delays:
     first_text: Delay
     first_audio: Delay
     function_named: Delay
-    mcp_listed: Delay
-    mcp_called: Delay
     answer_pause: Delay
     transcript_lead: Delay
     response_done: Delay
@@ -107,15 +105,6 @@ class FunctionCalls:
     wrong_name: float = key(SHARE, "Share of the calls of a function that nobody declared.", 0.0)
     wrong_arguments: float = key(SHARE, "Share of the calls whose arguments do not fit.", 0.0)
     arguments_tokens_per_s: float = key(Number(0.1, 100_000), "How fast arguments are written.", 60.0)
-
-
-@dataclass(frozen=True)
-class McpBehaviour:
-    """What the servers of MCP are like that a client declares."""
-
-    tools: tuple[str, ...] = key(OneOrMore(Text()), "Names of the tools that each of them has.", ("search",))
-    list_failed: float = key(SHARE, "Share of the servers that do not say what tools they have.", 0.0)
-    call_failed: float = key(SHARE, "Share of the calls that fail.", 0.0)
 
 
 @dataclass(frozen=True)
@@ -202,7 +191,6 @@ class Profile:
     slowdown: Slowdown | None = None
     servers: int | None = None  # responses that are made at a time; None: any number
     functions: FunctionCalls = FunctionCalls()
-    mcp: McpBehaviour = McpBehaviour()
     parts: AnswerParts = AnswerParts()
     reasoning_ms: Mapping[str, Delay] = field(default_factory=dict)  # by effort
     cache: TokenCache = TokenCache()
@@ -268,7 +256,6 @@ PROFILE: Table[dict[str, Any]] = Table(
         "slowdown": Field(table_of(Slowdown), "How open sessions make responses slower."),
         "servers": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
         "functions": Field(table_of(FunctionCalls), "Function calls."),
-        "mcp": Field(table_of(McpBehaviour), "Servers of MCP."),
         "parts": Field(table_of(AnswerParts), "Answers in parts."),
         "vad": Field(table_of(SpeechDetection), "What is taken for speech."),
         "cache": Field(table_of(TokenCache), "What is read again from the cache."),

@@ -475,7 +475,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-MCP = {"type": "mcp", "server_label": "s", "server_url": "https://mcp.example.com"}
 SENSIBLE = st.sampled_from(
     [
         append(100),
@@ -490,10 +489,6 @@ SENSIBLE = st.sampled_from(
         {"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"voice": "echo"}}}},
         {"type": "session.update", "session": {"voice": "echo", "turn_detection": None}},
         {"type": "session.update", "session": {"type": "realtime", "tools": [function(), function("f")]}},
-        {"type": "session.update", "session": {"type": "realtime", "tools": [MCP, MCP | {"server_label": "t"}]}},
-        {"type": "session.update", "session": {"type": "realtime", "tools": [MCP | {"require_approval": "never"}]}},
-        *({"type": "conversation.item.create", "item": {"type": "mcp_approval_response", "approve": True,
-           "approval_request_id": f"item_{'a' * 12}00000000{n}"}} for n in (4, 5, 6)),
         {"type": "session.update", "session": {"tools": [function()], "tool_choice": "required"}},
         *(output(f"call_{'a' * 12}00000000{n}") for n in (4, 5, 6)),
         *({"type": f"conversation.item.{verb}", "item_id": f"item_{'a' * 12}00000000{n}", "content_index": 0,

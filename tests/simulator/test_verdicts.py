@@ -19,11 +19,6 @@ LONG_ID = "i" * 33
 PNG = "data:image/png;base64,iVBORw0KGgo="
 CALL = {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}
 OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "1"}
-APPROVAL = {"type": "mcp_approval_response", "id": "a", "approval_request_id": "x", "approve": True}
-MCP_ERROR = {"type": "tool_execution_error", "message": "It broke."}
-MCP_CALL = {"type": "mcp_call", "id": "m", "name": "f", "arguments": "{}", "server_label": "s", "output": "1"}
-MCP_TOOL = {"type": "mcp", "server_label": "s", "server_url": "https://mcp.example.com"}
-FILTER = {"read_only": True, "tool_names": ["f"]}
 
 
 def message(role: str, *content: Any, **fields: Any) -> dict[str, Any]:
@@ -90,16 +85,7 @@ ITEMS: list[tuple[tuple[WireDialect, ...], Any, Verdict]] = [
     (EVERYWHERE, {}, ("missing_required_parameter", "item.type")),
     (EVERYWHERE, None, ("missing_required_parameter", "item")),
     (EVERYWHERE, 5, ("invalid_type", "item")),
-    (IN_GA, MCP_CALL, TAKEN),
-    (IN_GA, MCP_CALL | {"error": MCP_ERROR}, TAKEN),
-    (IN_GA, MCP_CALL | {"error": {"type": "odd"}}, ("invalid_value", "item.error.type")),
-    (IN_GA, {"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "f", "input_schema": {}}]}, TAKEN),
-    (IN_GA, {"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "f"}]},
-     ("missing_required_parameter", "item.tools[0].input_schema")),
-    (IN_GA, APPROVAL, ("invalid_value", "item.approval_request_id")),
-    (IN_GA, {key: APPROVAL[key] for key in APPROVAL if key != "approve"},
-     ("missing_required_parameter", "item.approve")),
-    (IN_PREVIEW, MCP_CALL, ("invalid_value", "item.type")),
+    (EVERYWHERE, {"type": "mcp_call"}, ("invalid_value", "item.type")),
 ]  # fmt: skip
 
 SETTINGS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
@@ -116,19 +102,7 @@ SETTINGS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
     (EVERYWHERE, {"tools": [function() | {"meta": {}}]}, ("unknown_parameter", "session.tools[0].meta")),
     (EVERYWHERE, {"tools": [function() | {"parameters": "x"}]}, ("invalid_type", "session.tools[0].parameters")),
     (EVERYWHERE, {"tools": [function() | {"type": "web"}]}, ("invalid_value", "session.tools[0].type")),
-    (IN_PREVIEW, {"tools": [MCP_TOOL]}, ("invalid_value", "session.tools[0].type")),
-    (IN_GA, {"tools": [MCP_TOOL]}, TAKEN),
-    (IN_GA, {"tools": [MCP_TOOL | {"allowed_tools": ["f"], "require_approval": {"never": FILTER}}]}, TAKEN),
-    (IN_GA, {"tools": [MCP_TOOL | {"allowed_tools": FILTER, "require_approval": "always"}]}, TAKEN),
-    (IN_GA, {"tools": [MCP_TOOL | {"require_approval": "ask"}]},
-     ("invalid_value", "session.tools[0].require_approval")),
-    (IN_GA, {"tools": [MCP_TOOL | {"connector_id": "connector_odd"}]},
-     ("invalid_value", "session.tools[0].connector_id")),
-    (IN_GA, {"tools": [MCP_TOOL | {"odd": 1}]}, ("unknown_parameter", "session.tools[0].odd")),
-    (IN_GA, {"tools": [{"type": "mcp", "server_url": "https://mcp.example.com"}]},
-     ("missing_required_parameter", "session.tools[0].server_label")),
-    (IN_GA, {"tools": [{"type": "mcp", "server_label": "s"}]},
-     ("missing_required_parameter", "session.tools[0].server_url")),
+    (EVERYWHERE, {"tools": [{"type": "mcp", "server_label": "s"}]}, ("invalid_value", "session.tools[0].type")),
     (EVERYWHERE, {"tool_choice": "required"}, TAKEN),
     (EVERYWHERE, {"tool_choice": "sometimes"}, ("invalid_value", "session.tool_choice")),
     (EVERYWHERE, {"tool_choice": {"type": "function", "name": "f"}}, TAKEN),
@@ -136,8 +110,6 @@ SETTINGS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
      ("missing_required_parameter", "session.tool_choice.name")),  # as a user of Azure was told
     (EVERYWHERE, {"tool_choice": {"type": "function"}}, ("missing_required_parameter", "session.tool_choice.name")),
     (EVERYWHERE, {"tool_choice": {"type": "odd"}}, ("invalid_value", "session.tool_choice.type")),
-    (IN_GA, {"tool_choice": {"type": "mcp", "server_label": "s"}}, TAKEN),
-    (IN_GA, {"tool_choice": {"type": "mcp"}}, ("missing_required_parameter", "session.tool_choice.server_label")),
     (IN_GA, {"truncation": "auto"}, TAKEN),
     (IN_GA, {"truncation": {"type": "retention_ratio", "retention_ratio": 0.8}}, TAKEN),
     (IN_GA, {"truncation": {"type": "retention_ratio", "retention_ratio": 1.5}},

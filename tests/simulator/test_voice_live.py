@@ -38,7 +38,6 @@ from tests.simulator.voice_live_types import assert_voice_live
 
 STANDARD = {"type": "azure-standard", "name": "en-US-AvaNeural", "temperature": 0.8, "locale": "en-US"}
 FILLER = {"type": "static_interim_response", "texts": ["One moment."], "triggers": ["latency", "tool"]}
-MCP = {"type": "mcp", "server_label": "docs", "server_url": "https://mcp.example.com", "require_approval": "never"}
 
 
 def update(**session: Any) -> dict[str, Any]:
@@ -212,16 +211,6 @@ def test_a_function_is_called_and_answered() -> None:
     assert_voice_live(first + second)
 
 
-def test_servers_of_mcp_are_listed_and_called() -> None:
-    behaviour = build_behaviour(VOICE_LIVE)
-    listed = answers(behaviour, update(tools=[MCP]))
-    called = answers(behaviour, user_text(), CREATE)
-
-    assert all_of(listed, "mcp_list_tools.completed")
-    assert all_of(called, "response.mcp_call.completed")
-    assert_voice_live(listed + called)
-
-
 def test_further_instructions_of_one_response_are_read_by_it() -> None:
     behaviour = opened(instructions="Be brief.")
 
@@ -252,7 +241,7 @@ JSON = st.recursive(
 SOME_KEYS = ("type", "name", "voice", "turn_detection", "interim_response", "modalities", "tools", "input_audio_format",
              "input_audio_sampling_rate", "input_audio_transcription", "end_of_utterance_detection")  # fmt: skip
 SOME_VALUES = st.sampled_from(["azure_semantic_vad", "azure-standard", "static_interim_response", "pcm16", "audio",
-                               STANDARD, FILLER, MCP, function(), 16_000])  # fmt: skip
+                               STANDARD, FILLER, function(), 16_000])  # fmt: skip
 SOME = JSON | SOME_VALUES | st.lists(SOME_VALUES, max_size=2)
 SESSIONS = st.dictionaries(st.sampled_from(SOME_KEYS), SOME, max_size=4)
 

@@ -4,5 +4,5 @@ responses       composed and run
 functions       whether functions are called, which, and with which arguments
 plan            what a response is made of, and when
 response        one of them, from response.created to response.done
-output_items    its messages and calls; mcp: those that the service makes itself, at servers of MCP
+output_items    its messages and calls
 """

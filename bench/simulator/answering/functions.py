@@ -10,7 +10,7 @@ schema may say anything: what is not understood is null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -110,19 +110,11 @@ def _limit(schema: Json, key: str, default: int) -> int:
     return int(value)
 
 
-CALLS = ("function_call", "mcp_call", "mcp_approval_request")
-
-
 class ModelCall(NamedTuple):
-    """Holds the content of a function call: `tokens` join to its arguments, which are JSON.
-
-    `server`: of MCP, that has the tool; None for a function. `approval`: whether the client is to be asked first.
-    """
+    """Holds the content of a function call: `tokens` join to its arguments, which are JSON."""
 
     name: str
     tokens: tuple[str, ...]
-    server: str | None = None
-    approval: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,56 +131,17 @@ class ResponseTools:
         return msgspec.json.encode(self.functions) if self.functions else b""
 
 
-def tools_of(settings: Json, listed: Mapping[str, Sequence[Json]]) -> ResponseTools:
-    """The tools of a response with these settings, those that servers of MCP have `listed` included.
-
-    Raises RejectedError where it must call one that is unknown.
-    """
-    functions = [
-        function
-        for tool in settings["tools"]
-        for function in ([tool] if tool["type"] == "function" else mcp_tools(tool, listed))
-    ]
-    choice = settings["tool_choice"]
+def tools_of(settings: Json) -> ResponseTools:
+    """The functions of a response with these settings. Raises RejectedError where it must call one that is unknown."""
+    functions, choice = settings["tools"], settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)
     if isinstance(choice, str):
         return ResponseTools(functions, choice, parallel)
-    chosen = [function for function in functions if _is_chosen(function, choice)]
-    servers = {tool["server_label"] for tool in settings["tools"] if tool["type"] == "mcp"}
-    if not chosen and choice["type"] == "mcp" and choice["server_label"] in servers:  # its tools are not listed yet
-        return ResponseTools(functions, "none", parallel)
+    chosen = [function for function in functions if function["name"] == choice["name"]]
     if not chosen:
-        wanted = choice.get("name") or choice.get("server_label")
-        problem = f"Tool choice '{wanted}' not found in 'tools' parameter."
+        problem = f"Tool choice '{choice['name']}' not found in 'tools' parameter."
         raise RejectedError("invalid_value", problem, "tool_choice")
-    return ResponseTools(chosen if choice["type"] == "mcp" else chosen[:1], "required", parallel)
-
-
-def mcp_tools(server: Json, listed: Mapping[str, Sequence[Json]]) -> list[Json]:
-    """The tools of a server as functions that may be called; none before they were listed."""
-    return [
-        {
-            "type": "mcp",
-            "server_label": server["server_label"],
-            "name": tool["name"],
-            "parameters": tool["input_schema"],
-            "approval": _needs_approval(server.get("require_approval"), tool["name"]),
-        }
-        for tool in listed.get(server["server_label"], ())
-    ]
-
-
-def _needs_approval(required: Any, name: str) -> bool:
-    """Every call does, unless the client says otherwise."""
-    if isinstance(required, dict):
-        return name not in required.get("never", {}).get("tool_names", ())
-    return bool(required != "never")
-
-
-def _is_chosen(function: Json, choice: Json) -> bool:
-    if choice["type"] != function["type"]:
-        return False
-    return all(function[key] == choice[key] for key in ("server_label", "name") if choice.get(key) is not None)
+    return ResponseTools(chosen[:1], "required", parallel)
 
 
 def calls_of(
@@ -219,9 +172,9 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
         kind, role = item.body["type"], item.body.get("role")
         if role == "user":
             return len(calling)
-        if role == "assistant" and following not in CALLS:  # else it is the preamble of a call
+        if role == "assistant" and following != "function_call":  # else it is the preamble of a call
             return None
-        if kind in CALLS:
+        if kind == "function_call":
             calling.add(item.response_id)
         following = kind
     return None
@@ -229,7 +182,7 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
 
 def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> ModelCall:
     name = function["name"]
-    if function["type"] == "function" and drawn(habits.wrong_name, rng):
+    if drawn(habits.wrong_name, rng):
         name = f"undeclared_{name}"
         while name in declared:
             name += "_"
@@ -237,4 +190,4 @@ def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.ran
     text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
     size = LETTERS_PER_TEXT_TOKEN
     tokens = tuple(text[begin : begin + size] for begin in range(0, len(text), size))
-    return ModelCall(name, tokens, function.get("server_label"), function.get("approval", False))
+    return ModelCall(name, tokens)

@@ -213,59 +213,20 @@ class MessageItem(OutputItem):
         return self._writer.event(event_type, self._place | {"content_index": 0} | fields, due_ns)
 
 
-FAMILY = "response.function_call_arguments"
+class FunctionCallItem(OutputItem):
+    """Makes a call of a function, which the client runs. What was written of its arguments grows with each delta."""
 
-
-class WrittenCallItem(OutputItem, ABC):
-    """Makes a call. What was written of its arguments so far grows with each delta that is sent."""
-
-    def __init__(self, item_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter) -> None:
+    def __init__(
+        self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
+    ) -> None:
         super().__init__(item_id, output_index, planned.schedule, writer)
-        self._call = planned.call
+        self._call, self._call_id = planned.call, call_id
         self._written: list[str] = []
 
     @property
     def tokens(self) -> TokenCounts:
         """The arguments that were written so far cost these."""
         return TokenCounts(len(self._written))
-
-    @abstractmethod
-    def _delta(self, due_ns: int, token: str) -> Outgoing:
-        """The event that brings the next token."""
-
-    @abstractmethod
-    def _done(self, due_ns: int, arguments: str) -> Outgoing:
-        """The event that tells all that was written."""
-
-    def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, _, _ in self.schedule.deltas:
-            yield due_ns, self._token
-
-    def _content_closing(self) -> Iterator[Render]:
-        yield self._arguments_done
-
-    # Renderers
-
-    def _token(self, due_ns: int) -> Outgoing:
-        token = self._call.tokens[len(self._written)]
-        self._written.append(token)
-        return self._delta(due_ns, token)
-
-    def _arguments_done(self, due_ns: int) -> Outgoing:
-        assert self.item is not None
-        self.item.body["arguments"] = "".join(self._written)
-        self.item.tokens = self.tokens
-        return self._done(due_ns, self.item.body["arguments"])
-
-
-class FunctionCallItem(WrittenCallItem):
-    """Makes a call of a function, which the client runs."""
-
-    def __init__(
-        self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
-    ) -> None:
-        super().__init__(item_id, output_index, planned, writer)
-        self._call_id = call_id
 
     def _new(self) -> ConversationItem:
         body: Json = {
@@ -279,11 +240,27 @@ class FunctionCallItem(WrittenCallItem):
         }
         return ConversationItem(self.id, body, response_id=self._writer.response_id)
 
-    def _delta(self, due_ns: int, token: str) -> Outgoing:
+    def _deltas(self) -> Iterator[OutboxStep]:
+        for due_ns, _, _ in self.schedule.deltas:
+            yield due_ns, self._token
+
+    def _content_closing(self) -> Iterator[Render]:
+        yield self._arguments_done
+
+    # Renderers
+
+    def _token(self, due_ns: int) -> Outgoing:
+        token = self._call.tokens[len(self._written)]
+        self._written.append(token)
         return self._arguments_event("delta", {"delta": token}, due_ns)
 
-    def _done(self, due_ns: int, arguments: str) -> Outgoing:
-        return self._arguments_event("done", {"name": self._call.name, "arguments": arguments}, due_ns)
+    def _arguments_done(self, due_ns: int) -> Outgoing:
+        assert self.item is not None
+        self.item.body["arguments"] = "".join(self._written)
+        self.item.tokens = self.tokens
+        fields = {"name": self._call.name, "arguments": self.item.body["arguments"]}
+        return self._arguments_event("done", fields, due_ns)
 
     def _arguments_event(self, name: str, fields: Json, due_ns: int) -> Outgoing:
-        return self._writer.event(f"{FAMILY}.{name}", self._place | {"call_id": self._call_id} | fields, due_ns)
+        event_type = f"response.function_call_arguments.{name}"
+        return self._writer.event(event_type, self._place | {"call_id": self._call_id} | fields, due_ns)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from bench.simulator.answering.functions import calls_of, tools_of
-from bench.simulator.answering.mcp import McpApprovalRequestItem, McpCallItem, McpServers
 from bench.simulator.answering.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
 from bench.simulator.answering.plan import (
     Asked,
@@ -60,12 +59,10 @@ class Composer:
         rng: np.random.Generator,
         quota: Quota,
         servers: Servers,
-        mcp: McpServers,
     ) -> None:
         self._session, self._conversation, self._reader, self._outbox = session, conversation, reader, outbox
         self._profile, self._replies, self._rng = profile, replies, rng
         self._quota, self._servers = quota, servers  # of the whole server
-        self._mcp = mcp
         self._history = ModelHistory(conversation, profile.cache, profile.context_limit_tokens)
         self._planner = Planner(profile, rng)
         self._conversation_id = conversation.ids.new("conv")
@@ -73,7 +70,7 @@ class Composer:
     def compose(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
         """The response to be that is asked for at `at_ns`. Raises RejectedError."""
         output = self._session.output(wanted)
-        tools = tools_of(self._session.shown | wanted, self._mcp.listed)
+        tools = tools_of(self._session.shown | wanted)
         preface, own = Preface(output.instructions, tools.written), wanted.get("input")
         items, failure = self._items(own, preface)
         parts = read_parts(preface, items)
@@ -154,10 +151,6 @@ class Composer:
 
     def _item(self, place: int, part: PlannedPart, output: OutputSettings, writer: ResponseWriter) -> OutputItem:
         item_id = self._conversation.promise()
-        if isinstance(part, PlannedCall) and part.call.approval:
-            return McpApprovalRequestItem(item_id, place, part, writer)
-        if isinstance(part, PlannedCall) and part.call.server is not None:
-            return McpCallItem(item_id, place, part, writer, self._mcp.run)
         if isinstance(part, PlannedCall):
             return FunctionCallItem(item_id, self._conversation.ids.new("call"), place, part, writer)
         return MessageItem(item_id, place, part, output, writer)

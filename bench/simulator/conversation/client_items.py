@@ -19,18 +19,14 @@ from bench.simulator.session.checks import (
     Check,
     CheckTable,
     EventPlace,
-    Nullable,
     anything,
-    array,
     by_type,
     choice,
-    flag,
     missing,
     shape,
     short,
     some,
     text,
-    whole,
 )
 from bench.simulator.session.settings import function_name
 from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
@@ -126,35 +122,6 @@ FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
 
 CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": text}
 OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": text}
-SOME_CODE = whole(-(1 << 31), 1 << 31)
-MCP_ERRORS = by_type(
-    {
-        "protocol_error": shape({"type": anything, "code": SOME_CODE, "message": text}, "code", "message"),
-        "tool_execution_error": shape({"type": anything, "message": text}, "message"),
-        "http_error": shape({"type": anything, "code": SOME_CODE, "message": text}, "code", "message"),
-    }
-)
-LISTED_TOOL = shape(
-    {"name": text, "input_schema": anything, "description": Nullable(text), "annotations": Nullable(anything)},
-    "name",
-    "input_schema",
-)
-MCP_CALL: CheckTable = {"id": ID, "type": anything, "name": text, "arguments": text, "server_label": text}
-MCP_ITEMS: Mapping[str, Check] = {
-    "mcp_list_tools": shape(
-        {"id": ID, "type": anything, "server_label": text, "tools": array(LISTED_TOOL)}, "server_label", "tools"
-    ),
-    "mcp_call": shape(
-        {**MCP_CALL, "approval_request_id": Nullable(text), "error": Nullable(MCP_ERRORS), "output": Nullable(text)},
-        *("name", "arguments", "server_label"),
-    ),
-    "mcp_approval_request": shape(MCP_CALL, "name", "arguments", "server_label"),
-    "mcp_approval_response": shape(
-        {"id": ID, "type": anything, "approval_request_id": text, "approve": flag, "reason": Nullable(text)},
-        "approval_request_id",
-        "approve",
-    ),
-}
 
 
 def _message(parts: Mapping[str, Check], ignored: Sequence[str]) -> Check:
@@ -170,12 +137,13 @@ def _message(parts: Mapping[str, Check], ignored: Sequence[str]) -> Check:
 def _items(names: WireNames) -> Check:
     """The check of an item that a client may create."""
     flat = () if names is GA else FLAT_ITEM
-    kinds = {
-        "message": _message(PARTS[names], flat),
-        "function_call": shape(CALL_KEYS, "name", "arguments", ignored=flat),
-        "function_call_output": shape(OUTPUT_KEYS, "call_id", "output", ignored=flat),
-    }
-    return by_type({**kinds, **MCP_ITEMS} if names is GA else kinds)
+    return by_type(
+        {
+            "message": _message(PARTS[names], flat),
+            "function_call": shape(CALL_KEYS, "name", "arguments", ignored=flat),
+            "function_call_output": shape(OUTPUT_KEYS, "call_id", "output", ignored=flat),
+        }
+    )
 
 
 REFERENCE = shape({"type": anything, "id": text}, "id")
@@ -188,7 +156,6 @@ VOICE_LIVE_ITEMS = by_type(
         "message": _message({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, FLAT_ITEM),
         "function_call": shape(CALL_KEYS, "name", "arguments"),
         "function_call_output": shape(OUTPUT_KEYS, "call_id", "output"),
-        "mcp_approval_response": MCP_ITEMS["mcp_approval_response"],
     }
 )
 

@@ -162,8 +162,6 @@ class Conversation:
             wanted = item.body["call_id"]
             if not any(each.body["type"] == "function_call" and each.body["call_id"] == wanted for each in self.items):
                 raise RejectedError("invalid_tool_call_id", f"Tool call ID '{wanted}' not found in conversation.")
-        if item.body["type"] == "mcp_approval_response":
-            self.known(item.body["approval_request_id"], "invalid_value", "item.approval_request_id")
         place = len(self.items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
         self.items.insert(place, item)
         return self.items[place - 1].id if place else None

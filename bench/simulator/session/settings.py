@@ -22,7 +22,6 @@ from bench.simulator.session.checks import (
     flag,
     free_object,
     merged,
-    missing,
     number,
     one_of_whole,
     shape,
@@ -40,55 +39,9 @@ FUNCTION = shape(
     "name",
     type="function",
 )
-TOOL_FILTER = shape({"read_only": flag, "tool_names": array(text)})
-
-
-def _names_or_filter(value: Any, place: EventPlace) -> Any:
-    return (array(text) if isinstance(value, list) else TOOL_FILTER)(value, place)
-
-
-MCP_KEYS: CheckTable = {
-    "type": choice("mcp"),
-    "server_label": text,
-    "server_url": text,
-    "server_description": text,
-    "connector_id": choice(
-        "connector_dropbox",
-        "connector_gmail",
-        "connector_googlecalendar",
-        "connector_googledrive",
-        "connector_microsoftteams",
-        "connector_outlookcalendar",
-        "connector_outlookemail",
-        "connector_sharepoint",
-    ),
-    "tunnel_id": text,
-    "authorization": text,
-    "headers": Nullable(strings_by_name),
-    "defer_loading": flag,
-    "allowed_callers": Nullable(array(choice("direct", "programmatic"))),
-    "allowed_tools": Nullable(_names_or_filter),
-    "require_approval": Nullable(choice_or(shape({"always": TOOL_FILTER, "never": TOOL_FILTER}), "always", "never")),
-}
-WAYS_TO_A_SERVER = ("server_url", "connector_id", "tunnel_id")
-
-
-def mcp_server(value: Any, place: EventPlace) -> Json:
-    """A server of MCP, and the way there."""
-    server: Json = shape(MCP_KEYS, "server_label")(value, place)
-    if not any(way in server for way in WAYS_TO_A_SERVER):
-        raise missing(place.key(WAYS_TO_A_SERVER[0]))
-    return server
-
-
-PREVIEW_TOOLS = array(by_type({"function": FUNCTION}, default="function"))
-GA_TOOLS = array(by_type({"function": FUNCTION, "mcp": mcp_server}, default="function"))
-
+TOOLS = array(by_type({"function": FUNCTION}, default="function"))
 CHOSEN_FUNCTION = shape({"type": anything, "name": text}, "name")
-CHOSEN_SERVER = shape({"type": anything, "server_label": text, "name": Nullable(text)}, "server_label")
-TOOL_CHOICES = ("auto", "none", "required")
-PREVIEW_TOOL_CHOICE = choice_or(by_type({"function": CHOSEN_FUNCTION}), *TOOL_CHOICES)
-GA_TOOL_CHOICE = choice_or(by_type({"function": CHOSEN_FUNCTION, "mcp": CHOSEN_SERVER}), *TOOL_CHOICES)
+TOOL_CHOICE = choice_or(by_type({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
 
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -258,8 +211,8 @@ PREVIEW_SESSION: CheckTable = {
     "voice": PREVIEW_VOICE,
     "speed": number(0.25, 1.5),
     "output_audio_format": choice(*FORMATS),
-    "tools": PREVIEW_TOOLS,
-    "tool_choice": PREVIEW_TOOL_CHOICE,
+    "tools": TOOLS,
+    "tool_choice": TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": PREVIEW_CAP,
     "tracing": Nullable(tracing),
@@ -278,8 +231,8 @@ def ga_session_table(transcriber: Check, format: Check) -> CheckTable:
         },
         "max_output_tokens": GA_CAP,
         "truncation": truncation,
-        "tools": GA_TOOLS,
-        "tool_choice": GA_TOOL_CHOICE,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
         "tracing": Nullable(tracing),
         "prompt": Nullable(prompt),
         "include": array(choice(LOGPROBS)),
@@ -319,8 +272,8 @@ PREVIEW_RESPONSE: CheckTable = {
     "modalities": PREVIEW_MODALITIES,
     "voice": PREVIEW_VOICE,
     "output_audio_format": choice(*FORMATS),
-    "tools": PREVIEW_TOOLS,
-    "tool_choice": PREVIEW_TOOL_CHOICE,
+    "tools": TOOLS,
+    "tool_choice": TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
     "max_output_tokens": PREVIEW_CAP,
     "max_response_output_tokens": PREVIEW_CAP,
@@ -333,8 +286,8 @@ def ga_response_table(format: Check) -> CheckTable:
         **_RESPONSE,
         "output_modalities": GA_MODALITIES,
         "audio": {"output": {"format": format, "voice": voice_name}},
-        "tools": GA_TOOLS,
-        "tool_choice": GA_TOOL_CHOICE,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
         "max_output_tokens": GA_CAP,
         "prompt": Nullable(prompt),
         "parallel_tool_calls": flag,

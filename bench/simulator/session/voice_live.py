@@ -40,7 +40,7 @@ from bench.simulator.session.effective import (
     flat_output,
     flat_session,
 )
-from bench.simulator.session.settings import GA_TOOL_CHOICE, GA_TOOLS, GA_VOICE, LOGPROBS, PREVIEW_CAP
+from bench.simulator.session.settings import GA_VOICE, LOGPROBS, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.wire import Json
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
@@ -152,8 +152,8 @@ SAID: CheckTable = {
     "instructions": text,
     "voice": voice,
     "output_audio_format": choice(*FORMATS, *RATED),
-    "tools": GA_TOOLS,
-    "tool_choice": GA_TOOL_CHOICE,
+    "tools": TOOLS,
+    "tool_choice": TOOL_CHOICE,
     "temperature": number(0, 2),
     "reasoning_effort": choice(*KNOWN_EFFORTS),
     "interim_response": Nullable(FILLER_KINDS),
