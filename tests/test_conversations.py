@@ -28,7 +28,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import FunctionTool, TurnDetection
+from bench.protocol.settings import TurnDetection
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechDetection, default_profile
 from bench.simulator.voice import TOKEN_MS
@@ -36,6 +36,7 @@ from bench.simulator.wire import VOICE_LIVE
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer
 from tests.test_talking import (
+    ORDER,
     SPEECH,
     VAD,
     Simulator,
@@ -48,11 +49,6 @@ from tests.test_talking import (
     sound,
     speak,
     talked,
-)
-
-ORDER = FunctionTool(
-    name="find_parcel",
-    parameters={"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]},
 )
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -29,6 +30,7 @@ from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
 from bench.plan.audio import Background, Pcm
 from bench.plan.frames import PreparedScript, PreparedTurn
+from bench.plan.functions import Function
 from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
@@ -55,13 +57,13 @@ from bench.protocol.openai_like import INWORLD as INWORLD_DIALECT
 from bench.protocol.openai_like import QWEN as QWEN_DIALECT
 from bench.protocol.openai_like import STEPFUN as STEPFUN_DIALECT
 from bench.protocol.openai_like import XAI as XAI_DIALECT
-from bench.protocol.settings import DetectorName, SessionSettings, TurnDetection
+from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings, TurnDetection
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.delay import LogNormal
-from bench.simulator.profile import Profile, default_profile
+from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
 from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import (
     AZURE_GA,
@@ -78,7 +80,25 @@ from bench.simulator.wire import (
 )
 from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
-from tests.helpers import FIRST_OF_FAMILIES, MS, Listening, S, build_message, respond, say
+from tests.helpers import (
+    FIRST_OF_FAMILIES,
+    MS,
+    Listening,
+    S,
+    build_message,
+    committed,
+    created,
+    done,
+    error,
+    idle_timeout,
+    message,
+    respond,
+    say,
+    speech_started,
+    speech_stopped,
+    transcribed,
+    usage,
+)
 from tests.memory_transport import LiveTransport, PeerAnswer, VirtualClock
 
 START_NS = 1_000 * S
@@ -192,11 +212,18 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = No
 
 
 def talked(
-    script: PreparedScript, simulator: Simulator, *, ends_ns: int = 1 << 62, listening: Listening | None = None
+    script: PreparedScript,
+    simulator: Simulator,
+    *,
+    ends_ns: int = 1 << 62,
+    listening: Listening | None = None,
+    timeline: Timeline | None = None,
 ) -> Talked:
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     responds = script.service_responds
-    timeline = Timeline(START_NS, len(script.turns), script.limits, script.dialect, service_responds=responds)
+    timeline = timeline or Timeline(
+        START_NS, len(script.turns), script.limits, script.dialect, service_responds=responds
+    )
     listening = listening or Listening()
     Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).play()
     turns = sorted(listening.turns, key=lambda turn: turn.turn)
@@ -636,21 +663,37 @@ def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
 # Whatever is said, and whatever goes wrong.
 
 
-class Troubled(Simulator):
-    """Leaves out the events of some numbers, and hangs up at one of them. `endless`: no response is ever done."""
+Trouble = str | int | bytes | Closure
+"""What befalls an event: it is `lost`, comes `twice`, so many ns late, or behind something else."""
 
-    def __init__(self, dialect: Dialect, profile: Profile, seed: int, lost: frozenset[int], hangs_up: int | None,
-                 *, endless: bool) -> None:  # fmt: skip
+
+class Troubled(Simulator):
+    """Has troubles with the events of some numbers. `endless`: no response is ever done."""
+
+    def __init__(
+        self, dialect: Dialect, profile: Profile, seed: int, troubles: Mapping[int, Trouble], *, endless: bool = False
+    ) -> None:
         super().__init__(dialect, profile, seed)
-        self._lost, self._hangs_up, self._endless = lost, hangs_up, endless
+        self._troubles, self._endless = troubles, endless
+        self._coming: list[tuple[int, int, bytes | Closure]] = []
+
+    def next_due_ns(self) -> int | None:
+        coming = [self._coming[0][0]] if self._coming else []
+        return min([due_ns for due_ns in (super().next_due_ns(), *coming) if due_ns is not None], default=None)
 
     def say(self, now_ns: int) -> Iterator[PeerAnswer]:
         for due_ns, body in super().say(now_ns):
-            number = len(self.said)
-            if number == self._hangs_up:
-                yield due_ns, Closure(1006, "", 0)
-            elif number not in self._lost and not (self._endless and b'"response.done"' in body):
-                yield due_ns, body
+            assert isinstance(body, bytes)
+            trouble = self._troubles.get(len(self.said))
+            if trouble == "lost" or (self._endless and b'"response.done"' in body):
+                continue
+            before = [trouble] if isinstance(trouble, bytes | Closure) else [body] if trouble == "twice" else []
+            for said in (*before, body):
+                late_ns = trouble if isinstance(trouble, int) else 0
+                heappush(self._coming, (due_ns + late_ns, len(self.said) * 2 + (said is body), said))
+        while self._coming and self._coming[0][0] <= now_ns:
+            due_ns, _, said = heappop(self._coming)
+            yield due_ns, said
 
 
 PCMS = st.builds(
@@ -714,29 +757,78 @@ def playable(steps: list[Step]) -> list[Step]:
     return kept
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(
-    data=st.data(),
-    dialect=st.sampled_from(FIRST_OF_FAMILIES),
-    detection=DETECTIONS,
-    limits=LIMITS,
-    seed=st.integers(0, 999),
+UNASKED = [
+    error("rate_limit_exceeded", words="Please try again in 1.4s."), error("rate_limit_exceeded", "turn-1-response"),
+    error("conversation_already_has_active_response"), error("odd"), error("odd", "turn-2-response"),
+    error("odd", "turn-1-commit"), error("input_audio_buffer_commit_empty"), error("session_expired"),
+    error("model_not_found"), error(None, type_="server_error"), error("odd", "turn-1-1-truncate"),
+    error("odd", "turn-1-cancel"), error("odd", "turn-1-1-retrieve"), error("odd", "turn-1-output-1"),
+    message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6_000, "remaining": 12}]),
+    message("nobody.knows"), b"{", b"[]", idle_timeout("item_x"), created("r_x"), done("r_x", usage=usage(audio_out=3)),
+    committed("item_x"), speech_started("item_x", audio_start_ms=900), speech_stopped("item_x", audio_end_ms=1_500),
+    transcribed("item_x"),
+]  # fmt: skip
+"""What a service may say at any time."""
+CLOSURES = [Closure(code, reason, 0) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")]
+TROUBLES: st.SearchStrategy[Mapping[int, Trouble]] = st.dictionaries(
+    st.integers(2, 90),
+    st.sampled_from(["lost", "lost", "twice", 30 * MS, 700 * MS, 4 * S, *UNASKED, *CLOSURES]),
+    max_size=3,
 )
-def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
-    data: st.DataObject, dialect: Dialect, detection: TurnDetection | None, limits: Limits, seed: int
-) -> None:
+ORDER = FunctionTool(
+    name="find_parcel",
+    parameters={"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]},
+)
+CALLS = st.builds(
+    FunctionCalls,
+    share=st.sampled_from([0.5, 1.0]),
+    parallel=st.sampled_from([(1, 1), (2, 3)]),
+    rounds=st.integers(1, 3),
+    preamble=st.sampled_from([0.0, 1.0]),
+    wrong_name=st.sampled_from([0.0, 0.0, 0.5]),
+)
+
+
+@dataclass
+class Conversation:
+    """A conversation before it is held. `ends_ns`: when the run ends; `responses`: how many its money is for."""
+
+    script: PreparedScript
+    service: Troubled
+    ends_ns: int
+    responses: int
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    """Conversations of every kind of step, with a service that may do anything but its part."""
+    dialect, detection = draw(st.sampled_from(FIRST_OF_FAMILIES)), draw(DETECTIONS)
     within = [INTERRUPTIONS, INTERRUPTIONS, IN_SILENCE] if detection else []
     kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, BESIDE, *within)
-    steps = playable(data.draw(st.lists(kinds, min_size=1, max_size=6)))
+    steps = playable(draw(st.lists(kinds, min_size=1, max_size=6)))
     assume(sayable(steps, dialect))
-    start: dict[str, Any] = data.draw(STARTS)
-    script = build_script(*steps, dialect=dialect, limits=limits, turn_detection=detection, **start)
-    lost = data.draw(st.sets(st.integers(3, 80), max_size=3))
-    hangs_up = data.draw(st.sampled_from([None, None, 2, 7, 20, 45]))
-    speed = data.draw(st.sampled_from([0.7, 4.0]))
-    simulator = Troubled(dialect, replace(default_profile(), speed=speed), seed, frozenset(lost), hangs_up,
-                         endless=data.draw(st.sampled_from([False, False, False, True])))  # fmt: skip
-    talk = talked(script, simulator, ends_ns=data.draw(st.sampled_from([1 << 62, 1 << 62, 2 * S])))
+    delay_s = draw(st.sampled_from([None, None, 0.0, 0.15, 2.0]))
+    start: dict[str, Any] = draw(STARTS) | {"tools": () if delay_s is None else (ORDER,)}
+    script = build_script(*steps, dialect=dialect, limits=draw(LIMITS), turn_detection=detection, **start)
+    script = replace(script, functions={ORDER.name: Function(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)})
+    profile = replace(
+        default_profile(),
+        speed=draw(st.sampled_from([0.7, 4.0])),
+        functions=draw(CALLS),
+        parts=AnswerParts(share=draw(st.sampled_from([0.0, 1.0]))),
+        expires_after_s=draw(st.sampled_from([3_600, 3_600, 3_600, 3])),
+    )
+    endless = draw(st.sampled_from([False, False, False, True]))
+    service = Troubled(dialect, profile, draw(st.integers(0, 999)), draw(TROUBLES), endless=endless)
+    ends_ns = draw(st.sampled_from([1 << 62, 1 << 62, 2 * S]))
+    return Conversation(script, service, ends_ns, draw(st.sampled_from([1 << 30, 1 << 30, 1])))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(conversations())
+def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conversation) -> None:
+    script, listening = held.script, Listening(spent_after=held.responses)
+    talk = talked(script, held.service, ends_ns=held.ends_ns, listening=listening)
 
     session = talk.session
     assert [turn.turn for turn in talk.turns] == list(range(1, session.turns_begun + 1))
@@ -751,7 +843,8 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
     for turn in talk.turns:
         assert turn.outcome
         assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
-        later = ("first_audible", "answer_audible", "input_transcribed", "silent", "truncate_sent", "truncated")
+        later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "silent", "truncate_sent",
+                 "truncated")  # fmt: skip
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
         assert max(arrived.values()) == turn.instants["ended"]  # those above may come later
 

@@ -1,43 +1,29 @@
-"""Conversations of every kind of step, told again from their event logs: the same observations to the last field."""
+"""Conversations of every kind of step, told again: the same observations to the last field, and cut at any event."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.plan.turns import Step
-from bench.protocol.base import Dialect
-from bench.protocol.settings import TurnDetection
+from bench.observe import inputs
+from bench.observe.timeline import Timeline
+from bench.outcomes import GOOD
+from bench.plan.frames import PreparedScript
+from bench.protocol.events import Event
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
-from bench.simulator.profile import default_profile
-from tests.helpers import FIRST_OF_FAMILIES, Listening
+from bench.transport.received import Received
+from tests.helpers import Listening
 from tests.memory_transport import VirtualClock
-from tests.test_talking import (
-    BESIDE,
-    DETECTIONS,
-    EXPECTATIONS,
-    IN_SILENCE,
-    INTERRUPTIONS,
-    PAUSES,
-    SPOKEN,
-    START_NS,
-    STARTS,
-    TYPED,
-    PatientTransport,
-    Troubled,
-    build_script,
-    playable,
-    sayable,
-)
+from tests.test_talking import START_NS, Conversation, PatientTransport, S, Talked, conversations, talked
 
-KINDS = st.one_of(SPOKEN, SPOKEN, TYPED, BESIDE, PAUSES, EXPECTATIONS)
+NEVER_NS = 1 << 62
 
 
 @pytest.fixture(scope="module")
@@ -46,47 +32,102 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(
-    data=st.data(),
-    dialect=st.sampled_from(FIRST_OF_FAMILIES),
-    detection=DETECTIONS,
-    start=STARTS,
-    lost=st.frozensets(st.integers(3, 80), max_size=2),
-    hangs_up=st.sampled_from([None, None, None, 7, 30]),
-    keep_audio=st.booleans(),
-    seed=st.integers(0, 999),
-)
-def test_a_conversation_told_again_from_its_log_is_the_same(
-    folder: Path,
-    data: st.DataObject,
-    dialect: Dialect,
-    detection: TurnDetection | None,
-    start: dict[str, Any],
-    lost: frozenset[int],
-    hangs_up: int | None,
-    keep_audio: bool,
-    seed: int,
-) -> None:
-    kinds = st.one_of(KINDS, INTERRUPTIONS, IN_SILENCE) if detection else KINDS
-    steps: list[Step] = playable(data.draw(st.lists(kinds, min_size=1, max_size=5)))
-    assume(sayable(steps, dialect))
-    script = build_script(*steps, dialect=dialect, turn_detection=detection, **start)
-    service = Troubled(dialect, default_profile(), seed, lost, hangs_up, endless=False)
-    log, listening = EventLog(folder / "talk.jsonl", hide=str, keep_audio=keep_audio), Listening()
+@given(held=conversations(), keep_audio=st.booleans())
+def test_a_conversation_told_again_from_its_log_is_the_same(folder: Path, held: Conversation, keep_audio: bool) -> None:
+    script, listening = held.script, Listening(spent_after=held.responses)
+    log = EventLog(folder / "talk.jsonl", hide=str, keep_audio=keep_audio)
     timeline = LoggedTimeline(
         START_NS,
         len(script.turns),
         script.limits,
-        dialect,
+        script.dialect,
         service_responds=script.service_responds,
         log=log,
         about=about("run", Labels("w0-000001", "here", "talk", "talk"), script),
     )
-    transport = LoggedTransport(PatientTransport(service, VirtualClock(START_NS)), log)
-    Session(script, transport, timeline, listening, lambda: False).play()
+    clock = VirtualClock(START_NS)
+    transport = LoggedTransport(PatientTransport(held.service, clock), log)
+    Session(script, transport, timeline, listening, lambda: clock.now_ns > START_NS + held.ends_ns).play()
     log.close()
 
     again = replay(folder / "talk.jsonl")
     assert list(again.turns) == listening.turns
     assert again.session == timeline.session()
     assert not again.cut
+
+
+Told = Callable[[Timeline], object]
+
+
+class Noting(Timeline):
+    """Remembers what it was told, and by when."""
+
+    def __init__(self, script: PreparedScript) -> None:
+        super().__init__(
+            START_NS, len(script.turns), script.limits, script.dialect, service_responds=script.service_responds
+        )
+        self.told: list[tuple[int, Told]] = [(START_NS, lambda timeline: None)]
+
+    def _note(self, at_ns: int, told: Told) -> None:
+        self.told.append((max(at_ns, self.told[-1][0]), told))
+
+    def tell(self, noted: inputs.AnyInput) -> None:
+        self._note(getattr(noted, "at_ns", 0), lambda timeline: timeline.tell(noted))
+        super().tell(noted)
+
+    def received(self, events: Sequence[Event], message: Received) -> None:
+        self._note(message.arrival.at_ns, lambda timeline: timeline.received(events, message))
+        super().received(events, message)
+
+
+ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
+    lambda now_ns: inputs.Closed(1006, now_ns, ""),
+    lambda now_ns: inputs.Closed(1000, now_ns, "session expired"),
+    lambda now_ns: inputs.Closed(1002, now_ns, "", ours=True),
+    lambda now_ns: inputs.Failed("abandoned", now_ns, "the run ended"),
+    lambda now_ns: inputs.Expired(now_ns),
+])  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(held=conversations(), data=st.data())
+def test_a_conversation_that_is_cut_at_any_event_and_instant_has_one_outcome_a_turn(
+    held: Conversation, data: st.DataObject
+) -> None:
+    noting = Noting(held.script)
+    talk = talked(held.script, held.service, timeline=noting, ends_ns=held.ends_ns)
+    for _ in range(8):
+        kept = data.draw(st.integers(1, len(noting.told)))
+        after_ns = data.draw(st.sampled_from([0, 0, 1, 300_000_000, 2 * S, 1_000 * S]))
+        check_cut(talk, noting.told[:kept], after_ns, data.draw(ENDS))
+
+
+def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]) -> None:
+    """What holds of a conversation that was told so far, and ended so much later."""
+    again, turns = Noting(talk.script), []
+    for _, tell in told:
+        tell(again)
+        turns += again.handed_out()
+    end_ns = told[-1][0] + after_ns
+    again.tell(end(end_ns))
+    for kind in (inputs.Closed(1006, end_ns), inputs.Finished(end_ns)):  # what comes behind changes nothing
+        over = again.over
+        ended = again.session().outcome
+        again.tell(kind)
+        assert not over or again.session().outcome == ended
+    turns += again.take(end_ns)
+
+    session, whole = again.session(), {turn.turn: turn for turn in talk.turns}
+    assert session.outcome
+    assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_begun + 1))
+    assert session.turns_begun == session.turns_ended
+    assert session.turns_good == sum(turn.outcome in GOOD for turn in turns)
+    assert again.take(NEVER_NS) == []
+    for turn in turns:
+        assert turn.outcome
+        assert turn.instants["ended"] <= end_ns
+        if turn.instants["ended"] < told[-1][0]:  # it was over before the cut
+            assert (turn.outcome, turn.instants["ended"]) == (
+                whole[turn.turn].outcome,
+                whole[turn.turn].instants["ended"],
+            )
