@@ -1,7 +1,7 @@
 """The catalogue: every figure that the tool prints has its one definition here.
 
 A measure of a turn or session is the difference of two instants unless it says otherwise; instants are columns of the
-run folder (`bench.run.folder`), measures are derived on reading. Reports take names, units and wording from here.
+run folder (`bench.columns`), measures are derived on reading. Reports take names, units and wording from here.
 """
 
 from __future__ import annotations
@@ -177,21 +177,6 @@ CATALOGUE: dict[str, Measure] = {
 
 AUDIBLE = 104
 """The magnitude, of 32,768, from which on a sample is audible: −50 dBFS. Replies open with silence below it."""
-
-TURN_ARRIVALS = (
-    "speech_started", "speech_stopped", "committed", "response_created", "first_text", "first_audio",
-    "first_transcript", "first_audible", "last_audio", "audio_done", "transcript_done", "response_done",
-    "input_transcribed", "call_named", "call_done", "answer_audio", "answer_audible", "function_audible",
-    "barge_in_heard", "silent", "quiet", "cancelled", "truncated",
-)  # fmt: skip
-TURN_SENDS = ("speech_begin", "speech_end", "requested", "answer_requested", "barge_in", "truncate_sent")
-SESSION_ARRIVALS = (
-    "upgrade_done", "session_created", "session_updated", "first_reply", "first_audible", "history_taken",
-    "idle_prompted",
-)  # fmt: skip
-SESSION_SENDS = ("update_sent",)
-"""Instants with a bound. An arrival may really have been up to its `error` earlier than it is stamped, a send up to its
-`width`, which is the time that the send call took, later. All others are the process's own clock."""
 
 VAD_SEGMENTS = (
     "speech_end",

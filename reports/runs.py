@@ -25,8 +25,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.columns import BOUNDS, LABELS, SESSIONS, TURN_KEYS, names_of
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS, VAD_SEGMENTS
+from bench.measures import CATALOGUE, VAD_SEGMENTS
 from bench.outcomes import outcome_class
 from bench.plain import SUSPECT, printable, shortened
 from bench.run import folder as run_folder
@@ -41,13 +42,6 @@ from reports.exactness import Inexact, inexact_of
 from reports.question import OF_COLUMNS
 from reports.schemas.fit import misfit
 
-REPEATING = frozenset(
-    (
-        *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script", "host"),
-        *("outcome", "detail", "step", "origin", "sent_source", "stamp_source", "model", "region", "close_reason"),
-        *("effective_settings", "rtt_scope", "traits", "interruption"),
-    )
-)
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
 
@@ -78,8 +72,7 @@ UNREPORTED = frozenset(
     (
         *("run_id", "arm", "scenario", "worker", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
         *("events", "unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
-        *(f"{name}_width_ns" for name in SESSION_SENDS),
-        *(f"{name}_error_ns" for name in SESSION_ARRIVALS),
+        *names_of(SESSIONS, "width", "error"),
     )
 )
 """Columns of a session that no report needs."""
@@ -90,12 +83,6 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 """The columns that reports read."""
-BOUNDS = (
-    *(f"{name}_error_ns" for name in (*TURN_ARRIVALS, "stall")),
-    *(f"{name}_width_ns" for name in TURN_SENDS),
-)
-"""How far instants of a turn, and its stalls, can be off: read when they are asked for."""
-TURN_KEYS = ["session_id", "turn"]
 OF_HOSTS = ("host", "stamp_error_ns")
 """Those of a turn that they read besides where several hosts recorded the run."""
 WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
@@ -182,10 +169,10 @@ def bounds_of(run: Run) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
     with _reading(run.folder):
         bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _pandas)
-    keys = run.turns[TURN_KEYS].astype({"session_id": str})
+    keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.closed and len(bounds) == len(keys):
         return bounds
-    there = bounds.astype({"session_id": str}).set_index(TURN_KEYS)  # a spool may have grown since
+    there = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))  # a spool may have grown since
     return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
 
 
@@ -259,7 +246,7 @@ def _frame(path: Path, names: list[str], converted: Callable[[pa.Table], pd.Data
 
 def _read(path: Path, table: TableName, names: list[str] | None = None) -> pa.Table:
     """Columns of a table, those that repeat as dictionaries: what Parquet holds, so that no label is read twice."""
-    return run_folder.read_table(path, table, names, dictionaries=REPEATING)
+    return run_folder.read_table(path, table, names, dictionaries=LABELS)
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
@@ -337,10 +324,10 @@ def _classes(frame: pd.DataFrame) -> pd.Series[str]:
 def _pandas(table: pa.Table) -> pd.DataFrame:
     """Column by column, each forgotten in Arrow once it is converted; a dtype depends on the column's type alone."""
     for index, field in enumerate(table.schema):
-        if field.name in REPEATING and pa.types.is_string(field.type):
+        if field.name in LABELS and pa.types.is_string(field.type):
             table = table.set_column(index, field.name, table.column(index).dictionary_encode())
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, types_mapper=DTYPES.get)
-    for name in REPEATING.intersection(frame.columns):  # what others said is shown, as labels are
+    for name in LABELS.intersection(frame.columns):  # what others said is shown, as labels are
         column = frame[name]
         if (shown := _with_printable(column)) is not column:
             frame[name] = shown
@@ -349,8 +336,8 @@ def _pandas(table: pa.Table) -> pd.DataFrame:
 
 def _compact(table: pa.Table) -> pd.DataFrame:
     """Labels as categoricals, the rest in Arrow: a million rows of a column take one to eight MB, of nulls one."""
-    labels = _pandas(table.select([name for name in table.column_names if name in REPEATING]))
-    others = (name for name in table.column_names if name not in REPEATING)
+    labels = _pandas(table.select([name for name in table.column_names if name in LABELS]))
+    others = (name for name in table.column_names if name not in LABELS)
     packed = {name: pd.arrays.ArrowExtensionArray(_narrow(table.column(name))) for name in others}
     return _beside(labels, packed)
 

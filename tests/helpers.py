@@ -31,7 +31,7 @@ from bench.protocol.openai import OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
-from bench.run.rows import TURN_COLUMNS, RowIdentity, turn_row
+from bench.run.rows import RowIdentity, turn_columns, turn_row
 from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
@@ -600,8 +600,8 @@ NOBODY = RowIdentity("", "", None, "", None, None, None, None, "", "", 0, "", si
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
     """The columns of a turn's row, without those that say whose it is."""
-    row = zip(TURN_COLUMNS, turn_row(NOBODY, turn, utc_offset_ns), strict=True)
-    return {name: value for name, value in row if name not in RowIdentity._fields}
+    columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)])
+    return {name: value for name, (value,) in columns.items() if name not in RowIdentity._fields}
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "installation", "clock", "measures", "outcomes", "interruptions", "limits", "money",
+    "units", "errors", "installation", "clock", "columns", "measures", "outcomes", "interruptions", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "session",
@@ -48,7 +48,8 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
+    "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes",
+    "bench.plain",
     "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.disk", "bench.run.kept",
     "bench.run.histograms", "bench.run.parquet", "bench.run.measured", "bench.run.evidence",

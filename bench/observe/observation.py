@@ -1,6 +1,6 @@
 """Observations of turns and sessions that are over: frozen instants, counts and one outcome each.
 
-Instants are absolute CLOCK_MONOTONIC nanoseconds under the names of `bench.run.folder`; an instant that did not happen
+Instants are absolute CLOCK_MONOTONIC nanoseconds under the names of `bench.columns`; an instant that did not happen
 is not in the mapping. Measures are derived from them on reading (`bench.measures`).
 """
 
@@ -11,7 +11,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from bench.measures import CATALOGUE, ORIGIN, ORIGINS, TURN_ARRIVALS, ColumnValue, Measure, Scope, bound_ns
+from bench.columns import TURN_ARRIVALS
+from bench.measures import CATALOGUE, ORIGIN, ORIGINS, ColumnValue, Measure, Scope, bound_ns
 from bench.observe.quality import UNJUDGED, Quality
 from bench.outcomes import is_throttled
 from bench.protocol.events import FunctionCall, Usage
@@ -27,13 +28,11 @@ NONE_LOST = frozenset({"ok", "outlived", "abandoned"})
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
-    """One user input and all of its response.
+    """One user input and all of its response: what its row holds (`bench.columns.TURNS`), under the names of columns.
 
     `errors_ns`: of each instant that is an arrival, how much earlier it may really have been; `widths_ns`: of each that
-    is a send, how much later. `gaps_ns` are the gaps between audio deltas with exact stamps. The stalls are None where
-    no audio came, the splits where no VAD was at work, the network's figures where the platform does not tell them.
-    `usage` is of all of the turn's responses, None where the service told none. `quality`: what was said, judged by
-    what the script knows of it.
+    is a send, how much later. `gaps_ns` are the gaps between audio deltas with exact stamps. `usage` is of all of the
+    turn's responses, None where the service told none. `quality`: what was said, judged by what the script knows of it.
     """
 
     turn: int
@@ -77,44 +76,25 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """The reply's words and function calls, in the order in which they were whole."""
     rtt_scope: str | None = None
     sent_source: str | None = None
-    """Where `requested` and `speech_end` come from: `kernel`, `user` or `mixed`; None where neither happened."""
     transmit_lag_ns: int | None = None
-    """How much later than our clock said the request left, by the kernel; None where that said nothing."""
     answer_response_id: str = ""
-    """The last of the turn\'s responses."""
     traits: str | None = None
-    """What sets the turn apart from others of its step (`bench.measures.TRAITS`); None where nothing does."""
     context_tokens: int | None = None
-    """Input of the turn's first response, which is the whole conversation; None where that told no usage."""
     context_cached_tokens: int | None = None
     preamble: bool | None = None
-    """Whether audio came before the answer; None of turns that failed, or have no audio."""
     yielded: bool | None = None
-    """Whether the player was silent within 2 s of an interruption; None where there was none, or nothing to stop."""
     false_yield: bool | None = None
-    """Whether a sound that is no interruption stopped the reply within 1 s; None without such a sound."""
     truncated_right: bool | None = None
-    """Whether the service kept nothing of a cut reply beyond what was heard; None where the script does not check."""
     false_reply: bool | None = None
-    """Whether the service replied, before the turn, to a sound that asks for no reply; None without one."""
     cut_off: bool | None = None
-    """Whether a reply was played before the caller's speech ended; None where no VAD was at work."""
     interruption: str | None = None
-    """`speech`, `client`, or what a sound is that is no interruption: `backchannel`, `noise`, `aside`."""
     function_calls: int | None = None
-    """None where the session declares no functions."""
     function_time_ns: int | None = None
-    """How long our own functions took."""
     dead_air_ns: int | None = None
-    """The longest silence of the player within the turn."""
     late_audio_ns: int | None = None
-    """Audio that came after the reply was to stop."""
     wasted_audio_ns: int | None = None
-    """Audio that came and was never played."""
     received_audio_ns: int = 0
-    """How much audio came, of all responses."""
     overlap_ns: int | None = None
-    """How long both spoke."""
     quality: Quality = UNJUDGED
 
     @property

@@ -19,15 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.cores import filled_by
 from bench.measures import (
     CATALOGUE,
     FIRST_DELTAS,
     ORIGIN,
-    SESSION_ARRIVALS,
-    SESSION_SENDS,
-    TURN_ARRIVALS,
-    TURN_SENDS,
     Measure,
 )
 from bench.outcomes import GOOD

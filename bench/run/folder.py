@@ -26,9 +26,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from bench import columns
+from bench.columns import ColumnKind
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json
-from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.run import spool
 from bench.run.disk import write_text
 from bench.run.document import SCHEMA_VERSION
@@ -43,164 +44,25 @@ ReadColumns = Callable[[list[str]], pa.Table]
 SMALL_BYTES = 4 << 20
 """Up to this size a table is read in one go: as Parquet some twenty thousand turns."""
 
-TURN_INSTANTS = (
-    "speech_begin",
-    "speech_end",
-    "requested",
-    "request_acked",
-    "speech_started",
-    "speech_stopped",
-    "committed",
-    "response_created",
-    "first_text",
-    "first_audio",
-    "first_transcript",
-    "first_audible",
-    "last_audio",
-    "audio_done",
-    "transcript_done",
-    "response_done",
-    "input_transcribed",
-    "call_named",
-    "call_done",
-    "answer_requested",
-    "answer_audio",
-    "answer_audible",
-    "function_audible",
-    "barge_in",
-    "barge_in_heard",
-    "silent",
-    "quiet",
-    "cancelled",
-    "truncate_sent",
-    "truncated",
-    "ended",
-)
-SESSION_INSTANTS = (
-    "called",
-    "heard_before",
-    "intended_start",
-    "connect_start",
-    "dns_done",
-    "tcp_done",
-    "tls_done",
-    "upgrade_done",
-    "session_created",
-    "update_sent",
-    "session_updated",
-    "history_begun",
-    "history_taken",
-    "first_reply",
-    "first_audible",
-    "idle_due",
-    "idle_prompted",
-    "ended",
-)
-
-
-def _columns(kind: pa.DataType, *names: str) -> list[tuple[str, pa.DataType]]:
-    return [(name, kind) for name in names]
-
-
-_IDENTITY = [
-    *_columns(pa.string(), "run_id", "session_id", "service_session_id", "target", "arm"),
-    *_columns(pa.int64(), "block", "pair"),  # of interleaved runs: two minutes of it; the sessions that began together
-    *_columns(pa.string(), "phase", "scenario", "script"),
-    ("worker", pa.int64()),
-    ("host", pa.string()),
-    ("simulated", pa.bool_()),
-    *_columns(pa.string(), "outcome", "detail"),
-    *_columns(pa.int64(), "start_ns", "start_utc_ns"),
-]
-
-_TOKENS = [
-    *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
-    *_columns(pa.int64(), "tokens_cached_text_in", "tokens_cached_audio_in"),
-    *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out", "tokens_image_in", "tokens_cached_image_in"),
-]
-
-TURNS = pa.schema(
-    [
-        *_IDENTITY,
-        *_columns(pa.string(), "response_id", "answer_response_id", "item_id"),  # of the first response, of the last
-        *_columns(pa.string(), "step", "audio"),  # audio: the file that was played
-        ("turn", pa.int64()),
-        ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
-        ("traits", pa.string()),  # what sets it apart from others of its step: of TRAITS, joined by "+"
-        *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
-        *_columns(pa.int64(), *(f"{name}_width_ns" for name in TURN_SENDS)),
-        *_columns(pa.int64(), *(f"{name}_error_ns" for name in TURN_ARRIVALS)),
-        ("transmit_lag_ns", pa.int64()),  # the kernel's transmit stamp of the request − the clock before that call
-        ("sent_source", pa.string()),  # of `requested` and `speech_end`: "kernel", "user" or "mixed"
-        ("stamp_source", pa.string()),  # of arrivals: "kernel", "user" or "mixed"
-        *_columns(pa.int64(), "stamp_error_ns", "stamp_error_max_ns"),  # of the first delta; the largest of all events
-        *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
-        *_columns(pa.int64(), "events", "audio_deltas", "text_deltas", "transcript_deltas", "unknown_events"),
-        *_columns(pa.int64(), "late_chunks", "delta_gap_max_ns", "delta_gap_p95_ns", "inexact_gaps"),
-        *_columns(pa.int64(), "stall_ns", "stalls", "stall_error_ns", "vad_splits"),
-        *_columns(pa.int64(), "network_rtt_ns", "network_rtt_smoothed_ns", "retransmits"),
-        ("audio_speed", pa.float64()),
-        ("rtt_scope", pa.string()),  # where the network's figures end: "service", or "proxy"
-        ("retry_after_ns", pa.int64()),  # the wait that the service asked for
-        *_columns(pa.int64(), "context_tokens", "context_cached_tokens"),  # input of its first response
-        *_columns(pa.bool_(), "preamble", "yielded", "false_yield", "truncated_right", "false_reply", "cut_off"),
-        ("interruption", pa.string()),  # what spoke into the reply: "speech", "client", or the kind of a sound
-        *_columns(pa.int64(), "function_calls", "function_time_ns", "dead_air_ns"),
-        *_columns(pa.int64(), "late_audio_ns", "wasted_audio_ns", "received_audio_ns", "overlap_ns"),
-        *_TOKENS,
-        *_columns(pa.int64(), "input_words", "input_word_errors", "reply_words", "reply_word_errors"),
-        ("task_done", pa.bool_()),  # whether the turn did what its script calls success
-    ]
-)
-
-SESSIONS = pa.schema(
-    [
-        *_IDENTITY,
-        *_columns(pa.int64(), *(f"{name}_at_ns" for name in SESSION_INSTANTS)),
-        *_columns(pa.int64(), *(f"{name}_width_ns" for name in SESSION_SENDS)),
-        *_columns(pa.int64(), *(f"{name}_error_ns" for name in SESSION_ARRIVALS)),
-        *_columns(pa.int64(), "token_wait_ns", "caller_time_ns", "retry_after_ns"),
-        *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
-        *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
-        *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks", "stray_commits"),
-        ("renewed", pa.bool_()),  # whether another session of its call took its place
-        ("idle_prompts", pa.int64()),  # how often the service spoke up by itself
-        *_TOKENS,  # of responses that belong to no turn
-        ("variables_row", pa.int64()),  # which row of the script's variables it took, from 1
-        ("event_log", pa.bool_()),  # whether its events are in events/
-        ("close_code", pa.int64()),
-        *_columns(pa.string(), "close_reason", "model", "region", "request_id"),
-        *_columns(pa.string(), "effective_settings", "headers"),  # JSON
-    ]
-)
-
-SECONDS = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("second", pa.int64()),  # UTC, seconds since 1970
-        ("length_ns", pa.int64()),  # how much of it was recorded: less at both ends, more where the loop was held up
-        ("phase", pa.string()),  # by when it began
-        ("target", pa.string()),
-        ("worker", pa.int64()),
-        ("host", pa.string()),
-        ("simulated", pa.bool_()),
-        # Calls that arrived; of them those that found no free slot, those that were held back and started, and those
-        # that waited for their start when the run ended.
-        *_columns(pa.int64(), "calls", "calls_blocked", "calls_held", "calls_cut"),
-        *_columns(pa.int64(), "sessions_active", "session_starts", "turns_begun", "turns_ended", "turns_failed"),
-        *_columns(pa.int64(), "events", "audio_bytes_sent", "audio_bytes_received"),
-        *_columns(pa.int64(), "wire_bytes_sent", "wire_bytes_received"),
-        *_columns(pa.int64(), "receive_lag_max_ns", "hub_delay_max_ns"),
-        ("throttled", pa.int64()),  # sessions and turns that ended as throttled
-        *_columns(pa.int64(), "requests_limit", "requests_remaining"),  # as the service told last in this second:
-        *_columns(pa.int64(), "tokens_limit", "tokens_remaining"),  # the least that remained; null where it did not
-        ("cpu", pa.float64()),  # share of one core that the worker's process took
-    ]
-)
-
+TYPES: dict[ColumnKind, pa.DataType] = {
+    "label": pa.string(),
+    "text": pa.string(),
+    "whole": pa.int64(),
+    "number": pa.float64(),
+    "flag": pa.bool_(),
+}
+"""What Arrow holds of each kind of column in."""
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "length_ns")
 """The columns that are null in no row of any table, whichever version wrote it."""
-SCHEMAS: dict[TableName, pa.Schema] = {"turns": TURNS, "sessions": SESSIONS, "seconds": SECONDS}
+TABLES: dict[TableName, tuple[columns.ColumnGroup, ...]] = {
+    "turns": columns.TURNS,
+    "sessions": columns.SESSIONS,
+    "seconds": columns.SECONDS,
+}
+SCHEMAS: dict[TableName, pa.Schema] = {
+    name: pa.schema([(column, TYPES[some.kind]) for some in table for column in some.names])
+    for name, table in TABLES.items()
+}
 
 
 def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:

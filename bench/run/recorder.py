@@ -18,9 +18,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-import pyarrow as pa
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.columns import TURNS
 from bench.cores import CoreWatch
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
@@ -33,7 +33,7 @@ from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
 from bench.run.redact import Words
-from bench.run.rows import TURN_COLUMNS, RowIdentity, Second, said_row, session_row, turn_row
+from bench.run.rows import RowIdentity, Second, said_row, session_row, turn_columns, turn_row
 from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
@@ -42,7 +42,7 @@ AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREAT
 """By themselves: at every event, an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
-TEXTS = tuple(field.name for field in files.TURNS if field.type == pa.string())
+TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
 """The columns of turns that hold texts."""
 
 
@@ -205,7 +205,7 @@ class Recorder:
 
     def _turn_columns(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
         """Make columns of turns' rows, whose texts are cleaned all at once."""
-        columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
+        columns = turn_columns(rows)
         return columns | {name: self._words.cleaned_column(name, columns[name]) for name in TEXTS}
 
     def _identity(self, record: SessionRecord) -> RowIdentity:

@@ -60,7 +60,7 @@ class Closure(NamedTuple):
 
 
 class Handshake(NamedTuple):
-    """The phases of connecting, as instants of `bench.run.folder.SESSION_INSTANTS`, and the response headers.
+    """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
     `errors_ns`: how much earlier each phase may really have ended.
     """

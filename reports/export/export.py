@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from bench.columns import LABELS
 from bench.errors import UsageError
 from bench.foreign import read_file
 from bench.run import folder as run_folder
@@ -33,7 +34,7 @@ from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.parquet import opened
 from bench.units import NS_PER_S
-from reports.runs import REPEATING, read_histograms, session_frame, turn_frame
+from reports.runs import read_histograms, session_frame, turn_frame
 
 Format = Literal["csv", "parquet", "json"]
 SUFFIXES: dict[Format, str] = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
@@ -150,7 +151,7 @@ def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 def _derived(piece: pa.Table, table: TableName) -> pa.Table:
     """The columns that a frame has beyond the stored ones."""
-    used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in REPEATING]
+    used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in LABELS]
     frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame takes its table apart
     columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
     return pa.table({name: _array(column, name) for name, column in columns.items() if name not in FRAMES_ALONE})

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.measures import TURN_ARRIVALS
+from bench.columns import TURN_ARRIVALS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind, Usage
 from bench.run import folder as files

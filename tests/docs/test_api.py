@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import reports
+from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
 from reports import render
 from reports.api import Run
-from reports.runs import BOUNDS
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -16,13 +16,12 @@ from bench.limits import Limits
 from bench.measures import CATALOGUE
 from bench.outcomes import CENSORED, GOOD
 from bench.plan.script import load_script
-from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
 from bench.run.validity import Evidence, judge
 from bench.target import targets
 from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, verdicts
 from reports.summary.outcomes import FAMILIES, MEANINGS
-from tests.docs import options
+from tests.docs import columns, options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -46,10 +45,6 @@ def test_every_measure_is_defined() -> None:
     assert not missing(CATALOGUE, "docs/measures.md")
 
 
-def test_every_instant_is_defined() -> None:
-    assert not missing({*TURN_INSTANTS, *SESSION_INSTANTS}, "docs/measures.md")
-
-
 def test_every_outcome_is_defined() -> None:
     families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *GOOD, *CENSORED)}
 
@@ -63,9 +58,12 @@ def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
     assert all(f"({rule['rule']}) {rule['name']}" in text("docs/measures.md") for rule in rules)
 
 
-@pytest.mark.parametrize("table", SCHEMAS)
-def test_every_column_is_explained(table: str) -> None:
-    assert not missing(SCHEMAS[table].names, "docs/run-folder.md")  # type: ignore[index]
+@pytest.mark.parametrize("page", columns.PAGES, ids=lambda page: str(page.name))
+def test_the_tables_of_columns_and_of_instants_are_up_to_date(page: Path) -> None:
+    there = page.read_text(encoding="utf-8")
+
+    assert columns.written(there) == there, "run `make schema`"
+    assert "<!-- made: " in there
 
 
 def test_the_table_of_options_is_up_to_date() -> None:

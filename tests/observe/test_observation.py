@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.limits import Limits
 from bench.measures import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Measure, segments
 from bench.observe.observation import stamp_source, times_ns
 from bench.outcomes import GOOD, outcome_class
-from bench.run.folder import SESSION_INSTANTS, SESSIONS, TURN_INSTANTS, TURNS
+from bench.run.folder import SCHEMAS
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
@@ -203,7 +204,8 @@ def test_a_measure_of_another_scope_is_not_among_them() -> None:
 @pytest.mark.parametrize("measure", CATALOGUE.values(), ids=CATALOGUE)
 def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -> None:
     instants = {"turn": {*TURN_INSTANTS, "origin"}, "session": {*SESSION_INSTANTS}, "harness": {*SESSION_INSTANTS}}
-    columns = {"turn": {*TURNS.names}, "session": {*SESSIONS.names}, "harness": {*SESSIONS.names}}
+    sessions = {*SCHEMAS["sessions"].names}
+    columns = {"turn": {*SCHEMAS["turns"].names}, "session": sessions, "harness": sessions}
 
     assert {measure.begin, measure.end} - {""} <= instants.get(measure.scope, set())
     assert {measure.column, measure.less} - {""} <= columns.get(measure.scope, set())

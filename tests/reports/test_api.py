@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
+from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports import render
@@ -28,7 +29,6 @@ from reports.comparisons.comparison import compared
 from reports.comparisons.document import as_json as compare_json
 from reports.gate.check import checked
 from reports.gate.outputs import as_json as check_json
-from reports.runs import BOUNDS
 from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import reports
 from bench.cli.app import app
+from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
@@ -26,7 +27,6 @@ from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
 from reports.export import export as export_rows
 from reports.export.export import TABLES, Format, export_log, export_tables, json_lines, schema_of, write_csv
-from reports.runs import BOUNDS
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.run.folder import TURNS
+from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import items_of
 from reports.looks.sequence import rate_seen
 from reports.page.page import html
@@ -53,7 +53,8 @@ def write(folder: Path, share: float = 0.9, plan: Plan = PLAN) -> str:
 
 
 def test_every_rate_of_a_column_has_one_of_flags_or_of_errors() -> None:
-    assert all(str(TURNS.field(rate.column).type) == ("int64" if rate.words else "bool") for rate in OF_COLUMNS)
+    types = {field.name: str(field.type) for field in SCHEMAS["turns"]}
+    assert all(types[rate.column] == ("int64" if rate.words else "bool") for rate in OF_COLUMNS)
     assert all(rate.sentence.endswith(".") for rate in RATES.values())
 
 

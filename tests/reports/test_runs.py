@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
+from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run.folder import SCHEMAS
@@ -20,7 +21,7 @@ from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.spool import path_of
 from reports import runs
-from reports.runs import BOUNDS, SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
+from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
 from reports.text.document import as_json
 from reports.turns import column_of, turns_of

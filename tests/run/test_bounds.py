@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import CATALOGUE, TURN_ARRIVALS, TURN_SENDS, Slack, bound_ns
+from bench.columns import TURN_ARRIVALS, TURN_SENDS
+from bench.measures import CATALOGUE, Slack, bound_ns
 from bench.run import evidence, measured
 from bench.run.close import close
 from bench.run.evidence import exactness, worst_bound

@@ -84,7 +84,7 @@ def test_a_table_is_read_from_the_spools_of_all_workers(tmp_path: Path) -> None:
     rows = files.read_table(folder, "seconds", ["worker", "target"])
     assert rows.column_names == ["worker", "target"]
     assert rows["worker"].to_pylist() == [0, 0, 1, 1, 1]
-    assert files.read_table(folder, "seconds").schema == files.SECONDS
+    assert files.read_table(folder, "seconds").schema == files.SCHEMAS["seconds"]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
@@ -131,7 +131,7 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path, table: files.Table
 def test_after_a_clean_end_the_parquet_is_read(tmp_path: Path) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     spool(folder, "turns", 0, 2)
-    table = pa.Table.from_pylist([{"worker": 9}], schema=files.TURNS)
+    table = pa.Table.from_pylist([{"worker": 9}], schema=files.SCHEMAS["turns"])
     pq.write_table(table, folder / "turns.parquet")
 
     assert files.read_table(folder, "turns", ["worker"])["worker"].to_pylist() == [9]
@@ -140,7 +140,7 @@ def test_after_a_clean_end_the_parquet_is_read(tmp_path: Path) -> None:
 def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_name_them(tmp_path: Path) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     steps = ["b", "a", None, "b", "c", "a"]
-    table = pa.Table.from_pylist([{"step": step} for step in steps], schema=files.TURNS)
+    table = pa.Table.from_pylist([{"step": step} for step in steps], schema=files.SCHEMAS["turns"])
     pq.write_table(table, folder / "turns.parquet", row_group_size=2)
 
     column = files.read_table(folder, "turns", ["step", "worker"], dictionaries=["step", "target"])["step"]
@@ -150,7 +150,7 @@ def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_n
 
 def test_a_few_values_are_read_by_their_places_wherever_a_row_group_begins(tmp_path: Path) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
-    table = pa.Table.from_pylist([{"response_id": f"r{place}"} for place in range(10)], schema=files.TURNS)
+    table = pa.Table.from_pylist([{"response_id": f"r{place}"} for place in range(10)], schema=files.SCHEMAS["turns"])
     pq.write_table(table.drop_columns(["audio"]), folder / "turns.parquet", row_group_size=3)
 
     places = [9, 0, 3, 2, 3]

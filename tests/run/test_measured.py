@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.measures import CATALOGUE
-from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS, TableName
+from bench.run.folder import SCHEMAS, TableName
 from bench.run.rows import session_row
 from reports.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, MS, build_observation, build_session, row_of

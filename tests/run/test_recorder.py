@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from bench.clock import Arrival, utc_ns
+from bench.columns import TOKENS, TURNS, names_of
 from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.quality import Quality
 from bench.protocol.events import UNREAD, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.simulated import SIMULATOR_MARK
@@ -26,7 +28,7 @@ from bench.run.measured import all_histograms
 from bench.run.part import FACTS, parts
 from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder, SessionRecord, Traffic
-from bench.run.rows import TURN_COLUMNS, session_row
+from bench.run.rows import TURN_COLUMNS, RowIdentity, session_row
 from bench.run.spool import Spool, path_of, prepare
 from bench.target.credentials import Credential
 from bench.transport.received import Received
@@ -47,7 +49,6 @@ from tests.helpers import (
     session_created,
 )
 
-TOKENS = tuple(name for name in Usage.__struct_fields__ if name != "unread")
 LABELS = Labels("w0-000001", "simulator", "voice_turns", "voice_turns")
 OFFSET_NS = 1_700_000_000 * S
 BEGAN_NS = 1_763_000_000 * S
@@ -104,7 +105,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     assert {name: row[f"{name}_at_ns"] for name in turn.instants} == {
         name: at_ns - AT_NS for name, at_ns in turn.instants.items()
     }
-    same = set(TurnObservation.__struct_fields__) & set(files.TURNS.names) - {"detail"}
+    same = set(TurnObservation.__struct_fields__) & set(files.SCHEMAS["turns"].names) - {"detail"}
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
     assert (row["origin"], row["stamp_source"], row["audio_speed"]) == ("requested", "kernel", turn.audio_speed)
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
@@ -127,7 +128,7 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
         name: at_ns - AT_NS for name, at_ns in session.instants.items()
     }
     told_otherwise = {"detail", "unknown_events", "headers", "effective_settings", "service_session_id"}
-    same = (set(SessionObservation.__struct_fields__) & set(files.SESSIONS.names)) - told_otherwise
+    same = (set(SessionObservation.__struct_fields__) & set(files.SCHEMAS["sessions"].names)) - told_otherwise
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
     assert (row["unknown_events"], row["lost_turns"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
@@ -216,8 +217,11 @@ def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recor
 def test_a_row_has_only_columns_of_its_table() -> None:
     turn, session = row_of(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)
 
-    assert sorted(TURN_COLUMNS) == sorted(files.TURNS.names)
-    assert set(session) <= set(files.SESSIONS.names)
+    assert sorted(TURN_COLUMNS) == sorted(files.SCHEMAS["turns"].names)
+    assert RowIdentity._fields == names_of(TURNS, "identity")
+    assert Quality._fields == names_of(TURNS, "quality")
+    assert {*TOKENS, "unread"} == {*Usage.__struct_fields__}
+    assert set(session) <= set(files.SCHEMAS["sessions"].names)
     assert turn["start_utc_ns"] == session["start_utc_ns"] == AT_NS + OFFSET_NS
 
 

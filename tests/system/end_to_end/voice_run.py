@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.columns import TURN_INSTANTS
 from bench.run import folder as files
 from bench.run.replay import Replayed, replay
 from bench.run.rows import session_row
@@ -68,9 +69,7 @@ class VoiceRun:
 
 def instants(row: Row) -> dict[str, int]:
     """Absolute, of a turn's row."""
-    return {
-        name: row["start_ns"] + row[f"{name}_at_ns"] for name in files.TURN_INSTANTS if row[f"{name}_at_ns"] is not None
-    }
+    return {name: row["start_ns"] + row[f"{name}_at_ns"] for name in TURN_INSTANTS if row[f"{name}_at_ns"] is not None}
 
 
 def unlike_their_logs(run: VoiceRun) -> dict[str, Differences]:

@@ -1,0 +1,486 @@
+"""The columns of a run's tables: the name and type of each, what fills it, what it holds, and which file it is in.
+
+The schemas of Parquet and of the spool (`bench.run.folder`), rows (`bench.run.rows`), the dtypes of frames
+(`reports.runs`) and the tables of docs/run-folder.md and docs/measures.md are made of these tables. The unit is the end
+of a name: `_ns`, `_bytes_…`, `_words`; what has none is a count, a share or a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+ColumnKind = Literal["label", "text", "whole", "number", "flag"]
+"""A label repeats from row to row, a text does not; whole numbers have 64 bits."""
+Stamp = Literal["arrival", "send", "clock"]
+"""What an instant is a stamp of. An arrival may really have been up to its `error` earlier than it is stamped, a send
+up to its `width`, which is the time that the send call took, later; our own clock is exact."""
+FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
+"""What of a turn or session fills a column of its row: the `same` name of its observation, `or null` where that is an
+empty text; an instant, its error or its width; a number of tokens; its quality; the identity that all rows of a session
+share. `own`: whoever makes the row computes it."""
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Columns that one sentence, in Markdown, is about. `audit`: they say how exact others are, and stand apart."""
+
+    names: tuple[str, ...]
+    kind: ColumnKind
+    sentence: str
+    filled: FilledBy = "same"
+    audit: bool = False
+
+
+@dataclass(frozen=True)
+class InstantGroup:
+    """Instants that one sentence, in Markdown, is about; `<name>_at_ns` in rows."""
+
+    names: tuple[str, ...]
+    stamp: Stamp
+    sentence: str
+
+
+def _group(
+    kind: ColumnKind, names: str, sentence: str, filled: FilledBy = "same", *, audit: bool = False
+) -> ColumnGroup:
+    return ColumnGroup(tuple(names.split()), kind, sentence, filled, audit)
+
+
+_label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), partial(_group, "flag")
+_number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
+
+
+def _instants(names: str, stamp: Stamp, sentence: str) -> InstantGroup:
+    return InstantGroup(tuple(names.split()), stamp, sentence)
+
+
+def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
+    """The names of columns, in their order; of those alone that are filled in one of these ways, where any is given."""
+    return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
+
+
+def stamped(instants: Iterable[InstantGroup], *stamps: Stamp) -> tuple[str, ...]:
+    """The names of instants, in their order; of those alone that are one of these stamps, where any is given."""
+    return tuple(name for some in instants if not stamps or some.stamp in stamps for name in some.names)
+
+
+def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
+    """The columns of instants, and those of how far they can be off."""
+    at_ns, sends, arrivals = stamped(instants), stamped(instants, "send"), stamped(instants, "arrival")
+    return (
+        ColumnGroup(
+            tuple(f"{name}_at_ns" for name in at_ns),
+            "whole",
+            "[instants](measures.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
+            "instant",
+        ),
+        ColumnGroup(
+            tuple(f"{name}_width_ns" for name in sends),
+            "whole",
+            "how much later that send may really have been: how long the call took. 0 where the kernel said when it "
+            "left. Null with it, and where nobody knows",
+            "width",
+            audit=True,
+        ),
+        ColumnGroup(
+            tuple(f"{name}_error_ns" for name in arrivals),
+            "whole",
+            "how much earlier that arrival may really have been: [the bound](measures.md#how-far-they-can-be-off) of "
+            "each instant. Null with it, and where nobody knows",
+            "error",
+            audit=True,
+        ),
+    )
+
+
+_RUN = _label("run_id", "the folder's name; of a merged run that of the merged one", "identity")
+_TARGET = _label(
+    "target",
+    "label of the service: its name in `targets.yaml`, else its host; of a variant `<target>.<variant>`",
+    "identity",
+)
+_WORKER = _whole("worker", "number of the process that recorded it, from 0", "identity")
+_HOST = _label(
+    "host",
+    "name of the machine that recorded it; null in runs before it was kept, which one machine recorded: that of "
+    "`writer`",
+    "identity",
+)
+_SIMULATED = _flag("simulated", "measured against the simulator", "identity")
+
+IDENTITY = (
+    _RUN,
+    _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
+    _label("service_session_id", "the service's own", "identity"),
+    _TARGET,
+    _label("arm", "the target's label where the run has several; null else", "identity"),
+    _whole(
+        "block pair",
+        "which two minutes of the run the sessions began in that began together, from 0; these, one per target, "
+        "numbered over all workers. In a run of one target each session is a pair of its own",
+        "identity",
+    ),
+    _label(
+        "phase",
+        "`warmup` or `measure`, by when the pair started, on CLOCK_MONOTONIC, as is `block`: a step of the wall clock "
+        "moves no pair; a turn has the phase of its session. A row without a phase is measured: runs of older versions "
+        "have none",
+        "identity",
+    ),
+    _label("scenario script", "the Locust file and the script's name", "identity"),
+    _WORKER,
+    _HOST,
+    _SIMULATED,
+    _label("outcome", "[how it ended](measures.md#outcomes)"),
+    _label("detail", "the service's words of how it ended, 300 characters at most", "or null"),
+    _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
+    _whole("start_utc_ns", "when it began, in UTC", "own"),
+)
+"""Of turns and of sessions: whose a row is, how it ended and when it began."""
+
+TOKENS = (
+    *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
+    *("text_out", "audio_out", "image_in", "cached_image_in"),
+)
+
+
+def _tokens(sentence: str) -> ColumnGroup:
+    return ColumnGroup(tuple(f"tokens_{name}" for name in TOKENS), "whole", sentence, "tokens")
+
+
+_CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
+_CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
+_RETRY = "the [wait](measures.md#limits-of-the-service) that the service asked for when it throttled the "
+
+TURN_MARKS = (
+    _instants(
+        "speech_begin speech_end",
+        "send",
+        "when a microphone had recorded the first, and the last, sample of the caller's speech: (the instant at which "
+        "the chunk that holds it was handed to the kernel) − (the part of that chunk after the sample). So they do not "
+        "depend on the size of chunks. Absent for audio that is not paced. Where speech is in a WAV: "
+        "[below](#where-speech-ends)",
+    ),
+    _instants(
+        "requested",
+        "send",
+        "`response.create` handed to the kernel; absent where the service starts the response by itself",
+    ),
+    _instants(
+        "request_acked",
+        "clock",
+        "the peer's TCP acknowledged `response.create`, by the kernel; known only where the kernel said when it left, "
+        "too, and lost where it comes after the turn's end",
+    ),
+    _instants(
+        "speech_started speech_stopped",
+        "arrival",
+        "arrival of the first and the last event of these names: what the service's VAD noticed. Only where the "
+        "service detects turns",
+    ),
+    _instants("committed", "arrival", "arrival of `input_audio_buffer.committed`, the last of several"),
+    _instants("response_created", "arrival", "arrival of `response.created`"),
+    _instants(
+        "first_text first_audio first_transcript",
+        "arrival",
+        "arrival of the first delta of that kind with a payload",
+    ),
+    _instants(
+        "first_audible",
+        "arrival",
+        "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
+    ),
+    _instants("last_audio", "arrival", "arrival of the last audio delta"),
+    _instants(
+        "audio_done transcript_done response_done", "arrival", "arrival of the closing events, of several the last"
+    ),
+    _instants("input_transcribed", "arrival", "arrival of the finished transcript of the caller's audio"),
+    _instants(
+        "call_named call_done",
+        "arrival",
+        "arrival of the first item that names a [function](#function-calls); of the end of the arguments of the last "
+        "call in the first response that makes any",
+    ),
+    _instants("answer_requested", "send", "the last `response.create` that followed what functions returned"),
+    _instants(
+        "answer_audio answer_audible",
+        "arrival",
+        "`first_audio` and `first_audible` of the [answer](#answers-in-parts)",
+    ),
+    _instants("function_audible", "arrival", "`answer_audible`, of turns with function calls"),
+    _instants(
+        "barge_in",
+        "send",
+        "when the reply was [interrupted](#interruptions): the first sample of the interrupting speech, or of a sound, "
+        "in microphone time; or the clock before `response.cancel`",
+    ),
+    _instants("barge_in_heard", "arrival", "arrival of the `speech_started` that this made"),
+    _instants(
+        "silent",
+        "arrival",
+        "when the simulated player was silent because of it: at `speech_started`; where the service did not hear it "
+        "within 2 s, at the end of the reply",
+    ),
+    _instants(
+        "quiet cancelled",
+        "arrival",
+        "`last_audio` and `response_done` of a response that the interruption ended (its status is `cancelled`), where "
+        "they came after `barge_in`",
+    ),
+    _instants("truncate_sent", "send", "`conversation.item.truncate` handed to the kernel"),
+    _instants("truncated", "arrival", "arrival of the last `conversation.item.truncated`"),
+    _instants("ended", "clock", "when the outcome was decided"),
+)
+
+TURNS = (
+    *IDENTITY,
+    _text(
+        "response_id answer_response_id item_id",
+        "the service's ids of the turn's first response, of its last one (the same where there is one), and of the "
+        "caller's audio",
+    ),
+    _label("step", "the step's label"),
+    _text("audio", "the file that was played; null in a typed turn"),
+    _whole("turn", "the number of the turn in its session, from 1"),
+    _label(
+        "origin",
+        "the instant that latency counts from: `requested`, or `speech_end` where the service starts the response "
+        "itself. A turn that ended before it has no latency",
+    ),
+    _label(
+        "traits",
+        "what sets the turn apart from others of its step, so that they are never pooled: `calls` (it called "
+        "functions), `after_interruption` (its caller had interrupted the reply before), `after_truncation` (the "
+        "service had shortened the conversation), `filler` (its session speaks [fillers](measures.md#fillers), or one "
+        "was heard while a function ran), several in this order and joined by `+`; null where nothing does",
+    ),
+    *_of_instants(TURN_MARKS),
+    _whole(
+        "transmit_lag_ns",
+        "the kernel's transmit stamp of `response.create` − our clock just before that send call: what the clock would "
+        "have added to this turn's latency. Null without a stamp",
+    ),
+    _label(
+        "sent_source",
+        "where `requested` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`; null where neither "
+        "happened, and in runs before there was a choice: our clock",
+    ),
+    _label("stamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
+    _whole(
+        "stamp_error_ns stamp_error_max_ns",
+        "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio where there is any), which older "
+        "runs have alone; the largest of the turn's events",
+    ),
+    _whole(_CARRIED, _CARRIED_SENTENCE),
+    _whole("events audio_deltas text_deltas transcript_deltas unknown_events", "counts of received events"),
+    _whole("late_chunks", "audio chunks that left later than a tenth of their length"),
+    _whole(
+        "delta_gap_max_ns delta_gap_p95_ns",
+        "gaps between audio deltas: the longest, and the shortest that 95 % of them do not exceed",
+        "own",
+    ),
+    _whole("inexact_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
+    _whole(
+        "stall_ns stalls",
+        "silence that the simulated player was forced into within the reply, and how often",
+    ),
+    _whole("stall_error_ns", "how far the time of `stall_ns` can be off, either way", audit=True),
+    _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
+    _whole(
+        "network_rtt_ns network_rtt_smoothed_ns retransmits",
+        "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
+        "session's last turn. Null off Linux",
+    ),
+    _number("audio_speed", "how much faster than it plays the reply's audio came, ×"),
+    _label(
+        "rtt_scope",
+        "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or at a `proxy`. Null "
+        "with them, and in runs before there was a choice: the service",
+    ),
+    _whole("retry_after_ns", _RETRY + "turn"),
+    _whole(
+        "context_tokens context_cached_tokens",
+        "input tokens of the turn's first response, which are the conversation so far, and the cached among them; null "
+        "where it told none",
+    ),
+    _flag("preamble", "whether audio came before the answer; null in turns that failed, and without audio"),
+    _flag(
+        "yielded",
+        "of interruptions: whether the player was silent within 2 s; null where the reply had ended by itself",
+    ),
+    _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
+    _flag(
+        "truncated_right",
+        "of replies that were cut, where the script checks it: whether the service "
+        "[kept nothing beyond what was heard](measures.md#interruptions)",
+    ),
+    _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
+    _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
+    _label(
+        "interruption",
+        "how the reply was interrupted: by `speech` or by the `client`; or the sound that came into it and is no "
+        "interruption: `backchannel`, `noise`, `aside`",
+    ),
+    _whole(
+        "function_calls function_time_ns",
+        "calls of functions; how long our own functions took. Null where the session declares none",
+    ),
+    _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
+    _whole(
+        "late_audio_ns wasted_audio_ns",
+        "of interrupted replies: audio that came after the stop; audio that came and was never played",
+    ),
+    _whole("received_audio_ns", "how much audio came, of all responses of the turn: `audio_bytes_received` as time"),
+    _whole("overlap_ns", "of interrupted replies: how long both spoke"),
+    _tokens(
+        "of all of the turn's responses, [as the service reported them](measures.md#tokens); cached ones are a part of "
+        "the input"
+    ),
+    _whole(
+        "input_words input_word_errors reply_words reply_word_errors",
+        "words that should have been heard, and said, and the [errors](measures.md#quality) of what was; null where "
+        "the script does not know them, or nobody told what was said",
+        "quality",
+    ),
+    _flag(
+        "task_done",
+        "whether the turn did what the script calls [success](measures.md#quality); null where it says nothing of it",
+        "quality",
+    ),
+)
+
+SESSION_MARKS = (
+    _instants(
+        "called",
+        "clock",
+        "when the [call](load.md#calls-that-arrive) arrived that the session is: at its start or before; absent in "
+        "a closed loop",
+    ),
+    _instants("heard_before", "clock", "the caller had heard the last reply of the session whose place this one takes"),
+    _instants("intended_start", "clock", "when it was meant to start: at its start or before"),
+    _instants("connect_start", "clock", "the start of connecting, after a wait for a token"),
+    _instants(
+        "dns_done tcp_done tls_done",
+        "clock",
+        "the ends of the phases of connecting. Behind a proxy `dns_done` is of the proxy's name, and `tcp_done` is "
+        "when its tunnel stands",
+    ),
+    _instants("upgrade_done", "arrival", "arrival of the answer to the upgrade to WebSocket"),
+    _instants("session_created", "arrival", "arrival of `session.created`"),
+    _instants("update_sent", "send", "`session.update` handed to the kernel"),
+    _instants("session_updated", "arrival", "arrival of `session.updated`"),
+    _instants("history_begun", "clock", "before the first item of a history is sent"),
+    _instants("history_taken", "arrival", "arrival of the acknowledgement of its last item"),
+    _instants(
+        "first_reply",
+        "arrival",
+        "arrival of the first audio delta of the first turn's reply, else of its first text delta",
+    ),
+    _instants("first_audible", "arrival", "`first_audible` of the same reply"),
+    _instants(
+        "idle_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
+    ),
+    _instants("idle_prompted", "arrival", "arrival of `input_audio_buffer.timeout_triggered`"),
+    _instants("ended", "clock", "the session's end"),
+)
+
+SESSIONS = (
+    *IDENTITY,
+    *_of_instants(SESSION_MARKS),
+    _whole(
+        "token_wait_ns",
+        "how long it waited for a sign-in before it could connect; 0 while a token lives, and with a key",
+    ),
+    _whole(
+        "caller_time_ns",
+        "how long the caller took for the first turn, in which nobody was waited for: `session_updated`, or "
+        "`history_taken` where that came, → its origin; null without `first_reply_at_ns`",
+    ),
+    _whole("retry_after_ns", _RETRY + "session"),
+    _whole(
+        "turns_wanted turns_begun turns_ended turns_good lost_turns",
+        "by the script; begun; with a row; good; wanted and never begun",
+    ),
+    _whole(_CARRIED, _CARRIED_SENTENCE),
+    _whole("events", "events received"),
+    _whole("unknown_events", "events of unknown name", "own"),
+    _whole("service_errors", "`error` events that failed nothing"),
+    _whole("stamp_fallbacks", "events without a usable kernel stamp"),
+    _whole(
+        "stray_commits", "commits that no turn of the script made: noise, sounds during silence, or the idle timeout"
+    ),
+    _flag(
+        "renewed",
+        "whether [another session of its call](scripts.md#calls-that-outlive-their-session) took its place; the last "
+        "session of a call has false. What is said of calls goes by these",
+    ),
+    _whole(
+        "idle_prompts",
+        "how often the service spoke up by itself, because the caller was silent for as long as its idle timeout",
+    ),
+    _tokens(
+        "of all responses [that belong to no turn](measures.md#tokens); those of turns are in their rows. Null where "
+        "there were none, or none told any"
+    ),
+    _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
+    _flag("event_log", "whether its events are in `events/`", "own"),
+    _whole("close_code", "where the other side closed, or the connection broke; null where we closed"),
+    _label("close_reason", "its words where the other side closed; null where it said none", "or null"),
+    _label("model region", "as the service named them", "own"),
+    _text("request_id", "of the upgrade, as the service named it", filled="own"),
+    _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
+    _text("headers", "JSON: the response headers of the upgrade", filled="own"),
+)
+
+SECONDS = (
+    _RUN,
+    _whole("second", "UTC, seconds since 1970"),
+    _whole(
+        "length_ns",
+        "how much of it was recorded: less at both ends of a run, more where the loop was held up",
+    ),
+    _label(
+        "phase",
+        "`warmup` or `measure`, by when the second began, on CLOCK_MONOTONIC. Null in runs of older versions: there it "
+        "is by `second`",
+    ),
+    _TARGET,
+    _WORKER,
+    _HOST,
+    _SIMULATED,
+    _whole(
+        "calls calls_blocked calls_held calls_cut",
+        "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, counted when they "
+        "came, those whose start was held back, counted when they started, and those that were waiting for their start "
+        "when the run ended. All others started. 0 in a closed loop",
+    ),
+    _whole("sessions_active session_starts", "open at the end of the second; started within it"),
+    _whole("turns_begun turns_ended turns_failed", "turns that began, ended and failed in it"),
+    _whole("events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received", "as of turns"),
+    _whole(
+        "receive_lag_max_ns hub_delay_max_ns",
+        "the worst of the second; `hub_delay` is the process's, whatever the target",
+    ),
+    _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
+    _whole(
+        "requests_limit requests_remaining tokens_limit tokens_remaining",
+        "what the service told of its [limits](measures.md#limits-of-the-service): the limit by its last word of the "
+        "second, and the least that remained; null where it told nothing",
+    ),
+    _number("cpu", "share of one core that the worker's process took"),
+)
+
+TURN_INSTANTS, SESSION_INSTANTS = stamped(TURN_MARKS), stamped(SESSION_MARKS)
+TURN_ARRIVALS, TURN_SENDS = stamped(TURN_MARKS, "arrival"), stamped(TURN_MARKS, "send")
+SESSION_ARRIVALS, SESSION_SENDS = stamped(SESSION_MARKS, "arrival"), stamped(SESSION_MARKS, "send")
+TURN_KEYS = ("session_id", "turn")
+"""What names a turn in a file of turns."""
+BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
+"""How far instants of a turn, and its stalls, can be off. They stand in a file of their own, behind TURN_KEYS."""
+LABELS = frozenset(
+    name for table in (TURNS, SESSIONS, SECONDS) for some in table if some.kind == "label" for name in some.names
+)
+"""The columns whose texts repeat."""

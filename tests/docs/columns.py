@@ -1,0 +1,51 @@
+"""ColumnGroup of docs/run-folder.md and instants of docs/measures.md: `python -m tests.docs.columns` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.columns import IDENTITY, SECONDS, SESSION_MARKS, SESSIONS, TURN_MARKS, TURNS, ColumnGroup, InstantGroup
+from bench.run.folder import TYPES
+from tests.made_page import made_anew, table
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = DOCS / "run-folder.md", DOCS / "measures.md"
+STAMPS = {"arrival": "arrival", "send": "send", "clock": ""}
+
+
+def written(page: str) -> str:
+    """The page with its tables made anew."""
+    turns = [some for some in TURNS if some not in IDENTITY]
+    return made_anew(
+        page,
+        {
+            "columns of both": _columns(IDENTITY),
+            "columns of turns": _columns(some for some in turns if not some.audit),
+            "columns of bounds": _columns(some for some in turns if some.audit),
+            "columns of sessions": _columns(some for some in SESSIONS if some not in IDENTITY),
+            "columns of seconds": _columns(SECONDS),
+            "instants of turns": _instants(TURN_MARKS),
+            "instants of sessions": _instants(SESSION_MARKS),
+        },
+    )
+
+
+def _columns(columns: Iterable[ColumnGroup]) -> str:
+    return table(
+        ("column", "type", ""), ((_code(some.names), str(TYPES[some.kind]), some.sentence) for some in columns)
+    )
+
+
+def _instants(instants: Iterable[InstantGroup]) -> str:
+    rows = ((_code(some.names), STAMPS[some.stamp], some.sentence) for some in instants)
+    return table(("instant", "stamp of", "what it is"), rows)
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
