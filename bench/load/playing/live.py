@@ -160,6 +160,7 @@ class LiveRun:
             arm = arms[number]
             repertoire = arm.plays[user, task]
             started = pair.number // self._place.workers * len(arms) + number
+            script = repertoire.session(pair.of_script, seed)
             labels = Labels(
                 session_id=f"w{self._place.worker}-{started:06d}",
                 target=arm.label,
@@ -170,8 +171,8 @@ class LiveRun:
                 pair=pair.number,
                 phase=pair.phase,
                 event_log=is_sampled(pair.number, self._options.record_events),
+                variables_row=script.variables_row,
             )
-            script = repertoire.session(pair.of_script, seed)
             assigned.append(Assignment(arm, repertoire, script, pair, seed, labels, users[number], caller.is_leaving))
         return assigned
 

@@ -73,10 +73,11 @@ class Sessions:
     ) -> RunListener:
         """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
         log = None
-        if labels.event_log and not self._log_broke:
+        if labels.event_log and self._log_broke:
+            labels = replace(labels, event_log=False)
+        if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
             log = EventLog(path, hide=self.hide, keep_audio=self._options.keep_audio)
-        labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
         record, start_ns = self._recorder.session(labels), monotonic_ns()
         given: dict[str, Any] = {"service_responds": script.service_responds, "renewable": script.renewable, **planned}
         if log is not None:
