@@ -39,7 +39,7 @@ def cpu_limit() -> float | None:
 
 
 class Processors(TypedDict):
-    """Who had the cores of a machine, as shares of the time of all of them; null where the system does not tell.
+    """Use of the cores of a machine, as shares of the time of all of them; null where the system does not tell.
 
     `programs`: all of them, and the kernel; we, `own`, are among them. `taken_most`, `stolen_most`: in the worst
     stretch of some seconds, all that was taken, and what the hypervisor took. The load is the average of a minute, at
@@ -143,7 +143,7 @@ def together(watched: Sequence[Processors]) -> Processors | None:
 
 
 def filled_by(processors: Mapping[str, Any] | None) -> str:
-    """Who had so much of the cores that a program of ours waited for one, with what to do; empty: we ourselves, or
+    """Names who had so much of the cores that a program of ours waited for one, and what to do; empty: we ourselves, or
     nobody knows."""
     if processors is None:
         return ""

@@ -19,7 +19,7 @@ import msgspec
 from bench.plain import shortened
 
 DEEPEST = 64
-"""So many lists and objects may stand in each other; ours have nine levels, tools of a service twenty."""
+"""Most levels of lists and objects within each other; ours have nine, tools of a service twenty."""
 LARGEST_DOCUMENT = 64 << 20
 """Bytes of a document that is read as a whole: run.json of 10,000 incidents has 2 MB."""
 WHOLE = range(-(2**63), 2**64)

@@ -9,7 +9,7 @@ SoundKind = Literal["backchannel", "noise", "aside"]
 """What is not meant to interrupt: a word of assent, a noise, words to somebody else."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "aside"]
 WATCH_NS = 2_000_000_000
-"""So long after a sound in silence a reply is waited for (τ-voice, arXiv 2603.13686), and while one is under way."""
+"""How long after a sound in silence a reply is waited for (τ-voice, arXiv 2603.13686), and while one is under way."""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 

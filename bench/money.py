@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 MILLION = 1_000_000
 CENT = 0.01
 UNLISTED_DIALECTS = frozenset({"voice-live"})
-"""Those of services that bill a model by tiers of their own, which no price table of models has."""
+"""Dialects of services that price by tiers of their own, which no price table of models has."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
@@ -65,7 +65,7 @@ class Tariff:
 
 
 def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -> Tariff:
-    """By which model and prices a turn is paid for: the one way to say it, before, during and after a run.
+    """The model and prices that a turn is paid by: the one way to say it, before, during and after a run.
 
     The model is the one that answered, as the service named it; where it named none, the one that was asked for. The
     target's own prices go before the table's, whatever the model.

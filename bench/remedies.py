@@ -60,7 +60,7 @@ OF_OUTCOMES = {
     "endless:calls": "the service answers what functions return by calling functions again: `tool_choice: required` of "
     "a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
 }
-"""By the whole outcome: of this tool's own words."""
+"""Remedies by the whole outcome: of this tool's own words."""
 OF_CODES = {
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
@@ -72,7 +72,7 @@ OF_CODES = {
     "insufficient_quota": NO_CREDIT,
     "inference_not_authorized_error": "the key is a restricted one: allow it the realtime API, or take another",
 }
-"""By the code of the service's error."""
+"""Remedies by the code of the service's error."""
 CLASSES = {
     "refused": "the service refuses for a reason of its own: see its words",
     "closed": "the service ended the connection: see its code and words",

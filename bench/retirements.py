@@ -11,7 +11,7 @@ from datetime import date
 from bench.money import undated
 
 SOON_DAYS = 60
-"""From so many days before on, what is measured tells little of what will be in use; Azure writes as early."""
+"""Days before a retirement from which on a run tells little of what will be in use; Azure writes as early."""
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
 AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"
@@ -65,7 +65,7 @@ RETIREMENTS = {
         ("gpt-realtime-2.1-mini", "2027-06-25", AZURE_SCHEDULE),
     ),
 }
-"""By service, as targets name theirs, and by model; a version without an entry of its own goes with its model."""
+"""Retirements by service, as targets name theirs, and by model; a version without an entry goes with its model."""
 
 
 def retirement_of(service: str, model: str) -> Retirement | None:

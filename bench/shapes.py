@@ -22,7 +22,7 @@ ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
 Schema = dict[str, Any]
 END = r"$(?!\n)"
-"""Of a regular expression in a schema: `$` also stands before a last line break."""
+"""End of a regular expression in a schema: `$` also stands before a last line break."""
 
 
 class Shape(ABC, Generic[T]):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 KILLED_S = 10.0
-"""So long is waited for a process that was killed: the kernel may hold it, as on a disk that does not answer."""
+"""How long a process that was killed is waited for: the kernel may hold it, as on a disk that does not answer."""
 HOME = str(Path(__file__).resolve().parents[1])
 
 

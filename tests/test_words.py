@@ -13,6 +13,10 @@ UNITS = "bench.units"
 FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
 ARRAYS = {"Floats"}
 
+NOUNLESS = {"By", "From", "It", "Of", "So", "Such", "That", "These", "They", "Those", "To", "Whose", "With"}
+NOUNLESS |= {"Who", "Whoever"}
+STILL_NOUNLESS = ("bench.observe", "bench.session", "bench.transport")
+
 NANOSECONDS = 1_000_000_000
 """The one factor that nothing else is: a second of nanoseconds. Every other may be a count of something."""
 
@@ -41,6 +45,28 @@ def test_a_name_of_bench_is_one_thing() -> None:
     times = Counter(name for name, _ in defined)
 
     assert {(name, path) for name, path in defined if times[name] > 1} == set()
+
+
+def test_a_docstring_begins_with_what_it_is_about() -> None:
+    """`Of the first that told` leaves out of what; a reader who meets it would have to look for the noun."""
+    nounless = [
+        f"{path}:{line} {text.splitlines()[0]}"
+        for path in MODULES
+        if within(path, "bench") and not any(within(path, part) for part in STILL_NOUNLESS)
+        for line, text in docstrings(tree(path))
+        if text.split()[0].rstrip(",:") in NOUNLESS
+    ]
+
+    assert nounless == []
+
+
+def docstrings(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """The docstrings of a module, of what is in it, and those below its constants and attributes, with their lines."""
+    for node in ast.walk(module):
+        body = getattr(node, "body", None)
+        for line in body if isinstance(body, list) else ():
+            if isinstance(line, ast.Expr) and isinstance(text := literal(line.value), str):
+                yield line.lineno, text
 
 
 def types(module: ast.Module) -> Iterator[str]:

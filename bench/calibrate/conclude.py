@@ -32,11 +32,11 @@ FULL = 0.95
 OTHERS = 0.2
 """What other programs may take of the cores in use, in cores, before they are blamed for a step that is not good."""
 FAILED_SHARE = 0.01
-"""From here on p99 lies among turns that failed, or among those of which the truth is not known."""
+"""Share of turns without a known truth, most of them failed, from which on p99 lies among them."""
 OPEN_SHARE = 0.99
-"""Of the sessions that were wanted, so many must be open all the time: no script ends within a step."""
+"""Share of the wanted sessions that must be open all the time: no script ends within a step."""
 DIED: tuple[Outcome, str] = ("late", "the simulator died")
-"""It judges nobody then."""
+"""Outcome of a step whose simulator died, which judges nobody."""
 KINDS: tuple[SessionKind, ...] = get_args(SessionKind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}
 """What kept a step from being judged."""

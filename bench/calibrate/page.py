@@ -117,7 +117,7 @@ def page_of(calibration: Calibration) -> Page:
 
 
 def _errors(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> list[Line]:
-    """Of the measures, or of the instants that they are made of; each at rising loads."""
+    """Lines of the errors of measures, or of the instants that they are made of, each at rising loads."""
     at = "at " if named == "instants" else ""
     rising = sorted(steps, key=lambda step: (KINDS.index(step.kind), step.sessions))
     rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]

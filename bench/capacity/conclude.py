@@ -131,7 +131,7 @@ def unit(by: LoadUnit, load: int) -> str:
 
 
 def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
-    """By their shares alone the edge seems to lie between 8 and 16: a rough estimate, which nothing shows."""
+    """A rough estimate, which nothing shows: "By their shares alone the edge seems to lie between 8 and 16"."""
     if rough.holds is None:
         where = f"below {unit(plan.by, rough.breaks or 0)}"
     elif rough.breaks is None:

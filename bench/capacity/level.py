@@ -278,7 +278,7 @@ def _first_open(ended: Integers) -> int:
 
 
 def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
-    """By session: the turns that miss an objective, and all that it is about.
+    """Counts, by session, the turns that miss an objective, and all that it is about.
 
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the measure.
     """

@@ -25,16 +25,16 @@ from bench.target.options import ServiceOptions
 from bench.units import NS_PER_S
 
 CALLS_PER_SLOT_S = 300
-"""Of calls that arrive, so long may each last before slots run out, where nobody says how many there are."""
+"""Seconds that each arriving call may last before slots run out, where nobody says how many there are."""
 POLL_S = 0.2
 END_S = 300.0
 """How long a run may take for its last turns, and for closing, before it is killed."""
 ENDLESS_NS = 1 << 62
 """An instant that never comes."""
 CLOSE_S = 10.0
-"""So long before the end of a search turns in flight are abandoned, for the run to be closed by then."""
+"""Seconds before the end of a search at which turns in flight are abandoned, for the run to be closed by then."""
 GUARD_S = 60.0
-"""So much later the run ends by itself, should nobody be there to end it."""
+"""Seconds after which the run ends by itself, should nobody be there to end it."""
 FORECAST_S = 600.0
 
 

@@ -196,7 +196,7 @@ ERROR = 0.05
 LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """When a level is looked at, in parts of its time."""
 FUTILE_FROM = 1 / 4
-"""From this part of a level's measured time on it is ended where no answer is to be expected of it."""
+"""Part of a level's measured time from which on it is ended where no answer is to be expected of it."""
 HOLD_SHARES = 2
 """How many levels the hold counts as."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INTERRUPTED_STATUS = 130
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
-"""Of the answer, in percent."""
+"""Limits of the answer's precision, in percent."""
 
 
 class By(StrEnum):

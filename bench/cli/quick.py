@@ -121,7 +121,7 @@ def spare_cores() -> float:
 
 
 def fitting_load(spare: float) -> Load:
-    """So many calls at a time as these cores bear, up to those of SIMULATED; it takes as long whatever they are."""
+    """The load that these cores bear, up to SIMULATED; the run takes as long whatever it is."""
     users = max(FEWEST_CALLS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     sessions = math.ceil(users * SIMULATED.sessions / SIMULATED.users)
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S), sessions=sessions)
@@ -173,7 +173,7 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """To the process's own end: Ctrl-C reaches it as well, and it knows what to do."""
+    """Wait for the process's own end: Ctrl-C reaches it as well, and it knows what to do."""
     until_ns = monotonic_ns() + int(RUN_S * NS_PER_S)
     while True:
         try:

@@ -65,7 +65,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Schema:
-    """From the types of `bench.run.log_lines`; a message of the service may say anything."""
+    """The schema of a line, from the types of `bench.run.log_lines`; a message of the service may say anything."""
     lines = [_without_raw(line) for line in get_args(AnyLine)]
     return msgspec.json.schema(reduce(or_, lines))
 

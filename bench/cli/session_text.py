@@ -274,7 +274,7 @@ def _tenths(ns: int) -> str:
 
 
 def _tokens(turn: TurnObservation) -> list[str]:
-    """Those of any number; a sum of cached ones only where it is not told of what kind they all are."""
+    """Each kind of token that has any; a sum of cached ones only where it is not told of what kind they all are."""
     if turn.usage is None:
         return []
     if turn.usage.unread:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
 READY_VERSION = 1
-"""Of what is said once it listens: the ready file, and the line behind READY."""
+"""Version of what is said once it listens: the ready file, and the line behind READY."""
 
 
 def simulate(
@@ -84,7 +84,7 @@ def simulate(
     from bench.simulator.clients import to_paste
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.served import summary
-    from bench.simulator.serving.handshake import Door, TokenIssuer
+    from bench.simulator.serving.handshake import Authenticator, TokenIssuer
     from bench.simulator.serving.identity import Identity
     from bench.simulator.serving.server import Offer, listen
     from bench.simulator.serving.workers import WorkerDiedError, reserve
@@ -94,7 +94,7 @@ def simulate(
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, like, like_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = None if token_life is None else TokenIssuer(token_life, secrets.token_urlsafe)
-    door = Door(_key(key, key_env), tokens)
+    authenticator = Authenticator(_key(key, key_env), tokens)
     identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     _possible(chosen.faults, tls, tokens)
     if ready_file:
@@ -106,13 +106,15 @@ def simulate(
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
         log = TruthLog(truth, chosen.name, seed) if truth else None
-        offer = Offer(chosen, load_replies(), seed, door, _tls(ca) if ca else None, deflate, log, identity, strict)
+        offer = Offer(
+            chosen, load_replies(), seed, authenticator, _tls(ca) if ca else None, deflate, log, identity, strict
+        )
         facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
             if clients:
                 ws, _, _ = facts["urls"]["openai"].partition("/v1/")
-                typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=door.closed)))
+                typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=authenticator.closed)))
             sign_in = {"endpoint": endpoint, "header": identity.secret} if identity else None
             _announce(facts | {"pids": pids, "identity": sign_in}, chosen, seed, ready_file)
 

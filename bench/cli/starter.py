@@ -25,7 +25,7 @@ KEPT_PLACES = (
 
 
 class CiSystem(StrEnum):
-    """Who runs the workflow that is written."""
+    """A system that runs the workflow which is written."""
 
     GITHUB = "github"
     AZURE = "azure"

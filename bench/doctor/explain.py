@@ -46,7 +46,7 @@ REMEDIES: dict[Dialect, str] = {
     PREVIEW: "the service speaks the preview dialect: use --dialect preview. GA is spoken where --dialect or a "
     f"target's `dialect` asks for it, where OPENAI_API_VERSION is not set, and at other paths than {AZURE_PREVIEW}",
 }
-"""By the dialect that the service speaks."""
+"""Remedies by the dialect that the service speaks."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
 """The dialects that a service may be spoken to in by mistake for each other: they have their addresses in common."""
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")

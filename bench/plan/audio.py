@@ -32,7 +32,7 @@ FULL_SCALE = 32_768
 MIN_MS = 100  # the service refuses to commit less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""Those of libsndfile that programs write speech in. Of others it reads some without knowing where it is in them."""
+"""Formats of libsndfile that programs write speech in. Of others it reads some without knowing where it is in them."""
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 SILENT_DBFS = -60.0  # speech peaks 40 dB and more above this, the noise of a good room stays under it
 

@@ -32,7 +32,7 @@ Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 NO_MOMENTS: Mapping[str, int] = {}
 AS_SESSION = ResponseSettings()
-"""Of a response that is as its session says."""
+"""The settings of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_begin", "speech_end"), ("barge_in", "sound_end")
 """The instants at which what the caller says begins and ends, and a sound."""

@@ -64,7 +64,7 @@ class Script:
     )
     steps: tuple[Step, ...] = key(Steps(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
-    """Who takes the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
+    """The task that takes the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
     """Reads what the task says."""
     whole: bool = True

@@ -400,7 +400,7 @@ class Rules:
         self._turn: ScriptTurn | None = None
         """The turn under way."""
         self._kinds: dict[str, bool] = {}
-        """Of turns, by their labels, whether they are spoken."""
+        """Whether turns are spoken, by their labels."""
 
     def problems(self, step: Step) -> Iterator[tuple[str, str]]:
         """Whatever makes no sense in the next step."""

@@ -157,7 +157,7 @@ class Dialect(Protocol):
         """The response under way is to end."""
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        """Of an item of the service's the caller has heard no more than so many ms of audio."""
+        """Say that the caller has heard no more than so many ms of an item of the service's."""
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
         """The service is to show what it keeps of an item."""

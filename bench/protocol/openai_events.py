@@ -125,7 +125,7 @@ FILLERS = "interim_response"
 LONGEST_SESSION = (1001, "maximum duration")
 """The close of a session that was as long as one may be: its code, and what is in its reason."""
 MANY_TOKENS = 2**40
-"""From so many on a number is a mistake, and the sum of a turn's would not fit its column."""
+"""Number of tokens from which on it is a mistake, and the sum of a turn's would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 

@@ -35,7 +35,7 @@ KEPT: Mapping[Keys, str] = {
 
 
 class Ga(OpenAI):
-    """Of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
+    """The dialect of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
 
     input_formats = output_formats = RATED_FORMATS
     kept = KEPT

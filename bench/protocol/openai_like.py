@@ -30,7 +30,7 @@ UNKNOWN: Mapping[Feature, str] = MappingProxyType(
 
 
 class ServerVadAlone(OpenAI):
-    """Of services that have no other detection of turns."""
+    """The dialect of services that have no other detection of turns."""
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         refused, wanted = super().refuses(settings), settings.turn_detection

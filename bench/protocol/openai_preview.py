@@ -27,7 +27,7 @@ KEPT: Mapping[Keys, str] = {
 
 
 class Preview(OpenAI):
-    """Of the api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
+    """The dialect of api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
     input_formats: Mapping[AudioFormatName, AudioFormat] = RATED_FORMATS
     kept = KEPT

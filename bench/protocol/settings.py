@@ -31,7 +31,7 @@ DetectorName = Literal[
     "azure_semantic_vad_multilingual",
     "full_duplex",
 ]
-"""Those with azure in their names are Azure Voice Live's; `full_duplex` is GPT-Live, which never stops listening."""
+"""Detectors by name: with azure in it Azure Voice Live's; `full_duplex` is GPT-Live, which never stops listening."""
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """What is near to the microphone, or far from it; Azure Voice Live's own."""
 EchoCancellation = Literal["server_echo_cancellation"]

@@ -59,7 +59,7 @@ SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", 
 
 
 class VoiceLive(Preview):
-    """Of Azure's path /voice-live/realtime."""
+    """The dialect of Azure's path /voice-live/realtime."""
 
     input_formats = output_formats = FORMATS
     name = VOICE_LIVE_NAME

@@ -27,7 +27,7 @@ from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 1
 MOST_LETTERS = 60
-"""Of a processor or a kernel in the name of a file."""
+"""Most letters of a processor or a kernel in the name of a file."""
 FIRST_SESSIONS = 100
 """Sessions of a calibration's first step."""
 LIMIT_MS, EXACT_MS = 1.0, 0.1

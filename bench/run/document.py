@@ -15,7 +15,7 @@ from bench.protocol.settings import DetectorName
 from bench.target.options import DialectName
 
 SCHEMA_VERSION = 3
-"""Of run.json and the tables beside it."""
+"""Version of run.json and the tables beside it."""
 
 Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts end at the last flush"

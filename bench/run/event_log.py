@@ -37,7 +37,7 @@ from bench.transport.received import Received
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
 MOST_BYTES = 1 << 30
-"""Of one session: an hour with all audio is half of that."""
+"""Most bytes of the log of one session: an hour with all audio is half of that."""
 NO_MESSAGE = b""
 
 
@@ -94,7 +94,7 @@ class EventLog:
             print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this log ends here", file=sys.stderr)
 
     def flush(self) -> None:
-        """To the disk, as far as it goes."""
+        """Write what there is to the disk, as far as it goes."""
         if self._file is not None and self.problem is None:
             self._guarded(self._file.flush)
 

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from bench.foreign import open_file
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
-"""So many rows may be in any file, and one more for so many bytes of it."""
+"""Most rows in any file, and the bytes of it that allow one more."""
 ANY_BYTES, GROWTH = 256 << 20, 200
-"""So many bytes any column may have in memory, and this many more for each byte of the file."""
+"""Most bytes of any column in memory, and how many more each byte of the file allows."""
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
-"""Of these the size of what comes out is known. Of others a word can be all of the word before."""
+"""Encodings of which the size of what comes out is known. Of others a word can be all of the word before."""
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Facts(msgspec.Struct, frozen=True):
     incidents: list[dict[str, Any]] = []
     incident_counts: dict[str, int] = {}
     rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
-    """Of each table, of a worker that is done; older versions do not say it."""
+    """Rows of each table, of a worker that is done; older versions do not say it."""
 
 
 class AnyPart(Protocol):
@@ -72,7 +72,7 @@ class AnyPart(Protocol):
         """What was said, a JSON line per turn; None where nobody asked for it."""
 
     def histograms(self) -> Histograms:
-        """Those of events and of the harness; others are made of rows, and may be there or not."""
+        """The histograms of events and of the harness; others are made of rows, and may be there or not."""
 
     def keep_documents(self, folder: Path) -> None:
         """Keep each worker's histograms and facts in a run folder, where they are known one by one."""

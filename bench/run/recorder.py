@@ -39,7 +39,7 @@ from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
-"""By themselves: at every event, an attribute of an enumeration is slow."""
+"""Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
 TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)

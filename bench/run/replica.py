@@ -162,7 +162,7 @@ class Replica:
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self._gathered: dict[str, tuple[int, bytearray]] = {}
-        """Of each document the version that is on its way, and what came of it."""
+        """The version of each document that is on its way, and what came of it."""
 
     def take(self, chunk: PartChunk) -> Receipt:
         """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""

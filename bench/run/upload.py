@@ -38,7 +38,7 @@ BLOB_HOSTS = {
 """The end of a storage account's host → where its cloud signs in; None for azure-identity's own."""
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 SERVICE_VERSION = "2021-08-06"
-"""Of the storage service, which takes no token without it (from 2017-11-09 on)."""
+"""Version of the storage service, which takes no token without it (from 2017-11-09 on)."""
 TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
 """The pause doubles from try to try; the limit is for each step of a connection, not for a whole file."""
 SIGN_IN_RETRIES = 2

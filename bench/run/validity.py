@@ -45,7 +45,7 @@ class Exactness:
     p50: float | None
     unit: str = "ms"
     host: str = ""
-    """Whose rows these are; empty for those of all hosts."""
+    """Host that these rows are of; empty for those of all hosts."""
 
     @property
     def limit(self) -> float:
@@ -101,14 +101,14 @@ class Evidence:
     start_lag_p99: float | None = None
     service_time_p50: float | None = None
     host: str = ""
-    """Whose processes and rows these are; empty for those of all hosts."""
+    """Host that these processes and rows are of; empty for those of all hosts."""
     missing_share: float | None = None
     """The share of turns that is missing at most, with parts that could not be merged or with workers that were lost.
 
     NaN where nobody knows; None: none is.
     """
     filled_by: str = ""
-    """Who else had the machine's cores, with what to do; empty where nobody had many of them, or nobody knows."""
+    """Programs that had the machine's cores, with what to do; empty where none had many of them, or nobody knows."""
     broken: tuple[Rule, ...] = ()
     """Rules that runs broke of which this one was merged."""
 

@@ -11,7 +11,7 @@ class ClientLines(NamedTuple):
     name: str
     lines: tuple[str, ...]
     secure: bool = False
-    """It speaks wss alone."""
+    """Whether it speaks wss alone."""
 
 
 CLIENTS = (

@@ -69,7 +69,7 @@ class GptLiveBehaviour(SimulatedSession):
         """How many deltas were planned."""
         self._reply: list[Piece] = []
         self._reply_tick: int | None = None
-        """From which delta on the reply goes out."""
+        """Delta from which on the reply goes out."""
         self._said = 0
 
     def open(self, at_ns: int) -> None:

@@ -24,7 +24,7 @@ from bench.units import NS_PER_MS
 
 MIN_COMMIT_MS = 100
 SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000), "high": (0.5, 2_000)}
-"""By eagerness: what the drawn silence is multiplied by (an assumption), and the service's cap on it in ms."""
+"""Ends of turns by eagerness: what the drawn silence is multiplied by (an assumption), and the service's cap in ms."""
 
 
 def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:

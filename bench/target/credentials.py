@@ -11,7 +11,7 @@ from bench.errors import UsageError
 SHORTEST_SECRET = 8
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
-"""Of a URL (RFC 3986 §3.2.1): the user, and the password where there is one."""
+"""The user of a URL (RFC 3986 §3.2.1), and the password where there is one."""
 
 
 class Credential:

@@ -143,7 +143,7 @@ def environment_secrets() -> Iterator[Credential]:
 
 
 def proxies_of(entra: Entra) -> dict[str, str]:
-    """By which proxy azure-identity goes where, as `requests` has it: an empty one is the direct way.
+    """The proxy by which azure-identity goes where, as `requests` has it: an empty one is the direct way.
 
     Without TLS are the endpoints of managed identities, on this machine or beside it, where no proxy leads. What is not
     said here the environment's variables say.

@@ -122,7 +122,7 @@ class ServiceOptions:
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> ServiceOptions:
-        """From what is given, by options' names; None for nothing. Raises UsageError."""
+        """Take what is given, by options' names; None for nothing. Raises UsageError."""
         read: Any = {name: OPTIONS[name].read(value) for name, value in given.items() if value is not None}
         return ServiceOptions(**read)
 

@@ -51,7 +51,7 @@ def ignore(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class Answered:
-    """Who gave the token of a target. `claims`: aud, tid, appid, oid, exp, as far as the token is a JWT."""
+    """The source of a target's token. `claims`: aud, tid, appid, oid, exp, as far as the token is a JWT."""
 
     credential: str
     scope: str
@@ -107,7 +107,7 @@ class Keyring:
         return sum(sign_in.waiting for sign_in in self._sign_ins.values())
 
     def answered_by(self, target: Target) -> Answered | None:
-        """Who gave the token of a target; None where it has none."""
+        """The source of a target's token; None where it has none."""
         sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, Entra) else None
         token = None if sign_in is None else sign_in.newest
         if token is None or not isinstance(target.auth, Entra):

@@ -17,7 +17,7 @@ _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "content-length", "transfer-encoding"})
 """Headers that signing in and the WebSocket upgrade set; so are all that begin with sec-."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""Of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
+"""A token of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 Headers = tuple[tuple[str, str], ...]
 

@@ -34,7 +34,7 @@ from bench.protocol.openai_ga import GA
 from bench.run.close import close
 from bench.run.folder import read_table
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.serving.handshake import Door
+from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from reports.summary.summary import summarise
@@ -218,7 +218,7 @@ class SimulatedServer:
 @contextlib.contextmanager
 def simulated_server() -> Iterator[Subject]:
     loop, listener = asyncio.new_event_loop(), listen("127.0.0.1", 0)
-    server = Server(Offer(build_profile(), [REPLY], 1, Door()), listener, loop, ServerWorker(0, 1, 0))
+    server = Server(Offer(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
     yield SimulatedServer(loop, listener.getsockname())
     loop.run_until_complete(server.stop())
     loop.close()

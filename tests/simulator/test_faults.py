@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, Reach, read_line
+from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, Range, read_line
 from bench.simulator.profile import load_profile
 from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade
 
@@ -18,13 +18,13 @@ from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade
         ("close", Fault("close", "next_delta", code=1011)),
         (
             "close, at=session, code=1006, share=0.1, sessions=2-6",
-            Fault("close", "session", 0.1, Reach(2, 6), code=1006),
+            Fault("close", "session", 0.1, Range(2, 6), code=1006),
         ),
-        ("silence,at=done,responses=3,for_s=2.5", Fault("silence", "done", responses=Reach(3, 3), for_s=2.5)),
-        ("reset,at=tcp,during_s=1.5-", Fault("reset", "tcp", during_s=Reach(1.5))),
-        ("refused,during_s=0-2", Fault("refused", "tcp", during_s=Reach(0, 2))),
+        ("silence,at=done,responses=3,for_s=2.5", Fault("silence", "done", responses=Range(3, 3), for_s=2.5)),
+        ("reset,at=tcp,during_s=1.5-", Fault("reset", "tcp", during_s=Range(1.5))),
+        ("refused,during_s=0-2", Fault("refused", "tcp", during_s=Range(0, 2))),
         ("missing,count=5", Fault("missing", "next_delta", count=5)),
-        ("identity_500,requests=2-", Fault("identity_500", "identity", requests=Reach(2))),
+        ("identity_500,requests=2-", Fault("identity_500", "identity", requests=Range(2))),
         ("incomplete,reason=max_output_tokens", Fault("incomplete", "next_delta", reason="max_output_tokens")),
     ],
 )
@@ -87,9 +87,9 @@ def test_a_profile_reads_a_fault_as_a_line_does(data: st.DataObject, tmp_path_fa
 
 @pytest.mark.parametrize(
     ("reach", "held"),
-    [(Reach(), [0, 1, 2, 3, 9]), (Reach(2), [2, 3, 9]), (Reach(2, 3), [2, 3]), (Reach(1, 1), [1])],
+    [(Range(), [0, 1, 2, 3, 9]), (Range(2), [2, 3, 9]), (Range(2, 3), [2, 3]), (Range(1, 1), [1])],
 )
-def test_a_reach_holds_both_its_ends(reach: Reach, held: list[int]) -> None:
+def test_a_reach_holds_both_its_ends(reach: Range, held: list[int]) -> None:
     assert [place for place in (0, 1, 2, 3, 9) if reach.holds(place)] == held
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from bench.simulator.behaviour import Behaviour, SimulatedSession
-from bench.simulator.serving.handshake import Accepted, Door
+from bench.simulator.serving.handshake import Accepted, Authenticator
 from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
 from tests.simulator_process import GUARD_S
@@ -77,7 +77,7 @@ def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
     async def play() -> _Watched:
         loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)
-        server = _Watched(Offer(build_profile(), [REPLY], 1, Door()), listener, loop, ServerWorker(0, 1, 0))
+        server = _Watched(Offer(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
         with socket.create_connection(listener.getsockname()) as client:
             client.setblocking(False)
             await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)

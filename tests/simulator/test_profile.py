@@ -11,7 +11,7 @@ import pytest
 import bench.simulator
 from bench.errors import UsageError
 from bench.simulator.delay import DelayDrift, LogNormal
-from bench.simulator.faults.kinds import Fault, Reach
+from bench.simulator.faults.kinds import Fault, Range
 from bench.simulator.profile import (
     PRESETS,
     AnswerParts,
@@ -149,7 +149,7 @@ def test_a_profile_says_what_goes_wrong_is_limited_and_drifts(tmp_path: Path) ->
 
     profile = load_profile(path)
 
-    assert profile.faults == (Fault("throttled", "upgrade", share=0.5, sessions=Reach(2, 6)),)
+    assert profile.faults == (Fault("throttled", "upgrade", share=0.5, sessions=Range(2, 6)),)
     assert profile.expires_after_s == 2.5
     assert profile.limits == QuotaLimits(tokens_per_min=6000)
     assert profile.drift == DelayDrift(0.2, 30, 4)

@@ -26,7 +26,7 @@ from bench.units import NS_PER_S
 WIDEST = 100
 """Columns of what is printed."""
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""So long may a child take for a run without rows, and so much longer for what is spooled: some 1 kB a turn."""
+"""Seconds that a child may take for a run without rows, and the bytes of spool that add one each: some 1 kB a turn."""
 UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 TIMED_OUT = 124
 """As timeout(1) has it."""

@@ -48,7 +48,7 @@ class StagedLoad(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
 
 
 MOST_SPAWNED_PER_S = 100
-"""By each process: beyond that Locust warns."""
+"""Most users that each process spawns in a second: beyond that Locust warns."""
 
 
 class Leader(ProcessRole):

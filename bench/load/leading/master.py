@@ -39,7 +39,7 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""So long the master waits for workers on its host that have not begun, who may be about to open sessions."""
+"""Seconds that the master waits for workers on its host that have not begun, who may be about to open sessions."""
 LAST_IS_MISSING = "the last worker went missing"
 
 
@@ -51,13 +51,13 @@ class Master(Leader):
         self._done: set[str] = set()
         """The workers whose sessions are done."""
         self._drained: set[str] = set()
-        """The workers that were told to end, and have: who has recorded nothing by then will not."""
+        """Workers that finished draining; one that has recorded nothing by then has nothing to come."""
         self._here: dict[str, Here] = {}
         """The workers that can be told to quit, with what each said of its host."""
         self._members: dict[str, int] = {}
         """The workers of the run under way, with their numbers."""
         self._replicas: dict[int, Replica] = {}
-        """Of the workers on other hosts what has come of their parts, by their numbers."""
+        """What has come of the parts of workers on other hosts, by their numbers."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """What was learnt of the workers' clocks."""
         self._disk_is_full, self._ignored_before = False, 0
@@ -286,7 +286,7 @@ class Master(Leader):
         return told is None or told.sessions_open > 0
 
     def _unheard(self, folder: Path) -> int:
-        """Those on other hosts that were not told to end, or have not answered: who has, has recorded nothing."""
+        """Count the workers on other hosts that did not answer being told to end: who has, has recorded nothing."""
         here = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()
         idle = {self._members[client] for client in drained} - here

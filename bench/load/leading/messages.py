@@ -34,7 +34,7 @@ NOT_SENT = "(not sent: it may hold a password)"
 """Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
 MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
-"""So long after their last session the master waits for what its workers recorded."""
+"""Seconds after their last session for which the master waits for what its workers recorded."""
 FIRST = ("client_ready", "locustfile")
 """What Locust's workers say before their master knows them."""
 

@@ -27,7 +27,7 @@ EXCHANGES = 8
 
 
 class ClockOffset(NamedTuple):
-    """By how much a clock is ahead of the master's, and how wrong that can be."""
+    """How far a clock is ahead of the master's, and how wrong that can be."""
 
     ahead_ns: int
     error_ns: int
@@ -46,9 +46,9 @@ def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
 
 EVERY_S = 1.0
 AGAIN_S = 5.0
-"""So long a receipt is waited for."""
+"""Seconds that a receipt is waited for before the chunk is sent again."""
 LEAST_BYTES = 4 << 10
-"""Of a chunk, on a slow link: what else is said comes behind it."""
+"""Least size of a chunk, on a slow link: what else is said comes behind it."""
 
 
 class Shipper:

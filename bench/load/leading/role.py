@@ -43,7 +43,7 @@ class RunState:
     """The state of the run in this process."""
 
     folder: Path | None = None
-    """Of the process that made it, and of a worker that records into it."""
+    """Run folder of the process that made it, and of a worker that records into it."""
     document: dict[str, Any] = field(default_factory=dict)
     """run.json, in the process that made the folder."""
     monitor: Monitor | None = None
@@ -78,7 +78,7 @@ class ProcessRole(ABC):
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
         self._closing = RLock()
         self._niceness = niceness()
-        """Of this process, but while users play."""
+        """Nice value of this process outside of the time in which users play."""
 
     @property
     def live(self) -> LiveRun | None:

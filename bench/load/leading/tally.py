@@ -31,7 +31,7 @@ EXPORTED = frozenset(
 )
 """Which times metrics are made of: those of LIVE_FIGURES, each turn's wait for a first delta once."""
 TURNS_NEEDED = {0.5: 5, 0.95: 100}
-"""Ended turns of an arm from which on a quantile of its waits is told."""
+"""Finished turns that an arm needs before a quantile of its waits is shown."""
 TREND_SAMPLES = 24
 RATE_REPORTS = 6
 """Rates are taken over so many reports, which come a second apart."""
@@ -124,7 +124,7 @@ class Tally:
         self._heard: dict[int, deque[tuple[int, ProgressReport]]] = {}
         """The last reports of each process, without their times, and when they came."""
         self._times: defaultdict[str, dict[LiveKey, _Times]] = defaultdict(dict)
-        """By arm."""
+        """Times of turns by arm."""
 
     def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
         """Add a process's report. `heard_ns`: when it came."""
@@ -271,7 +271,7 @@ class Tally:
         )
 
     def _median_ms(self, arm: str, name: str) -> float | None:
-        """Of a headline measure, whatever its origin, as the verdict has it."""
+        """The median of a headline measure, whatever its origin, as the verdict has it."""
         of_arm = self._times[arm]
         known = [of_arm[key] for origin in ORIGINS if (key := LiveKey(VALUE, name, origin)) in of_arm]
         if len(known) == 1:
@@ -309,7 +309,7 @@ class Tally:
 
 
 def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:
-    """Those of all arms together."""
+    """Sum the counts of all arms."""
     turns: Counter[LiveKey] = Counter()
     for (_, key), count in counts.items():
         turns[key] += count

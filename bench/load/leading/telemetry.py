@@ -27,9 +27,9 @@ from bench.spawn import KILLED_S, own_environment, python_command
 from bench.target.target import Target
 
 MOST_LINES = 1_000
-"""So many lines may wait for the child; it is told no more beyond them."""
+"""Most lines that wait for the child; it is told no more beyond them."""
 LAST_S = 10.0
-"""So long the child may take for what is left when the run is over."""
+"""Seconds that the child may take for what is left when the run is over."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics fell behind: some are lost"

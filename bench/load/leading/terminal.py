@@ -48,7 +48,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 MAX_ARMS = 4
-"""So many have figures of their own in the line."""
+"""Most arms that have figures of their own in the line."""
 HELD_S = 1.0
 """Starts that are held back for less are not worth a word."""
 REDRAW_NS = 500_000_000

@@ -33,7 +33,7 @@ LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 """What a browser on this machine calls it."""
 LOCUST_SHAPE = frozenset({"user_count", "spawn_rate", "run_time"})
 PICKED = frozenset({"user_classes", "shape_class"})
-"""With `--class-picker`."""
+"""Fields of the form that `--class-picker` adds."""
 
 
 def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:

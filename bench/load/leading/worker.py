@@ -30,7 +30,7 @@ from bench.run.replica import Source, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = CUT_S
-"""So long before its master takes it for lost a worker leaves that hears nothing: by then it has ended."""
+"""Seconds before its master takes it for lost at which a worker leaves that hears nothing: by then it has ended."""
 
 
 class Worker(ProcessRole):
@@ -44,7 +44,7 @@ class Worker(ProcessRole):
         """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
         self._number = 0
         self._shipper: Shipper | None = None
-        """Of a worker on another host than its master."""
+        """Ships the spool of a worker on another host than its master; None of any other."""
         self._master = lifeline.Lifeline()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)

@@ -32,7 +32,7 @@ ARRIVALS = 3
 """A word of the seed of its own, so that arrivals, orders and choices of recordings are drawn independently."""
 DRAWN_AT_ONCE = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
-"""So long after a run began arrivals begin: its users, and the processes they are in, are ready by then."""
+"""Seconds after a run began at which arrivals begin: its users, and the processes they are in, are ready by then."""
 MOST_BYTES = 64 << 20
 
 

@@ -20,7 +20,7 @@ IN_SCENARIO = ("arrivals", "arrival_pattern", "max_sessions", "stages")
 
 @dataclass(frozen=True)
 class Demand:
-    """What asks for sessions. `arrivals`: None in a closed loop, whose users may follow a `course`."""
+    """Holds the load model: an open loop of `arrivals`, or a closed loop, whose users may follow a `course`."""
 
     arrivals: Arrivals | None = None
     course: LoadCourse | None = None

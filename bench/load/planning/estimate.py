@@ -89,7 +89,7 @@ class Quote:
 
 
 def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> Quote:
-    """By the target's own prices, else by the table's, which are of `as_of`, for the model that is asked for.
+    """Quote the target's own prices, else the table's, which are of `as_of`, for the model that is asked for.
 
     Of several scripts: from the cheapest to the dearest.
     """

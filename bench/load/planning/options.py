@@ -20,7 +20,7 @@ LOOK_EVERY = 50
 MOST_PAIRS = 500
 """Pairs of a run that says no other number and ends once it is decided."""
 MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
-"""Of what a run is asked for: larger numbers are slips, and some break what counts with them."""
+"""Limits of what a run is asked for: larger numbers are slips, and some break what counts with them."""
 LEAST_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
@@ -201,7 +201,7 @@ class Options:
 
     @staticmethod
     def of(parsed: Any) -> Options:
-        """From Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
+        """Read Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
         record_events = _share(parsed.record_events, "--record-events")
         if parsed.keep_audio and not record_events:
             raise UsageError("--keep-audio needs event logs, and none are kept: add --record-events 1%")

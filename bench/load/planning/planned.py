@@ -39,7 +39,7 @@ from bench.target.targets import resolve_targets
 SEVERAL = "bench"
 """The scenario's name where there are several."""
 LONG_RUN_S = 600.0
-"""From such a length on a run has a warm-up by default."""
+"""Length from which on a run has a warm-up by default."""
 LEAST_S = 60.0
 MOST_OF_RUN = 0.5
 """A default never takes more of the run than this share."""

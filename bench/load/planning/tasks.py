@@ -28,7 +28,7 @@ from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
 MAX_REHEARSED = 100
-"""So many steps are noted, for a task may go on for as long as its session does."""
+"""Most steps that are noted, for a task may go on for as long as its session does."""
 
 Wavs = str | Path | Sequence[str | Path]
 
@@ -153,7 +153,7 @@ class SessionOver(BaseException):
 
 
 class Caller:
-    """Who does a task: each of these methods takes a step of the call under way."""
+    """The caller who does a task: each of these methods takes a step of the call under way."""
 
     _call: CallSteps | None = None
     """None between calls."""

@@ -14,7 +14,7 @@ from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 
 HOPELESS = 10
-"""So many connects that failed, and none that succeeded, end a run."""
+"""Failed connects that end a run in which none has succeeded."""
 
 
 class Arm:

@@ -56,10 +56,10 @@ class Assignment:
     leaving: Callable[[], bool]
 
 
-class Said:
-    """What was said in a call, as items that can be told to another session, in the order of its steps.
+class CallTranscript:
+    """Holds what was said in a call, in the order of its steps, as items that can be told to another session.
 
-    First that `before` it; of speech, what was transcribed.
+    It starts with what was said `before` the call; speech is in it as it was transcribed.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
@@ -102,7 +102,7 @@ class Call:
 
     def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
-        self._said = Said(self._script.said_before)
+        self._transcript = CallTranscript(self._script.said_before)
         self._number = self._turns_begun = 0
         self.hear_turn: Callable[[TurnObservation], None] | None = None
         """Hears of each turn that is over, where a task in Python may ask after it."""
@@ -165,12 +165,12 @@ class Call:
         if self._play_noted(step):
             return True
         if step.plays_turn and self._listener.timeline.turns_begun == begun and self._may_renew():
-            self._said.take_back()  # the session had ended before the caller's first sound
+            self._transcript.take_back()  # the session had ended before the caller's first sound
             return self._renew() and (self._play_noted(step) or self._renewal_is_due)
         return self._renewal_is_due
 
     def _play_noted(self, step: PreparedStep) -> bool:
-        self._said.note_step(step)
+        self._transcript.note_step(step)
         return self._connected.perform(step)
 
     def await_turn(self) -> None:
@@ -198,7 +198,7 @@ class Call:
         return self._sessions.begin(assignment.arm, script, labels, wanted, **planned)
 
     def _hear(self, turn: TurnObservation) -> None:
-        self._said.note_turn(turn, self._connected.outputs)
+        self._transcript.note_turn(turn, self._connected.outputs)
         if self.hear_turn is not None:
             self.hear_turn(turn)
 
@@ -272,7 +272,7 @@ class Call:
         self._session = None
         self.begin()
         self._listener.timeline.tell(inputs.Renews(before.heard_ns))
-        self._script = self._script.after(self._said.items)
+        self._script = self._script.after(self._transcript.items)
         return self.connect() and self.open()
 
 

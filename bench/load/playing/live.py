@@ -38,10 +38,10 @@ POLL_S = 0.05
 CUT_S = 5.0
 ALL_DONE = "all sessions are done"
 LONGEST_S = 0.001
-"""So long may callbacks, as those of sessions that open, run before the loop looks after its sockets again."""
+"""Longest time of callbacks, as those of sessions that open, before the loop looks after its sockets again."""
 NEW_OBJECTS, LOOKS = 2_000, 100
-"""So many new objects make the garbage collector look for cycles among them, which takes a millisecond; after so many
-looks it takes on all that it saw in them, which may take a hundred. Everybody waits meanwhile. Sessions leave none."""
+"""Thresholds of the garbage collector: new objects that make it look for cycles, which takes a millisecond, and
+looks after which it takes on all that it saw, which may take a hundred. Everybody waits; sessions leave none."""
 
 
 class LiveRun:

@@ -16,7 +16,7 @@ from bench.limits import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, LONGEST_WAIT_NS = NS_PER_S, 60 * NS_PER_S
-"""Of a service that refuses for its limits and does not say for how long: each wait is twice the one before.
+"""Waits where a service refuses for its limits and does not say for how long: each is twice the one before.
 
 No wait is shorter than the first, whatever the service asks for. The distance of the starts after it grows alike.
 """

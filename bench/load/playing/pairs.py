@@ -24,7 +24,7 @@ ORDERS = 1
 
 @dataclass(frozen=True)
 class Place:
-    """Worker number `worker`, from 0, of so many `workers`.
+    """Holds which worker this process is: its number `worker`, from 0, of so many `workers`.
 
     The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
     that start within `warmup_s` after it are not measured. `ahead_ns`: by how much the UTC of this host is ahead of the

@@ -68,14 +68,14 @@ class ProgressReport:
     calls: int = 0
     """Calls that arrived."""
     calls_blocked: int = 0
-    """Those of them that found no free slot."""
+    """Calls that found no free slot."""
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
     sessions_renewed: int = 0
-    """Those of the done whose place another session of their call took."""
+    """Sessions that are done and whose place another session of their call took."""
     sessions_refused: int = 0
-    """Those that failed before they were open and were not throttled; a part of the done."""
+    """Sessions that failed before they were open and were not throttled; a part of the done."""
     pairs_done: int = 0
     """Measured pairs of which every session has ended."""
     turns_good: int = 0
@@ -84,7 +84,7 @@ class ProgressReport:
     """Turns and sessions; of the turns a part of the failed, of the sessions a part of the done."""
     turns_stamped: int = 0
     turns_user_stamped: int = 0
-    """Those whose stamps did not all come from the kernel."""
+    """Turns whose stamps did not all come from the kernel."""
     usd: float = 0.0
     unpriced: int = 0
     waiting_s: float = 0.0

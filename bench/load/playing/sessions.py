@@ -33,7 +33,7 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class Driver:
-    """Whoever drives the test, as a run asks it.
+    """The driver of the test, as a run asks it.
 
     `stop` ends the test, with the reason; `refuse` ends it because the user must mend something; `fire` puts an entry
     on Locust's dashboard.

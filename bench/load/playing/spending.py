@@ -25,7 +25,7 @@ class Spending:
         self._opened_ns: Counter[tuple[str, float]] = Counter()
         """The sum of the instants at which these were opened."""
         self._usd: defaultdict[str, float] = defaultdict(float)
-        """By target, without the minutes of sessions that are open."""
+        """Spending by target, without the minutes of sessions that are open."""
         self.unpriced_of: Counter[str] = Counter()
         """How many responses told tokens and are in no amount; by target."""
         self.unknown_models: set[str] = set()

@@ -296,7 +296,7 @@ class RunPart:
             raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is no turn") from None
 
     def histograms(self) -> Histograms:
-        """Those of the workers together that are taken."""
+        """The histograms of the workers together that are taken."""
         try:
             if self.is_closed and not self._taken_parts:
                 return read(files.histograms_path(self.folder))

@@ -157,7 +157,7 @@ class Composer:
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
-"""So long after its calls were made a response is followed by a filler, if nothing was answered (an assumption)."""
+"""How long after its calls were made a response is followed by a filler, if nothing was answered (an assumption)."""
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
 
 

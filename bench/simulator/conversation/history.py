@@ -99,7 +99,7 @@ class ModelHistory:
         return Context(_sum(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
-        """These were read: the next response finds them in the cache."""
+        """Remember what was read: the next response finds it in the cache."""
         self._last = parts
 
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:

@@ -35,7 +35,7 @@ from bench.yaml_file import PlainValue, Value
 
 
 @dataclass(frozen=True)
-class Reach:
+class Range:
     """What lies from `first` to `last`, both included; `last` None: and all that follows."""
 
     first: float = 0
@@ -49,17 +49,17 @@ class Reach:
         return last if self.first == self.last else f"{self.first:g}-{last}"
 
 
-ALL = Reach()
+ALL = Range()
 _REACH = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
 
 
 @dataclass(frozen=True)
-class ReachShape(Shape[Reach]):
+class RangeShape(Shape[Range]):
     """`3`, `2-6` or `4-`; of `whole` numbers, counted from 1, or of any."""
 
     whole: bool
 
-    def read(self, value: Value) -> Reach:
+    def read(self, value: Value) -> Range:
         match = _REACH.fullmatch(str(value.content()))
         if match is None or (self.whole and (value.written or "").find(".") >= 0):
             raise value.unlike(self._allowed)
@@ -67,7 +67,7 @@ class ReachShape(Shape[Reach]):
         last = float(match[3]) if match[3] else None if match[2] else first
         if (last is not None and last < first) or (self.whole and first < 1):
             raise value.unlike(self._allowed)
-        return Reach(first, last)
+        return Range(first, last)
 
     @property
     def _allowed(self) -> str:
@@ -131,10 +131,10 @@ class FaultKind:
 
 WHEN: Mapping[str, Field[Any]] = {
     "share": Field(Number(0, 1), "how many of those that it can strike, drawn", default=1.0),
-    "sessions": Field(ReachShape(whole=True), "which sessions, by the order in which they connect", default=ALL),
-    "responses": Field(ReachShape(whole=True), "which responses of a session", default=ALL),
-    "requests": Field(ReachShape(whole=True), "which requests for a token", default=ALL),
-    "during_s": Field(ReachShape(whole=False), "when, in seconds since the simulator listens", default=ALL),
+    "sessions": Field(RangeShape(whole=True), "which sessions, by the order in which they connect", default=ALL),
+    "responses": Field(RangeShape(whole=True), "which responses of a session", default=ALL),
+    "requests": Field(RangeShape(whole=True), "which requests for a token", default=ALL),
+    "during_s": Field(RangeShape(whole=False), "when, in seconds since the simulator listens", default=ALL),
 }
 OF_A_SESSION, OF_A_RESPONSE = ("share", "sessions", "during_s"), ("share", "sessions", "responses", "during_s")
 OF_A_REQUEST = ("share", "requests")
@@ -244,10 +244,10 @@ class Fault:
     kind: str
     at: str
     share: float = 1.0
-    sessions: Reach = ALL
-    responses: Reach = ALL
-    requests: Reach = ALL
-    during_s: Reach = ALL
+    sessions: Range = ALL
+    responses: Range = ALL
+    requests: Range = ALL
+    during_s: Range = ALL
     count: int = 1
     for_s: float | None = None
     status: int | None = None

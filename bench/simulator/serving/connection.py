@@ -48,7 +48,7 @@ from bench.simulator.refusals import (
     throttled,
 )
 from bench.simulator.served import LatenessCounts
-from bench.simulator.serving.handshake import Accepted, Door, is_openai, judge
+from bench.simulator.serving.handshake import Accepted, Authenticator, is_openai, judge
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
@@ -64,7 +64,7 @@ class Shared:
     """The state that all connections of a server share."""
 
     loop: asyncio.AbstractEventLoop
-    door: Door
+    authenticator: Authenticator
     quota: Quota
     tls: ssl.SSLContext | None
     deflate: bool
@@ -154,7 +154,7 @@ class Connection:
     def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
-        verdict = judge(request.path, headers, self._shared.door, utc_ns() / NS_PER_S, refusal)
+        verdict = judge(request.path, headers, self._shared.authenticator, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
@@ -174,7 +174,7 @@ class Connection:
         self._session_id = self._behaviour.ids.session
         if self._injector:
             self._injector.session_id = self._session_id
-        if self._shared.truth and self._shared.door.tokens:
+        if self._shared.truth and self._shared.authenticator.tokens:
             self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)

@@ -117,8 +117,8 @@ STANDARD_HEADERS = {
 
 
 @dataclass(frozen=True)
-class Door:
-    """Who may come in: who has the key, or a token that lives; where there is neither, everybody."""
+class Authenticator:
+    """Lets in who has the key, or a token that lives; where there is neither, everybody."""
 
     key: str | None = None
     tokens: TokenIssuer | None = None
@@ -131,7 +131,7 @@ class Door:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`token` is the number of the token that opened the door; None where a key did, or nothing was asked for."""
+    """`token` is the number of the token that was taken; None where a key was, or nothing was asked for."""
 
     dialect: WireDialect
     model: str
@@ -147,7 +147,11 @@ class _Shown(NamedTuple):
 
 
 def judge(
-    target: str, headers: Mapping[str, str], door: Door, now_s: float, fault: RefusedUpgrade | Complaint | None = None
+    target: str,
+    headers: Mapping[str, str],
+    authenticator: Authenticator,
+    now_s: float,
+    fault: RefusedUpgrade | Complaint | None = None,
 ) -> Accepted | RefusedUpgrade:
     """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`.
 
@@ -157,7 +161,7 @@ def judge(
         return fault
     path, _, query_text = target.partition("?")
     query = {name: values[0] for name, values in parse_qs(query_text, keep_blank_values=True).items()}
-    shown = _shown(door, headers, query, now_s)
+    shown = _shown(authenticator, headers, query, now_s)
     match path.rstrip("/"):
         case "/openai/realtime":
             return _azure_refusal(headers, shown) or _azure_preview(query, shown.token)
@@ -233,20 +237,20 @@ def _transcribes(query: Mapping[str, str]) -> bool:
     return query.get("intent") == "transcription"
 
 
-def _shown(door: Door, headers: Mapping[str, str], query: Mapping[str, str], now_s: float) -> _Shown:
-    if not door.closed:
+def _shown(authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float) -> _Shown:
+    if not authenticator.closed:
         return _Shown()
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
     kind = scheme.lower() if space else None
     bearer = credentials if kind == "bearer" else None
-    if door.key is not None:
+    if authenticator.key is not None:
         basic = credentials if kind == "basic" else None  # a key of Inworld's is sent as it is
         offers = (headers.get("api-key"), query.get("api-key"), bearer, basic)
-        key, offered = door.key.encode(), (offer for offer in offers if offer is not None)
+        key, offered = authenticator.key.encode(), (offer for offer in offers if offer is not None)
         matches = [hmac.compare_digest(offer.encode(errors="surrogateescape"), key) for offer in offered]
         if any(matches):  # of a list: all are compared, so the time taken tells nothing
             return _Shown()
-    if door.tokens is None or bearer is None:
+    if authenticator.tokens is None or bearer is None:
         return _Shown(BAD_KEY)
-    token = door.tokens.living(bearer, now_s)
+    token = authenticator.tokens.living(bearer, now_s)
     return _Shown(DEAD_TOKEN if token is None else None, token)

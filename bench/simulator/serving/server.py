@@ -36,7 +36,7 @@ from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
 from bench.simulator.served import LatenessCounts, Served, Standing
 from bench.simulator.serving.connection import Connection, Shared
-from bench.simulator.serving.handshake import Accepted, Door
+from bench.simulator.serving.handshake import Accepted, Authenticator
 from bench.simulator.serving.identity import Identity, served
 from bench.simulator.serving.timetable import Alarm
 from bench.simulator.truth import TruthLog
@@ -62,7 +62,7 @@ class Offer:
     profile: Profile
     replies: Sequence[RecordedReply]
     seed: int
-    door: Door
+    authenticator: Authenticator
     tls: ssl.SSLContext | None = None
     deflate: bool = False
     truth: TruthLog | None = None
@@ -109,7 +109,7 @@ class Server:
         self.lateness = LatenessCounts()
         self._shared = Shared(
             loop=loop,
-            door=offer.door,
+            authenticator=offer.authenticator,
             quota=self._quota,
             tls=offer.tls,
             deflate=offer.deflate,

@@ -1,4 +1,4 @@
-"""Whose events are due next, of all connections: one heap, and one timer of the loop, for the whole server.
+"""Plans whose events are due next, of all connections: one heap, and one timer of the loop, for the whole server.
 
 A timer for each connection would cost a handle and a round of the loop for each event. So all that is due at one look
 at the clock is sent in one round, and what comes in is read between two rounds.
@@ -24,7 +24,7 @@ Who = TypeVar("Who")
 
 
 class Timetable(Generic[Who]):
-    """Who is due when; each stands in it once. Pure."""
+    """Holds who is due when; each stands in it once. Pure."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Who]] = []
@@ -45,7 +45,7 @@ class Timetable(Generic[Who]):
         return self._heap[0][0] if self._heap else None
 
     def take(self, now_ns: int) -> Iterator[Who]:
-        """Who is due, by the instants; one who is planned again meanwhile, and due too, comes again."""
+        """Yield who is due, by the instants; one who is planned again meanwhile, and due too, comes again."""
         heap, due = self._heap, self._due_ns
         while heap and heap[0][0] <= now_ns:
             due_ns, _, who = heapq.heappop(heap)

@@ -25,7 +25,7 @@ from bench.spawn import KILLED_S
 
 READY = "ready"
 END_S = 30.0
-"""So long may a worker take to end once it was told to, or once its pipe is closed."""
+"""Seconds that a worker may take to end once it was told to, or once its pipe is closed."""
 
 
 class WorkerDiedError(Exception):
