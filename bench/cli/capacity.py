@@ -16,7 +16,6 @@ from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
     from bench.capacity.document import Capacity, LevelOutcome, SearchPlan
-    from bench.capacity.judge import Slo
     from bench.capacity.level import Search
     from bench.capacity.play import PreparedSearch
 
@@ -76,13 +75,32 @@ def capacity(
     Exit status: 0 shown to hold, 1 the edge lies below, 2 the question cannot be asked, 3 undecided, 4 our own
     generator was the limit.
     """
+    from bench.capacity.document import SearchPlan
+    from bench.capacity.judge import slo_of
     from bench.capacity.level import Search
     from bench.capacity.page import opening
     from bench.capacity.play import prepared
+    from bench.capacity.search import ERROR
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S
 
-    slos, plan = _asked(slo, by, first, most, time, budget, precision, at_least)
+    slos = [slo_of(text) for text in dict.fromkeys(slo)]
+    quantiles = [each.threshold.measure for each in slos if each.threshold.kind == "quantile"]
+    plan = _checked(
+        SearchPlan(
+            by=by.value,
+            slos=[each.written for each in slos],
+            measure=quantiles[0] if quantiles else "",
+            first=first,
+            most=most,
+            precision=_precision(precision),
+            error=ERROR,
+            time_s=_span_s(time),
+            budget_usd=budget,
+            levels_most=0,
+            at_least=at_least,
+        )
+    )
     if max_sessions is not None and by is By.SESSIONS:
         raise UsageError("--max-sessions needs --by arrivals: add it, or leave --max-sessions out")
     folder = _folder(out, locustfile)
@@ -93,49 +111,28 @@ def capacity(
     raise typer.Exit(_searched(search, ready, folder, json_file))
 
 
-def _asked(
-    slo: list[str],
-    by: By,
-    first: int,
-    most: int,
-    time: str,
-    budget: float | None,
-    precision: str,
-    at_least: int | None,
-) -> tuple[list[Slo], SearchPlan]:
-    """The objectives and the plan. Raises UsageError for what cannot be."""
+def _checked(plan: SearchPlan) -> SearchPlan:
+    """The plan with how many levels it may take. Raises UsageError for what cannot be."""
     import msgspec
 
-    from bench.capacity.document import SearchPlan
-    from bench.capacity.judge import slo_of
-    from bench.capacity.search import ERROR, LEAST_S, ladder_of, levels_left
+    from bench.capacity.search import LEAST_S, ladder_of, levels_left
+
+    if plan.first > plan.most:
+        raise UsageError(f"--from {plan.first} lies above --most {plan.most}")
+    if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
+        raise UsageError("--budget must be more than 0 USD")
+    if plan.time_s < LEAST_S:
+        raise UsageError(f"--time {plan.time_s:g}s is too short for a level: give it {LEAST_S:.0f} s at least")
+    return msgspec.structs.replace(plan, levels_most=levels_left(ladder_of(plan), []))
+
+
+def _span_s(text: str) -> float:
     from bench.load.planning.stages import A_SPAN, span_s
 
-    slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    time_s = span_s(time)
-    if time_s is None:
-        raise UsageError(f"--time must be {A_SPAN}, not {time}")
-    if first > most:
-        raise UsageError(f"--from {first} lies above --most {most}")
-    if budget is not None and not 0 < budget < float("inf"):
-        raise UsageError("--budget must be more than 0 USD")
-    quantiles = [slo.threshold.measure for slo in slos if slo.threshold.kind == "quantile"]
-    plan = SearchPlan(
-        by=by.value,
-        slos=[slo.written for slo in slos],
-        measure=quantiles[0] if quantiles else "",
-        first=first,
-        most=most,
-        precision=_precision(precision),
-        error=ERROR,
-        time_s=time_s,
-        budget_usd=budget,
-        levels_most=0,
-        at_least=at_least,
-    )
-    if time_s < LEAST_S:
-        raise UsageError(f"--time {time} is too short for a level: give it {LEAST_S:.0f} s at least")
-    return slos, msgspec.structs.replace(plan, levels_most=levels_left(ladder_of(plan), []))
+    seconds = span_s(text)
+    if seconds is None:
+        raise UsageError(f"--time must be {A_SPAN}, not {text}")
+    return seconds
 
 
 def _precision(text: str) -> float:
