@@ -139,7 +139,7 @@ IDENTITY = (
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
 )
-"""Of turns and of sessions: whose a row is, how it ended and when it began."""
+"""Columns of turns and of sessions: whose a row is, how it ended and when it began."""
 
 TOKENS = (
     *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
