@@ -178,7 +178,7 @@ def column_reader(folder: Path, table: TableName) -> ReadColumns:
 def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Add the columns that an older version of this tool did not write; they are null."""
     with opened(path, schema, dictionaries) as (file, there):
-        table = file.read(there)
+        table = file.read(there, use_threads=path.stat().st_size > SMALL_BYTES)
     for place, field in enumerate(schema):
         if field.name not in there:
             table = table.add_column(place, field, pa.nulls(len(table), field.type))
