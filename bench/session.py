@@ -21,6 +21,17 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
+from bench.observe.work import (
+    AskForResponse,
+    CallFunction,
+    Cancel,
+    GoOn,
+    HandOut,
+    MeasureNetwork,
+    Pay,
+    Retrieve,
+    Truncate,
+)
 from bench.plan.frames import (
     OutgoingMessage,
     PreparedEvent,
@@ -98,6 +109,7 @@ class Session:
         self._listener, self._ending = listener, ending
         self._microphone = Microphone(script.between)
         self._asks_late = bool(script.between) and not script.service_responds
+        """Whether the response is asked for once a VAD that starts none has committed all of the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that was said."""
         self._judges: dict[int, Judge] = {}
@@ -114,8 +126,6 @@ class Session:
         self._functions = CallHandler(script.functions, script.choices)
         self._asked_until_ns = 0
         """The instant until which the service asked for no further turn."""
-        self._checks = 0
-        """How often the service was asked what it keeps."""
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -184,7 +194,7 @@ class Session:
         """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
         self._finish_turn()
         self._await(self._timeline.late_due_ns)
-        self._hand_out()
+        self._do_work()
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
@@ -192,14 +202,14 @@ class Session:
         self._await(self._timeline.late_due_ns)
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self._transport.now_ns()))
-        self._hand_out()
+        self._do_work()
         self._deltas.close()
         self._transport.close()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
         self._timeline.tell(inputs.Failed(outcome, self._transport.now_ns(), detail))
-        self._hand_out()
+        self._do_work()
         self._deltas.close()
         self._transport.abort()
 
@@ -290,11 +300,8 @@ class Session:
         """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
         if not self._await_cue("client", interrupt.cue, verify=interrupt.verify):
             return
-        goes_on = self._timeline.reply_goes_on
         self._timeline.tell(inputs.Interrupted(self._transport.now_ns()))
-        if goes_on and self._turn is not None:
-            self._send(OutgoingMessage(*self._script.dialect.cancel(f"{self._turn.event_prefix}cancel")))
-        self._tell_unheard()
+        self._do_work()
 
     def sound(self, sound: PreparedSound) -> None:
         """Let a sound be heard: while the reply is played, unless that is over before, or in silence."""
@@ -330,20 +337,6 @@ class Session:
                 return True
             self._listen(min(due_ns or now_ns + FAR_NS, self._next_deadline_ns()))
         return False
-
-    def _tell_unheard(self) -> None:
-        """Tell the service what of the reply was not heard, so that it knows what the caller knows."""
-        prefix = self._timeline.interrupted_prefix
-        for number, (item_id, heard_ms) in enumerate(self._timeline.unheard, 1):
-            message = self._script.dialect.truncate(item_id, heard_ms, f"{prefix}{number}-truncate")
-            self._send(OutgoingMessage(*message, item=item_id, heard_ms=heard_ms))
-
-    def _ask_what_is_kept(self) -> None:
-        """Have the service show what it keeps of a reply that it says it has cut."""
-        for prefix, item_id in self._timeline.unshown:
-            self._checks += 1
-            message = self._script.dialect.retrieve(item_id, f"{prefix}{self._checks}-retrieve")
-            self._send(OutgoingMessage(*message, item=item_id))
 
     def _begin(self, turn: PreparedTurn) -> None:
         plan = inputs.TurnPlan(
@@ -394,24 +387,6 @@ class Session:
 
     def _next_deadline_ns(self) -> int:
         return min(self._timeline.wake_ns, self._functions.due_ns, self._transport.now_ns() + FAR_NS)
-
-    # Function calls.
-
-    def _serve_calls(self) -> None:
-        """Hand over what functions have returned by now, and ask for the answer once all have."""
-        for call in self._timeline.calls[self._functions.called :]:
-            self._functions.call(call, self._transport.now_ns())
-        for returned in self._functions.returned(self._transport.now_ns()):
-            event_id = f"{self._functions.prefix}output-{returned.number}"
-            output = self._script.dialect.function_output(returned.said, event_id)
-            self._send(OutgoingMessage(*output))
-            self._timeline.tell(inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong))
-        if not self._timeline.wants_to_go_on:
-            return
-        if self._listener.may_ask():
-            self._send(OutgoingMessage(*self._script.dialect.request(*self._functions.next_request())))
-        else:
-            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
 
     def _await(self, due_ns: Callable[[int], int | None]) -> None:
         """Listen until the timeline has what it waits for. `due_ns`: until when it waits at most; None where it has."""
@@ -513,21 +488,9 @@ class Session:
             else:
                 self._transport.listen(until_ns, self._take, None, self)
         self._finish_offered()
-        if self._ticket:
-            self._note_transmitted()
         self._notice_close()
-        self._timeline.expire(self._transport.heard_ns)
-        if self._timeline.unpaid is not None:
-            self._pay()
-        if self._timeline.interrupted_prefix:
-            self._tell_unheard()
-            self._ask_what_is_kept()
-        if self._timeline.holds_ended:
-            self._hand_out()
-        if self._asks_late:
-            self._ask_late()
-        if self._timeline.calls:
-            self._serve_calls()
+        self._hand_over_outputs()
+        self._do_work()
 
     def _hear_reply(self, until_ns: int) -> None:
         """Listen to a reply that has begun."""
@@ -566,40 +529,70 @@ class Session:
             return True
         return moves and (self._deltas.patient is not timeline.goes_on or timeline.wake_ns < self._wakes_ns)
 
-    def _ask_late(self) -> None:
-        """Ask for the response as soon as a VAD that starts none has committed all of the speech."""
-        request = None if self._turn is None else self._turn.request
-        if request is not None and self._timeline.wants_request(self._transport.now_ns()):
-            self._send(request)
-
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
             code, reason, at_ns, ours = self._transport.closed
             self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours))
 
-    def _hand_out(self) -> None:
+    # What the timeline has to be done.
+
+    def _do_work(self) -> None:
+        """Do what is to be done now."""
         if self._ticket:
             self._note_transmitted()
-        if self._timeline.unpaid is not None:
-            self._pay()
-        if self._timeline.awaits_network and self._timeline.turn_over:
-            self._measure_network()
-        for turn in self._timeline.take(self._transport.now_ns(), self._judges):
-            self._listener.turn_ended(turn)
-            if turn.retry_after_ns is not None:
-                asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
-                self._asked_until_ns = max(self._asked_until_ns, turn.instants["ended"] + asked_ns)
+        for work in self._timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
+            WORK[type(work)](self, work)
 
-    def _pay(self) -> None:
-        """Tell of the tokens of responses that are done."""
-        usage, self._timeline.unpaid = self._timeline.unpaid, None
-        if usage is not None:
-            self._listener.paid(usage)
+    def _pay(self, work: Pay) -> None:
+        self._listener.paid(work.usage)
 
-    def _measure_network(self) -> None:
+    def _cancel(self, work: Cancel) -> None:
+        self._send(OutgoingMessage(*self._script.dialect.cancel(work.event_id)))
+
+    def _truncate(self, work: Truncate) -> None:
+        message = self._script.dialect.truncate(work.item_id, work.heard_ms, work.event_id)
+        self._send(OutgoingMessage(*message, item=work.item_id, heard_ms=work.heard_ms))
+
+    def _retrieve(self, work: Retrieve) -> None:
+        self._send(OutgoingMessage(*self._script.dialect.retrieve(work.item_id, work.event_id), item=work.item_id))
+
+    def _measure(self, _: MeasureNetwork) -> None:
         network = self._transport.network()
         if network is not None:
             self._timeline.tell(inputs.NetworkMeasured(*network))
+
+    def _hand_out(self, work: HandOut) -> None:
+        turn = work.turn
+        self._listener.turn_ended(turn)
+        if turn.retry_after_ns is not None:
+            asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
+            self._asked_until_ns = max(self._asked_until_ns, turn.instants["ended"] + asked_ns)
+
+    def _request(self, _: AskForResponse) -> None:
+        if self._turn is not None and self._turn.request is not None:
+            self._send(self._turn.request)
+
+    def _call(self, work: CallFunction) -> None:
+        self._functions.call(work.call, self._transport.now_ns())
+        self._hand_over_outputs()
+
+    def _hand_over_outputs(self) -> None:
+        """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""
+        now_ns = self._transport.now_ns()
+        if self._functions.due_ns > now_ns:
+            return
+        for returned in self._functions.returned(now_ns):
+            if self._timeline.awaits_output(returned.said.call_id):
+                event_id = f"{self._functions.prefix}output-{returned.number}"
+                self._send(OutgoingMessage(*self._script.dialect.function_output(returned.said, event_id)))
+                answered = inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong)
+                self._timeline.tell(answered)
+
+    def _go_on(self, _: GoOn) -> None:
+        if self._listener.may_ask():
+            self._send(OutgoingMessage(*self._script.dialect.request(*self._functions.next_request())))
+        else:
+            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
 
 
 def _is_stamped(message: OutgoingMessage) -> bool:
@@ -615,3 +608,15 @@ HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PreparedEvent: Session.send_event,
 }
 """What plays a prepared step in an open session, by the kind of the step."""
+WORK: dict[type, Callable[[Session, Any], None]] = {
+    Pay: Session._pay,
+    Cancel: Session._cancel,
+    Truncate: Session._truncate,
+    Retrieve: Session._retrieve,
+    MeasureNetwork: Session._measure,
+    HandOut: Session._hand_out,
+    AskForResponse: Session._request,
+    CallFunction: Session._call,
+    GoOn: Session._go_on,
+}
+"""What does the work that a timeline has."""

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from bench.observe import inputs
 from bench.observe.inputs import TurnPlan
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.observe.work import HandOut
 from bench.plan.audio import Pcm
 from bench.plan.frames import PreparedScript
 from bench.plan.repertoire import Repertoire
@@ -192,6 +193,9 @@ def build_turn(number: int = 1, **changes: Any) -> TurnPlan:
     return TurnPlan(**values | changes)
 
 
+Task = TypeVar("Task")
+
+
 class Talk:
     """A timeline with its session open, fed in milliseconds. `service_responds`: a VAD starts the responses."""
 
@@ -249,6 +253,12 @@ class Talk:
         taken = self.timeline.take(at(at_ms))
         self.taken += taken
         return taken
+
+    def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
+        """What the session has to do at this instant, of one kind; turns that it hands out are kept."""
+        works = list(self.timeline.work(at(at_ms), at(at_ms)))
+        self.taken += [work.turn for work in works if isinstance(work, HandOut)]
+        return [work for work in works if isinstance(work, kind)]
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
         """The one turn that is over by then."""

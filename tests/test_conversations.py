@@ -36,6 +36,7 @@ from bench.simulator.wire import VOICE_LIVE
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer
 from tests.test_talking import (
+    HALTING,
     ORDER,
     SPEECH,
     VAD,
@@ -147,6 +148,26 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     total = sum(size for response_id in made for audio in audio_of(talk, response_id).values() for _, size in audio)
     assert turn.audio_bytes_received == total
     assert (turn.dead_air_ns or 0) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 2.0])
+def test_calls_of_an_answer_to_a_pause_delay_nobody_and_those_of_the_answer_that_counts_are_answered(
+    delay_s: float, seed: int
+) -> None:
+    patient = TurnDetection(silence_duration_ms=200, interrupt_response=False)
+    profile = replace(default_profile(), functions=FunctionCalls())
+    talk = with_functions(speak(*HALTING), say(), profile=profile, delay_s=delay_s, seed=seed, turn_detection=patient)
+
+    first, _ = talk.turns
+    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in heard(talk, "conversation.item.create")
+               if event["item"]["type"] == "function_call_output"]  # fmt: skip
+    called = {decoded(sent.body)["call_id"]: sent.due_ns for sent in talk.simulator.said
+              if sent.type == "response.function_call_arguments.done"}  # fmt: skip
+    assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", 1), ("ok", 1)]
+    assert (first.vad_splits, len(called)) == (1, 3)
+    assert [at_ns - called[call_id] for at_ns, call_id in outputs[1:]] == [round(delay_s * S)] * 2
+    assert first.function_time_ns == round(delay_s * S)
 
 
 @pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])

@@ -32,7 +32,10 @@ class Calls:
     """How many responses that called functions are done."""
     of_rounds: int = 0
     """How many calls those made."""
-    outputs: int = 0
+    made: set[str] = field(default_factory=set)
+    """Those that somebody was told to make, by their ids: some may be of a response that does not count."""
+    returned: set[str] = field(default_factory=set)
+    """Those of which what they returned was handed over."""
     own_ns: int = 0
     """How long the functions took, from the last call of a round to the last output handed over."""
     last_done_ns: int = 0
@@ -79,20 +82,27 @@ class Calls:
         """Forget the calls of a response that does not count."""
         for call_id in list(self.whole)[self.of_rounds :]:
             del self.whole[call_id]
-        self.outputs = min(self.outputs, self.of_rounds)
         if not self.rounds:
             self.instants.clear()
             self.errors_ns.clear()
 
-    def answered(self, at_ns: int, wrong: str) -> None:
+    def take_unmade(self) -> list[FunctionCall]:
+        """The calls that are to be made, each once."""
+        unmade = [call for call_id, call in self.whole.items() if call_id not in self.made]
+        self.made.update(call.call_id for call in unmade)
+        return unmade
+
+    def answered(self, call_id: str, at_ns: int, wrong: str) -> None:
         """Note that what a function returned was handed over, and what was wrong with its call."""
-        self.last_output_ns, self.wrong = at_ns, self.wrong or wrong
-        self.outputs += 1
+        self.wrong = self.wrong or wrong
+        if call_id in self.whole:  # else it is of a response that does not count, and nothing waits for it
+            self.last_output_ns = at_ns
+            self.returned.add(call_id)
 
     @property
     def all_answered(self) -> bool:
         """Whether the outputs of all calls were handed over."""
-        return self.outputs >= len(self.whole)
+        return self.whole.keys() <= self.returned
 
     def asked_on(self) -> None:
         """Note that the response was asked for that goes on from what the functions returned."""

@@ -94,6 +94,8 @@ class Interruption:
     """When all was said that interrupts."""
     cancelled: bool = False
     """Whether the service ended the response because of it."""
+    uncancelled: bool = False
+    """Whether the client has stopped the player, and its response goes on that is to be cancelled."""
     uncut: int = 0
     """How many items were truncated, and the service has not said so."""
     check: CutCheck | None = None
@@ -103,6 +105,11 @@ class Interruption:
     def is_wanted(self) -> bool:
         """Whether the reply is to stop."""
         return self.kind not in SOUNDS
+
+    @property
+    def is_untold(self) -> bool:
+        """Whether the player was stopped, and the service has not been told how much was heard."""
+        return self.stopped_ns is not None and "truncate_sent" not in self.instants
 
     def began(self, at_ns: int, width_ns: int) -> None:
         """Mark when the caller, or the client, began to interrupt."""

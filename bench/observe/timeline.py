@@ -13,7 +13,7 @@ rules hold it together:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,11 +51,23 @@ from bench.observe.observation import SessionObservation, TurnObservation, model
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.observe.watches import ConversationLength, SilenceWatch, begins_reply
+from bench.observe.work import (
+    AskForResponse,
+    CallFunction,
+    Cancel,
+    GoOn,
+    HandOut,
+    MeasureNetwork,
+    Pay,
+    Retrieve,
+    Truncate,
+    Work,
+)
 from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID, TEXT_SESSION
 from bench.plan.reference import Judge
 from bench.protocol.audio import chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
-from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, FunctionCall, Kind, Usage
+from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS, NS_PER_S
@@ -103,14 +115,14 @@ class Timeline:
     """Whether it need not see each delta of a reply that goes on."""
 
     __slots__ = (
-        "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
-        "_ear", "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_false_reply", "_first", "_good",
-        "_headers", "_idle_prompts", "_instants", "_interrupted", "_last", "_last_error", "_length", "_most_bytes",
-        "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed",
-        "_responses_left", "_retransmits",
-        "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken",
-        "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_watch", "_widths_ns", "awaits_network",
-        "history_left", "limits", "unpaid",
+        "_arrived_ns", "_awaits_network", "_begun", "_billed", "_caller_time_ns", "_close_code",
+        "_close_reason", "_detail", "_dialect", "_ear", "_ended", "_errors", "_errors_ns", "_events",
+        "_fallbacks", "_false_reply", "_first", "_good", "_headers", "_idle_prompts", "_instants",
+        "_interrupted", "_last", "_last_error", "_length", "_most_bytes", "_most_events", "_outcome",
+        "_owners", "_received_audio", "_received_wire", "_renewable", "_renewed", "_responses_left",
+        "_retransmits", "_retrieves", "_sent_audio", "_sent_wire", "_service_session_id", "_settings",
+        "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns", "_unknown", "_unpaid", "_wake_ns",
+        "_wanted", "_watch", "_widths_ns", "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -138,13 +150,13 @@ class Timeline:
         self._interrupted: Turn | None = None  # that of which the reply is to be interrupted, or was last
         self._watch: SilenceWatch | None = None  # while something is heard that asks for no reply, and replies to it
         self._false_reply: bool | None = None  # whether there was any since the last turn began
-        self.awaits_network = False
+        self._awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
-        self.unpaid: Usage | None = None
+        self._unpaid: Usage | None = None
         """The tokens of responses since somebody took them, to pay for them."""
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
-        self._idle_prompts = self._first = 0
+        self._idle_prompts = self._first = self._retrieves = 0
         self._renewable, self._renewed = renewable, False
         self._arrived_ns = start_ns
         self._wake_ns = NOT_KNOWN
@@ -196,7 +208,7 @@ class Timeline:
         self._most_events, self._most_bytes = self._events + MOST_EVENTS, self._received_wire + MOST_BYTES
         self._responses_left = MOST_RESPONSES
         self._last_error = None
-        self.awaits_network = True
+        self._awaits_network = True
 
     def _sent(self, sent: Sent) -> None:
         self._sent_wire += sent.wire_bytes
@@ -279,7 +291,7 @@ class Timeline:
 
     def _call_answered(self, answered: CallAnswered) -> None:
         if self._last is not None:
-            self._last.calls.answered(answered.at_ns, answered.wrong)
+            self._last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
 
     def _transmitted(self, stamp: Transmitted) -> None:
         for turn in self._turns:
@@ -290,7 +302,7 @@ class Timeline:
             self._last.expect(Kind[expected.kind.upper()], expected.until_ns)
 
     def _measured(self, network: NetworkMeasured) -> None:
-        self.awaits_network = False
+        self._awaits_network = False
         if self._last is not None:
             self._last.network = Network(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
             self._last.retransmits = network.retransmits - self._retransmits
@@ -440,7 +452,7 @@ class Timeline:
         """
         if response_id:
             self._billed.add(response_id)
-        self.unpaid = usage if self.unpaid is None else self.unpaid + usage
+        self._unpaid = usage if self._unpaid is None else self._unpaid + usage
         if turn is not None and turn.state is not State.OVER:
             turn.billed(usage)
             of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
@@ -664,67 +676,71 @@ class Timeline:
         """Whether no turn is open."""
         return self._current() is None and (self._interrupted is None or self._interrupted.state is State.OVER)
 
-    # Function calls, and interruptions.
+    # What is to be done.
 
-    @property
-    def calls(self) -> Sequence[FunctionCall]:
-        """The function calls of the current turn of which the arguments are whole, in their order."""
-        turn = self._current()
-        return () if turn is None else list(turn.calls.whole.values())
+    def work(self, now_ns: int, heard_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> Iterator[Work]:
+        """What the session has to do now, one after another: what is told of one decides on those behind it.
 
-    @property
-    def wants_to_go_on(self) -> bool:
-        """Whether all functions have returned that the service has called, and it waits to be asked for the answer.
-
-        What it says meanwhile must be over: it takes no request while a response is under way.
+        `heard_ns`: all that arrived by then was told. `judges`: as of `take`.
         """
+        self.expire(heard_ns)
+        if (usage := self._unpaid) is not None:
+            self._unpaid = None
+            yield Pay(usage)
+        if self._interrupted is not None and not self.over:
+            yield from self._cuts(self._interrupted)
+        if self.holds_ended:
+            if self._awaits_network and self.turn_over:
+                yield MeasureNetwork()
+            for ended in self.take(now_ns, judges):
+                yield HandOut(ended)
         turn = self._current()
-        return turn is not None and turn.awaits_functions and turn.calls.all_answered and not turn.filler
+        if turn is None or self.over:
+            return
+        if turn.wants_request(now_ns):
+            yield AskForResponse()
+        if turn.calls.whole:
+            for call in turn.calls.take_unmade():
+                yield CallFunction(call)
+            if turn.awaits_functions and turn.calls.all_answered and not turn.filler:
+                yield GoOn()  # and not before: no request is taken while a response is under way
+
+    def _cuts(self, turn: Turn) -> Iterator[Work]:
+        """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
+        interruption, prefix = turn.interruption, turn.plan.event_prefix
+        if interruption is not None and interruption.uncancelled:
+            interruption.uncancelled = False
+            yield Cancel(f"{prefix}cancel")
+        if interruption is not None and interruption.is_untold:
+            for number, (item_id, heard_ms) in enumerate(turn.reply.cuts(), 1):
+                yield Truncate(item_id, heard_ms, f"{prefix}{number}-truncate")
+        for cut in [turn for turn in self._turns if turn.check is not None and turn.state is State.OVER]:
+            for item_id in cut.check.unasked if cut.check is not None else ():
+                self._retrieves += 1
+                yield Retrieve(item_id, f"{cut.plan.event_prefix}{self._retrieves}-retrieve")
+
+    def awaits_output(self, call_id: str) -> bool:
+        """Whether what a call returns is to be handed over: its turn is under way."""
+        turn = self._current()
+        return turn is not None and call_id in turn.calls.made
+
+    # Interruptions.
 
     @property
     def interruptible(self) -> bool:
         """Whether the reply that is to be interrupted is still being made, or played."""
         return self._interrupted is not None and self._interrupted.state is not State.OVER
 
-    @property
-    def reply_goes_on(self) -> bool:
-        """Whether the response that is to be interrupted is not done."""
-        return self.interruptible and self._interrupted is not None and self._interrupted.state is not State.PLAYING
-
     def interruption_due_ns(self, cue: Cue) -> int | None:
         """When the reply is to be interrupted; None where that is not known yet."""
         turn = self._interrupted
         return None if turn is None else turn.cue_ns(cue)
-
-    @property
-    def interrupted_prefix(self) -> str:
-        """How ids of messages begin of the turn whose reply is to be interrupted, or was; "" where there is none."""
-        return "" if self._interrupted is None else self._interrupted.plan.event_prefix
-
-    @property
-    def unheard(self) -> Sequence[tuple[str, int]]:
-        """(item, ms of it that were heard) of what the stopped player has not played, and the service was not told."""
-        turn = self._interrupted
-        if turn is None or turn.interruption is None or turn.interruption.stopped_ns is None:
-            return ()
-        return () if "truncate_sent" in turn.interruption.instants else turn.reply.cuts()
-
-    @property
-    def unshown(self) -> Sequence[tuple[str, str]]:
-        """(prefix of event ids, item) of each item of a cut reply, once that is over, that the service is to show."""
-        over = (turn for turn in self._turns if turn.check is not None and turn.state is State.OVER)
-        return [(turn.plan.event_prefix, item_id) for turn in over if turn.check for item_id in turn.check.unasked]
 
     def checks_until_ns(self, now_ns: int) -> int | None:
         """The instant until which it is awaited what the service keeps of cut replies; None where nothing is."""
         pending = (turn for turn in self._turns if turn.state is State.OVER and turn.check and turn.check.pending)
         until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in pending), default=now_ns)
         return until_ns if until_ns > now_ns else None
-
-    def wants_request(self, now_ns: int) -> bool:
-        """Whether a VAD has committed the current turn's speech and leaves asking for the response to the client."""
-        turn = self._current()
-        return turn is not None and turn.wants_request(now_ns)
 
     @property
     def holds_ended(self) -> bool:

@@ -431,6 +431,7 @@ class Turn:
         if self.interruption is not None and self.state is not State.OVER:
             self.interruption.began(at_ns, 0)
             self.interruption.stopped_ns = at_ns
+            self.interruption.uncancelled = self.state is not State.PLAYING
             self._stop(at_ns)
 
     def hear_barge_in(self, arrival: Arrival) -> None:

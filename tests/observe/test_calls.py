@@ -10,6 +10,7 @@ import bench.observe.calls
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import NOT_OVER
+from bench.observe.work import CallFunction, GoOn
 from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, message
 
 
@@ -58,7 +59,8 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     talk.ask(0, functions=True, jitter_buffer_ns=50 * MS)
     called(talk)
     assert not talk.timeline.turn_over
-    assert [call.name for call in talk.timeline.calls] == ["function_c1"]
+    assert [work.call.name for work in talk.work(116, CallFunction)] == ["function_c1"]
+    assert not talk.work(117, CallFunction), "each is made once"
     assert talk.timeline.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (
         "it is ours to go on"
     )
@@ -92,9 +94,9 @@ def test_of_calls_at_once_the_last_counts_and_our_own_time_is_from_there_to_the_
     talk.ask(0, functions=True)
     called(talk, 100, "r1", "c1", "c2")
     talk.timeline.tell(inputs.CallAnswered("c1", at(118)))
-    assert not talk.timeline.wants_to_go_on
+    assert not talk.work(118, GoOn)
     talk.timeline.tell(inputs.CallAnswered("c2", at(300)))
-    assert talk.timeline.wants_to_go_on
+    assert talk.work(300, GoOn)
     talk.send(301, "response.create")
     turn = goes_on(talk, 900)
 
@@ -124,7 +126,7 @@ def test_calls_are_known_from_the_end_of_their_response_where_nothing_told_of_th
         100, created("r1"), message("response.done", response={"id": "r1", "status": "completed", "output": output})
     )
 
-    assert [(call.call_id, call.name) for call in talk.timeline.calls] == [("c1", "find")]
+    assert [(work.call.call_id, work.call.name) for work in talk.work(101, CallFunction)] == [("c1", "find")]
     answer_call(talk, 200, "c1")
     assert after_ms(goes_on(talk, 900), "call_done") == 100
 

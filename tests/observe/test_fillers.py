@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.observe import inputs
+from bench.observe.work import GoOn
 from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import MS, Talk, after_ms, at, created, done, error, message, speaks, usage
 from tests.observe.test_calls import answer_call, audio, call_added, call_done, called, goes_on
@@ -38,7 +39,7 @@ def filled(*, service_responds: bool = False) -> Talk:
 def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing(service_responds: bool) -> None:
     talk = filled(service_responds=service_responds)
     assert not talk.timeline.turn_over
-    assert not talk.timeline.wants_to_go_on, "the function runs"
+    assert not talk.work(601, GoOn), "the function runs"
     answer_call(talk, 2_000, "c1")
     turn = goes_on(talk, 2_500)
 
@@ -56,9 +57,9 @@ def test_the_answer_is_asked_for_once_the_filler_is_over() -> None:
     called(talk)
     talk.hear(400, created("rf"), audio("rf", "item_f"))
     talk.timeline.tell(inputs.CallAnswered("c1", at(500)))
-    assert not talk.timeline.wants_to_go_on
+    assert not talk.work(501, GoOn)
     talk.hear(700, done("rf", status="cancelled", reason="turn_detected"))
-    assert talk.timeline.wants_to_go_on
+    assert talk.work(700, GoOn)
     talk.send(701, "response.create")
 
     assert goes_on(talk, 900).outcome == "ok"

@@ -8,6 +8,7 @@ import pytest
 
 from bench.interruptions import Cue, InterruptionKind
 from bench.observe import inputs
+from bench.observe.work import Cancel, Retrieve, Truncate
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
     MS,
@@ -69,9 +70,9 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
     talk = playing()
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
-    assert talk.timeline.unheard == [("item_a", 930)]
+    assert talk.work(1_080, Truncate) == [Truncate("item_a", 930, "turn-1-1-truncate")]
     talk.send(1_081, "conversation.item.truncate")
-    assert talk.timeline.unheard == ()
+    assert talk.work(1_082, Truncate) == []
     talk.hear(1_085, audio())
     talk.hear(1_090, done("r1", **CANCELLED))
     assert talk.take(1_091) == [], "the service has not said that it has cut the item"
@@ -156,10 +157,11 @@ def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> Non
 
 def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() -> None:
     talk = playing("client")
-    assert talk.timeline.reply_goes_on
     talk.timeline.tell(inputs.Interrupted(at(1_000)))
+    assert talk.work(1_000, Cancel) == [Cancel("turn-1-cancel")]
     talk.send(1_000, "response.cancel")
-    assert talk.timeline.unheard == [("item_a", 850)]
+    assert talk.work(1_000, Cancel) == []
+    assert talk.work(1_000, Truncate) == [Truncate("item_a", 850, "turn-1-1-truncate")]
     talk.send(1_001, "conversation.item.truncate")
     talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"), truncated())
     turn = talk.only(1_030)
@@ -172,9 +174,12 @@ def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() ->
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_comes_too_late_to_stop_a_reply_fails_nothing(whole: bool) -> None:
     talk = playing("client", whole=whole)
-    assert talk.timeline.reply_goes_on is not whole
     talk.timeline.tell(inputs.Interrupted(at(1_000)))
-    talk.send(1_000, "response.cancel")
+    works = talk.timeline.work(at(1_000), at(1_000))
+    if not whole:
+        assert next(works) == Cancel("turn-1-cancel")
+        talk.send(1_000, "response.cancel")
+    assert isinstance(next(works), Truncate)
     talk.send(1_001, "conversation.item.truncate")
     talk.hear(1_010, *([] if whole else [done("r1")]))
     talk.hear(1_020, error(event_id="turn-1-cancel", code="response_cancel_not_active"))
@@ -309,11 +314,11 @@ def cut(heard_ms: int = 930) -> Talk:
 def asked(heard_ms: int = 930) -> Talk:
     """The same; the service has said that it cut the item, and was asked to show it."""
     talk = cut(heard_ms)
-    assert talk.timeline.unshown == []
+    assert talk.work(1_082, Retrieve) == []
     talk.hear(1_100, truncated())
-    assert talk.timeline.unshown == [("turn-1-", "item_a")]
+    assert talk.work(1_100, Retrieve) == [Retrieve("item_a", "turn-1-1-retrieve")]
     talk.send(1_101, "conversation.item.retrieve", item="item_a")
-    assert talk.timeline.unshown == []
+    assert talk.work(1_102, Retrieve) == []
     return talk
 
 
@@ -354,8 +359,8 @@ def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> N
     talk = cut()
     talk.hear(1_100, error(event_id="turn-1-1-truncate", code="invalid_value"))
 
-    assert talk.timeline.unshown == []
-    assert talk.only(1_101).truncated_right is False
+    assert talk.work(1_100, Retrieve) == []
+    assert talk.taken[0].truncated_right is False
 
 
 @pytest.mark.parametrize("says_cut", [False, True])
@@ -380,11 +385,13 @@ def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
     talk.hear(120, added, audio("item_b"), done("r1"))
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_c"))
-    for item_id, heard_ms in talk.timeline.unheard:
-        talk.send(1_081, "conversation.item.truncate", item=item_id, heard_ms=heard_ms)
+    for work in talk.timeline.work(at(1_080), at(1_080)):
+        if isinstance(work, Truncate):
+            talk.send(1_081, "conversation.item.truncate", item=work.item_id, heard_ms=work.heard_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
-    assert talk.timeline.unshown == [("turn-1-", "item_a"), ("turn-1-", "item_b")]
-    for _, item_id in talk.timeline.unshown:
+    shown = talk.work(1_100, Retrieve)
+    assert shown == [Retrieve("item_a", "turn-1-1-retrieve"), Retrieve("item_b", "turn-1-2-retrieve")]
+    for item_id, _ in shown:
         talk.send(1_101, "conversation.item.retrieve", item=item_id)
     talk.hear(1_150, retrieved(930))
     assert talk.take(1_151) == []
@@ -414,8 +421,8 @@ def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not
         talk.send(1_081, "conversation.item.truncate", item="item_a", heard_ms=930)
         talk.hear(1_100, truncated())
 
-    assert talk.timeline.unshown == []
-    assert talk.only(4_151).truncated_right is None
+    assert talk.work(4_151, Retrieve) == []
+    assert talk.taken[0].truncated_right is None
 
 
 def test_an_item_is_asked_for_once_its_response_is_over() -> None:
@@ -424,7 +431,7 @@ def test_an_item_is_asked_for_once_its_response_is_over() -> None:
     talk.send(1_000, "response.cancel")
     talk.send(1_001, "conversation.item.truncate", item="item_a", heard_ms=850)
     talk.hear(1_010, truncated())
-    assert talk.timeline.unshown == []
+    assert talk.work(1_010, Retrieve) == []
     talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"))
 
-    assert talk.timeline.unshown == [("turn-1-", "item_a")]
+    assert talk.work(1_020, Retrieve) == [Retrieve("item_a", "turn-1-1-retrieve")]

@@ -8,6 +8,7 @@ import pytest
 
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.observe.work import AskForResponse
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
     LOUD,
@@ -235,7 +236,7 @@ def test_noise_between_the_end_of_a_turn_s_speech_and_our_request_is_nobody_s(cl
     talk = Talk()
     says(talk, clock=clock)
     talk.hear(1_500, started("noise", 1_450, clock))
-    wanted = talk.timeline.wants_request(at(1_501))
+    wanted = bool(talk.work(1_501, AskForResponse))
     talk.send(1_501, "response.create")
     talk.hear(1_600, *reply(GA, "r2"))
 
@@ -248,7 +249,7 @@ def test_a_reply_that_the_client_asked_for_ends_its_turn_although_something_is_b
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     talk.hear(800, speech_stopped("item_1", audio_end_ms=800), committed("item_1"))
     ends(talk)
-    assert talk.timeline.wants_request(at(2_100))
+    assert talk.work(2_100, AskForResponse)
     talk.send(2_100, "response.create")
     talk.hear(2_200, created("r1"))
     talk.hear(2_300, speech_started("item_2", audio_start_ms=900))  # the last word, later than it should be
@@ -279,8 +280,8 @@ def test_a_vad_has_heard_speech_to_its_end_where_it_has_heard_more_than_to_the_l
     ends(talk)
     talk.hear(1_150, speech_stopped("item_1", audio_end_ms=heard_ms), committed("item_1"))
 
-    assert talk.timeline.wants_request(at(1_150)) is heard_out
-    assert talk.timeline.wants_request(at(2_100))
+    assert bool(talk.work(1_150, AskForResponse)) is heard_out
+    assert talk.work(2_100, AskForResponse)
 
 
 def test_a_vad_that_does_not_say_how_far_is_believed_once_the_speech_is_over() -> None:
@@ -288,10 +289,10 @@ def test_a_vad_that_does_not_say_how_far_is_believed_once_the_speech_is_over() -
     begins(talk)
     talk.hear(200, speech_started("item_1"))
     ends(talk)
-    wanted = talk.timeline.wants_request(at(1_150))
+    wanted = bool(talk.work(1_150, AskForResponse))
     talk.hear(1_150, speech_stopped("item_1"), committed("item_1"))
 
-    assert (wanted, talk.timeline.wants_request(at(1_150))) == (False, True)
+    assert (wanted, bool(talk.work(1_150, AskForResponse))) == (False, True)
 
 
 def test_a_clock_that_begins_anew_at_each_commit_does_not_mislead() -> None:

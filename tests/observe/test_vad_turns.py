@@ -14,6 +14,7 @@ from bench.measures import CATALOGUE
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
+from bench.observe.work import AskForResponse, HandOut, MeasureNetwork, Pay
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
 from bench.transport.base import Network
@@ -375,11 +376,11 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
     talk, wanted = asked(), []
     talk.end_speech(1_000)
     for at_ms, data in ((1_500, speech_stopped("item_1")), (1_505, committed("item_1"))):
-        wanted.append(talk.timeline.wants_request(at(at_ms)))
+        wanted.append(bool(talk.work(at_ms, AskForResponse)))
         talk.hear(at_ms, data)
-    wanted.append(talk.timeline.wants_request(at(1_505)))
+    wanted.append(bool(talk.work(1_505, AskForResponse)))
     talk.send(1_505, "response.create")
-    wanted.append(talk.timeline.wants_request(at(9_000)))
+    wanted.append(bool(talk.work(9_000, AskForResponse)))
     answers(talk, 1_600)
 
     turn = talk.only()
@@ -391,15 +392,15 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
 def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it() -> None:
     talk, wanted = asked(), []
     hears(talk, 700)
-    wanted.append(talk.timeline.wants_request(at(700)))
+    wanted.append(bool(talk.work(700, AskForResponse)))
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
-    wanted.append(talk.timeline.wants_request(at(1_400)))
+    wanted.append(bool(talk.work(1_400, AskForResponse)))
     talk.hear(1_900, speech_stopped("item_2"))
-    wanted.append(talk.timeline.wants_request(at(1_900)))
+    wanted.append(bool(talk.work(1_900, AskForResponse)))
     talk.hear(1_905, committed("item_2"))
 
-    assert (wanted, talk.timeline.wants_request(at(1_905))) == ([False] * 3, True)
+    assert (wanted, bool(talk.work(1_905, AskForResponse))) == ([False] * 3, True)
 
 
 def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_heard_yet() -> None:
@@ -407,9 +408,9 @@ def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_
     hears(talk, 700)
     talk.end_speech(1_000)
 
-    assert [talk.timeline.wants_request(at(ms)) for ms in (1_000, 1_999, 2_000)] == [False, False, True]
+    assert [bool(talk.work(ms, AskForResponse)) for ms in (1_000, 1_999, 2_000)] == [False, False, True]
     talk.hear(1_100, speech_started("item_2"))
-    assert not talk.timeline.wants_request(at(5_000))
+    assert not talk.work(5_000, AskForResponse)
 
 
 def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
@@ -644,13 +645,14 @@ def test_a_reply_that_was_cut_is_not_heard_out() -> None:
 def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_the_last() -> None:
     talk, asked = Talk(wanted=3), []
     for number, network in enumerate((Network(900, 700, 2), Network(800, 600, 5), None), 1):
-        asked.append(talk.timeline.awaits_network)
+        asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
-        asked.append(talk.timeline.awaits_network)
+        works = talk.timeline.work(at(1_000 * number + 20), at(1_000 * number + 20))
+        asked.append(isinstance(next(works), Pay) and isinstance(next(works), MeasureNetwork))
         if network is not None:
             talk.timeline.tell(inputs.NetworkMeasured(*network))
-        talk.take(1_000 * number + 20)
+        talk.taken += [work.turn for work in works if isinstance(work, HandOut)]
 
     assert asked == [False, True] * 3
     assert [(t.network_rtt_ns, t.network_rtt_smoothed_ns, t.retransmits) for t in talk.taken] == [
@@ -696,9 +698,9 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
         talk.send(now_ms, "response.create")
     elif step == "end" and not timeline.turn_over:
         talk.end_speech(now_ms)
-    elif step == "ask" and timeline.wants_request(at(now_ms)):
+    elif step == "ask" and talk.work(now_ms, AskForResponse):
         talk.send(now_ms, "response.create")
-        assert not timeline.wants_request(at(now_ms))
+        assert not talk.work(now_ms, AskForResponse)
     elif step == "expect":
         timeline.tell(inputs.Expected("audio_delta", at(now_ms + 900)))
     elif step == "take":
