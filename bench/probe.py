@@ -12,7 +12,7 @@ import msgspec
 from bench.clock import monotonic_ns
 from bench.dial import Dialer, connected
 from bench.observe.observation import TurnObservation
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, varied
 from bench.plan.steps import step_of

@@ -32,7 +32,9 @@ from bench.observe.work import (
     Retrieve,
     Truncate,
 )
-from bench.plan.frames import (
+from bench.plan.functions import CallHandler
+from bench.plan.microphone import Microphone
+from bench.plan.prepared import (
     OutgoingMessage,
     PreparedEvent,
     PreparedExpectation,
@@ -43,8 +45,6 @@ from bench.plan.frames import (
     PreparedStep,
     PreparedTurn,
 )
-from bench.plan.functions import CallHandler
-from bench.plan.microphone import Microphone
 from bench.plan.reference import Judge
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event, Kind, Usage

@@ -19,7 +19,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.work import HandOut
 from bench.plan.audio import Pcm
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.speech import Speech

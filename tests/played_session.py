@@ -16,7 +16,7 @@ from bench.dial import Dialer, connected
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Usage
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder, SessionRecord

@@ -33,7 +33,7 @@ ROOMS = ("planning", "playing", "leading", "user")
 # The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
 STATIONS = (
     "wire", "refusals", "quota", "delay", "voice", "faults", "profile", "outbox",
-    "session", "conversation", "answering", "turns", "behaviour", "gpt_live",
+    "session", "conversation", "answering", "caller_turns", "behaviour", "gpt_live",
     "served", "truth", "serving", "clients",
 )  # fmt: skip
 
@@ -78,11 +78,11 @@ NAMED_IN = {
 
 PURE = (
     "bench.remedies", "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.turns", "bench.simulator.conversation", "bench.simulator.answering", "bench.simulator.session",
-    "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals", "bench.simulator.faults",
-    "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live", "bench.simulator.serving.handshake",
-    "bench.plan.microphone",
-    "bench.plan.speech", "bench.plan.frames", "bench.plan.repertoire", "bench.run.validity",
+    "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
+    "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
+    "bench.simulator.faults", "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live",
+    "bench.simulator.serving.handshake", "bench.plan.microphone",
+    "bench.plan.speech", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
     "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.truth", "bench.calibrate.conclude",
     "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan.frames import PreparedScript
 from bench.plan.messages import History
+from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.steps import AddMessage, Pause, SendEvent

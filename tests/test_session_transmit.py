@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.session import Session
 from bench.transport.base import SendReceipt, TransmitStamp
 from tests.helpers import (

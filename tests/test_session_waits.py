@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.session import Session
 from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say
 from tests.memory_transport import PeerAnswer

@@ -15,7 +15,7 @@ from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script as task_of
 from bench.plan import steps as kinds
 from bench.plan.fields import SECONDS
-from bench.plan.frames import PreparedPause, PreparedScript
+from bench.plan.prepared import PreparedPause, PreparedScript
 from bench.plan.script import load_script, varied
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA

@@ -29,9 +29,9 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
 from bench.plan.audio import Background, Pcm
-from bench.plan.frames import PreparedScript, PreparedTurn
 from bench.plan.functions import Function
 from bench.plan.messages import History
+from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.speech import find_speech

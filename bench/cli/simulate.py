@@ -85,8 +85,8 @@ def simulate(
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.served import summary
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
-    from bench.simulator.serving.identity import Identity
     from bench.simulator.serving.server import Offer, listen
+    from bench.simulator.serving.token_issuer import Identity
     from bench.simulator.serving.workers import WorkerDiedError, reserve
     from bench.simulator.truth import TruthLog
     from bench.simulator.voice import load_replies

@@ -31,10 +31,10 @@ from bench.limits import Limits
 from bench.money import Prices, tariff_of
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.probe import text_script, wav_script
 from bench.protocol.events import Event, Kind, Usage
-from bench.protocol.limits import RateLimit, limits_in
+from bench.protocol.rate_limits import RateLimit, limits_in
 from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
 from bench.target.identity import SignInError

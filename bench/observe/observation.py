@@ -16,7 +16,7 @@ from bench.measures import CATALOGUE, ORIGIN, ORIGINS, ColumnValue, Measure, Sco
 from bench.observe.quality import UNJUDGED, Quality
 from bench.outcomes import is_throttled
 from bench.protocol.events import FunctionCall, Usage
-from bench.protocol.limits import wait_in, wait_of
+from bench.protocol.rate_limits import wait_in, wait_of
 
 TIMES = {
     scope: tuple((m.name, m) for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.plan.frames import OutgoingMessage
+from bench.plan.prepared import OutgoingMessage
 
 
 class Microphone:

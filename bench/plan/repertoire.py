@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from bench.errors import ScriptError, UsageError
 from bench.plan.draws import Choices
-from bench.plan.frames import Encoder, OutgoingMessage, PreparedScript, PreparedStep
+from bench.plan.prepared import Encoder, OutgoingMessage, PreparedScript, PreparedStep
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Step

@@ -13,7 +13,8 @@ from bench.interruptions import WATCH_NS, Cue, SoundKind
 from bench.plan.audio import Pcm
 from bench.plan.draws import LONGEST_S, Choices, ThinkTime
 from bench.plan.fields import DRAWN, SECONDS, WAV
-from bench.plan.frames import (
+from bench.plan.messages import MESSAGE
+from bench.plan.prepared import (
     Encoder,
     OutgoingMessage,
     PreparedEvent,
@@ -24,7 +25,6 @@ from bench.plan.frames import (
     PreparedStep,
     PreparedTurn,
 )
-from bench.plan.messages import MESSAGE
 from bench.plan.turns import CHUNK, CHUNK_NOTE, AskTurn, ScriptTurn, SpokenTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
 from bench.protocol.messages import Message

@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm
 from bench.plan.draws import Choices
 from bench.plan.fields import NAME, RESPONSE, RESPONSE_FIELDS, WAV
-from bench.plan.frames import (
+from bench.plan.functions import ExpectedCall
+from bench.plan.messages import IMAGE, MESSAGE
+from bench.plan.prepared import (
     Encoder,
     InputKind,
     OutgoingMessage,
@@ -23,8 +25,6 @@ from bench.plan.frames import (
     PreparedTurn,
     tail_ns,
 )
-from bench.plan.functions import ExpectedCall
-from bench.plan.messages import IMAGE, MESSAGE
 from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.speech import Speech
 from bench.protocol.base import Dialect, Feature

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from bench.protocol.limits import RateLimit
+from bench.protocol.rate_limits import RateLimit
 
 
 class Kind(Enum):

@@ -31,7 +31,7 @@ from bench.protocol.events import (
     base64_bytes,
     text_characters,
 )
-from bench.protocol.limits import rate_limits
+from bench.protocol.rate_limits import rate_limits
 from bench.protocol.untrusted import (
     LONGEST_ARGUMENTS,
     LONGEST_ID,

@@ -23,7 +23,7 @@ from bench.installation import tool_version
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.protocol.audio import AudioFormat, audible_sample, chosen
 from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind

@@ -26,7 +26,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
 from bench.plain import printable
 from bench.protocol.events import Event, Kind
-from bench.protocol.limits import limits_in
+from bench.protocol.rate_limits import limits_in
 from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header

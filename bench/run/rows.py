@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
-from bench.protocol.limits import LIMITED, RateLimit
+from bench.protocol.rate_limits import LIMITED, RateLimit
 from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
 
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})

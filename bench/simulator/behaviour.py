@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.simulator.answering.responses import Composer, Responses
+from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
@@ -29,7 +30,6 @@ from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import EffectiveSession
 from bench.simulator.session.services import form_of
-from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import (
     GA,

@@ -24,8 +24,8 @@ from bench.plain import one_line
 from bench.plan.audio import load_pcm
 from bench.plan.draws import load_think_times
 from bench.plan.messages import load_history, load_image
-from bench.plan.rows import load_rows
 from bench.plan.script import load_script
+from bench.plan.variables import load_rows
 from bench.run.replay import replay
 from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions

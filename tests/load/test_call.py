@@ -19,8 +19,8 @@ from bench.load.playing.call import Call
 from bench.load.playing.sessions import RunListener
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
 from bench.plan.functions import Function
+from bench.plan.prepared import PreparedScript
 from bench.plan.steps import AddMessage, Pause
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA

@@ -19,7 +19,7 @@ from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, TakenTurn, act
 from bench.load.playing.call import StepPlayer
 from bench.observe.timeline import Timeline
 from bench.plan.draws import Choices
-from bench.plan.frames import PreparedPause
+from bench.plan.prepared import PreparedPause
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, load_script
 from bench.plan.steps import Expect, Pause, Rules, StepReader

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plan.frames import OutgoingMessage
 from bench.plan.microphone import Microphone
+from bench.plan.prepared import OutgoingMessage
 from bench.protocol.base import Act
 from tests.examples import thorough
 

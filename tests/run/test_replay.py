@@ -19,7 +19,7 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NO_JUDGES, Timeline
 from bench.observe.turn import ARRIVALS
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW

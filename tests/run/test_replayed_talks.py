@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Event
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels

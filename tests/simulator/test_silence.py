@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.turns import semantic_silence_ms
+from bench.simulator.caller_turns import semantic_silence_ms
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,

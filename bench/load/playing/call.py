@@ -17,7 +17,7 @@ from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.draws import Choices
-from bench.plan.frames import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
+from bench.plan.prepared import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.repertoire import Repertoire
 from bench.plan.steps import NO_ROW, Rules, StepReader
 from bench.plan.turns import Step

@@ -19,7 +19,7 @@ from bench.observe.observation import SessionObservation, TurnObservation, reaso
 from bench.observe.timeline import Timeline
 from bench.outcomes import outcome_class
 from bench.plain import printable
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Usage
 from bench.run.event_log import EventLog, LoggedTimeline, about
 from bench.run.histograms import MEASURED

@@ -1,6 +1,6 @@
 """The process that clients connect to.
 
-handshake    HTTP request → dialect, or one of the refusals; access tokens, which identity issues
+handshake    HTTP request → dialect, or one of the refusals; access tokens, which token_issuer hands out
 stream       socket and TLS: stamped bytes in, bytes out at once
 connection   frames and stamps around one session
 timetable    whose events are due next, of all connections

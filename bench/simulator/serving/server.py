@@ -37,8 +37,8 @@ from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
 from bench.simulator.served import LatenessCounts, Served, Standing
 from bench.simulator.serving.connection import Connection, Shared
 from bench.simulator.serving.handshake import Accepted, Authenticator
-from bench.simulator.serving.identity import Identity, served
 from bench.simulator.serving.timetable import Alarm
+from bench.simulator.serving.token_issuer import Identity, served
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import GA, GPT_LIVE, Ids

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from bench.plan.frames import PreparedPause
+from bench.plan.prepared import PreparedPause
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.protocol.openai_ga import GA

@@ -20,7 +20,7 @@ from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
 from bench.plan.audio import RATE_HZ, Pcm
-from bench.plan.frames import PreparedScript
+from bench.plan.prepared import PreparedScript
 from bench.plan.speech import Speech
 from bench.plan.turns import WavTurn
 from bench.protocol.base import Dialect

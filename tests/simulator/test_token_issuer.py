@@ -9,7 +9,7 @@ import pytest
 
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.serving.handshake import TokenIssuer
-from bench.simulator.serving.identity import Identity, TokenAnswer
+from bench.simulator.serving.token_issuer import Identity, TokenAnswer
 
 SECRET = "header-secret"
 RESOURCE = "https://cognitiveservices.azure.com"

@@ -19,8 +19,8 @@ from bench.plan.audio import RATE_HZ, Background, Chunk, Pcm, chunks, encoded, m
 from bench.plan.draws import Choices
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
-from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
+from bench.plan.variables import filled
 from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall

@@ -21,7 +21,7 @@ from bench.limits import Limits
 from bench.load.playing.pairs import ORDERS
 from bench.plan.audio import Background, Pcm
 from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, ThinkTime
-from bench.plan.frames import (
+from bench.plan.prepared import (
     OutgoingMessage,
     PreparedEvent,
     PreparedExpectation,
@@ -30,11 +30,11 @@ from bench.plan.frames import (
     PreparedTurn,
 )
 from bench.plan.repertoire import Repertoire
-from bench.plan.rows import Rows
 from bench.plan.script import Script, load_script
 from bench.plan.speech import Speech
 from bench.plan.steps import Expect, ExpectSettings, Pause, SendEvent
 from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
+from bench.plan.variables import Rows
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol.events import Kind
-from bench.protocol.limits import LONGEST_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.rate_limits import LONGEST_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
 from tests.examples import thorough
 from tests.helpers import MS, S, event_of, message
 
