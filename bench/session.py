@@ -50,7 +50,6 @@ from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event, Kind, Usage
 from bench.protocol.messages import FunctionOutput
 from bench.transport.base import SendReceipt, Transport
-from bench.transport.delta_reader import DeltaReader
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S
 
@@ -72,7 +71,7 @@ class Listener(Protocol):
         """A message was handled, and the events in it."""
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
-        """Deltas were handled that were taken by their form."""
+        """Deltas were handled that were matched."""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
@@ -116,7 +115,8 @@ class Session:
         """Who says of turns, by their numbers, whether they have done their task."""
         self._opening: OutgoingMessage | None = None
         """The first chunk of that turn, until it is sent."""
-        self._deltas = DeltaReader(self._hand_on_deltas)
+        self.streaming = False
+        """Whether only the end of a reply is awaited."""
         self._wakes_ns = 0
         """The instant until which it sleeps now, if nothing comes by which something is to decide."""
         self._for_turn = False
@@ -203,14 +203,12 @@ class Session:
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self._transport.now_ns()))
         self._do_work()
-        self._deltas.close()
         self._transport.close()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
         self._timeline.tell(inputs.Failed(outcome, self._transport.now_ns(), detail))
         self._do_work()
-        self._deltas.close()
         self._transport.abort()
 
     # Steps.
@@ -480,38 +478,23 @@ class Session:
 
         `for_turn`: only the turn's end is waited for.
         """
-        self._deltas.patient, self._wakes_ns = self._timeline.goes_on, until_ns
+        self.streaming, self._wakes_ns = self._timeline.goes_on, until_ns
         self._for_turn = for_turn and not self._asks_late
         if not self.send_due():
-            if self._timeline.takes_deltas and self._timeline.answering:
-                self._hear_reply(until_ns)
-            else:
-                self._transport.listen(until_ns, self._take, None, self)
+            reply = self if self._timeline.answering else None
+            self._transport.listen(until_ns, self._take, reply, self)
         self._finish_offered()
         self._notice_close()
         self._hand_over_outputs()
         self._do_work()
 
-    def _hear_reply(self, until_ns: int) -> None:
-        """Listen to a reply that has begun."""
-        try:
-            self._transport.listen(until_ns, self._take, self._deltas, self)
-        finally:
-            self._hand_on_deltas()
-        if not self._timeline.answering:
-            self._deltas.forget()
-
-    def _hand_on_deltas(self) -> None:
-        """Tell of the deltas that were taken: before anything else is told."""
-        if self._deltas.count:
-            deltas = self._deltas.hand_out()
-            self._timeline.received_deltas(deltas)
-            self._listener.received_deltas(deltas)
+    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        """Tell of deltas of the reply that is listened to."""
+        self._timeline.received_deltas(deltas)
+        self._listener.received_deltas(deltas)
 
     def _take(self, message: Received) -> bool:
         """Handle a message; False where the session need not know of it."""
-        if self._deltas.count:
-            self._hand_on_deltas()
         if self._ticket:
             self._note_transmitted()
         events = self._decode(message.data)
@@ -522,12 +505,12 @@ class Session:
         for event in events:
             kind = event.kind
             if kind in DELTAS and timeline.may_take(event):
-                self._deltas.learn_from(message.data, event)
+                self._transport.learn(message, event)
             decides |= kind in DECISIVE
             moves |= kind not in UNTIMED
         if decides or timeline.turn_over:
             return True
-        return moves and (self._deltas.patient is not timeline.goes_on or timeline.wake_ns < self._wakes_ns)
+        return moves and (self.streaming is not timeline.goes_on or timeline.wake_ns < self._wakes_ns)
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:

@@ -37,8 +37,7 @@ from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.transport.base import Closure, PacedSender, SendReceipt, Take, Transport
-from bench.transport.delta_reader import DeltaReader
+from bench.transport.base import Closure, PacedSender, ReplyListener, SendReceipt, Take, Transport
 from bench.transport.received import DeltaArrival, Received
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
@@ -406,10 +405,10 @@ class GuardedTransport(MemoryTransport):
         self._spins = 0
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         before_ns, came = self.clock.now_ns, list[Received]()
-        super().listen(until_ns, noting(came, take), deltas, sender)
+        super().listen(until_ns, noting(came, take), reply, sender)
         idle = not came and self.clock.now_ns == before_ns
         self._spins = self._spins + 1 if idle else 0
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
@@ -442,7 +441,9 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
         if not left:
             raise KeyboardInterrupt
 
-    def listen(until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None) -> None:
+    def listen(
+        until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+    ) -> None:
         def take_unless_interrupted(message: Received) -> bool:
             a_moment_passes()
             return take(message)

@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closure, Handshake, Network, PacedSender, SendReceipt, Take, TransmitStamp
-from bench.transport.delta_reader import DeltaReader
-from bench.transport.frames import MASK_BYTES, frame_bytes
+from bench.protocol.events import Event
+from bench.transport.base import (
+    Closure,
+    Handshake,
+    Network,
+    PacedSender,
+    ReplyListener,
+    SendReceipt,
+    Take,
+    TransmitStamp,
+)
+from bench.transport.fast.frames import MASK_BYTES, frame_bytes
 from bench.transport.received import Received
 
 PeerAnswer = tuple[int, bytes | Closure]
@@ -40,6 +49,7 @@ class MemoryTransport:
 
     transmit: TransmitDelays | None = None
     """What is said of messages that are sent stamped; None: nothing, as where the platform has no such stamps."""
+    keeps_texts = False
 
     def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
         self._peer = peer
@@ -94,7 +104,7 @@ class MemoryTransport:
         return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         while self.closed is None:
             due_ns = until_ns if sender is None or sender.due_ns is None else min(until_ns, sender.due_ns)
@@ -110,6 +120,9 @@ class MemoryTransport:
                 self.closed = answer._replace(at_ns=at_ns)
             elif take(Received(answer, Arrival(at_ns), frame_bytes(len(answer)))):
                 return
+
+    def learn(self, message: Received, event: Event) -> None:
+        """Nothing is matched here: each message is understood."""
 
     def _come_about(self, until_ns: int) -> None:
         """Let the peer say what it says unasked by an instant."""

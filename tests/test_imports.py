@@ -66,7 +66,7 @@ NAMED_IN = {
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": ("bench.transport.websocket", "bench.transport.frames", "bench.simulator"),
+    "websockets": ("bench.transport.websocket", "bench.transport.fast.frames", "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
     "requests": (),
     "openai": (),
@@ -91,6 +91,9 @@ PURE = (
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
+
+KNOW_THE_FAST_PATH = {"bench.transport.websocket", "bench.transport.tcp", "bench.doctor.machine"}
+"""Who reads messages, who reads sockets, and who says whether that was compiled; nobody else knows how it is done."""
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.leading.web_ui")
 """`bench.clock` opens one dummy socket that keeps stamping on; `leading.web_ui` looks whether a port is free."""
@@ -268,6 +271,13 @@ def test_where_workers_parts_stand_is_known_in_one_place() -> None:
     }
 
     assert folders == {"bench.run.spool"}
+
+
+def test_the_fast_path_is_known_where_it_is_read_from_alone() -> None:
+    fast = "bench.transport.fast"
+    named = {name for name in MODULES for module in imports(name) if within(module, fast) and not within(name, fast)}
+
+    assert named == KNOW_THE_FAST_PATH
 
 
 @pytest.mark.parametrize("library", NAMED_IN)

@@ -20,8 +20,7 @@ from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session
-from bench.transport.base import Closure, PacedSender, SendReceipt, Take
-from bench.transport.delta_reader import DeltaReader
+from bench.transport.base import Closure, PacedSender, ReplyListener, SendReceipt, Take
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -330,10 +329,10 @@ class Greeted(LiveTransport):
         self.start_ns = self.now_ns()
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         assert self.now_ns() < self.start_ns + 600 * S, "the session never ends"
-        super().listen(until_ns, take, deltas, sender)
+        super().listen(until_ns, take, reply, sender)
 
 
 @pytest.mark.parametrize("clock", [False, True])

@@ -78,8 +78,7 @@ from bench.simulator.wire import (
     Outgoing,
     WireDialect,
 )
-from bench.transport.base import Closure, PacedSender, Take
-from bench.transport.delta_reader import DeltaReader
+from bench.transport.base import Closure, PacedSender, ReplyListener, Take
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,
@@ -172,11 +171,11 @@ class PatientTransport(LiveTransport):
     waits = 0
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         self.waits += 1
         assert self.waits < self.WAITS, "the session waits and waits"
-        super().listen(until_ns, take, deltas, sender)
+        super().listen(until_ns, take, reply, sender)
         assert self.clock.now_ns < START_NS + self.NS, "the session never ends"
 
 

@@ -29,7 +29,7 @@ from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import Replayed, replay
 from bench.session import Session
-from bench.transport.frames import frame_bytes
+from bench.transport.fast.frames import frame_bytes
 from tests.helpers import MS, Listening, build_script, play, say
 from tests.memory_transport import MemoryTransport, PeerAnswer
 

@@ -15,8 +15,8 @@ from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.installation import tool_version
 from bench.priority import Priority, obtainable
-from bench.transport.compiled import COMPILED
 from bench.transport.connect import kernel_stamps
+from bench.transport.fast.compiled import COMPILED
 from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096

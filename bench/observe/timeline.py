@@ -111,9 +111,6 @@ class Timeline:
     be.
     """
 
-    takes_deltas = True
-    """Whether it need not see each delta of a reply that goes on."""
-
     __slots__ = (
         "_arrived_ns", "_awaits_network", "_begun", "_billed", "_caller_time_ns", "_close_code",
         "_close_reason", "_detail", "_dialect", "_ear", "_ended", "_errors", "_errors_ns", "_events",
@@ -340,9 +337,10 @@ class Timeline:
         alone = not self.answering or last_ns > self.wake_ns
         many = self._events + len(deltas) > self._most_events
         if turn is None or alone or many or self._most_bytes - self._received_wire < AT_ONCE_BYTES:
-            for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
+            for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
-                self.received((event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
+                # not self's, which may write down what it is told: that was done before
+                Timeline.received(self, (event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
             return
         wire_bytes, audio_bytes = turn.wire_bytes_received, turn.audio_bytes_received
         turn.received_deltas(deltas)
@@ -352,12 +350,12 @@ class Timeline:
         self._arrived_ns = last_ns
 
     def may_take(self, event: Event) -> bool:
-        """Whether deltas like this one, which came last, may be taken by their form.
+        """Whether deltas like this one, which came last, may be matched.
 
         They are the current turn's, nothing more is awaited of them, and audio can be heard already.
         """
         turn = self._last
-        if turn is None or turn.plan.duplex or not (self.takes_deltas and self.answering and turn.hears(event.kind)):
+        if turn is None or turn.plan.duplex or not (self.answering and turn.hears(event.kind)):
             return False
         return self._owners.turn_of(event, turn) is turn
 

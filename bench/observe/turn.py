@@ -321,7 +321,7 @@ class Turn:
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
-        for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
+        for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
             self.wire_bytes_received += wire_bytes
             if error_ns > self.worst_error_ns:
                 self.worst_error_ns = error_ns

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from bench.clock import Arrival
 from bench.installation import tool_version
 from bench.limits import Limits
 from bench.observe import inputs
@@ -32,7 +33,7 @@ from bench.run.recorder import Labels
 from bench.run.redact import received_events, sent_event
 from bench.run.rows import HIDDEN_HEADERS
 from bench.transport.base import Closure, SendReceipt, Transport
-from bench.transport.received import Received
+from bench.transport.received import DeltaArrival, Received
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -122,6 +123,8 @@ class LoggedTransport:
         self.handshake = transport.handshake
         self.now_ns, self.listen, self.network = transport.now_ns, transport.listen, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
+        self.learn = transport.learn
+        self.keeps_texts = transport.keeps_texts = True
 
     @property
     def closed(self) -> Closure | None:
@@ -150,8 +153,6 @@ class LoggedTransport:
 
 class LoggedTimeline(Timeline):
     """A timeline that writes down what it is told before it takes note of it."""
-
-    takes_deltas = False
 
     def __init__(
         self,
@@ -211,6 +212,12 @@ class LoggedTimeline(Timeline):
     def received(self, events: Sequence[Event], message: Received) -> None:
         self._log.write(self._received_line(events, message))
         super().received(events, message)
+
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        for delta in deltas:
+            message = Received(delta.data, Arrival(delta.at_ns, delta.error_ns), delta.wire_bytes)
+            self._log.write(self._received_line(self._dialect.decode(delta.data), message))
+        super().received_deltas(deltas)
 
     def _received_line(self, events: Sequence[Event], message: Received) -> lines.LoggedMessage:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival

@@ -6,17 +6,15 @@ on the process's clock, the one in memory has a virtual clock, and the session k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from bench.clock import Handed, monotonic_ns
-from bench.transport.received import Received
-
-if TYPE_CHECKING:
-    from bench.transport.delta_reader import DeltaReader
+from bench.protocol.events import Event
+from bench.transport.received import DeltaArrival, Received
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
 """Close codes of a connection that we end: for an unreadable frame, for a message too big (RFC 6455 §7.4.1)."""
@@ -143,6 +141,15 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class ReplyListener(Protocol):
+    """Listens to a reply that has begun. `streaming`: only its end is awaited, so it may be read a little late."""
+
+    streaming: bool
+
+    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        """Take deltas that are like one that was learned, without waiting for anything."""
+
+
 class PacedSender(Protocol):
     """Sends by a schedule while somebody listens."""
 
@@ -158,6 +165,8 @@ class Transport(Protocol):
     """An open connection, over which whole messages are sent and received."""
 
     handshake: Handshake
+    keeps_texts: bool
+    """Whether a `DeltaArrival` brings the message that it came in: for whoever writes it down."""
 
     @property
     def closed(self) -> Closure | None:
@@ -182,17 +191,23 @@ class Transport(Protocol):
         """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         """Pass messages to `take` as they come, until it says True, an instant, or the connection's end (`closed`).
 
         The event loop calls `take`: whoever listens sleeps meanwhile. What came in one read is passed on together, but
         no more of it at once than is soon handled. Where the instant has passed already, what arrived by then is passed
         on, however late that is: then `heard_ns` is not before it. Messages that were there before the connection went
-        are passed on before `closed` is set. `deltas` is given while a reply comes: it takes deltas that it knows, and
-        where it is patient, what comes may be looked for every few milliseconds only. The loop calls `sender` when it
-        is due, unless the instant has passed; where that says True, listening is over.
+        are passed on before `closed` is set. The loop calls `sender` when it is due, unless the instant has passed;
+        where that says True, listening is over.
+
+        `reply` is given while a reply comes: it is handed deltas like those that were learned, several at a time, and
+        all that came before whatever `take` is given, and before listening is over. While it is streaming, what comes
+        may be looked for every few milliseconds only. Who listens without a reply has all that was learned forgotten.
         """
+
+    def learn(self, message: Received, event: Event) -> None:
+        """Have deltas like this one, which is all that the message says, handed to whoever listens to the reply."""
 
     @property
     def heard_ns(self) -> int:

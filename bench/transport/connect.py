@@ -25,7 +25,8 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.transport.base import DIRECT, NetworkPath, Phases, Proxy, authority
-from bench.transport.tcp import READ_BYTES, ByteStream, PeerScope, TcpStream
+from bench.transport.received import READ_BYTES
+from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands
 from bench.units import NS_PER_S
 

@@ -24,8 +24,12 @@ import gevent
 from gevent import monkey
 
 from bench.clock import monotonic_ns
-from bench.transport.compiled import make_alarm, readable, set_alarm, thread_use
 from bench.units import NS_PER_S
+
+try:
+    from bench.transport._loop import make_alarm, readable, set_alarm, thread_use
+except ImportError:  # there was no compiler
+    from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1
 """Of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""

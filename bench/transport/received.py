@@ -1,4 +1,4 @@
-"""Defines what is known of what came: of a text message, and of a delta that was taken by its form."""
+"""Defines what is known of what came: of a read, of a text message, and of a delta that was matched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,24 @@ from typing import NamedTuple
 
 from bench.clock import Arrival
 from bench.protocol.events import Event
+
+READ_BYTES = 65_536
+"""The most that one read brings."""
+
+
+class Read(NamedTuple):
+    """The bytes that one read brought, and what is known of their arrival.
+
+    `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
+    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket. No data:
+    the peer has closed.
+    """
+
+    data: bytes
+    stamp_ns: int
+    empty_ns: int
+    kernel: bool
+    complete: bool
 
 
 class Received(NamedTuple):
@@ -17,9 +35,9 @@ class Received(NamedTuple):
 
 
 class DeltaArrival(NamedTuple):
-    """A delta (`bench.transport.delta_reader`). `event` is one like it, without its payload.
+    """A delta that was matched (`bench.transport.fast.reader`). `event` is one like it, without its payload.
 
-    `lag_ns`: how long after its arrival it was taken.
+    `lag_ns`: how long after its arrival it was matched. `data`: its message, where that is kept.
     """
 
     event: Event
@@ -28,3 +46,4 @@ class DeltaArrival(NamedTuple):
     lag_ns: int
     payload_bytes: int
     wire_bytes: int
+    data: bytes = b""

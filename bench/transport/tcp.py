@@ -6,20 +6,20 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import gevent
 from gevent.hub import Waiter
 
-from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
+from bench.clock import Handed, enable_stamps, monotonic_ns
 from bench.transport.base import Network, PacedSender, TransmitStamp
-from bench.transport.compiled import ReadState
-from bench.transport.delta_reader import DeltaReader
+from bench.transport.fast.compiled import SocketReader
+from bench.transport.fast.reader import MessageReader
 from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
+from bench.transport.received import Read
 from bench.transport.transmit import TransmitStamps
 from bench.units import NS_PER_S, NS_PER_US
 
-READ_BYTES = 65_536
 SHARE_NS = 10_000_000
 """How long the event loop may have been held up when a connection that goes on reading lets the others run."""
 WRITABLE = 2
@@ -33,21 +33,6 @@ NOT_MEASURED = 0xFFFF_FFFF
 """tcpi_min_rtt while no segment has given a round trip, as after a handshake that was sent again."""
 
 PeerScope = Literal["service", "proxy"]
-
-
-class Read(NamedTuple):
-    """The bytes that one read brought, and what is known of their arrival.
-
-    `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
-    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket. No data:
-    the peer has closed.
-    """
-
-    data: bytes
-    stamp_ns: int
-    empty_ns: int
-    kernel: bool
-    complete: bool
 
 
 @dataclass(slots=True)
@@ -68,13 +53,12 @@ class ByteStream(Protocol):
     def read(self, until_ns: int) -> Read | None:
         """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
 
-    def listen(
-        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, sender: PacedSender | None = None
-    ) -> bool:
+    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         """Pass reads to `take`, which the event loop calls, until it says True; False when `until_ns` passed before.
 
-        Where it had passed already this is `read`: nothing that arrived by then is left. `deltas`, `sender`: as in
-        `bench.transport.base.Transport`; True also where `sender` says so.
+        Where it had passed already this is `read`: nothing that arrived by then is left. `sender`: as in
+        `bench.transport.base.Transport`; True also where that says so. `polled`: the socket may be looked at every few
+        milliseconds only.
         """
 
     @property
@@ -121,7 +105,8 @@ class TcpStream:
         self._polled_from_ns: int | None = None
         """Since when the poller looks after the socket; None: it does not."""
         self._take: TakeRead | None = None
-        self._deltas: DeltaReader | None = None
+        self.messages: MessageReader | None = None
+        """Matches deltas in what the loop reads, before that is passed to anybody."""
         self._sender: PacedSender | None = None
         self._ticker = Ticker.of_hub()
         self._tick: Tick | None = None
@@ -132,62 +117,43 @@ class TcpStream:
         self._waiter: Any = None
         self._polls = 0
         """How often the loop had polled when it was set to look at the socket."""
-        self._state = ReadState()
-        self._state.drained_ns = asked_ns  # not now: a peer may speak first, and may have spoken already
-        self._state.drained = True
+        self._reader = SocketReader(self._raw, self._watch, asked_ns)
 
     def read(self, until_ns: int) -> Read | None:
         polls = None
         on_time = True
-        if self._state.stamped_ns > until_ns:  # else who never pauses would hold up whoever waits for an instant
+        if self._reader.stamped_ns > until_ns:  # else who never pauses would hold up whoever waits for an instant
             gevent.sleep(0)
             return None
-        if self._state.drained:
+        if self._reader.drained:
             polls = self._watch.polls
             on_time = self._wait(READABLE, until_ns)
         else:
             self.rest()
         while True:
-            before_ns = monotonic_ns()
             try:
-                data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-                stamp_ns = arrival_ns(ancillary)
+                return self._reader.read(NEVER_POLLED_NS, polls if on_time else None, None)
             except (BlockingIOError, InterruptedError):
-                self._state.drained, self._state.drained_ns = True, before_ns
                 if not on_time:
                     return None
                 self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
                 polls = self._watch.polls
                 on_time = self._wait(READABLE, until_ns)
-                continue
-            except OSError:  # reset by the peer: an end like any other, without a close frame
-                data, stamp_ns = b"", None
-            polls = polls if on_time else None
-            return Read(data, *self._placed(len(data), stamp_ns, before_ns, polls), self._state.drained)
 
-    def listen(
-        self,
-        until_ns: int,
-        take: TakeRead,
-        deltas: DeltaReader | None = None,
-        sender: PacedSender | None = None,
-        *,
-        patient: bool = False,
-    ) -> bool:
-        """As `ByteStream` says. `patient`: as that of `deltas`, where these are taken from what is read."""
-        self._deltas, self._sender = deltas, sender
-        if self._state.stamped_ns <= until_ns and monotonic_ns() < until_ns:
-            return self._listen(until_ns, take, patient or (deltas is not None and deltas.patient))
+    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+        self._sender = sender
+        if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
+            return self._listen(until_ns, take, polled)
         read = self.read(until_ns)
         if read is not None:
             take(read)
         return read is not None
 
-    def _listen(self, until_ns: int, take: TakeRead, patient: bool) -> bool:
+    def _listen(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
         """Let the loop read until `take` says True; False when `until_ns` passed before."""
         waiter = self._waiter = Waiter(self._hub)
         self._take = take
-        self._attend(patient)
+        self._attend(polled)
         self._await_due()
         try:
             return self._sleep(waiter, until_ns)
@@ -213,9 +179,9 @@ class TcpStream:
         except BaseException as error:
             self._wake(self._waiter.throw, error)
 
-    def _attend(self, patient: bool) -> None:
+    def _attend(self, polled: bool) -> None:
         """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
-        if patient and self._poller is not None:
+        if polled and self._poller is not None:
             if self._polled_from_ns is None:
                 self._ears.stop()
                 self._poller.add(self._fd, self.hear)
@@ -249,66 +215,31 @@ class TcpStream:
             self._wake(self._waiter.throw, error)
 
     def _hear(self, polled_ns: int) -> Read | None:
-        """Read without waiting; None where nothing came, or deltas that were taken."""
-        polled_from_ns, before_ns = self._polled_from_ns, monotonic_ns()
-        if before_ns >= self._watch.look_due_ns:
+        """Read without waiting; None where nothing came, or deltas that were matched."""
+        if monotonic_ns() >= self._watch.look_due_ns:
             self._watch.look()
-            before_ns = monotonic_ns()
+        polls = None
+        if self._polled_from_ns is None:
+            polled_ns, polls = NEVER_POLLED_NS, self._polls if self._reader.drained else None
+        elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
+            polled_ns = NEVER_POLLED_NS
         try:
-            if polled_from_ns is None:
-                return self._receive(before_ns, self._polls if self._state.drained else None)
-            return self._hear_polled(polled_ns if polled_ns >= polled_from_ns else 0, before_ns)
+            read = self._reader.read(polled_ns, polls, self.messages)
         except (BlockingIOError, InterruptedError):
-            self._state.drained, self._state.drained_ns = True, before_ns
             self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
             return None
-        except OSError:  # reset by the peer: an end like any other, without a close frame
-            return Read(b"", *self._placed(0, None, before_ns, None), self._state.drained)
-
-    def _hear_polled(self, polled_ns: int, before_ns: int) -> Read | None:
-        """Read what the poller has found, which had looked at `polled_ns` before; None for deltas that were taken."""
-        deltas = self._deltas
-        if deltas is not None and deltas.ready:
-            if not deltas.hear(self._fd, self._state, polled_ns):
-                return Read(deltas.received(), deltas.at_ns, deltas.empty_ns, deltas.kernel, self._state.drained)
-            if deltas.due:
-                deltas.hand_on()
-            return None
-        if self._state.drained:  # the poller found it empty
-            self._state.drained_ns = max(self._state.drained_ns, polled_ns)
-        return self._receive(before_ns, None)
-
-    def _receive(self, before_ns: int, polls: int | None) -> Read:
-        """Read what is there; `polls` as in `_placed`. Raises OSError."""
-        data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        placed = self._placed(len(data), arrival_ns(ancillary), before_ns, polls)
-        return Read(data, *placed, self._state.drained)
+        if read is None and self.messages is not None and self.messages.due:
+            self.messages.hand_on()
+        return read
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
         """Wake whoever listens, once the loop has read all sockets that it found readable."""
         self._take = None
         self._hub.loop.run_callback(way, word)
 
-    def _placed(self, size: int, stamp_ns: int | None, before_ns: int, polls: int | None) -> tuple[int, int, bool]:
-        """When a read of so many bytes arrived, since when the socket is known to have been empty, and who said so.
-
-        `polls`: how many polls the loop had made when it was set to look at the socket, None where no poll reported it,
-        or where something had been left in it.
-        """
-        # two conversions of one stamp differ by some ns, and time does not run backwards
-        at_ns = self._state.stamped_ns = max(self._state.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
-        empty_ns = self._state.drained_ns
-        if polls is not None:
-            empty_ns = max(empty_ns, self._watch.empty_ns(self._fd, polls, at_ns))
-        self._state.drained = size < READ_BYTES
-        if self._state.drained:
-            # the clock before the call: the process may have lost its core between the call and a clock after it
-            self._state.drained_ns = before_ns
-        return at_ns, min(empty_ns, at_ns), stamp_ns is not None
-
     @property
     def heard_ns(self) -> int:
-        return max(self._state.drained_ns, self._state.stamped_ns - 1)  # more may come with the last stamp
+        return max(self._reader.drained_ns, self._reader.stamped_ns - 1)  # more may come with the last stamp
 
     def rest(self) -> None:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
@@ -403,5 +334,6 @@ class TcpStream:
         self._leave_poller()
         for watcher in (*self._io.values(), self._ears):
             watcher.close()
-        self._sender = self._deltas = self._tick = None  # who listened may hold this connection
+        self._sender = self._tick = self.messages = None  # who listened may hold this connection
+        self._reader.close()
         self._sock.close()

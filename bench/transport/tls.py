@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.base import Network, PacedSender, TransmitStamp
-from bench.transport.delta_reader import DeltaReader
-from bench.transport.tcp import Read, TakeRead, TcpStream
+from bench.transport.received import Read
+from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
@@ -80,9 +80,7 @@ class TlsStream:
                 return opened
         return self._end
 
-    def listen(
-        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, sender: PacedSender | None = None
-    ) -> bool:
+    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         if self._end is not None:
             take(self._end)
             return True
@@ -94,7 +92,7 @@ class TlsStream:
             opened, last = self._opened(read), read._replace(data=b"")  # which would be kept while nothing more comes
             return (opened is not None and take(opened)) or bool(self._outgoing.pending)
 
-        heard = self._tcp.listen(until_ns, take_opened, None, sender, patient=deltas is not None and deltas.patient)
+        heard = self._tcp.listen(until_ns, take_opened, sender, polled=polled)
         if last is not None:
             self._answer(last)
         return heard

@@ -10,21 +10,25 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHeader, PayloadTooBig
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.typing import Subprotocol
+from websockets.typing import ExtensionParameter, Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.outcomes import ACCEPT_HEADER
+from bench.protocol.events import Event
 from bench.transport.answer import SWITCHING, HttpAnswer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,
@@ -37,24 +41,16 @@ from bench.transport.base import (
     NetworkPath,
     PacedSender,
     Phases,
+    ReplyListener,
     SendReceipt,
     Take,
     TransmitStamp,
 )
-from bench.transport.compiled import COMPILED, leading_texts
 from bench.transport.connect import connect
-from bench.transport.delta_reader import DeltaReader
-from bench.transport.frames import (
-    LONGEST,
-    MASK_BYTES,
-    MeasuredDeflate,
-    frame_bytes,
-    masked_text,
-    missing_bytes,
-    offered_deflate,
-)
-from bench.transport.received import Received
-from bench.transport.tcp import ByteStream, Read
+from bench.transport.fast.frames import LONGEST, MASK_BYTES, frame_bytes, masked_text
+from bench.transport.fast.reader import MessageReader
+from bench.transport.received import Read, Received
+from bench.transport.tcp import ByteStream, TakeRead, TcpStream
 from bench.units import NS_PER_S
 
 ABNORMAL = 1006
@@ -68,6 +64,8 @@ HANDFUL = 64
 """So many messages are passed on at once: whoever takes them looks around in between."""
 PART_BYTES = 4_096
 """So much of a read is parsed at once: the smallest frames take two bytes, and each is answered where it is a ping."""
+OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
+"""What we compress with: 32 kB a connection for what we send, where zlib's own defaults take 256 kB."""
 _SILENT = logging.getLogger("bench.transport.websocket")
 _SILENT.setLevel(logging.WARNING)  # whatever the root's level is: websockets logs the request's headers, keys and all
 
@@ -129,8 +127,6 @@ class WebSocket:
         self._woken = False
         self._begun = bytearray()  # of a message in fragments; one object, however many they are
         self._message_bytes = 0  # its frames, so far
-        self._parts: list[bytes] = []  # of a text frame that goes on in the next read
-        self._missing = 0  # bytes of it
         self._head = b"" if protocol.state is State.CONNECTING else None
         self._answer_came: HttpAnswer | None = None
         self._fed = self._framed = self._stamp_ns = self._answer_error_ns = 0
@@ -141,7 +137,10 @@ class WebSocket:
         """Bytes of the frame of the message that was offered last."""
         longest = protocol.max_message_size
         self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
-        self._plain = self._is_plain()
+        self._reader = MessageReader()
+        self._reader.expect(plain=self._is_plain())
+        if isinstance(stream, TcpStream):  # what TLS brings can only be matched once it is decrypted
+            stream.messages = self._reader
 
     @property
     def closed(self) -> Closure | None:
@@ -188,7 +187,7 @@ class WebSocket:
             ends_there = read.complete and not self._fed
             self._answer_error_ns = 0 if ends_there else read.stamp_ns - read.empty_ns
         answer, self._answer_came, self._head = self._answer_came, None, None
-        self._plain = self._is_plain()
+        self._reader.expect(plain=self._is_plain())
         return answer
 
     def _hear_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
@@ -239,22 +238,40 @@ class WebSocket:
         return self._stream.transmitted()
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         if self._came:
             self._stream.rest()
-        self._woken, hear = False, partial(self._hear, take, deltas)
-        self._sender = sender
-        while not self._came and not self._woken and self._end is None:
-            self._note_ready(deltas)
-            if not self._stream.listen(until_ns, hear, deltas, None if sender is None else self):
-                return
-            if self._unread is not None:
-                read, self._unread = self._unread, None
-                self._take(read)
+        self._woken, self._sender = False, sender
+        self._reader.begin(reply)
+        try:
+            self._listen(until_ns, partial(self._hear, take), polled=reply is not None and reply.streaming)
+        finally:
+            self._reader.end()
         came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
         for message in came:
             take(message)
+
+    def _listen(self, until_ns: int, hear: TakeRead, *, polled: bool) -> None:
+        """Listen until messages came that are to be passed on, whoever listens is to be woken, or an instant."""
+        sender = None if self._sender is None else self
+        while not self._came and not self._woken and self._end is None:
+            if not self._stream.listen(until_ns, hear, sender, polled=polled):
+                return
+            if self._unread is not None:
+                read, self._unread = self._unread, None
+                self._parse(read)
+
+    def learn(self, message: Received, event: Event) -> None:
+        self._reader.learn(message.data, event)
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self._reader.keeps_texts
+
+    @keeps_texts.setter
+    def keeps_texts(self, keeps: bool) -> None:
+        self._reader.keeps_texts = keeps
 
     @property
     def due_ns(self) -> int | None:
@@ -264,40 +281,18 @@ class WebSocket:
         self._woken |= self._sender is not None and self._sender.send_due()
         return self._woken
 
-    def _hear(self, take: Take, deltas: DeltaReader | None, read: Read) -> bool:
-        """Pass on the messages of a read, within the event loop: text frames. All else is for whoever listens."""
-        whole = self._whole(read)
-        if whole is None:
-            return False
-        if deltas is not None and self._took(deltas, whole):
-            self._note_ready(deltas)
-            return False
-        texts = self._texts(whole)
-        self._note_ready(deltas)
-        if texts is None:
-            self._unread = whole
+    def _hear(self, take: Take, read: Read) -> bool:
+        """Pass on the messages of a read, within the event loop; what is more than that is for whoever listens."""
+        came = self._reader.read(read)
+        if isinstance(came, Read):
+            self._unread = came
             return True
-        if len(texts) > HANDFUL:
-            self._came += texts
+        if len(came) > HANDFUL:
+            self._came += came
             return True
-        for message in texts:
+        for message in came:
             self._woken |= take(message)
         return self._woken
-
-    def _note_ready(self, deltas: DeltaReader | None) -> None:
-        """Let deltas be taken as soon as they are read, or not."""
-        if deltas is not None:
-            deltas.ready = COMPILED and self._plain and not self._missing
-
-    def _took(self, deltas: DeltaReader, read: Read) -> bool:
-        """Whether a read was of deltas alone, and was taken."""
-        if not (COMPILED and read.kernel and self._plain):
-            return False
-        if not deltas.take(read.data, read.stamp_ns, read.empty_ns, read.complete):
-            return False
-        if deltas.due:
-            deltas.hand_on()
-        return True
 
     @property
     def heard_ns(self) -> int:
@@ -305,58 +300,21 @@ class WebSocket:
 
     def _take(self, read: Read) -> None:
         """Keep the messages that one read completed."""
-        whole = self._whole(read)
-        if whole is None:
-            return
-        texts = self._texts(whole)
-        if texts is None:
-            self._take_anything(whole)
+        came = self._reader.messages(read)
+        if isinstance(came, Read):
+            self._parse(came)
         else:
-            self._came += texts
-
-    def _whole(self, read: Read) -> Read | None:
-        """A read, with what was kept of a frame that went on in it; None while that still goes on."""
-        if not (self._missing and read.data):
-            return read
-        self._parts.append(read.data)
-        self._missing -= len(read.data)
-        return None if self._missing > 0 else read._replace(data=self._begun_frame())
-
-    def _begun_frame(self) -> bytes:
-        """Take what was kept of a frame that went on."""
-        begun = b"".join(self._parts)
-        self._parts, self._missing = [], 0
-        return begun
+            self._came += came
 
     def _is_plain(self) -> bool:
         """Whether what comes is a new frame of a new message, which is as it was sent."""
         whole = self._fed == self._framed and not self._message_bytes
         return whole and self._head is None and self._deflate is None and self._quick
 
-    def _texts(self, read: Read) -> list[Received] | None:
-        """The messages of a read that holds nothing but text frames of new messages; None of any other.
-
-        As `_take_anything` finds them, in a fifth of the time: nearly all that comes is such frames. The last one may
-        go on in the next read.
-        """
-        data, stamp_ns, empty_ns, kernel, complete = read
-        if not data or not self._plain:
-            return None
-        texts, taken = leading_texts(data, Arrival(stamp_ns, stamp_ns - empty_ns, kernel))
-        if taken < len(data):
-            missing = missing_bytes(data[taken:])
-            if not missing:
-                return None
-            self._parts, self._missing, complete = [data[taken:]], missing, False
-        if complete:
-            texts[-1] = texts[-1]._replace(arrival=Arrival(stamp_ns, 0, kernel))
-        return texts
-
-    def _take_anything(self, read: Read) -> None:
+    def _parse(self, read: Read) -> None:
         """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
         self._stamp_ns = read.stamp_ns
-        if self._missing:  # and there will be no more of it
-            begun = self._begun_frame()
+        if begun := self._reader.take_begun():  # the peer has gone in the midst of a frame
             self._fed += len(begun)
             self._protocol.receive_data(begun)
         self._fed += len(read.data)
@@ -371,7 +329,7 @@ class WebSocket:
                 )
         if self._head is not None:
             self._take_head(read.data)
-        self._plain = self._is_plain()
+        self._reader.expect(plain=self._is_plain())
         if ends_message and read.complete and self._framed == self._fed:
             last = self._came[-1]
             self._came[-1] = last._replace(arrival=last.arrival._replace(error_ns=0))
@@ -468,7 +426,7 @@ class WebSocket:
             self.abort()
 
     def abort(self) -> None:
-        self._begun_frame()
+        self._reader.take_begun()
         self._sender = None
         self._came, self._begun = [], bytearray()  # a part of a message may be large, and whoever knows us may live on
         self._protocol.reader.discard()
@@ -485,3 +443,30 @@ def _no_upgrade(problem: Exception) -> str:
         return f"the answer's {ACCEPT_HEADER} is not the one that this request's key calls for"
     why = problem if problem.__cause__ is None else problem.__cause__
     return f"the answer is no WebSocket upgrade: {why}"
+
+
+class MeasuredDeflate(Extension):
+    """The extension of one connection. `came`: payload bytes of the frames that came, as they were on the wire."""
+
+    def __init__(self, deflate: PerMessageDeflate) -> None:
+        self.name = deflate.name
+        self.came: deque[int] = deque()
+        self._deflate = deflate
+        self.encode = deflate.encode  # type: ignore[method-assign]
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        """The frame, decompressed where it was compressed; control frames never are."""
+        self.came.append(len(frame.data))
+        return self._deflate.decode(frame, max_size=max_size)
+
+
+class _Offer(ClientPerMessageDeflateFactory):
+    def process_response_params(  # type: ignore[override]  # its caller wants an extension, whichever
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> MeasuredDeflate:
+        return MeasuredDeflate(super().process_response_params(params, accepted_extensions))
+
+
+def offered_deflate() -> ClientPerMessageDeflateFactory:
+    """An offer to compress, for one connection. The service may decline."""
+    return _Offer(client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL})

@@ -33,8 +33,7 @@ from bench.run.spool import Spool
 from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import PacedSender, Phases, Take
-from bench.transport.delta_reader import DeltaReader
+from bench.transport.base import PacedSender, Phases, ReplyListener, Take
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
 from tests.load.test_options import parsed
@@ -52,10 +51,10 @@ class Switching(MemoryTransport):
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
 
     def listen(
-        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         gevent.sleep(0)
-        super().listen(until_ns, take, deltas, sender)
+        super().listen(until_ns, take, reply, sender)
 
 
 def _set() -> Event:

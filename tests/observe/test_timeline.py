@@ -1132,7 +1132,7 @@ def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     assert session.widths_ns == {"update_sent": 11}
 
 
-# Deltas that were taken by their form.
+# Deltas that were matched.
 
 LATER = st.sampled_from([0, 1, 20, 400, 9_000, 11_000])
 """Milliseconds between deltas; the limit for the next one is ten seconds."""
@@ -1186,7 +1186,7 @@ def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
     assert together.timeline.session() == apart.timeline.session()
 
 
-def test_deltas_of_a_reply_are_taken_by_their_form_once_its_audio_is_heard_and_nothing_else_is_awaited() -> None:
+def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_else_is_awaited() -> None:
     talk = Talk()
     talk.ask(0, wants_audio=True)
     ready = []

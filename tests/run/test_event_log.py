@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run import event_log, log_lines, redact
@@ -23,7 +24,7 @@ from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
 from bench.run.replay import replay
 from bench.target.credentials import Credential
-from bench.transport.received import Received
+from bench.transport.received import DeltaArrival, Received
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
 from tests.memory_transport import MemoryTransport
 
@@ -124,6 +125,34 @@ def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(t
         msgspec.to_builtins(CutAudio(4_800, 480)),
         msgspec.to_builtins(CutAudio(-1, -1)),
     ]
+
+
+@pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
+@pytest.mark.parametrize("keep_audio", [False, True])
+def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
+    tmp_path: Path, keep_audio: bool, most: int
+) -> None:
+    """Each of them once, whatever the timeline makes of them."""
+    came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
+    understood, matched = (Logged(tmp_path / name, keep_audio=keep_audio) for name in ("understood", "matched"))
+    for logged in (understood, matched):
+        logged.timeline._most_events = most
+        logged.timeline.tell(inputs.Begun(at(0), build_turn()))
+        logged.timeline.tell(inputs.Sent("response.create", at(0), 1))
+        logged.hear(created("r1"), audio(LOUD), delta(GA, "transcript", "r1"))
+    understood.hear(*came)
+    deltas = []
+    for data in came:
+        (event,) = GA.decode(data)
+        like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
+        deltas.append(DeltaArrival(like_it, at(1), 0, 7, event.payload_bytes, len(data), data))
+    matched.timeline.received_deltas(deltas)
+    turns = [logged.timeline.take(at(100_000), {}) for logged in (understood, matched)]
+
+    assert matched.transport.keeps_texts
+    assert matched.lines() == understood.lines()
+    assert turns[0] == turns[1]
+    assert len(matched.lines("received")) == 6
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from bench.limits import Limits
 from bench.simulator.serving.tls import loopback_tls
 from bench.transport.base import DIRECT, Network, NetworkPath, Phases, Proxy, authority
 from bench.transport.connect import tunnel
-from bench.transport.tcp import Read
+from bench.transport.received import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough

@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 
 from bench.limits import Limits
 from bench.transport.base import Phases
-from bench.transport.frames import frame_bytes
+from bench.transport.fast.frames import frame_bytes
 from bench.transport.received import Received
 from bench.transport.websocket import WebSocket, client_protocol
 from tests.examples import thorough

@@ -12,8 +12,9 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import Arrival
-from bench.transport import compiled
-from bench.transport.frames import MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
+from bench.transport.fast import compiled
+from bench.transport.fast.frames import MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
+from bench.transport.fast.reader import MessageReader
 from bench.transport.received import Received
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
@@ -45,19 +46,21 @@ ARRIVAL = Arrival(5_000, 1_000)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
 
 
-class SlowWebSocket(WebSocket):
-    """Reads every frame by websockets' protocol object."""
+class SlowReader(MessageReader):
+    """Leaves every frame to websockets' protocol object."""
 
-    _texts = lambda self, read: None  # noqa: E731
+    def expect(self, *, plain: bool) -> None:
+        super().expect(plain=False)
 
 
 def heard(
-    kind: type[WebSocket], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
+    kind: type[MessageReader], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
 ) -> tuple[object, ...]:
     """All that comes of the parts: messages with their stamps, what was answered, how it ended."""
     stream = FakeStream()
     socket, _ = opened(stream, limit=limit)
-    socket.__class__ = kind
+    socket._reader = kind()
+    socket._reader.expect(plain=socket._is_plain())
     asked = len(stream.written)
     for place, part in enumerate(parts):
         complete, kernel = states[place % len(states)]
@@ -89,12 +92,12 @@ def test_the_quick_way_hears_what_the_slow_one_hears(
     """Reads of whole frames, cut ones, and such as are cut once more wherever that may be; whatever the limit is."""
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
-    assert heard(WebSocket, parts, states, limit) == heard(SlowWebSocket, parts, states, limit)
+    assert heard(MessageReader, parts, states, limit) == heard(SlowReader, parts, states, limit)
 
 
 def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:
     socket, stream = opened()
-    monkeypatch.delattr(WebSocket, "_take_anything")
+    monkeypatch.delattr(WebSocket, "_parse")
     stream.reads.append(read(text(b"one") + text(b"two")))
 
     assert [message.data for message in receive(socket, FAR_NS)] == [b"one", b"two"]

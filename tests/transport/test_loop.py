@@ -12,7 +12,7 @@ from gevent import monkey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.transport import _interpreted, compiled, loop
+from bench.transport import _loop_interpreted, loop
 from bench.transport.loop import ACCOUNT_NS, NO_LOOK, READABLE, Look, LoopWatch
 from tests.examples import thorough
 
@@ -73,7 +73,7 @@ def test_what_a_look_finds_is_known_as_empty_by_the_look_before_until_it_is_read
     assert watch.empty_ns(OTHER, -1, 1_000) == 600
 
 
-@pytest.mark.parametrize("readable", [compiled.readable, _interpreted.readable])
+@pytest.mark.parametrize("readable", [loop.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
 def test_the_files_of_a_set_that_are_readable_are_told(readable: Callable[[int], list[int] | None]) -> None:
     with ExitStack() as stack:
         epoll = stack.enter_context(monkey.get_original("select", "epoll")())

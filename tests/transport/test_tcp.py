@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,19 +29,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.server import Server, ServerConnection, serve
 
-from bench.clock import APART_NS, monotonic_ns
+from bench.clock import APART_NS, Arrival, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
-from bench.transport.compiled import COMPILED
 from bench.transport.connect import connect, connect_first, look_up
-from bench.transport.delta_reader import DeltaReader
 from bench.transport.loop import Poller
-from bench.transport.received import DeltaArrival
-from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream
+from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
+from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
@@ -731,10 +729,15 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
 # A reply that goes on.
 
 
-def patient() -> DeltaReader:
-    reader = DeltaReader(lambda: None)
-    reader.patient = True
-    return reader
+class Reply:
+    """A reply that goes on, and the deltas of it that were matched."""
+
+    def __init__(self) -> None:
+        self.streaming = True
+        self.matched: list[DeltaArrival] = []
+
+    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        self.matched += deltas
 
 
 @LINUX
@@ -742,14 +745,13 @@ def patient() -> DeltaReader:
 def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_look(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    reader = patient()
     with connected(tls, certificate) as (stream, peer):
         first, _, _ = stamped(stream, peer)
         looked_ns = first.stamp_ns
         for _ in range(20):
             came: list[Read] = []
             peer.order(lambda sock: sock.sendall(b"x"))
-            assert stream.listen(far_ns(), lambda read: came.append(read) or True, reader)  # noqa: B023
+            assert stream.listen(far_ns(), lambda read: came.append(read) or True, polled=True)  # noqa: B023
             sent_ns, _, _ = peer.report()
             (read,) = came
             assert read.data == b"x"
@@ -765,10 +767,10 @@ def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_lo
 
 @LINUX
 def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Linked) -> None:
-    reader, poller = patient(), Poller.of_hub()
+    poller = Poller.of_hub()
     assert poller is not None
     stream, peer = linked
-    stream.listen(monotonic_ns() + MS, lambda read: True, reader)  # nothing comes, or what TLS says after the handshake
+    stream.listen(monotonic_ns() + MS, lambda read: True, polled=True)  # nothing, or what TLS says after the handshake
     assert len(poller._hearers) == 1
     came: list[bytes] = []
     peer.order(lambda sock: sock.sendall(b"x"))
@@ -798,7 +800,7 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
     with connected(False, certificate) as (stream, peer):
         came: list[bytes] = []
         peer.order(lambda sock: sock.sendall(b"x"))
-        assert stream.listen(far_ns(), lambda read: came.append(read.data) or True, patient())
+        assert stream.listen(far_ns(), lambda read: came.append(read.data) or True, polled=True)
         peer.report()
 
     assert came == [b"x"]
@@ -819,37 +821,37 @@ def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_th
 
 @LINUX
 @KINDS
-def test_deltas_over_a_real_connection_are_taken_and_all_else_is_handed_on(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+@pytest.mark.parametrize("keeps_texts", [False, True], ids=["lengths", "texts"])
+def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
+    tls: bool, keeps_texts: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     """The server says what it is told."""
     server_context, ca = certificate
     known = delta(GA, "audio", "r1")
     (event,) = GA.decode(known)
-    taken: list[DeltaArrival] = []
-    reader = DeltaReader(lambda: taken.extend(reader.hand_out()))
-    reader.patient = True
-    reader.learn_from(known, event)
+    reply = Reply()
     came: list[bytes] = []
     with serving(server_context if tls else None) as server:
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
         context = tls_context(str(ca)) if tls else None
         transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, Phases())
+        transport.learn(Received(known, Arrival(0), 0), event)
+        transport.keeps_texts = keeps_texts
         sent = 0
-        while sent < 40 or (COMPILED and not taken and sent < 2_000):  # the kernel stamps when it gets round to it
+        while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel stamps when it gets round to it
             assert transport.send(known, stamped=True) is not None
             sent += 1
-            transport.listen(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reader)
+            transport.listen(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
         assert transport.send(b"{}") is not None
         while b"{}" not in came:
-            transport.listen(far_ns(), lambda message: came.append(message.data) or True, reader)
-        reader.hand_on()
+            transport.listen(far_ns(), lambda message: came.append(message.data) or True, reply)
         transport.close()
 
-    assert came.count(known) + len(taken) == sent
-    assert {one.payload_bytes for one in taken} <= {event.payload_bytes}
-    assert all(before.at_ns <= after.at_ns for before, after in itertools.pairwise(taken))
-    assert bool(taken) is COMPILED
+    assert came.count(known) + len(reply.matched) == sent
+    assert {(one.payload_bytes, one.data) for one in reply.matched} == {
+        (event.payload_bytes, known if keeps_texts else b"")
+    }
+    assert all(before.at_ns <= after.at_ns for before, after in itertools.pairwise(reply.matched))
 
 
 def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(linked: Linked) -> None:
@@ -885,10 +887,10 @@ def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(linked: Li
     pacing = Pacing(stream, "abcdefgh")
     peer.order(lambda sock: b"".join(iter(lambda: sock.recv(1), b"h")))
 
-    assert stream.listen(far_ns(), lambda read: False, None, pacing)
+    assert stream.listen(far_ns(), lambda read: False, pacing)
     assert pacing.calls == 8
     assert peer.report()[2] == b"abcdefg"
-    assert not stream.listen(monotonic_ns() + MS, lambda read: False, None, None)
+    assert not stream.listen(monotonic_ns() + MS, lambda read: False)
 
 
 @KINDS
@@ -905,7 +907,7 @@ def test_a_connection_that_is_closed_leaves_nothing_for_the_garbage_collector(
             transport.send(b"{}")
             pacing = Pacing(transport._stream, "")
             pacing.due_ns = far_ns()
-            transport.listen(far_ns(), lambda message: True, DeltaReader(lambda: None), pacing)
+            transport.listen(far_ns(), lambda message: True, Reply(), pacing)
             gone = [weakref.ref(one) for one in (transport, transport._stream, pacing)]
             transport.close()
             del transport, pacing
@@ -918,7 +920,7 @@ def test_an_error_of_whoever_sends_is_raised_where_it_listens(linked: Linked) ->
     stream, _ = linked
     pacing = Pacing(stream, "")
     with pytest.raises(IndexError):
-        stream.listen(far_ns(), lambda read: False, None, pacing)
+        stream.listen(far_ns(), lambda read: False, pacing)
 
 
 @KINDS

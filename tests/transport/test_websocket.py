@@ -21,10 +21,9 @@ from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.base import Network, PacedSender, Phases, TransmitStamp
-from bench.transport.delta_reader import DeltaReader
-from bench.transport.frames import frame_bytes
-from bench.transport.received import Received
-from bench.transport.tcp import Read, TakeRead
+from bench.transport.fast.frames import frame_bytes
+from bench.transport.received import Read, Received
+from bench.transport.tcp import TakeRead
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
@@ -62,9 +61,7 @@ class FakeStream:
         self.heard_ns = until_ns if read is None else read.stamp_ns - 1
         return read
 
-    def listen(
-        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, sender: PacedSender | None = None
-    ) -> bool:
+    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         read = self.read(until_ns)
         if read is not None:
             take(read)

@@ -1,19 +1,14 @@
 """Reads and writes the frames that nearly all traffic is made of without a state machine: whole text frames.
 
 What is anything else (control frames, fragments, compression) is left to websockets' protocol object, which is slower
-and knows all of RFC 6455. Its compression (permessage-deflate, RFC 7692) is told to note sizes on the wire here.
+and knows all of RFC 6455.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import deque
-from collections.abc import Sequence
 
-from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
-from websockets.frames import Frame, apply_mask  # type: ignore[attr-defined]  # masks in C where it can be had
-from websockets.typing import ExtensionParameter
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks in C where it can be had
 
 from bench.clock import Arrival
 from bench.transport.received import Received
@@ -23,8 +18,6 @@ FINAL_TEXT = 0x81
 SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
 SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 LONGEST = 0xFFFF
-OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
-"""What websockets takes as well: 32 kB a connection for what we send, where zlib's own defaults take 256 kB."""
 
 
 def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
@@ -87,30 +80,3 @@ def missing_bytes(begun: bytes) -> int:
 def frame_bytes(payload: int) -> int:
     """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
     return payload + (SHORT_HEADER if payload < SHORT else LONG_HEADER if payload <= LONGEST else 10)
-
-
-class MeasuredDeflate(Extension):
-    """The extension of one connection. `came`: payload bytes of the frames that came, as they were on the wire."""
-
-    def __init__(self, deflate: PerMessageDeflate) -> None:
-        self.name = deflate.name
-        self.came: deque[int] = deque()
-        self._deflate = deflate
-        self.encode = deflate.encode  # type: ignore[method-assign]
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """The frame, decompressed where it was compressed; control frames never are."""
-        self.came.append(len(frame.data))
-        return self._deflate.decode(frame, max_size=max_size)
-
-
-class _Offer(ClientPerMessageDeflateFactory):
-    def process_response_params(  # type: ignore[override]  # its caller wants an extension, whichever
-        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
-    ) -> MeasuredDeflate:
-        return MeasuredDeflate(super().process_response_params(params, accepted_extensions))
-
-
-def offered_deflate() -> ClientPerMessageDeflateFactory:
-    """An offer to compress, for one connection. The service may decline."""
-    return _Offer(client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL})

@@ -1,39 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Reads sockets and cuts frames, and takes the deltas of a reply by their form (`delta_reader.py`), in C.
+"""Reads sockets with the kernel's stamps, cuts frames, and matches the deltas of a reply (`reader.py`), in C.
 
 All that is done by an event of a reply that goes on is done here, but for what it comes to.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from bench import clock
-from bench.transport.received import DeltaArrival, Received
-
-cdef extern from "<sys/resource.h>" nogil:
-    cdef struct rusage:
-        long ru_nvcsw, ru_nivcsw
-    int getrusage(int who, rusage *usage)
-    int RUSAGE_THREAD
-
-cdef extern from "<sys/epoll.h>" nogil:
-    cdef union epoll_data:
-        unsigned long long u64
-    cdef struct epoll_event:
-        unsigned int events
-        epoll_data data
-    int epoll_wait(int epoll, epoll_event *events, int room, int timeout_ms)
-    int EPOLLIN, EPOLLHUP
-
-cdef enum:
-    READY = 1024  # events that are asked for at once
-
-cdef extern from "<unistd.h>" nogil:
-    ssize_t pread(int fd, void *into, size_t size, long offset)
-
-cdef extern from "<stdio.h>" nogil:
-    int sscanf(const char *text, const char *form, ...)
+from bench.transport.received import DeltaArrival, Read, Received
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -41,15 +18,7 @@ cdef extern from "<time.h>" nogil:
         long long tv_sec
         long tv_nsec
     int clock_gettime(clockid_t clock, timespec *now)
-    clockid_t CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_THREAD_CPUTIME_ID
-
-    cdef struct itimerspec:
-        timespec it_interval, it_value
-
-cdef extern from "<sys/timerfd.h>" nogil:
-    int timerfd_create(clockid_t clock, int flags)
-    int timerfd_settime(int fd, int flags, const itimerspec *value, itimerspec *before)
-    int TFD_NONBLOCK, TFD_CLOEXEC, TFD_TIMER_ABSTIME
+    clockid_t CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from "<sys/socket.h>" nogil:
     cdef struct iovec:
@@ -75,7 +44,7 @@ ctypedef const unsigned char *Text
 
 cdef enum:
     ROOM = 64
-    READ_BYTES = 65536  # as bench.transport.tcp has it
+    READ_BYTES = 65536  # as bench.transport.received has it
     MANY = 32
     FINAL_TEXT = 0x81
     QUOTE = 0x22
@@ -92,11 +61,11 @@ cdef object new_tuple = tuple.__new__
 """By which a named tuple is made in half of the time."""
 
 cdef unsigned char BUFFER[READ_BYTES]
-"""For all sockets: it is read and looked through without a break."""
+"""For all sockets: it is read, looked through and copied without a switch to anybody else who reads."""
 
 
 cdef struct Entry:
-    int form
+    int template
     long long at_ns, error_ns, lag_ns
     Py_ssize_t payload_bytes, wire_bytes
 
@@ -166,7 +135,7 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
 
 
 def leading_texts(bytes data, arrival):
-    """As `bench.transport.frames.leading_texts`."""
+    """As `bench.transport.fast.frames.leading_texts`."""
     cdef Text wire = <Text><const char *>data
     cdef Py_ssize_t at = 0, size = len(data), header, length = 0
     cdef list texts = []
@@ -180,61 +149,7 @@ def leading_texts(bytes data, arrival):
         at += header + length
 
 
-def make_alarm():
-    """A timer that is a file, readable from the instant on to which it is set; raises OSError."""
-    cdef int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
-    if fd < 0:
-        PyErr_SetFromErrno(OSError)
-    return fd
-
-
-def set_alarm(int fd, long long at_ns):
-    """Set an alarm, which is not readable until then."""
-    cdef itimerspec value
-    memset(&value, 0, sizeof(value))
-    value.it_value.tv_sec, value.it_value.tv_nsec = at_ns // 1_000_000_000, at_ns % 1_000_000_000
-    timerfd_settime(fd, TFD_TIMER_ABSTIME, &value, NULL)
-
-
-def readable(int epoll):
-    """The sockets of libev's epoll set that are readable, or at an end; [] where no file of it is ready for anything;
-    None where there are more of them than are asked for. Waits for nothing.
-
-    libev keeps a file's number in the lower half of the data of its events (`ev_epoll.c`).
-    """
-    cdef epoll_event events[READY]
-    cdef int count = epoll_wait(epoll, events, READY, 0), place
-    if count < 0 or count == READY:
-        return None
-    if count == 0:
-        return []
-    return [
-        <int>(events[place].data.u64 & 0xFFFFFFFF) if events[place].events & (EPOLLIN | EPOLLHUP) else -1
-        for place in range(count)
-    ]
-
-
-def thread_use(int schedstat):
-    """How often this thread gave up its core or lost it, and how long it was awake so far, in ns: on a core, or without
-    one and waiting for one.
-
-    `schedstat`: its own in /proc. The clock is read last, so that what is awake now is not left out; 0 where the kernel
-    keeps no such account.
-    """
-    cdef rusage usage
-    cdef char text[64]
-    cdef long long ran_ns, waited_ns, times = 0
-    cdef ssize_t size = pread(schedstat, text, sizeof(text) - 1, 0)
-    getrusage(RUSAGE_THREAD, &usage)
-    if size > 0:
-        text[size] = 0
-        sscanf(text, "%lld %lld %lld", &ran_ns, &waited_ns, &times)
-    if not times:
-        return usage.ru_nvcsw + usage.ru_nivcsw, 0
-    return usage.ru_nvcsw + usage.ru_nivcsw, waited_ns + read_clock(CLOCK_THREAD_CPUTIME_ID)
-
-
-cdef class Form:
+cdef class Template:
     """The bytes of a delta around the id of the event, which may be missing, and around the payload."""
 
     cdef object event
@@ -245,7 +160,7 @@ cdef class Form:
         self.event, self.head, self.middle, self.tail, self.base64 = event, head, middle, tail, base64
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
-        """As `Event.payload_bytes` has it; 0 of a text that is not of this form, or whose payload is empty."""
+        """As `Event.payload_bytes` has it; 0 of a text that does not match, or whose payload is empty."""
         cdef Py_ssize_t head = len(self.head), middle = len(self.middle), tail = len(self.tail)
         cdef Text end
         if size < head + middle + tail or memcmp(text, <const char *>self.head, head):
@@ -269,88 +184,49 @@ cdef class Form:
         return size // 4 * 3 - (text[size - 1] == PADDING) - (text[size - 2] == PADDING)
 
 
-cdef class ReadState:
-    """What is known of a socket by the reads so far, as `bench.transport.tcp` explains."""
+cdef class TemplateMatcher:
+    """Matches reads of nothing but deltas like known ones, and keeps what is to be known of each until it is handed out.
 
-    cdef public long long stamped_ns, drained_ns
-    cdef public bint drained
+    `ready`: the next byte begins a message and somebody listens, so that a read may be matched. `keeps_texts`: what is
+    handed out brings its message, and is due at once, so that whoever writes it down writes it when it came.
+    """
 
-    cdef void place(self, DeltaTaker read, long long stamp_ns, long long before_ns, long long polled_ns) noexcept:
-        """As `TcpStream._placed`, for a socket that was polled."""
-        if self.drained and polled_ns > self.drained_ns:
-            self.drained_ns = polled_ns
-        read.at_ns = self.stamped_ns = max(self.stamped_ns, stamp_ns)
-        read.empty_ns = min(self.drained_ns, read.at_ns)
-        self.drained = read.size < READ_BYTES
-        if self.drained:
-            self.drained_ns = before_ns
-
-
-cdef class DeltaTaker:
-    """Takes reads of nothing but deltas of known forms, and keeps what is to be known of each until it is handed out."""
-
-    cdef list forms
+    cdef list templates, texts
     cdef Entry entries[ROOM]
     cdef readonly int count
-    """Deltas that were taken and not handed out."""
-    cdef readonly ssize_t size
-    """How many bytes were received last."""
-    cdef readonly long long at_ns, empty_ns
-    cdef readonly bint kernel
+    """Deltas that were matched and not handed out."""
     cdef long long first_ns
     cdef readonly bint due
     """Whether they are to be handed out now."""
+    cdef public bint ready, keeps_texts
 
     def __init__(self):
-        self.forms = []
+        self.templates, self.texts = [], []
 
-    def learn(self, event, bytes head, bytes middle, bytes tail, bint base64):
-        """Take deltas of this form from now on: `event` says what they are, but for their payload."""
-        self.forms.append(Form(event, head, middle, tail, base64))
+    def add(self, event, bytes head, bytes middle, bytes tail, bint base64):
+        """Match deltas with these bytes from now on: `event` says what they are, but for their payload."""
+        self.templates.append(Template(event, head, middle, tail, base64))
 
     def forget(self):
-        """Take nothing any more."""
-        self.forms.clear()
+        """Match nothing any more. All that was matched has been handed out."""
+        self.templates.clear()
 
-    def take(self, bytes data, long long at_ns, long long empty_ns, bint complete):
-        """Take a read, if it is whole text frames of deltas of known forms; returns whether it is.
+    def match(self, bytes data, long long at_ns, long long empty_ns, bint complete):
+        """Keep what a read says, if it is whole text frames of deltas that match; returns whether it is.
 
         `at_ns`: its stamp; `empty_ns`: when the socket was last known to be empty; `complete`: as in `Read`.
         """
-        return self._take(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
+        return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
-    def hear(self, int fd, ReadState state, long long polled_ns):
-        """Read a socket that does not block and was polled; returns whether it brought deltas, which were taken.
-
-        `polled_ns`: when it was polled before this time, and was empty. What came is kept until the next socket is
-        read: `size`, `at_ns`, `empty_ns` and `kernel` are what `Read` says of it, and `received` is it. Raises OSError.
-        """
-        cdef char control[128]
-        cdef iovec vector
-        cdef msghdr message
-        cdef long long stamp_ns, before_ns = read_clock(CLOCK_MONOTONIC)
-        vector.iov_base, vector.iov_len = BUFFER, READ_BYTES
-        memset(&message, 0, sizeof(message))
-        message.msg_iov, message.msg_iovlen = &vector, 1
-        message.msg_control, message.msg_controllen = control, sizeof(control)
-        self.size = recvmsg(fd, &message, MSG_DONTWAIT)
-        if self.size < 0:
-            PyErr_SetFromErrno(OSError)
-        stamp_ns = stamp_of(&message)
-        self.kernel = stamp_ns != NO_STAMP
-        state.place(self, stamp_ns if self.kernel else read_clock(CLOCK_MONOTONIC), before_ns, polled_ns)
-        return self.kernel and self._take(BUFFER, self.size, self.at_ns, self.empty_ns, state.drained)
-
-    def received(self):
-        """What was received."""
-        return PyBytes_FromStringAndSize(<char *>BUFFER, self.size)
-
-    cdef bint _take(self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint complete) noexcept:
+    cdef bint match_wire(
+        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint complete
+    ) except -1:
         cdef Py_ssize_t at = 0, header, length = 0, payload
         cdef int count = self.count, place
         cdef Entry *entry = NULL
         cdef long long now_ns
-        if not size or not self.forms:
+        cdef list texts = []
+        if not size or not self.templates:
             return False
         now_ns = read_clock(CLOCK_MONOTONIC)
         while at < size:
@@ -360,35 +236,107 @@ cdef class DeltaTaker:
             if not header:
                 return False
             payload = 0
-            for place in range(len(self.forms)):
-                payload = (<Form>self.forms[place]).payload_bytes(wire + at + header, length)
+            for place in range(len(self.templates)):
+                payload = (<Template>self.templates[place]).payload_bytes(wire + at + header, length)
                 if payload:
                     break
             if not payload:
                 return False
             entry = &self.entries[count]
-            entry.form, entry.at_ns, entry.error_ns, entry.lag_ns = place, at_ns, at_ns - empty_ns, now_ns - at_ns
+            entry.template, entry.at_ns, entry.error_ns, entry.lag_ns = place, at_ns, at_ns - empty_ns, now_ns - at_ns
             entry.payload_bytes, entry.wire_bytes = payload, header + length
+            if self.keeps_texts:
+                texts.append(PyBytes_FromStringAndSize(<const char *>wire + at + header, length))
             at += header + length
             count += 1
         if complete:
             entry.error_ns = 0
         if not self.count:
             self.first_ns = now_ns
+        if self.keeps_texts:
+            self.texts += texts
         self.count = count
-        self.due = count >= MANY or now_ns - self.first_ns > LONG_NS
+        self.due = self.keeps_texts or count >= MANY or now_ns - self.first_ns > LONG_NS
         return True
 
     def hand_out(self):
-        """The deltas that were taken, in their order."""
+        """The deltas that were matched, in their order."""
         cdef int place
         cdef Entry *entry
         cdef list deltas = []
         for place in range(self.count):
             entry = &self.entries[place]
             deltas.append(new_tuple(DeltaArrival, (
-                (<Form>self.forms[entry.form]).event, entry.at_ns, entry.error_ns, entry.lag_ns, entry.payload_bytes,
-                entry.wire_bytes,
+                (<Template>self.templates[entry.template]).event, entry.at_ns, entry.error_ns, entry.lag_ns,
+                entry.payload_bytes, entry.wire_bytes, self.texts[place] if self.keeps_texts else b"",
             )))
         self.count, self.due = 0, False
+        self.texts.clear()
         return deltas
+
+
+cdef class SocketReader:
+    """Reads a connected socket that does not block, and knows until when it was surely empty.
+
+    `stamped_ns`: the stamp of what was read last; `drained`: the last read took all that there was, and `drained_ns` is
+    an instant before it.
+    """
+
+    cdef int fd
+    cdef object watch
+    cdef public long long stamped_ns, drained_ns
+    cdef public bint drained
+
+    def __init__(self, sock, watch, long long asked_ns):
+        """`watch`: the loop's `LoopWatch`. `asked_ns`: an instant before the socket was connected. Not one after it:
+        a peer may speak first, and may have spoken already."""
+        self.fd, self.watch, self.drained_ns, self.drained = sock.fileno(), watch, asked_ns, True
+
+    def close(self):
+        """Read no more: the socket's number may soon be another's."""
+        self.fd = -1
+
+    def read(self, long long polled_ns, polls, TemplateMatcher matcher):
+        """Read what is there; None where that was deltas which `matcher` has matched. Raises BlockingIOError.
+
+        A connection that was reset has ended like any other, without a close frame. `polled_ns`: when a poll before the
+        one that reported the socket had not; 0 where there was none. `polls`: how many polls the loop had made when it
+        was set to look at the socket; None where no poll of the loop's reported it, or something had been left in it.
+        """
+        cdef char control[128]
+        cdef iovec vector
+        cdef msghdr message
+        cdef ssize_t size
+        cdef bint kernel
+        # the clock before the call: the process may lose its core between the call and a clock after it
+        cdef long long at_ns, empty_ns, stamp_ns = NO_STAMP, before_ns = read_clock(CLOCK_MONOTONIC)
+        vector.iov_base, vector.iov_len = BUFFER, READ_BYTES
+        memset(&message, 0, sizeof(message))
+        message.msg_iov, message.msg_iovlen = &vector, 1
+        message.msg_control, message.msg_controllen = control, sizeof(control)
+        size = recvmsg(self.fd, &message, MSG_DONTWAIT)
+        if size >= 0:
+            stamp_ns = stamp_of(&message)
+        elif errno == EAGAIN or errno == EINTR:
+            self.drained, self.drained_ns = True, before_ns
+            PyErr_SetFromErrno(OSError)
+        else:
+            size = 0
+        kernel = stamp_ns != NO_STAMP
+        # two conversions of one stamp differ by some ns, and time does not run backwards
+        at_ns = self.stamped_ns = max(self.stamped_ns, stamp_ns if kernel else read_clock(CLOCK_MONOTONIC))
+        if self.drained and polled_ns > self.drained_ns:
+            self.drained_ns = polled_ns
+        empty_ns = self.drained_ns
+        if polls is not None:
+            empty_ns = max(empty_ns, <long long>self.watch.empty_ns(self.fd, polls, at_ns))
+        empty_ns = min(empty_ns, at_ns)
+        self.drained = size < READ_BYTES
+        if self.drained:
+            self.drained_ns = before_ns
+        if matcher is not None and matcher.ready and kernel:
+            if matcher.match_wire(BUFFER, size, at_ns, empty_ns, self.drained):
+                return None
+        return new_tuple(Read, (
+            PyBytes_FromStringAndSize(<char *>BUFFER, size), at_ns, empty_ns, kernel, self.drained
+        ))

@@ -1,0 +1,637 @@
+"""However bytes are cut and carried, messages, instants, bounds and deltas are the same: in C and in Python."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+from unittest.mock import patch
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from bench.clock import Arrival, Handed, enable_stamps, monotonic_ns
+from bench.limits import Limits
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import DELTAS, CutPayload
+from bench.simulator.serving.tls import loopback_tls
+from bench.transport.base import Phases
+from bench.transport.fast import _interpreted, compiled, reader
+from bench.transport.fast.frames import leading_texts
+from bench.transport.loop import LoopWatch
+from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
+from bench.transport.tcp import TcpStream
+from bench.transport.tls import TlsStream, tls_context
+from bench.transport.websocket import WebSocket, client_protocol
+from tests.examples import thorough
+from tests.helpers import REALTIME, base64_of, delta
+from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
+
+
+def interpreted() -> type[reader.MessageReader]:
+    """The reader of an installation without what is compiled."""
+    spec = importlib.util.spec_from_file_location("interpreted_reader", reader.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with patch.dict(sys.modules, {"bench.transport.fast.compiled": _interpreted}):
+        spec.loader.exec_module(module)
+    return cast("type[reader.MessageReader]", module.MessageReader)
+
+
+READERS: list[type[reader.MessageReader]] = [reader.MessageReader, interpreted()]
+EACH_READER = pytest.mark.parametrize("kind", READERS, ids=["C", "Python"])
+EACH_ENGINE = pytest.mark.parametrize(
+    ("kind", "matching"),
+    [(compiled.SocketReader, READERS[0]), (_interpreted.SocketReader, READERS[1])],
+    ids=["C", "Python"],
+)
+EACH_SOCKET = pytest.mark.parametrize("kind", [compiled.SocketReader, _interpreted.SocketReader], ids=["C", "Python"])
+AT_NS, EMPTY_NS = 5_000, 1_000
+KINDS = st.sampled_from(["audio", "transcript", "text"])
+PAYLOADS = st.one_of(
+    st.binary(min_size=1, max_size=60).map(lambda audio: base64.b64encode(audio).decode()),
+    st.text(max_size=8),
+    st.sampled_from(["", "QQ==", "QUI=", "abc", "=", "\\u0041", "é", 'a"b']),
+)
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
+
+
+def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]) -> bytes:
+    """A delta as a service may write it, its payload escaped or not."""
+    event = json.loads(delta(dialect, kind, "r1"))
+    event.pop("event_id", None)
+    given = {} if event_id is None else {"event_id": event_id}
+    rest = {name: value for name, value in event.items() if name not in ("type", "delta")}
+    written = {"type": event["type"], **given, **rest, "delta": payload}
+    return json.dumps(written, separators=separators, ensure_ascii=len(payload) % 2 == 0).encode()
+
+
+MESSAGES = st.builds(
+    said,
+    st.sampled_from([*REALTIME.values()]),
+    KINDS,
+    st.none() | st.sampled_from(["event_1", "event_2", 'odd"id', "é", ""]),
+    PAYLOADS,
+    SEPARATORS,
+)
+
+
+def mutated(message: bytes, place: int, byte: int) -> bytes:
+    place %= len(message)
+    return message[:place] + bytes([byte]) + message[place + 1 :]
+
+
+ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
+
+
+def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
+    """What the messages of a read say, each understood by itself, with how much earlier it may have come."""
+    frames, taken = leading_texts(wire, Arrival(AT_NS))
+    assert taken == len(wire)
+    events = [dialect.decode(frame.data) for frame in frames]
+    errors_ns = [AT_NS - EMPTY_NS] * (len(frames) - 1) + [0 if complete else AT_NS - EMPTY_NS]
+    return [
+        (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, error_ns, frame.wire_bytes)
+        for (event,), error_ns, frame in zip(events, errors_ns, frames, strict=True)
+    ]
+
+
+def told(deltas: list[DeltaArrival]) -> list[tuple[Any, ...]]:
+    assert all(one.at_ns == AT_NS for one in deltas)
+    return [
+        (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes, one.error_ns,
+         one.wire_bytes)
+        for one in deltas
+    ]  # fmt: skip
+
+
+class Reply:
+    """A reply that goes on, and the deltas of it that were matched."""
+
+    streaming = True
+
+    def __init__(self) -> None:
+        self.matched: list[DeltaArrival] = []
+
+    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        self.matched += deltas
+
+
+def reader_of(kind: type[reader.MessageReader], dialect: Dialect, *messages: bytes) -> reader.MessageReader:
+    made = kind()
+    for message in messages:
+        (event,) = dialect.decode(message)
+        if event.kind in DELTAS and not event.foreign:
+            made.learn(message, event)
+    return made
+
+
+@thorough
+@given(
+    st.sampled_from([*REALTIME.values()]),
+    st.lists(MESSAGES, min_size=1, max_size=3),
+    st.lists(MESSAGES | ODD, min_size=1, max_size=3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_matched_says_what_it_says_when_it_is_understood(
+    dialect: Dialect, learned: list[bytes], came: list[bytes], complete: bool, keeps_texts: bool
+) -> None:
+    wire, matched = b"".join(map(text, came)), []
+    for kind in READERS:
+        made = reader_of(kind, dialect, *learned)
+        made.keeps_texts = keeps_texts
+        matched.append(made.match(wire, AT_NS, EMPTY_NS, complete))
+        assert made.due == (matched[-1] and keeps_texts)
+        deltas = made.hand_out()
+        assert told(deltas) == (understood(dialect, wire, complete=complete) if matched[-1] else [])
+        assert [one.data for one in deltas] == (came if keeps_texts else [b""] * len(came)) * matched[-1]
+        assert made.count == 0
+
+    assert matched[0] == matched[1]
+
+
+@EACH_READER
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+@pytest.mark.parametrize("form", ["audio", "transcript", "text"])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["dense", "spaced"])
+@pytest.mark.parametrize("ids", [("event_1", "event_22"), (None, None)], ids=["ids", "none"])
+def test_a_delta_like_the_one_that_was_learned_is_matched(
+    kind: type[reader.MessageReader],
+    dialect: Dialect,
+    form: str,
+    separators: tuple[str, str],
+    ids: tuple[str | None, str | None],
+) -> None:
+    first, second = (said(dialect, form, one, base64_of(30), separators) for one in ids)
+    made = reader_of(kind, dialect, first)
+
+    assert made.match(text(second) + text(first), AT_NS, EMPTY_NS, True)
+    assert told(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
+
+
+@EACH_READER
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_a_read_with_anything_else_in_it_is_left_whole(kind: type[reader.MessageReader], dialect: Dialect) -> None:
+    known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
+    made = reader_of(kind, dialect, known)
+    made.keeps_texts = True
+    others = (
+        PING,
+        text(delta(dialect, "audio", "r2")),
+        text(known)[:-1],
+        text(known, fin=False),
+        text(said(dialect, "audio", "event_1", "", (",", ":"))),
+        text(said(dialect, "audio", "event_1", "abc", (",", ":"))),
+        b"\x81\x7f" + len(known).to_bytes(8, "big") + known,
+    )
+
+    for other in others:
+        assert not made.match(text(known) + other, AT_NS, EMPTY_NS, True), other
+        assert made.count == 0
+    assert not made.match(b"", AT_NS, EMPTY_NS, True)
+    assert made.match(text(known), AT_NS, EMPTY_NS, True)
+    assert [one.data for one in made.hand_out()] == [known]
+
+
+@EACH_READER
+def test_a_payload_that_stands_twice_is_looked_for_where_the_delta_is(kind: type[reader.MessageReader]) -> None:
+    """The last string of this event is not its payload, which is as long and says the same."""
+    dialect = DIALECTS["ga"]
+    message = said(dialect, "transcript", "event_1", "hello", (",", ":"))
+    made = reader_of(kind, dialect, message[:-1] + b',"obfuscation":"hello"}')
+
+    assert not made.match(text(message), AT_NS, EMPTY_NS, True)
+    assert not made.match(text(message[:-1] + b',"obfuscation":"hollo"}'), AT_NS, EMPTY_NS, True)
+
+
+@EACH_READER
+def test_nothing_is_matched_once_somebody_listened_without_a_reply(kind: type[reader.MessageReader]) -> None:
+    dialect = DIALECTS["ga"]
+    known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
+    made = reader_of(kind, dialect, known)
+    made.begin(Reply())
+    made.end()
+    assert made.match(text(known), AT_NS, EMPTY_NS, True)
+    made.hand_out()
+    made.begin(None)
+
+    assert not made.match(text(known), AT_NS, EMPTY_NS, True)
+    (event,) = dialect.decode(known)
+    made.learn(known, event)
+    assert made.match(text(known), AT_NS, EMPTY_NS, True)
+
+
+@EACH_READER
+def test_deltas_are_due_when_there_are_many_and_matched_while_there_is_room(kind: type[reader.MessageReader]) -> None:
+    dialect = DIALECTS["ga"]
+    known = text(said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
+    made = reader_of(kind, dialect, said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
+    counts = []
+    while made.match(known, monotonic_ns(), 0, True):
+        counts.append((made.count, made.due))
+
+    assert [one for one in counts if one[0] >= 32] == [(count, True) for count in range(32, 65)]
+    assert [count for count, _ in counts] == [*range(1, 65)]
+    assert not counts[0][1]
+    assert len(made.hand_out()) == 64
+    assert (made.count, made.due) == (0, False)
+
+
+@EACH_READER
+def test_what_was_cut_out_of_a_message_is_not_learned_from(kind: type[reader.MessageReader]) -> None:
+    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+    (event,) = DIALECTS["ga"].decode(known)
+    made = kind()
+    made.learn(known, msgspec.structs.replace(event, payload=CutPayload(0)))
+
+    assert not made.match(text(known), AT_NS, EMPTY_NS, True)
+
+
+# The socket.
+
+
+@contextmanager
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection over loopback: ours does not block, and what arrives is stamped."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as ours,
+    ):
+        ours.setblocking(False)
+        enable_stamps(ours)
+        theirs, _ = listening.accept()
+        with theirs:
+            theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield ours, theirs
+
+
+class Watch:
+    """Looks at the loop's sockets that prove one empty at `empty_ns`."""
+
+    def __init__(self, empty_ns: int = 0) -> None:
+        self._empty_ns = empty_ns
+
+    def empty_ns(self, fd: int, polls_when_watched: int, stamp_ns: int) -> int:
+        assert polls_when_watched == POLLS
+        return self._empty_ns if self._empty_ns <= stamp_ns else 0
+
+
+POLLS = 7
+
+
+def socket_reader(
+    kind: type[compiled.SocketReader],
+    ours: socket.socket,
+    *,
+    drained_ns: int = 0,
+    stamped_ns: int = 0,
+    drained: bool = True,
+    looked_ns: int = 0,
+) -> compiled.SocketReader:
+    made = kind(ours, cast(LoopWatch, Watch(looked_ns)), drained_ns)
+    made.stamped_ns, made.drained = stamped_ns, drained
+    return made
+
+
+def soon(
+    made: compiled.SocketReader,
+    polled_ns: int = 0,
+    matcher: compiled.TemplateMatcher | None = None,
+    polls: int | None = None,
+) -> Read | None:
+    """What is read as soon as there is something."""
+    while True:
+        try:
+            return made.read(polled_ns, polls, matcher)
+        except BlockingIOError:
+            continue
+
+
+@LINUX
+@EACH_ENGINE
+def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas(
+    kind: type[compiled.SocketReader], matching: type[reader.MessageReader]
+) -> None:
+    dialect = DIALECTS["ga"]
+    known = said(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
+    matcher = reader_of(matching, dialect, known)
+    matcher.ready = True
+    with pair() as (ours, theirs):
+        made = socket_reader(kind, ours)
+        for _ in range(1_000):  # the kernel stamps when it gets round to it
+            theirs.sendall(b"hello")
+            came = soon(made, 0, matcher)
+            assert came is not None
+            assert came.data == b"hello"
+            if came.kernel:
+                break
+
+        before_ns = monotonic_ns()
+        theirs.sendall(text(known))
+        assert soon(made, 0, matcher) is None
+        (delta,) = matcher.hand_out()
+        assert before_ns <= delta.at_ns <= monotonic_ns()
+        assert (delta.at_ns, delta.error_ns, delta.payload_bytes) == (made.stamped_ns, 0, 3_000)
+        assert 0 <= delta.lag_ns <= monotonic_ns() - delta.at_ns
+
+        matcher.ready = False
+        theirs.sendall(text(known))
+        came = soon(made, 0, matcher)
+        assert came is not None
+        assert came.data == text(known)
+
+        theirs.close()
+        came = soon(made, 0, matcher)
+        assert came is not None
+        assert came.data == b""
+        made.close()
+    if kind is compiled.SocketReader and compiled.COMPILED:
+        came = soon(made)  # the number of a socket that is closed may be another's by now
+        assert came is not None
+        assert came.data == b""
+
+
+@EACH_ENGINE
+def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(
+    kind: type[compiled.SocketReader], matching: type[reader.MessageReader]
+) -> None:
+    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+    matcher = reader_of(matching, DIALECTS["ga"], known)
+    matcher.ready = True
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(text(known))
+        came = soon(socket_reader(kind, ours), 0, matcher)
+
+    assert came is not None
+    assert (came.data, came.kernel) == (text(known), False)
+
+
+@EACH_SOCKET
+@pytest.mark.parametrize(
+    ("drained_ns", "drained", "polled_ns", "looked_ns", "empty_ns"),
+    [
+        (700, True, 0, None, 700),
+        (700, True, 900, None, 900),
+        (700, True, 500, None, 700),
+        (700, False, 900, None, 700),
+        (700, True, 0, 800, 800),
+        (700, True, 0, 600, 700),
+        (700, True, 0, FAR_NS, 700),
+    ],
+)
+def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_it_so(
+    kind: type[compiled.SocketReader],
+    drained_ns: int,
+    drained: bool,
+    polled_ns: int,
+    looked_ns: int | None,
+    empty_ns: int,
+) -> None:
+    """What was left in a socket is there whatever a poll says."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(b"hello")
+        made = socket_reader(kind, ours, drained_ns=drained_ns, drained=drained, looked_ns=looked_ns or 0)
+        before_ns = monotonic_ns()
+        came = soon(made, polled_ns, polls=None if looked_ns is None else POLLS)
+
+    assert came is not None
+    assert (came.empty_ns, came.complete, made.drained) == (empty_ns, True, True)
+    assert before_ns <= made.drained_ns <= came.stamp_ns
+
+
+@EACH_SOCKET
+def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[compiled.SocketReader]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        made = socket_reader(kind, ours, drained=False)
+        before_ns = monotonic_ns()
+        with pytest.raises(BlockingIOError):
+            made.read(0, None, None)
+
+    assert before_ns <= made.drained_ns <= monotonic_ns()
+    assert made.drained
+
+
+@EACH_SOCKET
+def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion(
+    kind: type[compiled.SocketReader],
+) -> None:
+    ahead_ns = monotonic_ns() + 1_000_000_000_000
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(b"hello")
+        made = socket_reader(kind, ours, stamped_ns=ahead_ns)
+        came = soon(made)
+
+    assert came is not None
+    assert came.stamp_ns == made.stamped_ns == ahead_ns
+
+
+@EACH_SOCKET
+def test_a_read_that_fills_its_room_may_have_left_something(kind: type[compiled.SocketReader]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        made, sent = socket_reader(kind, ours, drained_ns=5), 0
+        while sent < READ_BYTES:
+            sent += theirs.send(bytes(READ_BYTES))
+        came = soon(made)
+
+    assert came is not None
+    assert (len(came.data), came.complete) == (READ_BYTES, False)
+    assert (made.drained, made.drained_ns) == (False, 5)
+
+
+# However they are carried.
+
+NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", "ping", "cut", "huge"])
+PLACES = st.lists(st.integers(0, 200_000), max_size=10)
+STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
+GA = DIALECTS["ga"]
+KNOWN = {kind: said(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
+SAID = {
+    "audio": said(GA, "audio", "event_22", base64_of(600), (",", ":")),
+    "transcript": said(GA, "transcript", "event_333", "hello", (",", ":")),
+    "empty": said(GA, "audio", "event_4", "", (",", ":")),
+    "other reply": delta(GA, "audio", "r2"),
+    "done": b'{"type":"response.done"}',
+    "cut": said(GA, "transcript", "event_5", "in fragments", (",", ":")),
+    "huge": said(GA, "audio", "event_6", base64_of(60_000), (",", ":")),
+}
+CARRIED = ["plain", "compressed", "tls"]
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context and a client's that trusts it."""
+    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
+    return loopback_tls(ca), tls_context(ca)
+
+
+class EncryptedStream(FakeStream):
+    """Stands below a `TlsStream`; `server_tls` is the other end's."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.server_tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self._shaken = False
+
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+        self._in.write(data)
+        if self._shaken:
+            there = len(self.reads)
+            super().write(self.server_tls.read(1 << 16))
+            for place in range(there, len(self.reads)):
+                self.reads[place] = self.reads[place]._replace(data=self.encrypted(self.reads[place].data))
+        else:
+            with suppress(ssl.SSLWantReadError):
+                self.server_tls.do_handshake()
+                self._shaken = True
+            if said := self._out.read():
+                self.reads.append(read(said))
+        return Handed(77, 3)
+
+    def encrypted(self, data: bytes) -> bytes:
+        self.server_tls.write(data)
+        return self._out.read()
+
+
+def connection(
+    carried: str, kind: type[reader.MessageReader], contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> tuple[WebSocket, FakeStream]:
+    server, client = contexts
+    stream = EncryptedStream(server) if carried == "tls" else FakeStream()
+    stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if carried == "compressed" else None)
+    below: Any = stream
+    if isinstance(stream, EncryptedStream):
+        below = TlsStream(cast(TcpStream, stream), client, "localhost")
+        below.handshake(FAR_NS)
+    protocol = client_protocol(parse_uri("ws://localhost/"), LIMIT, deflate=carried == "compressed")
+    transport = WebSocket(below, protocol)
+    transport.upgrade([], Limits(), Phases())
+    transport._reader = kind()
+    transport._reader.expect(plain=transport._is_plain())
+    return transport, stream
+
+
+def frames(stream: FakeStream, name: str) -> bytes:
+    """What the service sends of it."""
+    if name == "ping":
+        stream.server.send_ping(b"?")
+    elif name == "cut":
+        stream.server.send_text(SAID[name][:50], fin=False)
+        stream.server.send_continuation(SAID[name][50:], fin=True)
+    else:
+        stream.server.send_text(SAID[name])
+    return b"".join(stream.server.data_to_send())
+
+
+class Hearer(Reply):
+    """Notes what comes: (kind, bytes of payload, stamp, bound, message where it is told)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[Any, ...]] = []
+        self.texts: list[bytes] = []
+        self.count = 0
+
+    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        self.count += len(deltas)
+        for event, at_ns, error_ns, _, payload_bytes, wire_bytes, data in deltas:
+            self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, wire_bytes))
+            self.texts.append(data)
+
+    def take(self, message: Received) -> bool:
+        (event,) = GA.decode(message.data)
+        at_ns, error_ns, _ = message.arrival
+        of_it = (event.kind, event.response_id, event.payload_bytes)
+        self.heard.append((*of_it, at_ns, error_ns, message.wire_bytes))
+        self.texts.append(message.data)
+        return False
+
+
+WAYS: list[tuple[type[reader.MessageReader] | None, bool]] = [
+    (None, False),
+    *((kind, texts) for kind in READERS for texts in (False, True)),
+]
+"""Who reads, and whether texts are kept; None: every delta is understood."""
+
+
+@pytest.mark.parametrize("carried", CARRIED)
+@given(names=st.lists(NAMES, max_size=14), places=PLACES, states=STATES)
+def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_within_their_bounds(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+    carried: str,
+    names: list[str],
+    places: list[int],
+    states: list[tuple[bool, bool]],
+) -> None:
+    heard = []
+    wanted = [SAID[name] for name in names if name != "ping"]
+    for kind, keeps_texts in WAYS:
+        transport, stream = connection(carried, kind or reader.MessageReader, contexts)
+        transport.keeps_texts = keeps_texts
+        for known in KNOWN.values():
+            transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
+        wire = [frames(stream, name) for name in names]
+        whole = b"".join(stream.encrypted(one) if isinstance(stream, EncryptedStream) else one for one in wire)
+        for place, part in enumerate(cut(whole, places), 1):
+            complete, kernel = states[place % len(states)]
+            stream.reads.append(read(part, place, complete=complete, kernel=kernel))
+        reads = {one.stamp_ns: one for one in stream.reads}
+        hearer = Hearer()
+        while stream.reads:
+            transport.listen(FAR_NS, hearer.take, None if kind is None else hearer)
+        heard.append(hearer.heard)
+        assert len(hearer.texts) == len(wanted)
+        if kind is None or keeps_texts:
+            assert hearer.texts == wanted
+        for *_, at_ns, error_ns, _ in hearer.heard:
+            came = reads[at_ns]
+            assert error_ns == came.stamp_ns - came.empty_ns or (error_ns == 0 and came.complete)
+
+    assert all(one == heard[0] for one in heard)
+
+
+@EACH_READER
+@pytest.mark.parametrize("carried", CARRIED)
+def test_deltas_are_matched_however_they_are_carried_unless_they_are_compressed(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], carried: str, kind: type[reader.MessageReader]
+) -> None:
+    transport, stream = connection(carried, kind, contexts)
+    for known in KNOWN.values():
+        transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
+    wire = [frames(stream, name) for name in ("audio", "transcript", "audio")]
+    parts = [stream.encrypted(one) if isinstance(stream, EncryptedStream) else one for one in wire]
+    reads = [parts[0], parts[1][:30], parts[1][30:] + parts[2]]
+    stream.reads += [read(part, place) for place, part in enumerate(reads, 1)]
+    hearer = Hearer()
+    while stream.reads:
+        transport.listen(FAR_NS, hearer.take, hearer)
+
+    assert len(hearer.heard) == 3
+    assert hearer.count == (0 if carried == "compressed" else 3)
