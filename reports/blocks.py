@@ -1,11 +1,12 @@
 """What a document is made of: blocks, which say what stands there and not how it looks in any form.
 
-A document builds its blocks; `text` and the templates of `page` pour them. Texts are plain: who pours them, escapes.
+A document builds its blocks once. `page/html` pours them into HTML, `page/markdown` into Markdown, which has no
+figures; a terminal has blocks of its own, in `text/lines`. Texts are plain: who pours them, escapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,6 +72,8 @@ class Column:
     target: int | None = None
     marked: bool = False
     below: str = ""
+    drawn: bool = False
+    """its cells are drawings, which only a page has"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,13 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How figures are read: nothing where none is drawn."""
+
+    text: Inline
+
+
+@dataclass(frozen=True)
 class Heading:
     """The head of a part of a section."""
 
@@ -142,30 +152,37 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks that are shown on demand; `open`: they are at first."""
+    """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has."""
 
     title: str
     blocks: Sequence[Block]
     open: bool = False
     style: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG in its frame, one of several in a figure."""
+    """An SVG in its frame, one of several in a figure; `head`: what it is of."""
 
     svg: str
+    head: str = ""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing (SVG, empty where there is none) with its caption, its numbers as rows, and what belongs below it."""
+    """A drawing (SVG, empty where there is none) with its caption, and what belongs below it.
+
+    `stops`: what its readout says, as rows. `numbers`: what stands for it where nothing is drawn; else
+    folded away.
+    """
 
     drawn: str
     caption: Inline = ""
     head: str = ""
-    numbers: Sequence[Sequence[str]] = ()
+    stops: Sequence[Sequence[str]] = ()
     below: Sequence[Block] = ()
+    numbers: Sequence[Block] = ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +200,7 @@ class Panes:
     panes: Sequence[tuple[str, str, Figure]]
 
 
-Block = Table | Paragraph | Heading | Bullets | Alarm | Definitions | Fold | Drawing | Figure | Beside | Panes
+Block = Table | Paragraph | Reading | Heading | Bullets | Alarm | Definitions | Fold | Drawing | Figure | Beside | Panes
 
 
 @dataclass(frozen=True)
@@ -200,27 +217,100 @@ class Section:
     style: str = ""
 
 
+@dataclass(frozen=True)
+class Badge:
+    """What is seen first: a word with its mark, and what belongs beside it; `style` names its colours."""
+
+    style: str
+    glyph: str
+    word: str
+    beside: str
+
+
+SIMULATED = Badge("sim", "◇", "SIMULATED", "rtbench simulate, no real service")
+MEASURED_AGAINST: Inline = (
+    Strong("◇ SIMULATED:"),
+    " measured against ",
+    Code("rtbench simulate"),
+    ", no real service. ",
+)
+"""What the foot of a page says of a simulated run."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a reader may leave out by: its name, and its values with the class of what each of them hides."""
+
+    name: str
+    values: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything of a page. The lead stands below its headline, the answer above its sections."""
+
+    title: str
+    badges: Sequence[Badge]
+    headline: str
+    lead: Sequence[Block]
+    sections: Sequence[Section]
+    answer: Sequence[Block] | None = None
+    """None where a section is called so"""
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """what terms lead to, by their names"""
+    beside: str = ""
+    """said beside the badges"""
+    footer: Inline = ""
+    targets: Sequence[str] = ()
+    """of a page whose figures show several: what is switched off and on, in their order"""
+    filters: Sequence[Filter] = ()
+    struck: bool = False
+    """no figure of it may be used"""
+
+    @property
+    def contents(self) -> list[Section]:
+        """The sections that a list of contents names."""
+        return [section for section in self.sections if section.name]
+
+    @property
+    def tabs(self) -> list[str]:
+        """The keys of all panes, which the style sheet shows and hides by."""
+        return [key for panes in self._panes() for key, _, _ in panes.panes]
+
+    def _panes(self) -> Iterable[Panes]:
+        blocks = [block for section in self.sections for block in section.blocks]
+        while blocks:
+            block = blocks.pop(0)
+            blocks[:0] = block.blocks if isinstance(block, Fold) else ()
+            if isinstance(block, Panes):
+                yield block
+
+
 Head = Column | Inline
 Line = list[Cell | Inline]
 
 
 def table(
     heads: Sequence[Head],
-    rows: Sequence[Row | Line],
+    rows: Iterable[Row | Sequence[Cell | Inline]],
     style: str = "",
     *,
+    left: Sequence[int] = (),
     stacked: bool = False,
     caption: Inline = "",
     answers: bool = False,
 ) -> Table:
-    """A table from heads and rows whose plain parts are texts."""
-    columns = tuple(head if isinstance(head, Column) else Column(head) for head in heads)
+    """A table from heads and rows whose plain parts are texts; `left`: places of further columns of text."""
+    texts = {place % len(heads) for place in left}
+    columns = tuple(
+        head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
+    )
     lines = tuple(row if isinstance(row, Row) else row_of(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers)
 
 
 def row_of(
-    cells: Line,
+    cells: Sequence[Cell | Inline],
     style: str = "",
     ids: Sequence[tuple[str, Inline]] = (),
     target: int | None = None,
@@ -229,6 +319,11 @@ def row_of(
     """A row whose plain parts are texts."""
     own = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
     return Row(own, style, tuple(ids), target, tuple(more))
+
+
+def coded(text: str) -> Inline:
+    """A text whose parts between backticks are code."""
+    return tuple(Code(part) if place % 2 else part for place, part in enumerate(text.split("`")))
 
 
 def kinds(block: object) -> str:

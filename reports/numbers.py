@@ -38,7 +38,7 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
 
 def percent(part: float, whole: float) -> str:
     """0.78 % of two counts, two digits below ten; a dash of nothing."""
-    if not whole:
+    if not whole or math.isnan(part):
         return NONE
     share = 100 * part / whole
     return f"{three(share if share >= 9.95 else float(f'{share:.2g}'))}{NBSP}%"

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
-from reports.page.page import html
+from reports.page.html import poured
+from reports.page.markdown import document
+from reports.page.page import page_of
 from reports.runs import Run
 from reports.summary.summary import Summary, summarise
 from reports.text import terminal as text
 from reports.text.document import as_json
-from reports.text.markdown import markdown
 
 
 class Paths(NamedTuple):
@@ -32,7 +33,8 @@ def write(run: Run | Summary) -> Paths:
     summary = run if isinstance(run, Summary) else summarise(run)
     folder = summary.run.folder
     paths = Paths(folder / "report.html", folder / "report.md", folder / "summary.json")
-    texts = html(summary), markdown(summary), as_json(summary)
+    page = page_of(summary)
+    texts = poured(page), document(page), as_json(summary)
     try:
         for path, content in zip(paths, texts, strict=True):
             write_text(path, content)

@@ -14,9 +14,8 @@ from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
 from reports.bins import log_range
-from reports.blocks import Line, Paragraph, Section, table
+from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, plural, three
-from reports.page.html import SIMULATED, Page
 from reports.page.pieces import figure
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks
 from reports.statistics.quantiles import floor

@@ -14,9 +14,8 @@ from bench.capacity.judge import slo_of
 from bench.capacity.search import LEAST_S, ladder_of, least_time_s
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.bins import log_range
-from reports.blocks import Block, Line, Paragraph, Section, table
+from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, ms, percent, plural, shortened, span, three, usd
-from reports.page.html import SIMULATED, Page
 from reports.page.pieces import figure
 from reports.page.svg import WIDE, Plot, Scale, frame, identity, linear_ticks, log_scale, log_ticks
 from reports.wording.words import sentence

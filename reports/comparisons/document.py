@@ -14,12 +14,13 @@ from bench.run.disk import write_text
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Design, run_id
 from reports.comparisons.forest_rows import too_few
-from reports.comparisons.page import html
-from reports.comparisons.text import markdown
+from reports.comparisons.page import page_of
 from reports.finding import Finding
 from reports.looks.decision import Decision
 from reports.looks.document import Margin
 from reports.looks.text import sentence
+from reports.page.html import poured
+from reports.page.markdown import document
 from reports.question import Kind
 from reports.schemas.document import Closed, Count, Figure, Known, Values, Version, about, data_of, text_of
 from reports.sides.fairness import definitions
@@ -254,7 +255,8 @@ class ComparePaths(NamedTuple):
 def write(comparison: Comparison, folder: Path) -> ComparePaths:
     """Write the three files, each in one step. Raises UsageError where the folder cannot be written."""
     paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    texts = html(comparison), markdown(comparison), as_json(comparison)
+    page = page_of(comparison)
+    texts = poured(page), document(page), as_json(comparison)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):

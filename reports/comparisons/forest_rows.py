@@ -132,7 +132,7 @@ class ForestRow:
     """
 
     name: str
-    beside: str
+    which: str
     definition: str
     candidate: str
     colour: int
@@ -151,6 +151,12 @@ class ForestRow:
     why: str
     after_holm: bool
     finding: Finding
+
+    @property
+    def beside(self) -> str:
+        """from the end of speech, not gated: what stands below the name where there is little room."""
+        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.gated else "not gated")))
+        return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
 
     @property
     def told(self) -> str:
@@ -229,7 +235,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
     word = finding.verdict.word if usable else "inconclusive"
     return ForestRow(
         name=question.name,
-        beside=_beside(question),
+        which="" if question.stratum is None else question.stratum.since or PLAIN,
         definition=definition(question.measure),
         candidate=finding.candidate,
         colour=colour,
@@ -277,12 +283,6 @@ def definition(measure: str) -> str:
     """What a figure is, in the words of the catalogue; empty for an unknown one."""
     known = CATALOGUE.get(measure)
     return known.sentence if known else RATES[measure].sentence if measure in RATES else ""
-
-
-def _beside(question: Question) -> str:
-    which = "" if question.stratum is None else question.stratum.since or PLAIN
-    beside = ", ".join(filter(None, (which, "" if question.gated else "not gated")))
-    return beside if len(beside) <= ROOM else shortened(which, ROOM)
 
 
 def _values(finding: Finding) -> tuple[str, str]:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reports.blocks import (
+    MEASURED_AGAINST,
+    SIMULATED,
+    Alarm,
+    Badge,
     Beside,
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -14,29 +19,36 @@ from reports.blocks import (
     Figure,
     Fold,
     Head,
-    Heading,
     Inline,
     Judged,
+    Page,
     Paragraph,
+    Reading,
     Row,
     Section,
+    Strong,
     Table,
     Term,
     row_of,
     table,
 )
-from reports.comparisons import curves, forest, page_head, path, sentences
+from reports.comparisons import curves, forest, path, sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.forest_rows import ForestPanel, ForestRow, definition, panels, with_unit
+from reports.comparisons.decided import LOOKED, brief, said, word_of
+from reports.comparisons.forest_rows import MARKS, ForestRow, definition, panels, with_unit
+from reports.comparisons.forest_rows import row_of as row_of_finding
 from reports.comparisons.shift import BEYOND, Shift
+from reports.labels import all_called
 from reports.looks.decision import Decision
-from reports.numbers import NBSP, count, listed, percent, plural, three
+from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
-from reports.page.html import MEASURED_AGAINST, Page, poured
+from reports.page.html import poured
+from reports.page.markdown import document
 from reports.page.pieces import drawing, figure, note
 from reports.page.svg import HALF
 from reports.question import Question
 from reports.sides.fairness import Check
+from reports.wording import unusable
 from reports.wording.words import since
 
 VERDICTS = {
@@ -98,12 +110,19 @@ TURNS_OF = (
     "Turns, sessions, failed turns (those that never began among them), and the share of what was wanted that has the "
     "figure: of the baseline / of the candidate."
 )
+ROWS_MOST = 10
+"""Gated figures in the first table of numbers: those that did not pass stand there first."""
 BOUNDS = "Bars: the bounds that decide at each look, in colour the one that decided. Dashed: the margin."
 
 
 def html(comparison: Comparison) -> str:
     """The page: one file that needs nothing else."""
     return poured(page_of(comparison))
+
+
+def markdown(comparison: Comparison) -> str:
+    """The same page without its figures."""
+    return document(page_of(comparison))
 
 
 def page_of(comparison: Comparison) -> Page:
@@ -116,13 +135,13 @@ def page_of(comparison: Comparison) -> Page:
         _fair(comparison),
         Section("how", "", "Definitions and method", [Definitions(list(defined.items()))]),
     )
-    badges = list(page_head.badges(comparison))
+    badges = list(_badges(comparison))
     files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
     return Page(
-        title=page_head.title(comparison, badges),
+        title=_title(comparison, badges),
         badges=badges,
-        headline=page_head.headline(comparison),
-        lead=page_head.lead(comparison),
+        headline=_headline(comparison),
+        lead=_lead(comparison),
         sections=list(filter(None, sections)),
         definitions=defined,
         footer=(MEASURED_AGAINST if comparison.simulated else "", files),
@@ -130,25 +149,130 @@ def page_of(comparison: Comparison) -> Page:
     )
 
 
+DESIGNS: dict[Design, str] = {
+    "pairs": "interleaved in one run, in pairs",
+    "sessions": "sessions of each arm apart",
+}
+
+
+def _title(comparison: Comparison, badges: Sequence[Badge]) -> str:
+    """REGRESSED · SIMULATED · gateway against direct."""
+    first, *others = [side.label for side in comparison.sides]
+    words = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
+    return f"{' · '.join(words)} · {listed(others)} against {first}"
+
+
+def _headline(comparison: Comparison) -> str:
+    """What was decided while the run ran is its verdict."""
+    if comparison.unfair or comparison.decision is None:
+        return sentences.headline(comparison)
+    return brief(comparison.decision)
+
+
+def _lead(comparison: Comparison) -> list[Block]:
+    """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
+    remedies = unusable.remedies(comparison.causes)
+    second = _second(comparison)
+    notices = [*filter(None, [sentences.provisional(comparison)]), *comparison.notices]
+    return [
+        *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
+        *([Paragraph(second, "lead")] if second else []),
+        Paragraph(_meta(comparison), "meta"),
+        *([Bullets(notices)] if notices else []),
+    ]
+
+
+def _second(comparison: Comparison) -> str:
+    """Beside the verdict of looks: that the bars are of the whole run."""
+    if comparison.unfair:
+        return ""
+    if comparison.decision is None:
+        return sentences.second(comparison)
+    sentence = said(comparison.decision)
+    return LOOKED if _headline(comparison) == sentence else f"{sentence} {LOOKED}"
+
+
+def _badges(comparison: Comparison) -> Iterable[Badge]:
+    """The verdict first, which an invalid comparison does not have; then whether it was fair, and simulated."""
+    judged = [check for check in comparison.checks if check.fair is not None]
+    if comparison.unfair:
+        beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
+        yield _unusable_badge(comparison, beside)
+    else:
+        decision = comparison.decision
+        yield _verdict_badge(comparison) if decision is None else _decision_badge(comparison, decision)
+        beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
+        yield Badge("ok", "✓", "VALID COMPARISON", beside)
+    if comparison.simulated:
+        yield SIMULATED
+
+
+def _unusable_badge(comparison: Comparison, beside: str) -> Badge:
+    glyph, word = sentences.unusable_mark(comparison).split(" ", 1)
+    return Badge("no", glyph, word, beside)
+
+
+def _verdict_badge(comparison: Comparison) -> Badge:
+    gated, word = comparison.gated, sentences.overall(comparison.gated)
+    if word is None:
+        return Badge("hm", "?", "NO VERDICT", "no gated figure")
+    same = sum(finding.verdict.word == word for finding in gated)
+    provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
+    beside = f"{provisional}{same} of {len(gated)} gated"
+    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
+
+
+def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
+    """The verdict of the looks."""
+    beside = f"look {len(decision.course.looks)} of {len(decision.plan.looks)}"
+    if decision.invalid:
+        return _unusable_badge(comparison, beside)
+    if decision.course.reason == "waiting":
+        return Badge("hm", "?", "NOT DECIDED YET", beside)
+    word = word_of(decision)
+    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
+
+
+def _meta(comparison: Comparison) -> str:
+    """voice_turns · 20 Nov 2026, 09:14 UTC · interleaved in one run, in pairs · 200 sessions and 2,000 turns an arm."""
+    documents = [side.run.document for side in comparison.sides]
+    began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
+    parts = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
+    if comparison.findings:
+        first = comparison.findings[0]
+        parts.append(f"{_two(first.sessions, 'session')} and {_two(first.turns, 'turn')} in each arm")
+    return " · ".join(filter(None, parts))
+
+
+def _two(numbers: tuple[int, int], noun: str) -> str:
+    base, candidate = numbers
+    return plural(base, noun) if base == candidate else f"{count(base)} against {plural(candidate, noun)}"
+
+
 def _answer(comparison: Comparison) -> Section:
     """The forest plots, how to read them, and their numbers."""
     drawn = panels(comparison)
     rows = [row for panel in drawn for row in panel.rows]
-    blocks: list[Block] = [block for place, panel in enumerate(drawn) for block in _panel(panel, first=place == 0)]
+    heads = ["" if panel is drawn[0] and panel.axis == "lower" else panel.title for panel in drawn]
+    blocks: list[Block] = [drawing(forest.forest(panel), head) for panel, head in zip(drawn, heads, strict=True)]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.measure for row in rows)
-    blocks += note(("What they are: ", _terms(figures), ". What the words mean: ", _terms(_named(rows)), "."))
-    blocks.append(Fold("The numbers", [_numbers(comparison, rows), *note(TURNS_OF)]))
-    nothing = Paragraph("There is no figure that both arms have.")
-    shown = Figure("", forest.reading(drawn), below=blocks) if drawn else nothing
-    return Section("answer", "", "What changed, and by how much?", [shown])
-
-
-def _panel(panel: ForestPanel, *, first: bool) -> Iterable[Block]:
-    """Named, unless it is the only one or the first of waits."""
-    if not first or panel.axis != "lower":
-        yield Heading(panel.title)
-    yield drawing(forest.forest(panel))
+    blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(_named(rows)), ".")))
+    gated, others = ([row for row in rows if row.finding.question.gated == of] for of in (True, False))
+    gated.sort(key=lambda row: sentences.WORST.index(row.word) > 1)
+    first, more = gated[:ROWS_MOST], gated[ROWS_MOST:]
+    steps = [row_of_finding(step, comparison) for step in comparison.steps]
+    parts = {
+        f"{plural(len(more), 'more gated figure')}": more,
+        "Figures that are not gated": others,
+        "Which step changed most? Not gated": steps,
+    }
+    folds = [Fold(title, [_numbers(comparison, mine)]) for title, mine in parts.items() if mine]
+    numbers: list[Block] = [_numbers(comparison, first), *note(TURNS_OF)] if first else []
+    shown: Block = Paragraph("There is no figure that both arms have.")
+    if drawn:
+        shown = Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
+    return Section("answer", "", "What changed, and by how much?", [shown, *folds])
 
 
 def _terms(names: Iterable[str]) -> Inline:
@@ -167,12 +291,12 @@ def _named(rows: Sequence[ForestRow]) -> Iterable[str]:
 
 
 def _numbers(comparison: Comparison, rows: Sequence[ForestRow]) -> Table:
-    several = len(comparison.sides) > 2
+    several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
     verdict, interval = Column("verdict", left=True), f"{_interval(comparison)} interval"
     heads: list[Head] = ["figure", *([Column("candidate", left=True)] if several else [])]
     heads += [
-        "baseline",
-        "candidate",
+        Column(base.label, below="baseline"),
+        "its figure" if several else Column(candidate.label, below="candidate"),
         "difference",
         interval,
         "margin",
@@ -182,11 +306,12 @@ def _numbers(comparison: Comparison, rows: Sequence[ForestRow]) -> Table:
         "failed",
         "reached",
     ]
-    return table(heads, [_row(row, several=several) for row in rows])
+    style = "fig nowrap struck" if comparison.unfair else "fig nowrap"
+    return table(heads, [_row(row, style, several=several) for row in rows])
 
 
-def _row(row: ForestRow, *, several: bool) -> Row:
-    """A line of the table of numbers."""
+def _row(row: ForestRow, style: str, *, several: bool) -> Row:
+    """A line of the table of numbers, with figures in this style."""
     finding, measure = row.finding, row.finding.question.measure
     rest = row.name.removeprefix(measure) if row.name.startswith(measure) else ""
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
@@ -194,9 +319,9 @@ def _row(row: ForestRow, *, several: bool) -> Row:
     counts.append(" / ".join(percent(share, 1) for share in finding.reached))
     return row_of(
         [
-            Cell((Term(measure), rest), row.beside),
+            Cell((Term(measure), rest), row.which),
             *([Cell(row.candidate, target=row.colour)] if several else []),
-            *(Cell(text, style="fig nowrap") for text in figures),
+            *(Cell(text, style=style) for text in figures),
             Cell(row.margin_text, style="nowrap"),
             Cell(Judged(row.judged, row.word), row.why),
             *(Cell(text, style="nowrap") for text in counts),
@@ -215,8 +340,8 @@ def _looks(decision: Decision | None) -> Section | None:
     if not decision or not estimates:
         return None
     figures = [figure(path.path(estimate), estimate.line, head=estimate.name) for estimate in estimates]
-    reason = Paragraph(f"{path.reason(decision)} {BOUNDS}")
-    return Section("path", "", "When was it decided?", [reason, Beside(figures)])
+    blocks: list[Block] = [Paragraph(path.reason(decision)), Reading(BOUNDS), Beside(figures)]
+    return Section("path", "", "When was it decided?", blocks)
 
 
 def _percentiles(comparison: Comparison) -> Section | None:

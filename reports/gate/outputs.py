@@ -10,7 +10,21 @@ from msgspec import Meta, field
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
-from reports.blocks import Block, Bullets, Cell, Code, Fold, Heading, Inline, Paragraph, Row, Strong, Table, row_of
+from reports.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Fold,
+    Heading,
+    Inline,
+    Paragraph,
+    Row,
+    Strong,
+    Table,
+    row_of,
+    table,
+)
 from reports.gate.items import Checked, Grade, Item, OnInconclusive
 from reports.gate.junit import refusal, xml
 from reports.gate.sentences import (
@@ -29,10 +43,10 @@ from reports.gate.sentences import (
     written,
 )
 from reports.numbers import count, plural, shortened
+from reports.page import markdown as markup
 from reports.schemas.document import Known, Record, Values, data_of, text_of
-from reports.text import lines, markup
+from reports.text import lines
 from reports.text.lines import Grid, Named, Part
-from reports.text.markup import table
 
 ROWS_MOST = 10
 WORST_FIRST = ("failed", "void", "unsure", "passed")

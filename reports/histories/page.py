@@ -10,16 +10,21 @@ from pathlib import Path
 
 from bench.measures import CATALOGUE
 from reports.blocks import (
+    MEASURED_AGAINST,
+    SIMULATED,
+    Badge,
     Block,
     Bullets,
     Cell,
     Code,
     Column,
     Definitions,
+    Filter,
     Fold,
     Head,
     Inline,
     Link,
+    Page,
     Paragraph,
     Row,
     Section,
@@ -33,7 +38,7 @@ from reports.histories.entry import Entry
 from reports.histories.figure import over_weeks
 from reports.histories.history import History, Scenario
 from reports.numbers import NBSP, NONE, plural, shortened
-from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Filter, Page, poured
+from reports.page.html import poured
 from reports.page.pieces import figure
 from reports.question import RATES, Question
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
@@ -227,7 +232,7 @@ def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, in
     of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
     levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
-    return figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), numbers=())
+    return figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
 
 
 def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder: Path) -> Block:

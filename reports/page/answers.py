@@ -17,6 +17,7 @@ from reports.blocks import (
     Line,
     Panes,
     Paragraph,
+    Reading,
     Row,
     Section,
     Table,
@@ -38,7 +39,7 @@ FEWEST = 5
 """Good turns from which on a percentile curve says more than the table of the slowest turns."""
 
 
-MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions. "
+MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
 ENDLESS = "Failed turns count as endlessly slow, as do turns that never began: neither improves a figure."
 READING = (
     "“Failed turns” are turns that failed and turns that were wanted and never begun, of all turns wanted. A "
@@ -53,9 +54,9 @@ def answers(summary: Summary) -> list[Block]:
     if not groups:
         return []
     chunked = note(grown(summary)) if summary.setup.chunks else []
-    marks = MARKS if any(_published(group) for group in groups) else ""
+    marks = [Reading(MARKS)] if any(_published(group) for group in groups) else []
     how = Fold("How to read this", [Paragraph(READING, "")], style="note")
-    return [*(_table(summary, group) for group in groups), *chunked, *note(f"{marks}{ENDLESS}"), how]
+    return [*(_table(summary, group) for group in groups), *chunked, *marks, *note(ENDLESS), how]
 
 
 def _published(group: list[CallerWait]) -> bool:
@@ -68,9 +69,9 @@ def _table(summary: Summary, group: list[CallerWait]) -> Table:
     heads: list[Head] = ["target", "p50", "p95", "p99", "slowest", "failed turns"]
     if ends:
         axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
-        heads.append(Column(axis, left=True, style="wideonly"))
+        heads.append(Column(axis, left=True, style="wideonly", drawn=True))
     measure = Term(group[0].figures.measure)
-    caption = (f"{words.caption(group, summary)}, ", measure, ", in ms (95 % interval below)")
+    caption = (f"{words.caption(group, summary)}, ", measure, ", in ms, with 95 % intervals")
     style = "struck" if summary.verdict.valid is False else ""
     rows = [_row(summary, answer, words.row_name(answer, group), ends) for answer in group]
     return table(heads, rows, style, stacked=True, caption=caption, answers=True)
@@ -110,9 +111,8 @@ def _panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
             drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
             if any(curve.n - curve.failed >= FEWEST for curve in drawn):
                 title = f"{name} {_counted(name, stratum)}" if len(strata) > 1 else name
-                numbers = Fold(f"The numbers: {title}", [_percentiles(drawn)])
                 key = f"{name}-{stratum.key}".replace("+", "-")
-                yield key, title, figure(charts.percentiles(drawn, name), numbers=(), below=[numbers])
+                yield key, title, figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
 
 
 def _counted(measure: str, stratum: Stratum) -> str:

@@ -22,6 +22,7 @@ from reports.blocks import (
     Link,
     Panes,
     Paragraph,
+    Reading,
     Row,
     Section,
     Strong,
@@ -108,19 +109,10 @@ def segments(summary: Summary) -> Section | None:
 
 def _bands(summary: Summary, bands: Sequence[Breakdown]) -> Figure:
     """Typical and slow turns, and each bar in numbers."""
-    numbers = [
-        [
-            summary.targets[band.target],
-            f"{band.title}, {plural(band.turns, 'turn')}",
-            *(f"{segment.name} {ms(band.mean_ms(segment))}" for segment in band.segments),
-            f"together {ms(band.mean_ms())}",
-        ]
-        for band in bands
-    ]
     slow = " and around p95 (p93.5 to p96.5)" if any(band.around > 0.5 for band in bands) else ""
     of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
     caption = ("Mean segments of ", Term(HEARD), of)
-    return figure(bars.segments(bands, summary.targets), caption, numbers=numbers)
+    return figure(bars.segments(bands, summary.targets), caption, stops=(), numbers=[_table(summary, bands, "around")])
 
 
 def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
@@ -133,9 +125,10 @@ def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
     return figure(bars.segments(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
 
 
-def _table(summary: Summary, rows: Sequence[Breakdown]) -> Table:
+def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
+    """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
     names = bars.names_of(rows)
-    heads: list[Head] = ["step", Column("target", left=True), "turns", *names, "together, ms"]
+    heads: list[Head] = [head, Column("target", left=True), "turns", *names, "together, ms"]
     lines: list[Row | Line] = []
     for row in rows:
         means = {segment.name: three(row.mean_ms(segment)) for segment in row.segments}
@@ -154,10 +147,10 @@ def hearing(summary: Summary) -> Section | None:
         gaps = [one for one in summary.events if one.measure == "delta_gap"]
         blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
-            blocks += [Fold("Replies in numbers", [measures(summary, replies, gaps)], open=not played)]
+            blocks += [Fold("Replies in numbers", [measures(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             blocks += [Heading("And how was the caller heard?"), Paragraph(_detected(summary))]
-            blocks += [Fold("In numbers", [measures(summary, callers)], open=not played)]
+            blocks += [Fold("In numbers", [measures(summary, callers)], open=not played, again=True)]
             blocks += note(grown(summary))
     return Section("heard", "What was heard", "What did the caller hear?", blocks) if blocks else None
 
@@ -221,8 +214,8 @@ def _timeline(played: Sequence[Talk]) -> Figure:
         said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time beside it.")
     logs = [(f" {talk.role} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
-    below = [Paragraph((" ".join(said), *named, "." if logs else ""), "note")]
-    return figure(speech.speech(played), numbers=[speech.read(talk) for talk in played], below=below)
+    below = [Reading((" ".join(said), *named, "." if logs else ""))]
+    return figure(speech.speech(played), stops=[speech.read(talk) for talk in played], below=below)
 
 
 def along(summary: Summary) -> Section | None:
@@ -234,7 +227,7 @@ def along(summary: Summary) -> Section | None:
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
-    blocks = [*_lines(summary, shown), *note(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
+    blocks = [*_lines(summary, shown), Reading(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return Section("along", "Turn number, age", "Does the wait change along a session?", blocks)
 
 
@@ -248,7 +241,7 @@ def context(summary: Summary) -> Section | None:
     blocks = [
         *_lines(summary, drawn),
         *line("; ".join(words.slopes(summary))),
-        *([Fold("The numbers", [measures(summary, rows)], open=not drawn)] if rows else []),
+        *([Fold("The numbers", [measures(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
     return Section("context", "Conversation", "How does latency grow with the conversation?", blocks)
@@ -257,9 +250,15 @@ def context(summary: Summary) -> Section | None:
 def by_load(summary: Summary) -> Section | None:
     """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
     of = summary.waits_by("calls")
-    figures = [figure(lines.lines(pools, WIDE), BY_LOAD.format(groups.caption(pools[0]))) for pools in of]
+    figures = [_at_levels(summary, pools) for pools in of]
     blocks: list[Block] = [*figures, *note(TOGETHER)]
     return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
+
+
+def _at_levels(summary: Summary, pools: Sequence[Waits]) -> Figure:
+    said, levels = groups.caption(pools[0]), groups.waits_table(pools, summary.targets)
+    numbers = [Paragraph(f"{said}, in ms, with 95 % intervals over sessions."), levels]
+    return figure(lines.lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
 
 
 def _drawable(summary: Summary, *keys: By) -> list[list[Waits]]:
@@ -313,7 +312,7 @@ def network(summary: Summary) -> Section | None:
     blocks: list[Block] = [
         Paragraph(f"{remarks.round_trips(summary)} {capital(_each(summary, resent), summary)}"),
         Beside([_way(summary, frame, width) for frame in frames]),
-        Fold("Measures of the network", [measures(summary, rows)], open=not frames),
+        Fold("Measures of the network", [measures(summary, rows)], open=not frames, again=True),
     ]
     return Section("network", "Network", "Is it the network?", blocks)
 
@@ -333,7 +332,7 @@ def _way(summary: Summary, frame: Ways, width: int) -> Figure:
         charts.scatter(frame, width),
         f"Of the middle session’s ttfa the round trip is {listed(shares)}. {marks}",
         head=f"ttfa {frame.stratum.since}" if several else "",
-        numbers=[
+        stops=[
             [
                 way.label,
                 plural(way.sessions, "session"),

@@ -9,7 +9,22 @@ from markupsafe import Markup
 
 from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
-from reports.blocks import Block, Cell, Column, Fold, Head, Inline, Line, Paragraph, Row, Section, Term, table
+from reports.blocks import (
+    Block,
+    Cell,
+    Column,
+    Fold,
+    Head,
+    Inline,
+    Line,
+    Paragraph,
+    Reading,
+    Row,
+    Section,
+    Term,
+    coded,
+    table,
+)
 from reports.numbers import count, percent
 from reports.page.pieces import note, of_target, quantiles
 from reports.summary.curves import WHOLE_S
@@ -57,7 +72,7 @@ def health(summary: Summary) -> Section:
         *inexact,
         *_harness(summary),
         *_spreads(summary),
-        *note(" ".join(said)),
+        *note(coded(" ".join(said))),
     ]
     return Section("health", "Harness health", "Can these figures be trusted?", blocks)
 
@@ -79,9 +94,18 @@ def hosts(summary: Summary) -> Section | None:
 
 
 def _rules(rules: Sequence[RuleResult]) -> list[Block]:
-    heads = ("check", Column("result", left=True), "figure", "limit", Column("used", left=True, style="narrowout"))
-    what = Paragraph("These checks decide whether a run is valid. The mark on each bar is the limit.")
-    return [what, table(heads, [_rule(rule) for rule in rules])] if rules else []
+    heads = (
+        "check",
+        Column("result", left=True),
+        "figure",
+        "limit",
+        Column("used", left=True, style="narrowout", drawn=True),
+    )
+    what: list[Block] = [
+        Paragraph("These checks decide whether a run is valid."),
+        Reading("The mark on each bar is the limit."),
+    ]
+    return [*what, table(heads, [_rule(rule) for rule in rules])] if rules else []
 
 
 def _rule(rule: RuleResult) -> Line:

@@ -6,10 +6,28 @@ import json
 from collections.abc import Iterable
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
-from reports.blocks import Alarm, Block, Bullets, Code, Definitions, Fold, Inline, Paragraph, Section, Strong
+from reports.blocks import (
+    MEASURED_AGAINST,
+    SIMULATED,
+    Alarm,
+    Badge,
+    Block,
+    Bullets,
+    Code,
+    Definitions,
+    Fold,
+    Inline,
+    Page,
+    Paragraph,
+    Reading,
+    Section,
+    Strong,
+    coded,
+)
 from reports.numbers import moment
 from reports.page import accounts, answers, arriving, calls, health, sections
-from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
+from reports.page.html import poured
+from reports.page.markdown import document
 from reports.page.pieces import note
 from reports.question import RATES
 from reports.summary.summary import Summary
@@ -41,6 +59,11 @@ METHOD = {
 def html(summary: Summary) -> str:
     """The page: one file that needs nothing else."""
     return poured(page_of(summary))
+
+
+def markdown(summary: Summary) -> str:
+    """The same page without its figures."""
+    return document(page_of(summary))
 
 
 def page_of(summary: Summary) -> Page:
@@ -76,7 +99,7 @@ def _lead(summary: Summary) -> list[Block]:
     carried = f"Throughput: {throughput}." if throughput else ""
     texts = (remarks.machine(summary), summary.decided, second, failings.way_out(summary), carried)
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
-    return [*(alarm if summary.verdict.broken else []), *(Paragraph(text, "lead") for text in texts if text)]
+    return [*(alarm if summary.verdict.broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
 
 
 def _broken(rule: RuleResult) -> Iterable[Inline]:
@@ -100,7 +123,7 @@ def _answer(summary: Summary) -> list[Block]:
 def _how(summary: Summary, definitions: dict[str, str]) -> Section:
     """Every definition, and the settings of the run."""
     blocks: list[Block] = [
-        Paragraph("A word with a dotted line says it where it stands; here are all of them."),
+        Reading("A word with a dotted line says it where it stands; here are all of them."),
         Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
         Fold("Settings of this run", [Definitions(list(settings(summary)), linked=False)]),
     ]

@@ -17,20 +17,16 @@ from reports.wording import words
 from reports.wording.words import cell
 
 
-def numbers(plot: Plot) -> list[list[str]]:
-    """What a figure says at each stop of its readout, as rows."""
-    stops = plot.stops or {"t": []}
-    return [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
-
-
 def figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
-    """A drawing with its numbers."""
-    return Figure(Markup(plot.svg()), caption, **{"numbers": numbers(plot), **more})
+    """A drawing with what it says at each stop of its readout, unless `more` has other rows."""
+    said = (plot.stops or {"t": []})["t"]
+    stops = [str(text).split(" · ") for text in said]  # type: ignore[attr-defined]
+    return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 
 
-def drawing(plot: Plot) -> Drawing:
+def drawing(plot: Plot, head: str = "") -> Drawing:
     """A drawing by itself."""
-    return Drawing(Markup(plot.svg()))
+    return Drawing(Markup(plot.svg()), head)
 
 
 def note(text: Inline) -> list[Block]:

@@ -23,6 +23,7 @@ from reports.blocks import (
     Section,
     Table,
     Term,
+    coded,
     row_of,
     table,
 )
@@ -111,13 +112,13 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     lines: list[Row | Line] = [
         [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
     ]
-    fold = Fold("The numbers", [table(heads, lines)], open=not published)
+    numbers = [table(heads, lines)]
     yield Heading(words.named(rows[0]))
     if published:
         plot = bars.steps(groups, summary.mains[stratum])
-        yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", numbers=(), below=[fold])
+        yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
-        yield Figure("", caption, below=[fold])
+        yield Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
         yield Fold("Each step over time", [figure(panels.steps_over_time(course), said)], open=True)
@@ -194,7 +195,7 @@ def outcomes(summary: Summary) -> Section | None:
     if found.sessions:
         blocks += [Heading("And the sessions?"), table(heads, [*map(_ending, found.sessions)])]
     if remedies := found.remedies():
-        blocks += [Heading("What to do?"), Bullets([remedy.line for remedy in remedies])]
+        blocks += [Heading("What to do?"), Bullets([coded(remedy.line) for remedy in remedies])]
     return Section("outcomes", "Outcomes", "How did the turns end?", blocks)
 
 
@@ -250,7 +251,7 @@ def flow(summary: Summary) -> Section | None:
         return None
     width = HALF if len(found) > 1 else WIDE
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
-    shown = Beside([figure(bars.flow(frame, longest, width), numbers=()) for frame in found])
+    shown = Beside([figure(bars.flow(frame, longest, width), stops=()) for frame in found])
     compression = [block for said in remarks.compression(summary) for block in note(said)]
     blocks = [*line(_volume(summary)), shown, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks)

@@ -13,11 +13,10 @@ import pytest
 
 import reports
 from reports import render
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.page.svg import GLYPHS
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.wording.sentences import essentials
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of

@@ -8,6 +8,7 @@ import pytest
 
 from reports.blocks import (
     Alarm,
+    Badge,
     Beside,
     Block,
     Bullets,
@@ -19,6 +20,7 @@ from reports.blocks import (
     Fold,
     Heading,
     Judged,
+    Page,
     Panes,
     Paragraph,
     Section,
@@ -28,7 +30,7 @@ from reports.blocks import (
     table,
 )
 from reports.page import html
-from reports.page.html import Badge, Page, environment
+from reports.page.html import environment
 
 EVIL = "<i>&"
 PAGE = '{% from "blocks.html.j2" import section with context %}{{ section(s) }}'

@@ -17,13 +17,13 @@ from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.page.calls import by_load as section
 from reports.page.lines import lines
+from reports.page.page import markdown
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.wording import groups as said
 from tests.benchmark.by_load import CHANGING, levels_of

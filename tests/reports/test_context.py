@@ -13,12 +13,11 @@ from bench.errors import UsageError
 from reports.gate.baselines import baseline_of
 from reports.gate.by_limit import items_of
 from reports.looks.plan import planned
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.sides.side import sides_of
 from reports.sizing.size import asked
 from reports.summary.summary import Summary
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.thresholds.grammar import parse
 from tests.reports import synthetic

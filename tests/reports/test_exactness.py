@@ -16,12 +16,11 @@ from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.wording.reasons import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds

@@ -14,7 +14,7 @@ import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.comparisons.comparison import compared
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.runs import load_for_report
 from reports.sides.clusters import by_session
 from reports.sides.side import sides_of
@@ -23,7 +23,6 @@ from reports.summary.groups import Group
 from reports.summary.notices import notices
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.turns import turns_of
 from reports.wording import groups, words
@@ -104,7 +103,7 @@ def test_every_report_shows_each_host(apart: Summary) -> None:
         assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
     assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
     assert '<section id="hosts">' in page
-    assert "By host" in brief
+    assert "Do the hosts agree?" in brief
     data = as_data(apart)
     assert [(host["name"], host["clock_offset_ms"]) for host in data["hosts"]] == [("blue", None), ("red", None)]
     rows = [row for row in data["groups"] if row["by"] == "host"]

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 import reports
 from reports import render
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.turns import lost_of, lost_turns
 from reports.wording.failings import second
 from reports.wording.sentences import essentials, headline
@@ -146,7 +145,9 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
     page, text = plain(html(summary)), render.terminal(summary)
 
     assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
-    assert re.search(r"\| dead \| 0 |( &gt; timeout \(160 of 160 failed\) \|){3} – \| 160 of 160 \(100 %\) \|", folded)
+    assert re.search(
+        r"\| dead \(0 turns, \d+ sessions\) \|( &gt; timeout \(none began\) \|){3} – \(good turns\) \| 100 % \(", folded
+    )
     assert "100 %<small>160 of 160 wanted</small>" in page
     assert "timeout<small>none began</small>" in page
 
@@ -211,7 +212,7 @@ def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> No
     page, folded = plain(html(summary)), plain(markdown(summary))
 
     assert "60 %<small>160 failed, 160 never begun</small>" in page
-    assert re.search(r"\| ttfa .* \| 400 \| 60 % \|", folded)
+    assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 never begun\) \|", folded)
 
 
 def test_lost_turns_count_where_turns_of_their_number_count_from() -> None:

@@ -7,9 +7,33 @@ from typing import Any
 
 import pytest
 
-from reports.blocks import Block, Bullets, Cell, Code, Fold, Heading, Paragraph, Strong, Term
+from reports.blocks import (
+    Alarm,
+    Badge,
+    Beside,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    Definitions,
+    Drawing,
+    Figure,
+    Fold,
+    Heading,
+    Page,
+    Panes,
+    Paragraph,
+    Reading,
+    Section,
+    Strong,
+    Term,
+    coded,
+    row_of,
+    table,
+)
 from reports.numbers import NBSP
-from reports.text.markup import coded, pour, table
+from reports.page.markdown import document, pour
 
 EVIL = "<i>&*a*|[b](c)\n`"
 
@@ -26,7 +50,7 @@ EVIL = "<i>&*a*|[b](c)\n`"
     ids=lambda block: type(block).__name__,
 )
 def test_a_text_stays_a_text_wherever_it_stands(block: Block) -> None:
-    text = pour([block])
+    text = pour([block, Paragraph("below")])
 
     assert re.search(r"(?<!\\)\\\*a\\\*\\\|\\\[b\](?!\n)", text)
     assert "&lt;i&gt;&amp;" in text
@@ -66,3 +90,48 @@ def test_code_is_code_unless_it_would_break_out() -> None:
     assert pour([Paragraph(Code("a|b"))]) == "a\\|b\n"
     assert pour([Paragraph(Code("a\x1bb"))]) == "`a\\x1bb`\n"
     assert pour([Paragraph(coded("Ask `rtbench check` of_it."))]) == "Ask `rtbench check` of\\_it.\n"
+
+
+def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None:
+    sections = [
+        Section("answer", "", "What changed?", [Paragraph("All.")]),
+        Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Fold("Prices", [Paragraph("None.")])]),
+        Section("how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]),
+    ]
+    badges = [Badge("ok", "✓", "VALID", "2 checks passed"), Badge("sim", "◇", "SIMULATED", "")]
+    page = Page("", badges, "It is quick.", [Alarm(["First.", "Second."])], sections, beside="voice", footer="The end.")
+
+    assert document(page) == (
+        "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
+        "<details><summary>What did it cost?</summary>\n\nNothing.\n\n"
+        "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
+    )
+
+
+def test_in_the_place_of_a_figure_stand_its_numbers_and_what_is_read_off_it_alone_is_left_out() -> None:
+    numbers = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
+    figure = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), Reading("Red: bad.")], numbers)
+    other = Figure("<svg>", below=[Paragraph("Not seen.")])
+
+    assert pour([figure]) == "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"
+    assert pour([Panes("Which?", [("a", "A", figure), ("b", "B", other)])]) == pour([figure])
+    assert (
+        pour([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")]) == "### Above nothing\na\n"
+    )
+    assert pour([Paragraph("a"), Heading("Above nothing"), Beside([Figure("<svg>", "Lines.")]), Reading("b")]) == "a\n"
+
+
+def test_what_a_page_shows_twice_stands_once() -> None:
+    assert pour([Paragraph("a"), Fold("again", [Paragraph("b")], again=True)]) == "a\n"
+
+
+def test_names_and_ids_of_a_row_are_a_column_and_a_wide_cell_takes_its_columns() -> None:
+    rows = [row_of(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), row_of(["c", "d", "e"])]
+
+    assert pour([table(["x", "y", "z"], rows, caption="What it is of")]) == (
+        "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"
+    )
+
+
+def test_an_invalid_table_strikes_its_figures_and_no_names() -> None:
+    assert pour([table(["x", "y"], [["a", Cell("b", "c")]], "struck")]) == "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n"

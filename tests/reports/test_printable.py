@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import reports
 from bench.plain import printable
 from reports import render
-from reports.text.markup import plain
+from reports.page.markdown import plain
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

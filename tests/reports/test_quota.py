@@ -14,10 +14,9 @@ import pytest
 import reports
 from reports import render
 from reports.page import gauges
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
@@ -130,7 +129,7 @@ def test_limits_are_in_every_form() -> None:
     assert first["throttled_turns"] == summary.quota.targets[0].turns
     assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
     assert "limits      " in render.terminal(summary)
-    assert "Limits of the service" in markdown(summary)
+    assert "Did the service limit the rate?" in markdown(summary)
 
 
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:

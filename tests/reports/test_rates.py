@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import items_of
 from reports.looks.sequence import rate_seen
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.runs import load
 from reports.sides.questions import default_questions
@@ -21,7 +21,6 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import complement, rate_difference
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.thresholds.grammar import parse
 from tests.reports import synthetic

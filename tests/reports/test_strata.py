@@ -13,13 +13,12 @@ from bench.measures import TRAITS
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
 from reports import strata
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.runs import load_for_report
 from reports.strata import Stratum, in_order
 from reports.summary.notices import notices
 from reports.summary.summary import Summary
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.turns import turns_of
 from reports.wording.sentences import headline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -408,7 +409,7 @@ def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
     summary = summarise(reports.load(folder, everything=False))
     paths = render.write(summary)
     first = summary.outcomes.remedies()[0].line
-    page = html.unescape(paths.html.read_text())
+    page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))
 
     assert f"to do {first}" in " ".join(render.terminal(summary).split())
     assert f"What to do about {first}." in page

@@ -12,8 +12,7 @@ import pytest
 
 from bench.cli.report import wants_colour
 from reports import render
-from reports.page.page import html
-from reports.text.markdown import markdown
+from reports.page.page import html, markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 

@@ -9,7 +9,6 @@ import pytest
 
 from reports.comparisons import page, text
 from reports.comparisons import sentences as compare_sentences
-from reports.comparisons import text as compare_comment
 from reports.comparisons.comparison import Comparison, compared
 from reports.gate import outputs as check_comment
 from reports.gate import outputs as check_text
@@ -66,7 +65,7 @@ def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
     comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
     outputs = {
         "compare": text.terminal(comparison),
-        "compare.md": compare_comment.markdown(comparison).replace("\\", ""),
+        "compare.md": page.markdown(comparison).replace("\\", ""),
         "compare.html": plain(page.html(comparison)),
         "check": check_text.terminal(check),
         "check.md": check_comment.markdown(check).replace("\\", ""),

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from reports.gate.by_limit import items_of
-from reports.page.page import html
+from reports.page.page import html, markdown
 from reports.question import Question
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import rate_difference, ratio_of
 from reports.text.document import as_data
-from reports.text.markdown import markdown
 from reports.text.terminal import terminal
 from reports.thresholds.grammar import parse
 from tests.reports import synthetic

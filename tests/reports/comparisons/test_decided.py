@@ -16,8 +16,8 @@ from reports.comparisons import comparison as comparison_module
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.decided import LOOKED, said
-from reports.comparisons.page import page_of
-from reports.comparisons.text import essentials, markdown, terminal
+from reports.comparisons.page import markdown, page_of
+from reports.comparisons.text import essentials, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
 from reports.looks.text import sentence as decision_sentence
@@ -57,7 +57,7 @@ def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: s
     assert sentence[1:] in " ".join(terminal(found, 200).split())
     assert LOOKED in " ".join(terminal(found, 200).split())
     assert markdown(found).splitlines()[0].startswith(f"### {badge[0]} ")
-    assert re.search(r": stopped at look [123] of 3, (40|80|120) pairs$", markdown(found).splitlines()[0])
+    assert re.search(r"^\*\*.* look [123] of 3 · ", markdown(found).splitlines()[1])
     assert sentence.partition(" ")[2] in markdown(found)
 
 

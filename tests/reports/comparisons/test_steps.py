@@ -14,8 +14,8 @@ import pytest
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import as_json
-from reports.comparisons.page import html
-from reports.comparisons.text import markdown, terminal
+from reports.comparisons.page import html, markdown
+from reports.comparisons.text import terminal
 from reports.finding import Finding
 from reports.sides.side import sides_of
 from tests.reports.comparisons.build import PAIRED, edit, quick, run, two

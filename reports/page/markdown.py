@@ -1,0 +1,142 @@
+"""Markdown: pours blocks into it, without figures and what a page shows twice; the one place that escapes its texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+
+from bench.plain import printable
+from reports.blocks import (
+    Alarm,
+    Beside,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    Figure,
+    Fold,
+    Heading,
+    Inline,
+    Page,
+    Panes,
+    Paragraph,
+    Row,
+    Strong,
+    Table,
+)
+from reports.numbers import NBSP
+
+ANSWER = "answer"
+"""The section that is not folded away."""
+CLOSE: set[tuple[type, type]] = {(Heading, Paragraph), (Paragraph, Bullets), (Fold, Fold)}
+"""Blocks that follow each other without a blank line."""
+MARKUP = re.compile(r"[\\|`*\[_]")
+
+
+def document(page: Page) -> str:
+    """The text of a file: the headline, the badges, the answer, and each section folded away."""
+    opening: list[Inline] = []
+    for badge in page.badges:
+        opening += [Strong(f"{badge.glyph} {badge.word}"), f" {badge.beside}" if badge.beside else "", " · "]
+    blocks: list[Block] = [
+        Heading(f"{page.badges[0].glyph} {page.headline}"),
+        Paragraph((*opening, page.beside) if page.beside else tuple(opening[:-1])),
+        *page.lead,
+        *(page.answer or ()),
+    ]
+    for section in page.sections:
+        blocks += section.blocks if section.anchor == ANSWER else [Fold(section.question, section.blocks)]
+    return pour([*blocks, Paragraph(page.footer)])
+
+
+def pour(blocks: Iterable[Block]) -> str:
+    """The text of blocks; what has no rows, texts or blocks is left out."""
+    return f"{_poured(blocks)}\n".replace(NBSP, " ")
+
+
+def plain(text: str) -> str:
+    """Text that Markdown and HTML leave as it is: labels are anyone's."""
+    return _html(MARKUP.sub(r"\\\g<0>", printable(text)))
+
+
+def _html(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _poured(blocks: Iterable[Block], within: bool = False) -> str:
+    """`within`: in a fold, where the folds are open. Of a heading above nothing nothing is left."""
+    poured = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
+    kinds = [kind for kind, _ in poured] + [Heading]
+    shown = [part for part, after in zip(poured, kinds[1:], strict=True) if (part[0], after) != (Heading, Heading)]
+    gaps = ["\n" if (one, other) in CLOSE else "\n\n" for (one, _), (other, _) in pairwise(shown)]
+    return "".join(f"{text}{gap}" for (_, text), gap in zip(shown, [*gaps, ""], strict=False))
+
+
+def _without_figures(blocks: Iterable[Block]) -> Iterable[Block]:
+    """The blocks, with what stands for a figure in its place: of several panes the one that is shown first."""
+    for block in blocks:
+        figure = block.panes[0][2] if isinstance(block, Panes) else block
+        if isinstance(figure, Beside):
+            yield from _without_figures(figure.figures)
+        elif isinstance(figure, Figure):
+            yield from _without_figures([*([Heading(figure.head)] if figure.head else []), *figure.below])
+            yield from figure.numbers
+        else:
+            yield figure
+
+
+def _block(block: Block, within: bool) -> str:
+    match block:
+        case Heading(text):
+            return f"{'####' if within else '###'} {plain(text)}"
+        case Paragraph(text):
+            return _inline(text)
+        case Bullets(texts):
+            return "\n".join(f"- {_inline(text)}" for text in texts)
+        case Alarm(lines):
+            return "\n\n".join(map(_inline, lines))
+        case Table(rows=rows) if rows:
+            return _table(block)
+        case Fold(title, blocks, again=False) if body := _poured(blocks, within=True):
+            opened = " open" if within else ""
+            return f"<details{opened}><summary>{_html(title)}</summary>\n\n{body}\n\n</details>"
+    return ""
+
+
+def _table(table: Table) -> str:
+    """With names and ids that belong to rows in a column of their own."""
+    ids = any(row.ids for row in table.rows)
+    shown = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
+    columns = [column for _, column in shown] + ([Column("ids", left=True)] if ids else [])
+    sides = "|".join("---" if column.left or not place else "--:" for place, column in enumerate(columns))
+    lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{sides}|"]
+    for row in table.rows:
+        cells = [cell for own in row.cells for cell in (own, *(Cell("") for _ in range(1, own.columns)))]
+        texts = [_cell(cells[place], struck=table.style == "struck" and bool(place) and not column.left)
+                 for place, column in shown if place < len(cells)]  # fmt: skip
+        lines.append(f"| {' | '.join([*texts, *([_ids(row)] if ids else [])])} |")
+    caption = _inline(table.caption)
+    return "\n".join([*([caption, ""] if caption else []), *lines])
+
+
+def _ids(row: Row) -> str:
+    return ", ".join(f"{plain(name)} {_inline(text)}" for name, text in row.ids)
+
+
+def _cell(cell: Cell, *, struck: bool) -> str:
+    below = f" ({_inline(cell.below)})" if cell.below else ""
+    strike = "~~" if struck or "struck" in cell.style.split() else ""
+    return f"{strike}{_inline(cell.text)}{below}{strike}"
+
+
+def _inline(inline: Inline) -> str:
+    match inline:
+        case str():
+            return plain(inline)
+        case Strong(text):
+            return f"**{_inline(text)}**"
+        case Code(text):
+            return plain(text) if set("`|\n\r") & set(text) else f"`{printable(text)}`"  # what would end it is no code
+    return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])
