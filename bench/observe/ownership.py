@@ -14,7 +14,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import NamedTuple
 
-from bench.observe.turn import ARRIVALS, Turn
+from bench.observe.turn import ARRIVALS, State, Turn
 from bench.protocol.events import Event, Kind
 from bench.units import NS_PER_MS
 
@@ -96,7 +96,7 @@ class Ownership:
         turn, requests, response_id = None, 1, event.response_id
         if self._unanswered:
             turn, requests = self._take_request(event.request)
-        elif current is not None and current.awaits_functions:
+        elif current is not None and current.state is State.CALLING:
             current.filled_by(response_id)
             self._own(self._by_response, response_id, current)
             return current

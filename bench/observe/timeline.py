@@ -22,6 +22,7 @@ from bench.clock import Arrival, Handed
 from bench.interruptions import Cue
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES, Limits
 from bench.measures import FIRST_DELTAS
+from bench.observe.deadlines import deadline
 from bench.observe.ear import Ear
 from bench.observe.inputs import (
     AnyInput,
@@ -49,7 +50,8 @@ from bench.observe.inputs import (
 )
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
-from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
+from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, State, Turn
+from bench.observe.turn_view import all_instants, judged, observation
 from bench.observe.watches import ConversationLength, SilenceWatch, begins_reply
 from bench.observe.work import (
     AskForResponse,
@@ -295,8 +297,9 @@ class Timeline:
             turn.transmitted(stamp)
 
     def _expect(self, expected: Expected) -> None:
-        if self._last is not None:
-            self._last.expect(Kind[expected.kind.upper()], expected.until_ns)
+        kind, turn = Kind[expected.kind.upper()], self._current()
+        if turn is not None and ARRIVALS[kind] not in all_instants(turn):
+            turn.expected[kind] = expected.until_ns
 
     def _measured(self, network: NetworkMeasured) -> None:
         self._awaits_network = False
@@ -540,7 +543,7 @@ class Timeline:
 
     def deadline(self) -> tuple[int, str, str] | None:
         """(instant, outcome, detail) of what ends an open turn if nothing comes; None while nothing is due."""
-        return min(filter(None, (turn.deadline(self.limits) for turn in self._open_turns())), default=None)
+        return min(filter(None, (deadline(turn, self.limits) for turn in self._open_turns())), default=None)
 
     def _open_turns(self) -> list[Turn]:
         """The current turn, and the one whose reply that interrupts."""
@@ -550,8 +553,8 @@ class Timeline:
     def wake_ns(self) -> int:
         """The instant until which nothing is due. What comes may put the deadline off; `expire` looks anew."""
         if self._wake_ns == NOT_KNOWN:
-            deadline = self.deadline()
-            self._wake_ns = deadline[0] if deadline else NEVER
+            due = self.deadline()
+            self._wake_ns = due[0] if due else NEVER
         return self._wake_ns
 
     @property
@@ -577,14 +580,14 @@ class Timeline:
     def _expire(self, now_ns: int) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
         self._wake_ns = NOT_KNOWN
-        deadline = self.deadline()
-        if deadline is None or now_ns < deadline[0]:
+        due = self.deadline()
+        if due is None or now_ns < due[0]:
             return
-        at_ns, outcome, detail = deadline
+        at_ns, outcome, detail = due
         if outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
-            turn = next(turn for turn in self._open_turns() if turn.deadline(self.limits) == deadline)
+            turn = next(turn for turn in self._open_turns() if deadline(turn, self.limits) == due)
             turn.end(outcome, at_ns, self._explained(outcome, detail))
 
     def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
@@ -700,7 +703,7 @@ class Timeline:
         if turn.calls.whole:
             for call in turn.calls.take_unmade():
                 yield CallFunction(call)
-            if turn.awaits_functions and turn.calls.all_answered and not turn.filler:
+            if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
                 yield GoOn()  # and not before: no request is taken while a response is under way
 
     def _cuts(self, turn: Turn) -> Iterator[Work]:
@@ -785,7 +788,7 @@ class Timeline:
         `judges`: of some turns, by number, who says whether they have done their task; who is asked is taken out.
         """
         if done := self._done(now_ns):
-            answers = {turn.plan.number: turn.judged(judges) for turn in done} if judges else {}
+            answers = {turn.plan.number: judged(turn, judges) for turn in done} if judges else {}
             self.tell(Taken(now_ns, {number: answer for number, answer in answers.items() if answer is not None}))
         return self.handed_out()
 
@@ -804,11 +807,12 @@ class Timeline:
             self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
-            turn.end_check(taken.at_ns)
-            observation = turn.observation(taken.tasks_done.get(turn.plan.number))
-            self._taken.append(observation)
-            if observation.turn == self._first:
-                self._note_first_reply(observation)
+            if turn.check is not None and taken.at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
+                turn.check.end()
+            observed = observation(turn, taken.tasks_done.get(turn.plan.number))
+            self._taken.append(observed)
+            if observed.turn == self._first:
+                self._note_first_reply(observed)
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""

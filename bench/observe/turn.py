@@ -8,56 +8,24 @@ the turn lasts until that has been played.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import cache
-from typing import Any
-
-import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.interruptions import Cue, InterruptionKind
-from bench.limits import Limits
-from bench.measures import ORIGINS, traits_of
 from bench.observe.calls import CALL_INSTANTS, Calls
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.interruption import CutCheck, Interruption
-from bench.observe.observation import TurnObservation
-from bench.observe.quality import UNJUDGED, Quality, is_done, quality
 from bench.observe.reply import REPLY_INSTANTS, Reply
-from bench.outcomes import EXPECTED, GOOD, UNHEARD
-from bench.plan.reference import NO_REFERENCE, Judge
+from bench.outcomes import EXPECTED
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage, said
 from bench.transport.base import Network
 from bench.transport.received import DeltaArrival
-from bench.units import NS_PER_S
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
-NEVER_NS = 1 << 62
-AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
-"""Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
-
-HEARD = frozenset({"start", "speech_begin", "speech_end", "first_audible", "ended"})
-"""Instants of a turn of which the service tells nothing."""
-UNTOLD: Mapping[str, Any] = {
-    "response_id": "",
-    "gaps_ns": (),
-    "inexact_gaps": 0,
-    "audio_speed": None,
-    "vad_splits": None,
-    "answer_response_id": "",
-    "preamble": None,
-}
-"""What is not known of such a turn: it would have to be told."""
-
-UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
-NO_MORE = "neither another item nor response.done came"
-NO_END = "response.done did not come"
-NOT_OVER = "the turn was not over"
-
 Ending = tuple[str, str]
 """Outcome and detail."""
 
@@ -187,6 +155,11 @@ class Turn:
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
             self.instants["ended"] = at_ns
 
+    @property
+    def check(self) -> CutCheck | None:
+        """The check of what the service keeps of its reply, which was cut; None where the script wants none."""
+        return self.interruption.check if self.interruption is not None else None
+
     # What was sent.
 
     def sent(
@@ -247,11 +220,6 @@ class Turn:
         """The id of the last message that asked for a response of this turn; of those after calls with its number."""
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
-
-    @property
-    def awaits_functions(self) -> bool:
-        """Whether the service has called functions, and waits to be asked for the answer."""
-        return self.state is State.CALLING
 
     def filled_by(self, response_id: str) -> None:
         """Note a response that is said while functions run: it is heard, and answers nothing."""
@@ -482,224 +450,6 @@ class Turn:
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
         return due and self.hearing.transcripts < max(1, self.hearing.commits)
-
-    def end_check(self, now_ns: int) -> None:
-        """Wait no longer for what the service keeps of its cut reply, if it has had its time."""
-        if self.check is not None and now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
-            self.check.end()
-
-    # What must come.
-
-    def expect(self, kind: Kind, until_ns: int) -> None:
-        """Insist, as the script does, on an event of this kind by an instant."""
-        if self.state is not State.OVER and ARRIVALS[kind] not in self.all_instants():
-            self.expected[kind] = until_ns
-
-    def deadline(self, limits: Limits) -> tuple[int, str, str] | None:
-        """(instant, outcome, detail) of what ends this turn next if nothing comes; None while nothing is due."""
-        deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
-        if self.state is State.PLAYING:
-            deadlines.append((self.reply.playback_ends_ns, "ok", ""))
-        elif self.state is State.CALLING and self.filler and self.calls.all_answered:
-            waits_from_ns = max(self.progress_ns, self.calls.last_output_ns)
-            deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
-        elif self.state not in (State.SENDING, State.CALLING, State.OVER):
-            due_ns, outcome, detail = self._timeout(limits)
-            deadlines.append((max(due_ns, self.awaited_ns), outcome, detail))
-        soonest = min(deadlines, default=None)
-        if self.said_ns and (soonest is None or soonest[0] > self.said_ns + limits.turn * NS_PER_S):  # seldom
-            return None if self.state is State.OVER else _timed_out(self.said_ns, limits.turn, "turn", NOT_OVER)
-        return soonest
-
-    def _timeout(self, limits: Limits) -> tuple[int, str, str]:
-        if self.state is State.UNNOTICED:
-            missing = UNNOTICED if "speech_started" in self.hearing.instants else UNHEARD
-            timeout = _timed_out(self.unnoticed_ns, limits.speech, "speech", missing)
-        elif self.state is State.WAITING:
-            asked_ns = self.instants.get("answer_requested") or self.instants.get("requested")
-            waits_from_ns = asked_ns or self.hearing.instants.get("speech_stopped", self.unnoticed_ns)
-            timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
-        elif self.between_items:
-            timeout = _timed_out(self.progress_ns, limits.first_delta, "first_delta", NO_MORE)
-        else:
-            timeout = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
-        begun_ns = self.reply.created_ns
-        return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", NO_END))
-
-    # What is known.
-
-    def all_instants(self) -> dict[str, int]:
-        """Every instant that is known of it; where the service tells nothing of turns, only what can be heard."""
-        instants = self.instants | self.hearing.instants | self.calls.instants | self.reply.all_instants()
-        if (
-            self.calls.rounds
-            and (answer := self.reply.answer) is not None
-            and answer.player.first_audible_ns is not None
-        ):
-            instants["function_audible"] = answer.player.first_audible_ns
-        if self.interruption is not None:
-            if self.interruption.cancelled:
-                begun_ns = self.interruption.instants.get("barge_in", NEVER_NS)
-                after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
-                instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
-            instants |= self.interruption.instants
-        return {name: instants[name] for name in instants if name in HEARD} if self.plan.duplex else instants
-
-    def _errors_ns(self) -> dict[str, int]:
-        """How much earlier the instants that are arrivals may really have been."""
-        heard, there = self.hearing.errors_ns, self.hearing.instants
-        errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
-        errors_ns |= self.calls.errors_ns | self.reply.all_errors_ns()
-        if self.calls.rounds and (answer := self.reply.answer) is not None:
-            errors_ns["function_audible"] = answer.player.audible_error_ns
-        if self.interruption is None:
-            return errors_ns
-        errors_ns |= {name: errors_ns[came] for name, came in AFTER_BARGE_IN.items() if came in errors_ns}
-        return errors_ns | self.interruption.errors_ns
-
-    def _widths_ns(self) -> dict[str, int]:
-        """How much later the instants that are sends may really have been."""
-        asked = {"requested": self.requested_width_ns, "answer_requested": self.answer_requested_width_ns}
-        widths_ns = self.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
-        return widths_ns if self.interruption is None else widths_ns | self.interruption.widths_ns
-
-    @property
-    def traits(self) -> str | None:
-        """What sets this turn apart from others of its step, with which it is never pooled; None where nothing does."""
-        apart = {
-            "calls": bool(self.calls.rounds),
-            "after_interruption": self.interrupts is not None and self.interrupts.stopped_ns is not None,
-            "after_truncation": self.after_truncation,
-            "filler": self.may_be_filled or bool(self.fillers),
-        }
-        return traits_of([name for name, holds in apart.items() if holds])
-
-    @property
-    def check(self) -> CutCheck | None:
-        """The check of what the service keeps of its reply, which was cut; None where the script wants none."""
-        return self.interruption.check if self.interruption is not None else None
-
-    @property
-    def cut_off(self) -> bool | None:
-        """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
-        ended_ns = self.hearing.instants.get("speech_end")
-        if not self.plan.vad or ended_ns is None:
-            return None
-        begun_ns = (reply.playback_begins_ns for reply in (*self.dropped, self.reply))
-        return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
-
-    @property
-    def _overlap_ns(self) -> int | None:
-        """How long both spoke, where the caller interrupted the reply."""
-        interruption = self.interruption
-        if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
-            return None
-        ends_ns = self.reply.playback_ends_ns
-        if interruption.spoken_ns is not None:
-            ends_ns = min(ends_ns, interruption.spoken_ns)
-        return max(0, ends_ns - interruption.instants["barge_in"])
-
-    @property
-    def _dead_air_ns(self) -> int | None:
-        """The player's longest silence of a turn with several items, from where its latency counts."""
-        origin_ns = next((at_ns for name in ORIGINS if (at_ns := self.all_instants().get(name)) is not None), None)
-        if origin_ns is None or not (self.calls.rounds or len(self.reply.items) > 1):
-            return None
-        return self.reply.longest_silence_ns(origin_ns)
-
-    def judged(self, judges: dict[int, Judge]) -> bool | None:
-        """Whether it has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
-        judge = judges.pop(self.plan.number, None)
-        return None if judge is None else is_done(self.outcome, lambda: judge(self.observation()))
-
-    def _quality(self) -> Quality:
-        """What the turn's words come to, by what its script knows of them."""
-        reference = self.plan.reference
-        if reference == NO_REFERENCE:
-            return UNJUDGED
-        return quality(reference, self.outcome, self.hearing.words, self.reply.answer_text)
-
-    def observation(self, task_done: bool | None = None) -> TurnObservation:
-        """What is known of it. `task_done`: whether it has done its task, where a Python program has judged that."""
-        reply, calls, interruption, network = self.reply, self.calls, self.interruption, self.network
-        if interruption is not None and self.outcome == "ok":
-            interruption.played_out(reply.playback_ends_ns)
-        false_yield = interruption.false_yield if interruption is not None else None
-        players = [item.player for item in reply.items.values()]
-        known = TurnObservation(
-            turn=self.plan.number,
-            step=self.plan.step,
-            outcome=self.outcome,
-            detail=self.detail,
-            start_ns=self.start_ns,
-            instants=self.all_instants(),
-            response_id=self.response_id,
-            item_id=self.item_id,
-            audio=self.plan.audio,
-            errors_ns=self._errors_ns(),
-            widths_ns=self._widths_ns(),
-            stamp_error_max_ns=self.worst_error_ns,
-            kernel_stamps=self.kernel_stamps,
-            user_stamps=self.user_stamps,
-            audio_bytes_sent=self.audio_bytes_sent,
-            audio_bytes_received=self.audio_bytes_received,
-            wire_bytes_sent=self.wire_bytes_sent,
-            wire_bytes_received=self.wire_bytes_received,
-            events=self.events,
-            audio_deltas=reply.deltas[Kind.AUDIO_DELTA],
-            text_deltas=reply.deltas[Kind.TEXT_DELTA],
-            transcript_deltas=reply.deltas[Kind.TRANSCRIPT_DELTA],
-            unknown_events=self.unknown_events,
-            late_chunks=self.late_chunks,
-            gaps_ns=tuple(reply.gaps_ns),
-            inexact_gaps=reply.inexact_gaps,
-            audio_speed=reply.audio_speed,
-            stall_ns=sum(player.stall_ns for player in players) if players else None,
-            stalls=sum(player.stalls for player in players) if players else None,
-            stall_error_ns=sum(player.stall_error_ns for player in players) if players else None,
-            vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
-            network_rtt_ns=network.min_rtt_ns if network else None,
-            network_rtt_smoothed_ns=network.rtt_ns if network else None,
-            retransmits=self.retransmits,
-            reply_text=reply.text,
-            reply_parts=tuple(reply.parts),
-            input_text=self.hearing.text,
-            usage=self.usage,
-            rtt_scope=network.scope if network else None,
-            sent_source=self.sending.source,
-            transmit_lag_ns=self.transmit_lag_ns,
-            answer_response_id=self.answer_response_id,
-            preamble=reply.preamble if self.outcome in GOOD else None,
-            function_calls=len(calls.whole) if self.plan.functions else None,
-            function_time_ns=calls.own_ns if calls.rounds else None,
-            dead_air_ns=self._dead_air_ns,
-            interruption=interruption.kind if interruption else None,
-            yielded=interruption.yielded if interruption else None,
-            false_yield=self.passed_sound if false_yield is None else false_yield,
-            false_reply=self.false_reply,
-            truncated_right=self.check.verdict if self.check else None,
-            cut_off=self.cut_off,
-            late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
-            wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
-            received_audio_ns=self.format.duration_ns(self.audio_bytes_received),
-            overlap_ns=self._overlap_ns,
-            quality=self._quality() if task_done is None else self._quality()._replace(task_done=task_done),
-            traits=self.traits,
-            context_tokens=self.context.input if self.context else None,
-            context_cached_tokens=self.context.cached_in if self.context else None,
-        )
-        return msgspec.structs.replace(known, **UNTOLD) if self.plan.duplex else known
-
-
-def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:
-    limit_ns, outcome, detail = _limit(limit_s, stage, missing)
-    return from_ns + limit_ns, outcome, detail
-
-
-@cache
-def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """A limit in nanoseconds, and how a turn ends that passes it; kept, for it is asked for at every other event."""
-    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
 
 
 def failed_expectation(kind: Kind) -> Ending:

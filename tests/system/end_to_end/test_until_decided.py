@@ -30,12 +30,12 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
 
 HARNESS = """
 from bench.load.leading.tally import Tally
-from bench.observe.turn import Turn
+from bench.observe import turn_view
 
 Tally.late = lambda tally: {late!r}  # whatever this machine does otherwise
-errors_ns, widths_ns = Turn._errors_ns, Turn._widths_ns
-Turn._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
-Turn._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
+errors_ns, widths_ns = turn_view._errors_ns, turn_view._widths_ns
+turn_view._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
+turn_view._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
 """
 
 

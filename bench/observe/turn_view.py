@@ -1,0 +1,192 @@
+"""Makes the observation of a turn that is over: its instants and bounds, what sets it apart, its counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bench.measures import ORIGINS, traits_of
+from bench.observe.observation import TurnObservation
+from bench.observe.quality import UNJUDGED, Quality, is_done, quality
+from bench.observe.turn import Turn
+from bench.outcomes import GOOD
+from bench.plan.reference import NO_REFERENCE, Judge
+from bench.protocol.events import Kind
+
+NEVER_NS = 1 << 62
+AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
+"""Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
+
+HEARD = frozenset({"start", "speech_begin", "speech_end", "first_audible", "ended"})
+"""Instants of a turn of which the service tells nothing."""
+UNTOLD: Mapping[str, Any] = {
+    "response_id": "",
+    "gaps_ns": (),
+    "inexact_gaps": 0,
+    "audio_speed": None,
+    "vad_splits": None,
+    "answer_response_id": "",
+    "preamble": None,
+}
+"""What is not known of such a turn: it would have to be told."""
+
+
+def all_instants(turn: Turn) -> dict[str, int]:
+    """Every instant that is known of a turn; where the service tells nothing of turns, only what can be heard."""
+    instants = turn.instants | turn.hearing.instants | turn.calls.instants | turn.reply.all_instants()
+    if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
+        instants["function_audible"] = answer.player.first_audible_ns
+    if turn.interruption is not None:
+        if turn.interruption.cancelled:
+            begun_ns = turn.interruption.instants.get("barge_in", NEVER_NS)
+            after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
+            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
+        instants |= turn.interruption.instants
+    return {name: instants[name] for name in instants if name in HEARD} if turn.plan.duplex else instants
+
+
+def _errors_ns(turn: Turn) -> dict[str, int]:
+    """How much earlier the instants that are arrivals may really have been."""
+    heard, there = turn.hearing.errors_ns, turn.hearing.instants
+    errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
+    errors_ns |= turn.calls.errors_ns | turn.reply.all_errors_ns()
+    if turn.calls.rounds and (answer := turn.reply.answer) is not None:
+        errors_ns["function_audible"] = answer.player.audible_error_ns
+    if turn.interruption is None:
+        return errors_ns
+    errors_ns |= {name: errors_ns[came] for name, came in AFTER_BARGE_IN.items() if came in errors_ns}
+    return errors_ns | turn.interruption.errors_ns
+
+
+def _widths_ns(turn: Turn) -> dict[str, int]:
+    """How much later the instants that are sends may really have been."""
+    asked = {"requested": turn.requested_width_ns, "answer_requested": turn.answer_requested_width_ns}
+    widths_ns = turn.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
+    return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
+
+
+def traits(turn: Turn) -> str | None:
+    """What sets this turn apart from others of its step, with which it is never pooled; None where nothing does."""
+    apart = {
+        "calls": bool(turn.calls.rounds),
+        "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
+        "after_truncation": turn.after_truncation,
+        "filler": turn.may_be_filled or bool(turn.fillers),
+    }
+    return traits_of([name for name, holds in apart.items() if holds])
+
+
+def cut_off(turn: Turn) -> bool | None:
+    """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
+    ended_ns = turn.hearing.instants.get("speech_end")
+    if not turn.plan.vad or ended_ns is None:
+        return None
+    begun_ns = (reply.playback_begins_ns for reply in (*turn.dropped, turn.reply))
+    return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
+
+
+def _overlap_ns(turn: Turn) -> int | None:
+    """How long both spoke, where the caller interrupted the reply."""
+    interruption = turn.interruption
+    if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
+        return None
+    ends_ns = turn.reply.playback_ends_ns
+    if interruption.spoken_ns is not None:
+        ends_ns = min(ends_ns, interruption.spoken_ns)
+    return max(0, ends_ns - interruption.instants["barge_in"])
+
+
+def _dead_air_ns(turn: Turn) -> int | None:
+    """The player's longest silence of a turn with several items, from where its latency counts."""
+    origin_ns = next((at_ns for name in ORIGINS if (at_ns := all_instants(turn).get(name)) is not None), None)
+    if origin_ns is None or not (turn.calls.rounds or len(turn.reply.items) > 1):
+        return None
+    return turn.reply.longest_silence_ns(origin_ns)
+
+
+def judged(turn: Turn, judges: dict[int, Judge]) -> bool | None:
+    """Whether a turn has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
+    judge = judges.pop(turn.plan.number, None)
+    return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
+
+
+def _quality(turn: Turn) -> Quality:
+    """What the turn's words come to, by what its script knows of them."""
+    reference = turn.plan.reference
+    if reference == NO_REFERENCE:
+        return UNJUDGED
+    return quality(reference, turn.outcome, turn.hearing.words, turn.reply.answer_text)
+
+
+def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
+    """What is known of a turn. `task_done`: whether it has done its task, where a Python program has judged that."""
+    reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
+    if interruption is not None and turn.outcome == "ok":
+        interruption.played_out(reply.playback_ends_ns)
+    false_yield = interruption.false_yield if interruption is not None else None
+    players = [item.player for item in reply.items.values()]
+    known = TurnObservation(
+        turn=turn.plan.number,
+        step=turn.plan.step,
+        outcome=turn.outcome,
+        detail=turn.detail,
+        start_ns=turn.start_ns,
+        instants=all_instants(turn),
+        response_id=turn.response_id,
+        item_id=turn.item_id,
+        audio=turn.plan.audio,
+        errors_ns=_errors_ns(turn),
+        widths_ns=_widths_ns(turn),
+        stamp_error_max_ns=turn.worst_error_ns,
+        kernel_stamps=turn.kernel_stamps,
+        user_stamps=turn.user_stamps,
+        audio_bytes_sent=turn.audio_bytes_sent,
+        audio_bytes_received=turn.audio_bytes_received,
+        wire_bytes_sent=turn.wire_bytes_sent,
+        wire_bytes_received=turn.wire_bytes_received,
+        events=turn.events,
+        audio_deltas=reply.deltas[Kind.AUDIO_DELTA],
+        text_deltas=reply.deltas[Kind.TEXT_DELTA],
+        transcript_deltas=reply.deltas[Kind.TRANSCRIPT_DELTA],
+        unknown_events=turn.unknown_events,
+        late_chunks=turn.late_chunks,
+        gaps_ns=tuple(reply.gaps_ns),
+        inexact_gaps=reply.inexact_gaps,
+        audio_speed=reply.audio_speed,
+        stall_ns=sum(player.stall_ns for player in players) if players else None,
+        stalls=sum(player.stalls for player in players) if players else None,
+        stall_error_ns=sum(player.stall_error_ns for player in players) if players else None,
+        vad_splits=max(0, turn.hearing.commits - 1) if turn.plan.vad else None,
+        network_rtt_ns=network.min_rtt_ns if network else None,
+        network_rtt_smoothed_ns=network.rtt_ns if network else None,
+        retransmits=turn.retransmits,
+        reply_text=reply.text,
+        reply_parts=tuple(reply.parts),
+        input_text=turn.hearing.text,
+        usage=turn.usage,
+        rtt_scope=network.scope if network else None,
+        sent_source=turn.sending.source,
+        transmit_lag_ns=turn.transmit_lag_ns,
+        answer_response_id=turn.answer_response_id,
+        preamble=reply.preamble if turn.outcome in GOOD else None,
+        function_calls=len(calls.whole) if turn.plan.functions else None,
+        function_time_ns=calls.own_ns if calls.rounds else None,
+        dead_air_ns=_dead_air_ns(turn),
+        interruption=interruption.kind if interruption else None,
+        yielded=interruption.yielded if interruption else None,
+        false_yield=turn.passed_sound if false_yield is None else false_yield,
+        false_reply=turn.false_reply,
+        truncated_right=turn.check.verdict if turn.check else None,
+        cut_off=cut_off(turn),
+        late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
+        wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
+        received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
+        overlap_ns=_overlap_ns(turn),
+        quality=_quality(turn) if task_done is None else _quality(turn)._replace(task_done=task_done),
+        traits=traits(turn),
+        context_tokens=turn.context.input if turn.context else None,
+        context_cached_tokens=turn.context.cached_in if turn.context else None,
+    )
+    return msgspec.structs.replace(known, **UNTOLD) if turn.plan.duplex else known
