@@ -6,6 +6,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spreads of stored runs are resampled seldom: no test asks how exact they are."""
-    monkeypatch.setattr("reports.gate.baselines.DRAWS", 200)
+def quickly(few_draws: None) -> None:
+    """No test asks how exact intervals are."""
