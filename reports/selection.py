@@ -16,7 +16,7 @@ import pandas as pd
 from bench.errors import UsageError
 from reports.runs import Run
 from reports.statistics.quantiles import Integers
-from reports.turns import FAILED, Flags, Turns, lost_of, measured, turn_numbers
+from reports.turns import FAILED, Flags, Turns, lost_of, measured_sessions, turn_numbers
 
 Where = Callable[[pd.DataFrame], Any]
 """Which rows of a frame are asked for: `lambda turns: turns["turn"] > 1`."""
@@ -70,7 +70,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
 def selected_turns(run: Run, turns: Turns, by: Sequence[str], where: Where | None) -> Selection:
     """The same of the measured turns of a run, and of those that were never begun."""
     if where is None and not by:
-        lost = int(lost_of(run.sessions.iloc[measured(run.sessions)]).sum())
+        lost = int(lost_of(measured_sessions(run)).sum())
         return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
     return selected(_turn_rows(turns, by if where is None else None), lost_rows(run, turns), by, where)
 
@@ -99,7 +99,7 @@ def _turn_rows(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
 
 def lost_rows(run: Run, turns: Turns) -> pd.DataFrame:
     """Turns that were wanted and never begun, as rows."""
-    sessions = run.sessions.iloc[measured(run.sessions)]
+    sessions = measured_sessions(run)
     lost = lost_of(sessions)
     mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
     rows = turns.frame.iloc[:0].reindex(range(len(mine)))

@@ -244,6 +244,12 @@ def measured(frame: pd.DataFrame) -> Integers:
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
+def measured_sessions(run: Run) -> pd.DataFrame:
+    """Rows of the sessions of the measured phase."""
+    rows = measured(run.sessions)
+    return run.sessions if rows.size == len(run.sessions) else run.sessions.iloc[rows]
+
+
 def target_labels(run: Run) -> tuple[str, ...]:
     """In the order of the run's document, then whatever else the rows name."""
     known = [str(target.get("label", "")) for target in run.document.get("targets") or [] if target.get("label")]
@@ -263,11 +269,11 @@ def turns_of(run: Run) -> Turns:
     place, strata = _strata(frame, codes, len(labels), kind, rows)
     steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
     there = sorted({at for _, _, at in steps}) or [0]
-    wanted_rows, sessions = measured(run.sessions), session_codes(frame, run.sessions)
+    sessions = session_codes(frame, run.sessions)
     target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
     step = of_rows(step_of_row, rows)
     begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
-    wanted = run.sessions.iloc[wanted_rows]
+    wanted = measured_sessions(run)
     return Turns(
         frame=frame,
         rows=rows,
@@ -282,7 +288,7 @@ def turns_of(run: Run) -> Turns:
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=lost_turns(begun, wanted, place_of(wanted["target"], targets), sessions[wanted_rows]),
+        lost=lost_turns(begun, wanted, place_of(wanted["target"], targets), of_rows(sessions, measured(run.sessions))),
     )
 
 

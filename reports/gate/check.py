@@ -26,7 +26,7 @@ from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
 from reports.thresholds.grammar import Threshold, near
-from reports.turns import measured
+from reports.turns import measured_sessions
 from reports.wording.unusable import of_run
 
 REMEDY = (
@@ -144,9 +144,8 @@ def _refuse_unknown_targets(thresholds: Sequence[Threshold], sides: Sequence[Sid
 
 def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: Run, sides: Sequence[Side]) -> None:
     """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
-    steps, sessions = sides[0].turns.steps if sides else (), run.sessions
+    steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
     scripts = {str(one.get("name")) for one in run.document.get("scripts") or []}
-    here = sessions.iloc[measured(sessions)]
     played = here["script"][(here["outcome"] == "ok").to_numpy() & ~here["renewed"].to_numpy(dtype=bool)]
     if not steps or scripts - set(played.astype(str)):
         return
@@ -230,5 +229,5 @@ def _notices(run: Run, sides: Sequence[Side], said: Sequence[str]) -> list[str]:
     """What to read before the run's figures, where a comparison has not said it."""
     if not sides:
         return []
-    found = notices(run, sides[0].turns, run.sessions.iloc[measured(run.sessions)])
+    found = notices(run, sides[0].turns, measured_sessions(run))
     return [notice for notice in found if not any(other.endswith(notice) for other in said)]

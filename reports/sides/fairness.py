@@ -23,7 +23,7 @@ from reports.statistics.alike import are_alike
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
-from reports.turns import measured
+from reports.turns import measured_sessions
 from reports.wording.unusable import Cause, of_run, whose
 
 
@@ -232,7 +232,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
             "error rates of tail figures are not reliable then."
         )
     first = sides[0]
-    begun = first.run.sessions.iloc[measured(first.run.sessions)]
+    begun = measured_sessions(first.run)
     if first.paired and (found := interleaving_of(first.run.document, begun, len(first.turns.targets))):
         yield found.sentence
     if first.clusters.cut:
@@ -247,8 +247,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
-        sessions = side.run.sessions
-        said_of_run = notices_of(side.run, side.turns, sessions.iloc[measured(sessions)])
+        said_of_run = notices_of(side.run, side.turns, measured_sessions(side.run))
         yield from (f"{where}{notice}" for notice in said_of_run)
 
 

@@ -24,7 +24,7 @@ from reports.summary.context import slope_sample
 from reports.summary.drift import Drift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import Flags, Turns, column_of, lost_of, measured, turns_of
+from reports.turns import Flags, Turns, column_of, lost_of, measured_sessions, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 NOTHING = Sample(np.zeros(0), NOBODY)
@@ -87,8 +87,7 @@ class Side:
     @cached_property
     def outcomes(self) -> Outcomes:
         """How the measured turns and sessions of its run ended, those of this side at `target`."""
-        sessions = self.run.sessions
-        return outcomes_of(self.turns, sessions[OF_SESSION].iloc[measured(sessions)])
+        return outcomes_of(self.turns, measured_sessions(self.run)[OF_SESSION])
 
     @property
     def simulated(self) -> bool:

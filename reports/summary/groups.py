@@ -32,7 +32,7 @@ from reports.statistics.quantiles import LEVEL, Estimate, Floats, Sample, estima
 from reports.statistics.quantiles import Integers as quantiles_Integers
 from reports.strata import Stratum
 from reports.summary.rates import Rate, rate_of
-from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured
+from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
 
 By = Literal["turn", "age", "context", "calls", "host"]
 
@@ -130,7 +130,7 @@ def _course(run: Run, target: str) -> Course:
 
 def _openings(run: Run, target: str, course: Course) -> tuple[Counts, Flags]:
     """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
-    sessions = run.sessions.iloc[measured(run.sessions)]
+    sessions = measured_sessions(run)
     sessions = sessions[(sessions["target"] == target).to_numpy()]
     never = sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")
     return course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64)), never.to_numpy()

@@ -124,7 +124,7 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 def _models(run: Run, ids: pd.Index[str]) -> tuple[list[str], Integers]:
     """Models, and of each of these sessions the place of its model; the last place is no session's."""
-    named = run.sessions.set_index("session_id")["model"].astype("category").cat
+    named = run.sessions[["session_id", "model"]].set_index("session_id")["model"].astype("category").cat
     labels = [*map(str, named.categories), ""]
     code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
     codes = code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()

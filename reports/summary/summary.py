@@ -46,7 +46,7 @@ from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Listing, Slow, slowest, slowest_of_steps
 from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
-from reports.turns import CENSORED, FAILED, Pool, Turns, measured, turns_of
+from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions, turns_of
 
 HEARD = "voice_to_voice"
 READ = "transcript_first"
@@ -180,7 +180,7 @@ class Summary:
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """The measured ones."""
-        return _measured_sessions(self.run)
+        return measured_sessions(self.run)
 
     @cached_property
     def decided(self) -> str:
@@ -238,7 +238,7 @@ def summarise(run: Run) -> Summary:
     turns = turns_of(run)
     mains = main_measures(run, turns)
     samples, measures = _samples(turns, mains)
-    window, sessions = window_of(run, turns), _measured_sessions(run)
+    window, sessions = window_of(run, turns), measured_sessions(run)
     answers = tuple(_answer(turns, sessions, samples[mains[pool.stratum]], pool) for pool in turns.pools)
     heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
     outcomes, (waits, apart) = outcomes_of(turns, sessions), waits_by(run, turns, samples, mains)
@@ -301,17 +301,13 @@ def _samples(turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled
     return samples, told
 
 
-def _measured_sessions(run: Run) -> pd.DataFrame:
-    return run.sessions.iloc[measured(run.sessions)]
-
-
 def window_of(run: Run, turns: Turns) -> Window:
     """From the document; where a killed run's says no end, up to the last second that was written."""
     began = int(run.document.get("began_utc_ns") or _earliest(run))
     ended = run.document.get("ended_utc_ns") or _latest(run, began)
     warm = 0.0
     if turns.rows.size and turns.rows.size < len(run.turns):
-        sessions = _measured_sessions(run)
+        sessions = measured_sessions(run)
         starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
         first = int(starts.min())
         warm = (first - began) / NS_PER_S if (run.turns["phase"] == "warmup").any() else 0.0

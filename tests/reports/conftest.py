@@ -7,8 +7,8 @@ import os
 import pytest
 
 from reports.comparisons.comparison import compared, resampling
-from reports.gate.by_run import LEVEL
 from reports.statistics.baselines import stored_quantile
+from reports.statistics.differences import LEVEL
 
 DRAWS = 400
 """Resamples where a test does not ask how exact an interval is."""
@@ -19,7 +19,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons and checks resample seldom, unless EXAMPLES=all tries everything as it is."""
     if os.environ.get("EXAMPLES") == "all":
         return
-    monkeypatch.setitem(compared.__kwdefaults__, "draws", DRAWS)
+    monkeypatch.setattr(compared, "__kwdefaults__", {**(compared.__kwdefaults__ or {}), "draws": DRAWS})
     monkeypatch.setattr(resampling, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.gate.baselines.DRAWS", DRAWS)
