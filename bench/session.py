@@ -112,7 +112,7 @@ class Session:
         self._turn: PreparedTurn | None = None
         """The last turn that was said."""
         self._judges: dict[int, Judge] = {}
-        """Who says of turns, by their numbers, whether they have done their task."""
+        """Judges of turns, by their numbers: each says whether its turn has done its task."""
         self._opening: OutgoingMessage | None = None
         """The first chunk of that turn, until it is sent."""
         self.streaming = False
@@ -241,7 +241,7 @@ class Session:
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
     def _hear_out(self) -> None:
-        """With an open microphone, wait until the reply has been played: speaking earlier would interrupt it."""
+        """Wait, with an open microphone, until the reply has been played: speaking earlier would interrupt it."""
         if self._script.between:
             self._idle(self._timeline.playback_ends_ns)
 

@@ -33,9 +33,9 @@ class Calls:
     of_rounds: int = 0
     """How many calls those made."""
     made: set[str] = field(default_factory=set)
-    """Those that somebody was told to make, by their ids: some may be of a response that does not count."""
+    """Calls that somebody was told to make, by their ids: some may be of a response that does not count."""
     returned: set[str] = field(default_factory=set)
-    """Those of which what they returned was handed over."""
+    """Calls of which what they returned was handed over."""
     own_ns: int = 0
     """How long the functions took, from the last call of a round to the last output handed over."""
     last_done_ns: int = 0

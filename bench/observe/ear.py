@@ -17,7 +17,7 @@ from bench.protocol.events import CutPayload, Event, Kind, said
 from bench.protocol.untrusted import LONGEST_TEXT
 
 SILENCE_NS = 800_000_000
-"""So much silence ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""
+"""Silence that ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""
 
 
 class Ear:

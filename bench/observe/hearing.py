@@ -71,7 +71,7 @@ class Sending:
 
 
 UNHEARD_NS = 1_000_000_000
-"""So long after the end of speech a VAD that has not noticed the rest of it will not do so any more."""
+"""Time after the end of speech from which on a VAD that has not noticed the rest of it will not do so any more."""
 
 # kind of event → the instant that its arrival marks: of the beginning the first, of all others the last
 SPEECH_INSTANTS = {

@@ -103,7 +103,7 @@ class Sent(Input, frozen=True, tag="sent"):
 
 
 class HistoryBegun(Input, frozen=True, tag="history"):
-    """So many messages that were said before the first turn are about to be sent."""
+    """The history is about to be sent: so many `messages` that were said before the first turn."""
 
     at_ns: int
     messages: int
@@ -167,7 +167,7 @@ class SilenceBroken(Input, frozen=True, tag="break_silence"):
 
 
 class SilenceRestored(Input, frozen=True, tag="restore_silence"):
-    """It was heard, a reply was waited for, and nothing is under way any more."""
+    """A sound in silence was heard, a reply to it was waited for, and nothing is under way any more."""
 
 
 class CallAnswered(Input, frozen=True, tag="call"):

@@ -30,11 +30,11 @@ class CutCheck:
 
     audio: AudioFormat
     heard_ms: dict[str, int] = field(default_factory=dict)
-    """Of each item that was to be cut how much of it was heard."""
+    """How much was heard of each item that was to be cut."""
     cut: set[str] = field(default_factory=set)
     """The items that the service says it has cut."""
     asked: set[str] = field(default_factory=set)
-    """Those of them that it was asked to show."""
+    """Items that the service was asked to show."""
     right: set[str] = field(default_factory=set)
     """The items of which it has shown that nothing more is kept."""
     failed: bool = False
@@ -77,7 +77,7 @@ class CutCheck:
 
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
-"""So soon a reply must be silent that was interrupted, and so soon one that stops was stopped by a sound."""
+"""How soon a reply that was interrupted must be silent, and how soon one that stops was stopped by a sound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -161,6 +161,6 @@ class Interruption:
 
     @property
     def _took_ns(self) -> int | None:
-        """From its begin to the silence of the player; None where that ran out by itself."""
+        """Time from its begin to the silence of the player; None where that ran out by itself."""
         silent_ns, began_ns = self.instants.get("silent"), self.instants.get("barge_in")
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns

@@ -178,7 +178,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     idle_prompts: int = 0
     """How often the service spoke up by itself, because the caller was silent for as long as the idle timeout."""
     stray_usage: Usage | None = None
-    """Of all responses that belong to no turn, or ended after theirs was over; None where none told any."""
+    """Usage of responses that belong to no turn, or ended after theirs was over; None where none told any."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = {}

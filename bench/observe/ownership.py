@@ -36,7 +36,7 @@ class Request(NamedTuple):
 
 
 class Ownership:
-    """Who owns the responses and items of one session. `service_responds`: the service's VAD starts responses."""
+    """Knows which turn owns each response and item. `service_responds`: the service's VAD starts responses."""
 
     def __init__(self, *, service_responds: bool) -> None:
         self.service_responds = service_responds

@@ -137,7 +137,7 @@ class Reply:
     """The one whose audio came last."""
     item_id: str = ""
     phases: dict[str, str] = field(default_factory=dict)
-    """Of each item that has one: whether it is commentary, or the answer."""
+    """Phase of each item that has one: whether it is commentary, or the answer."""
     created_ns: int | None = None
     """When the response under way was created, or, of a service that does not say so, when anything of it came."""
     earlier_items: int = 0

@@ -81,21 +81,21 @@ class Turn:
     reply: Reply = field(init=False)
     calls: Calls = field(init=False)
     interruption: Interruption | None = None
-    """That which the script wants of the reply."""
+    """The interruption that the script wants of the reply."""
     passed_sound: bool | None = None
     """Whether a sound that was heard before that has stopped the reply: it has not; None where there was none."""
     interrupts: Interruption | None = None
-    """That of the turn before, which this turn's speech is."""
+    """The interruption of the turn before, which this turn's speech is."""
     sending: Sending = field(default_factory=Sending)
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
     instants: dict[str, int] = field(default_factory=dict)
-    """Those of the turn itself; what was heard of it, and its reply, have their own."""
+    """Instants of the turn itself; what was heard of it, and its reply, have their own."""
     response_id: str = ""
-    """Of the first response that counts."""
+    """The first response that counts."""
     answer_response_id: str = ""
-    """Of the last one."""
+    """The last response that counts."""
     item_id: str = ""
     answer_requested_width_ns: int | None = None
     between_items: bool = False
@@ -125,9 +125,9 @@ class Turn:
     unknown_events: int = 0
     late_chunks: int = 0
     usage: Usage | None = None
-    """Of all its responses so far."""
+    """Usage of all its responses so far."""
     context: Usage | None = None
-    """Of the first of them that told what it read."""
+    """Usage of the first response that told what it read."""
     false_reply: bool | None = None
     """Whether the service replied, before it, to what asks for no reply; None where nothing was heard."""
     fillers: set[str] = field(default_factory=set)

@@ -32,7 +32,7 @@ except ImportError:  # there was no compiler
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1
-"""Of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""
+"""Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""
 NEVER_NS = 1 << 62
 LOOK_NS = 200_000
 """How long the loop may handle events without a look at which other sockets are readable meanwhile."""
@@ -41,7 +41,7 @@ ACCOUNT_NS = 100_000
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """What the kernel counts of this thread: how long it ran, how long it waited for a core, how often it ran."""
 APART_NS = 600_000
-"""From the beginning of a pass to that of the next one: so late may a call be."""
+"""Time from the beginning of a pass to that of the next one: so late may a call be."""
 IDLE_NS = 60_000_000_000
 PERIOD_S = 0.002
 """How long a reply that goes on is not looked at: a delta that shares a read with another may be so much older."""
@@ -88,7 +88,7 @@ class LoopWatch(OnePerHub):
         self.polls = 0
         self.poll_end_ns = monotonic_ns()
         self.look_due_ns = 0
-        """From when on whoever handles events has to `look`."""
+        """Instant from which on whoever handles events has to `look`."""
         self.quiet = False
         """Whether the last poll began when no file that it watched was ready."""
         self._look = self._look_before = NO_LOOK
@@ -187,7 +187,7 @@ class Ticker(OnePerHub):
         self._earliest_ns = 0
         self._loop = gevent.get_hub().loop
         self._watcher: Any = None
-        """Of the alarm; a timer of the loop's where the platform has no alarms."""
+        """Watches the alarm; a timer of the loop's where the platform has no alarms."""
         try:
             self._alarm: int | None = make_alarm()
         except OSError:

@@ -18,7 +18,7 @@ from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
-"""Of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
+"""Bytes of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
 EOF_REASON, CUT = "UNEXPECTED_EOF_WHILE_READING", "the connection was closed in the midst of the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's binding puts around words."""
@@ -32,7 +32,7 @@ DISTRUST_REMEDIES = {
     62: "call the service by a name that its certificate is for",
     64: "call the service by a name that its certificate is for",
 }
-"""By X509_V_ERR_… of OpenSSL's x509_vfy.h: begins later, has ended, names other hosts, other addresses."""
+"""Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: begins later, has ended, names other hosts, other addresses."""
 
 
 class TlsStream:

@@ -61,9 +61,9 @@ BODY_NS = 1_000_000_000
 """How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
 LONGEST_REFUSAL = 16_384
 HANDFUL = 64
-"""So many messages are passed on at once: whoever takes them looks around in between."""
+"""Most messages that are passed on at once: whoever takes them looks around in between."""
 PART_BYTES = 4_096
-"""So much of a read is parsed at once: the smallest frames take two bytes, and each is answered where it is a ping."""
+"""Bytes of a read that are parsed at once: the smallest frames have two, and each is answered where it is a ping."""
 OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
 """What we compress with: 32 kB a connection for what we send, where zlib's own defaults take 256 kB."""
 _SILENT = logging.getLogger("bench.transport.websocket")
