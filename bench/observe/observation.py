@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from bench.columns import TURN_ARRIVALS
+from bench.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.measures import CATALOGUE, ORIGIN, ORIGINS, ColumnValue, Measure, Scope, bound_ns
 from bench.observe.quality import UNJUDGED, Quality
 from bench.outcomes import is_throttled
@@ -22,7 +22,7 @@ TIMES = {
     scope: tuple((m.name, m) for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms")
     for scope in get_args(Scope)
 }
-ARRIVALS = frozenset(TURN_ARRIVALS)
+ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NONE_LOST = frozenset({"ok", "outlived", "abandoned"})
 """Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
 
@@ -140,6 +140,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
         begin, end = self.origin or "" if measure.begin == ORIGIN else measure.begin, measure.end
         errors_ns, widths_ns = self.errors_ns, self.widths_ns
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
+            return None
+        if begin in SENDS and begin not in widths_ns:
             return None
         return bound_ns(
             (errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (errors_ns.get(end, 0), widths_ns.get(end, 0))

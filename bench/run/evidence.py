@@ -1,7 +1,7 @@
 """Gathers what the rules of validity look at, from a run's rows and histograms: how late, and how far off.
 
 How far a measure of stored rows can be off is `bench.measures.bound_ns` for a whole table, in the measure's own unit;
-NaN where nobody knows: a row of an older version has the bound of its first delta alone.
+NaN where nobody knows: a row of an older version has no widths, or the bound of its first delta alone.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ def exactness(folder: Path) -> Iterator[Exactness]:
     """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
 
     Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
-    and one of whose bounds nobody knows, is left out. Many rows are read measure by measure, so that a million turns
-    fit.
+    and one of whose bounds nobody knows any, is left out; where one in a hundred is not known, p99 is not. Many rows
+    are read measure by measure, so that a million turns fit.
     """
     return _exactness({table: files.column_reader(folder, table) for table in TABLES.values()}, [""])
 
@@ -204,12 +204,15 @@ def _places(read: files.ReadColumns, hosts: Sequence[str]) -> Iterator[MaskedRow
 
 def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[MaskedRows]) -> Iterator[Exactness]:
     values, slack = _values_with_bounds(read, measure)
-    known = ~np.isnan(values) & ~np.isnan(slack)
+    there, known = ~np.isnan(values), ~np.isnan(slack)
     for host, target, mine, good in places:
-        counted = good & known if (good & known).any() else mine & known
-        if counted.any():
-            median = quantile(values[good & known], 0.5)
-            yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit, host)
+        counted = there & (good if (good & there & known).any() else mine)
+        if (counted & known).any():
+            median = quantile(values[good & there & known], 0.5)
+            rank = math.ceil(0.99 * int(counted.sum()))
+            known_slack = np.sort(slack[counted & known])  # those that are not known may be larger than any
+            p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
+            yield Exactness(target, measure.name, p99, median, measure.unit, host)
 
 
 def _values_with_bounds(read: files.ReadColumns, measure: Measure) -> tuple[Floats, Floats]:
@@ -256,8 +259,10 @@ def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
     """How much later than stamped the begin of a measure may really have been sent; 0 where it is no send."""
     if measure.begin == ORIGIN:
         asked = ~np.isnan(floats(rows, "requested_at_ns"))
-        return np.where(asked, _width(rows, "requested"), _width(rows, "speech_end"))
-    return _width(rows, measure.begin) if measure.begin in SENDS[measure.scope] else np.zeros(len(rows))
+        return np.where(asked, floats(rows, "requested_width_ns"), floats(rows, "speech_end_width_ns"))
+    if measure.begin not in SENDS[measure.scope]:
+        return np.zeros(len(rows))
+    return floats(rows, f"{measure.begin}_width_ns")
 
 
 def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
@@ -268,12 +273,6 @@ def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
     if instant not in FIRST_DELTAS or "stamp_error_ns" not in rows.column_names:
         return errors_ns
     return np.where(np.isnan(errors_ns), floats(rows, "stamp_error_ns"), errors_ns)
-
-
-def _width(rows: pa.Table, instant: str) -> Floats:
-    """How much later than stamped a send may really have been; 0 where an older version did not say."""
-    widths_ns: Floats = np.nan_to_num(floats(rows, f"{instant}_width_ns"))
-    return widths_ns
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:

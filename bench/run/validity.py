@@ -126,7 +126,9 @@ def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
     rules = [_worst_rule([rule, *(other for other in pooled.broken if other.rule == rule.rule)]) for rule in rules]
     rules += _complete(pooled)
     judged = any(measure.bound_p99 is not None for measure in _headline(pooled))
-    unknown = any(stratum.paced_audio and stratum.send_lag_p99 is None for stratum in strata)
+    unknown = any(
+        (stratum.paced_audio and stratum.send_lag_p99 is None) or _of_unknown_bounds(stratum) for stratum in strata
+    )
     valid = all(rule.passed is not False for rule in rules)
     return {
         "valid": valid if (judged and not unknown) or not valid else None,
@@ -179,13 +181,22 @@ def _headline(evidence: Evidence) -> list[Exactness]:
     return [exactness for exactness in evidence.measures if exactness.measure in HEADLINE]
 
 
+def _of_unknown_bounds(evidence: Evidence) -> list[str]:
+    """The headline measures of which nobody can say how exact they are."""
+    unknown = (one for one in _headline(evidence) if one.bound_p99 is None and one.p50 is not None)
+    return list(dict.fromkeys(one.measure for one in unknown))
+
+
 def _stamps(evidence: Evidence) -> Rule:
     known = [measure for measure in _headline(evidence) if measure.bound_p99 is not None]
     worst = max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
     several = len({measure.target for measure in evidence.measures}) > 1
-    return _rule("a", "stamps are exact", "stamp_error", worst.bound_p99, worst.limit,
+    figure, absent = worst.bound_p99, "no turn got a first delta"
+    if worst.exact and (unknown := _of_unknown_bounds(evidence)):
+        figure, absent = None, f"unknown: how far {', '.join(unknown)} can be off, of more than 1 % of its turns"
+    return _rule("a", "stamps are exact", "stamp_error", figure, worst.limit,
                  note=f"p99 of {worst.measure}{f', of {worst.target}' if several else ''}",
-                 absent="no turn got a first delta", remedy=MORE_PROCESSES)  # fmt: skip
+                 absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _hub(evidence: Evidence) -> Rule:

@@ -376,7 +376,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     spoken = {"speech_end": at(0), "first_transcript": at(300), "first_audio": at(800), "first_audible": at(900),
               "ended": at(950)}  # fmt: skip
     exact = dict.fromkeys(("first_transcript", "first_audio", "first_audible"), 0)
-    good = build_observation(instants=spoken, errors_ns=exact)
+    good = build_observation(instants=spoken, errors_ns=exact, widths_ns={"speech_end": 0})
     lost = build_observation(outcome="timeout:first_delta", instants={"speech_end": at(0), "ended": at(999)})
     tally = Tally()
     tally.add(0, reported(*[good] * 9, lost))

@@ -72,8 +72,19 @@ def test_every_measure_that_hangs_on_an_arrival_has_a_bound() -> None:
     assert without == {"vad_splits", "network_rtt", "retransmits", "stalls", "barge_in_late_audio", "cached_share"}
 
 
+def test_a_width_that_nobody_knows_is_no_width_of_nothing() -> None:
+    typed = {"requested_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_error_ns": MS}
+    turn = build_observation(errors_ns={"first_audio": MS}, widths_ns={})
+
+    assert np.isnan(of("ttfa", **typed))
+    assert np.isnan(of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_error_ns=MS))
+    assert turn.bound_ns(CATALOGUE["ttfa"]) is None
+
+
 def test_a_row_of_an_older_version_has_the_bound_of_its_first_delta() -> None:
-    assert of("ttfa", requested_at_ns=0, first_audio_at_ns=500 * MS, stamp_error_ns=3 * MS) == 3.0
+    older = {"requested_at_ns": 0, "first_audio_at_ns": 500 * MS, "stamp_error_ns": 3 * MS}
+
+    assert of("ttfa", **older, requested_width_ns=0) == 3.0
     assert np.isnan(of("transcript_first", requested_at_ns=0, first_transcript_at_ns=400 * MS, stamp_error_ns=3 * MS))
 
 
@@ -99,6 +110,21 @@ def test_a_speed_is_off_by_what_its_time_is(first_error_ms: int, last_error_ms: 
 EXACT = {"first_audio": 0, "first_transcript": 0, "transcript_done": 0, "response_done": 0}
 
 
+def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged_by_the_others(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number in range(100):
+        widths_ns = {"requested": 0} if number > 1 else {}
+        recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT, widths_ns=widths_ns))
+    recorder.close()
+    verdict = close(folder)["verdict"]
+
+    assert verdict["valid"] is None
+    assert (verdict["rules"][0]["passed"], verdict["rules"][0]["figure"]) == (None, None)
+    assert verdict["rules"][0]["note"] == (
+        "unknown: how far ttfa, transcript_first, transcript_total can be off, of more than 1 % of its turns"
+    )
+
+
 @pytest.mark.parametrize("end", [leave, kill])
 def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript_latency(
     tmp_path: Path, end: Any
@@ -106,7 +132,9 @@ def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript
     folder, (recorder,) = build_run(tmp_path)
     for number in range(100):
         shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
-        recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT | shared, widths_ns={}))
+        recorder.session(labels(number)).turn_ended(
+            build_observation(errors_ns=EXACT | shared, widths_ns={"requested": 0})
+        )
     recorder.close()
     end(folder)
     verdict = close(folder)["verdict"]

@@ -567,7 +567,9 @@ def test_a_turn_that_the_service_ends_is_judged_by_its_wait_from_the_end_of_spee
     folder, (recorder,) = build_run(tmp_path, chunk_ms=100)
     record = recorder.session(labels(1))
     record.sent(1, 4_800, MS)
-    record.turn_ended(build_observation(instants=SPOKEN, errors_ns={"first_audio": error_ms * MS}))
+    record.turn_ended(
+        build_observation(instants=SPOKEN, errors_ns={"first_audio": error_ms * MS}, widths_ns={"speech_end": 0})
+    )
     recorder.close()
     rules = {rule["rule"]: rule for rule in close(folder)["verdict"]["rules"]}
 
@@ -658,7 +660,9 @@ def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     late = {"requested": at(0), "first_audio": at(2_000), "ended": at(2_500)}
     recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, errors_ns={"first_audio": 19 * MS}))
-    recorder.session(labels(2, "fast")).turn_ended(build_observation(errors_ns={"first_audio": 6 * MS}, widths_ns={}))
+    recorder.session(labels(2, "fast")).turn_ended(
+        build_observation(errors_ns={"first_audio": 6 * MS}, widths_ns={"requested": 0})
+    )
     recorder.close()
 
     verdict = close(folder)["verdict"]
