@@ -50,7 +50,7 @@ class Range:
 
 
 ALL = Range()
-_REACH = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RangeShape(Shape[Range]):
     whole: bool
 
     def read(self, value: Value) -> Range:
-        match = _REACH.fullmatch(str(value.content()))
+        match = _RANGE.fullmatch(str(value.content()))
         if match is None or (self.whole and (value.written or "").find(".") >= 0):
             raise value.unlike(self._allowed)
         first = float(match[1])
@@ -74,7 +74,7 @@ class RangeShape(Shape[Range]):
         return "as in 3, 2-6 or 4-" + (", counted from 1" if self.whole else "")
 
     def schema(self) -> Schema:
-        return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{_REACH.pattern}$"}]}
+        return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{_RANGE.pattern}$"}]}
 
 
 class FaultPlace(NamedTuple):
