@@ -43,8 +43,8 @@ SCHEDSTAT = "/proc/thread-self/schedstat"
 APART_NS = 600_000
 """Time from the beginning of a pass to that of the next one: so late may a call be."""
 IDLE_NS = 60_000_000_000
-PERIOD_S = 0.002
-"""How long a reply that goes on is not looked at: a delta that shares a read with another may be so much older."""
+POLL_PERIOD_S = 0.002
+"""Period of polls while a reply is streaming: a delta that shares a read may be so much older than its stamp."""
 
 
 class OnePerHub:
@@ -241,29 +241,30 @@ class Poller(OnePerHub):
     def __init__(self) -> None:
         super().__init__()
         self._epoll = monkey.get_original("select", "epoll")()
-        self._hearers: dict[int, Callable[[int], None]] = {}
+        self._on_readable: dict[int, Callable[[int], None]] = {}
         self._polled_ns = 0
         loop = gevent.get_hub().loop
-        self._timer = loop.timer(PERIOD_S, PERIOD_S, ref=False, priority=loop.MAXPRI)  # before all else of the loop
+        # before all else of the loop: what a socket holds should not wait for what others do with theirs
+        self._timer = loop.timer(POLL_PERIOD_S, POLL_PERIOD_S, ref=False, priority=loop.MAXPRI)
 
-    def add(self, fd: int, hear: Callable[[int], None]) -> None:
+    def add(self, fd: int, on_readable: Callable[[int], None]) -> None:
         """Poll this socket as well, until it is removed.
 
-        `hear` reads what there is, and waits for nothing; it is told when the sockets were polled before this time.
+        `on_readable` reads what there is, and waits for nothing; it is told when sockets were polled before this time.
         """
-        self._hearers[fd] = hear
+        self._on_readable[fd] = on_readable
         self._epoll.register(fd, READABLE)
         if not self._timer.active:
             self._timer.start(self._poll)
 
     def remove(self, fd: int) -> None:
         """Poll this socket no longer; it is still open."""
-        del self._hearers[fd]
+        del self._on_readable[fd]
         self._epoll.unregister(fd)
-        if not self._hearers:
+        if not self._on_readable:
             self._timer.stop()
 
     def _poll(self) -> None:
         before_ns, self._polled_ns = self._polled_ns, monotonic_ns()
-        for fd, _ in self._epoll.poll(0, len(self._hearers)):  # all of them: who is not told of was empty
-            self._hearers[fd](before_ns)
+        for fd, _ in self._epoll.poll(0, len(self._on_readable)):  # all of them: who is not told of was empty
+            self._on_readable[fd](before_ns)

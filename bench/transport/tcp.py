@@ -36,8 +36,8 @@ PeerScope = Literal["service", "proxy"]
 
 
 @dataclass(slots=True)
-class Left:
-    """What is left to be sent."""
+class Unsent:
+    """Bytes that the kernel has not taken yet."""
 
     data: memoryview
     stamped: bool
@@ -100,7 +100,9 @@ class TcpStream:
         self._hub = hub
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
         self._fd = sock.fileno()
-        self._ears = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)  # before all else of the loop
+        # It lives as long as the connection: to start one anew for each read is slow. Its priority is
+        # before all else of the loop, so that sockets are emptied before anybody works on what they brought.
+        self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
         self._poller = Poller.of_hub() if LINUX else None  # which has epoll
         self._polled_from_ns: int | None = None
         """Since when the poller looks after the socket; None: it does not."""
@@ -110,8 +112,8 @@ class TcpStream:
         self._sender: PacedSender | None = None
         self._ticker = Ticker.of_hub()
         self._tick: Tick | None = None
-        self._left: Left | None = None
-        """What is left of what was offered."""
+        self._unsent: Unsent | None = None
+        """The rest of what was offered."""
         self._finished: Handed | None = None
         """How it was handed over, until somebody asks."""
         self._waiter: Any = None
@@ -132,6 +134,7 @@ class TcpStream:
             self.rest()
         while True:
             try:
+                # where the timer ended the wait, no poll has told of the socket, and none says since when it was empty
                 return self._reader.read(NEVER_POLLED_NS, polls if on_time else None, None)
             except (BlockingIOError, InterruptedError):
                 if not on_time:
@@ -183,13 +186,13 @@ class TcpStream:
         """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
-                self._ears.stop()
-                self._poller.add(self._fd, self.hear)
+                self._read_watcher.stop()
+                self._poller.add(self._fd, self.on_readable)
                 self._polled_from_ns = monotonic_ns()
             return
         self._leave_poller()
-        if not self._ears.active:
-            self._ears.start(self.hear, NEVER_POLLED_NS)
+        if not self._read_watcher.active:
+            self._read_watcher.start(self.on_readable, NEVER_POLLED_NS)
             self._polls = self._watch.polls
 
     def _leave_poller(self) -> None:
@@ -197,24 +200,24 @@ class TcpStream:
             self._poller.remove(self._fd)
             self._polled_from_ns = None
 
-    def hear(self, polled_ns: int) -> None:
+    def on_readable(self, polled_ns: int) -> None:
         """Read what was found, and pass it on: the loop or the poller calls this, and nothing here may wait.
 
         `polled_ns`: when the poller looked before.
         """
         take = self._take
         if take is None:  # nobody listens: it stays in the socket
-            self._ears.stop()
+            self._read_watcher.stop()
             self._leave_poller()
             return
         try:
-            read = self._hear(polled_ns)
+            read = self._receive(polled_ns)
             if read is not None and take(read):
                 self._wake(self._waiter.switch, True)
         except BaseException as error:
             self._wake(self._waiter.throw, error)
 
-    def _hear(self, polled_ns: int) -> Read | None:
+    def _receive(self, polled_ns: int) -> Read | None:
         """Read without waiting; None where nothing came, or deltas that were matched."""
         if monotonic_ns() >= self._watch.look_due_ns:
             self._watch.look()
@@ -246,45 +249,45 @@ class TcpStream:
             gevent.sleep(0)
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
-        if self._left is not None:
-            self._finished = self._write(self._left)
-        return self._write(Left(memoryview(data), stamped))
+        if self._unsent is not None:
+            self._finished = self._write(self._unsent)
+        return self._write(Unsent(memoryview(data), stamped))
 
-    def _write(self, left: Left) -> Handed:
-        self._left = left
+    def _write(self, unsent: Unsent) -> Handed:
+        self._unsent = unsent
         until_ns = monotonic_ns() + SEND_LIMIT_NS
-        while (handed := self._hand_over(left)) is None:
+        while (handed := self._hand_over(unsent)) is None:
             if not self._wait(WRITABLE, until_ns):
                 raise TimeoutError("the peer took no bytes for 10 s") from None
-        self._left = None
+        self._unsent = None
         return handed
 
-    def _hand_over(self, left: Left) -> Handed | None:
+    def _hand_over(self, unsent: Unsent) -> Handed | None:
         """Send what the kernel takes; None where that is not all. Raises OSError."""
         while True:
             before_ns = monotonic_ns()
             try:
-                count = self._transmit.send(left.data, stamped=left.stamped)
+                count = self._transmit.send(unsent.data, stamped=unsent.stamped)
             except (BlockingIOError, InterruptedError):
                 self._transmit.drain()
                 return None
-            left.data = left.data[count:]
-            if not left.data:
-                return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if left.stamped else 0)
+            unsent.data = unsent.data[count:]
+            if not unsent.data:
+                return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
 
     def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
-        left = Left(memoryview(data), stamped)
+        unsent = Unsent(memoryview(data), stamped)
         try:
-            handed = self._hand_over(left)
+            handed = self._hand_over(unsent)
         except OSError:  # `finish` meets it again, and whoever calls that can act on it
             handed = None
-        self._left = left if handed is None else None
+        self._unsent = unsent if handed is None else None
         return handed
 
     def finish(self) -> Handed:
         handed, self._finished = self._finished, None
-        if self._left is not None:
-            handed = self._write(self._left)
+        if self._unsent is not None:
+            handed = self._write(self._unsent)
         assert handed is not None, "nothing was offered"
         return handed
 
@@ -332,7 +335,7 @@ class TcpStream:
 
     def close(self) -> None:
         self._leave_poller()
-        for watcher in (*self._io.values(), self._ears):
+        for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
         self._sender = self._tick = self.messages = None  # who listened may hold this connection
         self._reader.close()

@@ -157,9 +157,9 @@ class WebSocket:
         self._protocol.send_request(request)
         broke = self._asked()
         until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * NS_PER_S))
-        answer = self._hear_answer(until_ns)
+        answer = self._await_answer(until_ns)
         if answer is not None and answer.status != SWITCHING:
-            raise refusal(self._hear_body(answer, until_ns))
+            raise refusal(self._await_body(answer, until_ns))
         if broke is not None:
             raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
         if (problem := self._protocol.handshake_exc) is not None:
@@ -177,7 +177,7 @@ class WebSocket:
             return error
         return None
 
-    def _hear_answer(self, until_ns: int) -> HttpAnswer | None:
+    def _await_answer(self, until_ns: int) -> HttpAnswer | None:
         """Wait for the answer to the upgrade; None where none came, or no HTTP."""
         while self._answer_came is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
@@ -190,7 +190,7 @@ class WebSocket:
         self._reader.expect(plain=self._is_plain())
         return answer
 
-    def _hear_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
+    def _await_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
         """Wait for the body of a refusal; returns the refusal with what came of it in time."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
         while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
@@ -245,18 +245,18 @@ class WebSocket:
         self._woken, self._sender = False, sender
         self._reader.begin(reply)
         try:
-            self._listen(until_ns, partial(self._hear, take), polled=reply is not None and reply.streaming)
+            self._listen(until_ns, partial(self._pass_on, take), polled=reply is not None and reply.streaming)
         finally:
             self._reader.end()
         came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
         for message in came:
             take(message)
 
-    def _listen(self, until_ns: int, hear: TakeRead, *, polled: bool) -> None:
+    def _listen(self, until_ns: int, take: TakeRead, *, polled: bool) -> None:
         """Listen until messages came that are to be passed on, whoever listens is to be woken, or an instant."""
         sender = None if self._sender is None else self
         while not self._came and not self._woken and self._end is None:
-            if not self._stream.listen(until_ns, hear, sender, polled=polled):
+            if not self._stream.listen(until_ns, take, sender, polled=polled):
                 return
             if self._unread is not None:
                 read, self._unread = self._unread, None
@@ -281,7 +281,7 @@ class WebSocket:
         self._woken |= self._sender is not None and self._sender.send_due()
         return self._woken
 
-    def _hear(self, take: Take, read: Read) -> bool:
+    def _pass_on(self, take: Take, read: Read) -> bool:
         """Pass on the messages of a read, within the event loop; what is more than that is for whoever listens."""
         came = self._reader.read(read)
         if isinstance(came, Read):
@@ -308,7 +308,7 @@ class WebSocket:
 
     def _is_plain(self) -> bool:
         """Whether what comes is a new frame of a new message, which is as it was sent."""
-        whole = self._fed == self._framed and not self._message_bytes
+        whole = self._fed == self._framed and not self._message_bytes  # else the protocol object holds the beginning
         return whole and self._head is None and self._deflate is None and self._quick
 
     def _parse(self, read: Read) -> None:
@@ -319,7 +319,7 @@ class WebSocket:
             self._protocol.receive_data(begun)
         self._fed += len(read.data)
         ends_message = False
-        for event in self._parsed(read.data):
+        for event in self._events(read.data):
             if isinstance(event, Frame):
                 ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
@@ -335,7 +335,7 @@ class WebSocket:
             self._came[-1] = last._replace(arrival=last.arrival._replace(error_ns=0))
         self._answer(read)
 
-    def _parsed(self, data: bytes) -> Iterator[object]:
+    def _events(self, data: bytes) -> Iterator[object]:
         """Yield what the protocol object makes of the data; no data means that the peer has closed."""
         if not data:
             self._protocol.receive_eof()
@@ -381,14 +381,14 @@ class WebSocket:
             return
         received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
         if received is not None:
-            self._gone(received.code, received.reason, read.stamp_ns)
+            self._note_end(received.code, received.reason, read.stamp_ns)
         elif isinstance(problem, PayloadTooBig):
             limit = f"a message of over {self._protocol.max_message_size} bytes, the limit"
-            self._gone(TOO_LARGE, limit, read.stamp_ns, ours=True)
+            self._note_end(TOO_LARGE, limit, read.stamp_ns, ours=True)
         elif problem is not None and not isinstance(problem, EOFError):
-            self._gone(BAD_FRAME, str(problem), read.stamp_ns, ours=True)
+            self._note_end(BAD_FRAME, str(problem), read.stamp_ns, ours=True)
         elif not read.data:
-            self._gone(ABNORMAL, str(problem or ""), read.stamp_ns)
+            self._note_end(ABNORMAL, str(problem or ""), read.stamp_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
@@ -401,11 +401,11 @@ class WebSocket:
         while self._end is None:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
-                self._gone(ABNORMAL, f"the connection broke while sending{why}", monotonic_ns())
+                self._note_end(ABNORMAL, f"the connection broke while sending{why}", monotonic_ns())
             else:
                 self._take(read)
 
-    def _gone(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
+    def _note_end(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
         if self._end is None:
             self._end = Closure(code, reason, at_ns, ours)
 
@@ -431,7 +431,7 @@ class WebSocket:
         self._came, self._begun = [], bytearray()  # a part of a message may be large, and whoever knows us may live on
         self._protocol.reader.discard()
         self._protocol.parser.close()
-        self._gone(ABNORMAL, "we let go", monotonic_ns())
+        self._note_end(ABNORMAL, "we let go", monotonic_ns())
         self._stream.close()
 
 

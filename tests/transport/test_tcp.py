@@ -760,8 +760,8 @@ def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_lo
             looked_ns = read.empty_ns
         poller = Poller.of_hub()
         assert poller is not None
-        assert len(poller._hearers) == 1
-    assert not poller._hearers
+        assert len(poller._on_readable) == 1
+    assert not poller._on_readable
     assert not poller._timer.active
 
 
@@ -771,12 +771,12 @@ def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Lin
     assert poller is not None
     stream, peer = linked
     stream.listen(monotonic_ns() + MS, lambda read: True, polled=True)  # nothing, or what TLS says after the handshake
-    assert len(poller._hearers) == 1
+    assert len(poller._on_readable) == 1
     came: list[bytes] = []
     peer.order(lambda sock: sock.sendall(b"x"))
     while b"".join(came) != b"x":
         stream.listen(far_ns(), lambda read: came.append(read.data) or True)
-    assert not poller._hearers
+    assert not poller._on_readable
     peer.report()
 
 
