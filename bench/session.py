@@ -17,10 +17,11 @@ from typing import Any, Protocol
 
 from bench.interruptions import WATCH_NS, Cue, InterruptionKind
 from bench.limits import LONGEST_HOLD_NS
-from bench.observe import inputs
+from bench.observe import inputs, waits
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
-from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
+from bench.observe.session_facts import SESSION_INSTANTS
+from bench.observe.timeline import UNTIMED, Timeline
 from bench.observe.work import (
     AskForResponse,
     CallFunction,
@@ -177,29 +178,29 @@ class Session:
 
     def await_quiet(self, *, settled: bool) -> None:
         """Wait until the turn under way is over and heard; `settled`: and whatever the service still does for it."""
-        self._finish_turn()
+        self._await(waits.turn_end, for_turn=True)
         self._hear_out()
         if settled:
             self._settle()
-            self._await(self._timeline.checks_until_ns)
+            self._await_unless_ending(waits.cut_checks)
         if self._ending() and not self._timeline.over:
             self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run ended"))
 
     def _rest(self) -> None:
         """Let the last turn end, for it may be asked to wait then, and wait for so long; the microphone goes on."""
         self.await_quiet(settled=False)
-        self._idle(self._asked_until_ns)
+        self._await_unless_ending(waits.instant(self._asked_until_ns))
 
     def await_turn(self) -> None:
         """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
-        self._finish_turn()
-        self._await(self._timeline.late_due_ns)
+        self._await(waits.turn_end, for_turn=True)
+        self._await_unless_ending(waits.late_words)
         self._do_work()
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
-        self._finish_turn()
-        self._await(self._timeline.late_due_ns)
+        self._await(waits.turn_end, for_turn=True)
+        self._await_unless_ending(waits.late_words)
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self._transport.now_ns()))
         self._do_work()
@@ -215,7 +216,7 @@ class Session:
 
     def _listen_for(self, awaited: Awaited, until_ns: int) -> None:
         instant = SESSION_INSTANTS[awaited.kind]
-        while not self._timeline.reached(instant) and not self._timeline.over:
+        while instant not in self._timeline.facts.instants and not self._timeline.over:
             if self._transport.heard_ns >= until_ns:
                 detail = f"{awaited.name} did not come within the limit session"
                 self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
@@ -229,21 +230,17 @@ class Session:
             self._send(message)
         if self._script.pipelined:
             return
+        facts = self._timeline.facts
         left, until_ns = len(messages), self._transport.now_ns() + UNACKNOWLEDGED_NS
-        while self._timeline.history_left and not self._timeline.over and self._transport.heard_ns < until_ns:
+        while facts.history_left and not self._timeline.over and self._transport.heard_ns < until_ns:
             self._listen(until_ns)
-            if self._timeline.history_left < left:
-                left, until_ns = self._timeline.history_left, self._transport.now_ns() + UNACKNOWLEDGED_NS
-
-    def _idle(self, until_ns: int) -> None:
-        """Do nothing until an instant, unless the session or the run ends before."""
-        while self._transport.now_ns() < until_ns and not self._timeline.over and not self._ending():
-            self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
+            if facts.history_left < left:
+                left, until_ns = facts.history_left, self._transport.now_ns() + UNACKNOWLEDGED_NS
 
     def _hear_out(self) -> None:
         """Wait, with an open microphone, until the reply has been played: speaking earlier would interrupt it."""
         if self._script.between:
-            self._idle(self._timeline.playback_ends_ns)
+            self._await_unless_ending(waits.instant(self._timeline.playback_ends_ns))
 
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
@@ -285,7 +282,7 @@ class Session:
         self._microphone.speak(turn.speech, turn.between)
         self._opening = turn.speech[0]
         while self._microphone.speaking:
-            self._listen(self._next_deadline_ns(), for_turn=True)
+            self._listen(self._timeline.wake_ns, for_turn=True)
             if self._timeline.over or (self._begun and self._timeline.turn_over):
                 self._microphone.hush()
 
@@ -311,7 +308,7 @@ class Session:
     def _murmur(self, sound: PreparedSound) -> None:
         self._microphone.speak(sound.chunks, sound.between)
         while self._microphone.speaking and not self._timeline.over:
-            self._listen(self._next_deadline_ns())
+            self._listen(self._timeline.wake_ns)
 
     def _break_silence(self, sound: PreparedSound) -> None:
         """Let a sound be heard that asks for no reply, and whatever the service replies."""
@@ -321,7 +318,7 @@ class Session:
         reply_format = self._script.output_format.name
         self._timeline.tell(inputs.SilenceBroken(reply_format, self._script.jitter_buffer_ns))
         self._murmur(sound)
-        self._idle(self._transport.now_ns() + WATCH_NS)
+        self._await_unless_ending(waits.instant(self._transport.now_ns() + WATCH_NS))
         self._settle()
         self._hear_out()
         self._timeline.tell(inputs.SilenceRestored())
@@ -329,12 +326,8 @@ class Session:
     def _await_cue(self, kind: InterruptionKind, cue: Cue, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted; False where it is over before."""
         self._timeline.tell(inputs.InterruptionAwaited(kind, verify))
-        while self._timeline.interruptible:
-            due_ns, now_ns = self._timeline.interruption_due_ns(cue), self._transport.now_ns()
-            if due_ns is not None and due_ns <= now_ns:
-                return True
-            self._listen(min(due_ns or now_ns + FAR_NS, self._next_deadline_ns()))
-        return False
+        self._await(waits.cue_for(cue))
+        return self._timeline.turns.interruptible
 
     def _begin(self, turn: PreparedTurn) -> None:
         plan = inputs.TurnPlan(
@@ -363,14 +356,9 @@ class Session:
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()
 
-    def _finish_turn(self) -> None:
-        """Wait for the end of the turn that is under way."""
-        while not self._timeline.turn_over:
-            self._listen(self._next_deadline_ns(), for_turn=True)
-
     def pause(self, pause: PreparedPause) -> None:
         """Say nothing for as long as the pause lasts."""
-        self._idle(self._transport.now_ns() + pause.duration_ns)
+        self._await_unless_ending(waits.instant(self._transport.now_ns() + pause.duration_ns))
 
     def send_event(self, step: PreparedEvent) -> None:
         """Send a message of which nothing is waited for."""
@@ -380,18 +368,16 @@ class Session:
         """Wait for what the turn under way must get; it fails where that does not come."""
         until_ns = self._transport.now_ns() + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
-        while self._timeline.missing_expectation:
-            self._listen(self._next_deadline_ns())
+        self._await(waits.expected_events)
 
-    def _next_deadline_ns(self) -> int:
-        return min(self._timeline.wake_ns, self._functions.due_ns, self._transport.now_ns() + FAR_NS)
+    def _await(self, wait: waits.Until, *, for_turn: bool = False) -> None:
+        """Listen until what is waited for is there, or will not come. `for_turn`: as of `_listen`."""
+        while (until_ns := wait(self._timeline, self._transport.now_ns())) is not None:
+            self._listen(until_ns, for_turn=for_turn)
 
-    def _await(self, due_ns: Callable[[int], int | None]) -> None:
-        """Listen until the timeline has what it waits for. `due_ns`: until when it waits at most; None where it has."""
-        while not self._timeline.over and not self._ending():
-            until_ns = due_ns(self._transport.now_ns())
-            if until_ns is None:
-                return
+    def _await_unless_ending(self, wait: waits.Until) -> None:
+        """The same, unless the run ends before: between turns nothing is lost by that."""
+        while not self._ending() and (until_ns := wait(self._timeline, self._transport.now_ns())) is not None:
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
     # In and out.
@@ -478,10 +464,11 @@ class Session:
 
         `for_turn`: only the turn's end is waited for.
         """
-        self.streaming, self._wakes_ns = self._timeline.goes_on, until_ns
+        until_ns = min(until_ns, self._functions.due_ns, self._transport.now_ns() + FAR_NS)
+        self.streaming, self._wakes_ns = self._timeline.turns.goes_on, until_ns
         self._for_turn = for_turn and not self._asks_late
         if not self.send_due():
-            reply = self if self._timeline.answering else None
+            reply = self if self._timeline.turns.answering else None
             self._transport.listen(until_ns, self._take, reply, self)
         self._finish_offered()
         self._notice_close()
@@ -510,7 +497,7 @@ class Session:
             moves |= kind not in UNTIMED
         if decides or timeline.turn_over:
             return True
-        return moves and (self.streaming is not timeline.goes_on or timeline.wake_ns < self._wakes_ns)
+        return moves and (self.streaming is not timeline.turns.goes_on or timeline.wake_ns < self._wakes_ns)
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:

@@ -259,6 +259,11 @@ class Talk:
         self.taken += [work.turn for work in works if isinstance(work, HandOut)]
         return [work for work in works if isinstance(work, kind)]
 
+    def deadline(self) -> tuple[int, str, str] | None:
+        """(instant, outcome, detail) of what ends an open turn if nothing comes."""
+        due = self.timeline.turns.due(self.timeline.limits)
+        return None if due is None else due[:3]
+
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
         """The one turn that is over by then."""
         (turn,) = self.take(at_ms)

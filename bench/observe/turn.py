@@ -436,6 +436,13 @@ class Turn:
         wanted = self.interruption is not None and self.interruption.is_wanted
         return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
 
+    def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
+        """Take the service's word that it has cut an item of the reply, or what it keeps of it."""
+        if event.kind is Kind.TRUNCATED and self.interruption is not None:
+            self.interruption.truncated(arrival)
+        if self.check is not None:
+            self.check.happened(event)
+
     def note_transcript(self, event: Event, arrival: Arrival) -> None:
         """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""
         if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:

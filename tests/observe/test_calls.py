@@ -61,7 +61,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     assert not talk.timeline.turn_over
     assert [work.call.name for work in talk.work(116, CallFunction)] == ["function_c1"]
     assert not talk.work(117, CallFunction), "each is made once"
-    assert talk.timeline.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (
+    assert talk.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (
         "it is ours to go on"
     )
     answer_call(talk, 400, "c1")
@@ -170,7 +170,7 @@ def test_the_service_has_its_limit_again_for_the_response_after_a_call() -> None
     talk.timeline.tell(inputs.CallAnswered("c1", at(50_000)))
     talk.send(50_000, "response.create")
 
-    assert talk.timeline.deadline()[:2] == (at(80_000), "timeout:first_delta")
+    assert talk.deadline()[:2] == (at(80_000), "timeout:first_delta")
 
 
 # Answers in several items.
@@ -229,13 +229,13 @@ def test_a_model_may_think_between_two_items() -> None:
     talk = Talk(first_delta=30, next_delta=10)
     talk.ask(0)
     talk.hear(100, created("r1"), item("added", "r1", "i1"), audio("r1", "i1"))
-    assert talk.timeline.deadline()[:2] == (at(10_100), "timeout:next_delta")
+    assert talk.deadline()[:2] == (at(10_100), "timeout:next_delta")
 
     talk.hear(200, item("done", "r1", "i1"))
-    assert talk.timeline.deadline()[:2] == (at(30_200), "timeout:first_delta")
+    assert talk.deadline()[:2] == (at(30_200), "timeout:first_delta")
     talk.hear(20_000, item("added", "r1", "i2"))
     talk.hear(21_000, audio("r1", "i2"))
-    assert talk.timeline.deadline()[:2] == (at(31_000), "timeout:next_delta")
+    assert talk.deadline()[:2] == (at(31_000), "timeout:next_delta")
 
 
 def test_calls_without_end_within_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.interruptions import Cue, InterruptionKind
-from bench.observe import inputs
+from bench.observe import inputs, waits
 from bench.observe.work import Cancel, Retrieve, Truncate
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
@@ -59,6 +59,13 @@ def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool 
     if whole:
         talk.hear(110, part_done(GA, "audio", "r1"), done("r1"))
     return talk
+
+
+def cue_ns(talk: Talk, cue: Cue) -> int | None:
+    """When the reply is to be interrupted, as far as that is known."""
+    turn = talk.timeline.turns.interrupted
+    assert turn is not None
+    return turn.cue_ns(cue)
 
 
 def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:
@@ -249,7 +256,7 @@ def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
     talk = playing(whole=True)
     talk.hear(500, speech_started("item_late"))
 
-    assert talk.timeline.interruptible
+    assert talk.timeline.turns.interruptible
 
 
 @pytest.mark.parametrize(
@@ -265,25 +272,25 @@ def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
 def test_a_reply_is_interrupted_when_so_much_of_it_was_played(cue: Cue, due_ms: float | None) -> None:
     talk = playing(whole=True)
 
-    assert talk.timeline.interruption_due_ns(cue) == (None if due_ms is None else at(due_ms))
+    assert cue_ns(talk, cue) == (None if due_ms is None else at(due_ms))
 
 
 def test_a_share_is_known_when_all_audio_has_come() -> None:
     talk = playing()
-    assert talk.timeline.interruption_due_ns(Cue(share=0.5)) is None
+    assert cue_ns(talk, Cue(share=0.5)) is None
 
     talk.hear(300, part_done(GA, "audio", "r1"))
-    assert talk.timeline.interruption_due_ns(Cue(share=0.5)) == at(2_150)
+    assert cue_ns(talk, Cue(share=0.5)) == at(2_150)
 
 
 def test_a_word_is_waited_for_in_the_transcript() -> None:
     talk = playing()
     for at_ms, words in ((200, "Your par"), (300, "cel is on its way")):
-        assert talk.timeline.interruption_due_ns(Cue(word="Parcel")) is None
+        assert cue_ns(talk, Cue(word="Parcel")) is None
         fields: dict[str, Any] = {"response_id": "r1", "item_id": "item_a", "delta": words}
         talk.hear(at_ms, message("response.output_audio_transcript.delta", **fields))
 
-    assert talk.timeline.interruption_due_ns(Cue(word="Parcel")) == at(300)
+    assert cue_ns(talk, Cue(word="Parcel")) == at(300)
 
 
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
@@ -346,9 +353,9 @@ def asked(heard_ms: int = 930) -> Talk:
 def test_a_cut_is_right_where_nothing_is_kept_beyond_what_was_heard(heard_ms: int, shown: bytes, right: bool) -> None:
     talk = asked(heard_ms)
     assert talk.take(1_102) == [], "it is not known what the service keeps"
-    assert talk.timeline.checks_until_ns(at(1_102)) == at(1_080 + 5_000)
+    assert waits.cut_checks(talk.timeline, at(1_102)) == at(1_080 + 5_000)
     talk.hear(1_150, shown)
-    assert talk.timeline.checks_until_ns(at(1_151)) is None
+    assert waits.cut_checks(talk.timeline, at(1_151)) is None
     turn = talk.only(1_151)
 
     assert (turn.outcome, turn.truncated_right) == ("interrupted", right)
@@ -367,7 +374,7 @@ def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> N
 def test_a_cut_of_which_nothing_is_heard_in_time_is_not_right(says_cut: bool) -> None:
     talk = asked() if says_cut else cut()
     assert talk.take(6_079) == []
-    assert talk.timeline.checks_until_ns(at(6_080)) is None
+    assert waits.cut_checks(talk.timeline, at(6_080)) is None
 
     assert talk.only(6_080).truncated_right is False
 

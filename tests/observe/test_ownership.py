@@ -344,7 +344,7 @@ def test_the_answer_to_a_pause_does_not_pass_as_the_turn_s_where_the_rest_is_not
 def test_a_turn_whose_rest_is_never_noticed_times_out_by_the_end_of_its_speech(done_ms: int) -> None:
     talk = vad(speech=10)
     answered_pause(talk, done_ms)
-    assert talk.timeline.deadline()[:2] == (at(11_100), "timeout:speech")
+    assert talk.deadline()[:2] == (at(11_100), "timeout:speech")
     talk.timeline.expire(at(11_100))
 
     turn = talk.only()

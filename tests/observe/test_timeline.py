@@ -14,7 +14,7 @@ import bench.observe.timeline
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.measures import CATALOGUE
-from bench.observe import inputs
+from bench.observe import inputs, waits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
@@ -184,7 +184,7 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
     talk.ask(0)
     for at_ms, data in came:
         talk.hear(at_ms, data)
-    assert talk.timeline.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
+    assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
 
     talk.timeline.expire(at(due_ms) - 1)
     assert not talk.timeline.turn_over
@@ -205,13 +205,13 @@ def test_whoever_waited_until_the_deadline_finds_the_turn_timed_out() -> None:
 
 def test_nothing_is_due_before_the_request_or_after_the_end() -> None:
     talk = Talk(first_delta=1.0)
-    assert talk.timeline.deadline() is None
+    assert talk.deadline() is None
     talk.begin(0)
-    assert talk.timeline.deadline() is None
+    assert talk.deadline() is None
     talk.send(50_000, "response.create")
-    assert talk.timeline.deadline()[:2] == (at(51_000), "timeout:first_delta")
+    assert talk.deadline()[:2] == (at(51_000), "timeout:first_delta")
     talk.hear(50_100, *reply(GA, "r1"))
-    assert talk.timeline.deadline() is None
+    assert talk.deadline() is None
 
 
 @pytest.mark.parametrize(("late_ms", "outcome"), [(-1, "ok"), (0, "ok"), (1, "timeout:first_delta")])
@@ -353,7 +353,7 @@ def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
     talk.hear(500, message("response.output_item.done", response_id="r1", item={"id": "item_of_r1", "type": "message"}))
 
     missing = "neither another item nor response.done came within the limit first_delta of 3 s"
-    assert talk.timeline.deadline() == (at(3_500), "timeout:first_delta", missing)
+    assert talk.deadline() == (at(3_500), "timeout:first_delta", missing)
 
 
 def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
@@ -660,7 +660,7 @@ def test_a_turn_is_handed_out_at_once_where_no_transcription_is_due(plan: dict[s
     talk.ask(0, audio_bytes=audio_bytes, **plan)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
 
-    assert talk.timeline.late_due_ns(at(11)) is None
+    assert waits.late_words(talk.timeline, at(11)) is None
     assert len(talk.take(11)) == 1
     assert talk.take(12) == []
 
@@ -670,7 +670,7 @@ def test_a_transcription_that_never_comes_holds_a_turn_for_five_seconds() -> Non
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
 
-    assert talk.timeline.late_due_ns(at(11)) == at(5_010)
+    assert waits.late_words(talk.timeline, at(11)) == at(5_010)
     assert talk.take(5_009) == []
     assert len(talk.take(5_010)) == 1
 
@@ -1160,8 +1160,8 @@ def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
     together, apart = Talk(dialect), Talk(dialect)
     for talk in (together, apart):
         talk.ask(0, wants_audio=True)
-        talk.timeline._most_events = talk.timeline._events + most
-        talk.timeline._most_bytes = talk.timeline._received_wire + much
+        talk.timeline._most_events = talk.timeline.facts.events + most
+        talk.timeline._most_bytes = talk.timeline.facts.wire_received + much
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
     at_ms = 50
     for run in runs:
@@ -1199,7 +1199,7 @@ def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_el
         delta(GA, "audio", "r1"),
     ):
         talk.hear(50, data)
-        ready.append(talk.timeline.goes_on)
+        ready.append(talk.timeline.turns.goes_on)
     (event,) = GA.decode(delta(GA, "audio", "r1"))
     (other,) = GA.decode(delta(GA, "audio", "r2"))
 
@@ -1207,4 +1207,4 @@ def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_el
     assert talk.timeline.may_take(event)
     assert not talk.timeline.may_take(other)
     talk.hear(60, done("r1"))
-    assert not talk.timeline.goes_on
+    assert not talk.timeline.turns.goes_on

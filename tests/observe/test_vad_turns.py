@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bench.limits import Limits
 from bench.measures import CATALOGUE
-from bench.observe import inputs
+from bench.observe import inputs, waits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.work import AskForResponse, HandOut, MeasureNetwork, Pay
@@ -51,6 +51,11 @@ from tests.helpers import (
 )
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
+
+
+def insists(talk: Talk) -> bool:
+    """Whether the current turn has not got all that its script insists on."""
+    return waits.expected_events(talk.timeline, 0) is not None
 
 
 def vad(**limits: Any) -> Talk:
@@ -134,7 +139,7 @@ def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], s
     talk.end_speech(1_000)
     for at_ms, data in [(at_ms, data) for at_ms, data in came if at_ms >= 1_000]:
         talk.hear(at_ms, data)
-    assert talk.timeline.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
+    assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
     talk.timeline.expire(at(due_ms) - 1)
     assert not talk.timeline.turn_over
 
@@ -150,7 +155,7 @@ def test_nothing_is_overdue_while_the_caller_speaks() -> None:
     hears(talk, 800)
     talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
 
-    assert talk.timeline.deadline() is None
+    assert talk.deadline() is None
     talk.timeline.expire(at(60_000))
     assert not talk.timeline.turn_over
 
@@ -357,7 +362,7 @@ def test_an_answer_that_began_in_a_pause_goes_on_when_the_speech_is_over() -> No
     split(talk)
     talk.end_speech(1_000)
 
-    assert talk.timeline.deadline()[:2] == (at(3_000), "timeout:next_delta")
+    assert talk.deadline()[:2] == (at(3_000), "timeout:next_delta")
     talk.hear(2_900, done("r1"))
     assert talk.only().outcome == "ok"
 
@@ -420,7 +425,7 @@ def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
     talk.hear(1_600, *reply(GA, "somebody_s"))
 
     assert not talk.timeline.turn_over
-    assert talk.timeline.deadline()[:2] == (at(31_500), "timeout:first_delta")
+    assert talk.deadline()[:2] == (at(31_500), "timeout:first_delta")
 
 
 # Transcriptions.
@@ -517,9 +522,9 @@ def test_an_expectation_that_is_met_changes_nothing() -> None:
     talk = vad()
     speaks(talk)
     talk.timeline.tell(inputs.Expected("speech_stopped", at(2_000)))
-    before = talk.timeline.missing_expectation
+    before = insists(talk)
     hears(talk, 2_000)  # what arrives at the deadline itself is in time
-    after = talk.timeline.missing_expectation
+    after = insists(talk)
     answers(talk, 2_100)
 
     assert (before, after, talk.only().outcome) == (True, False, "ok")
@@ -529,7 +534,7 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
     talk = vad()
     speaks(talk)
     talk.timeline.tell(inputs.Expected("speech_stopped", at(2_000)))
-    assert talk.timeline.deadline()[:2] == (at(2_000), "failed:expected_speech_stopped")
+    assert talk.deadline()[:2] == (at(2_000), "failed:expected_speech_stopped")
     hears(talk, 2_001)
 
     turn = talk.only()
@@ -542,8 +547,8 @@ def test_what_has_come_already_is_not_expected_again() -> None:
     speaks(talk)
     talk.timeline.tell(inputs.Expected("speech_started", at(1_001)))
 
-    assert not talk.timeline.missing_expectation
-    assert talk.timeline.deadline()[:2] == (at(11_000), "timeout:speech")
+    assert not insists(talk)
+    assert talk.deadline()[:2] == (at(11_000), "timeout:speech")
 
 
 def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
@@ -564,7 +569,7 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
     talk.timeline.tell(inputs.Expected("transcript_done", at(1_200)))
     talk.hear(1_000, part_done(GA, "transcript", "r1"))
     talk.hear(1_100, done("r1"))
-    assert talk.timeline.missing_expectation is False
+    assert insists(talk) is False
     hears(talk, 1_400, "item_2")
     answers(talk, 1_500, "r2")
 
@@ -578,7 +583,7 @@ def test_nothing_is_expected_of_a_turn_that_is_over_or_was_never_begun() -> None
     talk.hear(20, *reply(GA, "r1"))
     talk.timeline.tell(inputs.Expected("text_delta", at(30)))
 
-    assert (talk.timeline.missing_expectation, talk.timeline.deadline()) == (False, None)
+    assert (insists(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
 
 
@@ -738,7 +743,7 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-        assert timeline.deadline() is None or timeline.turn_over is False
+        assert timeline.turns.due(timeline.limits) is None or timeline.turn_over is False
     timeline.tell(inputs.Failed("abandoned", at(now_ms)))
     talk.take(now_ms)
 
@@ -762,7 +767,7 @@ class Anxious(Timeline):
 
     @property
     def wake_ns(self) -> int:
-        due = self.deadline()
+        due = self.turns.due(self.limits)
         return due[0] if due else 1 << 62
 
 
@@ -782,7 +787,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
         now_ms += gap_ms
         perform(anxious, step, now_ms, begun + 1)
         begun += perform(talk, step, now_ms, begun + 1)
-        due = talk.timeline.deadline()
+        due = talk.deadline()
         assert due is None or talk.timeline.wake_ns <= due[0]
 
     for each in (talk, anxious):

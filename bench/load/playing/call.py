@@ -161,10 +161,10 @@ class Call:
             self._connected.await_quiet(settled=step.plays_turn)
             if self._may_renew() and not self._renew():
                 return False
-        begun = self._listener.timeline.turns_begun
+        begun = self._listener.timeline.facts.turns_begun
         if self._play_noted(step):
             return True
-        if step.plays_turn and self._listener.timeline.turns_begun == begun and self._may_renew():
+        if step.plays_turn and self._listener.timeline.facts.turns_begun == begun and self._may_renew():
             self._transcript.take_back()  # the session had ended before the caller's first sound
             return self._renew() and (self._play_noted(step) or self._renewal_is_due)
         return self._renewal_is_due
@@ -242,8 +242,12 @@ class Call:
     @property
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
-        is_old = timeline.turns_begun and not timeline.over and self._connected.now_ns - timeline.start_ns >= after_ns
-        return bool(is_old or timeline.outlived) and not self.ending()
+        is_old = (
+            timeline.facts.turns_begun
+            and not timeline.over
+            and self._connected.now_ns - timeline.facts.start_ns >= after_ns
+        )
+        return bool(is_old or timeline.facts.outcome == "outlived") and not self.ending()
 
     def _may_renew(self) -> bool:
         """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
@@ -266,12 +270,12 @@ class Call:
         """Go on in another session, which is told what was said so far; False where it does not get ready."""
         before = self._listener.timeline
         before.tell(inputs.Renewed())
-        self._turns_begun += before.turns_begun
+        self._turns_begun += before.facts.turns_begun
         self.close()
         self._listener.session_ended()
         self._session = None
         self.begin()
-        self._listener.timeline.tell(inputs.Renews(before.heard_ns))
+        self._listener.timeline.tell(inputs.Renews(before.turns.heard_ns))
         self._script = self._script.after(self._transcript.items)
         return self.connect() and self.open()
 

@@ -155,7 +155,7 @@ class RunListener:
 
     def paid(self, usage: Usage) -> None:
         """Count what responses cost, which may end the run."""
-        self._sessions.progress.paid(self._arm.label, self.timeline.model, usage)
+        self._sessions.progress.paid(self._arm.label, self.timeline.facts.model, usage)
         self._sessions.keep_budget()
 
     def may_ask(self) -> bool:

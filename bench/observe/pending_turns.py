@@ -1,0 +1,178 @@
+"""Holds the turns of a session that were begun and not handed out, and tells each of them what is its own. Pure.
+
+At most two are under way: the current one, and the one whose reply that interrupts. The others are over, and await
+something late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.limits import Limits
+from bench.observe.deadlines import deadline
+from bench.observe.inputs import CallAnswered, Expected, InterruptionAwaited, NetworkMeasured, Transmitted
+from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, State, Turn
+from bench.observe.turn_view import all_instants
+from bench.protocol.events import Failure, Kind
+from bench.transport.base import Network
+
+CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID = "-cancel", "-truncate", "-retrieve"
+STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID)
+"""How ids of messages end that stop a turn's reply, or check that it was cut."""
+
+
+class PendingTurns:
+    """The turns of one session that were begun and not handed out."""
+
+    __slots__ = ("_retransmits", "all", "awaits_network", "interrupted", "last", "retrieves")
+
+    def __init__(self) -> None:
+        self.all: list[Turn] = []
+        self.last: Turn | None = None
+        """The turn that was begun last, also once it was handed out."""
+        self.interrupted: Turn | None = None
+        """The turn of which the reply is to be interrupted, or was last."""
+        self.awaits_network = False
+        """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
+        self.retrieves = 0
+        """How often the service was asked what it keeps of a cut reply."""
+        self._retransmits = 0
+
+    def begin(self, turn: Turn) -> None:
+        """Add a turn that begins; where another is open, the caller speaks while that one's reply is played."""
+        if (before := self.current) is not None:
+            turn.interrupts = before.interruption
+        self.last = turn
+        self.all.append(turn)
+        self.awaits_network = True
+
+    @property
+    def current(self) -> Turn | None:
+        """The turn that was begun last, while it is open."""
+        turn = self.last
+        return None if turn is None or turn.state is State.OVER else turn
+
+    @property
+    def open(self) -> list[Turn]:
+        """The current turn, and the one whose reply that interrupts."""
+        return [turn for turn in self.all if turn.state is not State.OVER]
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the reply that is to be interrupted is still being made, or played."""
+        return self.interrupted is not None and self.interrupted.state is not State.OVER
+
+    @property
+    def all_over(self) -> bool:
+        """Whether no turn is open."""
+        return self.current is None and not self.interruptible
+
+    @property
+    def holds_ended(self) -> bool:
+        """Whether there are turns that are over and were not handed out."""
+        turns = self.all  # only the last of them can be open
+        return len(turns) > 1 or (bool(turns) and turns[0].state is State.OVER)
+
+    @property
+    def answering(self) -> bool:
+        """Whether the current turn's reply has begun, and the script insists on nothing more of it."""
+        turn = self.last
+        return turn is not None and turn.state is State.ANSWERING and not turn.expected
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first deltas of the current turn's reply came: only its end is awaited."""
+        turn = self.last
+        return turn is not None and self.answering and turn.goes_on
+
+    @property
+    def heard_ns(self) -> int | None:
+        """The instant at which the player has played what came of the last turn's reply; None where nothing did."""
+        return self.last.reply.playback_ends_ns or None if self.last is not None else None
+
+    def due(self, limits: Limits) -> tuple[int, str, str, Turn] | None:
+        """(instant, outcome, detail, turn) of what ends an open turn if nothing comes; None while nothing is due."""
+        first: tuple[int, str, str, Turn] | None = None
+        for turn in self.all:
+            if turn.state is not State.OVER:
+                due = deadline(turn, limits)
+                if due is not None and (first is None or due < first[:3]):
+                    first = (*due, turn)
+        return first
+
+    def done(self, now_ns: int, *, session_over: bool) -> list[Turn]:
+        """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
+        return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
+
+    def hand_out(self, turn: Turn, at_ns: int) -> None:
+        """Let go of a turn, and wait no longer for what the service keeps of its cut reply, if it has had its time."""
+        self.all.remove(turn)
+        if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
+            turn.check.end()
+
+    # What is told of them.
+
+    def await_interruption(self, awaited: InterruptionAwaited) -> None:
+        """Note that the current turn's reply is to be interrupted, or a sound heard during it."""
+        self.interrupted = self.current
+        if self.interrupted is not None:
+            self.interrupted.await_interruption(awaited.kind, verify=awaited.verify)
+
+    def interrupt(self, at_ns: int) -> None:
+        """Note that the client interrupts the reply by itself."""
+        if self.interrupted is not None:
+            self.interrupted.interrupt(at_ns)
+
+    def answer_call(self, answered: CallAnswered) -> None:
+        """Note that what a function returned was handed over."""
+        if self.last is not None:
+            self.last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
+
+    def transmitted(self, stamp: Transmitted) -> None:
+        """Pass on the kernel's word on a message, whosever it is."""
+        for turn in self.all:
+            turn.transmitted(stamp)
+
+    def expect(self, expected: Expected) -> None:
+        """Insist, as the script does, on an event of the current turn by an instant."""
+        kind, turn = Kind[expected.kind.upper()], self.current
+        if turn is not None and ARRIVALS[kind] not in all_instants(turn):
+            turn.expected[kind] = expected.until_ns
+
+    def measured(self, network: NetworkMeasured) -> None:
+        """Note what the way to the peer was like when the last turn ended."""
+        self.awaits_network = False
+        if self.last is not None:
+            self.last.network = Network(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
+            self.last.retransmits = network.retransmits - self._retransmits
+            self._retransmits = network.retransmits
+
+    def asked_to_show(self, item_id: str) -> None:
+        """Note that the service was asked to show an item of a cut reply."""
+        for check in (turn.check for turn in self.all if turn.check is not None):
+            if item_id in check.heard_ms:
+                check.asked.add(item_id)
+
+    def mark_barge_in(self, turn: Turn, marks: Sequence[str]) -> None:
+        """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""
+        hearing = turn.hearing
+        if turn.interrupts is not None:
+            if "speech_begin" in marks:
+                turn.interrupts.began(hearing.instants["speech_begin"], hearing.widths_ns["speech_begin"])
+            if "speech_end" in marks:
+                turn.interrupts.spoken_ns = hearing.instants["speech_end"]
+        if turn.interruption is not None:
+            if "barge_in" in marks:
+                turn.interruption.began(*hearing.unmark("barge_in"))
+            if "sound_end" in marks:
+                turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
+
+    def not_stopped(self, failure: Failure) -> None:
+        """Take an error that says that a reply was not stopped, or not cut: it may come too late, and harms nobody."""
+        for turn in self.all:
+            if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
+                continue
+            if failure.event_id.endswith(TRUNCATE_ID):
+                turn.interruption.uncut -= 1
+            if turn.check is not None and not failure.event_id.endswith(CANCEL_ID):
+                turn.check.failed = True

@@ -1,0 +1,198 @@
+"""Collects what is known of a session beside its turns: instants, settings, counts and its one outcome. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from bench.clock import Arrival
+from bench.measures import FIRST_DELTAS
+from bench.observe.inputs import Connected, HistoryBegun
+from bench.observe.observation import SessionObservation, TurnObservation, model_of
+from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID
+from bench.protocol.events import Event, Failure, Kind, Usage
+
+UNKNOWN_NAMES = 50
+SESSION_INSTANTS: Mapping[Kind, str] = {
+    Kind.SESSION_CREATED: "session_created",
+    Kind.SESSION_UPDATED: "session_updated",
+}
+KEPT = ("model",)
+"""What a session has for its whole life, whether or not the service says so each time that it describes it."""
+UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
+"""How outcomes begin that say nothing of their cause: an error that came before, and ended nothing, may be it."""
+
+
+class SessionFacts:
+    """The facts of one session. `turns_wanted`: the number of turns that its script has."""
+
+    __slots__ = (
+        "audio_received", "audio_sent", "billed", "caller_time_ns", "close_code", "close_reason", "detail", "errors",
+        "errors_ns", "events", "fallbacks", "headers", "history_left", "idle_prompts", "instants", "last_error",
+        "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage", "token_wait_ns",
+        "turns_begun", "turns_ended", "turns_good", "turns_wanted", "unknown", "unpaid", "widths_ns", "wire_received",
+        "wire_sent",
+    )  # fmt: skip
+
+    def __init__(self, start_ns: int, turns_wanted: int, planned: Mapping[str, int | None]) -> None:
+        self.start_ns, self.turns_wanted = start_ns, turns_wanted
+        self.instants = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
+        self.instants["connect_start"] = start_ns
+        self.errors_ns: dict[str, int] = {}
+        self.widths_ns: dict[str, int] = {}
+        self.outcome = self.detail = ""
+        self.renewed = False
+        self.service_session_id = ""
+        self.settings: Mapping[str, Any] = {}
+        self.headers: Mapping[str, str] = {}
+        self.token_wait_ns = 0
+        self.caller_time_ns: int | None = None
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.turns_begun = self.turns_ended = self.turns_good = 0
+        self.audio_sent = self.wire_sent = self.audio_received = self.wire_received = 0
+        self.events = self.errors = self.fallbacks = self.idle_prompts = 0
+        self.history_left = 0
+        """How many messages that were said before the first turn the service has not taken yet."""
+        self.unknown: Counter[str] = Counter()
+        self.last_error: Failure | None = None
+        """The last of those errors that ended nothing, since the last turn began."""
+        self.billed: set[str] = set()
+        """The responses whose tokens were told."""
+        self.unpaid: Usage | None = None
+        """The tokens of responses since somebody took them, to pay for them."""
+        self.stray_usage: Usage | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service has greeted the session and taken its settings."""
+        return "session_updated" in self.instants
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the service names it; None where it does not."""
+        return model_of(self.settings)
+
+    def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
+        """End the session, unless it has ended before: the first terminal cause wins."""
+        if not self.outcome:
+            self.outcome, self.detail = outcome, detail
+            self.instants.setdefault("ended", at_ns)
+
+    def explained(self, outcome: str, detail: str) -> str:
+        """The detail of an end, with the error that came before it where the end says nothing of its cause."""
+        if self.last_error is None or not outcome.startswith(UNEXPLAINED):
+            return detail
+        return "; ".join(filter(None, (detail, SERVICE_SAID + self.last_error.detail)))
+
+    def arrived(self, instant: str, arrival: Arrival) -> None:
+        """Mark an instant by what arrived."""
+        self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+
+    def connected(self, connected: Connected) -> None:
+        """Note how connecting went."""
+        self.instants["connect_start"] = self.start_ns + connected.token_wait_ns
+        self.instants.update(connected.instants)
+        self.errors_ns.update(connected.errors_ns)
+        self.headers, self.token_wait_ns = connected.headers, connected.token_wait_ns
+
+    def described(self, event: Event, arrival: Arrival) -> None:
+        """Note the session as the service describes it, which has greeted it or taken its settings."""
+        instant = SESSION_INSTANTS[event.kind]
+        self.instants.setdefault(instant, arrival.at_ns)
+        self.errors_ns.setdefault(instant, arrival.error_ns)
+        if event.session:
+            kept = {name: self.settings[name] for name in KEPT if name in self.settings and name not in event.session}
+            self.settings = kept | event.session if kept else event.session
+            self.service_session_id = self.service_session_id or event.session_id
+
+    def set_up(self, at_ns: int, width_ns: int) -> None:
+        """Note that settings were sent, of which the first count."""
+        self.instants.setdefault("update_sent", at_ns)
+        self.widths_ns.setdefault("update_sent", width_ns)
+
+    def history_begun(self, begun: HistoryBegun) -> None:
+        """Note that so many messages are about to be sent that were said before."""
+        self.instants["history_begun"], self.history_left = begun.at_ns, begun.messages
+
+    def item_added(self, arrival: Arrival) -> None:
+        """Note that the service has taken one more message of the history: items are added in the order of sending."""
+        if self.history_left:
+            self.history_left -= 1
+            if not self.history_left:
+                self.arrived("history_taken", arrival)
+
+    def renews(self, heard_ns: int | None) -> None:
+        """Note that the session takes another one's place, whose last reply was heard to its end at this instant."""
+        if heard_ns is not None:
+            self.instants["heard_before"] = heard_ns
+
+    def renewed_by(self) -> None:
+        """Note that another session takes this one's place, and plays the turns that are left."""
+        self.turns_wanted, self.renewed = self.turns_begun, True
+
+    def count_unknown(self, name: str) -> None:
+        """Count an event that nobody knows; of more than so many names the rest is one."""
+        known = name in self.unknown or len(self.unknown) < UNKNOWN_NAMES
+        self.unknown[name if known else "other"] += 1
+
+    def count_error(self, failure: Failure) -> None:
+        """Count an error that ended nothing."""
+        self.errors += 1
+        self.last_error = failure
+
+    def turn_ended(self, turn: TurnObservation, *, first: bool) -> None:
+        """Count a turn that was handed out. `first`: of the session's turns."""
+        self.turns_ended += 1
+        self.turns_good += turn.outcome in GOOD
+        if first:
+            self._note_first_reply(turn)
+
+    def _note_first_reply(self, turn: TurnObservation) -> None:
+        """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""
+        reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
+        if turn.outcome not in GOOD or reply is None or turn.origin is None or not self.ready:
+            return
+        self.instants["first_reply"] = turn.instants[reply]
+        self.errors_ns["first_reply"] = turn.errors_ns.get(reply, 0)
+        if (audible_ns := turn.instants.get("first_audible")) is not None:
+            self.instants["first_audible"] = audible_ns
+            self.errors_ns["first_audible"] = turn.errors_ns.get("first_audible", 0)
+        ready_ns = max(self.instants["session_updated"], self.instants.get("history_taken", 0))
+        caller_ns = turn.instants[turn.origin] - ready_ns
+        self.caller_time_ns = max(0, caller_ns)  # a pipelined turn may be asked for before the session is ready
+
+    def observation(self, stray_commits: int) -> SessionObservation:
+        """What is known of the session; once it is over, that is all."""
+        return SessionObservation(
+            outcome=self.outcome,
+            detail=self.detail,
+            start_ns=self.start_ns,
+            instants=self.instants,
+            errors_ns=self.errors_ns,
+            widths_ns=self.widths_ns,
+            service_session_id=self.service_session_id,
+            renewed=self.renewed,
+            turns_wanted=max(self.turns_wanted, self.turns_begun),
+            turns_begun=self.turns_begun,
+            turns_ended=self.turns_ended,
+            turns_good=self.turns_good,
+            audio_bytes_sent=self.audio_sent,
+            audio_bytes_received=self.audio_received,
+            wire_bytes_sent=self.wire_sent,
+            wire_bytes_received=self.wire_received,
+            events=self.events,
+            unknown_events=dict(self.unknown),
+            service_errors=self.errors,
+            stamp_fallbacks=self.fallbacks,
+            stray_commits=stray_commits,
+            idle_prompts=self.idle_prompts,
+            stray_usage=self.stray_usage,
+            close_code=self.close_code,
+            close_reason=self.close_reason,
+            token_wait_ns=self.token_wait_ns,
+            caller_time_ns=self.caller_time_ns,
+            headers=self.headers,
+            effective_settings=self.settings,
+        )
