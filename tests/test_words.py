@@ -89,3 +89,49 @@ def literal(node: ast.expr) -> object:
         base, power = literal(node.left), literal(node.right)
         return base**power if isinstance(base, int) and isinstance(power, int) else None
     return node.value if isinstance(node, ast.Constant) else None
+
+
+PROSE = {
+    *("sentence", "notice", "note", "reason", "remedy", "verdict", "headline", "mark", "stopped", "cause", "unfit"),
+    *("why", "said", "judged", "outcome"),
+}
+"""What holds a text for people: who wants to know what it says asks for the value that it was made of."""
+PARSERS = {
+    *("startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "removesuffix", "find", "index"),
+}
+MATCHES = {"match", "fullmatch", "search"}
+PARSED = {
+    "stopped.startswith(ORDINARY_ENDS)",  # of run.json: one of three constants, or how several runs ended
+    *("outcome.startswith(EXPECTED)", "outcome.removeprefix(EXPECTED)", "outcome.split(':')"),  # codes, no texts
+}
+
+
+def test_no_report_parses_a_sentence_that_another_one_made() -> None:
+    found = {
+        (name, ast.unparse(node))
+        for name in MODULES
+        if within(name, "reports")
+        for node in nodes(name)
+        if parses(node) and ast.unparse(node) not in PARSED
+    }
+
+    assert found == set()
+
+
+def parses(node: ast.AST) -> bool:
+    """Whether a text is taken apart, searched or indexed; a capital letter before the rest of it is neither."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        taken = [node.func.value] if node.func.attr in PARSERS else node.args[:1] if node.func.attr in MATCHES else []
+        return any(last_name(each) in PROSE for each in taken)
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+        return isinstance(node.left, ast.Constant) and last_name(node.comparators[0]) in PROSE
+    if isinstance(node, ast.Subscript) and last_name(node.value) in PROSE:
+        return isinstance(node.slice, ast.Constant | ast.Slice) and ast.unparse(node.slice) not in (":1", "1:")
+    return False
+
+
+def last_name(expression: ast.expr) -> str:
+    """Of `item.reason`, of `reason(item)` and of `reason` alike: reason."""
+    if isinstance(expression, ast.Call):
+        return last_name(expression.func)
+    return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")

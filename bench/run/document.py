@@ -303,6 +303,7 @@ class RunDocument(TypedDict):
     decision_plan: NotRequired[DecisionPlanEntry]
     niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
     stopped: NotRequired[str]
+    given_up: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
     stamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
     totals: NotRequired[Totals]
     incidents: NotRequired[list[IncidentEntry]]

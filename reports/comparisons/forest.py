@@ -71,7 +71,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
 
 def _spoken(row: ForestRow, *, several: bool) -> str:
     whose = f"{row.candidate}, " if several else ""
-    return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.verdict[2:]}"
+    return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.outcome}"
 
 
 def _axis(plot: Plot, x: Scale, axis: Axis) -> None:

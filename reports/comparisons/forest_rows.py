@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from bench.measures import CATALOGUE, SLOPE
 from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
+from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, count, ms, plural, shortened, three
 from reports.question import RATES, Question, better_of
 from reports.statistics.differences import LEVEL, Difference, Scale
@@ -92,7 +93,8 @@ def is_lower(question: Question) -> bool:
 
 ROOM = 33
 """Letters that fit below the name of a figure."""
-NOT_JUDGED = "– not judged"
+UNJUDGED = "not judged"
+NOT_JUDGED = f"– {UNJUDGED}"
 """In the place of a verdict, where figures may not be used."""
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
@@ -104,23 +106,6 @@ TITLES: dict[Axis, str] = {
 }
 LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
 HIGHER: tuple[Axis, ...] = ("higher", "more points")
-
-
-class Mark(NamedTuple):
-    """How a verdict is shown: its sign, the style of its badge on a page, and that of its word on a terminal."""
-
-    glyph: str
-    badge: str
-    ink: str
-
-
-MARKS: dict[Word, Mark] = {
-    "regressed": Mark("✕", "no", "bad"),
-    "improved": Mark("+", "in", "good"),
-    "not regressed": Mark("✓", "ok", "good"),
-    "equivalent": Mark("≈", "eq", "good"),
-    "inconclusive": Mark("?", "hm", "warn"),
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +131,7 @@ class ForestRow:
     high: float
     margin: float
     word: Word
-    verdict: str
+    outcome: str
     within: str
     why: str
     after_holm: bool
@@ -162,6 +147,11 @@ class ForestRow:
     def told(self) -> str:
         """+65 % (+47 to +87 %)."""
         return f"{self.change} ({self.interval})" if self.interval else self.change
+
+    @property
+    def verdict(self) -> str:
+        """? inconclusive (Holm): the outcome with its sign."""
+        return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.word].glyph} {self.outcome}"
 
     @property
     def judged(self) -> str:
@@ -249,7 +239,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         high=ends[2],
         margin=_place(question, difference),
         word=word,
-        verdict=f"{MARKS[word].glyph} {word}{' (Holm)' if holm else ''}" if usable else NOT_JUDGED,
+        outcome=f"{word}{' (Holm)' if holm else ''}" if usable else UNJUDGED,
         within=_within(finding) if usable else "",
         why=_why(finding, paired=paired) if usable else "",
         after_holm=holm,

@@ -35,11 +35,12 @@ from reports.blocks import (
 from reports.comparisons import curves, forest, path, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.decided import LOOKED, brief, said, word_of
-from reports.comparisons.forest_rows import MARKS, ForestRow, definition, panels, with_unit
+from reports.comparisons.forest_rows import ForestRow, definition, panels, with_unit
 from reports.comparisons.forest_rows import row_of as row_of_finding
 from reports.comparisons.shift import BEYOND, Shift
 from reports.labels import all_called
 from reports.looks.decision import Decision
+from reports.marks import MARKS
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
 from reports.page.html import poured
@@ -48,7 +49,7 @@ from reports.page.pieces import drawing, figure, note
 from reports.page.svg import HALF
 from reports.question import Question
 from reports.sides.fairness import Check
-from reports.wording import unusable
+from reports.wording import unusable, words
 from reports.wording.words import since
 
 VERDICTS = {
@@ -158,8 +159,8 @@ DESIGNS: dict[Design, str] = {
 def _title(comparison: Comparison, badges: Sequence[Badge]) -> str:
     """REGRESSED · SIMULATED · gateway against direct."""
     first, *others = [side.label for side in comparison.sides]
-    words = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
-    return f"{' · '.join(words)} · {listed(others)} against {first}"
+    told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
+    return f"{' · '.join(told)} · {listed(others)} against {first}"
 
 
 def _headline(comparison: Comparison) -> str:
@@ -197,40 +198,38 @@ def _badges(comparison: Comparison) -> Iterable[Badge]:
     judged = [check for check in comparison.checks if check.fair is not None]
     if comparison.unfair:
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
-        yield _unusable_badge(comparison, beside)
+        yield _badge(sentences.unusable_word(comparison), beside)
     else:
         decision = comparison.decision
         yield _verdict_badge(comparison) if decision is None else _decision_badge(comparison, decision)
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
-        yield Badge("ok", "✓", "VALID COMPARISON", beside)
+        yield _badge("VALID COMPARISON", beside)
     if comparison.simulated:
         yield SIMULATED
 
 
-def _unusable_badge(comparison: Comparison, beside: str) -> Badge:
-    glyph, word = sentences.unusable_mark(comparison).split(" ", 1)
-    return Badge("no", glyph, word, beside)
+def _badge(word: str, beside: str) -> Badge:
+    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
 
 
 def _verdict_badge(comparison: Comparison) -> Badge:
     gated, word = comparison.gated, sentences.overall(comparison.gated)
     if word is None:
-        return Badge("hm", "?", "NO VERDICT", "no gated figure")
+        return _badge("NO VERDICT", "no gated figure")
     same = sum(finding.verdict.word == word for finding in gated)
     provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
     beside = f"{provisional}{same} of {len(gated)} gated"
-    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
+    return _badge(word, beside)
 
 
 def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
     """The verdict of the looks."""
     beside = f"look {len(decision.course.looks)} of {len(decision.plan.looks)}"
     if decision.invalid:
-        return _unusable_badge(comparison, beside)
+        return _badge(sentences.unusable_word(comparison), beside)
     if decision.course.reason == "waiting":
-        return Badge("hm", "?", "NOT DECIDED YET", beside)
-    word = word_of(decision)
-    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
+        return _badge("NOT DECIDED YET", beside)
+    return _badge(word_of(decision), beside)
 
 
 def _meta(comparison: Comparison) -> str:
@@ -397,10 +396,7 @@ def _fair(comparison: Comparison) -> Section:
     return Section("fair", "", "Was the comparison fair?", [checks if comparison.checks else nothing])
 
 
-RESULTS = {None: ("for information", "soft"), True: ("✓ passed", "good"), False: ("✕ failed", "bad")}
-
-
 def _check(check: Check) -> Row:
-    word, style = RESULTS[check.fair]
+    word, style = words.result(check.fair, "for information")
     remedy = check.remedy if check.fair is not True else ""
     return row_of([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")])

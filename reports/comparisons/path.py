@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.bins import nice
-from reports.comparisons.forest_rows import MARKS
 from reports.looks.decision import Decision
 from reports.looks.sequence import End, Look, Ruling, Seen
+from reports.marks import marked
 from reports.numbers import NBSP, change, count, three
 from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
 from reports.statistics.verdicts import Word
@@ -72,7 +72,7 @@ class EstimatePath:
     @property
     def line(self) -> str:
         """✕ regressed at 150 pairs: +47 %, corrected for the early stop +45 %; the margin is 20 %."""
-        told = f"{MARKS[self.word].glyph} {self.word}{f' ({self.reason})' if self.reason else ''}"
+        told = f"{marked(self.word)}{f' ({self.reason})' if self.reason else ''}"
         found = next((step for step in self.steps if step.pairs == self.at), None)
         estimate = f": {self.said(found.d)}" if found else ""
         early = math.isfinite(self.corrected) and self.word != "inconclusive"

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.decided import LOOKED, said, stop_of, word_of
+from reports.comparisons.decided import LOOKED, said, word_of
 from reports.comparisons.forest_rows import (
-    MARKS,
     ONE_IN,
     ForestRow,
     is_lower,
@@ -29,13 +28,6 @@ from reports.wording.differences import NOTHING, figure, share
 
 WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
 """In the order in which one of them speaks for several gated figures."""
-HAS: dict[Word, str] = {
-    "regressed": "regressed",
-    "improved": "improved",
-    "not regressed": "has not regressed",
-    "equivalent": "is equivalent",
-    "inconclusive": "is inconclusive",
-}
 HAPPENS = {"failures": "fail or are never begun", "throttled": "are throttled", "stalled": "stall"}
 NEAR = "It lies so near the margin that no sensible number of sessions would settle it."
 APART = "More sessions would not settle it, because two runs differ by themselves: play both in one run (--targets)."
@@ -106,27 +98,11 @@ def second(comparison: Comparison) -> str:
     return " ".join(filter(None, parts))
 
 
-def unusable_mark(comparison: Comparison) -> str:
-    """✕ INVALID, ? NOT JUDGED: of a candidate's run that is; else ✕ INVALID COMPARISON."""
+def unusable_word(comparison: Comparison) -> str:
+    """INVALID, NOT JUDGED: of a candidate's run that is; else INVALID COMPARISON."""
     found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
     unfit = next((one for one in found if not one.valid), found[0])
-    return unusable.mark(unfit.word, usable=False)
-
-
-def title(comparison: Comparison) -> str:
-    """The headline of a comment: ✕ gateway regressed: ttfa p95 is 65 % longer (at least 47 %, margin 20 %)."""
-    if comparison.unfair:
-        return f"✕ {headline(comparison)}"
-    if comparison.decision is not None:
-        verdict_word = word_of(comparison.decision)
-        told_by = stop_of(comparison.decision)
-        return f"{MARKS[verdict_word].glyph} {comparison.sides[1].label} {HAS[verdict_word]}: {told_by}"
-    label, word = candidates(comparison)[0]
-    if word is None:
-        return f"? {headline(comparison)}"
-    told = _row(_speaker(gated_of(comparison, label)), comparison)
-    glyph, name = MARKS[told.word].glyph, figure(told.finding.question)
-    return f"{glyph} {label} {HAS[word]}: {name} {told.told}, margin {told.margin_text}"
+    return unusable.word_of(unfit.word, usable=False)
 
 
 def provisional(comparison: Comparison) -> str:

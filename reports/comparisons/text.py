@@ -8,8 +8,9 @@ from bench.errors import INVALID_STATUS
 from reports import blocks
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.forest_rows import MARKS, ForestRow, row_of, with_unit
+from reports.comparisons.forest_rows import ForestRow, row_of, with_unit
 from reports.labels import all_called, labels_of
+from reports.marks import MARKS, marked
 from reports.numbers import NBSP, count, listed, percent, plural
 from reports.page.svg import glyph
 from reports.sides.fairness import Check
@@ -36,11 +37,11 @@ def essentials(comparison: Comparison) -> str:
 def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
     if comparison.unfair or (comparison.status == INVALID_STATUS and comparison.decision is not None):
-        judged = [(sentences.unusable_mark(comparison), "bad")]
+        word = sentences.unusable_word(comparison)
+        judged = [(marked(word), MARKS[word].ink)]
     else:
-        word = sentences.verdict(comparison)
-        verdict = (f"{MARKS[word].glyph} {word.upper()}", MARKS[word].ink) if word else ("? NO VERDICT", "warn")
-        judged = [verdict, ("✓ VALID", "good")]
+        word = sentences.verdict(comparison) or "NO VERDICT"
+        judged = [(marked(word).upper(), MARKS[word].ink), (marked("VALID"), MARKS["VALID"].ink)]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.gated) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []

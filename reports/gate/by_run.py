@@ -51,6 +51,7 @@ def against_run(
         answers=tuple(answer for part in parts for answer in part.answers),
         void=tuple(dict.fromkeys(line for part in parts for line in part.void)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
+        told=tuple(dict.fromkeys(folder for part in parts for folder in part.told)),
         against=f"{', '.join(partners)} of {base.folder.name}",
     )
     return doubted(answers, targets, others)
@@ -97,4 +98,5 @@ def _answers(
         if threshold.target in ("", side.name)
     ]
     void = [cause.line for cause in causes_of(checks_of(sides)) if cause.folder != candidates[0].run.folder]
-    return BaselineAnswers(tuple(answers), tuple(void), notices=notices_of_comparison(sides, measured))
+    runs = tuple(dict.fromkeys(side.run.folder for side in sides))
+    return BaselineAnswers(tuple(answers), tuple(void), notices=notices_of_comparison(sides, measured), told=runs)

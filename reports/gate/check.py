@@ -88,7 +88,7 @@ def checked(
             *_drifting(limits),
             *unequal_lengths(items),
             *broken_by_chance(limits),
-            *_notices(run, sides, answers.notices),
+            *_notices(run, sides, answers.told),
         ),
         against=answers.against,
         on_inconclusive=on_inconclusive,
@@ -225,9 +225,8 @@ def _unusable(run: Run, sides: Sequence[Side]) -> list[str]:
     return [cause.line for cause in causes] + ([] if sides else ["the run has no turns and no sessions"])
 
 
-def _notices(run: Run, sides: Sequence[Side], said: Sequence[str]) -> list[str]:
+def _notices(run: Run, sides: Sequence[Side], told: Sequence[Path]) -> list[str]:
     """What to read before the run's figures, where a comparison has not said it."""
-    if not sides:
+    if not sides or run.folder in told:
         return []
-    found = notices(run, sides[0].turns, measured_sessions(run))
-    return [notice for notice in found if not any(other.endswith(notice) for other in said)]
+    return [*notices(run, sides[0].turns, measured_sessions(run))]

@@ -40,8 +40,10 @@ from reports.gate.sentences import (
     reached_text,
     reason,
     value_text,
+    word_of,
     written,
 )
+from reports.marks import MARKS
 from reports.numbers import count, plural, shortened
 from reports.page import markdown as markup
 from reports.schemas.document import Known, Record, Values, data_of, text_of
@@ -94,8 +96,7 @@ def _verdict(item: Item, checked: Checked) -> Inline:
     if not is_judged(item, checked):
         return verdict
     if item.grade in ("failed", "void"):
-        sign, word = mark(item, checked).split(" ", 1)
-        verdict = (f"{sign} ", Strong(word))
+        verdict = (f"{MARKS[item.grade].glyph} ", Strong(word_of(item)))
     return (verdict, ", provisional") if item.provisional else verdict
 
 
@@ -110,7 +111,6 @@ def _sizes(items: Sequence[Item]) -> Table:
     return table(("figure", "target", "turns", "sessions", "failed", "reached"), rows, left=(0, 1))
 
 
-STYLES: dict[Grade, str] = {"passed": "good", "failed": "bad", "unsure": "warn", "void": "bad"}
 NAMES = 44
 """Letters of a figure with its target."""
 NAME, VALUE, INTERVAL, LIMIT, VERDICT = range(5)
@@ -139,7 +139,9 @@ def _text_table(checked: Checked) -> Grid:
 def _row(item: Item, checked: Checked, several: bool) -> Row:
     name = f"{item.target}: {item.figure}" if several else item.figure
     judged = is_judged(item, checked)
-    verdict = Cell(mark(item, checked), reason(item) if judged else "", style=STYLES[item.grade] if judged else "soft")
+    verdict = Cell(
+        mark(item, checked), reason(item) if judged else "", style=MARKS[item.grade].ink if judged else "soft"
+    )
     return row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
 
 

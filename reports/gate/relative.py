@@ -60,7 +60,8 @@ class BaselineAnswer:
 class BaselineAnswers:
     """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`.
 
-    `items`: verdicts that were made already, by looks; `answers` still want theirs.
+    `items`: verdicts that were made already, by looks; `answers` still want theirs. `told`: runs whose own notices are
+    among `notices`.
     """
 
     answers: tuple[BaselineAnswer, ...] = ()
@@ -69,6 +70,7 @@ class BaselineAnswers:
     notices: tuple[str, ...] = ()
     against: str = ""
     items: tuple[Item, ...] = ()
+    told: tuple[Path, ...] = ()
 
 
 def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[AskedThreshold]:

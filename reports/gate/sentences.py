@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bench.measures import SLOPE
 from reports.comparisons.forest_rows import NOT_JUDGED
-from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
+from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
+from reports.marks import MARKS, marked
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
 from reports.wording import unusable
@@ -86,7 +87,6 @@ def limit_text(item: Item) -> str:
     return f"{sign}{NBSP}{limit}"
 
 
-GLYPHS: dict[Grade, str] = {"passed": "✓", "failed": "✕", "unsure": "?", "void": "✕"}
 MEANINGS = {
     PASSED: "passed",
     FAILED: "regressed, or over a threshold",
@@ -97,9 +97,8 @@ MEANINGS = {
 
 def glyph(checked: Checked) -> str:
     """Of the whole check."""
-    if checked.status in (VOID, FAILED):
-        return "✕"
-    return "?" if checked.of("unsure") else "✓"
+    bad = checked.status in (VOID, FAILED)
+    return MARKS["failed" if bad else "unsure" if checked.of("unsure") else "passed"].glyph
 
 
 def headline(checked: Checked) -> str:
@@ -190,10 +189,13 @@ def is_judged(item: Item, checked: Checked) -> bool:
 
 def mark(item: Item, checked: Checked) -> str:
     """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
-    if not is_judged(item, checked):
-        return NOT_JUDGED
-    accepted = limit_text(item).removeprefix("+").removeprefix("−")
-    return f"{GLYPHS[item.grade]} {item.word}{within(item.word, item.difference, scale_of(item), accepted)}"
+    return f"{MARKS[item.grade].glyph} {word_of(item)}" if is_judged(item, checked) else NOT_JUDGED
+
+
+def word_of(item: Item) -> str:
+    """equivalent (within 40 %)."""
+    accepted = limit_text(item).lstrip("+−")
+    return f"{item.word}{within(item.word, item.difference, scale_of(item), accepted)}"
 
 
 def _why_void(checked: Checked) -> list[str]:
@@ -203,7 +205,7 @@ def _why_void(checked: Checked) -> list[str]:
 def badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.void and checked.against)
-    return [unusable.mark(checked.verdict, usable=usable), *(["◇ SIMULATED"] if checked.simulated else [])]
+    return [marked(unusable.word_of(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
 
 
 def _differing(checked: Checked) -> list[str]:

@@ -20,6 +20,7 @@ from reports.gate.baselines import PS, Baseline, Kept, Quantiles, read_file
 from reports.gate.by_stored import each_once
 from reports.gate.conditions import conditions
 from reports.labels import labels_of
+from reports.marks import marked
 from reports.numbers import NBSP, count, percent, plural
 from reports.runs import document_of
 from reports.statistics.changes import variance_of
@@ -63,7 +64,7 @@ def missing(why: str, n: int = 0) -> Told:
 
 @dataclass(frozen=True)
 class Entry:
-    """One target of one run. `unfit`: why its figures are shown and not compared; empty where they are."""
+    """One target of one run. `why`: what makes its figures shown and not compared; empty where they are."""
 
     run_id: str
     name: str
@@ -72,7 +73,7 @@ class Entry:
     scenario: str
     target: str
     word: Literal["VALID", "INVALID", "NOT JUDGED"]
-    unfit: str
+    why: str
     labels: Mapping[str, str]
     conditions: Mapping[str, str]
     quantiles: Mapping[Of, Mapping[float, Told]]
@@ -84,11 +85,19 @@ class Entry:
         return self.conditions["simulated"] == "yes"
 
     @property
+    def unfit(self) -> str:
+        """INVALID: …: why its figures are shown and not compared; empty where they are."""
+        return self.why if self.word == "VALID" else f"{self.word}: {self.why}"
+
+    @property
+    def use(self) -> str:
+        """VALID, INVALID, NOT JUDGED, THROTTLED: whether its figures may be used."""
+        return "THROTTLED" if self.word == "VALID" and self.unfit else self.word
+
+    @property
     def mark(self) -> str:
-        """✓ VALID, ✕ INVALID, ? NOT JUDGED, ? THROTTLED: whether its figures may be used."""
-        if self.word == "VALID" and self.unfit:
-            return f"?{NBSP}THROTTLED"
-        return f"{ {'VALID': '✓', 'INVALID': '✕', 'NOT JUDGED': '?'}[self.word] }{NBSP}{self.word}"
+        """✓ VALID: the same with its sign."""
+        return marked(self.use).replace(" ", NBSP)
 
 
 OLDER = "an older version left out turns that never began: `rtbench report` writes it anew"
@@ -163,7 +172,7 @@ def entries_of(folder: Path) -> list[Entry]:
     """Each target of a run. Raises UsageError where the folder is no run, or has no summary."""
     document, summary = document_of(folder), _summary(folder)
     verdict, report = verdict_of(document), folder / "report.html"
-    unfit = "" if verdict.valid else f"{verdict.word}: {printable(verdict.reason)}"
+    why = "" if verdict.valid else printable(verdict.reason)
     return [
         Entry(
             run_id=str(document.get("run_id") or folder.name),
@@ -172,7 +181,7 @@ def entries_of(folder: Path) -> list[Entry]:
             scenario=printable(summary.scenario),
             target=printable(target),
             word=verdict.word,
-            unfit=unfit or _throttled(summary.outcomes.get(target)),
+            why=why or (_throttled(summary.outcomes.get(target)) if verdict.valid else ""),
             labels=labels_of(document),
             conditions=conditions(
                 document, printable(target), _facts(summary, target), simulated=bool(document.get("simulated"))
@@ -303,7 +312,7 @@ def entry_of(baseline: Baseline) -> Entry:
         scenario=printable(baseline.scenario),
         target=printable(baseline.target),
         word="VALID",
-        unfit="",
+        why="",
         labels={printable(key): printable(value) for key, value in baseline.labels.items()},
         conditions={printable(key): printable(value) for key, value in baseline.conditions.items()}
         | {"simulated": "yes" if baseline.simulated else "no"},

@@ -37,6 +37,7 @@ from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
 from reports.histories.figure import over_weeks
 from reports.histories.history import History, Scenario
+from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, plural, shortened
 from reports.page.html import poured
 from reports.page.pieces import figure
@@ -98,7 +99,6 @@ def _in_order(values: Mapping[str, str]) -> Iterable[tuple[str, str]]:
 
 
 CHANGED = {True: "bad-ink", False: "good-ink", None: ""}
-INKS = {"✓": "good-ink", "✕": "bad-ink", "?": "soft-ink"}
 METHOD = {
     "change": "A place between two runs at which the level of a figure moved: the runs before it and after it differ "
     f"by more than runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). {SIDE} runs at "
@@ -265,7 +265,7 @@ def _run(
             Cell(_linked(entry, folder), labels),
             Cell(series.name, target=number, marked=True),
             text.day(entry),
-            Cell(entry.mark, entry.unfit.removeprefix(f"{entry.word}: "), style=INKS[entry.mark[0]]),
+            Cell(entry.mark, entry.why, style=f"{MARKS[entry.use].ink}-ink"),
             *(_told(course, place) if course else Cell(NONE) for course in mine),
         ],
         style=filters.of(entry),

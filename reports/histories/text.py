@@ -13,6 +13,7 @@ from reports.blocks import Cell, Paragraph, Row, row_of
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry, Told
 from reports.histories.history import History, Scenario
+from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import Question
 from reports.statistics.changes import ENOUGH, SIDE
@@ -163,7 +164,6 @@ def level(course: Course) -> str:
 
 
 RUN_LEAST = 16
-STYLES = {"✓": "good", "✕": "bad", "?": "warn"}
 
 
 def terminal(history: History, width: int = 100, colour: bool = False) -> str:
@@ -210,7 +210,7 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
         [
             Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
             day(entry),
-            Cell(entry.mark, style=STYLES[entry.mark[0]]),
+            Cell(entry.mark, style=MARKS[entry.use].ink),
             *(Cell(inline(course.told[place], course.question), style=style) for course in courses),
             Cell("↕" if moved else "", style="warn"),
         ]

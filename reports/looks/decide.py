@@ -31,12 +31,10 @@ from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
-from reports.wording.unusable import LEAD, Cause, of_run
+from reports.wording.unusable import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
-GIVEN_UP = f"{LEAD[:1].lower()}{LEAD[1:]}: "
-"""How what a run says of its end begins where it was given up because its figures could not be used."""
 BY_HAND = "interrupted"
 """What a run that is to be decided says where somebody cut it short, by whichever way."""
 
@@ -156,8 +154,8 @@ def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:
 
 def _given_up(run: Run) -> tuple[Cause, ...]:
     """That the run was ended as invalid while it ran, whatever was said of it once it was over."""
-    stopped = str(run.document.get("stopped") or "")
-    return (Cause(stopped.removeprefix(GIVEN_UP)),) if stopped.startswith(GIVEN_UP) else ()
+    cause = run.document.get("given_up")
+    return (Cause(str(cause)),) if cause else ()
 
 
 def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:

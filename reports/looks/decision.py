@@ -38,6 +38,12 @@ class Decision:
         return self.course.stopped or bool(self.invalid)
 
     @property
+    def by_look(self) -> bool:
+        """Whether it was a look that said so."""
+        reason = self.course.reason
+        return reason == "invalid" if self.invalid else reason not in ("waiting", "no look")
+
+    @property
     def status(self) -> int:
         """As `rtbench decide` exits: 4 invalid, 1 regressed, 0 every gate passes, 3 neither."""
         return INVALID if self.invalid else STATUSES.get(self.course.reason, 3)

@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.looks.decision import Decision
 from reports.looks.sequence import End, Look, Ruling
-from reports.looks.text import sentence
+from reports.looks.text import outcome, sentence
 from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
 from reports.statistics.differences import Scale
 from reports.statistics.verdicts import Word
@@ -105,6 +105,8 @@ class DecisionDocument(Closed):
     reason: End
     invalid: Known
     sentence: str
+    outcome: Annotated[str, about("the same without the look that it was stopped at")]
+    by_look: Annotated[bool, about("whether a look stopped it")]
     used: Annotated[int, about("in the verdict")] = field(name="pairs")
     after: Annotated[int, about("whole pairs that are not")] = field(name="pairs_after")
     plan: Plan
@@ -139,6 +141,7 @@ def as_data(decision: Decision) -> dict[str, Any]:
             reason=course.reason,
             invalid="; ".join(texts(decision.invalid)),
             sentence=sentence(decision),
+            outcome=outcome(decision),
             looks=[_look(decision, look) for look in course.looks],
             gates=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
         ),

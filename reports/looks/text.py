@@ -21,10 +21,14 @@ UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and i
 
 def sentence(decision: Decision) -> str:
     """The answer in one sentence: what came of it, by which figures, and which look said so."""
+    return f"{outcome(decision)}; stopped at {place(decision)}" if decision.by_look else outcome(decision)
+
+
+def outcome(decision: Decision) -> str:
+    """The same without the look."""
     reason = decision.course.reason
     if decision.invalid:
-        causes = f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
-        return f"{causes}; stopped at {place(decision)}" if reason == "invalid" else causes
+        return f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
     if reason == "waiting":
         return _waiting(decision)
     if reason == "no look":
@@ -32,13 +36,12 @@ def sentence(decision: Decision) -> str:
         return (
             f"inconclusive: the run ended before its first look, with {count(decision.pairs)} of {count(first)} pairs"
         )
-    where = f"stopped at {place(decision)}"
     candidate = decision.targets[1]
     if reason == "regressed":
-        return f"{candidate} regressed: {'; '.join(_answers(decision, 'regressed'))}; {where}"
+        return f"{candidate} regressed: {'; '.join(_answers(decision, 'regressed'))}"
     if reason == "not regressed":
-        return f"{candidate} has not regressed: {'; '.join(_answers(decision, 'not regressed'))}; {where}"
-    return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}; {where}"
+        return f"{candidate} has not regressed: {'; '.join(_answers(decision, 'not regressed'))}"
+    return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}"
 
 
 def _why(decision: Decision) -> str:

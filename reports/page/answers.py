@@ -135,7 +135,7 @@ def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
     for p in curves.PUBLISHED:
         if any(p in points for points in by_p):
             cells = (
-                estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Cell(NONE, "")
+                estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Shown(NONE, "")
                 for points, curve in zip(by_p, drawn, strict=True)
             )
             rows.append([f"p{p * 100:g}", *cells_of(cells)])

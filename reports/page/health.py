@@ -109,11 +109,7 @@ def _rules(rules: Sequence[RuleResult]) -> list[Block]:
 
 
 def _rule(rule: RuleResult) -> Line:
-    word, style = {
-        None: ("– nothing to judge", "soft"),
-        True: ("✓ passed", "good"),
-        False: ("✕ failed", "bad"),
-    }[rule.passed]
+    word, style = words.result(rule.passed, "– nothing to judge")
     about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
     return [
         Cell(f"({rule.rule}) {rule.name}" if rule.rule else rule.name, about),

@@ -24,6 +24,7 @@ from reports.blocks import (
     Strong,
     coded,
 )
+from reports.marks import MARKS
 from reports.numbers import moment
 from reports.page import accounts, answers, arriving, calls, health, sections
 from reports.page.html import poured
@@ -87,9 +88,8 @@ def page_of(summary: Summary) -> Page:
 
 def _badge(summary: Summary) -> Badge:
     verdict = summary.verdict
-    style = "hm" if verdict.valid is None else "ok" if verdict.valid else "no"
     word = verdict.word if verdict.word == "NOT JUDGED" else f"{verdict.word} RUN"
-    return Badge(style, verdict.glyph, word, verdict.count)
+    return Badge(MARKS[verdict.word].badge, verdict.glyph, word, verdict.count)
 
 
 def _lead(summary: Summary) -> list[Block]:

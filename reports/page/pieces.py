@@ -41,8 +41,8 @@ def line(text: Inline) -> list[Block]:
 
 def grown(summary: Summary) -> Inline:
     """By how much the caller's chunks make measures longer; empty where they do not."""
-    said = words.sentence(summary.setup.chunks).removesuffix(" packetisation.")
-    return (f"{said} ", Term("packetisation"), ".") if said else ""
+    lead = summary.setup.contained_chunk
+    return (f"{lead[:1].upper()}{lead[1:]} ", Term("packetisation"), ".") if summary.setup.chunks else ""
 
 
 def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:
@@ -55,7 +55,7 @@ def marked(summary: Summary, place: int) -> Cell:
     return Cell(summary.targets[place], target=place, marked=True)
 
 
-def cells_of(cells: Iterable[words.Cell]) -> list[Cell]:
+def cells_of(cells: Iterable[words.Shown]) -> list[Cell]:
     """Figures with what belongs below them."""
     return [Cell(cell.figure, cell.below) for cell in cells]
 

@@ -278,7 +278,7 @@ def _of_sessions(figures: Figures, size: float) -> Line:
     """The median of sessions with its interval, where it may be published, and the largest."""
     median = figures.at(0.5)
     low, high = (three(end / size) if math.isfinite(end) else "open" for end in (median.low, median.high))
-    shown = words.Cell(f"{words.bound(median)}{three(median.told / size)}", f"{low} – {high}")
+    shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", f"{low} – {high}")
     return [*cells_of([shown if median.bounded else words.cell(figures, 0.5, "")]), three(figures.high / size)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from reports.exactness import Inexact
-from reports.numbers import listed, plural, span
+from reports.numbers import NBSP, listed, plural, span
 from reports.runs import Run, hosts_of
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
@@ -29,8 +28,8 @@ FILLER = "filler"
 """The trait of turns whose caller may hear a filler first."""
 FAR_OFF_NS = NS_PER_S
 """A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
-DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
-"""What a decision says of itself, as a run that it ended repeats it."""
+DECIDED = ("regressed", "not regressed")
+"""Reasons of a decision that is an answer."""
 
 
 def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
@@ -129,24 +128,15 @@ def _whose(run: Run, target: str) -> str:
 
 
 def decided(run: Run) -> str:
-    """At which look a run was decided that was to end once it was; empty where none decided it.
-
-    In the words of decision.json, which counts what ended after the run had stopped; else in those of run.json.
-    """
-    if not run.document.get("decision_plan"):
-        return ""
-    found = DECIDED.fullmatch(_sentence(run)) or DECIDED.fullmatch(str(run.document.get("stopped") or ""))
-    if found is None:
-        return ""
-    how = "" if found["answer"].startswith(("inconclusive", "do not use")) else ", decided"
-    return f"This run ended at {found['place']}{how}: {found['answer']}."
-
-
-def _sentence(run: Run) -> str:
-    """The sentence of its decision.json; empty where there is none that can be read."""
+    """At which look a run was decided that was to end once it was, as decision.json has it; empty where none did."""
     try:
-        return str(read_json(read_file(run.folder / "decision.json"))["sentence"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_json(read_file(run.folder / "decision.json")) if run.document.get("decision_plan") else {}
+        if not found.get("by_look"):
+            return ""
+        where = f"look{NBSP}{len(found['looks'])} of {len(found['plan']['looks'])}, {plural(found['pairs'], 'pair')}"
+        how = ", decided" if found["reason"] in DECIDED and not found["invalid"] else ""
+        return f"This run ended at {where}{how}: {found['outcome']}."
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 
 

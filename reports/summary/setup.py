@@ -49,7 +49,12 @@ class Setup:
         """The same in short."""
         if not self.vad_chunks_ms:
             return ""
-        return f"measures from the end of speech contain up to one chunk ({_ms(self.vad_chunks_ms)}) of packetisation"
+        return f"{self.contained_chunk} packetisation"
+
+    @property
+    def contained_chunk(self) -> str:
+        """What `chunks` says before its last word, which has a definition."""
+        return f"measures from the end of speech contain up to one chunk ({_ms(self.vad_chunks_ms)}) of"
 
     @property
     def contained(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_S
+from reports.marks import MARKS
 from reports.numbers import NBSP, count, listed, plural, span, three
 from reports.runs import Run, hosts_of
 
@@ -54,7 +55,7 @@ class RunVerdict:
 
     @property
     def glyph(self) -> str:
-        return "?" if self.valid is None else "✓" if self.valid else "✕"
+        return MARKS[self.word].glyph
 
     @property
     def broken(self) -> tuple[RuleResult, ...]:

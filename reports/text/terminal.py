@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reports.blocks import Cell, Inline, Paragraph, Row, row_of
+from reports.marks import MARKS
 from reports.numbers import NBSP, count, moment, three
 from reports.summary import drift
 from reports.summary.events import ALL
@@ -20,21 +21,6 @@ NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""
 MARK = 2
 """Letters of a target's mark."""
-
-
-def _interval(answer: CallerWait, p: float) -> str:
-    """A quantile with its interval, or why there is none."""
-    estimate, shown = answer.figures.at(p), words.cell(answer.figures, p).figure
-    if estimate.published:
-        return f"{shown} ({words.interval(estimate).replace(' ', '')})"
-    if not answer.figures.n:
-        return f"{shown} (no turn)"
-    reasons = {
-        "too few turns": f" (needs {count(estimate.needs)})",
-        "too few sessions": f" (needs {count(estimate.needs)} sessions)",
-        "open": " (open)",
-    }
-    return shown + reasons.get(estimate.status, "")
 
 
 HEADS = ("", "turns", "p50 (95 %)", "p50", "p95 (95 %)", "p95", "p99", "max", "failed", "failed")
@@ -66,7 +52,9 @@ def _cells(answer: CallerWait, name: str, summary: Summary) -> Iterable[Cell]:
     yield Cell(name.ljust(NAME_LEAST), target=target, marked=True)
     p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
     failures = words.failures(answer)
-    figures = (count(answer.turns), _interval(answer, 0.5), p50, _interval(answer, 0.95), p95, p99)
+    asides = [words.aside(answer.figures.at(p), answer.figures.n) for p in (0.5, 0.95)]
+    wide = [f"{figure} {aside}".rstrip() for figure, aside in zip((p50, p95), asides, strict=True)]
+    figures = (count(answer.turns), wide[0], p50, wide[1], p95, p99)
     yield from map(Cell, (*figures, three(answer.figures.high), "  ".join(reversed(failures)), failures.figure))
 
 
@@ -82,7 +70,7 @@ def waits_by(summary: Summary, by: By) -> Iterable[Grid]:
         rows += [] if place else [row_of([_headed(column.head) for column in table.columns], "soft")]
         named = [one.target] if len(summary.targets) > 1 else []
         rows.append(row_of([Cell(", ".join([groups.caption(one), *named, "ms"]), style="soft")]))
-        rows += [Row(tuple(map(_group_cell, range(len(row.cells)), row.cells))) for row in table.rows]
+        rows += [Row(tuple(groups.brief_cells(one, group))) for group in one.groups]
     if pools:
         width = len(rows[0].cells)
         yield Grid(rows, (0,), [[at for at in layout if at < width] for layout in GROUP_LAYOUTS], indent="  ")
@@ -90,14 +78,6 @@ def waits_by(summary: Summary, by: By) -> Iterable[Grid]:
 
 def _headed(head: Inline) -> Inline:
     return f"{head} (95 %)" if head in ("p50", "p95") else head
-
-
-def _group_cell(place: int, cell: Cell) -> Cell:
-    """A figure with its interval in one cell; why there is none has no room here."""
-    text = str(cell.text)
-    if place not in (groups.P50, groups.P95) or not text[:1].isdigit():
-        return Cell(text)
-    return Cell(f"{text} ({str(cell.below).replace(' – ', '–')})")
 
 
 INTERRUPTED = ("barge_in_yield", "audio_wasted")
@@ -119,9 +99,8 @@ def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
 
 def _opening(summary: Summary) -> Iterable[Part]:
     verdict = summary.verdict
-    style = "warn" if verdict.valid is None else "good" if verdict.valid else "bad"
     run = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}"
-    yield Badges([*zip(words.badges(summary), (style, "sim"), strict=False)], run, last=True)
+    yield Badges([*zip(words.badges(summary), (MARKS[verdict.word].ink, "sim"), strict=False)], run, last=True)
     yield Paragraph(headline(summary), "bold")
     yield Paragraph(remarks.machine(summary))
     for rule in verdict.broken:
@@ -185,10 +164,9 @@ def _outcomes(summary: Summary) -> list[str]:
 
 
 def _judged(rule: RuleResult) -> str:
-    """A rule's figure: stamp_error p99 of the first deltas 0.1 ms (limit 6.2 ms)."""
-    which = [rule.note.partition(",")[0]] if rule.note.startswith("p99") else []
-    limit = f"(limit {rule.written(rule.limit)})"
-    return " ".join([rule.measure or rule.name, *which, rule.written(rule.figure), limit])
+    """A rule's figure: stamp_error 0.1 ms (limit 6.2 ms; p99 of the first deltas)."""
+    note = f"; {rule.note}" if rule.note else ""
+    return f"{rule.measure or rule.name} {rule.written(rule.figure)} (limit {rule.written(rule.limit)}{note})"
 
 
 def _harness(summary: Summary) -> list[str]:

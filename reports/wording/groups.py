@@ -69,12 +69,27 @@ def _row(waits: Waits, group: Group, targets: Sequence[str]) -> Line:
     ]
 
 
-def quantile_cell(group: Group, p: float) -> words.Cell:
+def quantile_cell(group: Group, p: float) -> words.Shown:
     """A quantile with its interval, or why there is none; the failed turns stand beside it."""
     estimate = group.at(p)
-    if p != 0.5 and group.told(p) and math.isfinite(estimate.value):
-        return words.Cell(three(estimate.value), words.interval(estimate))
+    if _has_interval(group, p):
+        return words.Shown(three(estimate.value), words.interval(estimate))
     return words.estimate_cell(estimate, group.n, group.failed.count, "")
+
+
+def _has_interval(group: Group, p: float) -> bool:
+    estimate = group.at(p)
+    return estimate.published or (p != 0.5 and group.told(p) and math.isfinite(estimate.value))
+
+
+def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
+    """The same cells for a terminal: intervals beside figures, and nothing of why there is none."""
+    yield from map(Cell, (group.place.name, waits.target, count(group.turns), count(group.sessions)))
+    for p in (0.5, 0.95):
+        figure, interval = quantile_cell(group, p)
+        yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if _has_interval(group, p) else figure)
+    rates = (rate for rate in (group.failed, group.unopened) if rate is not None)
+    yield from (Cell(percent(rate.count, rate.of)) for rate in rates)
 
 
 def notices(summary: Summary) -> list[str]:

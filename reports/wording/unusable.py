@@ -13,7 +13,6 @@ from reports.wording.words import rule_said
 
 LEAD = "Do not use these figures"
 RUN = "the run"
-GLYPHS = {"VALID": "✓", "INVALID": "✕"}
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,12 @@ def _to_be_judged(document: Mapping[str, Any]) -> str:
     return "see how its turns ended: rtbench report" if document.get("state") == "ended" else "run it again, to its end"
 
 
-def mark(verdict: str, *, usable: bool) -> str:
-    """✕ INVALID or ? NOT JUDGED of the run itself; of one that is valid ✕ INVALID COMPARISON where it is not usable.
+def word_of(verdict: str, *, usable: bool) -> str:
+    """INVALID or NOT JUDGED of the run itself; of one that is valid INVALID COMPARISON where it is not usable.
 
     `verdict`: the run's, as a word.
     """
-    if verdict == "VALID" and not usable:
-        return "✕ INVALID COMPARISON"
-    return f"{GLYPHS.get(verdict, '?')} {verdict}"
+    return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
 def headline(causes: Sequence[Cause]) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bench.measures import CATALOGUE
 from reports.blocks import Line
+from reports.marks import MARKS, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
 from reports.runs import hosts_of
@@ -40,18 +41,26 @@ COMPARABLE = (
 
 def badges(summary: Summary) -> list[str]:
     """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
-    verdict = f"{summary.verdict.glyph} {summary.verdict.word}"
+    verdict = marked(summary.verdict.word)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
-class Cell(NamedTuple):
+def result(passed: bool | None, nothing: str) -> tuple[str, str]:
+    """(✓ passed, ✕ failed, or `nothing` where nothing was judged; the ink of it)."""
+    if passed is None:
+        return nothing, "soft"
+    word = "passed" if passed else "failed"
+    return marked(word), MARKS[word].ink
+
+
+class Shown(NamedTuple):
     """A figure and what belongs below it."""
 
     figure: str
     below: str
 
 
-def cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
+def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
     """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
 
     Without a noun the reason is short, for a table that has the number of turns in a column of its own.
@@ -61,26 +70,26 @@ def cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
     return estimate_cell(estimate, figures.n, figures.failed, noun, good)
 
 
-def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Cell:
+def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
     """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
     if estimate.published:
-        return Cell(three(estimate.value), interval(estimate))
+        return Shown(three(estimate.value), interval(estimate))
     if not n:
-        return Cell("n/a", f"no {noun or 'turn'}")
+        return Shown("n/a", f"no {noun or 'turn'}")
     if estimate.status == "failed share":
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
-        return Cell(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
+        return Shown(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
     if estimate.status == "too few turns":
-        return Cell(
+        return Shown(
             "n/a", f"{plural(n, noun)}; needs {count(estimate.needs)}" if noun else f"needs {count(estimate.needs)}"
         )
     if estimate.status == "too few sessions":
         needs = count(estimate.needs)
-        return Cell(
+        return Shown(
             "n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions"
         )
     open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
-    return Cell(f"{bound(estimate)}{three(estimate.told)}", open_)
+    return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
 
 
 def _open(estimate: Estimate, failed: str) -> str:
@@ -131,26 +140,37 @@ def clock_offset(host: Host) -> str:
     return f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
 
 
-def answer_cell(figures: Figures, p: float) -> Cell:
+def aside(estimate: Estimate, n: int) -> str:
+    """(969–1,010), or in short why there is no interval: (needs 40 sessions), (open). Nothing beside > timeout."""
+    if estimate.published:
+        return f"({interval(estimate).replace(' ', '')})"
+    if not n:
+        return "(no turn)"
+    needs = count(estimate.needs)
+    short = {"too few turns": f"(needs {needs})", "too few sessions": f"(needs {needs} sessions)", "open": "(open)"}
+    return short.get(estimate.status, "")
+
+
+def answer_cell(figures: Figures, p: float) -> Shown:
     """A cell of the answer's table, which has the failed turns in a column of its own."""
     shown, estimate = cell(figures, p), figures.at(p)
     good = figures.successes[figures.quantiles.index(estimate)]
     if estimate.status == "failed share":
         all_failed = "none began" if figures.lost == figures.n else "all failed"
-        return Cell(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
+        return Shown(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
     open_ = _open(estimate, plural(figures.failed, "failure"))
-    return Cell(shown.figure, open_) if estimate.status == "open" else shown
+    return Shown(shown.figure, open_) if estimate.status == "open" else shown
 
 
-def failures(answer: CallerWait) -> Cell:
+def failures(answer: CallerWait) -> Shown:
     """The share of the turns wanted that failed or were never begun, and their numbers: `52.9 %`, `45 of 85`."""
-    return Cell(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
+    return Shown(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
 
 
-def reached(figures: Figures) -> Cell:
+def reached(figures: Figures) -> Shown:
     """The share of the wanted that has the figure, and how many have not: `71.2 %`, `115 failed, 100 never begun`."""
     never = f", {count(figures.lost)} never begun" if figures.lost else ""
-    return Cell(percent(figures.reached, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
+    return Shown(percent(figures.reached, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
 
 def interval(estimate: Estimate) -> str:
@@ -282,12 +302,12 @@ def rate_counts(rate: TurnRate) -> str:
     return f"{count(rate.share.count)} of {count(rate.share.of)}{words}"
 
 
-def rate_cell(rate: TurnRate) -> Cell:
+def rate_cell(rate: TurnRate) -> Shown:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     share = rate.share
     if not rate.published:
-        return Cell("n/a", f"needs {TRIALS} {RATES[rate.name].trials}")
-    return Cell(
+        return Shown("n/a", f"needs {TRIALS} {RATES[rate.name].trials}")
+    return Shown(
         percent(share.value, 1), f"{percent(share.low, 1).removesuffix(f'{NBSP}%')} to {percent(share.high, 1)}"
     )
 

@@ -21,7 +21,7 @@ from reports import render
 from reports.runs import Run
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
-from reports.summary.notices import decided, notices
+from reports.summary.notices import notices
 from reports.summary.outcomes import meaning
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data, as_json
@@ -266,48 +266,44 @@ def test_a_simulated_run_says_nothing_of_the_end_of_a_model() -> None:
     assert not any("switched off" in notice for notice in noticed(**changes))
 
 
-SENTENCE = "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%; stopped at look\u00a01 of 5, 100\u00a0pairs"
-FUTILE = "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50; stopped at look\u00a03 of 5, 150\u00a0pairs"
+ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%"}
+FUTILE = {"reason": "futile", "invalid": "", "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50"}
+INVALID = {
+    "reason": "invalid",
+    "invalid": "b: 3 % was throttled",
+    "outcome": "do not use these figures: b: 3 % was throttled",
+}
+LOOKED = {"by_look": True, "looks": [{}, {}, {}], "plan": {"looks": [50, 100, 150, 200]}, "pairs": 150}
 
 
 @pytest.mark.parametrize(
-    ("stopped", "said"),
+    ("decision", "said"),
     [
-        (SENTENCE, "This run ended at look 1 of 5, 100 pairs, decided: b regressed: ttfa p50 +44 %"),
-        (FUTILE, "This run ended at look 3 of 5, 150 pairs: inconclusive, and would stay so at 200 pairs: ttfa p50."),
-        ("interrupted", "This run ended before its time: interrupted."),
-        ("the budget is spent", "This run ended before its time: the budget is spent."),
+        (ANSWER | LOOKED, ", decided: b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."),
+        (FUTILE | LOOKED, ": inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."),
+        (INVALID | LOOKED, ": do not use these figures: b: 3 % was throttled."),
     ],
 )
-def test_a_run_that_was_decided_did_not_end_before_its_time(stopped: str, said: str) -> None:
-    changes: dict[str, Any] = {"stopped": stopped, "decision_plan": {"pairs": 200}}
+def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, said: str) -> None:
+    """A target may have any name: nothing of it is taken for a word of ours."""
+    tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
+    summary = build(tmp_path, Plan(), stopped="whatever; stopped at a look", decision_plan={"pairs": 200})
 
-    (sentence,) = filter(None, (decided(told(**changes)), *noticed(**changes)))
-    assert sentence.replace("\u00a0", " ").startswith(said)
-
-
-def test_a_run_that_was_decided_at_its_last_look_says_so(tmp_path: Path) -> None:
-    tmp_path.joinpath("decision.json").write_text(json.dumps({"sentence": SENTENCE}))
-    summary = build(tmp_path, Plan(), stopped="all sessions are done", decision_plan={"pairs": 200})
-
-    assert summary.decided.startswith("This run ended at look")
+    assert summary.decided == f"This run ended at look\u00a03 of 4, 150\u00a0pairs{said}"
+    assert not any("before its time" in notice for notice in summary.notices)
 
 
-@pytest.mark.parametrize(
-    ("written", "margin"),
-    [(json.dumps({"sentence": SENTENCE.replace("10", "20", 1)}), "20"), ("{", "10"), ("[]", "10"), ("{}", "10")],
-)
-def test_what_was_decided_is_in_the_words_of_the_decision_where_it_can_be_read(
-    tmp_path: Path, written: str, margin: str
-) -> None:
+@pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"by_look": False})])
+def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    run = replace(told(stopped=SENTENCE, decision_plan={"pairs": 200}), folder=tmp_path)
+    summary = build(tmp_path, Plan(), stopped="interrupted", decision_plan={"pairs": 200})
 
-    assert f"margin {margin}" in decided(run)
+    assert summary.decided == ""
+    assert "This run ended before its time: interrupted." in summary.notices
 
 
 def test_a_run_without_a_plan_decides_nothing() -> None:
-    (notice,) = noticed(stopped=SENTENCE)
+    (notice,) = noticed(stopped=ANSWER["outcome"])
 
     assert notice.startswith("This run ended before its time: ")
 

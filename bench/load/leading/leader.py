@@ -163,7 +163,9 @@ class Leader(ProcessRole):
             run_time_s=run_time_s,
             wanted=lambda: int(self._runner.target_user_count or 0),
             stop=self.request_stop,
-            looks=None if plan is None else Looks(folder, plan, stop=self.request_stop, say=self.say),
+            looks=None
+            if plan is None
+            else Looks(folder, plan, stop=self.request_stop, give_up=self._give_up, say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._telemetry else None,
         )
 
@@ -203,6 +205,12 @@ class Leader(ProcessRole):
             self.say(f"the run ends early: {reason}")
         if not current.ending:  # else somebody ends it already, and waits for the last sessions
             self._end_test()
+
+    def _give_up(self, cause: str) -> None:
+        """End a run whose figures cannot be used."""
+        if not self._current.stopped:
+            self._current.document["given_up"] = cause
+        self.request_stop(f"do not use these figures: {cause}")
 
     def refuse(self, problem: str) -> None:
         if self._environment.process_exit_code == USAGE_STATUS:

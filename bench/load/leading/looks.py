@@ -37,8 +37,6 @@ from bench.units import NS_PER_S
 LEAST_PAIRS, LEAST_TURNS = 10, 200
 """The turns are those of both arms."""
 MOST_OF_PLAN = 0.1
-GIVEN_UP = "do not use these figures: "
-"""How what a run says of its end begins where it was given up; those who read it later look for that."""
 PLAN, LOOK = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 PLAN_S = 120.0
 LONGEST_S, AGAIN_S = 600.0, 1.0
@@ -96,11 +94,11 @@ def plan_words(plan: LookPlan) -> str:
 
 
 class LatenessWatch:
-    """Watches a run that is planned for so many pairs. `say` tells, `stop` ends the run, with the reason."""
+    """Watches a run that is planned for so many pairs. `say` tells, `give_up` ends the run as invalid, and says why."""
 
-    def __init__(self, pairs: int, *, say: Callable[[str], None], stop: Callable[[str], None]) -> None:
+    def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
         self._most = max(LEAST_PAIRS, math.ceil(pairs * MOST_OF_PLAN - 1e-9))
-        self._say, self._stop = say, stop
+        self._say, self._give_up = say, give_up
         self._since: int | None = None
         self._given_up = False
 
@@ -119,7 +117,7 @@ class LatenessWatch:
             )
         if pairs - self._since >= self._most and turns >= LEAST_TURNS and not self._given_up:
             self._given_up = True
-            self._stop(f"{GIVEN_UP}the load generator was late for {pairs - self._since} pairs in a row ({late})")
+            self._give_up(f"the load generator was late for {pairs - self._since} pairs in a row ({late})")
         return True
 
 
@@ -132,7 +130,10 @@ def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
 
 
 class Looks:
-    """Looks at a run while it goes on, one at a time. `stop` ends it, with the reason; `say` tells of trouble."""
+    """Looks at a run while it goes on, one at a time.
+
+    `stop` ends it, with the reason; `give_up` ends it as invalid, with the cause; `say` tells of trouble.
+    """
 
     def __init__(
         self,
@@ -140,13 +141,14 @@ class Looks:
         plan: LookPlan,
         *,
         stop: Callable[[str], None],
+        give_up: Callable[[str], None],
         say: Callable[[str], None],
         command: Sequence[str] = LOOK,
     ) -> None:
         self._folder, self._sizes, self._command = folder, list(plan["looks"]), command
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
-        self._lateness = LatenessWatch(self._sizes[-1], say=say, stop=stop)
+        self._lateness = LatenessWatch(self._sizes[-1], say=say, give_up=give_up)
         self._late = False
         self._looking: gevent.Greenlet | None = None
         self._trouble = ""

@@ -234,14 +234,7 @@ def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
     found = comparison("gateway", checks=(Check("one", ("", ""), False, causes), Check("two", ("", ""), False, causes)))
 
     assert said(sentences.headline(found)) == headline
-    assert sentences.title(found) == f"✕ {sentences.headline(found)}"
     assert sentences.second(found) == "Run it again."
-
-
-def test_the_title_of_a_comment_is_one_line_with_the_numbers() -> None:
-    found = of(gated("ttfa", 0.95, "regressed", WORSE))
-
-    assert said(sentences.title(found)) == "✕ gateway regressed: ttfa p95 +65 % (+47 to +87 %), margin 20 %"
 
 
 def test_what_was_assumed_is_said_only_where_it_was() -> None:

@@ -41,7 +41,7 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
         "scenario": "voice_turns",
         "target": "gateway",
         "word": "VALID",
-        "unfit": "",
+        "why": "",
         "labels": {},
         "quantiles": {Of("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
         "rates": {"failures": Told(failures, n=400)},
@@ -60,7 +60,7 @@ def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list
 
 
 def invalid(number: int, p50: float = 600.0, **changes: Any) -> Entry:
-    return entry(number, p50, **({"word": "INVALID", "unfit": "INVALID: audio leaves on time: no"} | changes))
+    return entry(number, p50, **({"word": "INVALID", "why": "audio leaves on time: no"} | changes))
 
 
 TYPED = Stratum("", "calls")

@@ -22,7 +22,7 @@ from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
-from reports.looks.decide import GIVEN_UP, end_of, look_at
+from reports.looks.decide import end_of, look_at
 from reports.looks.decision import Decision
 from reports.looks.text import sentence
 from reports.strata import Stratum
@@ -272,7 +272,7 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
 
 
 def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, UNDECIDED, stopped=f"{GIVEN_UP}the load generator was late for 12 pairs in a row"))
+    found = look_at(run(tmp_path, UNDECIDED, given_up="the load generator was late for 12 pairs in a row"))
 
     assert found.status == 4
     assert sentence(found) == "do not use these figures: the load generator was late for 12 pairs in a row"

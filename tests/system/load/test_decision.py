@@ -229,7 +229,12 @@ class Held:
         self.stopped: list[str] = []
         self.said: list[str] = []
         self.looks = Looks(
-            folder, {"looks": LOOKS}, stop=self.stopped.append, say=self.said.append, command=child(folder, program)
+            folder,
+            {"looks": LOOKS},
+            stop=self.stopped.append,
+            give_up=self.stopped.append,
+            say=self.said.append,
+            command=child(folder, program),
         )
 
     def consider(self, *pairs: int) -> None:
