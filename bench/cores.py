@@ -130,7 +130,7 @@ def shares(begin: CoreTimes, end: CoreTimes) -> tuple[float, float, float, float
     return own, programs, stolen, taken
 
 
-def together(watched: Sequence[Processors]) -> Processors | None:
+def joined_processors(watched: Sequence[Processors]) -> Processors | None:
     """What processes of one machine saw in the same time. None of none."""
     if not watched:
         return None

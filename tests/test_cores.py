@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import cores
-from bench.cores import HYPERVISOR, OTHERS, CoreTimes, CoreWatch, Processors, filled_by, together
+from bench.cores import HYPERVISOR, OTHERS, CoreTimes, CoreWatch, Processors, filled_by, joined_processors
 
 HZ = cores.TICKS_PER_S
 UNKNOWN = Processors(
@@ -65,12 +65,13 @@ def test_where_the_system_does_not_tell_nothing_is_called_zero(machine: Path, mo
 
 
 def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
-    both = together([watched(own=0.1, programs=0.6, load_end=2.0), watched(own=0.2, programs=0.5, load_end=3.0)])
+    workers = [watched(own=0.1, programs=0.6, load_end=2.0), watched(own=0.2, programs=0.5, load_end=3.0)]
+    both = joined_processors(workers)
 
     assert both is not None
     assert (both["own"], both["programs"], both["load_end"]) == (0.3, 0.6, 3.0)
-    assert together([UNKNOWN, UNKNOWN]) == UNKNOWN
-    assert together([]) is None
+    assert joined_processors([UNKNOWN, UNKNOWN]) == UNKNOWN
+    assert joined_processors([]) is None
 
 
 @pytest.mark.parametrize(

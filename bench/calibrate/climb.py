@@ -26,9 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import scenarios
-from bench.calibrate.conclude import DIED, KINDS, Ladder, StepEnd, judge, longest, next_load
+from bench.calibrate.conclude import DIED, KINDS, Ladder, StepEnd, longest, next_load, outcome_of
 from bench.calibrate.machine import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
-from bench.calibrate.truth import COLUMNS, Truth, joined, read, spread, spreads
+from bench.calibrate.truth import COLUMNS, Truth, joined, read_log, spread, spreads
 from bench.clock import utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
@@ -97,12 +97,13 @@ def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores
     """Play one step, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
-        return step_of(kind, sessions, play(kind, sessions, pace, cores, Path(scratch), tls=tls), cores.workers)
+        run = play_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
+        return measured_step(kind, sessions, run, cores.workers)
 
 
-def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
+def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
     """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
-    truth = read(played.truth)
+    truth = read_log(played.truth)
     simulator_died = truth.ended < workers
     if played.died:  # too much of a load, unless the simulator ended, too
         outcome, why = DIED if simulator_died else ("bad", played.died)
@@ -146,7 +147,7 @@ def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -
         background=played.used.others,
         left_out=truth.left_out,
     )
-    outcome, why = judge(step, broken=_broken(verdict), workers=workers, died=simulator_died)
+    outcome, why = outcome_of(step, broken=_broken(verdict), workers=workers, died=simulator_died)
     return msgspec.structs.replace(step, outcome=outcome, why=why)
 
 
@@ -257,7 +258,7 @@ class PlayedRun:
     died: str = ""
 
 
-def play(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> PlayedRun:
+def play_load(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> PlayedRun:
     """Play a load in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:

@@ -44,7 +44,7 @@ MOST = "--most"
 """What ended the steps where every load was good."""
 
 
-def judge(step: LoadStep, *, broken: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
+def outcome_of(step: LoadStep, *, broken: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
     """(outcome, why it is not good) of a step by its figures.
 
     `broken`: the first rule of validity that its run did not keep; `workers`: the simulator's processes, each on a
@@ -125,7 +125,7 @@ def is_exact(step: LoadStep) -> bool:
 
 
 def _trusted(steps: Sequence[LoadStep], found: Sequence[StepEnd]) -> Trusted:
-    most = bounds_of(found).good
+    most = bounds_of_tries(found).good
     rates = [step.events_per_s for step in steps if step.sessions == most]
     return Trusted(most, round(rates[-1], 1) if rates else 0.0)
 
@@ -200,7 +200,7 @@ def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
     return sum((sessions - mean) * rss for sessions, rss in points) / square if square else None
 
 
-def judged(steps: Iterable[LoadStep]) -> list[LoadStep]:
+def telling_steps(steps: Iterable[LoadStep]) -> list[LoadStep]:
     """The steps that say something of the harness."""
     return [step for step in steps if step.outcome not in UNJUDGED]
 
@@ -237,7 +237,7 @@ def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
     last = ends[-1]
     if last.outcome != "good" and sum(step.sessions == last.sessions for step in ends) < TRIES:
         return last.sessions
-    good, too_many = bounds_of(ends)
+    good, too_many = bounds_of_tries(ends)
     if too_many is None:
         return None if good >= ladder.most else min(good * ladder.factor, ladder.most)
     if good:
@@ -246,7 +246,7 @@ def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
     return None if last.outcome == "busy" or too_many <= least else max(too_many // ladder.factor, least)
 
 
-def bounds_of(ends: Iterable[StepEnd]) -> Bounds:
+def bounds_of_tries(ends: Iterable[StepEnd]) -> Bounds:
     """The load up to which every one that was tried was good, and the least that was not; the last try counts."""
     last = {step.sessions: step.outcome for step in ends}
     good = [load for load, outcome in last.items() if outcome == "good"]
@@ -256,7 +256,7 @@ def bounds_of(ends: Iterable[StepEnd]) -> Bounds:
 def too_much(ends: Iterable[StepEnd]) -> StepEnd | None:
     """The least load that was not good, as it was found last; None where all were."""
     steps = list(ends)
-    return next((step for step in reversed(steps) if step.sessions == bounds_of(steps).too_much), None)
+    return next((step for step in reversed(steps) if step.sessions == bounds_of_tries(steps).too_much), None)
 
 
 def loads(ladder: Ladder, capacity: int) -> list[int]:

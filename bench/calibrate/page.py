@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.calibrate.conclude import KINDS, closing, few_turns, judged
+from bench.calibrate.conclude import KINDS, closing, few_turns, telling_steps
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
@@ -148,7 +148,7 @@ def _share(cores: float | None) -> str:
 
 def picture(steps: Sequence[LoadStep]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
-    shown = [step for step in judged(steps) if step.worst_p99_ms]
+    shown = [step for step in telling_steps(steps) if step.worst_p99_ms]
     plot = frame(
         WIDE,
         364,

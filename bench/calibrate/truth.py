@@ -91,7 +91,7 @@ class Truth:
         return late[(due >= begin_ns) & (due < end_ns)]
 
 
-def read(path: Path) -> Truth:
+def read_log(path: Path) -> Truth:
     """Read the log of a simulator that has ended."""
     return told(read_truth(path))
 

@@ -137,6 +137,6 @@ class Capacity(msgspec.Struct, frozen=True):
     status: int
 
 
-def text_of(capacity: Capacity) -> str:
+def json_of(capacity: Capacity) -> str:
     """capacity.json."""
     return msgspec.json.format(msgspec.json.encode(capacity), indent=2).decode() + "\n"

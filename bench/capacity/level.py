@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.capacity.document import Answer, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of
-from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play, worker_count
+from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
 from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, LevelBudget, NextLevel, least_ramp_s, look_errors
 from bench.clock import monotonic_ns
 from bench.cores import core_count
@@ -89,7 +89,7 @@ def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, wa
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
-    run = play(search.locust, task, looking.is_clear, search.until_ns)
+    run = play_level(search.locust, task, looking.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
             return _silent(step, given, "undecided", TIME_OVER, run.folder.name)
@@ -147,7 +147,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     if held:
         answer = "undecided"
     main = next(iter(side.mains.values()), ALWAYS)
-    wait_p50, wait_p95 = wait_of(side, search.plan.measure or main)
+    wait_p50, wait_p95 = waits_of(side, search.plan.measure or main)
     return LevelOutcome(
         load=step.load,
         hold=step.hold,
@@ -343,7 +343,7 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
     )
 
 
-def wait_of(side: Side, measure: str) -> tuple[Interval, Interval]:
+def waits_of(side: Side, measure: str) -> tuple[Interval, Interval]:
     """p50 and p95 of a measure with their 95 % intervals."""
     sample = sample_of(side, Question(measure, "quantile", Margin(), 0.5))
     p50, p95 = (interval(one.value, one.low, one.high) for one in estimates(sample, [0.5, 0.95], 1 - SHOWN))

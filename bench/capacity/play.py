@@ -91,7 +91,7 @@ class PlayedLevel:
     cut: bool = False
 
 
-def play(
+def play_level(
     locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
 ) -> PlayedLevel:
     """Play a level. `is_clear`: whether the answer is clear at a look, of a folder; looks are numbered from 0.

@@ -185,14 +185,14 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
-    from bench.capacity.document import text_of
+    from bench.capacity.document import json_of
     from bench.capacity.page import page_of
     from bench.run.disk import write_text
     from reports.page.html import poured
 
-    files = {folder / "capacity.json": text_of(outcome), folder / "capacity.html": poured(page_of(outcome))}
+    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": poured(page_of(outcome))}
     if json_file is not None:
-        files[json_file] = text_of(outcome)
+        files[json_file] = json_of(outcome)
     for path, text in files.items():
         try:
             write_text(path, text)

@@ -138,12 +138,12 @@ def doctor_document() -> Schema:
     return record(version | {"machine": many(finding), "targets": many(target)})
 
 
-def text(schema: Schema) -> str:
+def schema_text(schema: Schema) -> str:
     """A schema as its file has it."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def path_of(name: str) -> Path:
+def schema_file(name: str) -> Path:
     """The file of a schema."""
     return REPORTS / FOLDERS.get(name, "schemas") / f"{name}.schema.json"
 
@@ -151,7 +151,7 @@ def path_of(name: str) -> Path:
 def write() -> None:
     """Write each into its file."""
     for name, schema in schemas().items():
-        path_of(name).write_text(text(schema), encoding="utf-8")
+        schema_file(name).write_text(schema_text(schema), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer, connected
 from bench.doctor.explain import signed_by
-from bench.doctor.finding import Finding, any_failed, printable
+from bench.doctor.finding import Finding, any_failed, printable_finding
 from bench.doctor.network import look_at_network
 from bench.doctor.service_findings import (
     compression,
@@ -68,7 +68,7 @@ def examine_offline(target: Target) -> Iterator[Finding]:
         if signed_by(target) == "entra":
             yield Finding("sign-in", "skipped", "a token is asked for over the network")
         else:
-            yield sign_in(target, keyring)
+            yield examined_sign_in(target, keyring)
         yield Finding("service", "skipped", "neither the way there nor the service is looked at: --offline")
 
     return _harmless(target, look)
@@ -80,7 +80,7 @@ def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> I
     try:
         for finding in look(keyring):
             shown = replace(finding, said=keyring.hide(finding.said), remedy=keyring.hide(finding.remedy))
-            yield printable(shown)
+            yield printable_finding(shown)
     finally:
         keyring.close()
 
@@ -88,7 +88,7 @@ def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> I
 def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
     warm_up()
     yield from configuration(target)
-    yield (signed := sign_in(target, keyring))
+    yield (signed := examined_sign_in(target, keyring))
     before = [signed]
     for finding in look_at_network(target, Limits()):
         before.append(finding)
@@ -114,7 +114,7 @@ def configuration(target: Target) -> Iterator[Finding]:
         yield Finding("target", "ok" if words.startswith(INFORMING) else "warning", words)
 
 
-def sign_in(target: Target, keyring: Keyring) -> Finding:
+def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
     """The key, or the token, which is fetched."""
     signed = signed_by(target)
     if signed == "nothing" and target.secrets:

@@ -35,7 +35,7 @@ def any_failed(findings: Iterable[Finding]) -> bool:
     return any(finding.state == "failed" for finding in findings)
 
 
-def printable(finding: Finding) -> Finding:
+def printable_finding(finding: Finding) -> Finding:
     """The finding without anything that steers a terminal: services put words of theirs into it."""
     return replace(finding, said=plain.printable(finding.said), remedy=plain.printable(finding.remedy))
 

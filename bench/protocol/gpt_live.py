@@ -32,7 +32,7 @@ from bench.protocol.settings import (
     undone,
     without_none,
 )
-from bench.protocol.untrusted import LONGEST_ID, object_in, shortened, string_in, text_of
+from bench.protocol.untrusted import LONGEST_ID, object_in, shortened_settings, string_in, text_of
 
 FIRST_MODEL = "gpt-live-1"
 START, APPEND = "session.start", "session.input_audio.append"
@@ -249,7 +249,7 @@ def wire_format(format: AudioFormat) -> dict[str, Any]:
 
 def _started(wire: _Wire) -> tuple[Event, ...]:
     """The session was begun, and its settings were taken."""
-    session = shortened(object_in(wire.session), len(wire.session)) or None
+    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
     kinds = (Kind.SESSION_CREATED, Kind.SESSION_UPDATED)
     return tuple(Event(kind, STARTED, session=session, session_id=text_of(session or {}, "id")) for kind in kinds)
 

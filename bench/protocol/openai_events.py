@@ -40,7 +40,7 @@ from bench.protocol.untrusted import (
     milliseconds_in,
     object_in,
     part_of,
-    shortened,
+    shortened_settings,
     string_in,
     text_of,
 )
@@ -310,7 +310,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         return msgspec.structs.replace(event, phase=word((wire.item and wire.item.phase) or ""), calls=_call(wire))
     if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
         return event
-    response, session = object_in(wire.response), shortened(object_in(wire.session), len(wire.session)) or None
+    response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
     details = part_of(response, "status_details")
     error = object_in(wire.error) if kind is Kind.ERROR else part_of(details, "error")
     return msgspec.structs.replace(

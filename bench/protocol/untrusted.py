@@ -26,7 +26,7 @@ MOST_PARTS, DEEPEST = 100, 8
 """How many entries an object or list of settings has at most, and how deep they are nested."""
 
 
-def shortened(settings: dict[str, Any], size: int) -> dict[str, Any]:
+def shortened_settings(settings: dict[str, Any], size: int) -> dict[str, Any]:
     """A session's settings, of so many bytes of JSON, with their texts and lists cut."""
     kept: dict[str, Any] = _shortened(settings, DEEPEST if size <= LONGEST_SETTINGS else 1)
     return kept

@@ -219,7 +219,7 @@ def _values_with_bounds(read: files.ReadColumns, measure: Measure) -> tuple[Floa
     """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
     rows = read(list(dict.fromkeys([*measure.columns, *bound_columns(measure)])))
     values = measured.values_ns(rows, measure)
-    return values / NS_PER_MS if measure.unit == "ms" else values, bounds_of(rows, measure)
+    return values / NS_PER_MS if measure.unit == "ms" else values, row_bounds(rows, measure)
 
 
 def quantile(values: Floats, p: float) -> float | None:
@@ -241,7 +241,7 @@ def bound_columns(measure: Measure) -> list[str]:
     return [*slack, *beside, *older]
 
 
-def bounds_of(rows: pa.Table, measure: Measure) -> Floats:
+def row_bounds(rows: pa.Table, measure: Measure) -> Floats:
     """Compute the bound of each row."""
     if measure.name == "audio_speed":
         return _of_speed(*(floats(rows, name) for name in SPEED))

@@ -33,7 +33,7 @@ from bench.foreign import JsonError, read_file, read_json
 from bench.run import spool
 from bench.run.disk import write_text
 from bench.run.document import SCHEMA_VERSION
-from bench.run.parquet import opened
+from bench.run.parquet import open_rows
 from bench.run.part import AnyPart, parts
 from bench.units import NS_PER_S
 
@@ -177,7 +177,7 @@ def column_reader(folder: Path, table: TableName) -> ReadColumns:
 
 def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Add the columns that an older version of this tool did not write; they are null."""
-    with opened(path, schema, dictionaries) as (file, there):
+    with open_rows(path, schema, dictionaries) as (file, there):
         table = file.read(there, use_threads=path.stat().st_size > SMALL_BYTES)
     for place, field in enumerate(schema):
         if field.name not in there:
@@ -188,7 +188,7 @@ def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[st
 def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:
     """Read a column in a few rows of a run that ended, by their places: from the row groups that they stand in."""
     wanted = pa.schema([SCHEMAS[table].field(column)])
-    with opened(folder / f"{table}.parquet", wanted) as (file, there):
+    with open_rows(folder / f"{table}.parquet", wanted) as (file, there):
         if not there:
             return [None] * len(places)
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))

@@ -27,7 +27,7 @@ ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BI
 
 
 @contextmanager
-def opened(
+def open_rows(
     path: Path, schema: pa.Schema, dictionaries: Collection[str] = ()
 ) -> Iterator[tuple[pq.ParquetFile, list[str]]]:
     """(a file of rows, the columns of `schema` that it has). `dictionaries`: columns of texts that are read as such.

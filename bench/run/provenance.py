@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.cores import Processors, together
+from bench.cores import Processors, joined_processors
 from bench.installation import tool_version
 from bench.measures import DEFINITIONS_VERSION
 from bench.plain import word
@@ -155,7 +155,7 @@ def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         workers = host.get("workers", 0) + entry.get("workers", 1)
         host |= {key: value for key, value in entry.items() if host.get(key) is None} | {"workers": workers}
         watched.setdefault(name, []).extend([entry["processors"]] if entry.get("processors") else [])
-    cores = {name: {"processors": together(seen)} for name, seen in watched.items() if seen}
+    cores = {name: {"processors": joined_processors(seen)} for name, seen in watched.items() if seen}
     return [by_name[name] | cores.get(name, {}) for name in sorted(by_name)]
 
 

@@ -40,22 +40,22 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
     """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped."""
     try:
         value = msgspec.json.decode(raw)
-        shown = hidden(value, hide)
+        shown = without_secrets(value, hide)
         raw = raw if shown == value else msgspec.json.encode(shown)
     except UNREADABLE:  # in a part that nobody looks at, or it would be no event
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
 
-def hidden(value: Any, hide: Hide) -> Any:
+def without_secrets(value: Any, hide: Hide) -> Any:
     """What JSON stands for, without secrets: dumped, a secret with a quotation mark would not be known for one."""
     match value:
         case str():
             return hide(value)
         case list():
-            return [hidden(part, hide) for part in value]
+            return [without_secrets(part, hide) for part in value]
         case dict():
-            return {hide(k): None if k in HIDDEN_SETTINGS else hidden(part, hide) for k, part in value.items()}
+            return {hide(k): None if k in HIDDEN_SETTINGS else without_secrets(part, hide) for k, part in value.items()}
     return value
 
 

@@ -131,7 +131,7 @@ class Source:
     def _of_stream(self, name: str) -> PartChunk | None:
         offset = self._copied.get(name, 0)
         try:
-            with file_of(self._folder, self._worker, name).open("rb") as file:
+            with part_file(self._folder, self._worker, name).open("rb") as file:
                 file.seek(offset)
                 data = file.read(self.chunk_bytes)
         except FileNotFoundError:
@@ -140,7 +140,7 @@ class Source:
 
     def _read(self, name: str) -> None:
         try:
-            data = file_of(self._folder, self._worker, name).read_bytes()
+            data = part_file(self._folder, self._worker, name).read_bytes()
         except FileNotFoundError:
             return
         version, before = self._documents.get(name, (0, b""))
@@ -176,7 +176,7 @@ class Replica:
         raise BadChunkError(f"it is of {chunk.name!r:.60}, which no part has")
 
     def _grow(self, chunk: PartChunk, data: bytes) -> int:
-        path = file_of(self._folder, self._worker, chunk.name)
+        path = part_file(self._folder, self._worker, chunk.name)
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             size = file.tell()
@@ -203,10 +203,10 @@ class Replica:
         if chunk.offset <= size < chunk.offset + len(data):
             gathered += data[size - chunk.offset :]
         if len(gathered) == chunk.total and (size < chunk.total or not chunk.total):
-            write_text(file_of(self._folder, self._worker, chunk.name), gathered.decode("utf-8", "replace"))
+            write_text(part_file(self._folder, self._worker, chunk.name), gathered.decode("utf-8", "replace"))
         return len(gathered)
 
 
-def file_of(folder: Path, worker: int, name: str) -> Path:
+def part_file(folder: Path, worker: int, name: str) -> Path:
     """Where a worker's stream, document or event log stands."""
     return folder / name if name.startswith(f"{EVENTS}/") else path_of(folder, worker, name)

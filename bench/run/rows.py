@@ -18,7 +18,7 @@ from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_S
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
 from bench.protocol.rate_limits import LIMITED, RateLimit
-from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
+from bench.run.redact import HIDDEN_SETTINGS, Hide, without_secrets
 
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 NO_TOKENS = (None,) * len(TOKENS)
@@ -126,7 +126,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:
     kept = {name: part for name, part in value.items() if name not in left_out}
-    return json.dumps(hidden(kept, hide)) if kept else None
+    return json.dumps(without_secrets(kept, hide)) if kept else None
 
 
 @dataclass

@@ -50,7 +50,7 @@ CLIENTS = (
 )  # fmt: skip
 
 
-def filled(client: ClientLines, ws: str, key: str) -> list[str]:
+def lines_for(client: ClientLines, ws: str, key: str) -> list[str]:
     """The lines of a client for the address `ws`, as `ws://127.0.0.1:8765`."""
     return [line.format(ws=ws, http=ws.replace("ws", "http", 1), key=key) for line in client.lines]
 
@@ -61,5 +61,5 @@ def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
     lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
     for client in CLIENTS:
         needs = " (speaks wss alone: start the simulator with --tls)" if client.secure and ca is None else ""
-        lines += [f"{client.name}{needs}", *(f"  {line}" for line in filled(client, ws, key))]
+        lines += [f"{client.name}{needs}", *(f"  {line}" for line in lines_for(client, ws, key))]
     return lines

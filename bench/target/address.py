@@ -19,7 +19,7 @@ from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.services import SERVICES, service_at
 from bench.target.settings import KeyNames, TargetSettings
 from bench.target.target import EACH_CONNECTION, Service, is_loopback
-from bench.target.urls import SettingError, is_variable, path_of, split_url
+from bench.target.urls import SettingError, is_variable, split_url, url_path
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
@@ -99,7 +99,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     parts = _endpoint_parts(endpoint, names)
     version = settings.api_version or ""
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
-    if wanted is None and version and path_of(parts):
+    if wanted is None and version and url_path(parts):
         raise SettingError("api_version",
             f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
             f"unset {names['api_version']}, or take /openai/v1 off {names['endpoint']}")  # fmt: skip
@@ -107,7 +107,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     if dialect is GPT_LIVE:
         remedy = f"name wss://HOST{AZURE_GPT_LIVE} by {names['url']}, and the model in the session's settings (`model`)"
         raise SettingError("endpoint", f"{names['endpoint']} does not lead to GPT-Live: {remedy}")
-    notices = _azure_notices(dialect, version, bool(path_of(parts)), names)
+    notices = _azure_notices(dialect, version, bool(url_path(parts)), names)
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
     # `model` is the name of the deployment on Azure GA, and that of a model at Voice Live
@@ -118,7 +118,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Any server that speaks a dialect, at exactly this URL. Raises SettingError."""
     parts = _url_parts(url, names)
-    path = path_of(parts)
+    path = url_path(parts)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
     host = parts.hostname or ""
     known = SERVICES.get(settings.service or service_at(host, path) or "")
@@ -161,7 +161,7 @@ def _endpoint_parts(endpoint: str, names: KeyNames) -> SplitResult:
         raise SettingError(
             "endpoint", f"{source} must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}"
         )
-    if path_of(parts) not in ("", "/openai/v1"):
+    if url_path(parts) not in ("", "/openai/v1"):
         problem = f"has the path {parts.path}, which is not Azure OpenAI's"
         raise SettingError("endpoint", f"{source} {problem}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
     return parts
@@ -206,7 +206,7 @@ def _url_parts(url: str, names: KeyNames) -> SplitResult:
         raise SettingError(
             "url", f"{source} must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
         )
-    if not path_of(parts):
+    if not url_path(parts):
         raise SettingError("url", f"{source} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):

@@ -122,12 +122,12 @@ def sign_in_error(entra: Entra, error: Exception) -> SignInError:
     text = hidden(said, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
     longest = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
-    whys = [shortened(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
+    whys = [shown_reason(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
     reasons = "; ".join(why for why in whys if why) or type(error).__name__
     return SignInError(f"signing in through Entra ID failed ({reasons})", REMEDIES.get(entra.kind, REMEDIES["default"]))
 
 
-def shortened(why: str, longest: int) -> str:
+def shown_reason(why: str, longest: int) -> str:
     """What one credential says, in one line without links, tokens and what it was answered."""
     why = why.partition("\nTo mitigate this issue")[0]
     why = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", why))

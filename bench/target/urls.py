@@ -71,7 +71,7 @@ def is_ipv6(host: str) -> bool:
         return False
 
 
-def path_of(parts: SplitResult) -> str:
+def url_path(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
 
 

@@ -32,7 +32,7 @@ from bench.foreign import read_file
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
-from bench.run.parquet import opened
+from bench.run.parquet import open_rows
 from bench.units import NS_PER_S
 from reports.runs import read_histograms, session_frame, turn_frame
 
@@ -177,7 +177,7 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 def _parquet(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """A column that an older version of this tool did not write is null."""
-    with opened(path, schema) as (file, there):
+    with open_rows(path, schema) as (file, there):
         for batch in file.iter_batches(AT_ONCE, columns=there):
             columns = [batch[f.name] if f.name in there else pa.nulls(len(batch), f.type) for f in schema]
             yield pa.RecordBatch.from_arrays(

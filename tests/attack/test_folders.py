@@ -155,7 +155,7 @@ def test_columns_of_other_types_are_not_read(tmp_path: Path, table: files.TableN
     pq.write_table(synthetic.rows(PLAN)[table], path)
     retype(path, kind)
 
-    with pytest.raises(pa.ArrowInvalid, match="must be"), parquet.opened(path, SCHEMAS[table]):
+    with pytest.raises(pa.ArrowInvalid, match="must be"), parquet.open_rows(path, SCHEMAS[table]):
         pass
 
 
@@ -217,7 +217,7 @@ def test_what_this_tool_writes_is_read_however_large(tmp_path: Path, rows: int, 
         path = tmp_path / f"{table}.parquet"
         with pq.ParquetWriter(path, SCHEMAS[table], compression="zstd") as writer:
             writer.write_table(whole.slice(0, rows + refused), row_group_size=50_000)
-        with parquet.opened(path, SCHEMAS[table]) as (file, there):
+        with parquet.open_rows(path, SCHEMAS[table]) as (file, there):
             assert there == SCHEMAS[table].names
             read = sum(batch.num_rows for batch in file.iter_batches(10_000, columns=there))
             assert read == min(rows + refused, len(whole))

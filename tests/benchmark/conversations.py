@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import Truth, instants, read
+from bench.calibrate.truth import Truth, instants, read_log
 from bench.cores import allowed_cores
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
@@ -79,7 +79,7 @@ def measure(name: str, script: str, profile: str, scratch: Path) -> None:
 
 def errors_of(turns: pd.DataFrame, log: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """How far each figure is from the truth, by measure: ms."""
-    truth, lines = read(log), lines_of(log)
+    truth, lines = read_log(log), lines_of(log)
     rows: list[dict[Any, Any]] = turns.to_dict("records")
     after = {(row["session_id"], row["turn"]): row for row in rows}
     errors: dict[str, list[float]] = defaultdict(list)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import COLUMNS, Errors, joined, read
+from bench.calibrate.truth import COLUMNS, Errors, joined, read_log
 from bench.cores import allowed_cores
 from bench.run import folder as files
 from tests.benchmark.harness import quantiles, run_locust
@@ -80,7 +80,7 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
                 folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
         verdict = files.read_document(folder_)["verdict"]
-        errors = joined(rows, read(truth), {})
+        errors = joined(rows, read_log(truth), {})
         hub_delay_ms = p_ms(folder_, "hub_delay", 0.5, 0.99)
     waits = [row["first_audio_at_ns"] - row["requested_at_ns"] for row in rows if row["outcome"] == "ok"]
     return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict, hub_delay_ms)

@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.calibrate.climb import RECORDING
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import COLUMNS, Truth, joined, read
+from bench.calibrate.truth import COLUMNS, Truth, joined, read_log
 from bench.cores import allowed_cores
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
@@ -84,7 +84,7 @@ def measure(situation: Situation) -> None:
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
-        verdict, truth = files.read_document(folder)["verdict"], read(truth_log)
+        verdict, truth = files.read_document(folder)["verdict"], read_log(truth_log)
         word = {True: "VALID", False: "INVALID", None: "NOT JUDGED"}[verdict["valid"]]
         print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
         of_measure = {one.measure: one for one in exactness(folder)}
@@ -102,7 +102,7 @@ def errors_ms(folder: Path, truth: Truth) -> dict[str, list[tuple[float, float]]
     found = {}
     for name in MEASURES:
         rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
-        slack = evidence.bounds_of(rows, CATALOGUE[name])
+        slack = evidence.row_bounds(rows, CATALOGUE[name])
         pairs = [(abs(one[name][0]) / 1e6, float(s)) for one, s in zip(told, slack, strict=True) if name in one]
         if pairs:
             found[name] = pairs

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.conclude import Ladder, StepEnd, bounds_of, loads, longest, next_load, too_much
+from bench.calibrate.conclude import Ladder, StepEnd, bounds_of_tries, loads, longest, next_load, too_much
 from bench.load_search import TRIES
 from bench.run.calibration import Outcome
 
@@ -49,7 +49,7 @@ def test_a_weak_machine_is_tried_with_less() -> None:
 @given(ladders, st.integers(0, 4000))
 def test_of_a_machine_that_carries_so_many_the_ladder_finds_nearly_as_many(ladder: Ladder, capacity: int) -> None:
     found = climbed(ladder, capacity)
-    trusted, end, loads = bounds_of(found).good, too_much(found), [step.sessions for step in found]
+    trusted, end, loads = bounds_of_tries(found).good, too_much(found), [step.sessions for step in found]
 
     assert trusted <= capacity
     assert max(step.sessions for step in found) <= ladder.most
@@ -96,12 +96,12 @@ def test_a_machine_that_is_busy_with_something_else_is_not_tried_on() -> None:
 def test_what_lies_above_a_load_that_was_not_good_is_not_trusted() -> None:
     found = [StepEnd(100, "good"), StepEnd(200, "bad"), StepEnd(150, "good"), StepEnd(400, "good")]
 
-    assert bounds_of(found).good == 150
+    assert bounds_of_tries(found).good == 150
     assert too_much(found) == StepEnd(200, "bad")
 
 
 def test_nothing_is_trusted_where_the_least_load_was_too_much() -> None:
-    assert bounds_of([StepEnd(5, "bad"), StepEnd(100, "good")]).good == 0
+    assert bounds_of_tries([StepEnd(5, "bad"), StepEnd(100, "good")]).good == 0
 
 
 def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:

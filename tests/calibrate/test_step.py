@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.calibrate.climb import PlayedRun, step_of
+from bench.calibrate.climb import PlayedRun, measured_step
 from bench.calibrate.machine import CoreUsage
 from bench.run import folder as files
 from bench.run import histograms as hdr
@@ -108,7 +108,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = CoreUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
-    return step_of("listening", SESSIONS, played, workers)
+    return measured_step("listening", SESSIONS, played, workers)
 
 
 def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def attempted(
         is_clear(folder, 3)
         return PlayedLevel(folder, died, looks=4)
 
-    monkeypatch.setattr(playing, "play", play)
+    monkeypatch.setattr(playing, "play_level", play)
     search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "sessions", tmp_path))
     return level_of(search, 3, NextLevel(load, hold), given)
 
@@ -136,7 +136,7 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
     def refused(*_: Any) -> PlayedLevel:
         raise UsageError("raise it with `ulimit -n`")
 
-    monkeypatch.setattr(playing, "play", refused)
+    monkeypatch.setattr(playing, "play_level", refused)
     search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):

@@ -24,7 +24,7 @@ from bench.capacity.level import (
     shares_of,
     side_of,
     usd_of,
-    wait_of,
+    waits_of,
 )
 from reports.runs import load
 from reports.sides.clusters import Clusters
@@ -157,7 +157,7 @@ def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
 def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
     plan = Plan(sessions=200, turns=5, limited=True, usage=True)
     whole = side_of(write(tmp_path / "run", plan, prices=PRICES))
-    p50, p95 = wait_of(whole, "ttfa")
+    p50, p95 = waits_of(whole, "ttfa")
     failures = failures_of(whole)
     values: list[Any] = [p50.low, p50.value, p50.high, p95.value]
 

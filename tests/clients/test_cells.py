@@ -11,7 +11,7 @@ from azure.ai.voicelive.aio import connect as connect_voice_live
 from azure.core.credentials import AzureKeyCredential
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
-from bench.simulator.clients import CLIENTS, filled
+from bench.simulator.clients import CLIENTS, lines_for
 from tests.clients.cells import PASS, ROWS, STEPS
 from tests.clients.page import ADDRESS, PROGRAMS, source
 from tests.clients.steps import GA, PLAYED, PREVIEW, Spelling
@@ -66,4 +66,4 @@ def test_the_program_of_the_page_reaches_the_simulator_as_it_says_itself(name: s
     lines = [line.strip() for line in source(name).splitlines()]
 
     scheme = "wss" if client.secure else "ws"
-    assert set(filled(client, f"{scheme}://{ADDRESS}", "any")) <= set(lines)
+    assert set(lines_for(client, f"{scheme}://{ADDRESS}", "any")) <= set(lines)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.finding import Finding, FindingState, any_failed, lines, printable
+from bench.doctor.finding import Finding, FindingState, any_failed, lines, printable_finding
 
 STATES = st.sampled_from(["ok", "warning", "failed", "skipped"])
 WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)
@@ -31,7 +31,7 @@ def test_a_remedy_stands_below_what_was_found() -> None:
 
 
 def test_what_a_service_says_cannot_steer_the_terminal() -> None:
-    shown = printable(Finding("upgrade", "failed", "no\x1b[2J", "a\nb"))
+    shown = printable_finding(Finding("upgrade", "failed", "no\x1b[2J", "a\nb"))
 
     assert (shown.said, shown.remedy) == (r"no\x1b[2J", r"a\nb")
 

@@ -10,7 +10,7 @@ from bench.load.leading.closing import (
     REPORT_S,
     holds_rows,
     longest_report_s,
-    status_of,
+    run_status,
     uncut,
     with_sentence,
 )
@@ -84,4 +84,4 @@ def test_what_was_decided_is_no_wider_than_the_terminal_and_the_last_two_lines_s
 def test_only_a_run_that_is_valid_leaves_the_exit_status_to_locust(
     verdict: dict[str, bool | None] | None, status: int | None
 ) -> None:
-    assert status_of({"verdict": verdict}) == status
+    assert run_status({"verdict": verdict}) == status

@@ -12,12 +12,12 @@ import pytest
 
 from bench.load.leading import remote
 from bench.load.leading.remote import LEAST_BYTES, Shipper
-from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source, file_of
+from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source, part_file
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    path = file_of(tmp_path, 0, "turns.arrows")
+    path = part_file(tmp_path, 0, "turns.arrows")
     path.parent.mkdir()
     path.write_bytes(bytes(CHUNK_BYTES))
     return Source(tmp_path, 0, b"key")

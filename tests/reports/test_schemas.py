@@ -92,9 +92,9 @@ def test_every_schema_is_one_of_draft_2020_12(path: Path) -> None:
 
 def test_the_files_are_what_the_code_says() -> None:
     for name, schema in schemas().items():
-        file = writer.path_of(name)
+        file = writer.schema_file(name)
 
-        assert file.read_text(encoding="utf-8") == writer.text(schema), f"{name}: python -m bench.cli.schemas"
+        assert file.read_text(encoding="utf-8") == writer.schema_text(schema), f"{name}: python -m bench.cli.schemas"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

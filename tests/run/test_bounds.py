@@ -31,7 +31,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
 
 
 def of(name: str, **row: Any) -> float:
-    return float(evidence.bounds_of(table(row), CATALOGUE[name])[0])
+    return float(evidence.row_bounds(table(row), CATALOGUE[name])[0])
 
 
 # One measure.
@@ -59,7 +59,7 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     row = table(row_of(turn) | {"stamp_error_ns": None})
 
     for measure in BETWEEN:
-        found = evidence.bounds_of(row.select(evidence.bound_columns(measure)), measure)[0]
+        found = evidence.row_bounds(row.select(evidence.bound_columns(measure)), measure)[0]
         value_ns = measured.values_ns(row.select(list(measure.columns)).to_pandas(), measure)[0]
         said = turn.bound_ns(measure)
         if not np.isnan(value_ns):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.run import replica
 from bench.run.part import FACTS
-from bench.run.replica import CHUNK_BYTES, BadChunkError, PartChunk, Receipt, Replica, Source, file_of
+from bench.run.replica import CHUNK_BYTES, BadChunkError, PartChunk, Receipt, Replica, Source, part_file
 from bench.run.spool import prepare
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
@@ -31,12 +31,12 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    files = {name: file_of(folder, WORKER, name) for name in NAMES}
+    files = {name: part_file(folder, WORKER, name) for name in NAMES}
     return {name: path.read_bytes() for name, path in files.items() if path.exists()}
 
 
 def append(folder: Path, name: str, data: bytes) -> None:
-    with file_of(folder, WORKER, name).open("ab") as file:
+    with part_file(folder, WORKER, name).open("ab") as file:
         file.write(data)
 
 
@@ -53,11 +53,11 @@ def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path:
     there, here = folders(tmp_path)
     source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
     append(there, "turns.arrows", random.Random(1).randbytes(2 * CHUNK_BYTES + 5))
-    file_of(there, WORKER, FACTS).write_text("{}")
+    part_file(there, WORKER, FACTS).write_text("{}")
     assert copy(source, copied) == 4
     assert copy(source, copied) == 0
     append(there, "turns.arrows", b"more")
-    file_of(there, WORKER, FACTS).write_text('{"done": true}')
+    part_file(there, WORKER, FACTS).write_text('{"done": true}')
     assert copy(source, copied) == 2
 
     assert content(here) == content(there)
@@ -67,11 +67,11 @@ def test_the_facts_of_a_worker_that_is_done_come_after_all_that_it_recorded(tmp_
     there, here = folders(tmp_path)
     source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
     append(there, "turns.arrows", b"first")
-    file_of(there, WORKER, FACTS).write_text("not done")
+    part_file(there, WORKER, FACTS).write_text("not done")
     chunks = source.chunks()
     source.note(copied.take(next(chunks)))
     append(there, "turns.arrows", b" and last")
-    file_of(there, WORKER, FACTS).write_text("done")
+    part_file(there, WORKER, FACTS).write_text("done")
     for chunk in chunks:
         source.note(copied.take(chunk))
 
@@ -93,7 +93,7 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
     source.chunk_bytes = 64
     for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
         if name in replica.DOCUMENTS:
-            file_of(there, WORKER, name).write_text(data.hex() * 3)
+            part_file(there, WORKER, name).write_text(data.hex() * 3)
         else:
             append(there, name, data)
         for chunk in source.chunks():

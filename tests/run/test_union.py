@@ -17,7 +17,7 @@ from bench.run import folder as files
 from bench.run.close import close
 from bench.run.histograms import Key, read
 from bench.run.merging.merge import merge_runs
-from bench.run.merging.run_part import Copy, WorkerId, chosen
+from bench.run.merging.run_part import Copy, WorkerId, chosen_workers
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool
@@ -47,7 +47,7 @@ def test_of_each_worker_the_longest_copy_is_taken_once_in_whatever_order(
     folders: list[dict[WorkerId, Copy]], order: Any
 ) -> None:
     def union(folders: Sequence[dict[WorkerId, Copy]]) -> dict[WorkerId, Copy]:
-        taken = list(zip(folders, chosen(folders), strict=True))
+        taken = list(zip(folders, chosen_workers(folders), strict=True))
         assert sum(len(ids) for _, ids in taken) == len({worker for _, ids in taken for worker in ids})
         return {worker: folder[worker] for folder, ids in taken for worker in ids}
 

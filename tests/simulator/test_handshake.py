@@ -9,7 +9,7 @@ import pytest
 
 from bench.simulator.refusals import AZURE, RefusedUpgrade
 from bench.simulator.refusals import OPENAI as COMPLAINTS
-from bench.simulator.serving.handshake import Accepted, Authenticator, TokenIssuer, is_openai, judge
+from bench.simulator.serving.handshake import Accepted, Authenticator, TokenIssuer, admit, is_openai
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
@@ -31,7 +31,7 @@ NOW_S = 1_800_000_000.0
     ],
 )
 def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
-    verdict = judge(target, headers, Authenticator(), NOW_S)
+    verdict = admit(target, headers, Authenticator(), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.dialect is dialect
@@ -52,7 +52,7 @@ def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str,
 def test_a_client_may_want_no_more_than_a_transcript(
     target: str, headers: dict[str, str], dialect: WireDialect
 ) -> None:
-    verdict = judge(target, headers, Authenticator(), NOW_S)
+    verdict = admit(target, headers, Authenticator(), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.dialect == dialect.transcribing() != dialect
@@ -65,7 +65,7 @@ LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 @pytest.mark.parametrize(("headers", "suffix"), [({"api-key": KEY}, ""), ({"authorization": f"Bearer {KEY}"}, ""),
                                                  ({}, f"&api-key={KEY}&x-ms-client-sdk=azsdk")])  # fmt: skip
 def test_voice_live_has_a_path_and_versions_of_its_own(headers: dict[str, str], suffix: str) -> None:
-    verdict = judge(LIVE + suffix, headers, Authenticator(KEY), NOW_S)
+    verdict = admit(LIVE + suffix, headers, Authenticator(KEY), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert (verdict.dialect, verdict.model) == (VOICE_LIVE, "gpt-realtime")
@@ -80,14 +80,14 @@ def test_voice_live_has_a_path_and_versions_of_its_own(headers: dict[str, str], 
     ],
 )
 def test_voice_live_refuses_before_the_upgrade(target: str, headers: dict[str, str], status: int, code: str) -> None:
-    verdict = judge(target, headers, Authenticator(KEY), NOW_S)
+    verdict = admit(target, headers, Authenticator(KEY), NOW_S)
 
     assert isinstance(verdict, RefusedUpgrade)
     assert (verdict.status, json.loads(verdict.body)["error"]["code"]) == (status, code)
 
 
 def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None:
-    verdict = judge(OPENAI + "&intent=transcription", {}, Authenticator(), NOW_S)
+    verdict = admit(OPENAI + "&intent=transcription", {}, Authenticator(), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.complaint is not None
@@ -95,7 +95,7 @@ def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None
 
 
 def test_azure_names_the_model_behind_the_deployment() -> None:
-    verdict = judge(PREVIEW, {}, Authenticator(), NOW_S)
+    verdict = admit(PREVIEW, {}, Authenticator(), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.model == "gpt-4o-realtime-preview-2024-12-17"
@@ -114,7 +114,7 @@ def test_azure_names_the_model_behind_the_deployment() -> None:
     ],
 )
 def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -> None:
-    verdict = judge(target, {}, Authenticator(), NOW_S)
+    verdict = admit(target, {}, Authenticator(), NOW_S)
 
     assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == status
@@ -132,7 +132,7 @@ def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
 def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, headers: dict[str, str]) -> None:
-    verdict = judge(target + suffix, headers, Authenticator(KEY), NOW_S)
+    verdict = admit(target + suffix, headers, Authenticator(KEY), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.complaint is None
@@ -141,7 +141,7 @@ def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, head
 @pytest.mark.parametrize("headers", [{}, {"api-key": "wrong"}, {"authorization": KEY}, {"api-key": "\udcff"}])
 def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str]) -> None:
     for target in (PREVIEW, GA):
-        verdict = judge(target, headers, Authenticator(KEY), NOW_S)
+        verdict = admit(target, headers, Authenticator(KEY), NOW_S)
 
         assert isinstance(verdict, RefusedUpgrade)
         assert (verdict.status, verdict.code) == (401, "401")
@@ -150,8 +150,8 @@ def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str
 
 def test_openai_accepts_the_upgrade_and_complains_then() -> None:
     wrong_key, no_model = (
-        judge(OPENAI, {}, Authenticator(KEY), NOW_S),
-        judge("/v1/realtime", {}, Authenticator(), NOW_S),
+        admit(OPENAI, {}, Authenticator(KEY), NOW_S),
+        admit("/v1/realtime", {}, Authenticator(), NOW_S),
     )
 
     assert isinstance(wrong_key, Accepted)
@@ -175,8 +175,8 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
     issued = issuer.issue("r", NOW_S)
     headers = {"authorization": f"Bearer {issued.token}"}
 
-    living = judge(target, headers, Authenticator(tokens=issuer), NOW_S + 4.9)
-    expired = judge(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
+    living = admit(target, headers, Authenticator(tokens=issuer), NOW_S + 4.9)
+    expired = admit(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
 
     assert isinstance(living, Accepted)
     assert (living.complaint, living.token) == (None, 2)
@@ -193,7 +193,7 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
 
 @pytest.mark.parametrize("headers", [{}, {"api-key": "x"}, {"authorization": "Bearer x"}, {"authorization": "Basic x"}])
 def test_where_tokens_are_asked_for_nothing_else_opens(headers: dict[str, str]) -> None:
-    verdict = judge(GA, headers, Authenticator(tokens=tokens()), NOW_S)
+    verdict = admit(GA, headers, Authenticator(tokens=tokens()), NOW_S)
 
     assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == 401
@@ -203,8 +203,8 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
     issuer = tokens()
     token = issuer.issue("r", NOW_S).token
 
-    by_key = judge(GA, {"api-key": KEY}, Authenticator(KEY, issuer), NOW_S)
-    by_token = judge(GA, {"authorization": f"Bearer {token}"}, Authenticator(KEY, issuer), NOW_S)
+    by_key = admit(GA, {"api-key": KEY}, Authenticator(KEY, issuer), NOW_S)
+    by_token = admit(GA, {"authorization": f"Bearer {token}"}, Authenticator(KEY, issuer), NOW_S)
 
     assert isinstance(by_key, Accepted)
     assert isinstance(by_token, Accepted)
@@ -227,7 +227,7 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA])
 def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -> None:
-    verdict = judge(target, {"api-key": KEY}, Authenticator(KEY), NOW_S, AZURE[name])
+    verdict = admit(target, {"api-key": KEY}, Authenticator(KEY), NOW_S, AZURE[name])
 
     assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == status
@@ -247,7 +247,7 @@ def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -
     ],
 )
 def test_openai_complains_by_name(name: str, close_code: int) -> None:
-    verdict = judge(OPENAI, {}, Authenticator(), NOW_S, COMPLAINTS[name])
+    verdict = admit(OPENAI, {}, Authenticator(), NOW_S, COMPLAINTS[name])
 
     assert isinstance(verdict, Accepted)
     assert verdict.complaint is not None
@@ -264,7 +264,7 @@ def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) ->
     usual = {"host": "x", "user-agent": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"}
     headers = usual | {f"x-own-{number}": "1" for number in range(custom)}
 
-    verdicts = [judge(target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
+    verdicts = [admit(target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
 
     assert [isinstance(verdict, RefusedUpgrade) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
-    assert isinstance(judge(OPENAI, headers, Authenticator(), NOW_S), Accepted)
+    assert isinstance(admit(OPENAI, headers, Authenticator(), NOW_S), Accepted)

@@ -55,7 +55,7 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
     reported = _child("report", folder, longest_s)
     if reported.returncode != 0:
         return ClosedRun("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
-    unusable = status_of(files.read_document(folder))
+    unusable = run_status(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
     if decided is None:
         return ClosedRun(summary, "", unusable)
@@ -73,7 +73,7 @@ def upload_run(folder: Path, url: str) -> str:
     return uploaded.stdout.strip()
 
 
-def status_of(document: Mapping[str, Any]) -> int | None:
+def run_status(document: Mapping[str, Any]) -> int | None:
     """The exit status of a run: 4 where it is invalid or was not judged; None, for Locust's own, where it is valid."""
     verdict = document.get("verdict") or {}
     return None if verdict.get("valid") is True else INVALID_STATUS

@@ -72,7 +72,7 @@ class Master(Leader):
             (messages.STANDING, self._on_standing),
             (messages.CHUNK, self._on_chunk),
         ):
-            messages.listen(environment.runner, kind, take)
+            messages.take_messages(environment.runner, kind, take)
 
     @property
     def _workers(self) -> int:

@@ -132,7 +132,7 @@ def keep_port() -> None:
     rpc.Server.recv_from_client, MasterRunner.handle_message = _heard, _handled
 
 
-def listen(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
+def take_messages(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
     """Have `take` called with a worker's id, and with what its message of this kind holds."""
 
     def heard(msg: Message, **_: Any) -> None:

@@ -22,7 +22,7 @@ from bench.installation import tool_version
 from bench.run.close import merge
 from bench.run.merging.document import Document, merged_document, notices
 from bench.run.merging.numbering import Numbering, numbered_by_start
-from bench.run.merging.run_part import DamagedPartError, RunPart, chosen
+from bench.run.merging.run_part import DamagedPartError, RunPart, chosen_workers
 from bench.run.spool import EVENTS
 from bench.run.unknown import Lost, load_of
 
@@ -43,7 +43,7 @@ def merge_runs(given: Sequence[Path], out: Path, without: Collection[str] = ()) 
         raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} exists already: name another folder")
-    parts = [RunPart(folder) for folder in run_folders(given)]
+    parts = [RunPart(folder) for folder in meant_folders(given)]
     for part in parts:
         if part.is_under_way:
             raise UsageError(f"{part.folder} is still under way: merge it when it has ended")
@@ -56,7 +56,7 @@ def merge_runs(given: Sequence[Path], out: Path, without: Collection[str] = ()) 
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def run_folders(given: Iterable[Path]) -> list[Path]:
+def meant_folders(given: Iterable[Path]) -> list[Path]:
     """The run folders that are meant: a folder that is no run stands for those in it. Raises UsageError for others."""
     folders: list[Path] = []
     for folder in given:
@@ -95,7 +95,7 @@ def _merged(
     without: Collection[str],
 ) -> dict[str, Any]:
     ordered = sorted(parts, key=lambda part: (part.document["began_utc_ns"], part.host, str(part.folder)))
-    for part, ids in zip(ordered, chosen([part.copies for part in ordered]), strict=True):
+    for part, ids in zip(ordered, chosen_workers([part.copies for part in ordered]), strict=True):
         part.taken = frozenset(number for number, identity in part.ids.items() if identity in ids)
     said = _leave_out(ordered, without)
     used = [part for part in ordered if part.taken]

@@ -29,7 +29,7 @@ from bench.run.close import CLOSED, is_under_way
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.merging.numbering import Numbering, PairStarts, first_starts, worker_of
-from bench.run.parquet import opened
+from bench.run.parquet import open_rows
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
 from bench.run.provenance import hosts_of, leader_of, recorded_by
 from bench.run.unknown import Lost, WorkerLoad
@@ -58,7 +58,7 @@ class Copy(NamedTuple):
     done: bool = False
 
 
-def chosen(folders: Sequence[Mapping[WorkerId, Copy]]) -> list[frozenset[WorkerId]]:
+def chosen_workers(folders: Sequence[Mapping[WorkerId, Copy]]) -> list[frozenset[WorkerId]]:
     """Which workers are to be taken from each folder; of equal copies that of the folder which holds most in all."""
 
     def size(place: int) -> tuple[int, ...]:
@@ -266,7 +266,7 @@ class RunPart:
                 yield from (batch.select(names) for batch in part.batches(table, files.SCHEMAS[table]))
             return
         schema = pa.schema([files.SCHEMAS[table].field(name) for name in names])
-        with opened(self.folder / f"{table}.parquet", schema) as (file, there):
+        with open_rows(self.folder / f"{table}.parquet", schema) as (file, there):
             yield from file.iter_batches(BATCH_ROWS, columns=there)
 
     def transcript(self) -> Iterator[bytes] | None:

@@ -48,7 +48,7 @@ from bench.simulator.refusals import (
     throttled,
 )
 from bench.simulator.served import LatenessCounts
-from bench.simulator.serving.handshake import Accepted, Authenticator, is_openai, judge
+from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
@@ -154,7 +154,7 @@ class Connection:
     def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
-        verdict = judge(request.path, headers, self._shared.authenticator, utc_ns() / NS_PER_S, refusal)
+        verdict = admit(request.path, headers, self._shared.authenticator, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
@@ -211,7 +211,7 @@ class Connection:
                 if not self._sends():
                     return
         else:
-            for events in zip(due) if self._events_per_segment == 1 else together(due, self._events_per_segment):
+            for events in zip(due) if self._events_per_segment == 1 else grouped_writes(due, self._events_per_segment):
                 self._send(events)
         self._shared.plan(self, self._behaviour.next_due_ns())
 
@@ -342,7 +342,7 @@ class Connection:
             vars(part).clear()
 
 
-def together(events: Iterable[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:
+def grouped_writes(events: Iterable[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:
     """What shares a write: at most `size` events of one instant. The next one is asked for when these are sent."""
     group: list[Outgoing] = []
     for event in events:

@@ -146,7 +146,7 @@ class _Shown(NamedTuple):
     token: int | None = None
 
 
-def judge(
+def admit(
     target: str,
     headers: Mapping[str, str],
     authenticator: Authenticator,

@@ -193,7 +193,7 @@ RESPONSE: CheckTable = {
 UNSUPPORTED = ("animation", "avatar", "output_audio_timestamp_types")
 
 
-def opened(session_id: str, model: str, expires_at_s: int) -> Json:
+def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
     """The session as the service opens it."""
     detection = {"type": "server_vad", **DETECTORS["server_vad"]}
     return flat_session(session_id, model, expires_at_s, detection) | {
@@ -215,4 +215,4 @@ def spoken(session: Json, response: Json) -> OutputSettings:
     return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
 
-FORM = SessionForm(opened, SESSION, heard, spoken, RESPONSE, ignored=("model",), ignored_nulls=UNSUPPORTED)
+FORM = SessionForm(opened_session, SESSION, heard, spoken, RESPONSE, ignored=("model",), ignored_nulls=UNSUPPORTED)

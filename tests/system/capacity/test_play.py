@@ -12,7 +12,7 @@ import pytest
 
 from bench import locust_run
 from bench.capacity import play as playing
-from bench.capacity.play import LevelTask, Locust, play
+from bench.capacity.play import LevelTask, Locust, play_level
 from bench.clock import monotonic_ns, utc_ns
 from bench.units import NS_PER_S
 from tests.capacity.test_play import folder_of
@@ -49,7 +49,7 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     write = f"import pathlib; p = pathlib.Path({str(folder)!r}); p.mkdir(); (p / 'run.json').write_text({begun!r})"
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", f"{write}\n{DEAF}"])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
-    played = play(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
+    played = play_level(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
 
     assert (played.folder, played.looks) == (folder, 0)
     assert "did not end" in played.died

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.serving.tls import loopback_tls
-from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shortened, sign_in_error
+from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shown_reason, sign_in_error
 from bench.target.target import Entra
 from bench.transport.base import Proxy
 from tests import forked
@@ -75,13 +75,13 @@ def test_of_a_chain_each_credential_and_its_reason_stand_in_one_line() -> None:
 
 @given(st.text())
 def test_a_reason_is_one_short_line(text: str) -> None:
-    assert len(shortened(text, 50)) <= 50
-    assert "\n" not in shortened(text, 50)
+    assert len(shown_reason(text, 50)) <= 50
+    assert "\n" not in shown_reason(text, 50)
 
 
 def test_a_reason_holds_neither_an_answer_nor_a_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
-    said = shortened(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
+    said = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
 
     assert said == 'Unexpected response "{…}", *** {…}'
 
@@ -124,7 +124,7 @@ def test_who_signs_in_goes_by_the_target_s_proxy_but_to_identities_of_machines(
 def test_a_refusal_by_an_identity_endpoint_is_not_called_a_missing_one(words: str, said: str) -> None:
     text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
 
-    assert shortened(text + words, 200) == f"App Service managed identity {said}"
+    assert shown_reason(text + words, 200) == f"App Service managed identity {said}"
 
 
 # Azure-identity's real code, in a process that patches the standard library first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from bench.calibrate.conclude import FULL, judge
+from bench.calibrate.conclude import FULL, outcome_of
 from bench.run.calibration import LoadStep, Spread
 from bench.simulator.served import LATE_MS
 
@@ -35,7 +35,7 @@ GOOD = LoadStep(
 
 
 def test_a_valid_run_whose_figures_are_within_a_millisecond_is_good() -> None:
-    assert judge(GOOD) == ("good", "")
+    assert outcome_of(GOOD) == ("good", "")
 
 
 @pytest.mark.parametrize(
@@ -50,68 +50,69 @@ def test_a_valid_run_whose_figures_are_within_a_millisecond_is_good() -> None:
     ],
 )
 def test_what_is_not_good_says_why(step: LoadStep, why: str) -> None:
-    assert judge(step) == ("bad", why)
+    assert outcome_of(step) == ("bad", why)
 
 
 def test_a_run_that_is_invalid_says_which_rule_it_broke() -> None:
     broken = "invalid: send_lag 6 ms > 5 ms"
 
-    assert judge(replace(GOOD, valid=False), broken=broken) == ("bad", broken)
-    assert judge(GOOD, broken=broken) == ("good", "")
+    assert outcome_of(replace(GOOD, valid=False), broken=broken) == ("bad", broken)
+    assert outcome_of(GOOD, broken=broken) == ("good", "")
 
 
 def test_a_simulator_has_a_core_for_each_of_its_processes() -> None:
-    assert judge(replace(GOOD, simulator_cpu=1.9), workers=4) == ("good", "")
-    assert judge(replace(GOOD, simulator_cpu=3.9), workers=4)[0] == "late"
+    assert outcome_of(replace(GOOD, simulator_cpu=1.9), workers=4) == ("good", "")
+    assert outcome_of(replace(GOOD, simulator_cpu=3.9), workers=4)[0] == "late"
 
 
 def test_one_in_a_hundred_may_be_missing() -> None:
-    assert judge(replace(GOOD, failed=10, unjoined=10, open=99)) == ("good", "")
+    assert outcome_of(replace(GOOD, failed=10, unjoined=10, open=99)) == ("good", "")
 
 
 @pytest.mark.parametrize("wrong", [{}, {"errors": wrong_by(20.0)}, {"valid": False}])
 def test_a_simulator_that_was_late_judges_nobody(wrong: dict[str, object]) -> None:
-    late = judge(replace(GOOD, simulator_late_p99_ms=LATE_MS + 0.2, **wrong))
-    full = judge(replace(GOOD, simulator_cpu=0.99, **wrong))
+    late = outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS + 0.2, **wrong))
+    full = outcome_of(replace(GOOD, simulator_cpu=0.99, **wrong))
 
     assert late == ("late", "the simulator was late: p99 1.2 ms")
     assert full == ("late", "the simulator had no time left: 99% of its cores")
-    assert judge(replace(GOOD, simulator_late_p99_ms=LATE_MS)) == ("good", "")
+    assert outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS)) == ("good", "")
 
 
 @pytest.mark.parametrize("simulator", [{"simulator_late_p99_ms": 5.0}, {"simulator_cpu": 0.99}, {"background": 0.5}])
 def test_a_harness_without_time_left_is_to_blame_itself_for_what_is_wrong(simulator: dict[str, object]) -> None:
     full = replace(GOOD, cpu=FULL, **simulator)
 
-    assert judge(replace(full, errors=wrong_by(9.0))) == ("bad", "ttfa wrong by 9 ms; the harness had no time left")
-    assert judge(full)[0] != "bad"
-    assert judge(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "bad"
+    why = "ttfa wrong by 9 ms; the harness had no time left"
+    assert outcome_of(replace(full, errors=wrong_by(9.0))) == ("bad", why)
+    assert outcome_of(full)[0] != "bad"
+    assert outcome_of(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "bad"
 
 
 def test_a_simulator_that_died_judges_nobody_whatever_was_wrong() -> None:
     died = replace(GOOD, cpu=1.0, background=0.9, failed=900, open=3)
 
-    assert judge(died, died=True) == ("late", "the simulator died")
+    assert outcome_of(died, died=True) == ("late", "the simulator died")
 
 
 def test_a_simulator_that_knows_the_truth_of_no_turn_judges_nobody() -> None:
     why = "the simulator could not tell the truth of any turn"
 
-    assert judge(replace(GOOD, errors={}, unjoined=1000)) == ("late", why)
+    assert outcome_of(replace(GOOD, errors={}, unjoined=1000)) == ("late", why)
 
 
 def test_other_programs_are_blamed_for_what_is_not_good_alone() -> None:
     busy = replace(GOOD, background=0.5)
 
-    assert judge(busy) == ("good", "")
-    assert judge(replace(busy, errors=wrong_by(2.0))) == (
+    assert outcome_of(busy) == ("good", "")
+    assert outcome_of(replace(busy, errors=wrong_by(2.0))) == (
         "busy", "other programs took 50% of a core (ttfa wrong by 2 ms)"
     )  # fmt: skip
-    assert judge(replace(busy, simulator_late_p99_ms=3.0))[0] == "busy"
+    assert outcome_of(replace(busy, simulator_late_p99_ms=3.0))[0] == "busy"
 
 
 def test_what_the_system_does_not_tell_blames_nobody() -> None:
     unknown = replace(GOOD, simulator_late_p99_ms=None, cpu=None, simulator_cpu=None, background=None)
 
-    assert judge(unknown) == ("good", "")
-    assert judge(replace(unknown, valid=False))[0] == "bad"
+    assert outcome_of(unknown) == ("good", "")
+    assert outcome_of(replace(unknown, valid=False))[0] == "bad"
