@@ -108,7 +108,7 @@ class Run(runs.Run):
         name `origin` and `traits`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
         """
         turns, columns = self._turns, [name for name in columns_of(by) if name != "target"]
-        lost = lost_rows(self, turns)
+        lost = lost_rows(self, turns, ("target", "session_id"))
         chosen = selected_turns(self, turns, columns, where)
         codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
         begun = np.array([turns.target, chosen.of_row, turns.session])
@@ -261,9 +261,11 @@ def _keys(chosen: Selection, group: int) -> dict[str, Any]:
 
 def _frame(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
     """A frame of figures; texts among its labels are categoricals."""
-    frame = pd.DataFrame(rows, columns=[*labels, *columns]).astype(columns)
-    texts = [name for name in labels if frame[name].dtype.kind in "OU" or name in (*APART, "step")]
-    return frame.astype(dict.fromkeys(texts, "category"))
+    known = {name: pd.Series([row.get(name) for row in rows]) for name in labels}
+    texts = [name for name in labels if known[name].dtype.kind in "OU" or name in (*APART, "step")]
+    known |= {name: known[name].astype("category") for name in texts}
+    figures = {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()}
+    return pd.DataFrame(known | figures)
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:

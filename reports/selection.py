@@ -72,7 +72,8 @@ def selected_turns(run: Run, turns: Turns, by: Sequence[str], where: Where | Non
     if where is None and not by:
         lost = int(lost_of(measured_sessions(run)).sum())
         return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
-    return selected(_turn_rows(turns, by if where is None else None), lost_rows(run, turns), by, where)
+    columns = by if where is None else None
+    return selected(_turn_rows(turns, columns), lost_rows(run, turns, columns), by, where)
 
 
 def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
@@ -92,17 +93,21 @@ def _turn_rows(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
 
     All columns of a million turns are a GB: they are copied only where some turns are of the warm-up.
     """
-    frame = turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
+    frame = _with_columns(turns, columns)
     rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
     return _as_taken(turns, rows, turns.target, turns.step)
 
 
-def lost_rows(run: Run, turns: Turns) -> pd.DataFrame:
-    """Turns that were wanted and never begun, as rows."""
+def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    return turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
+
+
+def lost_rows(run: Run, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Turns that were wanted and never begun, as rows with these columns or all."""
     sessions = measured_sessions(run)
     lost = lost_of(sessions)
     mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
-    rows = turns.frame.iloc[:0].reindex(range(len(mine)))
+    rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(mine)))
     known = {name: mine[name].array for name in OF_SESSION}
     classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
     number = pd.array(turn_numbers(sessions, lost), "Int64")

@@ -13,6 +13,7 @@ from bench.measures import CATALOGUE
 from reports.page.page import html
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
+from reports.text.document import as_json
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -32,6 +33,11 @@ def folder() -> Path:
     made = TemporaryDirectory()
     atexit.register(made.cleanup)
     return Path(made.name)
+
+
+def write_summary(run: Path) -> None:
+    """Write what later commands read of a report: summary.json."""
+    (run / "summary.json").write_text(as_json(summarise(load_for_report(run))), encoding="utf-8")
 
 
 @lru_cache(32)

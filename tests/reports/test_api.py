@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ import reports
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
-from reports import render
 from reports.comparisons.comparison import compared
 from reports.comparisons.document import as_json as compare_json
 from reports.gate.check import checked
@@ -35,7 +33,8 @@ from reports.summary.summary import summarise
 from reports.text.document import as_json
 from reports.thresholds.grammar import read
 from reports.turns import target_labels
-from tests.reports import synthetic
+from tests.reports import shared, synthetic
+from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 PLANS = {
@@ -59,9 +58,14 @@ PLANS = {
 EMPTY = Plan(sessions=0)
 
 
+@cache
+def loaded(plan: Plan) -> reports.Run:
+    return reports.load(synthetic.write(shared.folder(), plan))
+
+
 @pytest.fixture(scope="module", params=PLANS)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
-    return reports.load(synthetic.write(tmp_path_factory.mktemp("run"), PLANS[request.param]))
+def run(request: pytest.FixtureRequest) -> reports.Run:
+    return loaded(PLANS[request.param])
 
 
 def reported(run: reports.Run) -> list[dict[str, Any]]:
@@ -70,9 +74,9 @@ def reported(run: reports.Run) -> list[dict[str, Any]]:
     return [*summary["turn_measures"], *summary["session_measures"]]
 
 
-def as_reported(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """The same figures from frames of quantiles, with the names and the six digits that summary.json uses."""
-    for row in rows.to_dict("records"):
+def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
+    """The same figures from rows of quantiles, with the names and the six digits that summary.json uses."""
+    for row in rows:
         status = "published" if row["status"] in ("inexact", "invalid") else row["status"]
         yield {
             "n": row["n"],
@@ -89,19 +93,23 @@ def as_reported(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def test_quantiles_are_those_that_the_report_prints(run: reports.Run) -> None:
-    seen, quantiles = 0, cache(run.quantiles)
+    @cache
+    def quantiles(measure: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
+        told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
+        for row in run.quantiles(measure, by=by).to_dict("records"):
+            told[row["target"], None if pd.isna(row["origin"]) else row["origin"], row.get("step", "all")].append(row)
+        return told
+
+    seen = 0
     for figures in reported(run):
-        by = () if figures["step"] == "all" else ("step",)
-        frame = quantiles(figures["measure"], by=by)
-        mine = frame["target"] == figures["target"]
-        mine &= frame["origin"].eq(figures["origin"]) if figures["origin"] else frame["origin"].isna()
-        mine &= frame["step"].eq(figures["step"]) if "step" in frame else True
+        told = quantiles(figures["measure"], () if figures["step"] == "all" else ("step",))
+        mine = told[figures["target"], figures["origin"] or None, figures["step"]]
         expected = [
             {key: figures[key] for key in ("n", "failed", "lost", "censored", "unit", "inexact")}
             | {key: figures[p][key] for key in ("status", "needs", "published", "value", "low", "high")}
             for p in ("p50", "p90", "p95", "p99")
         ]
-        assert list(as_reported(frame[mine])) == expected, figures["measure"]
+        assert list(as_reported(mine)) == expected, figures["measure"]
         seen += 1
 
     assert seen > 10
@@ -184,9 +192,7 @@ ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
 @cache
 def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
     """A run of two hosts whose turns tell rates, what its summary.json prints of groups of turns, and all of it."""
-    folder = TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    run = reports.load(synthetic.write(Path(folder.name), PLANS[name]))
+    run = reports.load(synthetic.write(shared.folder(), PLANS[name]))
     rng = np.random.default_rng(5)
     recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
     for frame in (run.turns, run.sessions):
@@ -224,13 +230,15 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
         return mine & turns["outcome"].notna() if begun else mine
 
     frame = run.quantiles(measure, p=ps, by=by, where=where)
-    frame = frame[
-        [all(row[name] == label for name, label in keys.items() if name in row) for row in frame.to_dict("records")]
+    rows = [
+        of_p
+        for of_p in frame.to_dict("records")
+        if all(of_p[name] == label for name, label in keys.items() if name in of_p)
     ]
-    assert len(frame) == len(ps)
-    assert set(frame["n"]) == {row["n"]}
+    assert len(rows) == len(ps)
+    assert {of_p["n"] for of_p in rows} == {row["n"]}
     for name in shown:
-        (figure,) = as_reported(frame[np.isclose(frame["p"], float(name[1:]) / 100)])
+        (figure,) = as_reported([of_p for of_p in rows if np.isclose(of_p["p"], float(name[1:]) / 100)])
         if row[name]["published"] and (figure["published"] or "status" in row[name]):  # groups show thinner tails
             assert {key: figure[key] for key in ("value", "low", "high")} == {
                 key: row[name][key] for key in ("value", "low", "high")
@@ -321,8 +329,7 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
 
 
 def test_a_column_has_one_type_whatever_the_run_holds(tmp_path: Path) -> None:
-    plans = [*PLANS.values(), EMPTY]
-    runs = [reports.load(synthetic.write(tmp_path / str(place), plan)) for place, plan in enumerate(plans)]
+    runs = list(map(loaded, [*PLANS.values(), EMPTY]))
     runs.append(reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=20))))
 
     for table in ("turns", "sessions", "seconds"):
@@ -338,9 +345,8 @@ def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
     assert run.turns["start"].dt.tz is not None
 
 
-def test_runs_are_put_one_below_the_other(tmp_path: Path) -> None:
-    plans = [*PLANS.values(), EMPTY]
-    runs = [reports.load(synthetic.write(tmp_path / str(place), plan)) for place, plan in enumerate(plans)]
+def test_runs_are_put_one_below_the_other() -> None:
+    runs = list(map(loaded, [*PLANS.values(), EMPTY]))
     for table in ("turns", "sessions", "seconds"):
         frames = [getattr(run, table) for run in runs]
         whole = pd.concat(frames, ignore_index=True)
@@ -361,12 +367,12 @@ def test_a_run_is_shown_in_a_line_and_is_equal_to_itself_alone(run: reports.Run)
 
 @pytest.fixture(scope="module")
 def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three runs of two targets in pairs, with their reports."""
+    """A folder of three runs of two targets in pairs, with their summaries."""
     folder = tmp_path_factory.mktemp("nightly")
     for seed in range(3):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
         path = synthetic.write(folder / f"run-{seed}", plan, run_id=f"run-{seed}", interleaved=True)
-        render.write(reports.load(path, everything=False))
+        write_summary(path)
     return folder
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from reports import render, runs
 from reports.histories.entry import Entry, Of, Told
 from reports.strata import NO_STRATUM, Stratum
 from tests.reports import synthetic
+from tests.reports.shared import write_summary
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 DAY_NS = 86_400 * 10**9
@@ -67,9 +67,10 @@ TYPED = Stratum("", "calls")
 
 
 def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) -> Path:
-    """A run folder with its reports."""
+    """A run folder with its summary, and a page that nobody reads."""
     synthetic.write(path, plan, run_id=path.name, began_utc_ns=BEGAN_NS + number * DAY_NS, **document)
-    render.write(runs.load_for_report(path))
+    write_summary(path)
+    (path / "report.html").touch()
     return path
 
 
