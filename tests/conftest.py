@@ -56,12 +56,17 @@ FILES_APART = 8
 played: set[Path] = set()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Give back what the tests of some files have freed: else a process keeps hundreds of MB of them to its end."""
+    """Give back what the tests of some files have freed: else a process keeps hundreds of MB of them to its end.
+
+    What is there then was imported or is kept by its module, and is not looked at again.
+    """
     played.add(item.path)
     if nextitem is None or (nextitem.path != item.path and len(played) >= FILES_APART):
         played.clear()
         gc.collect()
+        gc.freeze()
         pa.default_memory_pool().release_unused()
         TRIM(0)
 
