@@ -117,6 +117,7 @@ class TcpStream:
         self._finished: Handed | None = None
         """How it was handed over, until somebody asks."""
         self._waiter: Any = None
+        self._timer: Any = None
         self._polls = 0
         """How often the loop had polled when it was set to look at the socket."""
         self._reader = SocketReader(self._raw, self._watch, asked_ns)
@@ -236,8 +237,9 @@ class TcpStream:
         return read
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
-        """Wake whoever listens, once the loop has read all sockets that it found readable."""
+        """Wake whoever listens, by this and not by the time, once the loop has read all sockets found readable."""
         self._take = None
+        self._timer.stop()  # it may be due in this very turn of the loop, and would say that nothing came
         self._hub.loop.run_callback(way, word)
 
     @property
@@ -309,7 +311,7 @@ class TcpStream:
 
     def _sleep(self, waiter: Any, until_ns: int) -> bool:
         """Switch to the hub until somebody switches to the waiter, with what it was given; False at `until_ns`."""
-        timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
+        timer = self._timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
             return bool(waiter.get())

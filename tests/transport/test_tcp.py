@@ -854,6 +854,37 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
     assert all(before.at_ns <= after.at_ns for before, after in itertools.pairwise(reply.matched))
 
 
+def found_when_the_wait_ends(linked: Linked, take: Callable[[Read], bool]) -> bool:
+    """Listen to what the loop finds in the very turn in which the wait is over, because it was held up until then."""
+    stream, peer = linked
+    until_ns = monotonic_ns() + 5 * MS
+
+    def hold_up() -> None:
+        peer.send(b"x")
+        while wait_until_there(stream) <= until_ns:
+            pass
+
+    held = gevent.spawn(hold_up)
+    try:
+        return stream.listen(until_ns, take)
+    finally:
+        held.get()
+
+
+def test_who_takes_a_read_as_the_wait_ends_is_woken_by_it(linked: Linked) -> None:
+    came: list[bytes] = []
+    assert found_when_the_wait_ends(linked, lambda read: came.append(read.data) or True)
+    assert came == [b"x"]
+
+
+def test_an_error_of_whoever_takes_a_read_as_the_wait_ends_is_raised(linked: Linked) -> None:
+    def refuse(read: Read) -> bool:
+        raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        found_when_the_wait_ends(linked, refuse)
+
+
 def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(linked: Linked) -> None:
     def refuse(read: Read) -> bool:
         raise ValueError("no room")
