@@ -17,7 +17,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
     "units", "errors", "installation", "clock", "columns", "measures", "outcomes", "interruptions", "limits", "money",
-    "retirements", "remedies", "plain", "foreign", "cores", "priority", "spawn", "live_line", "yaml_file", "shapes",
+    "retirements", "remedies", "plain", "foreign", "cores", "spawn", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "session",
     "load", "probe", "doctor", "reports",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import priority
-from bench.priority import RAISED, obtainable
+from bench import cores
+from bench.cores import RAISED, obtainable
 
 
 class Kernel:
@@ -31,8 +31,8 @@ class Kernel:
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The kernel's files, of a kernel that groups no sessions."""
-    monkeypatch.setattr(priority, "AUTOGROUP", tmp_path / "enabled")
-    monkeypatch.setattr(priority, "OWN_GROUP", tmp_path / "group")
+    monkeypatch.setattr(cores, "AUTOGROUP", tmp_path / "enabled")
+    monkeypatch.setattr(cores, "OWN_GROUP", tmp_path / "group")
     return tmp_path
 
 
@@ -87,7 +87,7 @@ def test_a_group_of_the_session_keeps_it_from_counting_unless_that_was_raised_to
 
 
 def test_this_machine_can_be_asked() -> None:
-    before = priority.niceness()
+    before = cores.niceness()
 
     assert obtainable().niceness in (min(before, RAISED), before)
-    assert priority.niceness() == before
+    assert cores.niceness() == before

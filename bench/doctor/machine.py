@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.clock import now_with_realtime
-from bench.cores import BUSY, OTHERS, core_count
+from bench.cores import BUSY, OTHERS, Priority, core_count, obtainable
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.installation import tool_version
-from bench.priority import Priority, obtainable
 from bench.transport.connect import kernel_stamps
 from bench.transport.fast.compiled import COMPILED
 from bench.units import NS_PER_MS, NS_PER_S

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cores import Priority
 from bench.doctor.machine import (
     clock_resolution,
     installation,
@@ -19,7 +20,6 @@ from bench.doctor.machine import (
     stamps,
 )
 from bench.installation import tool_version
-from bench.priority import Priority
 
 
 @pytest.mark.parametrize(("compiled", "state"), [(True, "ok"), (False, "warning")])

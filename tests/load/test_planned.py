@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from bench.cores import Priority
 from bench.errors import UsageError
 from bench.load.planning import planned as planning
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.tasks import script
-from bench.priority import Priority
 from bench.run.calibration import save, state_folder
 from tests.load.actors import actor
 from tests.load.test_options import parsed

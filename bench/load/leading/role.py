@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import gevent
 from gevent.lock import RLock
 
+from bench.cores import niceness, set_niceness
 from bench.errors import USAGE_STATUS, BenchError, UsageError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView
@@ -26,7 +27,6 @@ from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import CUT_S, LiveRun
 from bench.load.playing.pairs import Place
 from bench.load.playing.sessions import Driver
-from bench.priority import niceness, set_niceness
 from bench.run import folder as files
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring

@@ -16,13 +16,13 @@ import msgspec
 from gevent.queue import Full, Queue
 from gevent.subprocess import DEVNULL, PIPE, Popen
 
+from bench.cores import LOWERED
 from bench.errors import UsageError
 from bench.installation import tool_version
 from bench.load.leading.tally import EXPORTED
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
 from bench.plain import one_line
-from bench.priority import LOWERED
 from bench.spawn import KILLED_S, own_environment, python_command
 from bench.target.target import Target
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bench.cores import core_count
+from bench.cores import Priority, core_count, niceness, obtainable
 from bench.errors import UsageError
 from bench.load.planning.arrivals import course_facts
 from bench.load.planning.concurrency import Concurrency, check_cost, concurrency, peak_users, process_advice
@@ -29,7 +29,6 @@ from bench.load.planning.plays import (
 )
 from bench.plan.messages import load_history
 from bench.plan.script import Script
-from bench.priority import Priority, niceness, obtainable
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import named_host, opening_document
 from bench.target.prices import PriceTable, load_price_table
