@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import itertools
 import json
 import socket
 import ssl
@@ -15,7 +16,7 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.server import ServerProtocol
@@ -27,12 +28,12 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, CutPayload
 from bench.simulator.serving.tls import loopback_tls
-from bench.transport.base import Phases
+from bench.transport.base import PacedSender, Phases
 from bench.transport.fast import _interpreted, compiled, reader
 from bench.transport.fast.frames import leading_texts
 from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
-from bench.transport.tcp import TcpStream
+from bench.transport.tcp import TakeRead, TcpStream
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
 from tests.examples import thorough
@@ -468,7 +469,7 @@ def test_a_read_that_fills_its_room_may_have_left_something(kind: type[compiled.
 # However they are carried.
 
 NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", "ping", "cut", "huge"])
-PLACES = st.lists(st.integers(0, 200_000), max_size=10)
+PLACES = st.lists(st.integers(0, 200_000), max_size=4)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
 GA = DIALECTS["ga"]
 KNOWN = {kind: said(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
@@ -491,7 +492,17 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     return loopback_tls(ca), tls_context(ca)
 
 
-class EncryptedStream(FakeStream):
+class FlowingStream(FakeStream):
+    """Brings read after read while somebody listens."""
+
+    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+        while (came := self.read(until_ns)) is not None:
+            if take(came):
+                return True
+        return False
+
+
+class EncryptedStream(FlowingStream):
     """Stands below a `TlsStream`; `server_tls` is the other end's."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -524,7 +535,7 @@ def connection(
     carried: str, kind: type[reader.MessageReader], contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> tuple[WebSocket, FakeStream]:
     server, client = contexts
-    stream = EncryptedStream(server) if carried == "tls" else FakeStream()
+    stream = EncryptedStream(server) if carried == "tls" else FlowingStream()
     stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if carried == "compressed" else None)
     below: Any = stream
     if isinstance(stream, EncryptedStream):
@@ -551,7 +562,7 @@ def frames(stream: FakeStream, name: str) -> bytes:
 
 
 class Hearer(Reply):
-    """Notes what comes: (kind, bytes of payload, stamp, bound, message where it is told)."""
+    """Notes what comes: kind, response, bytes of the payload, stamp, bound, whose stamp, bytes on the wire."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -562,14 +573,12 @@ class Hearer(Reply):
     def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         self.count += len(deltas)
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes, data in deltas:
-            self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, wire_bytes))
+            self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, True, wire_bytes))
             self.texts.append(data)
 
     def take(self, message: Received) -> bool:
         (event,) = GA.decode(message.data)
-        at_ns, error_ns, _ = message.arrival
-        of_it = (event.kind, event.response_id, event.payload_bytes)
-        self.heard.append((*of_it, at_ns, error_ns, message.wire_bytes))
+        self.heard.append((event.kind, event.response_id, event.payload_bytes, *message.arrival, message.wire_bytes))
         self.texts.append(message.data)
         return False
 
@@ -582,11 +591,14 @@ WAYS: list[tuple[type[reader.MessageReader] | None, bool]] = [
 
 
 @pytest.mark.parametrize("carried", CARRIED)
-@given(names=st.lists(NAMES, max_size=14), places=PLACES, states=STATES)
+@example(names=["audio", "done"], ends=[True], places=[], states=[(True, True)])
+@example(names=["audio"], ends=[], places=[], states=[(True, False)])
+@given(names=st.lists(NAMES, max_size=14), ends=st.lists(st.booleans(), min_size=14), places=PLACES, states=STATES)
 def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_within_their_bounds(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     carried: str,
     names: list[str],
+    ends: list[bool],
     places: list[int],
     states: list[tuple[bool, bool]],
 ) -> None:
@@ -598,8 +610,10 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
         for known in KNOWN.values():
             transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
         wire = [frames(stream, name) for name in names]
-        whole = b"".join(stream.encrypted(one) if isinstance(stream, EncryptedStream) else one for one in wire)
-        for place, part in enumerate(cut(whole, places), 1):
+        if isinstance(stream, EncryptedStream):
+            wire = [stream.encrypted(one) for one in wire]
+        edges = [edge for edge, is_cut in zip(itertools.accumulate(map(len, wire)), ends, strict=False) if is_cut]
+        for place, part in enumerate(cut(b"".join(wire), [*edges, *places]), 1):
             complete, kernel = states[place % len(states)]
             stream.reads.append(read(part, place, complete=complete, kernel=kernel))
         reads = {one.stamp_ns: one for one in stream.reads}
@@ -610,8 +624,9 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
         assert len(hearer.texts) == len(wanted)
         if kind is None or keeps_texts:
             assert hearer.texts == wanted
-        for *_, at_ns, error_ns, _ in hearer.heard:
+        for _, _, _, at_ns, error_ns, kernel, _ in hearer.heard:
             came = reads[at_ns]
+            assert kernel is came.kernel
             assert error_ns == came.stamp_ns - came.empty_ns or (error_ns == 0 and came.complete)
 
     assert all(one == heard[0] for one in heard)
