@@ -45,7 +45,7 @@ def _script(target: Target, turn: Step, session: Mapping[str, Any]) -> PreparedS
 
 
 class ReplyAudio:
-    """A `bench.session.Listener` that keeps the audio of each response."""
+    """A `bench.line.Listener` that keeps the audio of each response."""
 
     def __init__(self) -> None:
         self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)

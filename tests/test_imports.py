@@ -19,7 +19,7 @@ ORDER = (
     "units", "errors", "installation", "clock", "columns", "measures", "outcomes", "interruptions", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "spawn", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
-    "dial", "run", "session",
+    "dial", "run", "line", "session",
     "load", "probe", "doctor", "reports",
     "locust_run", "load_search",
     "calibrate",

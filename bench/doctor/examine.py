@@ -145,7 +145,7 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
 
 
 class Heard:
-    """A `bench.session.Listener` that keeps what a session was greeted with, its limits and its turn."""
+    """A `bench.line.Listener` that keeps what a session was greeted with, its limits and its turn."""
 
     def __init__(self) -> None:
         self.greeting: Mapping[str, Any] = {}
@@ -215,7 +215,7 @@ class Visit:
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
         session = Session(self._script, transport, timeline, self._heard, lambda: False)
         session.open()
-        if timeline.ready:
+        if timeline.facts.ready:
             now_s = utc_ns() / NS_PER_S
             yield greeted(self._heard.greeting, timeline.session(), now_s)
             yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
@@ -224,13 +224,13 @@ class Visit:
             yield round_trip(transport.network())
         else:
             yield self._refused("session", timeline)
-        for step in self._script.steps if with_turn and timeline.ready else ():
+        for step in self._script.steps if with_turn and timeline.facts.ready else ():
             session.perform(step)
         session.close()
         yield self._turn(timeline, with_turn=with_turn)
 
     def _turn(self, timeline: Timeline, *, with_turn: bool) -> Finding:
-        if not timeline.ready:
+        if not timeline.facts.ready:
             return Finding("turn", "skipped", "needs session")
         if not with_turn:
             return Finding("turn", "skipped", "left out: a turn costs money")

@@ -85,6 +85,11 @@ class PendingTurns:
         turn = self.last
         return turn is not None and self.answering and turn.goes_on
 
+    def awaits_output(self, call_id: str) -> bool:
+        """Whether what a call returns is to be handed over: its turn is under way."""
+        turn = self.current
+        return turn is not None and call_id in turn.calls.made
+
     @property
     def heard_ns(self) -> int | None:
         """The instant at which the player has played what came of the last turn's reply; None where nothing did."""

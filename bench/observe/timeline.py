@@ -68,7 +68,7 @@ from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NS_PER_MS
 
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
@@ -98,8 +98,8 @@ class Timeline:
     """
 
     __slots__ = (
-        "_arrived_ns", "_dialect", "_ear", "_false_reply", "_first", "_length", "_most_bytes", "_most_events",
-        "_owners", "_renewable", "_responses_left", "_taken", "_wake_ns", "_watch", "facts", "limits", "turns",
+        "_dialect", "_ear", "_false_reply", "_first", "_length", "_most_bytes", "_most_events", "_renewable",
+        "_responses_left", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
     )  # fmt: skip
 
     def __init__(
@@ -117,13 +117,13 @@ class Timeline:
         self.limits, self._dialect, self._renewable = limits, dialect, renewable
         self.facts = SessionFacts(start_ns, wanted, {"called": called_ns, "intended_start": intended_ns})
         self.turns = PendingTurns()
-        self._owners = Ownership(service_responds=service_responds)
+        self.owners = Ownership(service_responds=service_responds)
         self._ear = Ear(chosen(dialect.output_formats, None)) if dialect.duplex else None
         self._watch: SilenceWatch | None = None  # while something is heard that asks for no reply, and replies to it
         self._false_reply: bool | None = None  # whether there was any since the last turn began
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
-        self._arrived_ns = start_ns
+        self.arrived_ns = start_ns
         self._wake_ns = NOT_KNOWN
         self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
         self._taken: list[TurnObservation] = []  # handed out, and not yet fetched
@@ -161,7 +161,7 @@ class Timeline:
         asks = act is Act.REQUEST
         if sent.aside:
             if asks:
-                self._owners.asked_aside(sent.aside)
+                self.owners.asked_aside(sent.aside)
             return
         turn, interrupted = turns.current, turns.interrupted
         if act is Act.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
@@ -181,16 +181,16 @@ class Timeline:
         if asks or marks:
             self._wake_ns = NOT_KNOWN
         if asks:
-            self._owners.asked(turn)
+            self.owners.asked(turn)
         elif act is Act.COMMIT:
-            self._owners.committed(turn)
+            self.owners.committed(turn)
 
     def _break_silence(self, broken: SilenceBroken) -> None:
         self._watch = SilenceWatch(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns)
 
     def _restore_silence(self, _: SilenceRestored) -> None:
         """Keep what came of the watch for the turn that follows; a client that asks for all replies gets no others."""
-        if self._watch is not None and self._owners.service_responds:
+        if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
 
@@ -205,7 +205,7 @@ class Timeline:
         facts = self.facts
         facts.wire_received += wire_bytes
         facts.fallbacks += not kernel
-        self._arrived_ns = at_ns
+        self.arrived_ns = at_ns
         facts.events += len(events)
         if facts.events > self._most_events:
             self._fail("endless:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
@@ -237,7 +237,7 @@ class Timeline:
         facts.wire_received += turn.wire_bytes_received - wire_bytes
         facts.audio_received += turn.audio_bytes_received - audio_bytes
         facts.events += len(deltas)
-        self._arrived_ns = last_ns
+        self.arrived_ns = last_ns
 
     def may_take(self, event: Event) -> bool:
         """Whether deltas like this one, which came last, may be matched.
@@ -247,7 +247,7 @@ class Timeline:
         turn = self.turns.last
         if turn is None or turn.plan.duplex or not (self.turns.answering and turn.hears(event.kind)):
             return False
-        return self._owners.turn_of(event, turn) is turn
+        return self.owners.turn_of(event, turn) is turn
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
@@ -255,24 +255,21 @@ class Timeline:
         elif event.kind is Kind.ERROR:
             self._error(event.failure or Failure(), arrival.at_ns)
         else:
-            self._described(event, arrival)
-
-    def _described(self, event: Event, arrival: Arrival) -> None:
-        self.facts.described(event, arrival)
-        if event.session and self._dialect.fills_waits(event.session):
-            for turn in self.turns.open:
-                turn.may_be_filled = True
+            self.facts.described(event, arrival)
+            if event.session and self._dialect.fills_waits(event.session):
+                for turn in self.turns.open:
+                    turn.may_be_filled = True
 
     def _turn_event(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         kind = event.kind
         if kind is Kind.UNKNOWN:
             self.facts.count_unknown(event.name)
-        is_new = self._watch is not None and begins_reply(event) and not self._owners.knows(event.response_id)
-        turn = self._owners.turn_of(event, self.turns.current)
+        is_new = self._watch is not None and begins_reply(event) and not self.owners.knows(event.response_id)
+        turn = self.owners.turn_of(event, self.turns.current)
         if self._watch is not None and turn is None:
             self._watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
-            self._owners.note(event, turn)
+            self.owners.note(event, turn)
             if kind in COUNTED:
                 COUNTED[kind](self, arrival)
             if kind not in UNTIMED:
@@ -353,11 +350,11 @@ class Timeline:
         if effect is Effect.EXPIRED:
             self._expire_session(at_ns, failure.detail)
         elif effect is Effect.FATAL:
-            self._fail(f"failed:{cause}" if self.ready else f"refused:{cause}", at_ns, failure.detail)
+            self._fail(f"failed:{cause}" if self.facts.ready else f"refused:{cause}", at_ns, failure.detail)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self._fail(f"failed:{cause}", at_ns, failure.detail)
-        elif effect is Effect.UNANSWERED and not failure.event_id and self._owners.service_responds:
-            self._owners.drop_answer()
+        elif effect is Effect.UNANSWERED and not failure.event_id and self.owners.service_responds:
+            self.owners.drop_answer()
             self.facts.count_error(failure)
         else:
             self._error_of_a_turn(failure, at_ns)
@@ -375,12 +372,12 @@ class Timeline:
         if failure.event_id:
             named = (turn for turn in self.turns.open if failure.event_id.startswith(turn.plan.event_prefix))
             turn = next(named, None)
-            self._owners.drop_event(failure.event_id)
+            self.owners.drop_event(failure.event_id)
         else:
             turn = self.turns.current if failure.effect in ENDS_TURN else None
             if turn is not None:
-                self._owners.doubt(turn)
-                self._owners.drop_commit(turn)
+                self.owners.doubt(turn)
+                self.owners.drop_commit(turn)
         if turn is None:
             self.facts.count_error(failure)
         else:
@@ -428,7 +425,7 @@ class Timeline:
 
     def _expire_session(self, at_ns: int, detail: str) -> None:
         """End the session, which the service lets become no older: no failure, where its call was to outlive it."""
-        if self._renewable and self.ready:
+        if self._renewable and self.facts.ready:
             self.facts.end("outlived", at_ns, detail)
         self._fail("expired", at_ns, detail)
 
@@ -439,7 +436,7 @@ class Timeline:
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
-        elif error and not self.ready:
+        elif error and not self.facts.ready:
             throttled = error.effect is Effect.THROTTLED
             outcome = "throttled:error" if throttled else f"refused:{error.cause or 'unknown'}"
             self._fail(outcome, at_ns, error.detail)
@@ -453,26 +450,9 @@ class Timeline:
     # What is known.
 
     @property
-    def ready(self) -> bool:
-        """Whether the service has greeted the session and taken its settings."""
-        return self.facts.ready
-
-    @property
     def over(self) -> bool:
         """Whether the session has its outcome; nothing more is to be sent."""
         return bool(self.facts.outcome)
-
-    @property
-    def turn_over(self) -> bool:
-        """Whether no turn is open."""
-        return self.turns.all_over
-
-    @property
-    def quiet_by_ns(self) -> int | None:
-        """The instant until which more is awaited of what the service has under way; None where that is nothing."""
-        if not self._owners.busy:
-            return None
-        return self._arrived_ns + int(self.limits.next_delta * NS_PER_S)
 
     @property
     def playback_ends_ns(self) -> int:
@@ -484,7 +464,7 @@ class Timeline:
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
-        return self.facts.observation(self._owners.stray_commits)
+        return self.facts.observation(self.owners.stray_commits)
 
     # What is to be done.
 
@@ -516,11 +496,6 @@ class Timeline:
             if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
                 yield GoOn()  # and not before: no request is taken while a response is under way
 
-    def awaits_output(self, call_id: str) -> bool:
-        """Whether what a call returns is to be handed over: its turn is under way."""
-        turn = self.turns.current
-        return turn is not None and call_id in turn.calls.made
-
     def take(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
         """The turns that are over and await nothing more; each is handed out once.
 
@@ -539,7 +514,7 @@ class Timeline:
     def _hand_out(self, taken: Taken) -> None:
         for turn in self.turns.done(taken.at_ns, session_over=self.over):
             self.turns.hand_out(turn, taken.at_ns)
-            self._owners.forget(turn)
+            self.owners.forget(turn)
             observed = observation(turn, taken.tasks_done.get(turn.plan.number))
             self._taken.append(observed)
             self.facts.turn_ended(observed, first=observed.turn == self._first)
@@ -567,7 +542,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     CallAnswered: lambda timeline, answered: timeline.turns.answer_call(answered),
     NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
     Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
-    GaveUp: lambda timeline, _: timeline._owners.give_up(),
+    GaveUp: lambda timeline, _: timeline.owners.give_up(),
     Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
     Closed: Timeline._close,
     Finished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),

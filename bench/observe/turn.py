@@ -143,11 +143,8 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
-        self.reply = self._new_reply()
+        self.reply = Reply(self.format, self.plan.jitter_buffer_ns)
         self.calls = Calls(self.plan.expected_calls)
-
-    def _new_reply(self) -> Reply:
-        return Reply(self.format, self.plan.jitter_buffer_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has ended before: the first terminal cause wins."""
@@ -381,7 +378,7 @@ class Turn:
         self.hearing.await_rest()
         self.calls.forget_response()
         self.dropped.append(self.reply)
-        self.reply, self.awaited_ns = self._new_reply(), at_ns
+        self.reply, self.awaited_ns = Reply(self.format, self.plan.jitter_buffer_ns), at_ns
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
     # Interruptions.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from bench.interruptions import Cue
 from bench.observe.timeline import NEVER, Timeline
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State
+from bench.units import NS_PER_S
 
 Until = Callable[[Timeline, int], int | None]
 """Until when something is waited for, given what is known, and what time it is."""
@@ -17,7 +18,7 @@ Until = Callable[[Timeline, int], int | None]
 
 def turn_end(timeline: Timeline, _: int) -> int | None:
     """The end of the turns that are under way."""
-    return None if timeline.turn_over else timeline.wake_ns
+    return None if timeline.turns.all_over else timeline.wake_ns
 
 
 def expected_events(timeline: Timeline, _: int) -> int | None:
@@ -61,3 +62,10 @@ def cut_checks(timeline: Timeline, now_ns: int) -> int | None:
     pending = (t for t in timeline.turns.all if t.state is State.OVER and t.check and t.check.pending)
     until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in pending), default=now_ns)
     return until_ns if until_ns > now_ns else None
+
+
+def quiet(timeline: Timeline, _: int) -> int | None:
+    """What the service has under way: for so long as it takes between two deltas, from when something came last."""
+    if timeline.over or not timeline.owners.busy:
+        return None
+    return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)

@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.observe.observation import TurnObservation
+from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.pending_turns import PendingTurns
 from bench.observe.turn import State
-from bench.protocol.events import FunctionCall, Usage
+from bench.protocol.events import FunctionCall, Kind, Usage
+
+DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED}
+"""Events after which there may be something to do though the turn goes on."""
 
 
 class Pay(NamedTuple):

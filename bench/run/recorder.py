@@ -348,7 +348,7 @@ class Recorder:
 
 
 class SessionRecord:
-    """Records one session; a `bench.session.Listener`."""
+    """Records one session; a `bench.line.Listener`."""
 
     def __init__(self, recorder: Recorder, labels: Labels, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target

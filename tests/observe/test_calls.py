@@ -58,7 +58,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     talk = Talk()
     talk.ask(0, functions=True, jitter_buffer_ns=50 * MS)
     called(talk)
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     assert [work.call.name for work in talk.work(116, CallFunction)] == ["function_c1"]
     assert not talk.work(117, CallFunction), "each is made once"
     assert talk.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (

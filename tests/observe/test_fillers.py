@@ -38,7 +38,7 @@ def filled(*, service_responds: bool = False) -> Talk:
 @pytest.mark.parametrize("service_responds", [False, True])
 def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing(service_responds: bool) -> None:
     talk = filled(service_responds=service_responds)
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     assert not talk.work(601, GoOn), "the function runs"
     answer_call(talk, 2_000, "c1")
     turn = goes_on(talk, 2_500)

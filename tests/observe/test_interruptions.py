@@ -101,7 +101,7 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
 
 def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the_same() -> None:
     talk = playing(whole=True)
-    assert not talk.timeline.turn_over, "it is still played"
+    assert not talk.timeline.turns.all_over, "it is still played"
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
     talk.send(1_080, "conversation.item.truncate")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.observe import inputs
+from bench.observe import inputs, waits
 from bench.observe.observation import TurnObservation
 from bench.observe.work import AskForResponse
 from bench.protocol.openai_ga import GA
@@ -98,10 +98,10 @@ def test_noise_between_turns_and_the_answer_to_it_are_nobody_s() -> None:
 def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
     talk = vad()
     talk.hear(10, idle_timeout("idle"), committed("idle"))
-    assert talk.timeline.quiet_by_ns is not None
+    assert waits.quiet(talk.timeline, 0) is not None
     answers(talk, 100, "r0")
 
-    assert (talk.timeline.quiet_by_ns, talk.timeline.session().stray_commits) == (None, 1)
+    assert (waits.quiet(talk.timeline, 0), talk.timeline.session().stray_commits) == (None, 1)
 
 
 def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
@@ -197,7 +197,7 @@ def test_noise_during_a_reply_is_nobody_s_and_the_turn_s_figures_are_its_own(com
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
     assert came(turn) == OWN
-    assert (talk.timeline.session().stray_commits, talk.timeline.quiet_by_ns) == (1, None)
+    assert (talk.timeline.session().stray_commits, waits.quiet(talk.timeline, 0)) == (1, None)
 
 
 @pytest.mark.parametrize("clock", [False, True])
@@ -371,7 +371,7 @@ def test_one_response_may_answer_two_commits() -> None:
     answers(talk, 1_500)
 
     assert (talk.only().outcome, talk.taken[0].response_id, talk.taken[0].vad_splits) == ("ok", "r1", 1)
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
 
 
 # Noise before the speech.
@@ -390,7 +390,7 @@ def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
     assert (after_ms(turn, "committed"), turn.measures_ns()["turn_detection"]) == (1_405, 300 * MS)
-    assert (talk.timeline.session().stray_commits, talk.timeline.quiet_by_ns) == (0, None)
+    assert (talk.timeline.session().stray_commits, waits.quiet(talk.timeline, 0)) == (0, None)
 
 
 def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows_later() -> None:
@@ -448,7 +448,7 @@ def test_a_request_that_is_refused_after_its_turn_had_failed_gets_no_response_ei
     talk.hear(5, error("input_audio_buffer_commit_empty", "turn-1-commit"))
     talk.take(6)
     talk.hear(7, error("server_is_tired", "turn-1-response"))
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
     talk.ask(100, 2)
     talk.hear(200, *reply(GA, "r2"))
 
@@ -502,10 +502,10 @@ def test_a_response_behind_an_error_that_names_nothing_is_not_the_next_turn_s(ca
     talk = Talk()
     talk.ask(0)
     talk.hear(10, error("server_error"))
-    assert talk.timeline.quiet_by_ns is not None  # it may have been refused, or come yet
+    assert waits.quiet(talk.timeline, 0) is not None  # it may have been refused, or come yet
     if came_before_next:
         talk.hear(500, *reply(GA, "r1"))
-        assert talk.timeline.quiet_by_ns is None
+        assert waits.quiet(talk.timeline, 0) is None
     talk.ask(1_000, 2)
     talk.hear(1_200, *reply(GA, "r2"))
 
@@ -538,7 +538,7 @@ def test_a_vad_service_that_leaves_the_ids_of_responses_out_is_understood(has_it
         ends(talk, begin_ms + 1_000)
         for at_ms, data in without_ids(begin_ms + 1_300, item_id=item_id):
             talk.hear(at_ms, data)
-        assert talk.timeline.quiet_by_ns is None
+        assert waits.quiet(talk.timeline, 0) is None
 
         turn = talk.only(begin_ms + 2_000)
         assert (turn.outcome, turn.vad_splits, turn.audio_deltas) == ("ok", 0, 1)
@@ -552,7 +552,7 @@ def test_noise_that_such_a_service_answers_between_turns_is_not_waited_for() -> 
     for at_ms, data in without_ids(500):
         talk.hear(at_ms, data)
 
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
 
 
 # Responses out of band.

@@ -130,7 +130,7 @@ def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> Non
         ask(talk, 100)
     talk.transmit(130, 1)
     talk.timeline.expire(at(1_129))
-    in_time = talk.timeline.turn_over
+    in_time = talk.timeline.turns.all_over
     talk.timeline.expire(at(5_000))
     turn = talk.only()
 

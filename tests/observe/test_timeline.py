@@ -187,7 +187,7 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
     assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
 
     talk.timeline.expire(at(due_ms) - 1)
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     talk.timeline.expire(at(due_ms) + 5 * MS)
 
     turn = talk.only()
@@ -439,10 +439,10 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
     talk = Talk(ready=False)
     talk.timeline.tell(inputs.Connected({"dns_done": at(1), "upgrade_done": at(9)}, {"x-ms-region": "here"}))
     talk.hear(10, session_created())
-    ready_before = talk.timeline.ready
+    ready_before = talk.timeline.facts.ready
     talk.send(11, "session.update", wire_bytes=300)
     talk.hear(20, session_updated(), message("x.y"), message("x.y"), message("z"))
-    assert (ready_before, talk.timeline.ready) == (False, True)
+    assert (ready_before, talk.timeline.facts.ready) == (False, True)
     talk.timeline.tell(inputs.Finished(at(30)))
 
     session = talk.timeline.session()
@@ -692,7 +692,7 @@ def test_a_response_answers_the_oldest_request_even_if_its_turn_is_over() -> Non
     talk.take(11)
     talk.ask(20, 2)
     talk.hear(30, *reply(GA, "r1"))
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     talk.hear(40, *reply(GA, "r2", deltas=2))
 
     second = talk.only()
@@ -742,7 +742,7 @@ def test_a_response_that_nobody_asked_for_is_nobody_s() -> None:
     talk.hear(0, *reply(GA, "greeting"))
     talk.begin(10)
     talk.hear(20, *reply(GA, "another"))
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     talk.send(30, "response.create")
     talk.hear(40, *reply(GA, "r1"))
 
@@ -978,7 +978,7 @@ def played(
     now_ns = AT_NS
     for place, data in enumerate(came):
         now_ns += gaps_ms[place % len(gaps_ms)] * MS
-        if timeline.ready and timeline.turn_over and not timeline.over and left:
+        if timeline.facts.ready and timeline.turns.all_over and not timeline.over and left:
             number, output = left.pop(0)
             timeline.tell(
                 inputs.Begun(
@@ -989,7 +989,7 @@ def played(
             timeline.tell(inputs.Sent("response.create", now_ns, 99))
         message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
         timeline.received(dialect.decode(data), message)
-        if timeline.turn_over:
+        if timeline.turns.all_over:
             taken += timeline.take(now_ns)
     end(timeline, now_ns + 1)
     taken += timeline.take(now_ns + 1)
@@ -1175,7 +1175,7 @@ def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
             apart.hear(at_ms, data, error_ns=error_ns)
         together.timeline.received_deltas(deltas)
         assert together.timeline.wake_ns == apart.timeline.wake_ns
-        assert together.timeline.turn_over == apart.timeline.turn_over
+        assert together.timeline.turns.all_over == apart.timeline.turns.all_over
     for talk in (together, apart):
         if ends:
             talk.hear(at_ms + 1, done("r1"))

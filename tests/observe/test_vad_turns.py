@@ -110,7 +110,7 @@ def test_the_service_may_commit_before_it_says_so() -> None:
     talk.hear(1_900, delta(GA, "audio", "r1"), done("r1"))
 
     assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r1")
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
 
 
 # Deadlines.
@@ -141,7 +141,7 @@ def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], s
         talk.hear(at_ms, data)
     assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
     talk.timeline.expire(at(due_ms) - 1)
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
 
     talk.timeline.expire(at(due_ms + 70))
     assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == (f"timeout:{stage}", due_ms)
@@ -157,7 +157,7 @@ def test_nothing_is_overdue_while_the_caller_speaks() -> None:
 
     assert talk.deadline() is None
     talk.timeline.expire(at(60_000))
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
 
 
 def test_what_was_overdue_before_the_caller_had_finished_is_due_then_and_not_before() -> None:
@@ -231,10 +231,10 @@ def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> N
     talk.hear(920, done("r1", **CANCELLED))
     first = talk.only(921)
     instants = dict(first.instants)
-    assert talk.timeline.quiet_by_ns is not None
+    assert waits.quiet(talk.timeline, 0) is not None
     hears(talk, 1_500, "item_2")
     answers(talk, 1_600, "r2")
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
     speaks(talk, 2, 3_000, 4_000)
     hears(talk, 4_500, "item_2b")
     answers(talk, 4_600, "r3")
@@ -267,7 +267,7 @@ def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_
     talk.hear(840, part_done(GA, "audio", "r1"), message("response.output_audio_transcript.done", response_id="r1",
                                                          transcript="What?"))  # fmt: skip
     talk.hear(850, done("r1"))
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
     hears(talk, 1_900, "item_2")
@@ -306,7 +306,7 @@ def test_a_reply_to_a_pause_does_not_count_either_where_it_ends_just_before_the_
     talk.end_speech(1_400)
     talk.hear(1_900, speech_stopped("item_2"))
     talk.hear(1_903, done("r1"))
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     talk.hear(1_905, committed("item_2"))
     answers(talk, 1_950, "r2")
 
@@ -354,7 +354,7 @@ def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_co
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r1", 1)
     assert turn.measures_ns()["voice_to_voice"] == -600 * MS
-    assert (talk.timeline.session().service_errors, talk.timeline.quiet_by_ns) == (1, None)
+    assert (talk.timeline.session().service_errors, waits.quiet(talk.timeline, 0)) == (1, None)
 
 
 def test_an_answer_that_began_in_a_pause_goes_on_when_the_speech_is_over() -> None:
@@ -424,7 +424,7 @@ def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
     hears(talk, 1_500)
     talk.hear(1_600, *reply(GA, "somebody_s"))
 
-    assert not talk.timeline.turn_over
+    assert not talk.timeline.turns.all_over
     assert talk.deadline()[:2] == (at(31_500), "timeout:first_delta")
 
 
@@ -595,7 +595,7 @@ def test_the_service_is_quiet_once_all_speech_is_committed_and_all_commits_are_a
     for at_ms, data in ((0, speech_started("x")), (100, speech_stopped("x")), (105, committed("x")),
                         (150, created("r")), (200, delta(GA, "audio", "r")), (300, done("r"))):  # fmt: skip
         talk.hear(at_ms, data)
-        busy.append(talk.timeline.quiet_by_ns)
+        busy.append(waits.quiet(talk.timeline, 0))
 
     assert busy == [at(2_000), at(2_100), at(2_105), at(2_150), at(2_200), None]
 
@@ -604,7 +604,7 @@ def test_whoever_gives_up_on_a_commit_does_not_take_its_answer_for_another_s() -
     talk = vad()
     talk.hear(0, speech_started("x"), speech_stopped("x"), committed("x"))
     talk.timeline.tell(inputs.GaveUp())
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
     speaks(talk, 1, 20_000, 21_000)
     hears(talk, 21_500)
     answers(talk, 21_600)
@@ -619,7 +619,7 @@ def test_a_service_that_leaves_ids_out_is_quiet_after_its_answer() -> None:
     talk.hear(20, message("response.output_audio.delta", delta=base64_of(4_800)))
     talk.hear(30, message("response.done", response={"status": "completed"}))
 
-    assert (talk.only().outcome, talk.timeline.quiet_by_ns) == ("ok", None)
+    assert (talk.only().outcome, waits.quiet(talk.timeline, 0)) == ("ok", None)
 
 
 def test_a_reply_is_heard_out_as_long_as_the_player_plays_it() -> None:
@@ -695,13 +695,13 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
     else:  # whoever sends has waited until then
         timeline.expire(at(now_ms))
         assert timeline.wake_ns > at(now_ms)
-    begins = step in ("begin", "type") and timeline.turn_over and not timeline.over
+    begins = step in ("begin", "type") and timeline.turns.all_over and not timeline.over
     if begins and step == "begin":
         talk.begin_speech(now_ms, number, transcription_due=True)
     elif begins:
         timeline.tell(inputs.Begun(at(now_ms), build_turn(number)))
         talk.send(now_ms, "response.create")
-    elif step == "end" and not timeline.turn_over:
+    elif step == "end" and not timeline.turns.all_over:
         talk.end_speech(now_ms)
     elif step == "ask" and talk.work(now_ms, AskForResponse):
         talk.send(now_ms, "response.create")
@@ -712,7 +712,7 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
         talk.take(now_ms)
     elif step == "give up":
         timeline.tell(inputs.GaveUp())
-        assert timeline.quiet_by_ns is None or not talk.service_responds
+        assert waits.quiet(timeline, 0) is None or not talk.service_responds
     return begins
 
 
@@ -743,7 +743,7 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-        assert timeline.turns.due(timeline.limits) is None or timeline.turn_over is False
+        assert timeline.turns.due(timeline.limits) is None or timeline.turns.all_over is False
     timeline.tell(inputs.Failed("abandoned", at(now_ms)))
     talk.take(now_ms)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe import inputs
+from bench.observe import inputs, waits
 from bench.observe.observation import TurnObservation
 from bench.observe.watches import ConversationLength
 from bench.protocol.events import UNREAD, Usage
@@ -76,13 +76,13 @@ def then_speaks(talk: Talk) -> bool | None:
 def test_a_reply_to_what_asks_for_none_is_nobody_s_and_is_told_with_the_next_turn() -> None:
     talk = silent()
     heard(talk)
-    assert talk.timeline.quiet_by_ns is not None
+    assert waits.quiet(talk.timeline, 0) is not None
     talk.hear(11_000, created("rs"))
     talk.hear(11_300, audio(2, "rs"))
     talk.hear(11_400, done("rs", usage=usage(audio_out=20)))
 
     assert talk.timeline.playback_ends_ns == at(11_300) + 50 * MS + 2 * S, "the caller hears it"
-    assert talk.timeline.quiet_by_ns is None
+    assert waits.quiet(talk.timeline, 0) is None
     assert then_speaks(talk) is True
     session = talk.timeline.session()
     assert (session.stray_commits, session.turns_begun) == (1, 2)

@@ -109,7 +109,7 @@ def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
 
 def begin(changes: dict[str, Any]) -> Tell:
     def tell(timeline: Timeline, now_ns: int) -> None:
-        if timeline.turn_over:
+        if timeline.turns.all_over:
             timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_begun + 1, **changes)))
 
     return tell

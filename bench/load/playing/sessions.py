@@ -120,7 +120,7 @@ class Sessions:
 
 
 class RunListener:
-    """A `bench.session.Listener` that passes on what a session does: to its record before anyone else."""
+    """A `bench.line.Listener` that passes on what a session does: to its record before anyone else."""
 
     def __init__(
         self, record: SessionRecord, timeline: Timeline, arm: Arm, sessions: Sessions, log: EventLog | None = None
@@ -135,7 +135,7 @@ class RunListener:
 
     def note_opened(self) -> None:
         """Tell, once, that the service has taken the session's settings, where it has."""
-        if not self._opened and self.timeline.ready:
+        if not self._opened and self.timeline.facts.ready:
             self._opened = True
             session = self.timeline.session()
             self._sessions.progress.session_opened(self._arm.label, session)

@@ -1,0 +1,343 @@
+"""Carries one session's messages: sends, listens, tells the timeline of all of it, and does what that has to be done.
+
+This is the only loop there is. It is single-threaded: it either waits for messages or sends one that is due. What is
+worth doing is the timeline's to say, what is to be played the session's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from bench.limits import LONGEST_HOLD_NS
+from bench.observe import inputs
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import UNTIMED, Timeline
+from bench.observe.work import (
+    DECISIVE,
+    AskForResponse,
+    CallFunction,
+    Cancel,
+    GoOn,
+    HandOut,
+    MeasureNetwork,
+    Pay,
+    Retrieve,
+    Truncate,
+)
+from bench.plan.functions import CallHandler
+from bench.plan.microphone import Microphone
+from bench.plan.prepared import OutgoingMessage, PreparedScript, PreparedTurn
+from bench.plan.reference import Judge
+from bench.protocol.base import Act
+from bench.protocol.events import DELTAS, Event, Usage
+from bench.transport.base import SendReceipt, Transport
+from bench.transport.received import DeltaArrival, Received
+
+FAR_NS = 3_600_000_000_000
+LATE_SHARE = 10
+"""A chunk is late when it leaves later than this part of its own length."""
+
+
+class Listener(Protocol):
+    """Hears what happens in a session while it goes on."""
+
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        """A message was handled, and the events in it."""
+
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        """Deltas were handled that were matched."""
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
+
+    def turn_began(self) -> None:
+        """A turn has begun."""
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """A turn is over and awaits nothing more."""
+
+    def paid(self, usage: Usage) -> None:
+        """Responses are done that told these tokens; whatever they belong to, each is told once."""
+
+    def may_ask(self) -> bool:
+        """Whether the turn under way may take another response: not once the run's money is spent."""
+
+
+class Line:
+    """The line of one session, over an open transport; a microphone speaks into it while it listens."""
+
+    def __init__(self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: Listener) -> None:
+        self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
+        self._decode = script.dialect.decode
+        self.microphone = Microphone(script.between)
+        self.functions = CallHandler(script.functions, script.choices)
+        self._asks_late = bool(script.between) and not script.service_responds
+        """Whether the response is asked for once a VAD that starts none has committed all of the speech."""
+        self._turn: PreparedTurn | None = None
+        """The last turn that is said."""
+        self._judges: dict[int, Judge] = {}
+        """Judges of turns, by their numbers: each says whether its turn has done its task."""
+        self._opening: OutgoingMessage | None = None
+        """The first chunk of that turn, until it is sent."""
+        self.streaming = False
+        """Whether only the end of a reply is awaited."""
+        self._wakes_ns = 0
+        """The instant until which it sleeps now, if nothing comes by which something is to decide."""
+        self._for_turn = False
+        """Whether it sleeps until the turn's end."""
+        self._offered: tuple[OutgoingMessage, int] | None = None
+        """The chunk that could not be sent without waiting, and when it was due."""
+        self.asked_until_ns = 0
+        """The instant until which the service asked for no further turn."""
+        self._ticket = 0
+        """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
+
+    # The turn that is said.
+
+    def take_turn(self, turn: PreparedTurn) -> None:
+        """Begin a turn: one that is spoken once its first chunk leaves, any other at once."""
+        self._turn = turn
+        if turn.judge is not None:
+            self._judges[turn.number] = turn.judge
+        if turn.speech:
+            self.microphone.speak(turn.speech, turn.between)
+            self._opening = turn.speech[0]
+        else:
+            self._begin(turn)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the turn that is said has begun."""
+        return self._opening is None
+
+    def _begin(self, turn: PreparedTurn) -> None:
+        plan = inputs.TurnPlan(
+            number=turn.number,
+            step=turn.label,
+            event_prefix=turn.event_prefix,
+            request_event_id=turn.request_event_id,
+            wants_audio=turn.wants_audio,
+            transcription_due=self._script.settings.input_transcription is not None and turn.kind == "audio",
+            vad=turn.vad,
+            service_responds=turn.vad and turn.request is None,
+            tail_ns=turn.tail_ns,
+            audio=turn.audio,
+            speech_format=self._script.input_format.name,
+            reply_format=self._script.output_format.name,
+            jitter_buffer_ns=self._script.jitter_buffer_ns,
+            out_of_band=turn.out_of_band,
+            functions=bool(self._script.settings.tools),
+            expected_calls=None if turn.calls is None else Counter(call.name for call in turn.calls),
+            reference=turn.reference,
+            instructed=turn.instructed,
+            fillers=self._script.dialect.fillers(self._script.settings) is not None,
+            duplex=self._script.dialect.duplex,
+        )
+        self.functions.begin(turn.calls, turn.response, turn.event_prefix)
+        self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
+        self._listener.turn_began()
+
+    # In and out.
+
+    def send(self, message: OutgoingMessage) -> None:
+        """Send a message; where the connection is gone, the timeline is told that instead."""
+        self._note_sent(message, self._transport.send(message.data, stamped=_is_stamped(message)))
+
+    def _note_sent(self, message: OutgoingMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
+        """Tell of a message that was handed to the kernel, or of the connection's end, by which it was not.
+
+        `due_ns`: when it was due, where it was paced.
+        """
+        if sent is None:
+            self._notice_close()
+            return
+        lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
+        late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
+        at_ns, width_ns, ticket = sent.handed
+        self._timeline.tell(
+            inputs.Sent(
+                message.name,
+                at_ns,
+                sent.wire_bytes,
+                width_ns,
+                ticket,
+                message.audio_bytes,
+                message.moments,
+                late,
+                aside=message.aside,
+                item=message.item,
+                heard_ms=message.heard_ms,
+            )
+        )
+        self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
+        if ticket:
+            self._ticket = ticket
+            self._note_transmitted()
+
+    def _note_transmitted(self) -> None:
+        """Pass on the kernel's transmit stamps that have come by now."""
+        for stamp in self._transport.transmitted():
+            self._timeline.tell(inputs.Transmitted(*stamp))
+            if stamp.acknowledged and stamp.ticket == self._ticket:
+                self._ticket = 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the microphone's next chunk is due; None where there is none, or one that was not handed over."""
+        return None if self._offered is not None else self.microphone.due_ns
+
+    def send_due(self) -> bool:
+        """Send the microphone's chunks that are due, without waiting; True where the session must look at it."""
+        speaking, sent, begun = self.microphone.speaking, False, self.begun
+        while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
+            if self._transport.closed is not None:
+                return True
+            self._offer(*self.microphone.take())
+            if self._offered is not None or self._asks_late or self.microphone.speaking is not speaking:
+                return True
+            if self.begun is not begun:  # no reply is listened to in passing any more
+                return True
+            sent = True
+        return sent and self._timeline.wake_ns < self._wakes_ns
+
+    def _offer(self, message: OutgoingMessage, due_ns: int) -> None:
+        """Send a chunk, as much of it as can be sent without waiting."""
+        if message is self._opening and self._turn is not None:
+            self._opening = None
+            self._begin(self._turn)
+        receipt = self._transport.offer(message.data, stamped=_is_stamped(message))
+        if receipt is None:
+            self._offered = message, due_ns
+        else:
+            self._note_sent(message, receipt, due_ns)
+
+    def _finish_offered(self) -> None:
+        """Wait until the chunk that was offered is handed over."""
+        if self._offered is not None:
+            (message, due_ns), self._offered = self._offered, None
+            self._note_sent(message, self._transport.finish(), due_ns)
+
+    def listen(self, until_ns: int, *, for_turn: bool = False) -> None:
+        """Sleep until an instant, or until a message came by which something is to decide; the microphone goes on.
+
+        `for_turn`: only the turn's end is waited for.
+        """
+        until_ns = min(until_ns, self.functions.due_ns, self._transport.now_ns() + FAR_NS)
+        self.streaming, self._wakes_ns = self._timeline.turns.goes_on, until_ns
+        self._for_turn = for_turn and not self._asks_late
+        if not self.send_due():
+            reply = self if self._timeline.turns.answering else None
+            self._transport.listen(until_ns, self._take, reply, self)
+        self._finish_offered()
+        self._notice_close()
+        self._hand_over_outputs()
+        self.do_work()
+
+    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        """Tell of deltas of the reply that is listened to."""
+        self._timeline.received_deltas(deltas)
+        self._listener.received_deltas(deltas)
+
+    def _take(self, message: Received) -> bool:
+        """Handle a message; False where the session need not know of it."""
+        if self._ticket:
+            self._note_transmitted()
+        events = self._decode(message.data)
+        timeline = self._timeline
+        timeline.received(events, message)
+        self._listener.received(events, message, self._transport.now_ns())
+        decides, moves = not self._for_turn, False
+        for event in events:
+            kind = event.kind
+            if kind in DELTAS and timeline.may_take(event):
+                self._transport.learn(message, event)
+            decides |= kind in DECISIVE
+            moves |= kind not in UNTIMED
+        if decides or timeline.turns.all_over:
+            return True
+        return moves and (self.streaming is not timeline.turns.goes_on or timeline.wake_ns < self._wakes_ns)
+
+    def _notice_close(self) -> None:
+        if self._transport.closed is not None:
+            code, reason, at_ns, ours = self._transport.closed
+            self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours))
+
+    # What the timeline has to be done.
+
+    def do_work(self) -> None:
+        """Do what is to be done now."""
+        if self._ticket:
+            self._note_transmitted()
+        for work in self._timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
+            WORK[type(work)](self, work)
+
+    def _pay(self, work: Pay) -> None:
+        self._listener.paid(work.usage)
+
+    def _cancel(self, work: Cancel) -> None:
+        self.send(OutgoingMessage(*self._script.dialect.cancel(work.event_id)))
+
+    def _truncate(self, work: Truncate) -> None:
+        message = self._script.dialect.truncate(work.item_id, work.heard_ms, work.event_id)
+        self.send(OutgoingMessage(*message, item=work.item_id, heard_ms=work.heard_ms))
+
+    def _retrieve(self, work: Retrieve) -> None:
+        self.send(OutgoingMessage(*self._script.dialect.retrieve(work.item_id, work.event_id), item=work.item_id))
+
+    def _measure(self, _: MeasureNetwork) -> None:
+        network = self._transport.network()
+        if network is not None:
+            self._timeline.tell(inputs.NetworkMeasured(*network))
+
+    def _hand_out(self, work: HandOut) -> None:
+        turn = work.turn
+        self._listener.turn_ended(turn)
+        if turn.retry_after_ns is not None:
+            asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
+            self.asked_until_ns = max(self.asked_until_ns, turn.instants["ended"] + asked_ns)
+
+    def _request(self, _: AskForResponse) -> None:
+        if self._turn is not None and self._turn.request is not None:
+            self.send(self._turn.request)
+
+    def _call(self, work: CallFunction) -> None:
+        self.functions.call(work.call, self._transport.now_ns())
+        self._hand_over_outputs()
+
+    def _hand_over_outputs(self) -> None:
+        """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""
+        now_ns = self._transport.now_ns()
+        if self.functions.due_ns > now_ns:
+            return
+        for returned in self.functions.returned(now_ns):
+            if self._timeline.turns.awaits_output(returned.said.call_id):
+                event_id = f"{self.functions.prefix}output-{returned.number}"
+                self.send(OutgoingMessage(*self._script.dialect.function_output(returned.said, event_id)))
+                answered = inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong)
+                self._timeline.tell(answered)
+
+    def _go_on(self, _: GoOn) -> None:
+        if self._listener.may_ask():
+            self.send(OutgoingMessage(*self._script.dialect.request(*self.functions.next_request())))
+        else:
+            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
+
+
+def _is_stamped(message: OutgoingMessage) -> bool:
+    return message.act is Act.REQUEST or "speech_end" in message.moments
+
+
+WORK: dict[type, Callable[[Line, Any], None]] = {
+    Pay: Line._pay,
+    Cancel: Line._cancel,
+    Truncate: Line._truncate,
+    Retrieve: Line._retrieve,
+    MeasureNetwork: Line._measure,
+    HandOut: Line._hand_out,
+    AskForResponse: Line._request,
+    CallFunction: Line._call,
+    GoOn: Line._go_on,
+}
+"""What does the work that a timeline has."""
