@@ -15,6 +15,7 @@ import reports
 from reports import render
 from reports.page.page import html, markdown
 from reports.page.svg import GLYPHS
+from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.sentences import essentials
@@ -56,7 +57,7 @@ def rewrite_sessions(folder: Path, change: Any) -> Summary:
     table = pq.read_table(folder / "sessions.parquet")
     rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "sessions.parquet")
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
@@ -79,7 +80,7 @@ def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_pa
         pa.concat_tables([table, pa.Table.from_pylist([later], schema=table.schema)]), tmp_path / "sessions.parquet"
     )
 
-    assert summarise(reports.load(tmp_path, everything=False)).interleaving == summary_of_arms(TWO).interleaving
+    assert summarise(load_for_report(tmp_path)).interleaving == summary_of_arms(TWO).interleaving
 
 
 def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
     for row in [row for row in rows if row["target"] == "eastus2"][:30]:
         row["outcome"] = "throttled:response"
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "turns.parquet")
-    unfair = summarise(reports.load(tmp_path, everything=False))
+    unfair = summarise(load_for_report(tmp_path))
 
     assert not [notice for notice in summary_of_arms(TWO).notices if "arms" in notice]
     said = " ".join(unfair.notices).replace(NBSP, " ")

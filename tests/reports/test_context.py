@@ -14,6 +14,7 @@ from reports.gate.baselines import baseline_of
 from reports.gate.by_limit import items_of
 from reports.looks.plan import planned
 from reports.page.page import html, markdown
+from reports.runs import load_for_report
 from reports.sides.side import sides_of
 from reports.sizing.size import asked
 from reports.summary.summary import Summary
@@ -55,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def summary(folder: Path) -> Summary:
     from reports.summary.summary import summarise
 
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def slope(summary: Summary, target: str) -> float:

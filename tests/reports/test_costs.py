@@ -18,6 +18,7 @@ import reports
 from bench.money import Prices, cost_usd
 from reports import render
 from reports.page.page import html, markdown
+from reports.runs import load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
@@ -350,7 +351,7 @@ def test_a_model_that_is_not_named_is_the_one_that_was_asked_for(tmp_path: Path)
 
 
 def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> None:
-    summary = summarise(reports.load(synthetic.write(tmp_path, Plan(usage=True)), everything=False))
+    summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(usage=True))))
 
     assert (summary.money.turns, summary.money.priced) == (40, 0)
     assert "cost " not in render.terminal(summary)

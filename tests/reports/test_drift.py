@@ -12,6 +12,7 @@ import pytest
 
 import reports
 from reports.page.page import html
+from reports.runs import load_for_report
 from reports.summary import drift
 from reports.summary.drift import Drift
 from reports.summary.summary import Summary, summarise
@@ -36,7 +37,7 @@ def build(folder: Path, plan: Plan, later: float = 1.0) -> Summary:
     place = table.schema.get_field_index("first_audio_at_ns")
     kept = pa.array(np.nan_to_num(moved).astype(np.int64), pa.int64(), mask=np.isnan(moved))
     pq.write_table(table.set_column(place, table.schema.field(place), kept), path)
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:

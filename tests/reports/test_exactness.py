@@ -18,6 +18,7 @@ from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
 from reports.page.page import html, markdown
 from reports.question import Question
+from reports.runs import load_for_report
 from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
@@ -38,7 +39,7 @@ WHY = "not exact in this run: it can be off by 31 ms (p99; limit 20 ms)"
 
 
 def summary(folder: Path, plan: Plan = LATE) -> Summary:
-    return summarise(reports.load(write(folder, plan), everything=False))
+    return summarise(load_for_report(write(folder, plan)))
 
 
 def plain(text: str) -> str:

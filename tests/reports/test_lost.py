@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
 from reports import render
 from reports.page.page import html, markdown
+from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.turns import lost_of, lost_turns
@@ -43,7 +43,7 @@ def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None) -> Sum
     for target in dead.split():
         _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
         _rewrite(folder, "sessions", lambda row, name=target: _refused(row, name, "refused:tcp"))
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def _rewrite(folder: Path, name: str, change: Any) -> None:
@@ -70,7 +70,7 @@ def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Pat
     synthetic.write(tmp_path, PAIRED)
     late = {"outcome": "timeout:done"}
     _rewrite(tmp_path, "turns", lambda row: row | (late if row["target"] == "dead" else {}))
-    said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
+    said = plain(headline(summarise(load_for_report(tmp_path))))
 
     assert said.endswith("dead: all of its 160 turns failed (timeout:done).")
 
@@ -86,7 +86,7 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     late = {"outcome": "timeout:done"}
     some = [f"s{number:05d}" for number in range(5, 80, 2)]
     _rewrite(tmp_path, "turns", lambda row: row | (late if row["session_id"] in some else {}))
-    said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
+    said = plain(headline(summarise(load_for_report(tmp_path))))
 
     assert re.search(
         r"Callers wait \S+ m?s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said
@@ -99,7 +99,7 @@ def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(
     kept = {"s00001": late, "s00003": {}}
     _rewrite(tmp_path, "turns", lambda row: row | kept.get(row["session_id"], {}) if _kept(row, kept) else None)
     _rewrite(tmp_path, "sessions", lambda row: row if _kept(row, kept) else None)
-    said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
+    said = plain(headline(summarise(load_for_report(tmp_path))))
 
     assert said.endswith("On dead 8 turns of 2 sessions are too few for a median (4 of 8 wanted failed).")
 
@@ -121,7 +121,7 @@ def test_failures_are_told_by_arm(tmp_path: Path) -> None:
     bad = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
     late = {"outcome": "timeout:done"}
     _rewrite(tmp_path, "turns", lambda row: row | (late if (row["session_id"], row["turn"]) in bad else {}))
-    summary = summarise(reports.load(tmp_path, everything=False))
+    summary = summarise(load_for_report(tmp_path))
 
     assert plain(second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
 
@@ -234,7 +234,7 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
     synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
     cut = {"turns_wanted": 5, "lost_turns": 1, "outcome": "closed:1006"}
     _rewrite(tmp_path, "sessions", lambda row: row | cut)
-    summary = summarise(reports.load(tmp_path, everything=False))
+    summary = summarise(load_for_report(tmp_path))
 
     assert sum(answer.lost for answer in summary.answers) == summary.outcomes.lost[0] == 60
 

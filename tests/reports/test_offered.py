@@ -17,6 +17,7 @@ from bench.run.folder import SCHEMAS
 from reports import render
 from reports.page.arriving import drawn
 from reports.page.page import html
+from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
@@ -55,7 +56,7 @@ def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> 
         row["calls"], row["calls_blocked"], row["calls_held"] = len(mine) + extra, extra, min(1, len(mine))
     for name, rows in (("sessions", sessions), ("seconds", seconds)):
         pq.write_table(pa.Table.from_pylist(rows, SCHEMAS[name]), folder / f"{name}.parquet")  # type: ignore[index]
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def text(words: str) -> str:
@@ -98,7 +99,7 @@ def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> N
         rest = {"called_at_ns": None, "ended_at_ns": row["ended_at_ns"] - half_ns}
         halves.append(row | started | rest | {"session_id": f"{row['session_id']}.2"})
     pq.write_table(pa.Table.from_pylist(halves, SCHEMAS["sessions"]), tmp_path / "halves" / "sessions.parquet")
-    found = summarise(reports.load(tmp_path / "halves", everything=False)).arriving
+    found = summarise(load_for_report(tmp_path / "halves")).arriving
 
     assert whole is not None
     assert found is not None

@@ -15,6 +15,7 @@ import reports
 from reports import render
 from reports.page import gauges
 from reports.page.page import html, markdown
+from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
@@ -27,7 +28,7 @@ LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150
 
 
 def build(folder: Path, plan: Plan = LIMITED, **changes: Any) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+    return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
 def drop(folder: Path, *names: str) -> Summary:
@@ -35,7 +36,7 @@ def drop(folder: Path, *names: str) -> Summary:
     for table in ("turns", "sessions", "seconds"):
         rows = pq.read_table(folder / f"{table}.parquet")
         pq.write_table(rows.drop_columns([n for n in names if n in rows.column_names]), folder / f"{table}.parquet")
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
         row |= {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     schema = pq.read_schema(tmp_path / "sessions.parquet")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "sessions.parquet")
-    summary = summarise(reports.load(tmp_path, everything=False))
+    summary = summarise(load_for_report(tmp_path))
 
     said = limits(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"

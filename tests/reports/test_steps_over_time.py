@@ -12,6 +12,7 @@ import pytest
 
 import reports
 from reports.page.panels import steps_over_time as drawn
+from reports.runs import load_for_report
 from reports.summary.over_time import steps_over_time
 from reports.summary.summary import summarise
 from tests.reports import synthetic
@@ -67,7 +68,7 @@ def test_a_step_that_a_target_never_began_has_no_line(tmp_path: Path) -> None:
         table["step"].to_numpy(zero_copy_only=False) == STEPS[0]
     )
     pq.write_table(table.filter(pa.array(~lacking)), folder / "turns.parquet")
-    summary = summarise(reports.load(folder, everything=False))
+    summary = summarise(load_for_report(folder))
     frame = steps_over_time(summary, summary.turns.strata[0])
     assert frame is not None
 

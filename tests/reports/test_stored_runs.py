@@ -18,6 +18,7 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.replay import replay
 from reports import render
 from reports.export.export import export_log, export_tables
+from reports.runs import load_for_report
 from reports.schemas.summary import SUMMARY_VERSION
 from reports.summary.summary import summarise
 from reports.text.document import as_data
@@ -55,7 +56,7 @@ def test_a_stored_run_is_small(schema: int) -> None:
 
 
 def test_a_run_of_schema_1_has_the_measures_of_its_columns_and_no_others() -> None:
-    summary = summarise(reports.load(stored(1), everything=False))
+    summary = summarise(load_for_report(stored(1)))
 
     assert {figures.measure for figures in summary.measures} == {
         *("ttfa", "transcript_first", "transcript_total", "transcript_lead", "response_total"),

@@ -18,7 +18,7 @@ import pytest
 
 import reports
 from reports import render
-from reports.runs import Run
+from reports.runs import Run, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
 from reports.summary.notices import notices
@@ -34,7 +34,7 @@ SMALL = Plan()
 
 
 def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+    return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
 def told(plan: Plan = SMALL, **changes: Any) -> Run:
@@ -54,7 +54,7 @@ def rewrite(folder: Path, change: Any) -> Summary:
     table = pq.read_table(folder / "turns.parquet")
     rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
-    return summarise(reports.load(folder, everything=False))
+    return summarise(load_for_report(folder))
 
 
 def figures(summary: Summary, measure: str, target: str = "sim", step: str = "all") -> Figures:
@@ -192,7 +192,7 @@ def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
 
 
 def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
-    summary = summarise(reports.load(synthetic.write_killed(tmp_path, Plan(sessions=20)), everything=False))
+    summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
     assert (summary.verdict.valid, summary.verdict.reason) == (None, "the run has not ended")
     assert summary.window.length_s > 0
@@ -255,7 +255,7 @@ def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tm
     table = pq.read_table(tmp_path / "sessions.parquet")
     rows = [row | {"effective_settings": json.dumps(settings), "model": None} for row in table.to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "sessions.parquet")
-    said = summarise(reports.load(tmp_path, everything=False)).notices
+    said = summarise(load_for_report(tmp_path)).notices
 
     assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in said) == 1
 
@@ -390,7 +390,7 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
         words = [None if o == "ok" else f"<{o}> said so" for o in rows["outcome"].to_pylist()]
         place = rows.schema.get_field_index("detail")
         pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
-    summary = summarise(reports.load(folder, everything=False))
+    summary = summarise(load_for_report(folder))
     paths = render.write(summary)
     outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
 
@@ -402,7 +402,7 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
 
 def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
-    summary = summarise(reports.load(folder, everything=False))
+    summary = summarise(load_for_report(folder))
     paths = render.write(summary)
     first = summary.outcomes.remedies()[0].line
     page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))

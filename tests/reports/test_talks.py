@@ -13,7 +13,7 @@ import reports
 from bench.run import folder as run_folder
 from bench.run.spool import path_of
 from reports.page import speech
-from reports.runs import response_ids
+from reports.runs import load_for_report, response_ids
 from reports.summary.summary import HEARD, Summary, summarise
 from reports.summary.talks import Talk, talks
 from tests.reports import synthetic
@@ -39,7 +39,7 @@ TALK = Talk(
 
 
 def build(folder: Path, plan: Plan) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan), everything=False))
+    return summarise(load_for_report(synthetic.write(folder, plan)))
 
 
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     synthetic.write_killed(folder, plan)
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
     run_folder.write_document(folder, run_folder.read_document(folder) | {"scripts": scripts})
-    before = summarise(reports.load(folder, everything=False))
+    before = summarise(load_for_report(folder))
     expected, names = before.talks, [slow.response for slow in before.slowest]
     spool = path_of(folder, 0, "turns.arrows")
     spool.rename(path_of(folder, 1, "turns.arrows"))
@@ -129,13 +129,13 @@ def test_a_buffer_that_no_script_can_have_is_none(tmp_path: Path, buffer_ms: flo
     def ends_s(value: float) -> list[float]:
         scripts = [script | {"jitter_buffer_ms": value} for script in document["scripts"]]
         run_folder.write_document(folder, document | {"scripts": scripts})
-        return [talk.end_s for talk in summarise(reports.load(folder, everything=False)).talks]
+        return [talk.end_s for talk in summarise(load_for_report(folder)).talks]
 
     assert ends_s(buffer_ms) == pytest.approx(ends_s(0), nan_ok=True)
 
 
 def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
-    summary = summarise(reports.load(synthetic.write(tmp_path, Plan(), scripts=[]), everything=False))
+    summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(), scripts=[])))
     (median, *_) = summary.talks
 
     assert math.isnan(median.end_s)

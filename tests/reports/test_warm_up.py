@@ -15,6 +15,7 @@ from bench.run import folder as run_folder
 from reports.blocks import Paragraph
 from reports.numbers import NBSP
 from reports.page.health import health
+from reports.runs import load_for_report
 from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of
 from reports.summary.curves import connecting
@@ -76,7 +77,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
-    whole, measured = (summarise(reports.load(folder, everything=False)) for folder in folders)
+    whole, measured = (summarise(load_for_report(folder)) for folder in folders)
     return whole, measured
 
 

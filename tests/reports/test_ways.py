@@ -12,6 +12,7 @@ import reports
 from reports.page import charts
 from reports.page.page import html
 from reports.page.svg import HALF, WIDE
+from reports.runs import load_for_report
 from reports.strata import Stratum
 from reports.summary import curves as frames
 from reports.summary.curves import GRIDS, ways
@@ -23,7 +24,7 @@ TWO = Plan(sessions=40, targets=("direct", "gateway"), failed=0.05)
 
 
 def build(folder: Path, plan: Plan) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan), everything=False))
+    return summarise(load_for_report(synthetic.write(folder, plan)))
 
 
 def test_each_session_is_a_mark_of_its_shortest_round_trip_and_its_median(tmp_path: Path) -> None:
