@@ -63,6 +63,17 @@ def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
     assert {row["block"] for row in sessions} == {0}
 
 
+def test_the_name_of_a_scenario_is_asked_for_before_the_first_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for in the file system, which a session that starts does not wait for."""
+    stand = Stand(tmp_path)
+    monkeypatch.setattr(Actor, "scenario_name", lambda: pytest.fail("it is asked for again"))
+    stand.play(2)
+
+    assert {row["scenario"] for row in stand.rows("sessions")} == {"scenario"}
+
+
 def test_a_run_of_one_target_has_pairs_of_one_and_no_arm(tmp_path: Path) -> None:
     stand = Stand(tmp_path)
     stand.play(3)

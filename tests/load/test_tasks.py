@@ -14,7 +14,6 @@ from bench.errors import ScriptError, UsageError
 from bench.load.planning.tasks import (
     SessionTask,
     as_sessions,
-    class_file,
     file_of,
     rehearsed,
     script,
@@ -23,7 +22,6 @@ from bench.load.planning.tasks import (
     tasks_of,
 )
 from bench.plan.script import Script
-from tests.load import actors
 from tests.load.actors import Actor, actor, tone
 
 HERE = Path(__file__)
@@ -192,11 +190,3 @@ def test_a_decorated_method_stands_where_it_was_written(tmp_path: Path) -> None:
 
     assert file_of(decorated) == HERE
     assert len(rehearse(decorated).steps) == 2
-
-
-def test_the_file_of_a_class_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each session that starts asks for it, and the file system would be asked for every folder above it."""
-    found = class_file(Actor)
-    monkeypatch.setattr(Path, "resolve", lambda path: pytest.fail(f"{path} is looked for again"))
-
-    assert class_file(Actor) == found == Path(actors.__file__)

@@ -131,18 +131,13 @@ def of_class(user_class: Any, problem: str) -> ScriptError:
 
 def class_file(user_class: type) -> Path:
     """The file in which a class stands."""
-    return _resolved(inspect.getfile(user_class))
-
-
-@functools.cache  # each session that starts asks for its scenario's
-def _resolved(file: str) -> Path:
-    return Path(file).resolve()
+    return Path(inspect.getfile(user_class)).resolve()
 
 
 def _line(error: BaseException, path: Path) -> int | None:
     """The line of the file in which an error arose, or that called what raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if _resolved(frame.filename) == path), None)
+    return next((frame.lineno for frame in reversed(frames) if Path(frame.filename).resolve() == path), None)
 
 
 # What a method does in the session that it is.

@@ -51,6 +51,7 @@ class LiveRun:
         self, plan: Planned, place: Place, arms: Sequence[Arm], keyring: Keyring, spool: Spool, driver: Driver
     ) -> None:
         self.arms, self._options, self._place = arms, plan.options, place
+        self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
         self._keyring, self._driver = keyring, driver
         spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
         clock = {"clock_offset_ns": place.ahead_ns, "clock_offset_error_ns": place.ahead_error_ns}
@@ -164,7 +165,7 @@ class LiveRun:
             labels = Labels(
                 session_id=f"w{self._place.worker}-{started:06d}",
                 target=arm.label,
-                scenario=user.scenario_name(),
+                scenario=self._scenarios[user],
                 script=repertoire.script.name,
                 arm=arm.label if len(arms) > 1 else None,
                 block=pair.block,
