@@ -23,7 +23,7 @@ from tests import forked
 # Machines are shared: an example that takes long is no failure, nor is one that is long drawn. CI looks at the same
 # examples every time, a developer at new ones, and `EXAMPLES=all` at many. A property that needs more examples to find
 # what it is for says so itself.
-settings.register_profile("shared", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("shared", deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("shared"), derandomize=True)
 settings.register_profile("all", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared"))

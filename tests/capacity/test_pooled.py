@@ -11,8 +11,9 @@ from bench.capacity.conclude import rough_edge, shown
 from bench.capacity.document import Answer, LevelOutcome
 from bench.capacity.search import bracket_of, ends_of
 from tests.capacity.models import ModelService, PhasedService, build_level, build_plan, build_share, searched
+from tests.examples import trials
 
-SEEDS = 40
+SEEDS = trials(20, 40)
 
 
 def level(load: int, missed: float, answer: Answer = "undecided", turns: int = 1000) -> LevelOutcome:

@@ -27,8 +27,9 @@ from bench.capacity.search import (
     look_errors,
 )
 from tests.capacity.models import ModelService, build_level, build_plan, searched
+from tests.examples import trials
 
-SEEDS = 25
+SEEDS = trials(12, 25)
 
 
 def knee(edge: float) -> Callable[[int], float]:

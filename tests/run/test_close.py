@@ -377,16 +377,27 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.fixture(scope="module")
+def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that nobody has closed yet, which tests copy, and the same closed."""
+    folder = finished(tmp_path_factory.mktemp("finished"))
+    whole = Path(shutil.copytree(folder, folder.parent / "whole"))
+    close(whole)
+    return folder, whole
+
+
 @pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "write_text", "_totals"])
-def test_a_close_that_was_killed_can_be_done_again(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, folder = finished(tmp_path), tmp_path / "again"
-    shutil.copytree(whole, folder)
+def test_a_close_that_was_killed_can_be_done_again(
+    finished_and_closed: tuple[Path, Path], tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unclosed, whole = finished_and_closed
+    folder = Path(shutil.copytree(unclosed, tmp_path / "again"))
     with monkeypatch.context() as patch:
         patch.setattr(f"bench.run.close.{step}", interrupt)
         with pytest.raises(KeyboardInterrupt):
             close(folder)
 
-    assert close(folder)["totals"] == close(whole)["totals"]
+    assert close(folder)["totals"] == files.read_document(whole)["totals"]
     assert tables(folder) == tables(whole)
     assert contents(read(files.histograms_path(folder))) == contents(read(files.histograms_path(whole)))
 
