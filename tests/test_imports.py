@@ -111,9 +111,8 @@ CLOCKS = {
 
 
 DRAWING = (
-    "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.lines", "reports.page.panels",
-    "reports.page.speech", "reports.page.svg",
-    "reports.comparisons.curves", "reports.comparisons.forest", "reports.histories.figure",
+    "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
+    "reports.comparisons.forest", "reports.histories.figure",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""

@@ -63,11 +63,11 @@ def _side_by_side(runs: list[Path]) -> None:
     """One run after the other: only the rows of the table are kept of each."""
     from bench.run.folder import read_document
     from reports import render
-    from reports.text.several import Row, rows_of, several
+    from reports.text.terminal import RunRow, rows_of, several
 
     for run in runs:
         read_document(run)  # what is no run is said before anything is written
-    rows: list[Row] = []
+    rows: list[RunRow] = []
     pages: list[Path] = []
     for run in runs:
         summary = summarised(run)

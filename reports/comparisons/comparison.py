@@ -15,14 +15,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from bench.measures import CATALOGUE
-from reports.comparisons.decided import decision_on, notices_of
-from reports.comparisons.measuring import Resampling, StepChange, arm_of_sample, measured, step_changes
-from reports.comparisons.shift import Shift, shift_of
+from reports.comparisons.measuring import Resampling, Shift, arm_of_sample, measured, shift_of, step_changes
 from reports.finding import Finding, Measured, judge, provisional
+from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
 from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, as_floats, counts_of, matched
 from reports.statistics.baselines import RUN_SD
@@ -34,6 +34,10 @@ from reports.strata import NO_STRATUM
 from reports.wording.differences import as_share, interval, scale_of
 from reports.wording.unusable import Cause
 
+CHOSEN = (
+    "{} was ended by looks at its figures, so a test that takes its size as given errs more often than its level says; "
+    "what its looks decided is told by `rtbench decide {}`."
+)
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
 
@@ -256,12 +260,9 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Re
         return
     for base, side in each:
         changes = step_changes(base, side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
-        yield from (_step(side, one) for one in changes)
-
-
-def _step(side: Side, change: StepChange) -> Finding:
-    base, cand = map(arm_of_sample, change.arms)
-    return Finding(change.question, side.label, change.difference, change.verdict, (base, cand))
+        for one in changes:
+            arms = arm_of_sample(one.arms[0]), arm_of_sample(one.arms[1])
+            yield Finding(one.question, side.label, one.difference, one.verdict, arms)
 
 
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
@@ -275,3 +276,28 @@ def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
 def run_id(side: Side) -> str:
     """The run's own name."""
     return str(side.run.document.get("run_id") or side.run.folder.name)
+
+
+def decision_on(sides: Sequence[Side]) -> Decision | None:
+    """The decision of the one run whose targets these are, in its order; None where there is none to take.
+
+    Raises UsageError where the run's plan cannot be followed.
+    """
+    run = sides[0].run
+    if not one_run(sides) or not _planned(sides[0]) or not run.document.get("interleaved"):
+        return None
+    if [side.name for side in sides] != list(known_targets(run)):
+        return None
+    return decision_of(run, str(run.folder))
+
+
+def notices_of(sides: Sequence[Side], decision: Decision | None) -> list[str]:
+    """That a run was ended by its looks, where it is compared in another way than they did."""
+    if decision is not None:
+        return []
+    folders = dict.fromkeys(side.run.folder for side in sides if _planned(side))
+    return [CHOSEN.format(folder.name, folder) for folder in folders]
+
+
+def _planned(side: Side) -> bool:
+    return side.run.document.get("decision_plan") is not None

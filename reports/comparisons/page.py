@@ -32,12 +32,12 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.comparisons import curves, forest, path, sentences
+from reports.comparisons import forest, path, sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.decided import LOOKED, brief, said, word_of
 from reports.comparisons.forest_rows import ForestRow, definition, panels, with_unit
 from reports.comparisons.forest_rows import row_of as row_of_finding
-from reports.comparisons.shift import BEYOND, Shift
+from reports.comparisons.measuring import BEYOND, Shift
+from reports.comparisons.sentences import LOOKED, brief, said, word_of
 from reports.labels import all_called
 from reports.looks.decision import Decision
 from reports.marks import MARKS
@@ -364,10 +364,10 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
         few = f"Not drawn: fewer than {BEYOND} turns of an arm lie beyond its median."
         return Figure("", head=head, below=[Paragraph(few)])
     read = (
-        f"{curves.sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
+        f"{forest.sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
         f"The line ends where fewer than {BEYOND} turns of an arm lie beyond."
     )
-    return figure(curves.by_percentile(shift.ratios, shift.question.measure), read, head=head)
+    return figure(forest.by_percentile(shift.ratios, shift.question.measure), read, head=head)
 
 
 def _since(comparison: Comparison, question: Question) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.decided import LOOKED, said, word_of
 from reports.comparisons.forest_rows import (
     ONE_IN,
     ForestRow,
@@ -20,12 +19,19 @@ from reports.comparisons.forest_rows import (
     which_turns,
 )
 from reports.finding import Finding
+from reports.looks.decision import Decision
+from reports.looks.text import apart, place
+from reports.looks.text import sentence as sentence_of_looks
 from reports.numbers import NBSP, count, three
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.summary.verdict import verdict_of
 from reports.wording import reasons, unusable
 from reports.wording.differences import NOTHING, figure, share
 
+LOOKED = (
+    "This run is judged by looks that were planned before it began; theirs is the verdict that counts. "
+    "The figures below are of all its pairs, as one test would see them."
+)
 WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
 """In the order in which one of them speaks for several gated figures."""
 HAPPENS = {"failures": "fail or are never begun", "throttled": "are throttled", "stalled": "stall"}
@@ -245,3 +251,43 @@ def _beside(mine: Sequence[Finding], told: Finding, comparison: Comparison) -> I
             ]
             lead = f"{also}{word}"
             yield f"{lead[:1].upper()}{lead[1:]}: {', '.join(said)}."
+
+
+def word_of(decision: Decision) -> Word:
+    """The verdict of all gates together."""
+    reason = decision.course.reason
+    if reason == "regressed" or reason == "not regressed":
+        return reason
+    return "inconclusive"
+
+
+def said(decision: Decision) -> str:
+    """Its sentence as it stands alone: with a capital letter, unless it begins with the candidate's name."""
+    text, named = sentence_of_looks(decision), decision.course.reason in ("regressed", "not regressed")
+    return f"{text if named and not decision.invalid else text[:1].upper() + text[1:]}."
+
+
+def brief(decision: Decision) -> str:
+    """gateway regressed: ttfa p50 +44 %, ttfa p95 +50 %: the figures that say so, and nothing of how surely.
+
+    The whole sentence where none of them has a difference.
+    """
+    word = word_of(decision)
+    rulings = zip(decision.gates, decision.course.rulings, strict=bool(decision.course.rulings))
+    figures = [
+        f"{figure(gate)} {apart(gate, ruling.d)}"
+        for gate, ruling in rulings
+        if ruling.word == word and not math.isnan(ruling.d)
+    ]
+    if not figures or decision.invalid:
+        return said(decision)
+    begins = {
+        "regressed": f"{decision.targets[1]} regressed",
+        "not regressed": f"{decision.targets[1]} has not regressed",
+    }
+    return f"{begins.get(word, 'Inconclusive')}: {', '.join(figures)}."
+
+
+def stop_of(decision: Decision) -> str:
+    """stopped at look 3 of 10, 150 pairs."""
+    return f"stopped at {place(decision)}" if decision.course.looks else "no look was held"

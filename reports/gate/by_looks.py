@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.errors import UsageError
-from reports.comparisons.decided import stop_of
+from reports.comparisons.sentences import stop_of
 from reports.finding import Arm, Finding
 from reports.gate.by_limit import figure
 from reports.gate.items import Item, compared_item, not_exact

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from reports.comparisons.decided import notices_of
+from reports.comparisons.comparison import notices_of
 from reports.finding import Finding, Measured, judge, provisional
 from reports.gate.items import Item, compared_item, without_few
 from reports.numbers import NBSP

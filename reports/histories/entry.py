@@ -97,7 +97,7 @@ class Entry:
     @property
     def mark(self) -> str:
         """✓ VALID: the same with its sign."""
-        return marked(self.use).replace(" ", NBSP)
+        return marked(self.use).replace(" ", NBSP, 1)
 
 
 OLDER = "an older version left out turns that never began: `rtbench report` writes it anew"

@@ -13,7 +13,7 @@ import numpy as np
 from bench.money import dollars
 from reports.blocks import Block, Bullets, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
 from reports.numbers import NONE, clock, count, ms, percent, span, three
-from reports.page import gauges
+from reports.page import panels
 from reports.page.pieces import capital, figure, line, marked
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import FACTS
@@ -74,10 +74,13 @@ def money(summary: Summary) -> Section | None:
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[Block] = [Paragraph((simulated, said))]
     if found.costs:
-        costs = table(_cost_heads(found), [_cost(summary, *cost) for cost in enumerate(found.costs)])
+        costs = table(
+            (*COSTS, *(["image in"] if found.has_images else []), *OF_COSTS),
+            [_cost(summary, *cost) for cost in enumerate(found.costs)],
+        )
         blocks += [costs, Paragraph(TOKENS, "note")]
     if found.waste is not None:
-        wasted = [_wasted(summary, *cost) for cost in enumerate(found.costs)]
+        wasted = [row_of([marked(summary, at), *remarks.wasted(cost.waste)]) for at, cost in enumerate(found.costs)]
         blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money(summary)]
     prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
@@ -98,10 +101,6 @@ OF_TOKENS = {
 }
 OF_IMAGES = {"image_in": "image in", "image_cached": "cached"}
 OF_MINUTES = {"usd_per_minute": "USD a minute"}
-
-
-def _cost_heads(money: Money) -> tuple[str, ...]:
-    return (*COSTS, *(["image in"] if money.has_images else []), *OF_COSTS)
 
 
 def _shown_prices(money: Money) -> dict[str, str]:
@@ -130,16 +129,12 @@ def _cost(summary: Summary, place: int, cost: Cost) -> Line:
     return [marked(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
 
 
-def _wasted(summary: Summary, place: int, cost: Cost) -> Line:
-    return [marked(summary, place), *remarks.wasted(cost.waste)]
-
-
 def quota(summary: Summary) -> Section | None:
     """The service's limits; None where nothing was throttled and no limit told."""
     found = summary.quota
     if not found.any:
         return None
-    drawn = [figure(gauges.limits(found), _reading(found))] if found.drawable else []
+    drawn = [figure(panels.limits(found), _reading(found))] if found.drawable else []
     limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
     said = Paragraph(_limited(summary) or "Nothing was throttled.")
     return Section("limits", "Limits", "Did the service limit the rate?", [said, *drawn, limits])

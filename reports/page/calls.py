@@ -32,7 +32,7 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
-from reports.page import bars, charts, lines, speech
+from reports.page import bars, charts, speech
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.strata import Stratum
@@ -258,7 +258,7 @@ def by_load(summary: Summary) -> Section | None:
 def _at_levels(summary: Summary, pools: Sequence[Waits]) -> Figure:
     said, levels = groups.caption(pools[0]), groups.waits_table(pools, summary.targets)
     numbers = [Paragraph(f"{said}, in ms, with 95 % intervals over sessions."), levels]
-    return figure(lines.lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
+    return figure(charts.lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
 
 
 def _drawable(summary: Summary, *keys: By) -> list[list[Waits]]:
@@ -275,7 +275,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
         width = HALF if len(mine) > 1 else WIDE
         if mine:
             blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
-            blocks += [Beside([figure(lines.lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [Beside([figure(charts.lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
 

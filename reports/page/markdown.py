@@ -22,7 +22,6 @@ from reports.blocks import (
     Page,
     Panes,
     Paragraph,
-    Row,
     Strong,
     Table,
 )
@@ -116,13 +115,10 @@ def _table(table: Table) -> str:
         cells = [cell for own in row.cells for cell in (own, *(Cell("") for _ in range(1, own.columns)))]
         texts = [_cell(cells[place], struck=table.style == "struck" and bool(place) and not column.left)
                  for place, column in shown if place < len(cells)]  # fmt: skip
-        lines.append(f"| {' | '.join([*texts, *([_ids(row)] if ids else [])])} |")
+        named = [f"{plain(name)} {_inline(text)}" for name, text in row.ids]
+        lines.append(f"| {' | '.join([*texts, *([', '.join(named)] if ids else [])])} |")
     caption = _inline(table.caption)
     return "\n".join([*([caption, ""] if caption else []), *lines])
-
-
-def _ids(row: Row) -> str:
-    return ", ".join(f"{plain(name)} {_inline(text)}" for name, text in row.ids)
 
 
 def _cell(cell: Cell, *, struck: bool) -> str:

@@ -26,14 +26,14 @@ from reports.blocks import (
 )
 from reports.marks import MARKS
 from reports.numbers import moment
-from reports.page import accounts, answers, arriving, calls, health, sections
+from reports.page import accounts, answers, calls, health, sections
 from reports.page.html import poured
 from reports.page.markdown import document
 from reports.page.pieces import note
 from reports.question import RATES
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
-from reports.wording import failings, groups, remarks, sentences, words
+from reports.wording import groups, remarks, sentences, words
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -95,9 +95,9 @@ def _badge(summary: Summary) -> Badge:
 def _lead(summary: Summary) -> list[Block]:
     """What forbids the figures, then what went wrong, and how much was sent."""
     throughput = "; ".join(remarks.throughput(summary))
-    second = " ".join(filter(None, (sentences.heard(summary), failings.second(summary))))
+    second = " ".join(filter(None, (sentences.heard(summary), sentences.second(summary))))
     carried = f"Throughput: {throughput}." if throughput else ""
-    texts = (remarks.machine(summary), summary.decided, second, failings.way_out(summary), carried)
+    texts = (remarks.machine(summary), summary.decided, second, sentences.way_out(summary), carried)
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
     return [*(alarm if summary.verdict.broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
 
@@ -143,7 +143,7 @@ def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
         answers.spread(summary),
-        arriving.calls(summary),
+        sections.arriving(summary),
         sections.time(summary),
         calls.by_load(summary),
         calls.segments(summary),

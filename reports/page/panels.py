@@ -1,4 +1,4 @@
-"""The run over time, a panel per target: frame → Plot, computing nothing."""
+"""What lies on the time of a run: waits and failures, limits, arrivals: frame → Plot, computing nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from reports.numbers import clock, count, listed, ms, shortened
+from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.page.svg import WIDE, Plot, Point, Scale, frame, glyph, identity, log_scale, log_ticks, tone
+from reports.summary.offered import Arriving
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
+from reports.summary.quota import Quota, Throttling
 
 SHELF = 12
 TICKS_MOST = 300
@@ -41,7 +43,8 @@ def over_time(frame: OverTime) -> Plot:
         with plot.of(panel.colour):
             _panel(plot, panel, frame, x)
         with plot.along_run():
-            _veil(plot, frame, x)
+            if frame.warmup_s:
+                plot.rect(plot.x0, plot.y1, x.clip(frame.warmup_s) - plot.x0, plot.y0 - plot.y1, "veil")
     if frame.warmup_s:
         _warm_up(plot, x.clip(frame.warmup_s))
     plot.y0 = ground
@@ -117,11 +120,6 @@ def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: Scale, cls: str) -> None:
         )
         if boxes:
             plot.add(f'<path d="{boxes}" class="cell {cls} k{shade}"/>')
-
-
-def _veil(plot: Plot, frame: OverTime, x: Scale) -> None:
-    if frame.warmup_s:
-        plot.rect(plot.x0, plot.y1, x.clip(frame.warmup_s) - plot.x0, plot.y0 - plot.y1, "veil")
 
 
 def _warm_up(plot: Plot, edge: float) -> None:
@@ -213,3 +211,138 @@ def _read(plot: Plot, course: StepsOverTime, x: Scale) -> None:
                 texts[bin_.begin_s] = f"{texts[bin_.begin_s]}, {said}" if bin_.begin_s in texts else said
         lines.append((step, texts))
     plot.read_lines(places, lines)
+
+
+SHARE, COUNT, BETWEEN_TARGETS, APART = 64, 46, 50, 28
+STYLES = {"tokens": "t-mid", "requests": "t-tail"}
+
+
+def limits(frame: Quota) -> Plot:
+    """For each target the shares of its limits that remained, and throttled turns and sessions below them."""
+    shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
+    plot = Plot(
+        WIDE,
+        sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30,
+        left=56,
+        right=66,
+        top=0,
+        bottom=30,
+        title="Limits of the service over time",
+        desc="For each target the least share of its limits that remained, and what was throttled. "
+        + "; ".join(_spoken(one) for _, one in shown),
+    )
+    x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
+    ground, top = plot.y0, 0.0
+    for place, one in shown:
+        with plot.of(place):
+            _target(plot, one, place, frame.bin_s, x, top)
+        top += BETWEEN_TARGETS + _tall(one)
+    plot.y0, plot.y1 = ground, 0
+    plot.run_axis(x, 10)
+    _read_limits(plot, frame, [one for _, one in shown], x)
+    return plot
+
+
+def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale, top: float) -> None:
+    plot.text(plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 60)}", f"dl t{tone(place)}")
+    top += BETWEEN_TARGETS
+    if one.remaining:
+        plot.y1, plot.y0 = int(top), int(top) + SHARE
+        _shares(plot, one, place, x)
+        top += SHARE + APART
+    if one.counts.any():
+        plot.y1, plot.y0 = int(top), int(top) + COUNT
+        _counts(plot, one, place, bin_s, x)
+
+
+def _tall(one: Throttling) -> int:
+    both = bool(one.remaining) and bool(one.counts.any())
+    return (SHARE if one.remaining else 0) + (COUNT if one.counts.any() else 0) + (APART if both else 0)
+
+
+def _spoken(one: Throttling) -> str:
+    least = [f"at least {percent(float(part.share.min()), 1)} of {part.limit} remained" for part in one.remaining]
+    throttled = f"{plural(one.turns, 'turn')} and {plural(one.sessions, 'session')} throttled"
+    return f"{one.target}: {', '.join([throttled, *least])}"
+
+
+def _shares(plot: Plot, one: Throttling, place: int, x: Scale) -> None:
+    y = Scale(identity, 0.0, 1.0, plot.y0, plot.y1)
+    plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
+    plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
+    ends = []
+    for part in one.remaining:
+        points = [(x.clip(at), y(share)) for at, share in zip(part.at_s, part.share, strict=True)]
+        with plot.along_run():
+            plot.path(points, f"curve {STYLES[part.limit]} s{tone(place)}")
+            if len(points) == 1:
+                plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
+        ends.append((points[-1], part.limit))
+    for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
+        below = min(y for (_, y), _ in ends) + 14 * row
+        plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)} whole")
+
+
+def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale) -> None:
+    plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
+    y = plot.count_axis(float(one.counts.max()))
+    with plot.along_run():
+        for place_, number in enumerate(one.counts):
+            if number:
+                left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)
+                tip = f"from {clock(place_ * bin_s, long=True)}: {count(number)} throttled"
+                plot.rect(left, y(number), max(1.5, right - left - 1), plot.y0 - y(number), "failcell", tip)
+    plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
+
+
+def _read_limits(plot: Plot, frame: Quota, shown: list[Throttling], x: Scale) -> None:
+    rows, stops = [], []
+    for place in range(frame.targets[0].counts.size):
+        told = [text for one in shown if (text := _bin(one, place, frame.bin_s))]
+        if told:
+            stops.append(x.clip((place + 0.5) * frame.bin_s))
+            rows.append(" · ".join([f"from {clock(place * frame.bin_s, long=frame.length_s > 180)}", *told]))
+    plot.readout(stops, rows)
+
+
+def _bin(one: Throttling, place: int, bin_s: float) -> str:
+    said = [f"{count(one.counts[place])} throttled"] if one.counts[place] else []
+    for part in one.remaining:
+        (here,) = np.nonzero(np.isclose(part.at_s, (place + 0.5) * bin_s))
+        said += [f"{percent(float(part.share[here[0]]), 1)} of {part.limit} left"] if here.size else []
+    return f"{one.target} {', '.join(said)}" if said else ""
+
+
+def arrivals(frame: Arriving) -> Plot:
+    """Calls over time: those that were taken, and those that were blocked above them."""
+    length_s = frame.bin_s * frame.calls.size
+    plot = Plot(
+        WIDE,
+        180,
+        left=56,
+        right=66,
+        top=26,
+        bottom=30,
+        title="Calls that arrived over time",
+        desc=f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked.",
+    )
+    x = Scale(identity, 0.0, length_s, plot.x0, plot.x1)
+    plot.text(plot.x0, plot.y1 - 9, f"calls each {span(frame.bin_s)}", "lab")
+    y = plot.count_axis(float(frame.calls.max(initial=1.0)))
+    long = length_s > 180
+    stops, said = [], []
+    with plot.along_run():
+        for place, (calls, blocked) in enumerate(zip(frame.calls, frame.blocked, strict=True)):
+            left, right = x.clip(place * frame.bin_s), x.clip((place + 1) * frame.bin_s)
+            wide = max(1.0, right - left - 1)
+            if calls > blocked:
+                plot.rect(left, y(calls - blocked), wide, plot.y0 - y(calls - blocked), "cell s0 k4")
+            if blocked:
+                plot.rect(left, y(calls), wide, y(calls - blocked) - y(calls), "failcell")
+            stops.append((left + right) / 2)
+            beside = f" · {count(blocked)} blocked" if blocked else ""
+            said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{beside}")
+    plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
+    plot.run_axis(x, 10)
+    plot.readout(stops, said)
+    return plot

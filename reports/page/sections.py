@@ -29,7 +29,7 @@ from reports.blocks import (
 )
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.page import bars, panels
-from reports.page.pieces import cells_of, figure, line, measures, note, of_target, quantile_cells
+from reports.page.pieces import cells_of, figure, line, marked, measures, note, of_target, quantile_cells
 from reports.page.svg import HALF, WIDE
 from reports.question import RATES, TRIALS
 from reports.strata import Stratum
@@ -38,11 +38,13 @@ from reports.summary.context import SLOPES
 from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
+from reports.summary.offered import Arriving, Offered
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
+QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
 OF_CALLS = ("session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
@@ -174,14 +176,18 @@ def outcomes(summary: Summary) -> Section | None:
     found = summary.outcomes
     if not sum(found.opened) and not sum(found.begun):
         return None
-    places = range(len(summary.targets))
+    places, opened = range(len(summary.targets)), " and ".join(map(count, found.opened))
     rates = [percent(found.failures(i), 1) if found.wanted[i] else NONE for i in places]
     sums = [
         ("begun, together", [count(n) for n in found.begun], "every turn has one outcome"),
         ("failed, together", [count(n) for n in found.failed], ""),
         ("lost turns", [count(n) for n in found.lost], "wanted, never begun: their session had ended"),
         ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run"),
-        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {_of(found.opened)}"),
+        (
+            "sessions with any failure",
+            [count(n) for n in found.with_failure],
+            f"of {opened}",
+        ),
     ]
     heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
     together = [row_of([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
@@ -197,10 +203,6 @@ def outcomes(summary: Summary) -> Section | None:
     if remedies := found.remedies():
         blocks += [Heading("What to do?"), Bullets([coded(remedy.line) for remedy in remedies])]
     return Section("outcomes", "Outcomes", "How did the turns end?", blocks)
-
-
-def _of(opened: tuple[int, ...]) -> str:
-    return " and ".join(count(n) for n in opened)
 
 
 def _ending(ending: Ending) -> Row:
@@ -228,7 +230,7 @@ def connect(summary: Summary) -> Section | None:
 
 
 def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
-    heads = ("measure, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "reached")
+    heads = ("measure, ms", Column("target", left=True), *QUANTILES, "sessions", "reached")
     return table(
         heads,
         [[Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
@@ -291,3 +293,64 @@ def _volume(summary: Summary) -> str:
     said = "; ".join(filter(None, (audio, wire)))
     drawn = " The figures show the whole run, warm-up too." if summary.window.warmup_s else ""
     return f"{said}, over the measured phase.{drawn}" if said else ""
+
+
+ARRIVED = (
+    *("target", "offered", "blocked", "cut off", "held", "started", "refused", "completed"),
+    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_lag p50, ms", "p99"),
+)
+FIRST_WAITS = (
+    "first wait, ms",
+    Column("target", left=True),
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "slowest",
+    "sessions",
+    "reached",
+)
+READING_ARRIVALS = (
+    "Calls that arrived in each bin; red: those that found no free slot. service_time counts from when a call was "
+    "begun, response_time from when it arrived, both without the caller’s own speech and pauses."
+)
+
+
+def arriving(summary: Summary) -> Section | None:
+    """What was offered, and what its callers waited for first; None in a closed loop."""
+    frame = summary.arriving
+    if frame is None:
+        return None
+    waits = [f for f in summary.connecting if f.measure in remarks.WAITS]
+    rows: list[Line] = [
+        [Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
+    ]
+    blocks: list[Block] = [
+        *line(f"{words.sentence(remarks.asked(frame))} {_loads(frame)}"),
+        figure(panels.arrivals(frame), READING_ARRIVALS),
+        table(ARRIVED, [_arrived(summary, place, one) for place, one in enumerate(frame.targets)]),
+        *([table(FIRST_WAITS, rows)] if rows else []),
+        *note(remarks.divided(frame)),
+    ]
+    return Section("calls", "Calls that arrive", "What load was offered, and what became of it?", blocks)
+
+
+def _loads(frame: Arriving) -> str:
+    named = len(frame.targets) > 1
+    return " ".join(
+        f"{f'{one.target}: ' if named else ''}{words.sentence(remarks.load(frame, one))}" for one in frame.targets
+    )
+
+
+def _arrived(summary: Summary, place: int, one: Offered) -> Line:
+    blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
+    return [
+        marked(summary, place),
+        count(one.offered),
+        blocked,
+        *map(count, (one.cut, one.held, one.started, one.refused, one.completed)),
+        *map(three, (one.offered_erlangs, one.carried_erlangs)),
+        count(one.slots),
+        three(one.call_s),
+        *map(three, (one.start_lag_p50_ms, one.start_lag_p99_ms)),
+    ]

@@ -1,12 +1,17 @@
-"""The summary that `rtbench report` prints: at most so many columns, colour only where it is wanted."""
+"""What `rtbench report` prints, of one run and of several side by side: at most so many columns, colour where wanted.
+
+Of several runs nothing is pooled, and nothing compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from reports.blocks import Cell, Inline, Paragraph, Row, row_of
+from reports.blocks import Cell, Paragraph, Row, row_of
 from reports.marks import MARKS
-from reports.numbers import NBSP, count, moment, three
+from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary import drift
 from reports.summary.events import ALL
 from reports.summary.groups import By
@@ -14,8 +19,7 @@ from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import RuleResult, trust
 from reports.text.lines import Badges, Grid, Named, Part, pour
 from reports.wording import groups, remarks, words
-from reports.wording.failings import second
-from reports.wording.sentences import headline, heard
+from reports.wording.sentences import headline, heard, second
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""
@@ -58,6 +62,7 @@ def _cells(answer: CallerWait, name: str, summary: Summary) -> Iterable[Cell]:
     yield from map(Cell, (*figures, three(answer.figures.high), "  ".join(reversed(failures)), failures.figure))
 
 
+WIDE_HEADS = {"p50": "p50 (95 %)", "p95": "p95 (95 %)"}
 GROUP_LAYOUTS = ((0, 2, 3, 4, 5, 6, 7), (0, 2, 4, 5, 6, 7), (0, 2, 4, 5, 6), (0, 4, 5, 6), (0, 5, 6))
 
 
@@ -67,17 +72,17 @@ def waits_by(summary: Summary, by: By) -> Iterable[Grid]:
     rows: list[Row] = []
     for place, one in enumerate(pools):
         table = groups.waits_table([one], summary.targets)
-        rows += [] if place else [row_of([_headed(column.head) for column in table.columns], "soft")]
+        rows += (
+            []
+            if place
+            else [row_of([WIDE_HEADS.get(str(column.head), column.head) for column in table.columns], "soft")]
+        )
         named = [one.target] if len(summary.targets) > 1 else []
         rows.append(row_of([Cell(", ".join([groups.caption(one), *named, "ms"]), style="soft")]))
         rows += [Row(tuple(groups.brief_cells(one, group))) for group in one.groups]
     if pools:
         width = len(rows[0].cells)
         yield Grid(rows, (0,), [[at for at in layout if at < width] for layout in GROUP_LAYOUTS], indent="  ")
-
-
-def _headed(head: Inline) -> Inline:
-    return f"{head} (95 %)" if head in ("p50", "p95") else head
 
 
 INTERRUPTED = ("barge_in_yield", "audio_wasted")
@@ -173,3 +178,49 @@ def _harness(summary: Summary) -> list[str]:
     rules = [_judged(rule) for rule in summary.verdict.rules if rule.figure is not None]
     lags = [f"receive_lag p99 {three(row.p99)}{NBSP}ms" for row in summary.harness if row.measure == "receive_lag"]
     return rules + lags + trust(summary.run)
+
+
+RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
+RUN_LEFT = (0, 1, 7)
+"""Columns of text."""
+RUN_LEAST, TARGET_MOST = 12, 24
+WARNING = "Each row is a run of its own: `rtbench compare` says what of their differences is more than chance."
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """The cells of one target of one run; `head` says what it counts, rows of one head stand together."""
+
+    head: str
+    cells: tuple[str, ...]
+
+
+def rows_of(summary: Summary) -> list[RunRow]:
+    """The rows of one run; of a run without turns one that says so."""
+    run, valid = summary.run.folder.resolve().name, " ".join(words.badges(summary))
+    if not sum(summary.outcomes.begun):
+        return [RunRow("no turns", (run, NONE, "0", *("n/a",) * 3, "n/a", valid))]
+    return [
+        RunRow(f"{words.named(answer.figures)}, ms", (run, *_run_cells(answer), valid))
+        for group in words.tables(summary)
+        for answer in group
+    ]
+
+
+def _run_cells(answer: CallerWait) -> Iterable[str]:
+    yield shortened(answer.target, TARGET_MOST)
+    yield count(answer.turns)
+    yield from (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
+    yield words.failures(answer).figure
+
+
+def several(rows: Sequence[RunRow], pages: Sequence[Path], width: int = 100) -> str:
+    """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
+    heads = dict.fromkeys(row.head for row in rows)
+    tables = ((Paragraph(head), _runs_table([row.cells for row in rows if row.head == head])) for head in heads)
+    return "\n".join((pour(tables, width), WARNING, *map(str, pages), ""))
+
+
+def _runs_table(rows: Sequence[tuple[str, ...]]) -> Grid:
+    """What is too wide loses letters of the runs' names, from their beginning: the scenario is at their end."""
+    return Grid([row_of(list(cells)) for cells in (RUN_HEADS, *rows)], RUN_LEFT, least=RUN_LEAST)

@@ -11,7 +11,6 @@ from bench.money import dollars
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import ArmsQuantile
 from reports.summary.hosts import Machine
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.offered import Arriving, Offered
@@ -57,7 +56,9 @@ def against(summary: Summary) -> list[str]:
     found = summary.differences if summary.verdict.valid is not False else ()
     if len(summary.targets) > 2:
         return [
-            f"{one.measure} p{one.p * 100:g} against {one.targets[0]}: {', '.join(_apart(one))}" for one in found[:1]
+            f"{one.measure} p{one.p * 100:g} against {one.targets[0]}: "
+            + ", ".join(f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True))
+            for one in found[:1]
         ]
     kinds = list(dict.fromkeys((one.measure, one.stratum) for one in found))
     told = []
@@ -70,10 +71,6 @@ def against(summary: Summary) -> list[str]:
         ]
         told.append(f"{measure}{f' of {stratum.turns}' if several else ''} {', '.join(parts)}")
     return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
-
-
-def _apart(one: ArmsQuantile) -> list[str]:
-    return [f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True)]
 
 
 def amounts(money: Money) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 import reports
 from reports.page.calls import along as section
-from reports.page.lines import lines
+from reports.page.charts import lines
 from reports.page.svg import HALF, WIDE
 from reports.statistics.quantiles import quantile
 from reports.summary.groups import AGES, By, Waits, one_thing

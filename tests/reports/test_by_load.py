@@ -16,7 +16,7 @@ from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.page.calls import by_load as section
-from reports.page.lines import lines
+from reports.page.charts import lines
 from reports.page.page import markdown
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile

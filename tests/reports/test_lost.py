@@ -22,8 +22,7 @@ from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.turns import lost_of, lost_turns
-from reports.wording.failings import second
-from reports.wording.sentences import essentials, headline
+from reports.wording.sentences import essentials, headline, second
 from tests.reports import shared, synthetic
 from tests.reports.synthetic import Plan
 

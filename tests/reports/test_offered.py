@@ -15,8 +15,8 @@ import pytest
 import reports
 from bench.run.folder import SCHEMAS
 from reports import render
-from reports.page.arriving import drawn
 from reports.page.page import html
+from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.summary import Summary, summarise
@@ -174,7 +174,7 @@ def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
 def test_the_figure_has_a_bar_for_each_bin_with_the_blocked_on_top(tmp_path: Path) -> None:
     frame = build(tmp_path, blocked=4).arriving
     assert frame is not None
-    svg = ET.fromstring(drawn(frame).svg())
+    svg = ET.fromstring(arrivals(frame).svg())
     bars = [rect.get("class") for rect in svg.iter() if rect.tag.endswith("rect")]
 
     assert bars.count("failcell") == 1

@@ -16,8 +16,7 @@ import reports
 from reports import render
 from reports.page.page import html, markdown
 from reports.page.page import page_of as page_as_data
-from reports.wording.failings import second
-from reports.wording.sentences import headline
+from reports.wording.sentences import headline, second
 from reports.wording.words import cell
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of

@@ -13,7 +13,7 @@ import pytest
 
 import reports
 from reports import render
-from reports.page import gauges
+from reports.page import panels
 from reports.page.page import html, markdown
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
@@ -82,7 +82,7 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
 
 
 def test_limits_are_drawn_for_each_target() -> None:
-    plot = gauges.limits(summary_of(LIMITED).quota)
+    plot = panels.limits(summary_of(LIMITED).quota)
     figure = ET.fromstring(plot.svg())
     texts = [element.text or "" for element in figure.iter("text")]
 
@@ -101,8 +101,8 @@ def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Pat
 
     assert not counts.targets[0].remaining
     assert not told_only.targets[0].counts.any()
-    assert 'class="failcell"' in gauges.limits(counts).svg()
-    assert "share of the limit" in gauges.limits(told_only).svg()
+    assert 'class="failcell"' in panels.limits(counts).svg()
+    assert "share of the limit" in panels.limits(told_only).svg()
 
 
 def test_where_nothing_was_limited_nothing_is_said() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.comparisons import curves, shift
+from reports.comparisons import forest, measuring
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.shift import RatioCurve, Shift
+from reports.comparisons.measuring import RatioCurve, Shift
 from reports.page.svg import HALF
 from reports.sides.side import sample_of
 from reports.statistics.differences import Margin, quantile_differences
@@ -33,16 +33,16 @@ def shift_in(made: Comparison) -> Shift:
 def test_the_first_gated_quantile_says_what_is_drawn() -> None:
     rate, tail = findings()[2], findings()[4]
 
-    question = shift.main_question((rate, findings()[0]))
+    question = measuring.main_question((rate, findings()[0]))
     assert question is not None
     assert (question.measure, question.p) == ("ttfa", 0.95)
-    assert shift.main_question((tail,)) == tail.question
-    assert shift.main_question((rate,)) is None
+    assert measuring.main_question((tail,)) == tail.question
+    assert measuring.main_question((rate,)) is None
 
 
 @given(st.integers(1, 10_000_000))
 def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
-    ps = shift.grid(n, (0.5, 0.95))
+    ps = measuring.grid(n, (0.5, 0.95))
 
     assert bool(ps) == (n >= 40)
     assert all(n * (1 - p) >= 20 - 1e-6 for p in ps)
@@ -99,15 +99,15 @@ def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", c
 def test_the_line_below_says_the_middle_and_the_largest() -> None:
     one = made_of(math.log(0.99), math.log(1.4), math.log(2.02), math.log(1.1), math.log(1.0))
 
-    assert curves.sentence([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
+    assert forest.sentence([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
     two = replace(one, candidate="canary")
-    assert curves.sentence([one, two]).startswith("gateway: p50")
-    assert curves.sentence([]) == ""
+    assert forest.sentence([one, two]).startswith("gateway: p50")
+    assert forest.sentence([]) == ""
 
 
 @given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))
 def test_any_differences_can_be_drawn(found: list[float]) -> None:
-    plot = curves.by_percentile([made_of(*found)], "ttfa")
+    plot = forest.by_percentile([made_of(*found)], "ttfa")
     figure = ET.fromstring(plot.svg())
 
     assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
@@ -123,8 +123,8 @@ def test_any_differences_can_be_drawn(found: list[float]) -> None:
 def test_the_readout_names_ends_that_have_no_number() -> None:
     endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
 
-    assert curves.spoken(endless).replace(NBSP, " ") == "failed (+22 % to open)"
-    assert curves.spoken(replace(endless, d=math.nan)) == "failed in both"
+    assert forest.spoken(endless).replace(NBSP, " ") == "failed (+22 % to open)"
+    assert forest.spoken(replace(endless, d=math.nan)) == "failed in both"
 
 
 def test_a_rate_alone_draws_nothing() -> None:

@@ -15,8 +15,8 @@ from reports.blocks import Paragraph
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.decided import LOOKED, said
 from reports.comparisons.page import markdown, page_of
+from reports.comparisons.sentences import LOOKED, said
 from reports.comparisons.text import essentials, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
