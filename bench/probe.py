@@ -17,6 +17,7 @@ from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, varied
 from bench.plan.steps import step_of
 from bench.plan.turns import Step
+from bench.protocol.base import Dialect
 from bench.protocol.events import Event, Kind, Usage, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
@@ -45,18 +46,23 @@ def _script(target: Target, turn: Step, session: Mapping[str, Any]) -> PreparedS
 
 
 class ReplyAudio:
-    """A `bench.line.Listener` that keeps the audio of each response."""
+    """A `bench.line.Listener` that keeps the audio of each response of a session that is logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        self._keep(events)
+
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        for delta in deltas:  # they bring their messages, for the log
+            self._keep(self._dialect.decode(delta.data))
+
+    def _keep(self, events: Sequence[Event]) -> None:
         for event in events:
             if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
-
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
-        """None: a session that is logged is told of every event."""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         pass
@@ -94,7 +100,7 @@ def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio:
 
 
 def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio:
-    target, reply = dialer.target, ReplyAudio()
+    target, reply = dialer.target, ReplyAudio(script.dialect)
     labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
         timeline = LoggedTimeline(
