@@ -14,7 +14,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import NamedTuple
 
-from bench.observe.turn import ARRIVALS, State, Turn
+from bench.observe.turn import ARRIVALS, Decision, State, Turn
 from bench.protocol.events import Event, Kind
 from bench.units import NS_PER_MS
 
@@ -22,8 +22,20 @@ ANNOUNCES_ITEM = frozenset({Kind.SPEECH_STARTED, Kind.COMMITTED, Kind.IDLE_TIMEO
 TRANSCRIPTIONS = frozenset({Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED})
 
 
-Owners = dict[str, Turn | None]
-"""Id of a response or item → its turn; None: nobody's, or that of a turn that was handed out."""
+class Claim(NamedTuple):
+    """A claim on what came: whose it is, and what that decides, which whoever asked tells the turn.
+
+    `turn` None: nobody's, or that of a turn that was handed out. `requests`: how many of its turn's a response answers.
+    """
+
+    turn: Turn | None
+    decides: Decision | None = None
+    requests: int = 0
+
+
+NOBODYS = Claim(None)
+Owners = dict[str, Claim]
+"""Id of a response or item → whose it is, of which nothing is decided any more."""
 
 
 class Request(NamedTuple):
@@ -81,32 +93,27 @@ class Ownership:
         """Note that a turn's `input_audio_buffer.commit` was sent."""
         self._committing.append(turn)
 
-    def turn_of(self, event: Event, current: Turn | None) -> Turn | None:
-        """The turn that an event belongs to, by its ids; `current` is the one that is open."""
+    def claim(self, event: Event, current: Turn | None) -> Claim:
+        """The owner of an event, by its ids, and what it decides; `current` is the turn that is open."""
         if response_id := event.response_id:
-            if response_id in self._by_response:
-                return self._by_response[response_id]
-            return self._adopt(event, current)
+            return self._by_response.get(response_id) or self._adopt(event, current)
         if event.item_id:
-            return self._turn_of_item(event, current)
-        return current if event.kind in ARRIVALS else None  # a server that leaves ids out
+            return self._claim_of_item(event, current)
+        return Claim(current) if event.kind in ARRIVALS else NOBODYS  # a server that leaves ids out
 
-    def _adopt(self, event: Event, current: Turn | None) -> Turn | None:
+    def _adopt(self, event: Event, current: Turn | None) -> Claim:
         """Give a response that is seen for the first time to the request that it names, or to the oldest."""
-        turn, requests, response_id = None, 1, event.response_id
+        claim = NOBODYS
         if self._unanswered:
             turn, requests = self._take_request(event.request)
+            claim = Claim(turn, "answers", requests)
         elif current is not None and current.state is State.CALLING:
-            current.filled_by(response_id)
-            self._own(self._by_response, response_id, current)
-            return current
+            # nobody asked for it: what was asked for is answered, and the client has not asked to go on
+            claim = Claim(current, "fills")
         elif current is not None and self.service_responds and (current.hearing.noticed or current.plan.duplex):
-            turn = current  # the service does not announce its commit, or does so later
-        if turn is not None:
-            turn.answered_by(response_id)
-            turn.hearing.answered += requests
-        self._own(self._by_response, response_id, turn)
-        return turn
+            claim = Claim(current, "answers", 1)  # the service does not announce its commit, or does so later
+        self._own(self._by_response, event.response_id, claim.turn)
+        return claim
 
     def _take_request(self, event_id: str) -> tuple[Turn | None, int]:
         """Take off the request of this name, else the oldest that is in band, else the oldest.
@@ -123,11 +130,11 @@ class Ownership:
         return request.turn, end - place
 
     def _own(self, owners: Owners, name: str, turn: Turn | None) -> None:
-        owners[name] = turn
+        owners[name] = Claim(turn)
         if turn is not None:
             self._names.setdefault(turn, []).append((owners, name))
 
-    def _turn_of_item(self, event: Event, current: Turn | None) -> Turn | None:
+    def _claim_of_item(self, event: Event, current: Turn | None) -> Claim:
         if event.kind is Kind.SPEECH_STOPPED and event.item_id in self._stray_items and _reaches_into(event, current):
             self._stray_items.remove(event.item_id)  # a noise that the caller's speech went on from
             return self._spoken_by(current, event.item_id)
@@ -135,44 +142,43 @@ class Ownership:
             return self._by_item[event.item_id]
         if event.kind in ANNOUNCES_ITEM:
             return self._announced(event, current)
-        return None if event.kind in TRANSCRIPTIONS else current
+        return NOBODYS if event.kind in TRANSCRIPTIONS else Claim(current)
 
-    def _announced(self, event: Event, current: Turn | None) -> Turn | None:
-        """The turn of an item that the service speaks of for the first time."""
+    def _announced(self, event: Event, current: Turn | None) -> Claim:
+        """Claim an item that the service speaks of for the first time."""
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._spoken_by(current, event.item_id)
         if event.kind is Kind.COMMITTED and self._committing:
             return self._spoken_by(self._committing.pop(0), event.item_id)
         self._stray_items.add(event.item_id)
         self._own(self._by_item, event.item_id, None)
-        return None
+        return NOBODYS
 
-    def _spoken_by(self, turn: Turn | None, item_id: str) -> Turn | None:
-        if turn is not None:
-            turn.item_id = item_id
+    def _spoken_by(self, turn: Turn | None, item_id: str) -> Claim:
         self._own(self._by_item, item_id, turn)
-        return turn
+        return Claim(turn, "speaks")
 
-    def note(self, event: Event, turn: Turn | None) -> None:
-        """Note what the service has under way, by an event that is no delta and the turn that it belongs to."""
+    def note(self, event: Event, turn: Turn | None) -> bool:
+        """Note what the service has under way, by an event that is no delta and the turn that it belongs to.
+
+        True where a response is done that nobody saw begin, and answers a request of the turn's.
+        """
         if event.response_id and event.item_id and event.item_id not in self._by_item:
             self._own(self._by_item, event.item_id, turn)  # a part of the response
         if event.kind is Kind.RESPONSE_CREATED:
             self._under_way.add(event.response_id)
         elif event.kind is Kind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
-            if not event.response_id and self.drop_request(turn) and turn is not None:  # a server that leaves ids out
-                turn.hearing.answered += 1
+            return not event.response_id and self.drop_request(turn)  # a server that leaves ids out
         elif event.kind is Kind.SPEECH_STARTED:
             self._under_way.add(event.item_id)
         elif event.kind is Kind.COMMITTED:
             self._under_way.discard(event.item_id)
             self.stray_commits += event.item_id in self._stray_items
-            if turn is not None:
-                turn.hearing.commits += 1
             answered = turn is not None and turn.hearing.answered >= turn.hearing.commits  # the response came first
             if self.service_responds and not answered:
                 self._expect(Request(turn, by_vad=True))
+        return False
 
     def drop_request(self, turn: Turn | None) -> bool:
         """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""
@@ -195,14 +201,13 @@ class Ownership:
         if committing is not None:
             self.drop_commit(committing)
 
-    def drop_answer(self) -> None:
-        """Drop the answer to the last commit: the service will not give one."""
+    def drop_answer(self) -> Turn | None:
+        """Drop the answer to the last commit: the service will not give one. Returns the turn that it was of."""
         request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
         if request is None:
-            return
+            return None
         self._unanswered.remove(request)
-        if request.turn is not None:
-            request.turn.hearing.answered += 1
+        return request.turn
 
     @property
     def busy(self) -> bool:
@@ -218,7 +223,7 @@ class Ownership:
     def forget(self, turn: Turn) -> None:
         """Forget a turn that was handed out: what comes late of it is nobody's."""
         for owners, name in self._names.pop(turn, ()):
-            owners[name] = None
+            owners[name] = NOBODYS
 
 
 def _may_speak(event: Event, turn: Turn) -> bool:

@@ -247,7 +247,7 @@ class Timeline:
         turn = self.turns.last
         if turn is None or turn.plan.duplex or not (self.turns.answering and turn.hears(event.kind)):
             return False
-        return self.owners.turn_of(event, turn) is turn
+        return self.owners.claim(event, turn).turn is turn
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
@@ -265,17 +265,16 @@ class Timeline:
         if kind is Kind.UNKNOWN:
             self.facts.count_unknown(event.name)
         is_new = self._watch is not None and begins_reply(event) and not self.owners.knows(event.response_id)
-        turn = self.owners.turn_of(event, self.turns.current)
+        claim = self.owners.claim(event, self.turns.current)
+        turn = claim.turn
+        if claim.decides is not None and turn is not None:
+            turn.claimed(event, claim.decides, claim.requests)
         if self._watch is not None and turn is None:
             self._watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
-            self.owners.note(event, turn)
-            if kind in COUNTED:
-                COUNTED[kind](self, arrival)
+            self._happened(event, arrival, turn)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
-            elif kind is Kind.ITEM_DELETED:
-                self._length.client_changed()
         if event.usage is not None and event.response_id not in self.facts.billed:
             self._bill(event.response_id, event.usage, turn)
         if kind is Kind.SPEECH_STARTED and self.turns.interrupted is not None:
@@ -287,11 +286,28 @@ class Timeline:
         elif kind in TRANSCRIPTIONS:
             turn.note_transcript(event, arrival)
         elif kind is Kind.TRUNCATED or kind is Kind.ITEM_RETRIEVED:
-            if kind is Kind.TRUNCATED:
-                self._length.client_changed()
             turn.take_word_of_cut(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
+
+    def _happened(self, event: Event, arrival: Arrival, turn: Turn | None) -> None:
+        """Note what an event that is no delta says of the session, whosesoever it is."""
+        kind = event.kind
+        if kind is Kind.COMMITTED and turn is not None:
+            turn.hearing.commits += 1
+        if self.owners.note(event, turn) and turn is not None:
+            turn.hearing.answered += 1
+        if kind is Kind.ITEM_ADDED:
+            self.facts.item_added(arrival)
+        elif kind is Kind.ITEM_DELETED or kind is Kind.TRUNCATED:
+            self._length.client_changed()
+        elif kind is Kind.IDLE_TIMEOUT:
+            self._note_idle_prompt(arrival)
+        elif kind is Kind.RESPONSE_DONE:
+            self._responses_left -= 1
+            if self._responses_left < 0:
+                detail = f"over {MOST_RESPONSES} responses since the turn began"
+                self._fail("endless:responses", arrival.at_ns, detail)
 
     def _note_idle_prompt(self, arrival: Arrival) -> None:
         """Count that the service speaks up by itself; of the first time note when it did so, and when that was due."""
@@ -301,12 +317,6 @@ class Timeline:
         if facts.idle_prompts == 1 and self.turns.all_over and played_ns and timeout_ms is not None:
             facts.instants["idle_due"] = played_ns + timeout_ms * NS_PER_MS
             facts.arrived("idle_prompted", arrival)
-
-    def _count_response(self, arrival: Arrival) -> None:
-        """Count a response that is done, whosesoever it is."""
-        self._responses_left -= 1
-        if self._responses_left < 0:
-            self._fail("endless:responses", arrival.at_ns, f"over {MOST_RESPONSES} responses since the turn began")
 
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
         """Add the tokens of a response to its turn while that is open, else to the session's own.
@@ -331,18 +341,16 @@ class Timeline:
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._ear is None:
             self.facts.audio_received += event.payload_bytes
         ending = turn.received(event, arrival, wire_bytes)
+        if ending is not None:
+            outcome, detail = ending
+            if outcome == "failed:no_audio":
+                setting = self._dialect.text_only(self.facts.settings)
+                detail = f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
+            if outcome.startswith(ENDS_SESSION):
+                self._fail(outcome, arrival.at_ns, detail)
+            turn.end(outcome, arrival.at_ns, detail)
         if turn.state is not before:
             self._wake_ns = NOT_KNOWN
-        if ending is None:
-            return
-        outcome, detail = ending
-        if outcome == "failed:no_audio":
-            setting = self._dialect.text_only(self.facts.settings)
-            detail = f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
-        if outcome.startswith(ENDS_SESSION):
-            self._fail(outcome, arrival.at_ns, detail)
-        turn.end(outcome, arrival.at_ns, detail)
-        self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: Failure, at_ns: int) -> None:
         """Take an error: fatal to the session, to the turn whose message it names, or only counted."""
@@ -354,7 +362,8 @@ class Timeline:
         elif failure.event_id.startswith(SESSION_PREFIX):
             self._fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is Effect.UNANSWERED and not failure.event_id and self.owners.service_responds:
-            self.owners.drop_answer()
+            if (unanswered := self.owners.drop_answer()) is not None:
+                unanswered.hearing.answered += 1
             self.facts.count_error(failure)
         else:
             self._error_of_a_turn(failure, at_ns)
@@ -520,12 +529,6 @@ class Timeline:
             self.facts.turn_ended(observed, first=observed.turn == self._first)
 
 
-COUNTED: Mapping[Kind, Callable[[Timeline, Arrival], None]] = {
-    Kind.ITEM_ADDED: lambda timeline, arrival: timeline.facts.item_added(arrival),
-    Kind.IDLE_TIMEOUT: Timeline._note_idle_prompt,
-    Kind.RESPONSE_DONE: Timeline._count_response,
-}
-"""Events that are counted whosesoever they are."""
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Connected: lambda timeline, connected: timeline.facts.connected(connected),
     Begun: Timeline._begin,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Literal
 
 from bench.clock import Arrival, Handed
 from bench.interruptions import Cue, InterruptionKind
@@ -26,6 +27,9 @@ from bench.transport.base import Network
 from bench.transport.received import DeltaArrival
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
+Decision = Literal["answers", "fills", "speaks"]
+"""What the first event of a response or item decides: a response is its turn's, or is said while functions run, and
+answers nothing; an item is the turn's speech."""
 Ending = tuple[str, str]
 """Outcome and detail."""
 
@@ -218,16 +222,21 @@ class Turn:
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
-    def filled_by(self, response_id: str) -> None:
-        """Note a response that is said while functions run: it is heard, and answers nothing."""
-        self.fillers.add(response_id)
-        self.filler = response_id
+    def claimed(self, event: Event, decides: Decision, requests: int) -> None:
+        """Take what the first event of a response or item decides: a new reply, or one's next part, or its speech.
 
-    def answered_by(self, response_id: str) -> None:
-        """Note the response that is this turn's: a new reply, or the next part of the one that there is."""
-        self.answer_response_id = response_id
-        if not self.calls.rounds:
-            self.response_id = response_id
+        `requests`: how many of the turn's a response answers.
+        """
+        if decides == "speaks":
+            self.item_id = event.item_id
+        elif decides == "fills":
+            self.fillers.add(event.response_id)
+            self.filler = event.response_id
+        else:
+            self.hearing.answered += requests
+            self.answer_response_id = event.response_id
+            if not self.calls.rounds:
+                self.response_id = event.response_id
 
     @property
     def goes_on(self) -> bool:
