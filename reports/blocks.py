@@ -174,7 +174,7 @@ class Figure:
     """A drawing (SVG, empty where there is none) with its caption, and what belongs below it.
 
     `stops`: what its readout says, as rows. `numbers`: what stands for it where nothing is drawn; else
-    folded away.
+    folded away, as it is below other blocks.
     """
 
     drawn: str

@@ -16,6 +16,7 @@ from reports.blocks import (
     Code,
     Column,
     Definitions,
+    Drawing,
     Figure,
     Fold,
     Heading,
@@ -127,3 +128,11 @@ def test_a_figure_that_is_not_drawn_leaves_its_words_and_no_frame() -> None:
 
     assert "too few turns" in page
     assert "pan" not in page
+
+
+def test_the_numbers_of_a_figure_are_folded_away_unless_they_are_all_that_there_is() -> None:
+    numbers = [table(["p50"], [["480 ms"]])]
+
+    assert "<details><summary>The numbers</summary>" in poured(Figure("<svg>", numbers=numbers))
+    assert "<details><summary>The numbers</summary>" in poured(Figure("", below=[Drawing("<svg>")], numbers=numbers))
+    assert "<details open><summary>The numbers</summary>" in poured(Figure("", "Too few.", numbers=numbers))
