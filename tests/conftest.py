@@ -89,7 +89,6 @@ OVER = {
     "each step of a close is cut, and each kind of damage merged, in a run folder of its own": """
         run/test_close run/test_damaged run/test_merge run/test_union
     """,
-    "five hundred conversations are played to their ends, in hundreds of examples": "test_conversations test_talking",
     "every key of every script is left out once, for the schema and for the reader": "plan/test_schema",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs are drawn, one of 50,000 turns among them, and parsed": "reports/test_page",
