@@ -230,6 +230,8 @@ class Line:
         if not self.send_due():
             reply = self if self._timeline.turns.answering else None
             self._transport.listen(until_ns, self._take, reply, self)
+        # In this order: what was sent before the connection went is told before its end is, and what ends a turn
+        # is told before anybody is asked what is to be done.
         self._finish_offered()
         self._notice_close()
         self._hand_over_outputs()
@@ -248,6 +250,8 @@ class Line:
         timeline = self._timeline
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
+        # Waking costs more than understanding a message. So it wakes only where something is to decide: after what may
+        # bring work, at the turn's end, or where what is awaited, or until when, is no longer what it sleeps by.
         decides, moves = not self._for_turn, False
         for event in events:
             kind = event.kind

@@ -132,7 +132,7 @@ class Timeline:
 
     def tell(self, noted: AnyInput) -> None:
         """Take note of what the session did, or of what happened to it, messages excepted."""
-        if type(noted) is not Sent:  # which is told most often: few of them bring a deadline nearer
+        if type(noted) is not Sent:  # told most often: only requests and ends of speech bring a deadline nearer
             self._wake_ns = NOT_KNOWN
         _NOTED[type(noted)](self, noted)
 

@@ -358,6 +358,7 @@ class Turn:
         """How a turn ends whose response was completed: well, if with the kind of output that was asked for."""
         at_ns = arrival.at_ns
         service_responds = self.plan.vad and self.plan.service_responds
+        # a VAD may take a pause for the end and answer it to the end: that reply is not the turn's, the next one is
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
@@ -372,6 +373,7 @@ class Turn:
             return "wrong_call", problem
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
+        # audio that is paid for and never came was spelt in a way that this dialect does not know
         if self.plan.wants_audio and Kind.AUDIO_DELTA not in self.reply.deltas:
             return ("protocol:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
         if not self.plan.wants_audio and Kind.TEXT_DELTA not in self.reply.deltas:
