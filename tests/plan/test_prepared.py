@@ -42,7 +42,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import parsed_yaml
-from tests.examples import thorough
+from tests.examples import few, thorough
 from tests.helpers import FAMILIES, IN_GA, REALTIME, png
 
 PLAIN = ResponseSettings()
@@ -216,6 +216,7 @@ def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
 @pytest.mark.parametrize("trailing_ms", [0, 300])
 @pytest.mark.parametrize("detection", [None, VAD])
 @pytest.mark.parametrize("format", FORMATS)
+@few
 @given(begin=st.integers(0, 11_999), length=st.integers(1, 12_000))
 def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
     chunk_ms: int, trailing_ms: int, detection: Any, format: AudioFormatName, begin: int, length: int

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reports
@@ -37,6 +37,8 @@ from tests.reports import shared, synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 PLANS = {
     "plain": Plan(),
     "warm-up, failures, two origins": Plan(
@@ -56,6 +58,7 @@ PLANS = {
     "tails": Plan(sessions=300, turns=4, usage=True, limited=True, paired=True, targets=("a", "b")),
 }
 EMPTY = Plan(sessions=0)
+half = settings(max_examples=settings.default.max_examples // 2)
 
 
 @cache
@@ -248,6 +251,7 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
         }
 
 
+@half
 @given(st.data())
 def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
@@ -299,6 +303,7 @@ def row_of(row: dict[str, Any]) -> list[float]:
     return [np.nan if row[key] is None else row[key] for key in ("value", "low", "high")]
 
 
+@half
 @given(st.data())
 def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))

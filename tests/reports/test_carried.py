@@ -25,6 +25,8 @@ from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 def halved(folder: Path, target: str) -> Path:
     """The run, in which sessions of a target received half as much audio."""

@@ -27,6 +27,8 @@ from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import rewrite
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 PLAN = Plan(sessions=80, turns=10, targets=("west", "east"), paired=True)
 STEEP = 120
 """Of `east`, ms with each 1,000 tokens."""

@@ -30,6 +30,8 @@ from tests.reports.looks.test_decide import run as decided_run
 from tests.reports.sizing.test_size import size_of
 from tests.reports.synthetic import Plan, write
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 NOTE = (
     "This measure is not exact in this run, so no verdict uses it: response_total can be off by 31 ms "

@@ -30,6 +30,8 @@ from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
 Recorded = Callable[..., Summary]
 

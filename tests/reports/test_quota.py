@@ -23,6 +23,8 @@ from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 NBSP = "\u00a0"
 LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)
 

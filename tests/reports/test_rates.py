@@ -29,6 +29,8 @@ from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import rewrite
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 PLAN = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
 POINT = Margin(points=0.01)
 

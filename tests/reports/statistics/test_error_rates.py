@@ -10,7 +10,7 @@ from reports.statistics.rates import rate_difference
 from tests.examples import trials
 from tests.reports.statistics.arms import TURNS, arm, failures, waits
 
-PAIRS, COUNTED = trials(200, 300), trials(800, 2000)
+PAIRS, COUNTED = trials(150, 300), trials(500, 2000)
 
 
 @pytest.mark.parametrize("paired", [False, True])
