@@ -47,7 +47,7 @@ def slowed(folder: Path, later: float) -> Path:
 
 
 def sides(folder: Path) -> tuple[Side, ...]:
-    return targets_of(runs.load(folder, everything=False))
+    return targets_of(runs.load_for_report(folder))
 
 
 def thresholds(*written: str) -> list[Threshold]:
