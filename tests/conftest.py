@@ -89,14 +89,12 @@ OVER = {
     "each step of a close is cut, and each kind of damage merged, in a run folder of its own": """
         run/test_close run/test_damaged run/test_merge run/test_union
     """,
-    "every key of every script is left out once, for the schema and for the reader": "plan/test_schema",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs are drawn, one of 50,000 turns among them, and parsed": "reports/test_page",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/gate/test_check reports/looks/test_decide
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
-    "a run is stored as a baseline and in history, and read from both": "reports/histories/test_read",
     "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
         reports/test_arms reports/test_costs reports/test_frames reports/test_lost reports/test_quota
         reports/test_spoken reports/test_summary
