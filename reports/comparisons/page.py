@@ -339,7 +339,7 @@ def _looks(decision: Decision | None) -> Section | None:
     if not decision or not estimates:
         return None
     figures = [figure(path.path(estimate), estimate.line, head=estimate.name) for estimate in estimates]
-    blocks: list[Block] = [Paragraph(path.reason(decision)), Reading(BOUNDS), Beside(figures)]
+    blocks: list[Block] = [Paragraph(path.end_reason(decision)), Reading(BOUNDS), Beside(figures)]
     return Section("path", "", "When was it decided?", blocks)
 
 

@@ -112,7 +112,7 @@ def _step(look: Look, one: Seen, scale: float) -> LookStep:
     return LookStep(look.pairs, scale * one.d, scale * (one.d - reach), scale * (one.d + reach))
 
 
-def reason(decision: Decision) -> str:
+def end_reason(decision: Decision) -> str:
     """What ended the looks, in a sentence; and what is not in the verdict."""
     held, planned = decision.course.looks, decision.plan.looks
     at = f"Stopped at look {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
@@ -133,7 +133,7 @@ def path(found: EstimatePath) -> Plot:
         title=f"Estimate of {found.name} over the looks",
         desc=f"Candidate against baseline at each look, with the bounds that decide. {found.line}",
     )
-    low, high = ends(found)
+    low, high = path_ends(found)
     x = Scale(identity, 0.0, float(max(found.planned)), plot.x0, plot.x1)
     y = Scale(identity, low, high, plot.y0, plot.y1)
     named = [(0.0, "same", "zero"), (found.margin, "margin", "marginline")]
@@ -157,7 +157,7 @@ def _labels(planned: Sequence[int], x: Scale) -> list[float]:
     return kept[::-1]
 
 
-def ends(found: EstimatePath) -> tuple[float, float]:
+def path_ends(found: EstimatePath) -> tuple[float, float]:
     """Where the axis ends: around estimates and margin, and the bounds as far as they are no wider than twice that."""
     core = [0.0, found.margin, *(step.d for step in found.steps)]
     span = max(max(core) - min(core), 1e-3)

@@ -134,7 +134,7 @@ def quota(summary: Summary) -> Section | None:
     found = summary.quota
     if not found.any:
         return None
-    drawn = [figure(panels.limits(found), _reading(found))] if found.drawable else []
+    drawn = [figure(panels.limit_panels(found), _reading(found))] if found.drawable else []
     limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
     said = Paragraph(_limited(summary) or "Nothing was throttled.")
     return Section("limits", "Limits", "Did the service limit the rate?", [said, *drawn, limits])

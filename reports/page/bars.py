@@ -36,7 +36,7 @@ NAMED = 35
 """Half of the width that a line's name takes, in pixels."""
 
 
-def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str) -> Plot:
+def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str) -> Plot:
     """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be told.
 
     An interval without an end goes on to an arrow at the edge, and its mark stands at its other end.
@@ -111,7 +111,7 @@ def _interval(plot: Plot, estimate: Estimate, x: Scale, y: float, colour: int) -
             plot.path([(at + way * ARROW, y - ARROW), (at, y), (at + way * ARROW, y + ARROW)], cls)
 
 
-def flow(sums: Flow, length_s: float, w: int) -> Plot:
+def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
     """Bytes per second sent and received, all targets together."""
     size, unit = scale_of(float(max(sums.sent.max(), sums.received.max())))
     kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[sums.kind]
@@ -209,7 +209,7 @@ SHADES = {
 """The colour of a segment, by the instant that ends it."""
 
 
-def connect(stacks: Sequence[Stack]) -> Plot:
+def connect_bars(stacks: Sequence[Stack]) -> Plot:
     """Mean phases of connecting as stacked bars; a phase that took no time is not named."""
     used = [j for j in range(len(PHASES)) if any(stack.parts[j] > 0 for stack in stacks)]
     longest = max(sum(stack.parts) for stack in stacks) or 1.0
@@ -231,7 +231,7 @@ def connect(stacks: Sequence[Stack]) -> Plot:
     return plot
 
 
-def segments(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
+def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     """Mean segments of voice_to_voice; those below zero lie to the left of it, and the tick is the sum."""
     rows = rows[:ROWS_MOST]
     shades = {segment.name: SHADES[segment.end] for row in rows for segment in row.segments}

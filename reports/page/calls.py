@@ -112,7 +112,9 @@ def _bands(summary: Summary, bands: Sequence[Breakdown]) -> Figure:
     slow = " and around p95 (p93.5 to p96.5)" if any(band.around > 0.5 for band in bands) else ""
     of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
     caption = ("Mean segments of ", Term(HEARD), of)
-    return figure(bars.segments(bands, summary.targets), caption, stops=(), numbers=[_table(summary, bands, "around")])
+    return figure(
+        bars.segment_bars(bands, summary.targets), caption, stops=(), numbers=[_table(summary, bands, "around")]
+    )
 
 
 def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
@@ -122,7 +124,7 @@ def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
     said = ", in ms, over good turns; they add up to its mean exactly."
     said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
     said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
-    return figure(bars.segments(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
+    return figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
@@ -258,7 +260,7 @@ def by_load(summary: Summary) -> Section | None:
 def _at_levels(summary: Summary, pools: Sequence[Waits]) -> Figure:
     said, levels = groups.caption(pools[0]), groups.waits_table(pools, summary.targets)
     numbers = [Paragraph(f"{said}, in ms, with 95 % intervals over sessions."), levels]
-    return figure(charts.lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
+    return figure(charts.wait_lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
 
 
 def _drawable(summary: Summary, *keys: By) -> list[list[Waits]]:
@@ -275,7 +277,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
         width = HALF if len(mine) > 1 else WIDE
         if mine:
             blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
-            blocks += [Beside([figure(charts.lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [Beside([figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
 

@@ -209,7 +209,7 @@ End = tuple[float, float, str, int]
 """Where a line ends: height, place, label, colour."""
 
 
-def lines(of: Sequence[Waits], w: int) -> Plot:
+def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     """p50 with its interval and p95 (dashed) of each pool, by the places of their key.
 
     Below them, by calls in progress, the shares that failed; and the number of turns, there and where it thins out.

@@ -18,7 +18,7 @@ TICKS_MOST = 300
 """Failures that are drawn one by one; of more, their share in each bin is a shade."""
 
 
-def over_time(frame: OverTime) -> Plot:
+def time_panels(frame: OverTime) -> Plot:
     """A panel per target: turns as dots or shade, p50 and p95 by bin, failures on the shelf; active sessions below."""
     tall, gap, foot = 150 if frame.drawable else SHELF, 34, 52
     many = len(frame.panels)
@@ -157,7 +157,7 @@ def _read_bin(bin_: Bin) -> str:
 TALL, GAP = 62, 26
 
 
-def steps_over_time(course: StepsOverTime) -> Plot:
+def step_panels(course: StepsOverTime) -> Plot:
     """For each step the medians of its bins, a line for each target, all on one scale."""
     named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
     plot = frame(
@@ -217,7 +217,7 @@ SHARE, COUNT, BETWEEN_TARGETS, APART = 64, 46, 50, 28
 STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 
 
-def limits(frame: Quota) -> Plot:
+def limit_panels(frame: Quota) -> Plot:
     """For each target the shares of its limits that remained, and throttled turns and sessions below them."""
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
     plot = Plot(

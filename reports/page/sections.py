@@ -62,7 +62,7 @@ def time(summary: Summary) -> Section | None:
     question = "Did the wait change during the run?" if frame.drawable else "When did turns fail?"
     drift = drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
-    shown = figure(panels.over_time(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    shown = figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
     return Section("time", "Over time", question, [shown])
 
 
@@ -117,13 +117,13 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     numbers = [table(heads, lines)]
     yield Heading(words.named(rows[0]))
     if published:
-        plot = bars.steps(groups, summary.mains[stratum])
+        plot = bars.step_bars(groups, summary.mains[stratum])
         yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
         yield Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
-        yield Fold("Each step over time", [figure(panels.steps_over_time(course), said)], open=True)
+        yield Fold("Each step over time", [figure(panels.step_panels(course), said)], open=True)
 
 
 def others(summary: Summary) -> Section | None:
@@ -221,7 +221,7 @@ def connect(summary: Summary) -> Section | None:
     whole, parts = ([f for f in rows if (f.measure in phases) == of_phase] for of_phase in (False, True))
     blocks = [
         *line(_ready(rows)),
-        *([figure(bars.connect(found), caption)] if found else []),
+        *([figure(bars.connect_bars(found), caption)] if found else []),
         *line(remarks.token_wait(summary)),
         *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
         *([Fold("The phases", [_sessions(summary, parts)])] if parts else []),
@@ -253,7 +253,7 @@ def flow(summary: Summary) -> Section | None:
         return None
     width = HALF if len(found) > 1 else WIDE
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
-    shown = Beside([figure(bars.flow(frame, longest, width), stops=()) for frame in found])
+    shown = Beside([figure(bars.flow_areas(frame, longest, width), stops=()) for frame in found])
     compression = [block for said in remarks.compression(summary) for block in note(said)]
     blocks = [*line(_volume(summary)), shown, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks)

@@ -9,7 +9,7 @@ import pytest
 
 import reports
 from reports.page.calls import along as section
-from reports.page.charts import lines
+from reports.page.charts import wait_lines
 from reports.page.svg import HALF, WIDE
 from reports.statistics.quantiles import quantile
 from reports.summary.groups import AGES, By, Waits, one_thing
@@ -75,9 +75,9 @@ def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> Non
     thinned = replace(first, groups=fewer)
 
     assert not first.thinned
-    assert ">turns<" not in lines([first, *others], 524).svg()
+    assert ">turns<" not in wait_lines([first, *others], 524).svg()
     assert thinned.thinned
-    drawn = lines([thinned, *others], 524).svg()
+    drawn = wait_lines([thinned, *others], 524).svg()
     assert drawn.count(">turns<") == 2
     assert ">12<" in drawn
 
@@ -104,7 +104,7 @@ def test_origins_are_never_on_one_line() -> None:
 @pytest.mark.parametrize("w", [HALF, WIDE])
 def test_every_place_can_be_read_out(w: int) -> None:
     of = waits(summary_of(LONG), "turn")
-    stops = lines(of, w).stops
+    stops = wait_lines(of, w).stops
 
     assert stops is not None
     texts = stops["t"]

@@ -16,7 +16,7 @@ from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.page.calls import by_load as section
-from reports.page.charts import lines
+from reports.page.charts import wait_lines
 from reports.page.page import markdown
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
@@ -246,7 +246,7 @@ def test_origins_are_told_apart() -> None:
 
 
 def test_every_level_can_be_read_out() -> None:
-    stops = lines(by_load(summary_of(RISING)), 1080).stops
+    stops = wait_lines(by_load(summary_of(RISING)), 1080).stops
 
     assert stops is not None
     texts = stops["t"]

@@ -40,7 +40,7 @@ def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> Non
     assert ends[1] < math.inf
     assert bars.strip(figures(OPEN), 0, ends).count("<path") == 2 + bars.strip(figures(closed), 0, ends).count("<path")
     assert "inf" not in bars.strip(figures(OPEN), 0, ends)
-    steps = bars.steps([("greeting", [(0, figures(OPEN))])], "ttfa").svg()
+    steps = bars.step_bars([("greeting", [(0, figures(OPEN))])], "ttfa").svg()
     assert "p95: ≥\u00a01.21\u00a0s" in steps
     assert "inf" not in steps
 

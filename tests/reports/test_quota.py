@@ -84,7 +84,7 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
 
 
 def test_limits_are_drawn_for_each_target() -> None:
-    plot = panels.limits(summary_of(LIMITED).quota)
+    plot = panels.limit_panels(summary_of(LIMITED).quota)
     figure = ET.fromstring(plot.svg())
     texts = [element.text or "" for element in figure.iter("text")]
 
@@ -103,8 +103,8 @@ def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Pat
 
     assert not counts.targets[0].remaining
     assert not told_only.targets[0].counts.any()
-    assert 'class="failcell"' in panels.limits(counts).svg()
-    assert "share of the limit" in panels.limits(told_only).svg()
+    assert 'class="failcell"' in panels.limit_panels(counts).svg()
+    assert "share of the limit" in panels.limit_panels(told_only).svg()
 
 
 def test_where_nothing_was_limited_nothing_is_said() -> None:

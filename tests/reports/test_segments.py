@@ -16,7 +16,7 @@ import reports
 from bench.measures import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
-from reports.page.bars import segments as draw
+from reports.page.bars import segment_bars as draw
 from reports.runs import Run, session_frame, turn_frame
 from reports.summary.events import ALL
 from reports.summary.segments import Breakdown, around, breakdowns

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.panels import steps_over_time as drawn
+from reports.page.panels import step_panels as drawn
 from reports.runs import load_for_report
 from reports.summary.over_time import steps_over_time
 from reports.summary.summary import summarise

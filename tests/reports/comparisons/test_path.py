@@ -72,11 +72,11 @@ def test_looks_without_an_estimate_are_left_out() -> None:
 
 
 def test_why_it_ended_is_a_sentence() -> None:
-    assert path.reason(decision()).replace(NBSP, " ") == (
+    assert path.end_reason(decision()).replace(NBSP, " ") == (
         "Stopped at look 3 of 5, at 150 pairs. It was sure that a gated figure is worse than its margin allows. "
         "7 whole pairs beyond that look are not in the verdict."
     )
-    assert path.reason(decision(reason="waiting", pairs=150)) == "The run goes on."
+    assert path.end_reason(decision(reason="waiting", pairs=150)) == "The run goes on."
 
 
 def test_the_look_that_decided_stands_out() -> None:
