@@ -171,6 +171,8 @@ def bounds_of(run: Run) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
     with _reading(run.folder):
         bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _pandas)
+        if lost := run_folder.lost_bounds(run.folder):
+            raise UsageError(f"how far instants of {run.folder} can be off is not known: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.closed and len(bounds) == len(keys):
         return bounds

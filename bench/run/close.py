@@ -11,6 +11,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -159,15 +160,19 @@ def _lost_entries(folder: Path, lost: Sequence[Lost]) -> list[dict[str, Any]]:
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
-    """Write a table batch by batch, so that memory does not grow with the run; it is in place in one step."""
-    schema = files.SCHEMAS[table].with_metadata(
-        {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
-    )
-    fresh = folder / f"{table}.parquet.new"
-    with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
+    """Write a table batch by batch, so that memory does not grow with the run; each file is in place in one step."""
+    about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
+    schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
+    with ExitStack() as opened:
+        writers = {
+            name: opened.enter_context(pq.ParquetWriter(folder / f"{name}.parquet.new", schema, compression="zstd"))
+            for name, schema in schemas.items()
+        }
         for rows in _grouped(files.batches(parts, table)):
-            writer.write_table(rows.cast(schema))
-    os.replace(fresh, folder / f"{table}.parquet")
+            for name, writer in writers.items():
+                writer.write_table(rows.select(schemas[name].names).cast(schemas[name]))
+    for name in schemas:
+        os.replace(folder / f"{name}.parquet.new", folder / f"{name}.parquet")
 
 
 def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:

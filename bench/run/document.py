@@ -14,7 +14,7 @@ from bench.money import Prices
 from bench.protocol.settings import DetectorName
 from bench.target.options import DialectName
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of run.json and the tables beside it."""
 
 Count = Annotated[int, Meta(ge=0)]

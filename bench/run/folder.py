@@ -2,6 +2,7 @@
 
     run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
     turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
+    bounds.parquet      row for row of turns.parquet, how far its instants can be off; read where that is asked for
     histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
     events/             on request: a log of every event of some sessions, `<session_id>.jsonl`
     transcripts.jsonl   on request: what was said, a line per turn
@@ -19,7 +20,9 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import accumulate, groupby, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +30,14 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from bench import columns
-from bench.columns import ColumnKind
+from bench.columns import BOUNDS, TURN_KEYS, ColumnKind
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json
 from bench.run import spool
 from bench.run.disk import write_text
 from bench.run.document import SCHEMA_VERSION
 from bench.run.parquet import open_rows
-from bench.run.part import AnyPart, parts
+from bench.run.part import AnyPart, parts, with_every_column
 from bench.units import NS_PER_S
 
 BLOCK_NS = 120 * NS_PER_S
@@ -63,6 +66,17 @@ SCHEMAS: dict[TableName, pa.Schema] = {
     name: pa.schema([(column, TYPES[some.kind]) for some in table for column in some.names])
     for name, table in TABLES.items()
 }
+BOUNDS_FILE = "bounds.parquet"
+STORED: dict[TableName, dict[str, pa.Schema]] = {
+    "turns": {
+        "bounds": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *BOUNDS)]),
+        "turns": pa.schema([field for field in SCHEMAS["turns"] if field.name not in BOUNDS]),
+    },
+    "sessions": {"sessions": SCHEMAS["sessions"]},
+    "seconds": {"seconds": SCHEMAS["seconds"]},
+}
+"""The Parquet files of each table, which are written from the same batches. The one of the table's name is in place
+last, so that the other is there when it is; the spool has whole rows, so that no crash parts one from its bounds."""
 
 
 def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
@@ -160,7 +174,7 @@ def read_table(
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
-        return _with_all_columns(path, schema, dictionaries)
+        return _stored(folder, table, schema, dictionaries)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
     return pa.concat_tables([schema.empty_table(), *_copied(batches)])
 
@@ -175,14 +189,82 @@ def column_reader(folder: Path, table: TableName) -> ReadColumns:
     return lambda columns: rows.select(columns)
 
 
-def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
-    """Add the columns that an older version of this tool did not write; they are null."""
+def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
+    """Read columns from Parquet; null are those that an older version of this tool did not write, and lost bounds."""
+    path = folder / f"{table}.parquet"
     with open_rows(path, schema, dictionaries) as (file, there):
-        table = file.read(there, use_threads=path.stat().st_size > SMALL_BYTES)
+        rows = file.read(there, use_threads=path.stat().st_size > SMALL_BYTES)
+    beside = rows.select([])
+    if apart := _bounds_apart(folder, schema, there):
+        with open_rows(folder / BOUNDS_FILE, apart) as (file, names):
+            beside = file.read(names, use_threads=path.stat().st_size > SMALL_BYTES)
     for place, field in enumerate(schema):
         if field.name not in there:
-            table = table.add_column(place, field, pa.nulls(len(table), field.type))
-    return table
+            known = field.name in beside.column_names
+            rows = rows.add_column(place, field, beside[field.name] if known else pa.nulls(len(rows), field.type))
+    return rows
+
+
+def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
+    """Read columns of a run that ended as `read_table` does, at most so many rows at once.
+
+    Raises OSError or pyarrow.ArrowException where they cannot be read.
+    """
+    schema = pa.schema([SCHEMAS[table].field(name) for name in columns])
+    with ExitStack() as files:
+        file, there = files.enter_context(open_rows(folder / f"{table}.parquet", schema))
+        batches = file.iter_batches(most, columns=there)
+        if apart := _bounds_apart(folder, schema, there):
+            file, names = files.enter_context(open_rows(folder / BOUNDS_FILE, apart))
+            batches = _side_by_side(batches, file.iter_batches(most, columns=names))
+        for batch in batches:
+            yield with_every_column(batch, schema)
+
+
+def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put columns of the same rows together, however either is cut into batches."""
+    held: pa.Table | None = None
+    for batch in batches:
+        while held is None or len(held) < len(batch):
+            more = pa.Table.from_batches([next(others)])
+            held = more if held is None else pa.concat_tables([held, more])
+        mine, held = held.slice(0, len(batch)).combine_chunks(), held.slice(len(batch))
+        columns = [*batch.columns, *(column.chunk(0) for column in mine.columns)]
+        yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *mine.column_names])
+
+
+def _bounds_apart(folder: Path, schema: pa.Schema, there: Collection[str]) -> pa.Schema | None:
+    """The columns of a schema that are to be read from the file of bounds; None where there are none."""
+    apart = [field for field in schema if field.name in BOUNDS and field.name not in there]
+    known = bool(apart) and (folder / BOUNDS_FILE).exists() and not lost_bounds(folder)
+    return pa.schema(apart) if known else None
+
+
+def lost_bounds(folder: Path) -> str:
+    """Why nobody knows the bounds of a run's turns, though its version stored them; empty where they are known.
+
+    They are, too, where they stand with the turns: in a spool, and in Parquet of an older version.
+    """
+    files = tuple(folder / name for name in ("turns.parquet", BOUNDS_FILE))
+    stats = [file.stat() if file.exists() else None for file in files]
+    seen = tuple(stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+    return _unfit_bounds(*files, seen) if stats[0] else ""
+
+
+@lru_cache(8)  # whoever goes through a table measure by measure asks each time
+def _unfit_bounds(turns: Path, bounds: Path, _: object) -> str:
+    with open_rows(turns, SCHEMAS["turns"]) as (file, there):
+        if any(name in BOUNDS for name in there):
+            return ""
+        keys = file.read([name for name in TURN_KEYS if name in there])
+    try:
+        with open_rows(bounds, STORED["turns"]["bounds"]) as (file, there):
+            same = keys.equals(file.read([name for name in TURN_KEYS if name in there]))
+    except FileNotFoundError:
+        return f"it has no {BOUNDS_FILE}"
+    except (pa.ArrowException, OSError) as error:
+        return f"its {BOUNDS_FILE} cannot be read: {str(error).splitlines()[0]:.200}"
+    return "" if same else f"the rows of its {BOUNDS_FILE} are not those of its turns"
 
 
 def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:

@@ -32,7 +32,6 @@ from bench.foreign import read_file
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
-from bench.run.parquet import open_rows
 from bench.units import NS_PER_S
 from reports.runs import read_histograms, session_frame, turn_frame
 
@@ -167,22 +166,16 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
     """All stored columns, from Parquet after a clean end and from the spool before one."""
-    path, schema = folder / f"{table}.parquet", SCHEMAS[table]
-    batches = _parquet(path, schema) if path.exists() else run_folder.spooled_batches(folder, table)
+    closed = (folder / f"{table}.parquet").exists()
+    batches = (
+        run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
+        if closed
+        else run_folder.spooled_batches(folder, table)
+    )
     for held in _regrouped(batches):
         whole = pa.Table.from_batches(held).combine_chunks()
         for first in range(0, len(whole), AT_ONCE):
             yield whole.slice(first, AT_ONCE)
-
-
-def _parquet(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """A column that an older version of this tool did not write is null."""
-    with open_rows(path, schema) as (file, there):
-        for batch in file.iter_batches(AT_ONCE, columns=there):
-            columns = [batch[f.name] if f.name in there else pa.nulls(len(batch), f.type) for f in schema]
-            yield pa.RecordBatch.from_arrays(
-                [c.cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
-            )
 
 
 def _regrouped(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -60,6 +60,7 @@ def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
 # What is no file, or is elsewhere.
 
 NAMES = ("run.json", "turns.parquet", "sessions.parquet", "seconds.parquet", "histograms.hlog")
+"""Files of a run that its report reads; not so its bounds."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.document import SCHEMA_VERSION
-from bench.run.folder import SCHEMAS, TableName
+from bench.run.folder import SCHEMAS, STORED, TableName
 from bench.run.histograms import Histograms, Key
 from bench.run.part import HISTOGRAMS, rows_of
 from bench.run.spool import path_of
@@ -503,17 +503,18 @@ def write(folder: Path, plan: Plan, **changes: Any) -> Path:
 
 
 @lru_cache(64)
-def _kept_files(plan: Plan) -> dict[TableName, memoryview]:
+def _kept_files(plan: Plan) -> dict[str, memoryview]:
     return _files(plan)
 
 
-def _files(plan: Plan) -> dict[TableName, memoryview]:
-    """The tables of a run as Parquet has them."""
+def _files(plan: Plan) -> dict[str, memoryview]:
+    """The tables of a run as Parquet has them, by the names of their files."""
     files = {}
-    for name, table in rows(plan).items():
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        files[name] = memoryview(sink.getvalue())
+    for table, whole in rows(plan).items():
+        for name, schema in STORED[table].items():
+            sink = pa.BufferOutputStream()
+            pq.write_table(whole.select(schema.names), sink)
+            files[name] = memoryview(sink.getvalue())
     return files
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import reports
 from bench.columns import BOUNDS
 from bench.errors import UsageError
-from bench.run.folder import SCHEMAS
+from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
 from reports.comparisons.document import as_json as compare_json
 from reports.gate.check import checked
@@ -448,10 +448,11 @@ def test_a_history_is_that_of_the_command(nightly: Path) -> None:
 
 def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "ended", Plan(sessions=12, turns=3))
-    stored = pq.read_table(folder / "turns.parquet").to_pandas()
+    stored = pq.read_table(folder / "bounds.parquet").to_pandas()
     error_ns = np.arange(len(stored)) * 1000
     stored = stored.assign(first_audio_error_ns=error_ns, requested_width_ns=7)
-    pq.write_table(pa.Table.from_pandas(stored, SCHEMAS["turns"], preserve_index=False), folder / "turns.parquet")
+    bounds = pa.Table.from_pandas(stored, STORED["turns"]["bounds"], preserve_index=False)
+    pq.write_table(bounds, folder / "bounds.parquet")
     run = reports.load(folder)
     assert not set(run.turns.columns) & set(BOUNDS)
     assert run.bounds.columns.tolist() == ["session_id", "turn", *BOUNDS]

@@ -172,11 +172,11 @@ def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
     tmp_path: Path, read: Callable[[runs.Run], object]
 ) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), everything=False)
-    path = run.folder / "turns.parquet"
-    rows = pq.read_table(path)
-    for name in ("response_id", "first_audio_error_ns"):
+    for file, name in (("turns", "response_id"), ("bounds", "first_audio_error_ns")):
+        path = run.folder / f"{file}.parquet"
+        rows = pq.read_table(path)
         rows = rows.set_column(rows.column_names.index(name), name, pa.array([True] * len(rows)))
-    pq.write_table(rows, path)
+        pq.write_table(rows, path)
 
     with pytest.raises(UsageError, match=r"cannot be read: the column .* is bool, and must be"):
         read(run)

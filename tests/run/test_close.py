@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bench.clock import Arrival
+from bench.columns import BOUNDS, TURN_KEYS
 from bench.errors import UsageError
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
@@ -91,6 +93,75 @@ def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
     }
 
 
+def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    close(folder)
+    turns, bounds = (pq.read_table(folder / f"{name}.parquet") for name in ("turns", "bounds"))
+
+    assert set(BOUNDS).isdisjoint(turns.column_names)
+    assert bounds.column_names == [*TURN_KEYS, *BOUNDS]
+    assert bounds.select([*TURN_KEYS]).equals(turns.select([*TURN_KEYS]))
+    assert bounds["first_audio_error_ns"].null_count < len(bounds)
+    assert not files.lost_bounds(folder)
+
+
+@pytest.mark.parametrize("name", ["bounds", "turns"])
+def test_a_close_that_is_cut_before_a_file_of_turns_is_in_place_is_done_again_from_whole_rows(
+    tmp_path: Path, name: str
+) -> None:
+    folder = finished(tmp_path)
+    before, replace = tables(folder), os.replace
+
+    def cut(old: Path, new: Path) -> None:
+        if Path(new).name == f"{name}.parquet":
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    with patch("bench.run.close.os.replace", cut), pytest.raises(KeyboardInterrupt):
+        close(folder)
+    assert not (folder / "turns.parquet").exists()
+    assert tables(folder) == before
+    close(folder)
+    assert tables(folder) == before
+    assert not files.lost_bounds(folder)
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "it has no bounds.parquet": lambda path: path.unlink(),
+    "its bounds.parquet cannot be read: ": lambda path: path.write_bytes(b"PAR1 torn"),
+    "the rows of its bounds.parquet are not those of its turns": lambda path: pq.write_table(
+        pq.read_table(path).slice(1), path
+    ),
+}
+
+
+@pytest.mark.parametrize("why", LOSSES)
+def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(tmp_path: Path, why: str) -> None:
+    folder = finished(tmp_path)
+    close(folder)
+    before = files.read_table(folder, "turns")
+    LOSSES[why](folder / "bounds.parquet")
+    rows = files.read_table(folder, "turns")
+    batches = files.stored_batches(folder, "turns", rows.column_names, 2)
+
+    assert rows.drop_columns([*BOUNDS]).equals(before.drop_columns([*BOUNDS]))
+    assert {rows[name].null_count for name in BOUNDS} == {len(rows)}
+    assert pa.Table.from_batches(batches) == rows
+    assert files.lost_bounds(folder).startswith(why)
+
+
+def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_are_cut(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    close(folder)
+    whole = files.read_table(folder, "turns")
+    pq.write_table(pq.read_table(folder / "bounds.parquet"), folder / "bounds.parquet", row_group_size=2)
+
+    for most in (1, 4, 100):
+        batches = list(files.stored_batches(folder, "turns", whole.column_names, most))
+        assert max(map(len, batches)) <= most
+        assert pa.Table.from_batches(batches) == whole
+
+
 def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     before = tables(folder)
@@ -99,6 +170,7 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     assert {path.name for path in folder.iterdir()} == {
         "run.json",
         "turns.parquet",
+        "bounds.parquet",
         "sessions.parquet",
         "seconds.parquet",
         "histograms.hlog",

@@ -411,6 +411,32 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
     assert (rule["rule"], rule["figure"], document["verdict"]["valid"]) == ("e", 50.0, False)
 
 
+def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(tmp_path: Path) -> None:
+    sound, broken = build_part(tmp_path, "sound", host="blue"), closed(build_part(tmp_path, "broken", host="red"))
+    (broken / "bounds.parquet").unlink()
+    document = merge_runs([sound, broken], tmp_path / "merged")
+
+    known = {(row["host"], row["first_audio_error_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
+    assert known == {("blue", False), ("red", True)}
+    assert document["notices"][-1] == (
+        "broken on red: it has no bounds.parquet, so how far the instants of its turns can be off is not known."
+    )
+    assert document["verdict"]["valid"] is None
+
+
+def test_of_equal_copies_the_one_that_has_its_bounds_is_taken_in_any_order(tmp_path: Path) -> None:
+    other = build_part(tmp_path, "other", host="blue")
+    whole = closed(build_part(tmp_path, "whole", host="red"))
+    poor = copied(whole, tmp_path / "poor")
+    (poor / "bounds.parquet").unlink()
+    merge_runs([poor, other], tmp_path / "first")
+    for place, parts in enumerate(([poor, whole], [whole, poor], [tmp_path / "first", whole], [whole, poor, other])):
+        merge_runs([*parts, other], tmp_path / f"merged-{place}")
+        merged = [row | {"run_id": ""} for row in rows(tmp_path / f"merged-{place}", "turns")]
+        assert len(merged) == 18
+        assert None not in {row["first_audio_error_ns"] for row in merged}
+
+
 def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_makes_the_run_invalid(
     tmp_path: Path,
 ) -> None:

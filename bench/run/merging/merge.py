@@ -123,7 +123,12 @@ def _merged(
     )
     for part in used:
         part.copy_event_logs(folder / EVENTS)
-    document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said]
+    unbounded = [
+        f"{part.name}: {part.lost_bounds}, so how far the instants of its turns can be off is not known."
+        for part in used
+        if part.lost_bounds
+    ]
+    document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said, *unbounded]
     return merge(folder, document, used, lambda _: _lost(used, ordered))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
+from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.foreign import open_file, read_json
 from bench.plain import shortened
@@ -29,7 +30,6 @@ from bench.run.close import CLOSED, is_under_way
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.merging.numbering import Numbering, PairStarts, first_starts, worker_of
-from bench.run.parquet import open_rows
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
 from bench.run.provenance import hosts_of, leader_of, recorded_by
 from bench.run.unknown import Lost, WorkerLoad
@@ -56,6 +56,8 @@ class Copy(NamedTuple):
     sessions: int = 0
     seconds: int = 0
     done: bool = False
+    bounds: int = 0
+    """The turns of which it is known how far any instant can be off."""
 
 
 def chosen_workers(folders: Sequence[Mapping[WorkerId, Copy]]) -> list[frozenset[WorkerId]]:
@@ -152,7 +154,7 @@ class RunPart:
         nothing: Counter[str] = Counter()
         rows = {number: self.extent.workers.get(number, nothing) for number in self.ids}
         return {
-            self.ids[number]: Copy(of["turns"], of["sessions"], of["seconds"], self._is_whole(number))
+            self.ids[number]: Copy(of["turns"], of["sessions"], of["seconds"], self._is_whole(number), of["bounds"])
             for number, of in rows.items()
         }
 
@@ -265,9 +267,7 @@ class RunPart:
             for part in self._parts.values():
                 yield from (batch.select(names) for batch in part.batches(table, files.SCHEMAS[table]))
             return
-        schema = pa.schema([files.SCHEMAS[table].field(name) for name in names])
-        with open_rows(self.folder / f"{table}.parquet", schema) as (file, there):
-            yield from file.iter_batches(BATCH_ROWS, columns=there)
+        yield from files.stored_batches(self.folder, table, names, BATCH_ROWS)
 
     def transcript(self) -> Iterator[bytes] | None:
         """What was said in it; None where nobody asked for it."""
@@ -341,11 +341,15 @@ class RunPart:
         last_second: int | None = None
         for table in files.SCHEMAS:
             beside = ["second"] if table == "seconds" else ["pair", "start_utc_ns"]
-            for batch in self._batches(table, ["worker", *beside]):
+            bounds = BOUNDS if table == "turns" else ()
+            for batch in self._batches(table, ["worker", *beside, *bounds]):
                 of_rows = batch["worker"].fill_null(0)
                 for number in pc.unique(of_rows).to_pylist():
                     mine = batch.filter(pc.equal(of_rows, number))
                     workers.setdefault(number, Counter())[table] += len(mine)
+                    if bounds:
+                        known = reduce(pc.or_, (mine[name].is_valid() for name in bounds))
+                        workers[number]["bounds"] += pc.sum(known).as_py() or 0
                     if table != "seconds":
                         paired = mine.filter(mine["pair"].is_valid())
                         rows = PairStarts(*(paired[name].to_numpy() for name in beside))
@@ -366,6 +370,14 @@ class RunPart:
     def taken_pairs(self) -> PairStarts:
         """The pairs of the workers that are taken."""
         return first_starts(pairs for number, pairs in self.extent.pairs.items() if number in self.taken)
+
+    @cached_property
+    def lost_bounds(self) -> str:
+        """Why nobody knows how far the instants of its turns can be off; empty where that is known."""
+        try:
+            return files.lost_bounds(self.folder) if self.is_closed else ""
+        except (pa.ArrowException, OSError):
+            return ""  # its turns cannot be read at all, which is told by whoever reads them
 
     def _check_rows(self, rows: Counter[str]) -> None:
         totals = self.document.get("totals") or {}
