@@ -3,11 +3,9 @@
 A key says at which place each turn of a pool stands; a new breakdown is one key, a row of KEYS and its words in
 `reports.wording.groups`. Only measured turns count, and those of a pool are of one stratum.
 
-At which number of calls in progress each turn of a pool stands, where the load changed; pure.
-
-Calls are the sessions of one target, those of the warm-up too, from their start (before they connect) to their end.
-A turn is told by how many there were at the instant that its latency counts from, or, where it did not get so far, at
-its start; a session by how many there were at its own start. Turns and sessions are those of the measured phase.
+Calls in progress are the sessions of one target, those of the warm-up too, from their start (before they connect) to
+their end. A turn counts as many as there were at the instant that its latency counts from, or, where it did not get so
+far, at its start; a session as many as there were at its own start.
 """
 
 from __future__ import annotations
@@ -29,10 +27,11 @@ from reports.runs import Run, hosts_of
 from reports.samples import Sampled
 from reports.statistics.counting import Counts, Course, course_of, distinct, load_changed, packed, split
 from reports.statistics.quantiles import LEVEL, Estimate, Floats, Sample, estimates
-from reports.statistics.quantiles import Integers as quantiles_Integers
 from reports.strata import Stratum
 from reports.summary.rates import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
+
+Integers = npt.NDArray[np.int64]
 
 By = Literal["turn", "age", "context", "calls", "host"]
 
@@ -52,12 +51,12 @@ class Places:
     """The places of a key, and at which of them each measured turn stands: −1 at none."""
 
     places: tuple[Place, ...]
-    place: quantiles_Integers
+    place: Integers
     end: float
     """where the axis ends"""
     every: bool = False
     """places without a turn are told as well"""
-    began: quantiles_Integers | None = None
+    began: Integers | None = None
     """at which place each measured session of the target began, where the key knows it"""
     unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """beside each of them, whether it failed before it opened"""
@@ -68,8 +67,6 @@ MOST = 8
 THIN = 40
 """A level of fewer turns stands together with its neighbour."""
 ENDLESS_NS = np.iinfo(np.int64).max
-
-Integers = npt.NDArray[np.int64]
 
 
 def by_calls(run: Run, turns: Turns, pool: Pool) -> Places | None:

@@ -2,8 +2,6 @@
 
 Times are seconds since the run began, latencies ms. Warm-up is drawn too, and not counted.
 
-Times are seconds since the run began, latencies ms. Warm-up is drawn too.
-
 Of sixty stretches of a run in which nothing changes one is the slowest, some 1.3 times as slow as the run; that says
 nothing. So one is told only where the interval of its median lies above the run's median, at a level that holds for all
 stretches together: 1 − 5 % / stretches (Bonferroni).

@@ -1,9 +1,8 @@
 """A few turns as the caller heard them: what the speech timeline draws. Times are seconds after the end of speech.
 
-When a reply was heard, from the event log of its session: what the simulated player played without a break.
-
-The player starts a jitter buffer's length after the first audio delta and drains at the rate of its format; a delta
-that comes after everything before it was played ends a stall, as `bench.observe.reply` has it while a run goes on.
+What was heard of a reply comes from the event log of its session: the simulated player starts a jitter buffer's length
+after the first audio delta and drains at the rate of its format; a delta that comes after everything before it was
+played ends a stall, as `bench.observe.reply` has it while a run goes on.
 """
 
 from __future__ import annotations
