@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from reports import thresholds as grammar
 from reports.api import Run
 from reports.comparisons.comparison import Comparison, compared
 from reports.gate.check import checked
-from reports.gate.conditions import allowed
 from reports.gate.items import Checked, OnInconclusive
 from reports.histories.history import History, asked, history_of, in_folders
 from reports.sides.side import sides_of
+from reports.sides.workload import allowed
 from reports.statistics.differences import LEVEL
-from reports.thresholds import grammar
 
 
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, level: float = LEVEL) -> Comparison:

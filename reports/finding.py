@@ -16,7 +16,7 @@ from reports.question import RATES, TRIALS, Question, better_of
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Floats, Integers, Lack, kish, lack
-from reports.statistics.shares import upper
+from reports.statistics.rates import upper_share
 from reports.statistics.verdicts import Reason, Verdict, floor_reason, verdicts
 
 
@@ -157,7 +157,7 @@ def none_seen(measure: str, sessions: int, level: float, needed: int | None, lon
 
     `longest`: sessions as long as the longest; `needed`: sessions that would settle it.
     """
-    most = upper(0.0, 0.0, longest, level)
+    most = upper_share(0.0, 0.0, longest, level)
     return Reason("none seen", needed=needed or 0, there=(sessions,), measure=measure, upper=most)
 
 

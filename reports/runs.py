@@ -40,7 +40,7 @@ from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.exactness import Inexact, inexact_of
 from reports.question import OF_COLUMNS
-from reports.schemas.fit import misfit
+from reports.schemas.document import misfit
 
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))

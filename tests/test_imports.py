@@ -72,7 +72,7 @@ NAMED_IN = {
     "openai": (),
     "jiwer": ("bench.observe.quality",),
     "opentelemetry": ("bench.load.leading.exporter",),
-    "junitparser": ("reports.gate.junit",),
+    "junitparser": ("reports.gate.ci",),
     "ruamel": ("bench.yaml_file",),
 }
 

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.plan.script import load_script
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
-from reports.thresholds.grammar import read
+from reports.thresholds import read
 
 
 def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:

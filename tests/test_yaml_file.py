@@ -16,7 +16,7 @@ from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
 from bench.target.targets import resolve_targets
 from bench.yaml_file import PlainValue, Value, read_yaml
-from reports.thresholds import grammar
+from reports import thresholds as grammar
 
 READERS: dict[str, Callable[[Path], object]] = {
     "script": load_script,

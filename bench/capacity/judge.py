@@ -15,7 +15,7 @@ to hold, and one so much worse not to break. That changes the error of no answer
 
 The upper bound is the largest of three, the lower one the smallest:
 
-- x ± t·SE between sessions, and the bound for a session more that nobody saw (`reports.statistics.shares`), for the
+- x ± t·SE between sessions, and the bound for a session more that nobody saw (`reports.statistics.rates`), for the
   lower one of all other turns. Below SESSIONS sessions there is neither: so few may be alike by chance.
 - x ± t·SE between batches of sessions that began one after another. Callers who wait in one queue wait together, so
   near to saturation sessions are not independent; batches that are long beside the queue's memory nearly are. After:
@@ -39,7 +39,7 @@ from bench.errors import UsageError
 from reports.question import RATES
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.verdicts import SESSIONS
-from reports.thresholds.grammar import SIGNS, Threshold, parse, quoted
+from reports.thresholds import SIGNS, Threshold, parse, quoted
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*(.+)", re.ASCII | re.DOTALL)
 EXAMPLES = '"ttfa p(95)<800" or "failed<1%"'

@@ -26,14 +26,13 @@ from bench.units import NS_PER_S
 from reports.question import Question
 from reports.runs import Run, load_for_report
 from reports.samples import ALWAYS
-from reports.sides.clusters import Clusters
-from reports.sides.side import Side, as_floats, counts_of, sample_of, targets_of
+from reports.sides.side import Clusters, Side, as_floats, counts_of, sample_of, targets_of
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Floats, Integers, estimates
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.money import money_of
 from reports.summary.quota import LIMITS, quota_of
-from reports.thresholds.grammar import Sign
+from reports.thresholds import Sign
 from reports.turns import Flags, lost_of
 
 BLOCKED_SHARE = 0.01

@@ -87,9 +87,9 @@ def _asked(
     from bench.cli.report import close_if_left
     from bench.run.folder import read_document
     from reports.gate.check import checked
-    from reports.gate.conditions import allowed
     from reports.sides.named import folder_of
-    from reports.thresholds.grammar import read
+    from reports.sides.workload import allowed
+    from reports.thresholds import read
 
     if not run.exists() and (whole := folder_of(str(run))).is_dir():
         target = str(run).removeprefix(f"{whole}:")
@@ -104,24 +104,24 @@ def _asked(
 
 def tell_ci_of_refusal(error: str) -> None:
     """An annotation, in the words of the CI system that runs this."""
-    from reports.gate import azure, github
+    from reports.gate import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{github.refusal(error)}\n")
+        sys.stdout.write(f"{ci.github_refusal(error)}\n")
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{azure.refusal(error)}\n")
+        sys.stdout.write(f"{ci.azure_refusal(error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:
     """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
-    from reports.gate import azure, github, outputs
+    from reports.gate import ci, outputs
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.writelines(f"{line}\n" for line in github.commands(found))
+        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(found))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         outputs.append_summary(found, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.writelines(f"{line}\n" for line in azure.commands(found, comment))
+        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(found, comment))
 
 
 @baseline.command()
@@ -147,10 +147,10 @@ def save(
 @baseline.command(name="list")
 def listing(folder: Folder = FOLDER) -> None:
     """Which scenarios and targets have baselines, of how many runs."""
-    from reports.gate.shelf import overview
+    from reports.gate.baselines import list_baselines
 
     stored, notices = _stored(folder)
-    sys.stdout.write(overview(stored) + notices)
+    sys.stdout.write(list_baselines(stored) + notices)
 
 
 @baseline.command()
@@ -159,7 +159,7 @@ def show(
 ) -> None:
     """The stored runs of a target, and how far their figures spread from run to run."""
     from bench.errors import UsageError
-    from reports.gate.shelf import details
+    from reports.gate.baselines import describe_baselines
 
     scenario, _, target = which.partition("/")
     stored, notices = _stored(folder)
@@ -167,7 +167,7 @@ def show(
     if not found:
         known = dict.fromkeys(f"{one.baseline.scenario}/{one.baseline.target}" for one in stored)
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(details(found) + notices)
+    sys.stdout.write(describe_baselines(found) + notices)
 
 
 def _stored(folder: Path) -> tuple[list[baselines.Kept], str]:

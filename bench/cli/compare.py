@@ -75,13 +75,13 @@ def size(
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
     from reports.numbers import NBSP
     from reports.sizing.size import asked, sized
-    from reports.sizing.text import as_data, lines
+    from reports.sizing.text import as_data, size_lines
 
     found = sized(like, asked(measure, detect, margin, power, gates))
     if as_json:
         print(json_text(as_data(found)))
         return
-    for line in lines(found):
+    for line in size_lines(found):
         sys.stdout.write(line.replace(NBSP, " ") + "\n")
 
 
@@ -95,12 +95,12 @@ def decide(
     """
     from bench.run.folder import read_document
     from reports.looks.decide import look_at
-    from reports.looks.text import lines
+    from reports.looks.decision import decision_lines
     from reports.numbers import NBSP
 
     close_if_left(run, read_document(run))
     decision = look_at(run)
-    for line in lines(decision):
+    for line in decision_lines(decision):
         sys.stdout.write(line.replace(NBSP, " ") + "\n")
     if decision.status:
         raise typer.Exit(decision.status)

@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.plain import printable
 
 if TYPE_CHECKING:
-    from reports.export.export import Format
+    from reports.export import Format
     from reports.summary.summary import Summary
 
 WIDEST = 100
@@ -161,7 +161,7 @@ def export(
     is there so far.
     """
     from bench.run.folder import read_document
-    from reports.export.export import TABLES, export_log, export_tables
+    from reports.export import TABLES, export_log, export_tables
 
     _refuse_mixture(form, table, measure)
     close_if_left(run, read_document(run))

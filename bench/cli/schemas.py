@@ -25,8 +25,21 @@ from reports.gate.baselines import Baseline
 from reports.gate.outputs import CheckDocument
 from reports.histories.document import HistoryDocument
 from reports.looks.document import DecisionDocument
-from reports.schemas.document import schema_of
-from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
+from reports.schemas.document import (
+    COUNT,
+    FLAG,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Schema,
+    document,
+    each,
+    many,
+    maybe,
+    one_of,
+    record,
+    schema_of,
+)
 from reports.schemas.summary import SummaryDocument
 from reports.sizing.text import SizeDocument
 

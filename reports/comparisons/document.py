@@ -16,9 +16,8 @@ from reports.comparisons.comparison import Comparison, Design, run_id
 from reports.comparisons.forest_rows import too_few
 from reports.comparisons.page import page_of
 from reports.finding import Finding
-from reports.looks.decision import Decision
+from reports.looks.decision import Decision, decision_sentence
 from reports.looks.document import Margin
-from reports.looks.text import sentence
 from reports.page.html import poured
 from reports.page.markdown import document
 from reports.question import Kind
@@ -204,7 +203,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
 
 def _decision(decision: Decision) -> Values:
     looks = {"look": len(decision.course.looks), "looks": len(decision.plan.looks)}
-    return Values(decision, sentence=sentence(decision), **looks)
+    return Values(decision, sentence=decision_sentence(decision), **looks)
 
 
 def _side(side: Side) -> Values:

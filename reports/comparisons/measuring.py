@@ -20,9 +20,9 @@ from reports.question import RATES, Question, better_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.centre import WORST_MARGIN, Change, Waits, centre, slope_differences, trimmed_mean, worst_step
 from reports.statistics.differences import Difference, Margin, quantile_differences
-from reports.statistics.ordered import mean_by_order, waits_by_order
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import log_difference, rate_difference
+from reports.statistics.serial import mean_by_order, waits_by_order
 from reports.statistics.verdicts import Verdict, verdicts
 from reports.summary.curves import Curve, curve_of
 

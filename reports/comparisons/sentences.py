@@ -19,9 +19,7 @@ from reports.comparisons.forest_rows import (
     which_turns,
 )
 from reports.finding import Finding
-from reports.looks.decision import Decision
-from reports.looks.text import apart, place
-from reports.looks.text import sentence as sentence_of_looks
+from reports.looks.decision import Decision, decision_sentence, look_place, signed_difference
 from reports.numbers import NBSP, count, three
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.summary.verdict import verdict_of
@@ -263,7 +261,7 @@ def word_of(decision: Decision) -> Word:
 
 def said(decision: Decision) -> str:
     """Its sentence as it stands alone: with a capital letter, unless it begins with the candidate's name."""
-    text, named = sentence_of_looks(decision), decision.course.reason in ("regressed", "not regressed")
+    text, named = decision_sentence(decision), decision.course.reason in ("regressed", "not regressed")
     return f"{text if named and not decision.invalid else text[:1].upper() + text[1:]}."
 
 
@@ -275,7 +273,7 @@ def brief(decision: Decision) -> str:
     word = word_of(decision)
     rulings = zip(decision.gates, decision.course.rulings, strict=bool(decision.course.rulings))
     figures = [
-        f"{figure(gate)} {apart(gate, ruling.d)}"
+        f"{figure(gate)} {signed_difference(gate, ruling.d)}"
         for gate, ruling in rulings
         if ruling.word == word and not math.isnan(ruling.d)
     ]
@@ -290,4 +288,4 @@ def brief(decision: Decision) -> str:
 
 def stop_of(decision: Decision) -> str:
     """stopped at look 3 of 10, 150 pairs."""
-    return f"stopped at {place(decision)}" if decision.course.looks else "no look was held"
+    return f"stopped at {look_place(decision)}" if decision.course.looks else "no look was held"

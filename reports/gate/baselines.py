@@ -1,7 +1,8 @@
 """Stored baselines: a few figures of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
 
 Of each measure and stratum the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
-run), of each rate its share with its variance, and the conditions that they were measured under.
+run), of each rate its share with its variance, and the conditions that they were measured under. In words: which there
+are, and how far the figures of one spread from run to run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -23,13 +24,14 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
 from bench.measures import CATALOGUE, SLOPE
 from bench.run.disk import write_text
-from reports.gate.conditions import conditions_of
 from reports.labels import labels_of
-from reports.numbers import NBSP
+from reports.numbers import NBSP, count, moment, plural, three
 from reports.question import RATES, Question
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of
+from reports.sides.workload import conditions_of
+from reports.statistics.baselines import KNOWN
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
@@ -41,6 +43,8 @@ from reports.wording.unusable import of_run
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
+NEWEST = 10
+"""So many stored runs are a baseline, the newest ones."""
 DRAWS = 2_000
 """Resamples for a variance; bounds, which need more of them, are not made of these."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -242,3 +246,74 @@ def read_file(path: Path) -> Baseline:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (JsonError, AttributeError) as error:
         raise UsageError(f"{path} is no stored baseline: {error}") from None
+
+
+LISTED = (0.5, 0.95)
+LISTING_HEAD = f"  {'figure':<34}{'newest':>10}{'between runs':>18}{'within a run':>18}"
+PROVISIONAL = f"provisional: {KNOWN} runs tell the spread from run to run"
+
+
+def list_baselines(stored: Sequence[Kept]) -> str:
+    """A line for each scenario and target: how many runs, the newest, whether verdicts will be provisional."""
+    groups: dict[str, list[Kept]] = {}
+    for one in stored:
+        groups.setdefault(f"{one.baseline.scenario}/{one.baseline.target}", []).append(one)
+    size = max(len(name) for name in groups)
+    lines = [
+        f"{name.ljust(size)}  {plural(len(runs), 'run')}, the newest of {moment(runs[0].baseline.began_utc_ns)}"
+        f"{f'; {PROVISIONAL}' if len(runs) < KNOWN else ''}"
+        for name, runs in sorted(groups.items())
+    ]
+    return _plain_text(lines)
+
+
+def describe_baselines(stored: Sequence[Kept]) -> str:
+    """The runs, then each figure: the newest value, the spread between runs and the mean error within one."""
+    runs = [one.baseline for one in stored[:NEWEST]]
+    lines = [f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", ""]
+    lines += [
+        f"  {run.run_id}  {moment(run.began_utc_ns)}  {plural(run.turns, 'turn')}, {plural(run.sessions, 'session')}"
+        f"{''.join(f'  {key} {value}' for key, value in run.labels.items())}"
+        for run in runs
+    ]
+    if len(stored) > NEWEST:
+        lines.append(f"  and {count(len(stored) - NEWEST)} older: the newest {NEWEST} are the baseline")
+    lines += ["", LISTING_HEAD, *_shown_figures(stored)]
+    if len(runs) < KNOWN:
+        lines += ["", f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then 5{NBSP}% is assumed."]
+    return _plain_text(lines)
+
+
+def _shown_figures(stored: Sequence[Kept]) -> Iterable[str]:
+    """ttfa p95   1,410   ±2.1 %   ±3.4 %: standard deviations of the log; of rates in points. What is 0 is left out."""
+    runs = [one.baseline for one in stored[:NEWEST]]
+    for row in runs[0].quantiles:
+        key = row.measure, row.stratum
+        alike = [other for run in runs for other in run.quantiles if (other.measure, other.stratum) == key]
+        for p in LISTED:
+            place = PS.index(p)
+            newest = row.values[place]
+            logs = [math.log(value) for one in alike if (value := one.values[place]) is not None and value > 0]
+            within = [value for one in alike if (value := one.variances[place]) is not None]
+            name = " ".join(filter(None, [row.measure, f"p{p * 100:g}", row.stratum.key]))
+            if newest != 0:
+                yield _figure_row(name, "> timeout" if newest is None else three(newest), logs, within, "%")
+    for rate in runs[0].rates:
+        rates = [other for run in runs for other in run.rates if other.name == rate.name]
+        within = [other.variance for other in rates if other.variance is not None]
+        shown = f"{three(100 * rate.share)}{NBSP}%"
+        yield _figure_row(f"{rate.name} rate", shown, [other.share for other in rates], within, "points")
+
+
+def _figure_row(name: str, newest: str, figures: Sequence[float], within: Sequence[float], unit: str) -> str:
+    between = _shown_spread(float(np.std(figures, ddof=1)), unit) if len(figures) > 1 else "–"
+    inside = _shown_spread(math.sqrt(float(np.mean(within))), unit) if within else "–"
+    return f"  {name:<34}{newest:>10}{between:>18}{inside:>18}"
+
+
+def _shown_spread(sd: float, unit: str) -> str:
+    return f"±{three(float(f'{100 * sd:.2g}'))}{NBSP}{unit}"
+
+
+def _plain_text(lines: Iterable[str]) -> str:
+    return "\n".join(lines).replace(NBSP, " ") + "\n"

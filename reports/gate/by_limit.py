@@ -1,13 +1,10 @@
 """Absolute thresholds: a figure of one target by all of its sessions, with its interval, against a limit.
 
-Whether an absolute limit is kept: one arm's figure with its interval of 90 %, 5 % on either side; pure.
-
-A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`); where waits
-drift while the run goes on, the wider one of that and of its quarters' (`reports.statistics.serial`). Of rates and
-means the error is that between sessions (`reports.statistics.rates`), and the ends are x ± t · SE.
-Few events tell little of how they cluster, so a rate's upper end is the larger one of that and of the bound for a
-session more that nobody saw (`reports.statistics.shares`).
-"""
+The interval is one of 90 %, 5 % on either side. A quantile's is that of order statistics with a design effect
+(`reports.statistics.quantiles`); where waits drift while the run goes on, the wider one of that and of its quarters'
+(`reports.statistics.serial`). Of rates and means the error is that between sessions (`reports.statistics.rates`), and
+the ends are x ± t · SE. Few events tell little of how they cluster, so a rate's upper end is the larger one of that and
+of the bound for a session more that nobody saw (`reports.statistics.rates`)."""
 
 from __future__ import annotations
 
@@ -26,11 +23,10 @@ from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
-from reports.statistics.rates import PerCluster, Ratio, ratio_of
+from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
 from reports.statistics.serial import drifts, in_quarters, levels
-from reports.statistics.shares import sessions_without
 from reports.statistics.verdicts import SESSIONS, floor, unequal
-from reports.thresholds.grammar import GATED, Sign, Threshold, near
+from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.differences import figure as figure_name
 from reports.wording.reasons import said
 

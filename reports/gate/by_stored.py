@@ -12,14 +12,14 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
 from reports.finding import Arm, Measured, arm_of
-from reports.gate.baselines import PS, Kept, Quantiles, Rate, place_of, rate_of, read, run_id_of, scenario_of
-from reports.gate.conditions import conditions_of, differing
+from reports.gate.baselines import NEWEST, PS, Kept, Quantiles, Rate, place_of, rate_of, read, run_id_of, scenario_of
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, doubted
 from reports.numbers import NBSP, listed, plural
 from reports.question import RATES, Question, better_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.named import identity
 from reports.sides.side import Side, sample_of
+from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.rates import Ratio
@@ -27,10 +27,7 @@ from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import floor_reason
 from reports.strata import NO_STRATUM
 from reports.summary.arms import FAIR
-from reports.thresholds.grammar import Threshold, near
-
-NEWEST = 10
-"""So many stored runs are a baseline, the newest ones."""
+from reports.thresholds import Threshold, near
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def each_once(stored: Sequence[Kept]) -> tuple[list[Kept], list[str]]:
 def _matching(side: Side, stored: Sequence[Kept], allowed: Sequence[str]) -> tuple[list[Kept], list[str], list[str]]:
     """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
     now = conditions_of(side)
-    apart = [differing(now, one.baseline.conditions, allowed) for one in stored]
+    apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
     limited = [any(rate.name == "throttled" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
     same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
     if not same:

@@ -9,23 +9,21 @@ from pathlib import Path
 from bench.errors import UsageError
 from reports.gate import by_limit
 from reports.gate.by_limit import TAIL
-from reports.gate.by_looks import by_looks, was_planned
-from reports.gate.by_run import against_run, against_targets
+from reports.gate.by_run import against_run, against_targets, by_looks, was_planned
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
 from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_of, items_of
 from reports.labels import labels_of
 from reports.numbers import listed, percent
 from reports.runs import Run, load_for_report
-from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
-from reports.sides.side import Side, targets_of
+from reports.sides.side import ABSENT, Side, targets_of
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
-from reports.thresholds.grammar import Threshold, near
+from reports.thresholds import Threshold, near
 from reports.turns import measured_sessions
 from reports.wording.unusable import of_run
 

@@ -15,7 +15,7 @@ from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
-from reports.thresholds.grammar import GATED, Sign
+from reports.thresholds import GATED, Sign
 from reports.wording import reasons
 from reports.wording.differences import as_share, margin, scale_of
 from reports.wording.differences import figure as figure_name

@@ -25,8 +25,8 @@ from reports.blocks import (
     row_of,
     table,
 )
+from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.items import Checked, Grade, Item, OnInconclusive
-from reports.gate.junit import refusal, xml
 from reports.gate.sentences import (
     badges,
     beside,
@@ -199,7 +199,7 @@ def write(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPat
     """Write the files, each in one step. Raises UsageError for one that cannot be written."""
     paths = paths_in(folder)
     texts = [(paths.json, as_json(checked)), (paths.markdown, markdown(checked))]
-    for path, text in [*texts, *([(junit, xml(checked))] if junit else [])]:
+    for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
         _write(path, text)
     return paths
 
@@ -216,7 +216,7 @@ def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
             except OSError as cause:
                 raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
     if junit:
-        _write(junit, refusal(error))
+        _write(junit, junit_refusal(error))
 
 
 def paths_in(folder: Path) -> CheckPaths:

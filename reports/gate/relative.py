@@ -18,7 +18,7 @@ from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, drifts_of
 from reports.statistics.differences import LEVEL
 from reports.summary.drift import Drift, suspected
-from reports.thresholds.grammar import Threshold, near, quoted
+from reports.thresholds import Threshold, near, quoted
 from reports.wording.differences import margin
 
 ASSUMED = (

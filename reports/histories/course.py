@@ -10,11 +10,10 @@ import numpy as np
 
 from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
-from reports.gate.conditions import group_of
 from reports.histories.entry import Entry, Of, Told, missing
 from reports.numbers import NONE, plural, shortened
 from reports.question import POINTS, RATES, Question
-from reports.sides.workload import differing
+from reports.sides.workload import differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, Change, changes, comparisons, levels, without
 from reports.strata import NO_STRATUM
 from reports.summary.drift import APART
@@ -55,7 +54,7 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
     for entry in sorted(entries, key=lambda one: (one.began_utc_ns, one.run_id)):
         mine, alike = _workload(entry), groups.setdefault((entry.scenario, entry.target), [])
         for known, members in alike:
-            if not differing([known, mine]):
+            if not differing_between([known, mine]):
                 known.update(mine)
                 members.append(entry)
                 break
@@ -75,7 +74,7 @@ def _workload(entry: Entry) -> dict[str, str]:
 
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
     """sim; of several sim (users 8), sim (users 50)."""
-    apart = differing(workloads)
+    apart = differing_between(workloads)
     names: list[str] = []
     for place in range(len(workloads)):
         name = f"{target} ({said})" if (said := _said(apart, place)) else target

@@ -18,11 +18,11 @@ from bench.outcomes import is_throttled
 from bench.plain import printable
 from reports.gate.baselines import PS, Baseline, Kept, Quantiles, read_file
 from reports.gate.by_stored import each_once
-from reports.gate.conditions import conditions
 from reports.labels import labels_of
 from reports.marks import marked
 from reports.numbers import NBSP, count, percent, plural
 from reports.runs import document_of
+from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import lack
 from reports.strata import Stratum
@@ -183,7 +183,7 @@ def entries_of(folder: Path) -> list[Entry]:
             word=verdict.word,
             why=why or (_throttled(summary.outcomes.get(target)) if verdict.valid else ""),
             labels=labels_of(document),
-            conditions=conditions(
+            conditions=conditions_in(
                 document, printable(target), _facts(summary, target), simulated=bool(document.get("simulated"))
             ),
             quantiles=_quantiles(summary, target),

@@ -20,7 +20,7 @@ from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.strata import NO_STRATUM, Stratum
-from reports.thresholds.grammar import SIGNED, gated, quoted
+from reports.thresholds import SIGNED, gated, quoted
 
 MAINS = ("ttfa", "ttft")
 HEARD = "voice_to_voice"

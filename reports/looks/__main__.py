@@ -24,13 +24,13 @@ def plan(asked: str) -> dict[str, Any]:
 def look(folder: str) -> dict[str, Any]:
     """What a look finds. Raises UsageError for a run that has no plan, or cannot be read."""
     from reports.looks.decide import look_at
-    from reports.looks.text import sentence
+    from reports.looks.decision import decision_sentence
 
     decision = look_at(Path(folder))
     return {
         "stopped": decision.stopped,
         "status": decision.status,
-        "sentence": sentence(decision),
+        "sentence": decision_sentence(decision),
         "look": len(decision.course.looks),
         "pairs": decision.used,
     }

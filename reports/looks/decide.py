@@ -2,22 +2,28 @@
 
 Nothing is remembered from look to look: every look is computed anew from the rows, with draws that are seeded by the
 run's id, so the answer is the same whoever asks, and when.
+
+A look sees the first pairs in order of their start, whole, and only once all of them have ended. Never "the pairs that
+have ended": the slow ones are still running. A pair has its number from when it started, so a look waits for every
+number before it. Once the run has ended, a number that no session has never started, and a pair that lacks a session,
+or that the end of the run cut, is where the looks end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from bench.errors import UsageError
 from reports import runs
 from reports.looks.decision import Decision
 from reports.looks.document import write
-from reports.looks.pairs import ARMS, leading, sides_of_pairs
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
 from reports.looks.sequence import Seen, follow, mean_seen, not_yet, quantiles_seen, rate_seen
 from reports.question import Question, better_of
@@ -25,12 +31,13 @@ from reports.runs import Run
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
 from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
-from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
+from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, sample_of, totals_of
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
+from reports.turns import measured, turns_of
 from reports.wording.unusable import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
@@ -161,3 +168,44 @@ def _given_up(run: Run) -> tuple[Cause, ...]:
 def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
     """Why the sides may not be compared, but for the checks `besides`; none where it is fair."""
     return causes_of(check for check in checks_of(sides) if check.name not in besides)
+
+
+ARMS = 2
+
+
+def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
+    """Numbers of the measured pairs, ascending, up to the first one that has not ended.
+
+    `ended`: whether the run came to a clean end, so that what has no row never was.
+    """
+    numbered = sessions["pair"].notna().to_numpy()
+    is_measured = np.zeros(len(sessions), dtype=bool)
+    is_measured[measured(sessions)] = True
+    cut = (sessions["outcome_class"] == "censored").to_numpy() & ended
+    number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
+    frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
+    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call goes on where another session took its place
+    arms_over = frame["target"].where(over).groupby(number).nunique()
+    whole = (arms_over == ARMS) & ~frame.groupby(number)["cut"].any()
+    known = whole.index.to_numpy(dtype=np.int64)
+    if not known.size:
+        return known
+    there = known if ended else np.arange(int(known.max()) + 2)
+    complete = whole.reindex(there, fill_value=False).to_numpy()
+    stop = int(np.argmin(complete)) if not complete.all() else complete.size
+    return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
+
+
+def sides_of_pairs(run: Run, targets: tuple[str, str], pairs: Integers) -> tuple[Side, ...]:
+    """Both arms of a run, baseline first, with nothing in them but these pairs."""
+    rows = run.sessions["pair"].isin(pairs).to_numpy()
+    sessions = run.sessions[rows].reset_index(drop=True)
+    mine = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
+    part = replace(run, sessions=sessions, turns=run.turns[mine].reset_index(drop=True))
+    turns = turns_of(part)
+    places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
+    clusters = by_pair(part, turns, places)
+    assert clusters is not None, "every pair of these has a session of each arm"
+    return tuple(
+        Side(part, turns, place, name, name, own) for name, place, own in zip(targets, places, clusters, strict=True)
+    )

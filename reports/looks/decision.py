@@ -1,14 +1,22 @@
-"""A decision in plain data: what may be said of a run by its plan, now."""
+"""A decision: what may be said of a run by its plan, now, as plain data, in a sentence, and on a terminal."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reports.blocks import row_of
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import LookCourse
+from reports.looks.sequence import LookCourse, Ruling, Seen
+from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
 from reports.runs import Run
-from reports.wording.unusable import Cause
+from reports.statistics.verdicts import DRIFTS
+from reports.text.lines import Grid, pour
+from reports.wording.differences import as_share, figure, interval, margin, scale_of, signed
+from reports.wording.reasons import said
+from reports.wording.unusable import LEAD, Cause, texts
 
 INVALID = 4
 STATUSES = {"not regressed": 0, "regressed": 1}
@@ -57,3 +65,130 @@ class Decision:
     def after(self) -> int:
         """Whole pairs beside them: they ended after the decision, or belong to a look that was not held."""
         return self.pairs - self.used
+
+
+UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
+
+
+def decision_sentence(decision: Decision) -> str:
+    """The answer in one sentence: what came of it, by which figures, and which look said so."""
+    return f"{outcome(decision)}; stopped at {look_place(decision)}" if decision.by_look else outcome(decision)
+
+
+def outcome(decision: Decision) -> str:
+    """The same without the look."""
+    reason = decision.course.reason
+    if decision.invalid:
+        return f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
+    if reason == "waiting":
+        return _waiting(decision)
+    if reason == "no look":
+        first = decision.plan.looks[0]
+        return (
+            f"inconclusive: the run ended before its first look, with {count(decision.pairs)} of {count(first)} pairs"
+        )
+    candidate = decision.targets[1]
+    if reason == "regressed":
+        return f"{candidate} regressed: {'; '.join(_answers(decision, 'regressed'))}"
+    if reason == "not regressed":
+        return f"{candidate} has not regressed: {'; '.join(_answers(decision, 'not regressed'))}"
+    return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}"
+
+
+def _why(decision: Decision) -> str:
+    """What ended the looks without an answer."""
+    reason, plan = decision.course.reason, decision.plan
+    if reason == "futile":
+        return f", and would stay so at {plural(plan.pairs, 'pair')}"
+    if reason == "ended by hand":
+        return ", as the run was ended by hand"
+    if decision.used < plan.looks[-1]:
+        return f", as the run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs"
+    return " at the last look"
+
+
+def _waiting(decision: Decision) -> str:
+    held, sizes = len(decision.course.looks), decision.plan.looks
+    ended = f"{plural(decision.pairs, 'pair')} ended so far, the next look is at {count(sizes[held])}"
+    return f"not decided at {look_place(decision)}; {ended}" if held else f"no look yet: {ended}"
+
+
+def look_place(decision: Decision) -> str:
+    """Where it stands: look 3 of 10, 150 pairs."""
+    held = len(decision.course.looks)
+    return f"look{NBSP}{held} of {len(decision.plan.looks)}, {plural(decision.used, 'pair')}"
+
+
+def _answers(decision: Decision, word: str) -> list[str]:
+    pairs = zip(decision.gates, decision.course.rulings, strict=True)
+    return [ruling_text(gate, ruling) for gate, ruling in pairs if ruling.word == word]
+
+
+def ruling_text(gate: Question, ruling: Ruling) -> str:
+    """An estimate beside its margin: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
+    if math.isnan(ruling.corrected):
+        return f"{figure(gate)}: {said(ruling.reason)}"
+    low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
+    ends = interval(low, high, scale_of(gate))
+    estimates = f"corrected {signed_difference(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
+    provisional = f"provisional: {DRIFTS}" if ruling.provisional else ""
+    beside = ", ".join(filter(None, (f"margin {margin(gate.margin, gate.measure)}", said(ruling.reason), provisional)))
+    return f"{figure(gate)} {signed_difference(gate, ruling.d)} ({estimates}), {beside}"
+
+
+def signed_difference(gate: Question, d: float) -> str:
+    """A difference with its sign: +47 %, of rates +1.2 points."""
+    return signed(as_share(d, scale_of(gate)), scale_of(gate))
+
+
+def decision_lines(decision: Decision) -> Iterable[str]:
+    """The sentence, the looks that were held, each gate's verdict, and what is not in it."""
+    yield decision_sentence(decision)
+    if decision.course.looks:
+        yield ""
+        yield from _looks(decision)
+        yield ""
+        yield from _gates(decision)
+    if decision.after and decision.course.stopped and decision.course.looks:
+        yield ""
+        yield f"{plural(decision.after, 'whole pair')} beyond that look {_are(decision.after)} not in the verdict."
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _looks(decision: Decision) -> Iterable[str]:
+    """How many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse."""
+    rows = [row_of(["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)])]
+    for k, look in enumerate(decision.course.looks):
+        cells = [
+            f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
+            for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
+        ]
+        rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+    yield from pour([[Grid(rows)]]).splitlines()
+    unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
+    yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
+
+
+def _z(seen: Seen) -> str:
+    if seen.untested:
+        return "n/a"
+    return NONE if seen.se == 0 else _signed(seen.z)
+
+
+def _signed(z: float) -> str:
+    return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
+
+
+def _mark(ruling: Ruling, look: int, held: int) -> str:
+    if ruling.word == "not regressed" and look >= ruling.look:
+        return " ✓"
+    return " ✕" if ruling.word == "regressed" and look == held - 1 else "  "
+
+
+def _gates(decision: Decision) -> Iterable[str]:
+    for gate, ruling in zip(decision.gates, decision.course.rulings, strict=True):
+        at = f" (look {ruling.look + 1})" if ruling.word == "not regressed" else ""
+        yield f"{ruling.word}{at}: {ruling_text(gate, ruling)}"

@@ -9,9 +9,8 @@ from msgspec import field
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
-from reports.looks.decision import Decision
+from reports.looks.decision import Decision, decision_sentence, outcome
 from reports.looks.sequence import End, Look, Ruling
-from reports.looks.text import outcome, sentence
 from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
 from reports.statistics.differences import Scale
 from reports.statistics.verdicts import Word
@@ -140,7 +139,7 @@ def as_data(decision: Decision) -> dict[str, Any]:
             simulated=run.simulated,
             reason=course.reason,
             invalid="; ".join(texts(decision.invalid)),
-            sentence=sentence(decision),
+            sentence=decision_sentence(decision),
             outcome=outcome(decision),
             looks=[_look(decision, look) for look in course.looks],
             gates=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],

@@ -1,6 +1,4 @@
-"""What a run that may end early was started with: `decision_plan` of its run.json.
-
-Plans the looks of a run that ends once it is decided, before it begins.
+"""Plans the looks of a run that ends once it is decided, before it begins: `decision_plan` of its run.json.
 
 What is `asked` comes from the process that runs the load, which knows no thresholds: `measure` (the
 main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
@@ -24,9 +22,9 @@ from reports.finding import none_seen
 from reports.looks.sequence import DRAWS, Schedule
 from reports.numbers import NBSP, count
 from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
-from reports.statistics.shares import sessions_without
+from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import floor
-from reports.thresholds.grammar import GATED, Threshold, near, parse, quoted, read
+from reports.thresholds import GATED, Threshold, near, parse, quoted, read
 from reports.wording.reasons import said
 
 

@@ -26,12 +26,17 @@ from reports.finding import none_seen
 from reports.question import RATES
 from reports.statistics import looks
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
-from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.quantiles import Floats, Sample, kish, quantile
-from reports.statistics.rates import PerCluster, complement, rate_difference, ratio_of, upper_of_points
+from reports.statistics.rates import (
+    PerCluster,
+    complement,
+    rate_difference,
+    ratio_of,
+    sessions_without,
+    upper_of_points,
+)
 from reports.statistics.resample import paired_draws, variance
-from reports.statistics.serial import FOUND, QUARTERS
-from reports.statistics.shares import sessions_without
+from reports.statistics.serial import FOUND, QUARTERS, mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
 
 End = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]

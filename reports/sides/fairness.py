@@ -15,11 +15,10 @@ from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import Run, hosts_of
-from reports.sides.clusters import ABSENT
 from reports.sides.questions import default_questions
-from reports.sides.side import Side, sample_of
-from reports.sides.workload import differing, said, scripts, workload
-from reports.statistics.alike import are_alike
+from reports.sides.side import ABSENT, Side, sample_of
+from reports.sides.workload import differing_between, scripts, setting_text, workload
+from reports.statistics.serial import are_alike
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
@@ -155,7 +154,7 @@ def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
     """One line where the workload is the same, else one for everything that is not."""
     part = scripts if one_run(sides) else workload
     arms = [part(side.run.document, side.name) for side in sides]
-    apart = differing(arms)
+    apart = differing_between(arms)
     for name, texts in apart.items():
         shown = tuple(shortened(text, LONGEST) for text in texts)
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
@@ -203,7 +202,7 @@ def _compared(sides: Sequence[Side]) -> Iterable[Check]:
 
 def _around(sides: Sequence[Side]) -> Iterable[Check]:
     """The tool and the machine, where they are not the same."""
-    surroundings = differing([_surroundings(side) for side in sides])
+    surroundings = differing_between([_surroundings(side) for side in sides])
     yield from (Check(name, texts, None) for name, texts in surroundings.items())
 
 
@@ -220,7 +219,7 @@ def _surroundings(side: Side) -> dict[str, str]:
         **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
         **{f"package {name}": version for name, version in packages.items()},
     }
-    return {name: said(value) for name, value in surroundings.items() if value is not None}
+    return {name: setting_text(value) for name, value in surroundings.items() if value is not None}
 
 
 def notices_on(sides: Sequence[Side]) -> Iterable[str]:

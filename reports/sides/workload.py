@@ -1,8 +1,9 @@
-"""What a run's document says of the work that an arm was given: what must be the same in a fair comparison; pure.
+"""What a run's document says that a target was measured under: the work it was given, and all other conditions.
 
-The workload is the scripts with their audio, pacing, turn detection and limits, how many sessions there were at once,
-and how much of the beginning was cut as warm-up. Never part of it is what is compared: the target, its model and
-region, the settings of a variant.
+The workload must be the same in a fair comparison: the scripts with their audio, pacing, turn detection and limits, how
+many sessions there were at once, and how much of the beginning was cut as warm-up. Never part of it is what is
+compared: the target, its model and region, the settings of a variant. A stored baseline is one of runs under the same
+conditions alone, these among them but for those that the user allows to differ.
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+from bench.errors import UsageError
 from bench.limits import LONGEST_TURN_S
+from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NONE
+from reports.sides.side import Side
+from reports.summary.arms import arms_of
+from reports.thresholds import near, quoted
 
 EXTRA = "extra"
 """Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
@@ -67,33 +74,35 @@ def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
     A run that says nothing of arrivals or stages has none: an open loop is never compared with a closed one in silence.
     """
-    closed = dict.fromkeys(OF_DEMAND.values(), said(None))
-    return {**scripts(document, target), **closed, **load(document, target), **warmup(document)}
+    closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
+    return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
 
 
 def warmup(document: Mapping[str, Any]) -> dict[str, str]:
     """How much of a run’s beginning was cut; older runs do not say, and cut nothing."""
-    return {WARMUP: said(document.get("warmup_s") or 0)}
+    return {WARMUP: setting_text(document.get("warmup_s") or 0)}
 
 
-def load(document: Mapping[str, Any], target: str) -> dict[str, str]:
+def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
     """How many sessions there were at once. An option that was not set is told as such."""
     settings, entry = document.get("settings") or {}, _entry(document, target)
-    found = {words: said(settings.get(name)) for name, words in OF_LOAD.items() if settings}
+    found = {words: setting_text(settings.get(name)) for name, words in OF_LOAD.items() if settings}
     found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
-    limit = {"connection starts a minute": said(entry["connects_per_min"])} if "connects_per_min" in entry else {}
+    limit = (
+        {"connection starts a minute": setting_text(entry["connects_per_min"])} if "connects_per_min" in entry else {}
+    )
     return found | limit
 
 
 def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """How calls arrive, or the stages of a load, in words; not when that was."""
     if not isinstance(entry, Mapping):
-        return "; ".join(said(dict(stage)) for stage in entry)
+        return "; ".join(setting_text(dict(stage)) for stage in entry)
     told = {key: value for key, value in entry.items() if key != "began_utc_ns"}
-    return said(told | ({"stages": demand(told["stages"])} if told.get("stages") else {}))
+    return setting_text(told | ({"stages": demand(told["stages"])} if told.get("stages") else {}))
 
 
-def differing(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     """What is not the same in all arms that say it: the text of each arm, a dash where it is not said."""
     names = dict.fromkeys(name for arm in arms for name in arm)
     apart = [name for name in names if len({arm[name] for arm in arms if name in arm}) > 1]
@@ -124,10 +133,10 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
 def _setting(key: str, value: object) -> str:
     if key == LIMITS and isinstance(value, Mapping):  # older runs have none of the whole turn
         value = {**value, "turn": value.get("turn", LONGEST_TURN_S)}
-    return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else said(value)
+    return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else setting_text(value)
 
 
-def said(value: object) -> str:
+def setting_text(value: object) -> str:
     """A setting in words: 10, 0.5, yes, “type server_vad, silence_duration_ms 500”; none where there is none."""
     if value is None:
         return "none"
@@ -136,8 +145,104 @@ def said(value: object) -> str:
     if isinstance(value, int | float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ", ".join(said(one) for one in value)
+        return ", ".join(setting_text(one) for one in value)
     if isinstance(value, dict):
         parts = (f"{key} {_setting(key, one)}" for key, one in sorted(value.items()) if one is not None)
         return ", ".join(parts) or "none"
     return str(value)
+
+
+OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
+"""Conditions with a group of their own; the others are words of a workload, such as `users`."""
+SETTINGS = "settings of the target"
+"""Of a variant: what it has instead of its script's."""
+FIXED = ("simulated", "definitions", "fillers")
+"""Runs that differ in these are no two runs of one thing, whoever allows it."""
+ALLOWABLE = (
+    *("service", "model", "region", "api_version", "voice", "client_version"),
+    *("scripts", "pacing", "concurrency", "warmup"),
+)
+PACING = ("pacing", "jitter buffer")
+"""How words of a script begin that say how audio is sent and played."""
+UNKNOWN = "not known"
+
+
+def conditions_of(side: Side) -> dict[str, str]:
+    """A text for each condition of a target's run, the workload's among them; empty where the run does not tell."""
+    document = side.run.document
+    facts = arms_of(document, side.session_rows, [side.name])[0].facts
+    return conditions_in(document, side.name, facts, simulated=side.run.simulated)
+
+
+def conditions_in(
+    document: Mapping[str, Any], target: str, facts: Mapping[str, str], *, simulated: bool
+) -> dict[str, str]:
+    """The same from a run's document; `facts`: what sessions were told of model, region and voice."""
+    entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == target), {})
+    own = entry.get("session")
+    return {
+        "service": str(entry.get("service") or ""),
+        "model": facts["model"],
+        "region": facts["region"],
+        "API version": _api_version(entry),
+        "voice": facts["voice"],
+        "client version": str((document.get("tool") or {}).get("version") or ""),
+        "simulated": "yes" if simulated else "no",
+        "definitions": str(document.get("definitions") or DEFINITIONS_VERSION),
+        **({SETTINGS: setting_text(own)} if own else {}),
+        **_without_unset(scripts(document, target)),
+        **warmup(document),
+        **{f"load: {words}": text for words, text in load_conditions(document, target).items()},
+    }
+
+
+def _without_unset(told: Mapping[str, str]) -> dict[str, str]:
+    """A script's conditions as baselines store them: those of before say nothing of some, and set none."""
+    later = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS])
+    return {words: text for words, text in told.items() if text != "none" or not words.startswith(later)}
+
+
+def differing_conditions(
+    now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
+) -> dict[str, str]:
+    """What differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow model)."""
+    return {
+        (
+            name := key.removeprefix("load: ")
+        ): f"{name}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline"
+        + ("" if group_of(key) in FIXED else f" (--allow {group_of(key)})")
+        for key in dict.fromkeys([*now, *then])
+        if group_of(key) not in allowed and now.get(key, "") != then.get(key, "")
+    }
+
+
+def group_of(key: str) -> str:
+    """What `--allow` calls a condition."""
+    if key in OWN:
+        return key.lower().replace(" ", "_")
+    if key.startswith("load: "):
+        return "concurrency"
+    if key == WARMUP:
+        return "warmup"
+    if key.startswith(OF_SCRIPTS[FILLERS]):
+        return "fillers"
+    return "pacing" if key.startswith(PACING) else "scripts"
+
+
+def allowed(text: str) -> tuple[str, ...]:
+    """`model,region` as names. Raises UsageError for what is no condition, or may not differ."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name in FIXED:
+            raise UsageError(f"--allow {name}: runs that differ in it cannot be compared; save a new baseline")
+        if name not in ALLOWABLE:
+            raise UsageError(
+                f"--allow {quoted(name)} is unknown{near(name, ALLOWABLE)} allowed: {', '.join(ALLOWABLE)}"
+            )
+    return names
+
+
+def _api_version(entry: Mapping[str, Any]) -> str:
+    """The dated version of a preview address; else the dialect."""
+    asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
+    return asked[0] if asked else str(entry.get("dialect") or "")

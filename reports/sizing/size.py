@@ -18,10 +18,9 @@ from reports import runs
 from reports.numbers import NBSP
 from reports.question import POINTS, Question
 from reports.runs import Run
-from reports.sides.clusters import ABSENT, by_pair, by_session
 from reports.sides.named import folder_of, known_targets
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import Side, against_of, counts_of, sample_of
+from reports.sides.side import ABSENT, Side, against_of, by_pair, by_session, counts_of, sample_of
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import (
@@ -40,11 +39,11 @@ from reports.statistics.power import (
     spread_of,
 )
 from reports.statistics.quantiles import Floats, Integers, sessions_needed
+from reports.statistics.rates import sessions_without
 from reports.statistics.resample import seed_of
-from reports.statistics.shares import sessions_without
 from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
-from reports.thresholds.grammar import gated, quoted
+from reports.thresholds import gated, quoted
 from reports.turns import turns_of
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")

@@ -15,7 +15,7 @@ from reports.sizing.size import Size
 from reports.statistics.power import BETTER_SESSIONS, LEVEL
 
 
-def lines(size: Size) -> Iterable[str]:
+def size_lines(size: Size) -> Iterable[str]:
     """The answer first, then what it was judged by."""
     asked, pilot, noun = size.asked, size.pilot, "pair" if size.paired else "session"
     least, likely, most = size.sessions

@@ -1,4 +1,4 @@
-"""What changed on average, and which step changed most: two advisory figures beside the pooled quantiles; pure.
+"""Changes within sessions and steps, beside the pooled quantiles: the typical change, the worst step, slopes; pure.
 
 The pooled p50 asks what a caller in the middle feels. `centre` asks how much the typical turn changed, whatever its
 step: it reads the same wherever a change sits, and needs fewer sessions. Logs are centred by step, and a mean between
@@ -8,10 +8,9 @@ Pairs are the sampling unit: a pair is a session of each arm that began together
 number. The standard error of a trimmed mean is linearised: with q the quantiles of 10 and 90 %, each value x counts
 (clip(x, q_10, q_90) − their mean) / 0.8 / n, these are added up by pair, and SE² = G/(G−1) · Σ r².
 
-How a value grows with another within a session, and how far the medians of two arms' slopes lie apart; pure.
-
-The slope of a session is Theil's and Sen's: the median of the slopes between any two of its points, which a few
-outliers do not move. An arm's figure is the median over its sessions, of which each has one value.
+A slope says how a value grows with another within a session. That of a session is Theil's and Sen's: the median of the
+slopes between any two of its points, which a few outliers do not move. An arm's figure is the median over its sessions,
+of which each has one value.
 
 Slopes may be negative, so two arms differ by d = median_cand − median_base. A quantile keeps its rank under whatever
 grows, so with any K > 0
@@ -36,9 +35,9 @@ from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import distinct
 from reports.statistics.differences import Difference, Margin
-from reports.statistics.ordered import waits_by_order
 from reports.statistics.quantiles import Floats, Integers, Sample, quantile, sample
 from reports.statistics.resample import paired_draws, variance
+from reports.statistics.serial import waits_by_order
 
 TRIM = 0.1
 """Left out at either end."""

@@ -1,10 +1,8 @@
 """Group sequential looks: critical values by alpha spending, estimates corrected for stopping early; pure.
 
-Looking at a comparison while it runs, at planned sizes, without more errors than one test at the end; pure.
-
-A plan is made before the run: at most N pairs, looks at g_1 < … < g_K = N of them. At a look the share t = g/N of the
-information is there, and a·t² of the error a may have been spent. The critical values c_k follow from Brownian motion S
-without drift:
+A comparison is looked at while it runs, at planned sizes, without more errors than one test at the end. A plan is made
+before the run: at most N pairs, looks at g_1 < … < g_K = N of them. At a look the share t = g/N of the information is
+there, and a·t² of the error a may have been spent. The critical values c_k follow from Brownian motion S without drift:
 
     P(S(t_j)/√t_j first reaches c_j at j = k) = a·t_k² − a·t_{k−1}²
 
@@ -13,12 +11,11 @@ The other side is ignored: a stop there only lowers the error. The last look tak
 After: Lan, DeMets, "Discrete sequential boundaries for clinical trials" (1983), by numerical integration as in
 Armitage, McPherson, Rowe, "Repeated significance tests on accumulating data" (1969).
 
-What to print after an early stop: an interval that agrees with the verdict, and an estimate that is not too far out.
-
-Who stops because a figure lies far from its margin stops on a lucky day as well: the plain estimate overstates the
-distance. The corrected one is median-unbiased in the stage-wise order: with S = z·√t at the look that decided and w the
-drift of the Brownian motion, P(w) is the probability of a stop above before that look, plus that of reaching it with at
-least S. The estimate is the w at which P(w) = 1/2.
+After an early stop the interval agrees with the verdict, and the estimate is corrected. Who stops because a figure lies
+far from its margin stops on a lucky day as well: the plain estimate overstates the distance. The corrected one is
+median-unbiased in the stage-wise order: with S = z·√t at the look that decided and w the drift of the Brownian motion,
+P(w) is the probability of a stop above before that look, plus that of reaching it with at least S. The estimate is the
+w at which P(w) = 1/2.
 
 After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test" (1984).
 """

@@ -18,9 +18,8 @@ for the standard error of a tail is itself estimated too low. A plan scatters as
 range: the same for the pilot's sessions drawn anew, 5 to 95 %. For this the standard error is that of order statistics
 one standard error apart on either side of the quantile, which needs no resampling within resamples.
 
-Where the spread of a run comes from: between sessions or between the turns of one; pure.
-
-One-way variance components by the analysis of variance, for sessions of n_g values with means x_g, N of them in all:
+A run's spread lies between sessions and between the turns of one: one-way variance components by the analysis of
+variance, for sessions of n_g values with means x_g, N of them in all:
 
     v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀     n₀ = (N − Σ n_g² / N) / (G − 1)
 

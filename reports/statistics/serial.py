@@ -1,4 +1,4 @@
-"""Whether sessions that follow one another are alike, and what may be counted then: quarters of the run; pure.
+"""Dependence that resampling would miss: sessions in an order, and samples drawn by one seed; pure.
 
 Sessions, or pairs of them, are resampled as if any order of them were as likely. What all pairs share cancels inside
 them; a drift that one arm has for itself does not, and then a hundred pairs of ten minutes tell of ten minutes. So a
@@ -8,8 +8,19 @@ arm, is put to two tests of "no order", each at 2.5 %:
     slow    one-way analysis of variance over the quarters of the series, F(3, n − 4)
     quick   von Neumann: (r_1 + 1/n)·√n is normal, r_1 being the correlation of neighbours
 
-Where either finds it, the quarters are the clusters: four, with 3 degrees of freedom. A drift that is slower than a
-quarter is still underrated by them, which is why such a verdict is provisional as well.
+Where either finds it, the quarters are the clusters: four, with 3 degrees of freedom. With V the variance over
+resamples of four of them, of each arm or of both together:
+
+    SE² = V · 4/3      bounds d ∓ t·SE with 3 degrees of freedom, or Welch's of two runs
+
+for the percentile interval is made for more clusters than four; and of these bounds and the usual ones (`differences`,
+`rates`) the wider count. A drift that is slower than a quarter is still underrated, which is why such a verdict is
+provisional as well.
+
+Two samples may also lie closer together than independent ones do. D is the largest distance of their empirical
+distributions, of n and m values. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution where both are
+independent draws of one (the 1/n is for D's steps): P(λ < x) ≈ √(2π)/x · exp(−π²/8x²), 3·10⁻⁴ at 0.35. Sessions that
+resemble each other inside make λ larger, not smaller.
 
 After: von Neumann, "Distribution of the ratio of the mean square successive difference to the variance" (1941).
 """
@@ -17,11 +28,26 @@ After: von Neumann, "Distribution of the ratio of the mean square successive dif
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.quantiles import Floats, Integers, Sample
+from reports.statistics.differences import (
+    LEVEL,
+    Better,
+    Difference,
+    Margin,
+    log_ratio,
+    log_variance,
+    quantile_differences,
+    welch,
+)
+from reports.statistics.quantiles import Floats, Integers, Sample, quantile
+from reports.statistics.rates import PerCluster, log_difference, mean_difference
+from reports.statistics.resample import DRAWS, paired_draws, quantile_draws, variance
 
 QUARTERS = 4
 FOUND, EARLY = 0.025, 0.1
@@ -77,3 +103,136 @@ def levels(sample: Sample, clusters: int) -> Floats:
 def in_quarters(sample: Sample, clusters: int) -> Sample:
     """The same values, whose clusters are quarters of the run."""
     return Sample(sample.values, quarters(clusters)[sample.sessions], sample.failed, sample.censored)
+
+
+FINITE = 0.99
+"""The least share of draws that must be finite for a bound by quarters."""
+
+
+def waits_drift(
+    base: Sample, cand: Sample, *, paired: bool, base_clusters: int, cand_clusters: int, error: float = FOUND
+) -> bool:
+    """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
+    first, second = levels(base, base_clusters), levels(cand, cand_clusters)
+    if not paired:
+        return drifts(first, error) or drifts(second, error)
+    with np.errstate(invalid="ignore"):
+        return drifts(second - first, error)
+
+
+def means_drift(base: PerCluster, cand: PerCluster, *, paired: bool, error: float = FOUND) -> bool:
+    """The same of the means of an amount in each cluster, as shares of their arm's own."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (base, cand))
+        return drifts(second - first, error) if paired else drifts(first, error) or drifts(second, error)
+
+
+def waits_by_order(
+    base: Sample,
+    cand: Sample,
+    asked: Sequence[tuple[float, Margin]],
+    *,
+    paired: bool,
+    base_clusters: int,
+    cand_clusters: int,
+    better: Better,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    run_sd: float = 0.0,
+) -> list[Difference]:
+    """As `quantile_differences`, by quarters where an arm drifts by itself."""
+    both: dict[str, Any] = {"paired": paired, "base_clusters": base_clusters, "cand_clusters": cand_clusters}
+    how: dict[str, Any] = {"better": better, "rng": rng, "draws": draws, "level": level, "run_sd": run_sd}
+    usual = quantile_differences(base, cand, asked, **both, **how)
+    if not waits_drift(base, cand, **both):
+        return usual
+    drawn = quarter_draws(base, cand, [p for p, _ in asked], **both, rng=rng, draws=draws)
+    found = []
+    for at, (p, margin) in enumerate(asked):
+        low, high = (one[:, at] for one in drawn)
+        se = math.sqrt(quarter_variance(log_ratio(high, low)) + 2 * run_sd**2)
+        df = QUARTERS - 1.0 if paired else welch((log_variance(low), log_variance(high)), (QUARTERS, QUARTERS))
+        points = quantile(base.values, p), quantile(cand.values, p)
+        found.append(_wider(usual[at], log_difference(*points, se, df, base_clusters, margin, better, level)))
+    return found
+
+
+def mean_by_order(
+    base: PerCluster,
+    cand: PerCluster,
+    margin: Margin,
+    *,
+    paired: bool,
+    better: Better,
+    level: float = LEVEL,
+    run_sd: float = 0.0,
+    error: float = FOUND,
+) -> Difference:
+    """As `mean_difference`, by quarters where an arm drifts by itself. `error`: of the tests of that."""
+    usual = mean_difference(base, cand, margin, paired=paired, better=better, level=level, run_sd=run_sd)
+    if not means_drift(base, cand, paired=paired, error=error):
+        return usual
+    arms = _by_quarter(base), _by_quarter(cand)
+    return _wider(usual, mean_difference(*arms, margin, paired=paired, better=better, level=level, run_sd=run_sd))
+
+
+def _wider(usual: Difference, quarterly: Difference) -> Difference:
+    """The wider bounds of two of one difference; the error is that of the quarters where it is the larger one."""
+    least = {name: min(getattr(usual, name), getattr(quarterly, name)) for name in ("low", "worse_low", "better_low")}
+    most = {
+        name: max(getattr(usual, name), getattr(quarterly, name))
+        for name in ("high", "worse_high", "better_high", "p_worse", "p_better")
+    }
+    se = quarterly.se if math.isnan(quarterly.se) else max(usual.se, quarterly.se)
+    return replace(usual, **least, **most, se=se, df=quarterly.df, more_sessions=None, drifts=True)
+
+
+def quarter_draws(
+    base: Sample,
+    cand: Sample,
+    ps: Sequence[float],
+    *,
+    paired: bool,
+    base_clusters: int,
+    cand_clusters: int,
+    rng: np.random.Generator,
+    draws: int,
+) -> tuple[Floats, Floats]:
+    """Quantiles of both arms, whose quarters are drawn: of pairs the same ones."""
+    first, second = in_quarters(base, base_clusters), in_quarters(cand, cand_clusters)
+    if paired:
+        return paired_draws(first, second, ps, clusters=QUARTERS, draws=draws, rng=rng)
+    drawn = [quantile_draws(one, ps, clusters=QUARTERS, draws=draws, rng=rng) for one in (first, second)]
+    return drawn[0], drawn[1]
+
+
+def quarter_variance(drawn: Floats) -> float:
+    """Of what is computed from draws of four quarters; NaN where too many are endless."""
+    return variance(drawn, FINITE) * QUARTERS / (QUARTERS - 1)
+
+
+def _by_quarter(arm: PerCluster) -> PerCluster:
+    quarter, found = quarters(arm[0].size), np.zeros((2, QUARTERS))
+    for sums, values in zip(found, arm, strict=True):
+        np.add.at(sums, quarter, values)
+    return found[0], found[1]
+
+
+NEAR = 0.35
+LEAST_VALUES = 20
+"""Values of either sample from which on D is fine enough to tell."""
+
+
+def are_alike(one: Floats, other: Floats) -> bool:
+    """Whether two samples of finite values are too close to be independent; never of fewer than 20 values."""
+    return min(one.size, other.size) >= LEAST_VALUES and distance(one, other) < NEAR
+
+
+def distance(one: Floats, other: Floats) -> float:
+    """λ of two samples that are not empty, in any order."""
+    a, b = np.sort(one), np.sort(other)
+    at = np.concatenate([a, b])
+    apart = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size
+    least = min(a.size, b.size)
+    return (float(np.abs(apart).max()) + 1 / least) * math.sqrt(a.size * b.size / (a.size + b.size))

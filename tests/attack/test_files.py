@@ -31,9 +31,8 @@ from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
 from bench.target.targets import resolve_targets
-from reports import render
+from reports import render, thresholds
 from reports.summary.summary import summarise
-from reports.thresholds import grammar as thresholds
 from tests.examples import some
 from tests.fuzz.spoiling import HOSTILE, WRONG, dumped
 from tests.helpers import png

@@ -30,7 +30,7 @@ from bench.simulator.served import LatenessCounts, Served
 from reports.gate.baselines import Baseline
 from reports.histories.entry import _Summary as Summary
 from reports.runs import RUN
-from reports.schemas.fit import misfit
+from reports.schemas.document import misfit
 from tests.attack.test_files import LOG, places, with_value
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -15,9 +15,8 @@ import numpy as np
 from reports.looks.sequence import Schedule, follow, quantiles_seen
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
-from reports.statistics.ordered import waits_by_order
 from reports.statistics.quantiles import Floats, Sample, sample
-from reports.statistics.serial import EARLY, FOUND
+from reports.statistics.serial import EARLY, FOUND, waits_by_order
 from reports.statistics.verdicts import verdicts
 
 REPETITIONS, LOOKED, DRAWS, TURNS = 600, 300, 500, 10

@@ -19,10 +19,10 @@ import numpy as np
 from reports.looks.sequence import LookCourse, Schedule, Seen, follow, quantiles_seen, rate_seen
 from reports.statistics.differences import Margin
 from reports.statistics.looks import bounds, plan
-from reports.statistics.ordered import waits_by_order
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Floats, Sample, sample
 from reports.statistics.rates import rate_difference
+from reports.statistics.serial import waits_by_order
 from reports.statistics.verdicts import verdicts
 from tests.benchmark import own_drift
 from tests.benchmark.on_the_margin import of_looks

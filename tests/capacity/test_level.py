@@ -27,8 +27,7 @@ from bench.capacity.level import (
     waits_of,
 )
 from reports.runs import load
-from reports.sides.clusters import Clusters
-from reports.sides.side import Side
+from reports.sides.side import Clusters, Side
 from tests.reports.comparisons.build import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 

@@ -31,7 +31,7 @@ from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise
 from reports.text.document import as_json
-from reports.thresholds.grammar import read
+from reports.thresholds import read
 from reports.turns import target_labels
 from tests.reports import shared, synthetic
 from tests.reports.shared import write_summary

@@ -20,7 +20,7 @@ from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.samples import session_sample
 from reports.sides.side import sides_of
-from reports.thresholds.grammar import parse
+from reports.thresholds import parse
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan

@@ -25,8 +25,8 @@ from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
-from reports.export import export as export_rows
-from reports.export.export import TABLES, Format, export_log, export_tables, json_lines, schema_of, write_csv
+from reports import export as export_rows
+from reports.export import TABLES, Format, export_log, export_tables, json_lines, schema_of, write_csv
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -16,8 +16,7 @@ from bench.run.merging.merge import merge_runs
 from reports.comparisons.comparison import compared
 from reports.page.page import html, markdown
 from reports.runs import load_for_report
-from reports.sides.clusters import by_session
-from reports.sides.side import sides_of
+from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.groups import Group
 from reports.summary.notices import notices

@@ -22,7 +22,7 @@ from reports.statistics.rates import complement, rate_difference
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.terminal import terminal
-from reports.thresholds.grammar import parse
+from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import edit, quick, run
 from tests.reports.shared import summary_of

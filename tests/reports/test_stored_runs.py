@@ -17,7 +17,7 @@ import reports
 from bench.run.document import SCHEMA_VERSION
 from bench.run.replay import replay
 from reports import render
-from reports.export.export import export_log, export_tables
+from reports.export import export_log, export_tables
 from reports.runs import load_for_report
 from reports.schemas.summary import SUMMARY_VERSION
 from reports.summary.summary import summarise

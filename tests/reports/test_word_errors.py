@@ -16,7 +16,7 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import rate_difference, ratio_of
 from reports.text.document import as_data
 from reports.text.terminal import terminal
-from reports.thresholds.grammar import parse
+from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import edit, quick, run
 from tests.reports.synthetic import Plan

@@ -20,7 +20,7 @@ from reports.comparisons.sentences import LOOKED, said
 from reports.comparisons.text import essentials, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
-from reports.looks.text import sentence as decision_sentence
+from reports.looks.decision import decision_sentence as decision_sentence
 from reports.sides.side import sides_of
 from reports.wording.unusable import Cause
 from tests.reports.comparisons.build import edit, quick, run

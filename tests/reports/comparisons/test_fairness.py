@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from reports.sides import fairness
 from reports.sides.fairness import Check, checks_of, notices_on, refuse_other_definitions
 from reports.sides.side import sides_of
-from reports.sides.workload import differing, workload
+from reports.sides.workload import differing_between, workload
 from tests.reports import synthetic
 from tests.reports.comparisons.build import RUN, edit, run, two
 from tests.reports.synthetic import Plan
@@ -147,7 +147,7 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
     ],
 )
 def test_work_that_is_not_the_same_is_named(other: dict[str, Any], name: str) -> None:
-    apart = differing([workload(document(), "a"), workload(other, "a")])
+    apart = differing_between([workload(document(), "a"), workload(other, "a")])
 
     assert list(apart) == [name]
 
@@ -161,7 +161,7 @@ def test_work_that_is_not_the_same_is_named(other: dict[str, Any], name: str) ->
     ],
 )
 def test_what_is_compared_and_how_long_is_no_part_of_the_workload(other: dict[str, Any]) -> None:
-    assert differing([workload(document(), "a"), workload(other, "a")]) == {}
+    assert differing_between([workload(document(), "a"), workload(other, "a")]) == {}
 
 
 def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() -> None:
@@ -172,9 +172,9 @@ def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() 
     )
     arms = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
 
-    assert list(differing([arms["closed"], arms["calls"]])) == ["calls that arrive"]
-    assert list(differing([arms["calls"], arms["more"]])) == ["calls that arrive"]
-    assert differing([arms["calls"], workload(later, "a")]) == {}
+    assert list(differing_between([arms["closed"], arms["calls"]])) == ["calls that arrive"]
+    assert list(differing_between([arms["calls"], arms["more"]])) == ["calls that arrive"]
+    assert differing_between([arms["calls"], workload(later, "a")]) == {}
 
 
 def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> None:
@@ -186,8 +186,8 @@ def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> 
     )
 
     for one, other in ((plain, static), (plain, llm), (static, llm)):
-        assert list(differing([one, other])) == ["fillers (interim_response)"]
-    assert differing([static, static]) == {}
+        assert list(differing_between([one, other])) == ["fillers (interim_response)"]
+    assert differing_between([static, static]) == {}
 
 
 def target_of(session: dict[str, Any]) -> dict[str, Any]:
@@ -199,10 +199,10 @@ def test_further_settings_are_a_part_of_the_workload() -> None:
     extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
     arms = [workload(document({"extra": extra}), "a") for extra in extras]
 
-    assert differing([arms[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
+    assert differing_between([arms[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
     for number, arm in enumerate(arms):
         for other in arms[:number]:
-            assert list(differing([other, arm])) == ["further session settings"]
+            assert list(differing_between([other, arm])) == ["further session settings"]
 
 
 def test_further_settings_of_a_variant_are_what_is_compared() -> None:
@@ -210,13 +210,13 @@ def test_further_settings_of_a_variant_are_what_is_compared() -> None:
         "targets": [{"label": "west.more", "connects_per_min": None, "session": {"extra": {"a": 1}}}]
     }
 
-    assert differing([workload(document({"extra": {}}, "west"), "west"), workload(varied, "west.more")]) == {}
+    assert differing_between([workload(document({"extra": {}}, "west"), "west"), workload(varied, "west.more")]) == {}
 
 
 def test_what_an_older_run_does_not_say_does_not_differ() -> None:
     old = {"scripts": [{"name": "talk", "digest": "aa"}]}
 
-    assert differing([workload(old, "a"), workload(document({"jitter_buffer_ms": 60}), "a")]) == {}
+    assert differing_between([workload(old, "a"), workload(document({"jitter_buffer_ms": 60}), "a")]) == {}
 
 
 def test_the_settings_of_a_variant_are_what_is_compared() -> None:
@@ -227,8 +227,10 @@ def test_the_settings_of_a_variant_are_what_is_compared() -> None:
     }
     by_script = document(VAD | {"detection": {"type": "server_vad"} | quick}, "west")
 
-    assert differing([workload(base, "west"), workload(varied, "west.quick")]) == {}
-    assert list(differing([workload(base, "west"), workload(by_script, "west")])) == ["turn detection’s settings"]
+    assert differing_between([workload(base, "west"), workload(varied, "west.quick")]) == {}
+    assert list(differing_between([workload(base, "west"), workload(by_script, "west")])) == [
+        "turn detection’s settings"
+    ]
 
 
 def test_scripts_are_those_that_the_target_played() -> None:
@@ -237,7 +239,7 @@ def test_scripts_are_those_that_the_target_played() -> None:
         "scripts": [SCRIPT | {"target": "a"}, SCRIPT | {"target": "b", "digest": "bb"}],
     }
 
-    assert list(differing([workload(two_targets, name) for name in "ab"])) == ["script and audio"]
+    assert list(differing_between([workload(two_targets, name) for name in "ab"])) == ["script and audio"]
 
 
 def test_targets_of_one_run_have_the_same_load_by_construction(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reports import runs
 from reports.gate.items import Checked, Item
 from reports.sides.side import Side, targets_of
-from reports.thresholds.grammar import Threshold, parse
+from reports.thresholds import Threshold, parse
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

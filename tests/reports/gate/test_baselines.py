@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
-from reports.gate.baselines import PS, as_text, baseline_of, read, safe, save
-from reports.gate.conditions import allowed, conditions_of, differing
-from reports.gate.shelf import details, overview
+from reports.gate.baselines import PS, as_text, baseline_of, describe_baselines, list_baselines, read, safe, save
+from reports.sides.workload import allowed, conditions_of, differing_conditions
 from tests.reports.gate.made import ENOUGH, run, sides
 from tests.reports.synthetic import Plan
 
@@ -49,7 +48,7 @@ def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
 def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) -> None:
     (side,) = sides(run(tmp_path / "r1", labels={"commit": "1a2b3c"}))
     path = save(baseline_of(side), tmp_path / "baselines")
-    assert "  commit 1a2b3c" in details(read(tmp_path / "baselines"))
+    assert "  commit 1a2b3c" in describe_baselines(read(tmp_path / "baselines"))
 
     older = json.loads(path.read_text(encoding="utf-8"))
     del older["labels"]
@@ -133,7 +132,7 @@ def test_conditions_are_those_of_the_target_and_of_its_work(tmp_path: Path) -> N
 def test_fillers_are_a_condition_that_nobody_can_allow_to_differ() -> None:
     now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
 
-    (told,) = differing(now, then, ("scripts",)).values()
+    (told,) = differing_conditions(now, then, ("scripts",)).values()
     assert told.endswith("not known in the baseline")
     with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
         allowed("fillers")
@@ -157,16 +156,16 @@ def test_what_differs_is_told_with_what_would_allow_it() -> None:
     now = {"model": "a", "load: users": "7", "jitter buffer, ms": "60", "definitions": "2"}
     then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
 
-    assert list(differing(now, then).values()) == [
+    assert list(differing_conditions(now, then).values()) == [
         "model: a here, b in the baseline (--allow model)",
         "users: 7 here, 8 in the baseline (--allow concurrency)",
         "jitter buffer, ms: 60 here, not known in the baseline (--allow pacing)",
         "definitions: 2 here, 1 in the baseline",
     ]
-    assert list(differing(now, then, ("model", "concurrency", "pacing")).values()) == [
+    assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [
         "definitions: 2 here, 1 in the baseline"
     ]
-    assert not differing(now, dict(now))
+    assert not differing_conditions(now, dict(now))
 
 
 def test_what_may_differ_is_named_and_definitions_never_may() -> None:
@@ -182,8 +181,8 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
         (side,) = sides(run(tmp_path / f"r{number}", replace(ENOUGH, median_ms=median_ms)))
         save(baseline_of(side), tmp_path / "baselines")
     stored = read(tmp_path / "baselines")
-    row = next(line.split() for line in details(stored).splitlines() if line.startswith("  ttfa p50"))
+    row = next(line.split() for line in describe_baselines(stored).splitlines() if line.startswith("  ttfa p50"))
 
-    assert overview(stored).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
-    assert "provisional" in overview(stored)
+    assert list_baselines(stored).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
+    assert "provisional" in list_baselines(stored)
     assert 14 < float(row[3].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %

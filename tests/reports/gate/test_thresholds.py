@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.measures import SLOPE
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
-from reports.thresholds.grammar import GATED, SIGNED, parse, read
+from reports.thresholds import GATED, SIGNED, parse, read
 
 ROOT = Path(__file__).parents[3]
 

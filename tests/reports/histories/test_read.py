@@ -12,10 +12,10 @@ import pytest
 from bench.errors import UsageError
 from reports import runs
 from reports.gate import baselines
-from reports.gate.conditions import conditions_of
 from reports.histories.entry import SHOWN, Of, entries_of, entry_of, stored_in
 from reports.histories.history import history_of
 from reports.sides.side import targets_of
+from reports.sides.workload import conditions_of
 from reports.strata import NO_STRATUM
 from tests.reports.histories.made import folder_of, many
 from tests.reports.synthetic import Plan

@@ -23,8 +23,7 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import end_of, look_at
-from reports.looks.decision import Decision
-from reports.looks.text import sentence
+from reports.looks.decision import Decision, decision_sentence
 from reports.strata import Stratum
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -70,21 +69,21 @@ def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so(tmp_path: 
     assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
     assert found.used < 120
     assert found.after == 120 - found.used
-    assert sentence(found).startswith("west has not regressed: ttfa p50 +")
+    assert decision_sentence(found).startswith("west has not regressed: ttfa p50 +")
 
 
 def test_a_run_beyond_its_margin_is_red(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, TIGHT))
 
     assert (found.status, found.course.rulings[0].word) == (1, "regressed")
-    assert sentence(found).startswith("west regressed: ttfa p50 +")
+    assert decision_sentence(found).startswith("west regressed: ttfa p50 +")
 
 
 def test_a_run_that_nothing_decides_is_inconclusive(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, UNDECIDED))
 
     assert (found.stopped, found.status) == (True, 3)
-    assert sentence(found).startswith("inconclusive")
+    assert decision_sentence(found).startswith("inconclusive")
 
 
 @pytest.mark.parametrize("slow", [0, 17, 39])
@@ -94,7 +93,7 @@ def test_a_look_waits_for_its_slowest_pair(tmp_path: Path, slow: int) -> None:
 
     assert (held(found), found.stopped, found.status) == ([], False, 3)
     assert found.pairs == slow
-    assert "no look yet" in sentence(found)
+    assert "no look yet" in decision_sentence(found)
 
 
 def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> None:
@@ -194,7 +193,7 @@ def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one(tmp_path: Pa
     assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
     assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
     assert hand.course.looks[0].c > 2.7
-    assert "the run ended at 120 of 400 pairs" in sentence(budget)
+    assert "the run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) 
     )
 
     assert (found.stopped, found.status) == (True, 3)
-    assert "ended before its first look, with 120 of 121 pairs" in sentence(found)
+    assert "ended before its first look, with 120 of 121 pairs" in decision_sentence(found)
 
 
 @pytest.mark.parametrize("valid", [False, None])
@@ -211,13 +210,16 @@ def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Pat
     found = look_at(run(tmp_path, LOOSE, verdict={"valid": valid, "rules": []}))
 
     assert (found.stopped, found.status) == (True, 4)
-    assert "INVALID" in sentence(found) or "NOT JUDGED" in sentence(found)
+    assert "INVALID" in decision_sentence(found) or "NOT JUDGED" in decision_sentence(found)
 
 
 def test_a_run_without_sessions_is_never_green(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)))
 
-    assert (found.status, sentence(found).split(";")[0]) == (4, "do not use these figures: no pair of sessions ended")
+    assert (found.status, decision_sentence(found).split(";")[0]) == (
+        4,
+        "do not use these figures: no pair of sessions ended",
+    )
 
 
 def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
@@ -244,8 +246,8 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
     assert (held(found), found.stopped, found.status) == ([40], True, 4)
     assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
-    assert sentence(found).startswith("do not use these figures: west: ")
-    assert sentence(found).endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
+    assert decision_sentence(found).startswith("do not use these figures: west: ")
+    assert decision_sentence(found).endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
     jsonschema.validate(written, SCHEMA)
 
 
@@ -268,14 +270,14 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     found = look_at(throttling(run(tmp_path, LOOSE), 100))
 
     assert (found.course.reason, found.status) == ("not regressed", 4)
-    assert "stopped at" not in sentence(found)
+    assert "stopped at" not in decision_sentence(found)
 
 
 def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, UNDECIDED, given_up="the load generator was late for 12 pairs in a row"))
 
     assert found.status == 4
-    assert sentence(found) == "do not use these figures: the load generator was late for 12 pairs in a row"
+    assert decision_sentence(found) == "do not use these figures: the load generator was late for 12 pairs in a row"
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
@@ -283,7 +285,7 @@ def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_p
     found = look_at(run(tmp_path, UNDECIDED, state="running", verdict=None, scripts=scripts))
 
     assert (held(found), found.status) == ([40], 4)
-    assert "script and audio" in sentence(found)
+    assert "script and audio" in decision_sentence(found)
 
 
 def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet(tmp_path: Path) -> None:
@@ -414,14 +416,14 @@ def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None
     found = look_at(folder)
 
     assert (found.status, found.used) == (1, 40)
-    assert sentence(found).startswith("west regressed: failure rate +1")
+    assert decision_sentence(found).startswith("west regressed: failure rate +1")
 
 
 def test_a_margin_of_two_parts_must_be_exceeded_in_both(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, {"ttfa": ["p(50)<+5% and +400ms"]}))
 
     assert found.status == 0  # 13 % slower, and by 80 ms alone
-    assert "margin 5 % and 400 ms" in sentence(found).replace("\u00a0", " ")
+    assert "margin 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
 
 
 def test_the_same_gate_written_twice_is_seen_once_and_counted_twice(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench.cli.compare import size as command
 from bench.errors import UsageError
 from reports.sizing import size as plan_size
 from reports.sizing.size import Size, asked, share, sized
-from reports.sizing.text import as_data, lines
+from reports.sizing.text import as_data, size_lines
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -39,7 +39,7 @@ def size_of(
 
 
 def text(size: Size) -> str:
-    return "\n".join(lines(size)).replace("\u00a0", " ")
+    return "\n".join(size_lines(size)).replace("\u00a0", " ")
 
 
 def test_the_size_is_a_range_with_its_time_and_its_money(tmp_path: Path) -> None:

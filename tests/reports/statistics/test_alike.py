@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.statistics.alike import are_alike, distance
+from reports.statistics.serial import are_alike, distance
 
 
 @pytest.mark.parametrize("n", [40, 160, 1000])

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.differences import Margin, quantile_differences
-from reports.statistics.ordered import mean_by_order, waits_by_order
 from reports.statistics.quantiles import Floats, sample
-from reports.statistics.serial import drifts, levels, quarters
+from reports.statistics.serial import drifts, levels, mean_by_order, quarters, waits_by_order
 from tests.reports.statistics.arms import TURNS, arm, waits
 
 PAIRS = 100

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from reports.gate.by_limit import of_rate
 from reports.statistics.differences import Margin
-from reports.statistics.rates import rate_difference, ratio_of
-from reports.statistics.shares import lower, sessions_without, upper
+from reports.statistics.rates import lower_share, rate_difference, ratio_of, sessions_without, upper_share
 
 TURNS = 10.0
 
@@ -122,9 +121,9 @@ def test_the_session_that_was_not_seen_is_as_long_as_the_longest() -> None:
 
 
 def test_what_tells_nothing_of_other_sessions_bounds_nothing() -> None:
-    assert upper(0.0, math.nan, 1, 0.05) == upper(0.1, math.nan, 40, 0.05) == 1
-    assert lower(1.0, math.nan, 1, 0.05) == 0
-    assert upper(0.0, 0.0, 1, 0.05) == 1
+    assert upper_share(0.0, math.nan, 1, 0.05) == upper_share(0.1, math.nan, 40, 0.05) == 1
+    assert lower_share(1.0, math.nan, 1, 0.05) == 0
+    assert upper_share(0.0, 0.0, 1, 0.05) == 1
 
 
 @given(st.floats(0.0005, 0.999), st.floats(0.0005, 0.2))

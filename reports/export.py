@@ -3,7 +3,7 @@
 Each file is written beside its place and put there in one step. Nothing is overwritten unless that is asked for, and
 never a file of a run.
 
-The rows of a run with their derived measures, a few thousand at a time: memory does not grow with the run.
+Rows are read with their derived measures a few thousand at a time: memory does not grow with the run.
 
 Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `origin_at_ns`,
 `outcome_class` and one `<measure>_ms` for each measure in ms. What is NaN in a frame is null here.

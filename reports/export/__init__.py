@@ -1,1 +1,0 @@
-"""A run's rows and histograms as files for other tools: CSV, Parquet, JSON lines, HdrHistogram logs."""
