@@ -201,21 +201,17 @@ def write_log(path: Path, folder: Path, measure: str | None) -> int:
 
     Raises UsageError where the run has no histogram of that measure.
     """
-    kept = [line for line in _lines(folder) if measure is None or not _is_other(line, measure)]
+
+    def is_kept(line: str) -> bool:
+        return measure is None or not line.startswith("Tag=") or _measure_of(line) == measure
+
+    kept = [line for line in _lines(folder) if is_kept(line)]
     count = sum(line.startswith("Tag=") for line in kept)
     if measure is not None and not count:
         found = sorted({_measure_of(line) for line in _lines(folder) if line.startswith("Tag=")})
         raise UsageError(f"{folder} has no histogram of {measure}; it has {', '.join(found) or 'none at all'}")
     path.write_text("".join(kept), encoding="utf-8", errors=AS_IT_IS, newline="")
     return count
-
-
-def _any_simulated(folder: Path, table: TableName) -> bool:
-    return bool(pc.any(run_folder.read_table(folder, table, ["simulated"])["simulated"]).as_py())
-
-
-def _is_other(line: str, measure: str) -> bool:
-    return line.startswith("Tag=") and _measure_of(line) != measure
 
 
 def _measure_of(line: str) -> str:
@@ -233,7 +229,8 @@ def _lines(folder: Path) -> Iterator[str]:
     began_ns = int(document["began_utc_ns"])
     last_s = pc.max(run_folder.read_table(folder, "seconds", ["second"])["second"]).as_py()
     ended_ns = began_ns if last_s is None else (last_s + 1) * NS_PER_S
-    simulated = bool(document.get("simulated")) or any(_any_simulated(folder, table) for table in SCHEMAS)
+    marks = (run_folder.read_table(folder, table, ["simulated"])["simulated"] for table in SCHEMAS)
+    simulated = bool(document.get("simulated")) or any(pc.any(mark).as_py() for mark in marks)
     yield from hdr.header(began_ns, simulated=simulated).splitlines(keepends=True)
     yield from read_histograms(folder, document).lines(began_ns, ended_ns)
 

@@ -49,15 +49,15 @@ class Gated:
         return ("p(N)", "med") if self.unit in ("ms", SLOPE) else ("p(N)", "med", "avg")
 
 
-def _all() -> Iterable[Gated]:
-    for measure in CATALOGUE.values():
-        if measure.scope in ("turn", "session"):
-            yield Gated(measure.name, cast(Unit, measure.unit), measure.better, measure.scope == "session")
-    for rate in RATES.values():
-        yield Gated(rate.name, "share", rate.better)
-
-
-GATED = {gated.name: gated for gated in _all()}
+GATED = {
+    **{
+        one.name: Gated(one.name, cast(Unit, one.unit), one.better, one.scope == "session")
+        for one in CATALOGUE.values()
+        if one.scope in ("turn", "session")
+    },
+    **{rate.name: Gated(rate.name, "share", rate.better) for rate in RATES.values()},
+}
+"""What a threshold may be about, by its name."""
 
 
 def gated(name: str) -> Gated:
@@ -102,6 +102,13 @@ EXAMPLES: dict[Unit, str] = {
     "ms": "800, 800ms or 0.8s", "×": "1.2", "n": "2", "%": "80 or 80%", SLOPE: "20 or 20ms", "share": "0.01 or 1%",
     BYTES_PER_S: "30000, 30kB/s or 0.03MB/s",
 }  # fmt: skip
+
+
+WRITTEN: dict[Unit, str] = {
+    "share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "%": "med>60", "ms": "p(95)<800", SLOPE: "med<20",
+    BYTES_PER_S: "med>30kB/s",
+}  # fmt: skip
+"""Of each unit a threshold, for who wrote none."""
 
 
 def is_relative(text: str) -> bool:
@@ -221,7 +228,7 @@ def parse(measure: str, text: str) -> Threshold:
     name, filters = _named(measure)
     of, match = gated(name), _PARTS.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {_example(of)}")
+        raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {WRITTEN[of.unit]}")
     aggregate, sign, rest = (part.strip() for part in match.groups())
     kind, p = _aggregate(aggregate, of)
     if sign not in SIGNS:
@@ -327,10 +334,3 @@ def _check_direction(sign: str, of: Gated, relative: bool) -> None:
     elif (sign[0] == "<") != (of.better == "lower"):
         better, right = ("less", "<") if of.better == "lower" else ("more", ">")
         raise UsageError(f"{of.name} has the operator {sign}, and {better} of it is better: write {right}")
-
-
-def _example(of: Gated) -> str:
-    return {
-        "share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "%": "med>60", "ms": "p(95)<800", SLOPE: "med<20",
-        BYTES_PER_S: "med>30kB/s",
-    }[of.unit]  # fmt: skip

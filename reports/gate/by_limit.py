@@ -171,18 +171,15 @@ def items_of(threshold: Threshold, side: Side) -> list[Item]:
     """An absolute threshold on a target; one for each stratum."""
     if threshold.target not in ("", side.name):
         return []
-    items = [_held(threshold, side, question, figure) for question, figure in figures(side, threshold)]
+    items = []
+    for question, figure in figures(side, threshold):
+        item, why = _item(threshold, side.name, question, figure), side.inexact(question)
+        items.append(not_exact(item, why) if why and item.turns else item)
     steps = side.turns.steps
     if threshold.step and threshold.step not in steps:
         reason = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: "
         return [replace(item, reason=reason + (", ".join(steps) or "none")) for item in items]
     return items
-
-
-def _held(threshold: Threshold, side: Side, question: Question, figure: Figure) -> Item:
-    """One figure; where it is not exact in this run, neither kept nor broken."""
-    item, why = _item(threshold, side.name, question, figure), side.inexact(question)
-    return not_exact(item, why) if why and item.turns else item
 
 
 def _item(threshold: Threshold, target: str, question: Question, figure: Figure) -> Item:

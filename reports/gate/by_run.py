@@ -141,13 +141,12 @@ def by_looks(run: Run, targets: Sequence[Side], base: SameRun, thresholds: Seque
     return BaselineAnswers(
         items=tuple(_items(decision)),
         void=tuple(cause.line for cause in decision.invalid),
-        notices=(*_notices(decision), *one_seed(among([_named(targets, name) for name in decision.targets]))),
+        notices=(
+            *_notices(decision),
+            *one_seed(among([side for name in decision.targets for side in targets if side.name == name])),
+        ),
         against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
     )
-
-
-def _named(targets: Sequence[Side], name: str) -> Side:
-    return next(side for side in targets if side.name == name)
 
 
 def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Threshold], run: str) -> None:
@@ -173,19 +172,16 @@ def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
 def _items(decision: Decision) -> Iterable[Item]:
     """One for each gate. Before the first look there are gates and no rulings."""
     rulings = decision.course.rulings
+    no_look = Reason("no look", "pair", decision.plan.looks[0], (decision.pairs,))
+    unseen = Ruling("inconclusive", no_look, -1, math.nan, -math.inf, math.inf, math.nan)
     ended = leading(decision.run.sessions, ended=decision.run.document.get("state") == "ended")
     for at, gate in enumerate(decision.gates):
-        ruling = rulings[at] if rulings else _unseen(decision)
+        ruling = rulings[at] if rulings else unseen
         size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
         sides = sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
         item = compared_item(_written(decision, gate), _finding(decision, gate, ruling, sides))
         why = "; ".join(filter(None, (side.inexact(gate) for side in sides)))
         yield not_exact(item, why) if why else item
-
-
-def _unseen(decision: Decision) -> Ruling:
-    reason = Reason("no look", "pair", decision.plan.looks[0], (decision.pairs,))
-    return Ruling("inconclusive", reason, -1, math.nan, -math.inf, math.inf, math.nan)
 
 
 def _finding(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Side]) -> Finding:

@@ -160,7 +160,10 @@ def _answer(written: str, side: Side, question: Question, stored: Eligible, leve
     """One question of a target; provisional where there are too few stored runs to tell their spread."""
     rows, difference, now = (_rate if question.kind == "rate" else _quantile)(side, question, stored.runs, level)
     unfit = side.inexact(question)
-    measured = Measured(question, side.name, None if unfit else difference, (_least(rows), now), unfit)
+    turns, sessions = (min(sizes, default=0) for sizes in ([r.n for r in rows], [r.sessions for r in rows]))
+    failed = sum(row.failed for row in rows if isinstance(row, Quantiles))
+    least = Arm(turns, sessions, failed)  # the smallest stored run says whether they suffice
+    measured = Measured(question, side.name, None if unfit else difference, (least, now), unfit)
     return BaselineAnswer(written, measured, provisional=len(rows) < KNOWN, unstored=stored.unstored)
 
 
@@ -218,9 +221,3 @@ def _stored(row: Quantiles, place: int) -> Stored:
     value, variance = row.values[place], row.variances[place]
     log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
     return Stored(log, variance or 0.0, row.endless[place])
-
-
-def _least(rows: Sequence[Quantiles | Rate]) -> Arm:
-    """Of stored runs the smallest, which says whether they suffice, with the failures of all."""
-    turns, sessions = (min(sizes, default=0) for sizes in ([r.n for r in rows], [r.sessions for r in rows]))
-    return Arm(turns, sessions, sum(row.failed for row in rows if isinstance(row, Quantiles)))

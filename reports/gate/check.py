@@ -93,7 +93,11 @@ def checked(
         labels=labels_of(run.document),
         warnings=tuple(_warning(side, sides) for side in _unguarded(sides, items)),
     )
-    omitted = tuple(_warning(side, sides) for side in _unguarded(sides, items) if _never_begun(side) > OMITTED)
+    omitted = tuple(
+        _warning(side, sides)
+        for side in _unguarded(sides, items)
+        if side.outcomes.lost[side.target] / side.outcomes.wanted[side.target] > OMITTED
+    )
     return replace(found, void=omitted, warnings=()) if omitted and found.status == PASSED else found
 
 
@@ -203,11 +207,6 @@ def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
             continue
         if side.outcomes.failures(side.target) > FAIR:
             yield side
-
-
-def _never_begun(side: Side) -> float:
-    """The share of the turns wanted that were never begun."""
-    return side.outcomes.lost[side.target] / side.outcomes.wanted[side.target]
 
 
 def _warning(side: Side, sides: Sequence[Side]) -> str:

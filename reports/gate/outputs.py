@@ -119,8 +119,14 @@ LAYOUTS = (NAME, VALUE, INTERVAL, LIMIT, VERDICT), (VALUE, INTERVAL, LIMIT, VERD
 
 def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
-    table = [_text_table(checked)] if checked.items else []
-    return lines.pour((_opening(checked), table, _closing(checked)), width, colour)
+    several = len({item.target for item in checked.items}) > 1
+    rows = [_row(item, checked, several) for item in checked.items]
+    table = [Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")] if rows else []
+    closing: list[Part] = [
+        *(Named("note:", [remark], indent=6) for remark in beside(checked)),
+        Paragraph(ending(checked)),
+    ]
+    return lines.pour((_opening(checked), table, closing), width, colour)
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
@@ -131,11 +137,6 @@ def _opening(checked: Checked) -> Iterable[Part]:
         yield Named("!", [warning], "warn bold", indent=2)
 
 
-def _text_table(checked: Checked) -> Grid:
-    several = len({item.target for item in checked.items}) > 1
-    return Grid([_row(item, checked, several) for item in checked.items], (NAME, VERDICT), LAYOUTS, indent="  ")
-
-
 def _row(item: Item, checked: Checked, several: bool) -> Row:
     name = f"{item.target}: {item.figure}" if several else item.figure
     judged = is_judged(item, checked)
@@ -143,12 +144,6 @@ def _row(item: Item, checked: Checked, several: bool) -> Row:
         mark(item, checked), reason(item) if judged else "", style=MARKS[item.grade].ink if judged else "soft"
     )
     return row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
-
-
-def _closing(checked: Checked) -> Iterable[Part]:
-    for remark in beside(checked):
-        yield Named("note:", [remark], indent=6)
-    yield Paragraph(ending(checked))
 
 
 SCHEMA = 1

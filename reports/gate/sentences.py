@@ -47,7 +47,8 @@ def interval_text(item: Item) -> str:
     """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞. What lies in the failed share is > timeout."""
     if item.needs:
         return "–" if _without_figure(item) else few_text(item)
-    if item.word == "no data" or (item.relative and not _any_figure(item)):
+    known = any(figure is not None for figure in (item.baseline, item.difference, item.low, item.high))
+    if item.word == "no data" or (item.relative and not known):
         return "–"
     if item.low_endless:
         return TIMEOUT
@@ -61,10 +62,6 @@ def interval_text(item: Item) -> str:
     apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
     apart = apart if item.difference is None else signed(item.difference, scale_of(item))
     return f"{apart} ({interval(item.low, item.high, scale_of(item))})"
-
-
-def _any_figure(item: Item) -> bool:
-    return any(figure is not None for figure in (item.baseline, item.difference, item.low, item.high))
 
 
 def corrected_text(item: Item) -> str:
@@ -199,22 +196,19 @@ def word_of(item: Item) -> str:
 
 
 def _why_void(checked: Checked) -> list[str]:
-    return [*checked.void, *_differing(checked)]
+    if not checked.differs:
+        return [*checked.void]
+    differs = "; ".join(checked.differs)
+    return [
+        *checked.void,
+        f"The stored baselines were made under other conditions: {differs}. Save new ones, or allow it",
+    ]
 
 
 def badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.void and checked.against)
     return [marked(unusable.word_of(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
-
-
-def _differing(checked: Checked) -> list[str]:
-    if not checked.differs:
-        return []
-    return [
-        "The stored baselines were made under other conditions: "
-        f"{'; '.join(checked.differs)}. Save new ones, or allow it"
-    ]
 
 
 def _first(texts: list[str], noun: str) -> str:

@@ -52,7 +52,8 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
     """
     groups: dict[tuple[str, str], list[tuple[dict[str, str], list[Entry]]]] = {}
     for entry in sorted(entries, key=lambda one: (one.began_utc_ns, one.run_id)):
-        mine, alike = _workload(entry), groups.setdefault((entry.scenario, entry.target), [])
+        mine = {key: text for key, text in entry.conditions.items() if text and group_of(key) not in FREE}
+        alike = groups.setdefault((entry.scenario, entry.target), [])
         for known, members in alike:
             if not differing_between([known, mine]):
                 known.update(mine)
@@ -65,11 +66,6 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
         for (scenario, target), alike in sorted(groups.items())
         for name, (known, members) in zip(_names(target, [known for known, _ in alike]), alike, strict=True)
     ]
-
-
-def _workload(entry: Entry) -> dict[str, str]:
-    """What must be the same in the runs of a series, as far as it is told."""
-    return {key: text for key, text in entry.conditions.items() if text and group_of(key) not in FREE}
 
 
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
@@ -167,20 +163,11 @@ def course_of(series: Series, question: Question) -> Course:
 def _told(entry: Entry, question: Question) -> Told:
     if question.kind == "rate":
         return entry.rates.get(question.measure, NOT_TOLD)
-    quantiles = _quantiles(entry, question)
+    quantiles = entry.quantiles.get(Of(question.measure, question.stratum or NO_STRATUM), {})
+    if not quantiles and question.stratum is None:  # those of a run whose turns are all of one kind, whatever it is
+        mine = [told for of, told in entry.quantiles.items() if of.measure == question.measure]
+        quantiles = mine[0] if len(mine) == 1 else {}
     return quantiles.get(question.p or 0.0, NOT_TOLD)
-
-
-def _quantiles(entry: Entry, question: Question) -> dict[float, Told]:
-    return dict(entry.quantiles.get(Of(question.measure, question.stratum or NO_STRATUM), {})) or (
-        _only(entry, question.measure) if question.stratum is None else {}
-    )
-
-
-def _only(entry: Entry, measure: str) -> dict[float, Told]:
-    """Those of a run whose turns are all of one kind, whatever kind that is."""
-    mine = [quantiles for of, quantiles in entry.quantiles.items() if of.measure == measure]
-    return dict(mine[0]) if len(mine) == 1 else {}
 
 
 def compared(courses: Sequence[Course]) -> list[Course]:

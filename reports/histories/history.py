@@ -177,8 +177,10 @@ def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence
     """
     entries, notices = _read(runs, stored)
     if not entries:
+        more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
+        first = f": {notices[0]}{more}" if notices else ""
         where = ", ".join(str(path) for path in (*stored, *dict.fromkeys(run.parent for run in runs)))
-        raise UsageError(f"there is no run to show in {where or 'these folders'}{_first(notices)}")
+        raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
     return told_by(entries, questions, notices)
 
 
@@ -241,8 +243,3 @@ def _each_once(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
         key = entry.run_id, entry.began_utc_ns, entry.scenario, entry.target
         again += found.setdefault(key, entry) is not entry
     return list(found.values()), again
-
-
-def _first(notices: Sequence[str]) -> str:
-    more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
-    return f": {notices[0]}{more}" if notices else ""

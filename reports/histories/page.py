@@ -89,13 +89,11 @@ def filters_of(entries: Sequence[Entry], without: Collection[str] = ()) -> Filte
             hidden = f"f{len(shown)}-{min(place, MOST - 1)}"
             classes[name, value] = hidden
             values[hidden] = OTHERS if rest else shortened(value or NONE, LONGEST)
-        shown.append(Filter(name, tuple(_in_order(values))))
+        by_text = sorted(
+            ((text, hidden) for hidden, text in values.items()), key=lambda one: (one[0] == OTHERS, one[0])
+        )
+        shown.append(Filter(name, tuple(by_text)))  # what stands for the rest is the last one
     return Filters(tuple(shown), classes)
-
-
-def _in_order(values: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """(text, class) by text, what stands for the rest last."""
-    return sorted(((value, hidden) for hidden, value in values.items()), key=lambda one: (one[0] == OTHERS, one[0]))
 
 
 CHANGED = {True: "bad-ink", False: "good-ink", None: ""}

@@ -184,17 +184,14 @@ def _series(scenario: Scenario, series: Series) -> Iterable[Part]:
     courses = [course for _, mine in scenario.figures for course in mine if course.series is series]
     simulated = "  ◇ SIMULATED" if series.simulated else ""
     yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
-    heads = ["run", "began, UTC", "verdict", *map(_head, courses), ""]
+    units = [f", {unit_of(one.question)}" if one.question.kind != "rate" else "" for one in courses]
+    figures = [f"{figure(one.question)}{unit}" for one, unit in zip(courses, units, strict=True)]
+    heads = ["run", "began, UTC", "verdict", *figures, ""]
     last = len(heads) - 1
     shown = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
     layouts = [*shown, (0, 2, 3, last), (0, 3, last)]
     rows = [row_of([*heads], "soft"), *(_row(series, courses, place) for place in range(len(series.entries)))]
     yield Grid(rows, (0, 1, 2, last), layouts if courses else (), indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
-
-
-def _head(course: Course) -> str:
-    unit = unit_of(course.question)
-    return f"{figure(course.question)}{f', {unit}' if course.question.kind != 'rate' else ''}"
 
 
 def _row(series: Series, courses: Sequence[Course], place: int) -> Row:

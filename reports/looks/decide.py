@@ -131,7 +131,8 @@ def _seen(
             totals = [as_floats(totals_of(side, gate)) for side in sides]
             seen_of[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
         else:
-            alike = [one for one in gates if _same_sample(one, gate)]
+            of = gate.measure, gate.kind, gate.stratum, gate.step
+            alike = [one for one in gates if (one.measure, one.kind, one.stratum, one.step) == of]
             asked = [(one.p, one.margin) for one in alike if one.p is not None]
             seen = quantiles_seen(
                 sample_of(base, gate),
@@ -145,10 +146,6 @@ def _seen(
             )
             seen_of |= dict(zip(alike, seen, strict=True))
     return [seen_of[gate] for gate in gates]
-
-
-def _same_sample(one: Question, other: Question) -> bool:
-    return (one.measure, one.kind, one.stratum, one.step) == (other.measure, other.kind, other.stratum, other.step)
 
 
 def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:

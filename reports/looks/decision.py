@@ -151,11 +151,8 @@ def decision_lines(decision: Decision) -> Iterable[str]:
         yield from _gates(decision)
     if decision.after and decision.course.stopped and decision.course.looks:
         yield ""
-        yield f"{plural(decision.after, 'whole pair')} beyond that look {_are(decision.after)} not in the verdict."
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
+        are = "is" if decision.after == 1 else "are"
+        yield f"{plural(decision.after, 'whole pair')} beyond that look {are} not in the verdict."
 
 
 def _looks(decision: Decision) -> Iterable[str]:

@@ -25,7 +25,7 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 from reports.finding import none_seen
 from reports.question import RATES
 from reports.statistics import looks
-from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
+from reports.statistics.differences import Better, Margin, beyond, log_ratio
 from reports.statistics.quantiles import Floats, Sample, kish, quantile
 from reports.statistics.rates import (
     PerCluster,
@@ -181,6 +181,7 @@ def _hold(
 ) -> LookCourse:
     """Looks at these shares of N, of which the last one takes all that is left."""
     ladder = [looks.bounds(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
+    final = ladder[-1][-1], ladder[0][-1]  # of the last look: for a pass, and for the first to be worse
     held: list[Look] = []
     passed: list[int | None] = [None] * schedule.gates
     worse: frozenset[int] = frozenset()
@@ -188,22 +189,16 @@ def _hold(
     for k, pairs in enumerate(schedule.sizes[:complete]):
         look = Look(pairs, see(pairs), ladder[-1][k], ladder[0][k])
         held.append(look)
-        passed = [k if at is None and _passes(one, look.c) else at for at, one in zip(passed, look.seen, strict=True)]
+        passed = [
+            k if at is None and not one.untested and one.upper(look.c) < 0 else at
+            for at, one in zip(passed, look.seen, strict=True)
+        ]
         worse = _worse(look, [bound[k] for bound in ladder])
-        reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=_final(ladder))
+        reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
     return _course(schedule, held, reason or otherwise, passed, worse, shares, ladder)
-
-
-def _final(ladder: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Critical values of the last look: for a pass, and for the first to be worse."""
-    return ladder[-1][-1], ladder[0][-1]
-
-
-def _passes(seen: Seen, c: float) -> bool:
-    return not seen.untested and seen.upper(c) < 0
 
 
 def _worse(look: Look, ladder: Sequence[float]) -> frozenset[int]:
@@ -395,16 +390,13 @@ def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better
     if few := _few_clusters(base, cand):
         return not_yet(few)
     difference = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
-    excess = _excess(difference, margin, better)
+    arms = np.array([difference.baseline]), np.array([difference.candidate])
+    excess = float(beyond(arms, margin, better)[0])
     if not math.isfinite(excess):
         return not_yet(Reason("not positive"), difference.d)
     return by_se(
         difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, drifts=difference.drifts
     )
-
-
-def _excess(difference: Difference, margin: Margin, better: Better) -> float:
-    return float(beyond((np.array([difference.baseline]), np.array([difference.candidate])), margin, better)[0])
 
 
 def _few_clusters(base: PerCluster, cand: PerCluster) -> Reason | None:

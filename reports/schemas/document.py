@@ -72,7 +72,7 @@ def data_of(kind: type[Record], values: object) -> dict[str, Any]:
 
     Raises msgspec.ValidationError where one is missing or is of another type.
     """
-    document = msgspec.convert(values, kind, from_attributes=True, dec_hook=_typed)
+    document = msgspec.convert(values, kind, from_attributes=True, dec_hook=lambda kind, value: kind(value))
     data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document, enc_hook=_plain))
     return data
 
@@ -85,10 +85,6 @@ def text_of(data: dict[str, Any]) -> str:
 def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
     """The JSON Schema of a document of this type, as its file has it."""
     return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(kind, schema_hook=_schema)
-
-
-def _typed(kind: type, value: Any) -> Any:
-    return kind(value)
 
 
 def _plain(value: Any) -> Any:
@@ -168,7 +164,8 @@ def misfit(value: Any, schema: dict[str, Any]) -> str:
 def _misfit(value: Any, schema: dict[str, Any], at: str, types: dict[str, Any]) -> str:
     """The same of the value at a place; `types` are those that schemas refer to."""
     schema = types[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema
-    if isinstance(value, int | float) and not _is_in_reach(value):
+    in_reach = abs(value) < MOST if isinstance(value, int) else not isinstance(value, float) or math.isfinite(value)
+    if not in_reach:  # JSON has no infinity and no NaN, though Python reads them
         return f"{at or 'it'} must be a number that can be reckoned with"
     if choices := schema.get("anyOf"):
         misfits = [_misfit(value, choice, at, types) for choice in choices]
@@ -197,8 +194,3 @@ def _is_a(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
     return isinstance(value, KINDS[kind])
-
-
-def _is_in_reach(number: float) -> bool:
-    """JSON has no infinity and no NaN, though Python reads them."""
-    return math.isfinite(number) if isinstance(number, float) else abs(number) < MOST

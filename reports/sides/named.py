@@ -22,7 +22,7 @@ def named_sides(named: Sequence[str | Path]) -> list[tuple[Run, str]]:
     sides: list[tuple[Run, str]] = []
     for one in named:
         folder, target = parted(one)
-        run = read.setdefault(folder.resolve(), _read(folder, read))
+        run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
         sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
     if len(sides) < 2:
         one = str(named[0]) if named else "nothing"
@@ -58,10 +58,6 @@ def parted(one: str | Path) -> tuple[Path, str | None]:
     parts = str(one).split(":")
     cuts = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
     return next(((folder, target) for folder, target in cuts if folder.is_dir()), cuts[-1])
-
-
-def _read(folder: Path, read: dict[Path, Run]) -> Run:
-    return read.get(folder.resolve()) or runs.load_for_report(folder)
 
 
 def refuse_unknown(run: Run, target: str) -> None:

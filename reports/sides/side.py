@@ -310,19 +310,15 @@ class Clusters:
 def by_session(run: Run, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = rows_of(run, turns, target)
-    rows = rows[np.argsort(run.sessions[_clock(run)].to_numpy()[rows], kind="stable")]
+    several = run.document.get("parts") or len(hosts_of(run.document)) > 1
+    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC, where it was that of one host
+    rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
     begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else np.zeros(0, dtype=np.int64)
     rowless = begun[of_code[begun] < 0] if begun.size else begun
     of_code[rowless] = rows.size + np.arange(rowless.size)
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
-
-
-def _clock(run: Run) -> str:
-    """The column that says in which order sessions began: CLOCK_MONOTONIC, where they all began by that of one host."""
-    several = run.document.get("parts") or len(hosts_of(run.document)) > 1
-    return "start_utc_ns" if several else "start_ns"
 
 
 def by_pair(run: Run, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:

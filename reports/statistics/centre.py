@@ -109,7 +109,9 @@ def worst_step(
     """Each step's own median against the margin, the likeliest to be worse first. Steps of few turns are left out."""
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
-        first, second = (_only(arm, int(step)) for arm in (base, cand))
+        first, second = (
+            sample(arm.values[here], arm.pairs[here]) for arm in (base, cand) for here in [arm.steps == step]
+        )
         if min(first.n, second.n) < LEAST_TURNS:
             continue
         change = _median_change(first, second, pairs, rng, draws)
@@ -134,11 +136,6 @@ def _parts(values: Floats, codes: Integers, pairs: int) -> Floats:
     held = np.clip(values, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
     parts: Floats = np.bincount(codes, held - held.mean(), pairs) / (1 - 2 * TRIM) / values.size
     return parts
-
-
-def _only(arm: Waits, step: int) -> Sample:
-    here = arm.steps == step
-    return sample(arm.values[here], arm.pairs[here])
 
 
 def _median_change(base: Sample, cand: Sample, pairs: int, rng: np.random.Generator, draws: int) -> Change:
