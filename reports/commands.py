@@ -13,7 +13,7 @@ from reports.api import Run
 from reports.comparisons.comparison import Comparison, compared
 from reports.gate.check import checked
 from reports.gate.items import Checked, OnInconclusive
-from reports.histories.history import History, asked, history_of, in_folders
+from reports.histories.history import History, history_of, history_question, in_folders
 from reports.sides.side import sides_of
 from reports.sides.workload import allowed
 from reports.statistics.differences import LEVEL
@@ -53,7 +53,7 @@ def history(*folders: Path | str, measures: Sequence[str] = ()) -> History:
 
     `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does.
     """
-    return history_of(*in_folders(map(Path, folders)), [asked(text) for text in measures])
+    return history_of(*in_folders(map(Path, folders)), [history_question(text) for text in measures])
 
 
 def _named(run: Run | Path | str) -> str:

@@ -38,7 +38,7 @@ from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import FIRST_SESSIONS, LoadStep, SessionKind, Spread
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
-from reports.statistics.quantiles import floor
+from reports.statistics.quantiles import turns_to_publish
 
 AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
@@ -80,7 +80,7 @@ def plan_of(most: int, *, quick: bool) -> CalibrationPlan:
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
     """The pace of a step: so long that p99 has the turns that it needs, where that is not too long."""
-    needed_s = math.ceil(floor(0.99) * TURN_S[kind] / sessions)
+    needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
 

@@ -25,7 +25,7 @@ from bench.run.calibration import (
     at_least,
 )
 from bench.simulator.served import LATE_MS
-from reports.statistics.quantiles import floor
+from reports.statistics.quantiles import turns_to_publish
 
 FULL = 0.95
 """The share of its cores from which on a process has no time left."""
@@ -173,7 +173,7 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
 
 def few_turns(step: LoadStep) -> str:
     """`p99 of 127 turns` where they are fewer than p99 needs; "" where they are not, or there is none."""
-    return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < floor(0.99) else ""
+    return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < turns_to_publish(0.99) else ""
 
 
 def _answer(calibration: Calibration) -> str:

@@ -18,7 +18,7 @@ from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, plural, three
 from reports.page.pieces import figure
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks
-from reports.statistics.quantiles import floor
+from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import sentence
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
@@ -67,7 +67,7 @@ def _quantiles(spread: Spread | None) -> list[str]:
     """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
     if spread is None:
         return [NONE] * 4
-    p999 = spread.p999 if spread.n >= floor(0.999) else None
+    p999 = spread.p999 if spread.n >= turns_to_publish(0.999) else None
     return [three(value) for value in (spread.p50, spread.p99, p999, spread.high)]
 
 

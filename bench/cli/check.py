@@ -170,13 +170,13 @@ def show(
     sys.stdout.write(describe_baselines(found) + notices)
 
 
-def _stored(folder: Path) -> tuple[list[baselines.Kept], str]:
+def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
     from bench.errors import UsageError
     from reports.gate import baselines
     from reports.gate.by_stored import each_once
 
-    found, notices = each_once(baselines.read(folder))
+    found, notices = each_once(baselines.read_baselines(folder))
     if not found:
         raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --folder {folder}`")
     return found, "".join(f"note: {printable(notice)}\n" for notice in notices)

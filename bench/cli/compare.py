@@ -74,10 +74,10 @@ def size(
 ) -> None:
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
     from reports.numbers import NBSP
-    from reports.sizing.size import asked, sized
+    from reports.sizing.size import size_question, sized
     from reports.sizing.text import as_data, size_lines
 
-    found = sized(like, asked(measure, detect, margin, power, gates))
+    found = sized(like, size_question(measure, detect, margin, power, gates))
     if as_json:
         print(json_text(as_data(found)))
         return
@@ -131,10 +131,10 @@ def history(
 
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
-    from reports.histories.history import asked, history_of, in_folders
+    from reports.histories.history import history_of, history_question, in_folders
 
     folders = folder or [RUNS]
-    questions = [asked(text) for text in measure or ()]
+    questions = [history_question(text) for text in measure or ()]
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
     if as_json:

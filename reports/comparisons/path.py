@@ -14,7 +14,7 @@ from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-i
 
 from reports.bins import nice
 from reports.looks.decision import Decision
-from reports.looks.sequence import End, Look, Ruling, Seen
+from reports.looks.sequence import End, GateResult, InterimStatistic, Look
 from reports.marks import marked
 from reports.numbers import NBSP, change, count, three
 from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
@@ -86,7 +86,7 @@ def paths(decision: Decision) -> list[EstimatePath]:
     return [path for path in found if path.steps]
 
 
-def _path(decision: Decision, at: int, ruling: Ruling) -> EstimatePath:
+def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
     gate, looks = decision.gates[at], decision.course.looks
     scale, accepted = (100.0 if gate.kind == "rate" else 1.0), gate.margin
     seen = [(look, look.seen[at]) for look in looks if math.isfinite(look.seen[at].d)]
@@ -106,7 +106,7 @@ def _path(decision: Decision, at: int, ruling: Ruling) -> EstimatePath:
     )
 
 
-def _step(look: Look, one: Seen, scale: float) -> LookStep:
+def _step(look: Look, one: InterimStatistic, scale: float) -> LookStep:
     known = math.isfinite(one.se) and math.isfinite(one.df) and math.isfinite(look.c)
     reach = float(stdtrit(one.df, float(ndtr(look.c)))) * one.se if known else math.inf
     return LookStep(look.pairs, scale * one.d, scale * (one.d - reach), scale * (one.d + reach))

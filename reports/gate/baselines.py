@@ -105,7 +105,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredBaseline:
     """A stored baseline and its file."""
 
     path: Path
@@ -173,12 +173,12 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
 
 def _rates(side: Side) -> Iterable[Rate]:
     for name in RATES:
-        rate = rate_of(side, name)
+        rate = ratio_of_side(side, name)
         if rate.turns and not side.inexact(Question(name, "rate", Margin())):
             yield Rate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
 
 
-def rate_of(side: Side, name: str, step: str = "") -> Ratio:
+def ratio_of_side(side: Side, name: str, step: str = "") -> Ratio:
     """A rate of a target."""
     events, turns = counts_of(side, Question(name, "rate", Margin(), step=step))
     return ratio_of((events.astype(np.float64), turns.astype(np.float64)), words=bool(RATES[name].words))
@@ -227,10 +227,10 @@ def place_of(folder: Path, scenario: str, target: str) -> Path:
     return folder / safe(scenario) / safe(target)
 
 
-def read(folder: Path, scenario: str | None = None, target: str | None = None) -> list[Kept]:
+def read_baselines(folder: Path, scenario: str | None = None, target: str | None = None) -> list[StoredBaseline]:
     """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
     of = (safe(scenario) if scenario is not None else "*", safe(target) if target is not None else "*")
-    stored = [Kept(path, read_file(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
+    stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
     return sorted(stored, key=lambda one: (one.baseline.began_utc_ns, one.baseline.run_id), reverse=True)
 
 
@@ -253,9 +253,9 @@ LISTING_HEAD = f"  {'figure':<34}{'newest':>10}{'between runs':>18}{'within a ru
 PROVISIONAL = f"provisional: {KNOWN} runs tell the spread from run to run"
 
 
-def list_baselines(stored: Sequence[Kept]) -> str:
+def list_baselines(stored: Sequence[StoredBaseline]) -> str:
     """A line for each scenario and target: how many runs, the newest, whether verdicts will be provisional."""
-    groups: dict[str, list[Kept]] = {}
+    groups: dict[str, list[StoredBaseline]] = {}
     for one in stored:
         groups.setdefault(f"{one.baseline.scenario}/{one.baseline.target}", []).append(one)
     size = max(len(name) for name in groups)
@@ -267,7 +267,7 @@ def list_baselines(stored: Sequence[Kept]) -> str:
     return _plain_text(lines)
 
 
-def describe_baselines(stored: Sequence[Kept]) -> str:
+def describe_baselines(stored: Sequence[StoredBaseline]) -> str:
     """The runs, then each figure: the newest value, the spread between runs and the mean error within one."""
     runs = [one.baseline for one in stored[:NEWEST]]
     lines = [f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", ""]
@@ -284,7 +284,7 @@ def describe_baselines(stored: Sequence[Kept]) -> str:
     return _plain_text(lines)
 
 
-def _shown_figures(stored: Sequence[Kept]) -> Iterable[str]:
+def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
     """ttfa p95   1,410   ±2.1 %   ±3.4 %: standard deviations of the log; of rates in points. What is 0 is left out."""
     runs = [one.baseline for one in stored[:NEWEST]]
     for row in runs[0].quantiles:

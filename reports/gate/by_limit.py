@@ -24,8 +24,8 @@ from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
-from reports.statistics.serial import drifts, in_quarters, levels
-from reports.statistics.verdicts import SESSIONS, floor, unequal
+from reports.statistics.serial import cluster_levels, drifts, in_quarters
+from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
 from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.differences import figure as figure_name
 from reports.wording.reasons import said
@@ -37,7 +37,7 @@ LimitWord = Literal["kept", "broken", "inconclusive", "no data"]
 
 
 @dataclass(frozen=True)
-class Figure:
+class LimitEstimate:
     """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
@@ -61,12 +61,14 @@ class Figure:
     longest: float = math.nan
 
 
-def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
+def estimate_quantile(
+    sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
+) -> LimitEstimate:
     """`sessions`: those with a value, whose codes are in the order of their start. `unit`: what the sample has one
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    estimate, drifting = estimates(sample, [p], LEVEL)[0], drifts(levels(sample, clusters))
+    estimate, drifting = estimates(sample, [p], LEVEL)[0], drifts(cluster_levels(sample, clusters))
     low, high = estimate.low, estimate.high
     if drifting:
         quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
@@ -75,10 +77,10 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     missing = _few_sessions(sessions, estimate.worth)
     if sessions < needs:
         missing = f"too few sessions to decide: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
-    if sample.n < floor(p):
-        missing = f"too few {unit}s to decide: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
+    if sample.n < turns_to_decide(p):
+        missing = f"too few {unit}s to decide: p{p * 100:g} needs {turns_to_decide(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
-    return Figure(
+    return LimitEstimate(
         estimate.value,
         low,
         high,
@@ -94,7 +96,7 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     )
 
 
-def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:
+def estimate_rate(arm: PerCluster, better: Better = "lower") -> LimitEstimate:
     """The share of turns that are events, from both numbers of each session.
 
     Few events make its standard error too small, so the end on the bad side is that of the rule for rates.
@@ -110,13 +112,13 @@ def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:
         low = min(low, rate.lower(TAIL))
     few, events = _few_sessions(rate.clusters, rate.worth), int(arm[0].sum())
     high = high if rate.value > 1 else min(1.0, high)  # of words there may be more errors than words
-    return Figure(
+    return LimitEstimate(
         rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few, worth=rate.worth,
         longest=rate.longest,
     )  # fmt: skip
 
 
-def of_mean(arm: PerCluster) -> Figure:
+def estimate_mean(arm: PerCluster) -> LimitEstimate:
     """The mean of a figure over turns, from its total and their number in each session."""
     mean = ratio_of(arm)
     if not mean.turns:
@@ -124,10 +126,10 @@ def of_mean(arm: PerCluster) -> Figure:
     reach = _reach(mean)
     ends = mean.value - reach, mean.value + reach
     few = _few_sessions(mean.clusters, mean.worth)
-    return Figure(mean.value, *ends, int(mean.turns), mean.clusters, missing=few, worth=mean.worth)
+    return LimitEstimate(mean.value, *ends, int(mean.turns), mean.clusters, missing=few, worth=mean.worth)
 
 
-def judged(figure: Figure, sign: Sign, limit: float) -> tuple[LimitWord, str]:
+def judge_limit(figure: LimitEstimate, sign: Sign, limit: float) -> tuple[LimitWord, str]:
     """Whether the limit is kept, and why nothing can be said where it is not known."""
     if not figure.turns:
         return "no data", "nothing was measured"
@@ -150,8 +152,8 @@ _WITHIN: dict[Sign, Callable[[float, float], bool]] = {
 }
 
 
-def _nothing() -> Figure:
-    return Figure(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0, 0.0))
+def _nothing() -> LimitEstimate:
+    return LimitEstimate(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0, 0.0))
 
 
 def _few_sessions(sessions: int, worth: float) -> str:
@@ -167,12 +169,12 @@ def _reach(ratio: Ratio) -> float:
     return float(stdtrit(ratio.worth - 1, 1 - TAIL)) * math.sqrt(ratio.variance)
 
 
-def items_of(threshold: Threshold, side: Side) -> list[Item]:
+def limit_results(threshold: Threshold, side: Side) -> list[Item]:
     """An absolute threshold on a target; one for each stratum."""
     if threshold.target not in ("", side.name):
         return []
     items = []
-    for question, figure in figures(side, threshold):
+    for question, figure in limit_estimates(side, threshold):
         item, why = _item(threshold, side.name, question, figure), side.inexact(question)
         items.append(not_exact(item, why) if why and item.turns else item)
     steps = side.turns.steps
@@ -182,10 +184,10 @@ def items_of(threshold: Threshold, side: Side) -> list[Item]:
     return items
 
 
-def _item(threshold: Threshold, target: str, question: Question, figure: Figure) -> Item:
+def _item(threshold: Threshold, target: str, question: Question, figure: LimitEstimate) -> Item:
     """An absolute threshold on one target."""
     assert threshold.limit is not None, f"{threshold.text} is relative"
-    word, reason = judged(figure, threshold.sign, threshold.limit)
+    word, reason = judge_limit(figure, threshold.sign, threshold.limit)
     unseen = question.kind == "rate" and RATES[question.measure].better == "lower" and not figure.value
     if word == "inconclusive" and unseen and not figure.missing:
         needed = sessions_without(threshold.limit, TAIL, figure.sessions / figure.longest)
@@ -212,24 +214,24 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
     return without_few(item, question, [(figure.turns, figure.sessions)])
 
 
-def figures(side: Side, threshold: Threshold) -> Iterable[tuple[Question, Figure]]:
+def limit_estimates(side: Side, threshold: Threshold) -> Iterable[tuple[Question, LimitEstimate]]:
     """The figure that a threshold limits, of a target; one for each stratum where its turns have several."""
-    by_question = [(question, figure(side, question)) for question in by_stratum(threshold.about, [side])]
+    by_question = [(question, limit_estimate(side, question)) for question in by_stratum(threshold.about, [side])]
     return [pair for pair in by_question if pair[1].turns] or by_question[:1]
 
 
-def figure(side: Side, question: Question) -> Figure:
+def limit_estimate(side: Side, question: Question) -> LimitEstimate:
     """One figure of a target."""
     if question.kind == "quantile":
         assert question.p is not None, "a quantile has a p"
         sample = sample_of(side, question)
         of_sessions = CATALOGUE[question.measure].scope == "session"
-        return of_quantile(
+        return estimate_quantile(
             sample, question.p, int(np.unique(sample.sessions).size), "session" if of_sessions else "turn"
         )
     if question.kind == "mean":
         amounts, turns = totals_of(side, question)
-        return of_mean((amounts, turns.astype(np.float64)))
+        return estimate_mean((amounts, turns.astype(np.float64)))
     events, turns = counts_of(side, question)
-    rate = of_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.measure].better)
+    rate = estimate_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.measure].better)
     return replace(rate, hopeless=question.measure == "failures" and rate.failed == rate.turns)

@@ -16,12 +16,12 @@ from bench.errors import UsageError
 from reports.comparisons.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
 from reports.comparisons.sentences import stop_of
 from reports.finding import Arm, Finding
-from reports.gate.by_limit import figure
+from reports.gate.by_limit import limit_estimate
 from reports.gate.items import Item, compared_item, not_exact
-from reports.gate.relative import BaselineAnswer, BaselineAnswers, OtherRun, SameRun, asked_of, doubted
+from reports.gate.relative import BaselineAnswer, BaselineAnswers, OtherRun, SameRun, asked_of, mark_provisional
 from reports.looks.decide import decision_of, leading, sides_of_pairs
 from reports.looks.decision import Decision
-from reports.looks.sequence import Ruling
+from reports.looks.sequence import GateResult
 from reports.numbers import listed, plural
 from reports.question import Question
 from reports.runs import Run, load_for_report
@@ -75,7 +75,7 @@ def against_run(
         told=tuple(dict.fromkeys(folder for part in parts for folder in part.told)),
         against=f"{', '.join(partners)} of {base.folder.name}",
     )
-    return doubted(answers, targets, others)
+    return mark_provisional(answers, targets, others)
 
 
 def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
@@ -173,7 +173,7 @@ def _items(decision: Decision) -> Iterable[Item]:
     """One for each gate. Before the first look there are gates and no rulings."""
     rulings = decision.course.rulings
     no_look = Reason("no look", "pair", decision.plan.looks[0], (decision.pairs,))
-    unseen = Ruling("inconclusive", no_look, -1, math.nan, -math.inf, math.inf, math.nan)
+    unseen = GateResult("inconclusive", no_look, -1, math.nan, -math.inf, math.inf, math.nan)
     ended = leading(decision.run.sessions, ended=decision.run.document.get("state") == "ended")
     for at, gate in enumerate(decision.gates):
         ruling = rulings[at] if rulings else unseen
@@ -184,9 +184,9 @@ def _items(decision: Decision) -> Iterable[Item]:
         yield not_exact(item, why) if why else item
 
 
-def _finding(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Side]) -> Finding:
+def _finding(decision: Decision, gate: Question, ruling: GateResult, sides: Sequence[Side]) -> Finding:
     """What a look ruled of a gate, beside the figures that both arms had by then."""
-    figures = [figure(side, gate) for side in sides]
+    figures = [limit_estimate(side, gate) for side in sides]
     there = bool(figures) and all(one.turns for one in figures)
     base, cand = (
         (Arm(one.turns, one.sessions, one.failed, one.reached) for one in figures) if figures else (NO_ARM, NO_ARM)

@@ -12,12 +12,23 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
 from reports.finding import Arm, Measured, arm_of
-from reports.gate.baselines import NEWEST, PS, Kept, Quantiles, Rate, place_of, rate_of, read, run_id_of, scenario_of
-from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, doubted
+from reports.gate.baselines import (
+    NEWEST,
+    PS,
+    Quantiles,
+    Rate,
+    StoredBaseline,
+    place_of,
+    ratio_of_side,
+    read_baselines,
+    run_id_of,
+    scenario_of,
+)
+from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, mark_provisional
 from reports.numbers import NBSP, listed, plural
 from reports.question import RATES, Question, better_of
 from reports.sides.fairness import throttled_cause, throttled_share
-from reports.sides.named import identity
+from reports.sides.named import identity_of_run
 from reports.sides.side import Side, sample_of
 from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
@@ -37,7 +48,7 @@ class Eligible:
     `unstored`: that none is stored yet, for it is the first night. `notices`: on those that were left out.
     """
 
-    runs: tuple[Kept, ...] = ()
+    runs: tuple[StoredBaseline, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     unstored: str = ""
@@ -49,14 +60,14 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
     `target`: whose stored runs are meant, those of the side's own label if empty. Raises UsageError for an unknown one.
     """
     target = target or side.name
-    files, left_out = each_once(read(folder, scenario_of(side), target))
+    files, left_out = each_once(read_baselines(folder, scenario_of(side), target))
     if not files and target != side.name:
-        known = sorted({one.baseline.target for one in read(folder, scenario_of(side))})
+        known = sorted({one.baseline.target for one in read_baselines(folder, scenario_of(side))})
         raise UsageError(
             f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
             f"it has those of {', '.join(known) or 'no target'}"
         )
-    stored = [one for one in files if (one.baseline.run_id, one.baseline.began_utc_ns) != identity(side.run)]
+    stored = [one for one in files if (one.baseline.run_id, one.baseline.began_utc_ns) != identity_of_run(side.run)]
     itself = f"The run that is checked is stored in {folder}: it is left out of the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
@@ -74,9 +85,9 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
     return Eligible(tuple(runs), tuple(differs), (*notices, *unlike))
 
 
-def each_once(stored: Sequence[Kept]) -> tuple[list[Kept], list[str]]:
+def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
     """(every run once, of the files that are of the scenario and target of their folder; notices on the others)."""
-    kept: dict[tuple[str, str, str, int], Kept] = {}
+    kept: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
     for one in stored:
         baseline = one.baseline
@@ -88,7 +99,9 @@ def each_once(stored: Sequence[Kept]) -> tuple[list[Kept], list[str]]:
     return list(kept.values()), notices
 
 
-def _matching(side: Side, stored: Sequence[Kept], allowed: Sequence[str]) -> tuple[list[Kept], list[str], list[str]]:
+def _matching(
+    side: Side, stored: Sequence[StoredBaseline], allowed: Sequence[str]
+) -> tuple[list[StoredBaseline], list[str], list[str]]:
     """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
     now = conditions_of(side)
     apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
@@ -139,7 +152,7 @@ def against_stored_runs(
             if _storable(one.question)
         ]
     answered = BaselineAnswers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
-    return doubted(answered, sides)
+    return mark_provisional(answered, sides)
 
 
 def _storable(question: Question) -> bool:
@@ -171,9 +184,9 @@ Found = tuple[Sequence[Quantiles | Rate], Difference | None, Arm]
 """What is stored of a figure, the difference from it, and what the run that is checked has of it."""
 
 
-def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Found:
+def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> Found:
     rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
-    now = rate_of(side, question.measure)
+    now = ratio_of_side(side, question.measure)
     words = bool(RATES[question.measure].words)
     then = [
         Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words)
@@ -187,7 +200,7 @@ def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) ->
     return rows, difference, Arm(int(now.turns), now.clusters, failed, worth=now.worth, longest=now.longest)
 
 
-def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Found:
+def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> Found:
     assert question.p is not None, "a quantile has a p"
     sample, place = sample_of(side, question), PS.index(question.p)
     rng = np.random.default_rng(seed_of(run_id_of(side), *(one.baseline.run_id for one in runs)))
@@ -206,7 +219,7 @@ def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float
     return rows, difference, arm
 
 
-def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:
+def _rows(question: Question, runs: Sequence[StoredBaseline]) -> list[Quantiles]:
     """What the runs say of a quantile's measure; a run that is too small for it is left out where others are not."""
     rows = [
         row

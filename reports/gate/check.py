@@ -12,7 +12,7 @@ from reports.gate.by_limit import TAIL
 from reports.gate.by_run import against_run, against_targets, by_looks, was_planned
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
-from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_of, items_of
+from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_named, relative_results
 from reports.labels import labels_of
 from reports.numbers import listed, percent
 from reports.runs import Run, load_for_report
@@ -71,8 +71,8 @@ def checked(
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow, level)
-    limits = [item for threshold in absolute for side in sides for item in by_limit.items_of(threshold, side)]
-    items = (*limits, *items_of(answers.answers), *answers.items)
+    limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
+    items = (*limits, *relative_results(answers.answers), *answers.items)
     found = Checked(
         run_id=str(run.document.get("run_id") or folder.name),
         scenario=str(run.document.get("scenario") or folder.name),
@@ -169,7 +169,7 @@ def _answers(
 ) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
-    base = baseline_of(baseline, run.folder, run.document, names)
+    base = baseline_named(baseline, run.folder, run.document, names)
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(

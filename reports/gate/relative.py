@@ -101,7 +101,7 @@ def _default(question: Question) -> str:
     return f"{question.measure}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
 
 
-def items_of(answers: Iterable[BaselineAnswer]) -> list[Item]:
+def relative_results(answers: Iterable[BaselineAnswer]) -> list[Item]:
     """Items with their verdicts, Holm's correction over all of them, whatever baseline they are against."""
     answered = list(answers)
     level = next((apart.level for answer in answered if (apart := answer.measured.difference)), LEVEL)
@@ -117,7 +117,7 @@ def _item(answer: BaselineAnswer, finding: Finding) -> Item:
     return item
 
 
-def doubted(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
+def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
     """What another run, whose targets are `before`, or stored ones say of a run, marked where it is provisional."""
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
@@ -170,7 +170,7 @@ class StoredRuns:
 Baseline = SameRun | OtherRun | StoredRuns
 
 
-def baseline_of(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Baseline | None:
+def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Baseline | None:
     """What `--baseline` names; without it the first target of an interleaved run, else None.
 
     `targets`: those of the run. Raises UsageError where nothing is named so.

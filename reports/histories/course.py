@@ -10,11 +10,11 @@ import numpy as np
 
 from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
-from reports.histories.entry import Entry, Of, Told, missing
+from reports.histories.entry import Entry, FigureKey, RunFigure, missing
 from reports.numbers import NONE, plural, shortened
 from reports.question import POINTS, RATES, Question
 from reports.sides.workload import differing_between, group_of
-from reports.statistics.changes import ENOUGH, SIDE, Change, changes, comparisons, levels, without
+from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
 from reports.strata import NO_STRATUM
 from reports.summary.drift import APART
 from reports.wording.differences import as_share, scale_of
@@ -125,7 +125,7 @@ class Course:
 
     question: Question
     series: Series
-    told: tuple[Told, ...]
+    told: tuple[RunFigure, ...]
     used: tuple[int, ...]
     moved: tuple[Moved, ...] = ()
     doubtful: tuple[Moved, ...] = ()
@@ -160,10 +160,10 @@ def course_of(series: Series, question: Question) -> Course:
     return Course(question, series, told, used)
 
 
-def _told(entry: Entry, question: Question) -> Told:
+def _told(entry: Entry, question: Question) -> RunFigure:
     if question.kind == "rate":
         return entry.rates.get(question.measure, NOT_TOLD)
-    quantiles = entry.quantiles.get(Of(question.measure, question.stratum or NO_STRATUM), {})
+    quantiles = entry.quantiles.get(FigureKey(question.measure, question.stratum or NO_STRATUM), {})
     if not quantiles and question.stratum is None:  # those of a run whose turns are all of one kind, whatever it is
         mine = [told for of, told in entry.quantiles.items() if of.measure == question.measure]
         quantiles = mine[0] if len(mine) == 1 else {}
@@ -206,7 +206,7 @@ def _compared(course: Course, among: int) -> Course:
     )
 
 
-def _moved(question: Question, change: Change, entries: Sequence[Entry]) -> Moved:
+def _moved(question: Question, change: LevelChange, entries: Sequence[Entry]) -> Moved:
     last, first = entries[change.at - 1], entries[change.at]
     share, low, high = (as_share(d, scale_of(question)) or 0.0 for d in (change.d, change.low, change.high))
     better = (RATES if question.kind == "rate" else CATALOGUE)[question.measure].better

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
 from bench.outcomes import is_throttled
 from bench.plain import printable
-from reports.gate.baselines import PS, Baseline, Kept, Quantiles, read_file
+from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
 from reports.labels import labels_of
 from reports.marks import marked
@@ -34,7 +34,7 @@ SHOWN = (0.5, 0.9, 0.95, 0.99)
 """The quantiles that are in a run's summary and in a stored baseline."""
 
 
-class Of(NamedTuple):
+class FigureKey(NamedTuple):
     """Whose quantiles: a measure and the turns that it is of."""
 
     measure: str
@@ -42,7 +42,7 @@ class Of(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Told:
+class RunFigure:
     """A figure of one run, in its unit; +inf among failed turns, NaN with `lacks`, which says why there is none.
 
     `low`, `high`: its 95 % interval, NaN where none is told. `variance`: of its log (of a rate: of the share) from the
@@ -57,9 +57,9 @@ class Told:
     lacks: str = ""
 
 
-def missing(why: str, n: int = 0) -> Told:
+def missing(why: str, n: int = 0) -> RunFigure:
     """A figure that a run does not tell."""
-    return Told(math.nan, n=n, lacks=why)
+    return RunFigure(math.nan, n=n, lacks=why)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Entry:
     why: str
     labels: Mapping[str, str]
     conditions: Mapping[str, str]
-    quantiles: Mapping[Of, Mapping[float, Told]]
-    rates: Mapping[str, Told]
+    quantiles: Mapping[FigureKey, Mapping[float, RunFigure]]
+    rates: Mapping[str, RunFigure]
     report: Path | None = None
 
     @property
@@ -224,7 +224,7 @@ def _limited(endings: Mapping[str, int]) -> int:
     return sum(n for outcome, n in endings.items() if is_throttled(outcome))
 
 
-def _quantiles(summary: _Summary, target: str) -> dict[Of, dict[float, Told]]:
+def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, RunFigure]]:
     """By measure and turns; without what latency counts from where all turns of a measure count from one instant."""
     mine = [
         row for row in (*summary.turn_measures, *summary.session_measures) if row.target == target and row.step == ALL
@@ -237,21 +237,21 @@ def _quantiles(summary: _Summary, target: str) -> dict[Of, dict[float, Told]]:
     for row in mine:
         origin = (row.origin or "") if len(origins[row.measure]) > 1 else ""
         cells = zip(SHOWN, (row.p50, row.p90, row.p95, row.p99), strict=True)
-        found[Of(row.measure, Stratum(origin, row.traits or ""))] = {
+        found[FigureKey(row.measure, Stratum(origin, row.traits or ""))] = {
             p: missing(OLDER, row.n) if lost and row.reached is None else _told(row, one) for p, one in cells
         }
     return found
 
 
-def _told(row: _Figures, one: _Quantile) -> Told:
+def _told(row: _Figures, one: _Quantile) -> RunFigure:
     if row.inexact:
         return missing(printable(row.inexact), row.n)
     if one.censored:
-        return Told(math.inf, n=row.n)
+        return RunFigure(math.inf, n=row.n)
     if not one.published or one.value is None:
         return missing(_lacking(one), row.n)
     low, high = (-math.inf if one.low is None else one.low), (math.inf if one.high is None else one.high)
-    return Told(one.value, low, high, variance_of(low, one.value, high), row.n)
+    return RunFigure(one.value, low, high, variance_of(low, one.value, high), row.n)
 
 
 def _lacking(one: _Quantile) -> str:
@@ -260,28 +260,28 @@ def _lacking(one: _Quantile) -> str:
     return "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
 
 
-def _rates(summary: _Summary, target: str) -> dict[str, Told]:
+def _rates(summary: _Summary, target: str) -> dict[str, RunFigure]:
     return dict(_each_rate(summary, target))
 
 
-def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, Told]]:
+def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]]:
     if (outcomes := summary.outcomes.get(target)) and outcomes.failures is not None:
         low, high = _known(outcomes.failures_low), _known(outcomes.failures_high)
-        yield "failures", Told(outcomes.failures, low, high, n=outcomes.turns_wanted)
+        yield "failures", RunFigure(outcomes.failures, low, high, n=outcomes.turns_wanted)
         if outcomes.turns_begun:
-            yield "throttled", Told(_limited(outcomes.turns) / outcomes.turns_begun, n=outcomes.turns_begun)
+            yield "throttled", RunFigure(_limited(outcomes.turns) / outcomes.turns_begun, n=outcomes.turns_begun)
     for counts in summary.counts:
         if counts.target == target and counts.replies:
-            yield "stalled", Told(counts.stalled / counts.replies, n=counts.replies)
+            yield "stalled", RunFigure(counts.stalled / counts.replies, n=counts.replies)
     for rate in summary.rates:
         if rate.target == target:
             yield rate.rate, _rate(rate)
 
 
-def _rate(rate: _Rate) -> Told:
+def _rate(rate: _Rate) -> RunFigure:
     if rate.value is None:
         return missing(f"too few: {plural(rate.of, 'turn')}", rate.of)
-    return Told(rate.value, _known(rate.low), _known(rate.high), n=rate.of)
+    return RunFigure(rate.value, _known(rate.low), _known(rate.high), n=rate.of)
 
 
 def _known(end: float | None) -> float:
@@ -296,7 +296,7 @@ def stored_in(folder: Path) -> tuple[list[Entry], list[str]]:
     kept, notices = [], []
     for path in sorted(folder.glob("*/*/*.json")):
         try:
-            kept.append(Kept(path, read_file(path)))
+            kept.append(StoredBaseline(path, read_file(path)))
         except UsageError as problem:
             notices.append(str(problem))
     once, left_out = each_once(kept)
@@ -316,20 +316,20 @@ def entry_of(baseline: Baseline) -> Entry:
         labels={printable(key): printable(value) for key, value in baseline.labels.items()},
         conditions={printable(key): printable(value) for key, value in baseline.conditions.items()}
         | {"simulated": "yes" if baseline.simulated else "no"},
-        quantiles={Of(row.measure, row.stratum): dict(_of_stored_quantiles(row)) for row in baseline.quantiles},
-        rates={rate.name: Told(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
+        quantiles={FigureKey(row.measure, row.stratum): dict(_of_stored_quantiles(row)) for row in baseline.quantiles},
+        rates={rate.name: RunFigure(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
     )
 
 
-def _of_stored_quantiles(row: Quantiles) -> Iterable[tuple[float, Told]]:
+def _of_stored_quantiles(row: Quantiles) -> Iterable[tuple[float, RunFigure]]:
     """With the interval that the stored variance gives: q · exp(∓ t · SE)."""
     for p in SHOWN:
         place = PS.index(p)
         value, variance = row.values[place], row.variances[place]
         if value is None:
-            yield p, Told(math.inf, n=row.n)
+            yield p, RunFigure(math.inf, n=row.n)
         elif few := lack(p, row.n, row.sessions):
             yield p, missing(f"needs {few.needs:,} {few.of}", row.n)
         else:
             times = math.exp(float(stdtrit(max(1, row.sessions - 1), TAIL)) * math.sqrt(variance or 0.0))
-            yield p, Told(value, value / times, value * times, variance or 0.0, row.n)
+            yield p, RunFigure(value, value / times, value * times, variance or 0.0, row.n)

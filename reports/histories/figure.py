@@ -11,7 +11,7 @@ from bench.units import NS_PER_S
 from reports.bins import log_range
 from reports.histories import text
 from reports.histories.course import Course, Moved
-from reports.histories.entry import Entry, Told
+from reports.histories.entry import Entry, RunFigure
 from reports.numbers import moment, ms, percent, shortened
 from reports.page.svg import (
     COLOURS,
@@ -193,7 +193,7 @@ def _runs(plot: Plot, course: Course, number: int, x: Scale, y: Scale, classes: 
 
 
 def _run(
-    plot: Plot, question: Question, entry: Entry, told: Told, number: int, x: Scale, y: Scale, *, used: bool
+    plot: Plot, question: Question, entry: Entry, told: RunFigure, number: int, x: Scale, y: Scale, *, used: bool
 ) -> None:
     at, value, colour = x(at_s(entry)), y.clip(told.value), f"s{tone(number)}"
     tip = f"{entry.name}: {text.inline(told, question)}, {entry.unfit or entry.mark}"
@@ -231,7 +231,7 @@ def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDE
         words = {True: "w-regressed", False: "w-improved", None: ""}[moved.worse]
-        tip = text.sentence(course, moved)
+        tip = text.change_sentence(course, moved)
         with plot.of(numbers[course.series.name]):
             plot.line(at, plot.y0, at, plot.y1 - 4 - LABEL * row, "moved")
             label = f"{text.change(moved, course.question)}"

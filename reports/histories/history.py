@@ -27,7 +27,7 @@ HEARD = "voice_to_voice"
 HEADLINE = (0.5, 0.95)
 
 
-def asked(text: str) -> Question:
+def history_question(text: str) -> Question:
     """ttfa:p95, voice_to_voice:med, failures. Raises UsageError that says what is allowed."""
     name, _, aggregate = text.partition(":")
     of = gated(name.strip())
@@ -45,7 +45,7 @@ def asked(text: str) -> Question:
     return Question(of.name, "quantile", Margin(), p)
 
 
-def headline(entries: Sequence[Entry]) -> list[Question]:
+def headline_questions(entries: Sequence[Entry]) -> list[Question]:
     """p50 and p95 of what callers wait for, and the failures."""
     told = {of.measure for entry in entries for of in entry.quantiles}
     main = next((name for name in MAINS if name in told), MAINS[0])
@@ -217,7 +217,7 @@ def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[C
 
 def _questions(series: Sequence[Series], questions: Sequence[Question]) -> list[Question]:
     entries = [entry for one in series for entry in one.entries]
-    return list(dict.fromkeys(of_turns(question, entries) for question in questions or headline(entries)))
+    return list(dict.fromkeys(of_turns(question, entries) for question in questions or headline_questions(entries)))
 
 
 def _read(runs: Sequence[Path], stored: Sequence[Path]) -> tuple[list[Entry], list[str]]:

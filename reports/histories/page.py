@@ -129,7 +129,7 @@ def page_of(history: History, folder: Path) -> Page:
         title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
         badges=list(_badges(history)),
         beside=f"{', '.join(names)} · {text.begun(history)}",
-        headline=text.headline(history),
+        headline=text.history_headline(history),
         lead=[Bullets(notes)] if (notes := [*_notes(history)]) else [],
         answer=[_moved(history, numbers)] if history.moved else None,
         sections=[
@@ -167,10 +167,10 @@ def _badges(history: History) -> Iterable[Badge]:
 
 def _notes(history: History) -> Iterable[str]:
     yield from filter(None, [text.unfit(history)])
-    yield from text.apart(history)
-    yield from text.weekdays(history)
+    yield from text.series_notes(history)
+    yield from text.weekdays_notes(history)
     yield from text.doubtful(history)
-    yield from text.lacking(history)
+    yield from text.lacking_notes(history)
     if history.notices:
         yield f"{plural(len(history.notices), 'thing')} could not be shown: see the end of the page."
 

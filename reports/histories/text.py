@@ -11,7 +11,7 @@ from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
 from reports.blocks import Cell, Paragraph, Row, row_of
 from reports.histories.course import Course, Moved, Series
-from reports.histories.entry import Entry, Told
+from reports.histories.entry import Entry, RunFigure
 from reports.histories.history import History, Scenario
 from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
@@ -26,7 +26,7 @@ def unit_of(question: Question) -> str:
     return "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
 
 
-def value(told: Told, question: Question) -> str:
+def value(told: RunFigure, question: Question) -> str:
     """612, > timeout, n/a; of a rate 0.8 %."""
     return NOTHING if math.isnan(told.value) else written(told.value, question)
 
@@ -38,7 +38,7 @@ def written(number: float, question: Question) -> str:
     return percent(number, 1) if question.kind == "rate" else three(number)
 
 
-def range_of(told: Told, question: Question) -> str:
+def range_of(told: RunFigure, question: Question) -> str:
     """590 – 640; why there is no figure; nothing where no interval is told."""
     if told.lacks:
         return told.lacks
@@ -49,7 +49,7 @@ def range_of(told: Told, question: Question) -> str:
     return f"{ends[0].removesuffix(unit)} – {ends[1]}"
 
 
-def inline(told: Told, question: Question) -> str:
+def inline(told: RunFigure, question: Question) -> str:
     """612 (590 – 640); n/a (needs 40 sessions)."""
     beside = range_of(told, question)
     return f"{value(told, question)} ({beside})" if beside else value(told, question)
@@ -65,7 +65,7 @@ def change_with_interval(moved: Moved, question: Question) -> str:
     return f"{change(moved, question)} ({interval(moved.low, moved.high, scale_of(question))})"
 
 
-def sentence(course: Course, moved: Moved) -> str:
+def change_sentence(course: Course, moved: Moved) -> str:
     """ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
     since = moment(moved.first.began_utc_ns)
     return f"{_named(course)}: {change_with_interval(moved, course.question)} since {since}"
@@ -82,12 +82,12 @@ def _named(course: Course) -> str:
     return f"{differences.figure(course.question)} of {course.series.name}"
 
 
-def headline(history: History) -> str:
+def history_headline(history: History) -> str:
     """The newest change, or that there is none, or that there are too few runs to say so."""
     if places := history.places:
         newest, *more = places[0]
         others = f", with {plural(len(more), 'more figure')}" if more else ""
-        told = f"{sentence(*newest)}{others}."
+        told = f"{change_sentence(*newest)}{others}."
         return told if len(places) == 1 else f"{plural(len(places), 'change')}; the newest: {told}"
     if history.comparisons:
         return f"No change that {plural(history.runs, 'run')} can tell."
@@ -115,7 +115,7 @@ def unfit(history: History) -> str:
     return f"{plural(len(marks), 'entry is', 'entries are')} shown and not compared: {', '.join(counted)}."
 
 
-def lacking(history: History) -> list[str]:
+def lacking_notes(history: History) -> list[str]:
     """Which series have too few runs, each once."""
     told: dict[str, str] = {}
     for course in history.courses:
@@ -124,7 +124,7 @@ def lacking(history: History) -> list[str]:
     return [f"{name}: {why}." for name, why in told.items()]
 
 
-def weekdays(history: History) -> list[str]:
+def weekdays_notes(history: History) -> list[str]:
     """Whose weekdays differ, from the least to the most, in one sentence."""
     told = []
     for course in history.courses:
@@ -146,7 +146,7 @@ def doubtful(history: History) -> list[str]:
     ]
 
 
-def apart(history: History) -> list[str]:
+def series_notes(history: History) -> list[str]:
     """Which targets have several series, as their runs were not made in the same way."""
     found = []
     for scenario in history.scenarios:
@@ -173,7 +173,7 @@ def terminal(history: History, width: int = 100, colour: bool = False) -> str:
 
 
 def _opening(history: History) -> Iterable[Part]:
-    yield Paragraph(headline(history), "bold")
+    yield Paragraph(history_headline(history), "bold")
     simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in history.series) else []
     yield Badges(simulated, f"{history.runs} runs, {begun(history)}")
     for found in history.places:
@@ -215,10 +215,10 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
 
 
 def _closing(history: History) -> Iterable[Part]:
-    held = [*weekdays(history), *doubtful(history)]
-    for line in filter(None, [*held, unfit(history), *apart(history)]):
+    held = [*weekdays_notes(history), *doubtful(history)]
+    for line in filter(None, [*held, unfit(history), *series_notes(history)]):
         yield Named("note", [line])
-    for line in lacking(history):
+    for line in lacking_notes(history):
         yield Named("too few", [line])
     for notice in history.notices:
         yield Named("left out", [notice], "warn")

@@ -25,7 +25,7 @@ from reports import runs
 from reports.looks.decision import Decision
 from reports.looks.document import write
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.looks.sequence import Seen, follow, mean_seen, not_yet, quantiles_seen, rate_seen
+from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, rate_seen, run_looks, untestable
 from reports.question import Question, better_of
 from reports.runs import Run
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
@@ -70,14 +70,14 @@ def decision_of(run: Run, named: str = "the run") -> Decision:
     def first(size: int) -> tuple[Side, ...]:
         return sides_of_pairs(run, targets, pairs[:size])
 
-    def see(size: int) -> list[Seen]:
+    def see(size: int) -> list[InterimStatistic]:
         error = EARLY if size < plan.looks[-1] else FOUND
         return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
 
     def unfit(size: int) -> tuple[Cause, ...]:
         return _broken(first(size), besides=AT_THE_END)
 
-    course = follow(plan.schedule(len(asked)), see, complete, end_of(run.document), unfit=unfit)
+    course = run_looks(plan.schedule(len(asked)), see, complete, end_of(run.document), unfit=unfit)
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     else:
@@ -114,15 +114,15 @@ def _gates(run: Run, targets: tuple[str, str], plan: DecisionPlan, pairs: Intege
 
 def _seen(
     sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
-) -> list[Seen]:
+) -> list[InterimStatistic]:
     """Every gate; the quantiles of one measure share their draws. `error`: of the tests of own drift."""
-    seen_of: dict[Question, Seen] = {}
+    seen_of: dict[Question, InterimStatistic] = {}
     base, cand = sides
     for gate in gates:
         if gate in seen_of:
             continue
         if unfit := inexact(sides, gate):
-            seen_of[gate] = not_yet(Reason("not exact", text=unfit))
+            seen_of[gate] = untestable(Reason("not exact", text=unfit))
             continue
         if gate.kind == "rate":
             counts = [as_floats(counts_of(side, gate)) for side in sides]

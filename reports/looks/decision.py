@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.blocks import row_of
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import LookCourse, Ruling, Seen
+from reports.looks.sequence import GateResult, InterimStatistic, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
 from reports.runs import Run
@@ -124,7 +124,7 @@ def _answers(decision: Decision, word: str) -> list[str]:
     return [ruling_text(gate, ruling) for gate, ruling in pairs if ruling.word == word]
 
 
-def ruling_text(gate: Question, ruling: Ruling) -> str:
+def ruling_text(gate: Question, ruling: GateResult) -> str:
     """An estimate beside its margin: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
     if math.isnan(ruling.corrected):
         return f"{figure(gate)}: {said(ruling.reason)}"
@@ -169,7 +169,7 @@ def _looks(decision: Decision) -> Iterable[str]:
     yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
 
 
-def _z(seen: Seen) -> str:
+def _z(seen: InterimStatistic) -> str:
     if seen.untested:
         return "n/a"
     return NONE if seen.se == 0 else _signed(seen.z)
@@ -179,7 +179,7 @@ def _signed(z: float) -> str:
     return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
 
 
-def _mark(ruling: Ruling, look: int, held: int) -> str:
+def _mark(ruling: GateResult, look: int, held: int) -> str:
     if ruling.word == "not regressed" and look >= ruling.look:
         return " ✓"
     return " ✕" if ruling.word == "regressed" and look == held - 1 else "  "

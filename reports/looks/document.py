@@ -10,7 +10,7 @@ from msgspec import field
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.looks.decision import Decision, decision_sentence, outcome
-from reports.looks.sequence import End, Look, Ruling
+from reports.looks.sequence import End, GateResult, Look
 from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
 from reports.statistics.differences import Scale
 from reports.statistics.verdicts import Word
@@ -155,7 +155,7 @@ def _look(decision: Decision, look: Look) -> Values:
     return Values(look, share=look.pairs / decision.plan.pairs, gates=gates)
 
 
-def _gate(decision: Decision, at: int, ruling: Ruling) -> Values:
+def _gate(decision: Decision, at: int, ruling: GateResult) -> Values:
     gate, pairs = decision.gates[at], decision.course.looks[ruling.look].pairs
     scale = "points" if gate.kind == "rate" else "ratio"
     told = {"scale": scale, "look": ruling.look + 1, "pairs": pairs, "reason": said(ruling.reason)}

@@ -21,9 +21,9 @@ from bench.measures import SLOPE
 from reports.finding import none_seen
 from reports.looks.sequence import DRAWS, Schedule
 from reports.numbers import NBSP, count
-from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
+from reports.statistics.looks import SPENDING, critical_values, first_look, pairs_needed, plan
 from reports.statistics.rates import sessions_without
-from reports.statistics.verdicts import floor
+from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import GATED, Threshold, near, parse, quoted, read
 from reports.wording.reasons import said
 
@@ -148,7 +148,7 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
 
 def _last_level(sizes: Sequence[int]) -> float:
     """The one-sided error of the bound that the last of these looks decides by."""
-    return float(ndtr(-bounds([size / sizes[-1] for size in sizes], LEVEL)[-1]))
+    return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
 def _gates(file: str | None, measure: str) -> list[Threshold]:
@@ -194,7 +194,7 @@ def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int)
     most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
     if most <= pairs:
         return
-    turns = f", because it needs {count(floor(gate.p))} values in each arm" if gate.p is not None else ""
+    turns = f", because it needs {count(turns_to_decide(gate.p))} values in each arm" if gate.p is not None else ""
     raise UsageError(
         f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
         f"raise --sessions to {most} or more, or gate another figure"

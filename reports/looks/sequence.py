@@ -50,7 +50,7 @@ WIDER = 1e-6
 
 
 @dataclass(frozen=True)
-class Seen:
+class InterimStatistic:
     """One gate at one look, on the scale of its difference (log of a ratio, or points).
 
     `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
@@ -85,14 +85,16 @@ class Seen:
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
 
-def by_se(d: float, excess: float, se: float, df: float, better: int = 1, *, drifts: bool = False) -> Seen:
+def by_se(d: float, excess: float, se: float, df: float, better: int = 1, *, drifts: bool = False) -> InterimStatistic:
     """A gate whose upper bound is the standard error's."""
-    return Seen(d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, drifts=drifts)
+    return InterimStatistic(
+        d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, drifts=drifts
+    )
 
 
-def not_yet(reason: Reason, d: float = math.nan) -> Seen:
+def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
     """A gate that cannot be tested at this look."""
-    return Seen(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
+    return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,13 @@ class Look:
     """One look that was held. `c`: c_k(a); `c_first`: c_k(a / gates), which the first to be called worse must reach."""
 
     pairs: int
-    seen: tuple[Seen, ...]
+    seen: tuple[InterimStatistic, ...]
     c: float
     c_first: float
 
 
 @dataclass(frozen=True)
-class Ruling:
+class GateResult:
     """The answer of one gate: by which look (from 0), at which critical value; bounds and corrected estimate of d."""
 
     word: Word
@@ -140,16 +142,16 @@ class LookCourse:
 
     looks: tuple[Look, ...]
     reason: End
-    rulings: tuple[Ruling, ...]
+    rulings: tuple[GateResult, ...]
 
     @property
     def stopped(self) -> bool:
         return self.reason != "waiting"
 
 
-def follow(
+def run_looks(
     schedule: Schedule,
-    see: Callable[[int], Sequence[Seen]],
+    see: Callable[[int], Sequence[InterimStatistic]],
     complete: int,
     end: Literal["", "by hand", "blind"] = "",
     *,
@@ -165,22 +167,22 @@ def follow(
     if not complete:
         return LookCourse((), "no look" if end else "waiting", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
-    course = _hold(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
+    course = _evaluate_looks(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
     if end != "blind" or course.reason != "ended by hand":
         return course
-    return _hold(schedule, seen, unfit, complete, schedule.shares[:complete], "last look")
+    return _evaluate_looks(schedule, seen, unfit, complete, schedule.shares[:complete], "last look")
 
 
-def _hold(
+def _evaluate_looks(
     schedule: Schedule,
-    see: Callable[[int], tuple[Seen, ...]],
+    see: Callable[[int], tuple[InterimStatistic, ...]],
     unfit: Callable[[int], object],
     complete: int,
     shares: Sequence[float],
     otherwise: End,
 ) -> LookCourse:
     """Looks at these shares of N, of which the last one takes all that is left."""
-    ladder = [looks.bounds(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
+    ladder = [looks.critical_values(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
     final = ladder[-1][-1], ladder[0][-1]  # of the last look: for a pass, and for the first to be worse
     held: list[Look] = []
     passed: list[int | None] = [None] * schedule.gates
@@ -231,7 +233,7 @@ def _reason(
     return "futile" if looks.futile(still_open, chances) else None
 
 
-def _chances(seen: Seen, t: float, final: tuple[float, float]) -> looks.Chances:
+def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.Chances:
     """Of passing by what the upper bound says, of red by what the standard error says."""
     passing, red = (looks.chances(z, t, *final) for z in (seen.z_within, seen.z))
     return looks.Chances(passing.passing, red.red)
@@ -256,11 +258,11 @@ def _course(
         drifted = any(look.seen[gate].drifts for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
         estimates = _estimates(seen, c, shares[: k + 1], stopped_by[: k + 1])
-        rulings.append(Ruling(word, why, k, seen.d, *estimates, provisional=drifted))
+        rulings.append(GateResult(word, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
 
 
-def _why(seen: Seen, c: float, end: End, schedule: Schedule) -> Reason | None:
+def _why(seen: InterimStatistic, c: float, end: End, schedule: Schedule) -> Reason | None:
     """Why a gate is inconclusive, where its interval does not say it all."""
     if seen.untested:
         return seen.untested
@@ -271,7 +273,9 @@ def _why(seen: Seen, c: float, end: End, schedule: Schedule) -> Reason | None:
     return Reason("would stay", needed=schedule.pairs) if end == "futile" else None
 
 
-def _estimates(seen: Seen, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
+def _estimates(
+    seen: InterimStatistic, c: float, t: Sequence[float], bounds: Sequence[float]
+) -> tuple[float, float, float]:
     """Lower and upper bound of d, which agree with the verdict, and its corrected estimate."""
     if seen.untested:
         return -math.inf, math.inf, math.nan
@@ -284,7 +288,7 @@ def _estimates(seen: Seen, c: float, t: Sequence[float], bounds: Sequence[float]
     return ends[0], ends[1], seen.better * (moved + margin)
 
 
-def _corrected(seen: Seen, t: Sequence[float], bounds: Sequence[float]) -> float:
+def _corrected(seen: InterimStatistic, t: Sequence[float], bounds: Sequence[float]) -> float:
     """The corrected excess: as many times smaller as the corrected deviate is, so that nothing else is moved.
 
     What passes by a bound that is wider than the standard error's hardly stops on a lucky day, and is not corrected.
@@ -310,7 +314,7 @@ def quantiles_seen(
     rng: np.random.Generator,
     draws: int = DRAWS,
     error: float = FOUND,
-) -> list[Seen]:
+) -> list[InterimStatistic]:
     """Quantiles of one measure, with the standard errors of the same resampled pairs.
 
     Pairs without a value are drawn too, and are not counted in the degrees of freedom. Where an arm drifts by itself,
@@ -331,40 +335,40 @@ def quantiles_seen(
     ]
 
 
-def _by_quarters(seen: Seen, drawn: Floats) -> Seen:
+def _by_quarters(seen: InterimStatistic, drawn: Floats) -> InterimStatistic:
     """The same gate by the error of quarters, where that is the larger one."""
     se = math.sqrt(quarter_variance(drawn))
     if seen.untested or math.isnan(se):
-        return replace(seen if seen.untested else not_yet(DRIFTING, seen.d), drifts=True)
+        return replace(seen if seen.untested else untestable(DRIFTING, seen.d), drifts=True)
     return by_se(seen.d, seen.excess, max(se, seen.se), QUARTERS - 1, seen.better, drifts=True)
 
 
 def _quantile_seen(
     arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], better: Better
-) -> Seen:
+) -> InterimStatistic:
     base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
     d = float(log_ratio(cand, base)[0])
     worth = [kish(np.bincount(arm.sessions)) for arm in arms]
     sessions = [np.unique(arm.sessions).size for arm in arms]
     if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", worth=worth):
-        return not_yet(few, d)
+        return untestable(few, d)
     excess = float(beyond((base, cand), margin, better)[0])
     se = math.sqrt(variance(beyond(drawn, margin, better), 1 - ENDLESS))
     if not math.isfinite(excess) or math.isnan(se):
-        return not_yet(Reason("failed share, decides"), d)
+        return untestable(Reason("failed share, decides"), d)
     together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)
 
 
 def rate_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, measure: str = "failures", better: Better = "lower"
-) -> Seen:
+) -> InterimStatistic:
     """A rate; one of which more is better by what it leaves.
 
     Few failures make its standard error too small, so its upper bound is that of the rule for rates.
     """
     if few := _few_clusters(base, cand):
-        return not_yet(few)
+        return untestable(few)
     if better == "higher":
         left = rate_seen(complement(base), complement(cand), margin, measure)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
@@ -382,18 +386,22 @@ def rate_seen(
         needed = None if one.value else sessions_without(margin.points, level, other.clusters / other.longest)
         return none_seen(measure, other.clusters, level, needed, other.longest)
 
-    return Seen(difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled)
+    return InterimStatistic(
+        difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled
+    )
 
 
-def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND) -> Seen:
+def mean_seen(
+    base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
+) -> InterimStatistic:
     """A mean of good turns."""
     if few := _few_clusters(base, cand):
-        return not_yet(few)
+        return untestable(few)
     difference = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
     arms = np.array([difference.baseline]), np.array([difference.candidate])
     excess = float(beyond(arms, margin, better)[0])
     if not math.isfinite(excess):
-        return not_yet(Reason("not positive"), difference.d)
+        return untestable(Reason("not positive"), difference.d)
     return by_se(
         difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, drifts=difference.drifts
     )

@@ -35,7 +35,7 @@ def folder_of(one: str | Path) -> Path:
     return parted(one)[0]
 
 
-def identity(run: Run) -> tuple[str, int]:
+def identity_of_run(run: Run) -> tuple[str, int]:
     """What tells a run from all others, and not from its copies: its id, and when it began (UTC, ns).
 
     Ids are of a second, and runs on two machines may begin in the same one.
@@ -90,7 +90,7 @@ def refuse_the_same(sides: Iterable[tuple[Run, str]]) -> None:
             raise UsageError(f"{target or folder.name} of {folder} is named {times} times: name it once")
     folders: dict[tuple[str, int], Path] = {}
     for run, _ in sides:
-        folder, whole = run.folder.resolve(), identity(run)
+        folder, whole = run.folder.resolve(), identity_of_run(run)
         if folders.setdefault(whole, folder) != folder:
             raise UsageError(
                 f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}, and a run cannot be "
@@ -98,7 +98,7 @@ def refuse_the_same(sides: Iterable[tuple[Run, str]]) -> None:
             )
 
 
-def labels_of(sides: Iterable[tuple[Run, str]]) -> list[str]:
+def side_labels(sides: Iterable[tuple[Run, str]]) -> list[str]:
     """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
     sides = list(sides)
     labels = [target for _, target in sides]

@@ -10,7 +10,7 @@ from bench.measures import CATALOGUE
 from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, margin_of
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
-from reports.statistics.verdicts import floor
+from reports.statistics.verdicts import turns_to_decide
 from reports.strata import Stratum
 
 HEARD = "voice_to_voice"
@@ -82,7 +82,7 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
     return [
         stratum
         for stratum, n in baseline.items()
-        if n and stratum not in common and (n >= floor(0.5) or not stratum.traits)
+        if n and stratum not in common and (n >= turns_to_decide(0.5) or not stratum.traits)
     ]
 
 

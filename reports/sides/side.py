@@ -20,7 +20,7 @@ from reports import exactness
 from reports.question import Question, better_of
 from reports.runs import Run, hosts_of
 from reports.samples import ALWAYS, Sampled, is_wait, rate_counts, sampled, session_sample
-from reports.sides.named import known_targets, labels_of, named_sides, refuse_the_same
+from reports.sides.named import known_targets, named_sides, refuse_the_same, side_labels
 from reports.statistics.quantiles import Floats, Integers, Sample
 from reports.statistics.rates import complement
 from reports.strata import Stratum
@@ -159,7 +159,7 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
     clusters = _clusters_of(chosen)
     return tuple(
         replace(side, label=label, clusters=mine)
-        for side, label, mine in zip(chosen, labels_of(named), clusters, strict=True)
+        for side, label, mine in zip(chosen, side_labels(named), clusters, strict=True)
     )
 
 
@@ -309,7 +309,7 @@ class Clusters:
 
 def by_session(run: Run, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
-    rows = rows_of(run, turns, target)
+    rows = session_rows_of(run, turns, target)
     several = run.document.get("parts") or len(hosts_of(run.document)) > 1
     clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC, where it was that of one host
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
@@ -323,7 +323,7 @@ def by_session(run: Run, turns: Turns, target: int) -> Clusters:
 
 def by_pair(run: Run, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
     """Each whole pair is a cluster of every one of these targets; None where the run's sessions have no pairs."""
-    rows = [rows_of(run, turns, target) for target in targets]
+    rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]
     whole = reduce(np.intersect1d, known)
@@ -341,7 +341,7 @@ def _paired(turns: Turns, rows: Integers, numbers: Integers, whole: Integers, cu
     return Clusters(whole.size, of_code, rows, of_row, whole.astype(np.int64), cut)
 
 
-def rows_of(run: Run, turns: Turns, target: int) -> Integers:
+def session_rows_of(run: Run, turns: Turns, target: int) -> Integers:
     """The measured rows of a target's sessions."""
     if target == ABSENT:
         return np.zeros(0, dtype=np.int64)

@@ -81,15 +81,17 @@ class SizeQuestion:
         return sessions_without(self.margin, LEVEL) if self.is_rate else None
 
 
-def asked(measure: str, detect: str | None, margin: str | None, power: float, gates: int = GATES) -> SizeQuestion:
+def size_question(
+    measure: str, detect: str | None, margin: str | None, power: float, gates: int = GATES
+) -> SizeQuestion:
     """Raises UsageError that says what is allowed."""
     name, _, aggregate = measure.partition(":")
     of = gated(name.strip())
     if of.unit == SLOPE:
         raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
     rate = of.unit == "share"
-    effect = share(detect, "--detect") if detect else EFFECT_POINTS if rate else EFFECT
-    accepted = share(margin, "--margin") if margin else POINTS if rate else MARGIN
+    effect = share_of(detect, "--detect") if detect else EFFECT_POINTS if rate else EFFECT
+    accepted = share_of(margin, "--margin") if margin else POINTS if rate else MARGIN
     if not effect > accepted:
         raise UsageError(
             f"an effect of {_said(effect, rate)} is not above the margin of {_said(accepted, rate)}: "
@@ -107,7 +109,7 @@ def asked(measure: str, detect: str | None, margin: str | None, power: float, ga
     return SizeQuestion(of_quantile, effect, accepted, power, gates)
 
 
-def share(text: str, option: str) -> float:
+def share_of(text: str, option: str) -> float:
     """20%, 3pt, 0.2 → 0.2, 0.03, 0.2."""
     match = _SHARE.fullmatch(text.strip())
     if match is None:

@@ -52,7 +52,7 @@ THURSDAY = 3
 
 
 @dataclass(frozen=True)
-class Change:
+class LevelChange:
     """Between run `at` − 1 and run `at`. `d` is after − before, `before` and `after` the numbers of runs compared.
 
     `low` and `high` hold at the level that all comparisons share, so they leave out 0.
@@ -70,8 +70,8 @@ class Change:
 class Searched:
     """The changes of a series, in its order. `doubtful`: what would be one, were neighbours not `alike`."""
 
-    changes: tuple[Change, ...] = ()
-    doubtful: tuple[Change, ...] = ()
+    changes: tuple[LevelChange, ...] = ()
+    doubtful: tuple[LevelChange, ...] = ()
     alike: float = 0.0
     weekdays: tuple[float, ...] = ()
     """what was taken off Monday to Sunday; nothing where they do not differ"""
@@ -111,7 +111,7 @@ def changes(
     candidates = _marked(centred, variances, 0.0, among, least, level)
     if not candidates:
         return Searched(weekdays=own)
-    alike = likeness(centred, [change.at for change in candidates])
+    alike = autocorrelation(centred, [change.at for change in candidates])
     found = _marked(centred, variances, alike, among, least, level)
     near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
     return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
@@ -156,7 +156,7 @@ def _differ(groups: Sequence[Floats], level: float) -> bool:
     return bool(chdtrc(len(groups) - 1, 12 / (n * (n + 1)) * squares - 3 * (n + 1)) < level)
 
 
-def likeness(figures: Floats, places: Sequence[int]) -> float:
+def autocorrelation(figures: Floats, places: Sequence[int]) -> float:
     """How alike neighbours are, from 0 to ALIKE_MOST, where the level may have changed at these places."""
     estimates = _by_differences(figures, places), _by_correlation(figures, places)
     return float(np.clip(sum(estimates) / 2 + 0.5 / math.sqrt(figures.size), 0.0, ALIKE_MOST))
@@ -180,12 +180,14 @@ def _by_correlation(figures: Floats, places: Sequence[int]) -> float:
     return found + (1 + 3 * max(found, 0.0)) * len(parts) / figures.size
 
 
-def levels(figures: Floats, found: Sequence[Change]) -> list[float]:
+def levels(figures: Floats, found: Sequence[LevelChange]) -> list[float]:
     """The mean before the first change, between two of them, and after the last."""
     return [float(part.mean()) for part in np.split(figures, [change.at for change in found])]
 
 
-def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float, level: float) -> list[Change]:
+def _marked(
+    figures: Floats, variances: Floats, alike: float, among: int, least: float, level: float
+) -> list[LevelChange]:
     every = windows(figures.size)
     shares = level / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     apart, errors, df = _compared(figures, variances, every, alike)
@@ -198,7 +200,7 @@ def _marked(figures: Floats, variances: Floats, alike: float, among: int, least:
     while clear.size and clear.max() > 1:
         here = int(clear.argmax())
         place, d, ends = int(at[here]), float(apart[here]), float(reach[here])
-        found.append(Change(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
+        found.append(LevelChange(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
         clear[(first < place) & (place < end)] = 0.0
     return sorted(found, key=lambda change: change.at)
 

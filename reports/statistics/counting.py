@@ -84,7 +84,7 @@ APART, BY_CHANCE = 0.25, 1.7
 
 
 @dataclass(frozen=True)
-class Course:
+class CallCourse:
     """How many calls were in progress from each instant on, up to the next; instants ascend and may repeat."""
 
     at_ns: Nanoseconds
@@ -95,23 +95,23 @@ class Course:
         counts: Counts = np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
         return counts
 
-    def between(self, begin_ns: int, end_ns: int) -> Course:
+    def between(self, begin_ns: int, end_ns: int) -> CallCourse:
         """The part from one instant up to another, at which it ends."""
         first, last = np.searchsorted(self.at_ns, (begin_ns, end_ns), side="right")
         ends = np.array([begin_ns, end_ns])
         at_ns = np.concatenate([ends[:1], self.at_ns[first:last], ends[1:]])
-        return Course(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
+        return CallCourse(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
 
 
-def course_of(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> Course:
+def call_course(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> CallCourse:
     """The course of calls from their starts and their ends, each in any order."""
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)
-    return Course(edges_ns[order], np.cumsum(steps, dtype=np.int32))
+    return CallCourse(edges_ns[order], np.cumsum(steps, dtype=np.int32))
 
 
-def load_changed(course: Course) -> bool:
+def load_changed(course: CallCourse) -> bool:
     """Whether the load changed from the begin of a course to its end, by the rule above."""
     counts, lengths_ns = course.counts[:-1], np.diff(course.at_ns).astype(np.float64)
     calls_ns = counts * lengths_ns

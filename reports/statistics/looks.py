@@ -32,7 +32,7 @@ from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats
-from reports.statistics.verdicts import SESSIONS, floor
+from reports.statistics.verdicts import SESSIONS, turns_to_decide
 
 SPENDING = "a t^2"
 EVERY = 50
@@ -51,7 +51,7 @@ def plan(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
     """Pairs from which on a quantile may be tested, of which a session has so many values; None: a rate or a mean."""
-    return max(SESSIONS, math.ceil(floor(p) / values_per_session - 1e-9) if p is not None else 0)
+    return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
 def first_look(needed: Sequence[int], every: int = EVERY) -> int:
@@ -59,17 +59,17 @@ def first_look(needed: Sequence[int], every: int = EVERY) -> int:
     return math.ceil(max(needed) / every) * every
 
 
-def bounds(t: Sequence[float], a: float, grid: int = 200) -> list[float]:
+def critical_values(t: Sequence[float], a: float, grid: int = 200) -> list[float]:
     """The critical value of each look, for one-sided error `a`. `t`: rising fractions of N, each in (0, 1].
 
     The last look takes all of `a` that is left, so a run that ends early, blind to its result, hands in the looks that
     it held. Paths still under way are kept as a density on Gauss-Legendre nodes below the bound.
     """
-    return list(_bounds(tuple(t), a, grid))
+    return list(_critical_values(tuple(t), a, grid))
 
 
 @lru_cache(maxsize=256)
-def _bounds(t: tuple[float, ...], a: float, grid: int) -> tuple[float, ...]:
+def _critical_values(t: tuple[float, ...], a: float, grid: int) -> tuple[float, ...]:
     spent = [0.0, *(a * one**2 for one in t[:-1]), a]
     nodes, weights = np.polynomial.legendre.leggauss(grid)
     found, at, mass = [], np.zeros(1), np.ones(1)

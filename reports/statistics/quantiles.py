@@ -147,7 +147,7 @@ def quantile(ascending: Floats, p: float) -> float:
 def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list[Estimate]:
     """Quantiles at these `ps`. The counts per session grow along the sorted values, so all take one pass."""
     if not sample.n:
-        return [Estimate(p, math.nan, -math.inf, math.inf, math.nan, "too few turns", floor(p)) for p in ps]
+        return [Estimate(p, math.nan, -math.inf, math.inf, math.nan, "too few turns", turns_to_publish(p)) for p in ps]
     of_session = np.bincount(sample.sessions)
     worth, clusters = kish(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
@@ -157,7 +157,8 @@ def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list
     if clusters > 1 and shrink:
         ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, level)
         needs = [
-            max(floor(p), math.ceil(smallest(p, level) * deff / shrink)) for p, deff in zip(ps, deffs, strict=True)
+            max(turns_to_publish(p), math.ceil(smallest(p, level) * deff / shrink))
+            for p, deff in zip(ps, deffs, strict=True)
         ]
     found = []
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
@@ -230,7 +231,7 @@ def smallest(p: float, level: float = LEVEL) -> float:
     return math.log((1 - level) / 2) / math.log(p)
 
 
-def floor(p: float) -> int:
+def turns_to_publish(p: float) -> int:
     """Turns that a published quantile needs at least: p90 50, p95 100, p99 500; p50 has no floor of its own."""
     return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
 
@@ -264,7 +265,7 @@ def lack(p: float, turns: int, sessions: int) -> Lack | None:
     """What an arm of so many turns, alike in all of its sessions, lacks to have the quantile printed; None: nothing."""
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
         return Lack("sessions", sessions, needs)
-    return Lack("turns", turns, floor(p)) if turns < floor(p) else None
+    return Lack("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
 
 
 def _status(
@@ -278,8 +279,8 @@ def _status(
         return "too few sessions", sessions
     if value == math.inf:
         return "failed share", 0
-    if sample.n < floor(p):
-        return "too few turns", floor(p)
+    if sample.n < turns_to_publish(p):
+        return "too few turns", turns_to_publish(p)
     if math.isfinite(far):
         return "published", 0
     needed = math.ceil(clusters * turns / sample.n) if sample.n < turns < math.inf else 0

@@ -87,7 +87,7 @@ def _quick(x: Floats, n: int) -> float:
     return float(ndtr(-(neighbours + 1 / n) * math.sqrt(n)))
 
 
-def levels(sample: Sample, clusters: int) -> Floats:
+def cluster_levels(sample: Sample, clusters: int) -> Floats:
     """The median of the logs of each cluster's values; NaN of one without any, and not finite of one that failed."""
     order = np.lexsort((sample.values, sample.sessions))
     values, many = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
@@ -113,7 +113,7 @@ def waits_drift(
     base: Sample, cand: Sample, *, paired: bool, base_clusters: int, cand_clusters: int, error: float = FOUND
 ) -> bool:
     """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
-    first, second = levels(base, base_clusters), levels(cand, cand_clusters)
+    first, second = cluster_levels(base, base_clusters), cluster_levels(cand, cand_clusters)
     if not paired:
         return drifts(first, error) or drifts(second, error)
     with np.errstate(invalid="ignore"):
@@ -226,10 +226,10 @@ LEAST_VALUES = 20
 
 def are_alike(one: Floats, other: Floats) -> bool:
     """Whether two samples of finite values are too close to be independent; never of fewer than 20 values."""
-    return min(one.size, other.size) >= LEAST_VALUES and distance(one, other) < NEAR
+    return min(one.size, other.size) >= LEAST_VALUES and kolmogorov_distance(one, other) < NEAR
 
 
-def distance(one: Floats, other: Floats) -> float:
+def kolmogorov_distance(one: Floats, other: Floats) -> float:
     """λ of two samples that are not empty, in any order."""
     a, b = np.sort(one), np.sort(other)
     at = np.concatenate([a, b])

@@ -103,8 +103,8 @@ def floor_reason(
     if worth and round(min(worth)) < SESSIONS:
         there = sessions[worth.index(min(worth))]
         return Reason("unequal", unit, SESSIONS, (there,), worth=min(worth))
-    if p is not None and min(turns) < floor(p):
-        return too_few("turn", floor(p), turns, arms, p)
+    if p is not None and min(turns) < turns_to_decide(p):
+        return too_few("turn", turns_to_decide(p), turns, arms, p)
     return None
 
 
@@ -114,7 +114,7 @@ def unequal(sessions: int, worth: float, unit: str = "session") -> str:
     return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
-def floor(p: float) -> int:
+def turns_to_decide(p: float) -> int:
     """Turns that a quantile needs in each arm to decide: p50 40, p90 200, p95 400, p99 2,000; p5 as p95."""
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 

@@ -25,7 +25,7 @@ from reports.bins import count_step
 from reports.numbers import NBSP, three
 from reports.runs import Run, hosts_of
 from reports.samples import Sampled
-from reports.statistics.counting import Counts, Course, course_of, distinct, load_changed, packed, split
+from reports.statistics.counting import CallCourse, Counts, call_course, distinct, load_changed, packed, split
 from reports.statistics.quantiles import LEVEL, Estimate, Floats, Sample, estimates
 from reports.strata import Stratum
 from reports.summary.rates import Rate, rate_of
@@ -111,21 +111,21 @@ def _counted_at_ns(turns: Turns) -> Integers:
     return at_ns
 
 
-def _course(run: Run, target: str) -> Course:
+def _course(run: Run, target: str) -> CallCourse:
     """The calls of a target in progress. A session that a kill cut has no row: its call goes on from its first turn."""
     sessions = run.sessions[(run.sessions["target"] == target).to_numpy()]
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
     ends_ns = np.where(np.isnan(length_ns), ENDLESS_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64))
     if run.document.get("state") == "ended":
-        return course_of(starts_ns, ends_ns)
+        return call_course(starts_ns, ends_ns)
     turns = run.turns[(run.turns["target"] == target).to_numpy()]
     cut = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
     cut_ns = cut.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
-    return course_of(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, ENDLESS_NS)))
+    return call_course(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, ENDLESS_NS)))
 
 
-def _openings(run: Run, target: str, course: Course) -> tuple[Counts, Flags]:
+def _openings(run: Run, target: str, course: CallCourse) -> tuple[Counts, Flags]:
     """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
     sessions = measured_sessions(run)
     sessions = sessions[(sessions["target"] == target).to_numpy()]

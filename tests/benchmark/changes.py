@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.changes import ENOUGH, LEVEL, Change, changes, variance_of
+from reports.statistics.changes import ENOUGH, LEVEL, LevelChange, changes, variance_of
 from reports.statistics.quantiles import Floats, estimates, sample
 
 HISTORIES, SESSIONS, TURNS = 300, 100, 10
@@ -118,7 +118,7 @@ def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
     return kept
 
 
-def _places(marks: Sequence[Change], at: int) -> tuple[bool, bool]:
+def _places(marks: Sequence[LevelChange], at: int) -> tuple[bool, bool]:
     near = [abs(mark.at - at) <= NEAR for mark in marks]
     return any(near), not all(near)
 
@@ -143,13 +143,13 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
     return values, variances
 
 
-def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[Change]]]]:
+def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[LevelChange]]]]:
     """The marks of the page of each night, from the first that can have one on."""
     for night in range(ENOUGH, values.shape[1] + 1):
         yield night, marks(values[:, :night], variances[:, :night], figures)
 
 
-def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[Change]]:
+def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[LevelChange]]:
     """Those of each figure; `figures`: so many are on the page."""
     runs = values.shape[1]
     return [

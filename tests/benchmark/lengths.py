@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
-from reports.gate.by_limit import judged, of_quantile, of_rate
+from reports.gate.by_limit import estimate_quantile, estimate_rate, judge_limit
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import Sample, estimates, sample
 from reports.statistics.rates import PerCluster, rate_difference, ratio_of
@@ -135,7 +135,7 @@ def covering(
             printed[p] += is_printed
             held[p] += is_printed and estimate.low <= truth <= estimate.high
             ends[p] += is_printed and estimate.high == math.inf
-            word = judged(of_quantile(one, p, many.size), "<", truth)[0]
+            word = judge_limit(estimate_quantile(one, p, many.size), "<", truth)[0]
             if word in ("kept", "broken"):
                 called[p, word] += 1
     for p in ps:
@@ -181,7 +181,7 @@ def rates() -> Iterable[Row]:
             scale = _scale(case, limit)
             for _ in range(REPETITIONS):
                 many = case.lengths(rng)
-                called[judged(of_rate(failing(rng, case, many, scale)), "<", limit)[0]] += 1
+                called[judge_limit(estimate_rate(failing(rng, case, many, scale)), "<", limit)[0]] += 1
             for word in ("kept", "broken"):
                 yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {word}", called[word])
 
@@ -215,7 +215,7 @@ def words() -> Iterable[Row]:
         whole = _words(np.random.default_rng(3), 200_000, unequal=unequal, grows=grows)
         limit = float(whole[0].sum() / whole[1].sum())
         for _ in range(REPETITIONS):
-            called[judged(of_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]] += 1
+            called[judge_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]] += 1
         for word in ("kept", "broken"):
             yield at_most(f"input_wer at the truth, {sessions} sessions, {what}: {word}", called[word])
 
@@ -263,7 +263,7 @@ def families() -> Iterable[Row]:
                 own = math.sqrt(shared) * common + math.sqrt(1 - shared) * rng.normal(size=(60, 1))
                 logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
-                found.append(judged(of_quantile(values, 0.5, 60), "<", 600.0)[0])
+                found.append(judge_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
             broken += "broken" in found
         what = f"{many} limits at the truth, sessions {'alike' if shared else 'independent'} in all: one is broken"
         yield at_most(what, broken, COMPARED, 1 - (1 - NOMINAL) ** many)

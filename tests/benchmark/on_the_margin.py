@@ -15,8 +15,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.by_limit import judged, of_rate
-from reports.looks.sequence import LookCourse, Schedule, by_se, follow, quantiles_seen, rate_seen
+from reports.gate.by_limit import estimate_rate, judge_limit
+from reports.looks.sequence import LookCourse, Schedule, by_se, quantiles_seen, rate_seen, run_looks
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import sample
@@ -98,7 +98,8 @@ def limits() -> Iterable[Row]:
         for together, sessions in product(TOGETHER, shapes):
             rng = generator("limits", limit, together, sessions)
             words = Counter(
-                judged(of_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0] for _ in range(REPETITIONS)
+                judge_limit(estimate_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0]
+                for _ in range(REPETITIONS)
             )
             for word in ("kept", "broken"):
                 yield at_most(
@@ -146,7 +147,7 @@ def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> LookCourse:
         base, cand = ((events[:size], turns[:size]) for events, turns in arms)
         return [rate_seen(base, cand, margin)]
 
-    return follow(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_looks(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
 def corrections() -> Iterable[Row]:
@@ -186,7 +187,7 @@ def corrections_of_families() -> Iterable[Row]:
                 se = 0.1 / math.sqrt(size / 200)
                 return [by_se(end * se, end * se, se, 1e7) for end in ends[:, look]]
 
-            course = follow(Schedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
+            course = run_looks(Schedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
             above += course.rulings[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
         what = f"corrected estimate, {gates} gates, the first {z:+g} standard errors off at the end: above the truth"
@@ -204,7 +205,7 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> 
             quantiles_seen(base, cand, [(0.5, Margin(ratio=0.1))], pairs=size, better="lower", rng=rng, draws=DRAWS)
         )
 
-    return follow(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_looks(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
 # What turns are made of.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.sequence import Schedule, follow, quantiles_seen
+from reports.looks.sequence import Schedule, quantiles_seen, run_looks
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import Floats, Sample, sample
@@ -149,7 +149,7 @@ def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> 
             error = EARLY if pairs < sizes[-1] else FOUND
             return quantiles_seen(base, cand, asked, pairs=pairs, better="lower", rng=rng, draws=DRAWS, error=error)
 
-        ends[follow(Schedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
+        ends[run_looks(Schedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
     wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)
     for reason in ("regressed", "not regressed"):
         rate, free = ends[reason] / LOOKED, reason == "not regressed" and case.factor == 1

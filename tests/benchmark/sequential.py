@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.sequence import LookCourse, Schedule, Seen, follow, quantiles_seen, rate_seen
+from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
 from reports.statistics.differences import Margin
-from reports.statistics.looks import bounds, plan
+from reports.statistics.looks import critical_values, plan
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Floats, Sample, sample
 from reports.statistics.rates import rate_difference
@@ -62,7 +62,7 @@ class Arm:
 
     def seen(
         self, other: Arm, pairs: int, gates: Sequence[tuple[float, float]], rng: np.random.Generator
-    ) -> list[Seen]:
+    ) -> list[InterimStatistic]:
         """Quantile gates of the first pairs, this arm being the baseline."""
         code = np.repeat(np.arange(pairs), TURNS)
         base, cand = (sample(arm.waits[:pairs].ravel(), code) for arm in (self, other))
@@ -101,7 +101,7 @@ def _arm(rng: np.random.Generator, drift: Floats, factor: float, failed: float) 
 def main() -> None:
     """Print what was found beside what is wanted."""
     rows = [
-        *critical_values(),
+        *known_values(),
         crossings(),
         *on_the_margin(),
         *unchanged(),
@@ -119,7 +119,7 @@ Row = tuple[str, str, str, bool]
 """What, what was found, what is wanted, whether it is met."""
 
 
-def critical_values() -> list[Row]:
+def known_values() -> list[Row]:
     worst = {
         key: max(abs(one - known) for one, known in zip(_bounds(*key), values, strict=True))
         for key, values in KNOWN.items()
@@ -131,14 +131,14 @@ def critical_values() -> list[Row]:
 
 
 def _bounds(looks: int, gates: int) -> list[float]:
-    return bounds([k / looks for k in range(1, looks + 1)], 0.05 / gates)
+    return critical_values([k / looks for k in range(1, looks + 1)], 0.05 / gates)
 
 
 def crossings(paths: int = 200_000, looks: int = 8) -> Row:
     """How often Brownian motion without drift crosses the bounds."""
     rng, share = np.random.default_rng(600), np.arange(1, looks + 1) / looks
     z = np.cumsum(rng.normal(0, math.sqrt(1 / looks), (paths, looks)), axis=1) / np.sqrt(share)
-    rate = float((z >= bounds(share.tolist(), 0.05)).any(axis=1).mean())
+    rate = float((z >= critical_values(share.tolist(), 0.05)).any(axis=1).mean())
     return "paths without drift that cross", f"{rate:.2%}", "4.8 to 5.2 %", 0.048 <= rate <= 0.052
 
 
@@ -147,7 +147,9 @@ def on_the_margin() -> list[Row]:
     rows: list[Row] = []
     for p, ratio in GATES:
 
-        def see(base: Arm, cand: Arm, pairs: int, rng: np.random.Generator, gate: Any = (p, ratio)) -> list[Seen]:
+        def see(
+            base: Arm, cand: Arm, pairs: int, rng: np.random.Generator, gate: Any = (p, ratio)
+        ) -> list[InterimStatistic]:
             return base.seen(cand, pairs, [gate], rng)
 
         ends = Counter(course.reason for course in _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, see))
@@ -215,7 +217,7 @@ def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
     return sample(_arm(rng, np.zeros(sessions), factor, 0.0).waits.ravel(), np.repeat(np.arange(sessions), TURNS))
 
 
-def three_gates(base: Arm, cand: Arm, pairs: int, rng: np.random.Generator) -> list[Seen]:
+def three_gates(base: Arm, cand: Arm, pairs: int, rng: np.random.Generator) -> list[InterimStatistic]:
     """p50, p95 and the failure rate."""
     rate = rate_seen(base.counts(pairs), cand.counts(pairs), Margin(points=POINTS))
     return [*base.seen(cand, pairs, GATES, rng), rate]
@@ -226,17 +228,19 @@ def _courses(
     factor: float,
     failed: float,
     gates: int,
-    see: Callable[[Arm, Arm, int, np.random.Generator], list[Seen]],
+    see: Callable[[Arm, Arm, int, np.random.Generator], list[InterimStatistic]],
 ) -> list[LookCourse]:
     sizes, found = plan(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])
         base, cand = arms(rng, factor, failed)
 
-        def look(pairs: int, base: Arm = base, cand: Arm = cand, rng: np.random.Generator = rng) -> list[Seen]:
+        def look(
+            pairs: int, base: Arm = base, cand: Arm = cand, rng: np.random.Generator = rng
+        ) -> list[InterimStatistic]:
             return see(base, cand, pairs, rng)
 
-        found.append(follow(Schedule(PAIRS, sizes, gates), look, len(sizes)))
+        found.append(run_looks(Schedule(PAIRS, sizes, gates), look, len(sizes)))
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.by_limit import judged, of_quantile
+from reports.gate.by_limit import estimate_quantile, judge_limit
 from reports.statistics.quantiles import Sample, estimates, quantile, sample
 
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
@@ -133,7 +133,7 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
     for _ in range(REPETITIONS):
         one = _sample(process.waits(rng, sessions, turns))
         for at, (estimate, truth) in enumerate(zip(estimates(one, PS), truths, strict=True)):
-            word = judged(of_quantile(one, PS[at], sessions), "<", truth)[0] if math.isfinite(truth) else ""
+            word = judge_limit(estimate_quantile(one, PS[at], sessions), "<", truth)[0] if math.isfinite(truth) else ""
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
             printed = estimate.bounded
             counted[at] += (printed, printed and holds, printed and short, word == "kept", word == "broken")

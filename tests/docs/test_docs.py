@@ -121,7 +121,7 @@ def test_the_rule_of_thumb_for_beginners_is_what_the_tool_asks() -> None:
     assert [row[0].rpartition("of ")[2] for row in rows] == ["ten turns", "four turns", "one turn"]
     for turns, row in zip((10, 4, 1), rows, strict=True):
         assert row[1:] == [f"{quantiles.sessions_needed(p, np.full(1000, turns)):,}" for p in ps]
-    assert decide[1:] == [f"{verdicts.floor(p):,}" for p in ps]
+    assert decide[1:] == [f"{verdicts.turns_to_decide(p):,}" for p in ps]
     assert f"of {verdicts.SESSIONS} sessions" in decide[0]
 
 

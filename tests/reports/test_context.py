@@ -11,12 +11,12 @@ import pytest
 import reports
 from bench.errors import UsageError
 from reports.gate.baselines import baseline_of
-from reports.gate.by_limit import items_of
+from reports.gate.by_limit import limit_results
 from reports.looks.plan import planned
 from reports.page.page import html, markdown
 from reports.runs import load_for_report
 from reports.sides.side import sides_of
-from reports.sizing.size import asked
+from reports.sizing.size import size_question
 from reports.summary.summary import Summary
 from reports.text.document import as_data
 from reports.text.terminal import terminal
@@ -131,7 +131,7 @@ def test_a_steeper_candidate_regresses(folder: Path) -> None:
 def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None:
     west, east = sides_of([folder])
 
-    assert [item.word for side in (west, east) for item in items_of(parse("latency_slope", "med<80"), side)] == [
+    assert [item.word for side in (west, east) for item in limit_results(parse("latency_slope", "med<80"), side)] == [
         "kept", "broken",
     ]  # fmt: skip
     margin = parse("latency_slope", "med<+10ms").margin
@@ -149,7 +149,7 @@ def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, 
     stored = baseline_of(sides_of([folder])[0])
     assert not any("slope" in row.measure for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
-        asked("latency_slope", None, None, 0.8)
+        size_question("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="looks decide nothing by a slope"):

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
-from reports.gate.by_limit import items_of
+from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
 from reports.page.page import html, markdown
 from reports.question import OF_COLUMNS, RATES, Question, better_of
@@ -149,7 +149,7 @@ def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:
 
 def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> None:
     west = sides_of([write(tmp_path, 1.1)])[0]
-    (item,) = items_of(parse("yield_rate", "rate>99%"), west)
+    (item,) = limit_results(parse("yield_rate", "rate>99%"), west)
 
     assert item.value == 1.0
     assert item.word == "inconclusive"
@@ -159,15 +159,15 @@ def test_limits_hold_on_the_right_side(tmp_path: Path) -> None:
     west, east = sides_of([write(tmp_path, 0.95)])
     more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
 
-    assert [item.word for side in (west, east) for item in items_of(more, side)] == ["kept", "broken"]
-    assert [item.word for item in items_of(less, west)] == ["broken"]
+    assert [item.word for side in (west, east) for item in limit_results(more, side)] == ["kept", "broken"]
+    assert [item.word for item in limit_results(less, west)] == ["broken"]
 
 
 def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
     name = run(tmp_path, Plan(sessions=30, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"cut_off": False} if i < 9 else {}))
     side = sides_of([name, run(tmp_path.parent / "other", Plan(sessions=30, turns=5, seed=9))])[0]
-    (item,) = items_of(parse("cut_off_rate", "rate<2%"), side)
+    (item,) = limit_results(parse("cut_off_rate", "rate<2%"), side)
 
     assert (item.word, item.value, item.needs, item.too_few) == ("inconclusive", None, 10, 9)
     assert item.reason == "too few turns to decide: 0 of 9, and a rate needs 10"

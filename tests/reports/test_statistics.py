@@ -14,7 +14,6 @@ from reports.statistics.quantiles import (
     Sample,
     design_effect,
     estimates,
-    floor,
     kish,
     lack,
     nearer,
@@ -23,6 +22,7 @@ from reports.statistics.quantiles import (
     sample,
     sessions_needed,
     smallest,
+    turns_to_publish,
 )
 
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -131,7 +131,7 @@ def test_a_finite_interval_takes_the_published_number_of_independent_turns(p: fl
 
 @pytest.mark.parametrize(("p", "turns"), [(0.9, 50), (0.95, 100), (0.99, 500), (0.999, 5000)])
 def test_the_publishing_floor_leaves_five_turns_beyond(p: float, turns: int) -> None:
-    assert floor(p) == turns
+    assert turns_to_publish(p) == turns
 
 
 def test_a_quantile_below_its_floor_says_what_it_needs() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.gate.by_limit import items_of
+from reports.gate.by_limit import limit_results
 from reports.page.page import html, markdown
 from reports.question import Question
 from reports.sides.side import counts_of, sides_of
@@ -78,14 +78,14 @@ def test_a_model_that_mishears_more_is_a_regression(name: str) -> None:
 def test_a_limit_is_held_against_the_rate_of_words(name: str, limit: str, words: list[str]) -> None:
     threshold = parse("input_wer", f"rate<{limit}")
 
-    assert [item.word for side in sides_of([name]) for item in items_of(threshold, side)] == words
+    assert [item.word for side in sides_of([name]) for item in limit_results(threshold, side)] == words
 
 
 def test_too_few_words_decide_nothing(tmp_path: Path) -> None:
     name = run(tmp_path, PLAN)
     few = {"reply_words": 3, "reply_word_errors": 0}
     edit(tmp_path, "turns", lambda i, row: row | (few if (i, row["target"]) in ((0, "west"), (5, "west")) else {}))
-    (item,) = items_of(parse("reply_wer", "rate<50%"), sides_of([name])[0])
+    (item,) = limit_results(parse("reply_wer", "rate<50%"), sides_of([name])[0])
 
     assert (item.word, item.needs, item.lacks) == ("inconclusive", 10, "words")
     assert "words to decide: 0 of" in item.reason

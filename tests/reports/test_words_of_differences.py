@@ -11,7 +11,7 @@ from reports.finding import Arm, Finding
 from reports.gate.items import compared_item
 from reports.gate.sentences import interval_text, limit_text
 from reports.looks.decision import ruling_text
-from reports.looks.sequence import Ruling
+from reports.looks.sequence import GateResult
 from reports.question import Question
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
@@ -55,7 +55,7 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
     difference = estimated(differences.scale_of(question), *values, *d)
     finding = Finding(question, "new", difference, Verdict("not regressed"), ENOUGH)
     compared, item = row(finding, 1, paired=False), compared_item("as written", finding)
-    ruled = ruling_text(question, Ruling("not regressed", None, 0, d[0], d[1], d[2], corrected=d[0]))
+    ruled = ruling_text(question, GateResult("not regressed", None, 0, d[0], d[1], d[2], corrected=d[0]))
 
     assert (plain(compared.told), plain(compared.margin_text)) == (f"{apart} ({ends})", margin)
     assert plain(interval_text(item)) == f"{apart} ({ends})"

@@ -12,7 +12,7 @@ from reports.comparisons.comparison import Comparison, Method
 from reports.finding import Arm, Finding
 from reports.looks.decision import Decision
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, Look, LookCourse, Ruling, Seen, by_se
+from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse, by_se
 from reports.question import Kind, Question
 from reports.sides.fairness import Check
 from reports.sides.side import Side, sides_of
@@ -114,12 +114,12 @@ GATES = (
     Question("failures", "rate", Margin(points=0.01), gated=True),
 )
 RULINGS = (
-    Ruling("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
-    Ruling("not regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
+    GateResult("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
+    GateResult("not regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
 )
 
 
-def look(k: int, *seen: Seen, c: float | None = None) -> Look:
+def look(k: int, *seen: InterimStatistic, c: float | None = None) -> Look:
     """The k-th look, from 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
@@ -129,7 +129,7 @@ def look(k: int, *seen: Seen, c: float | None = None) -> Look:
 def decision(
     reason: End = "regressed",
     looks: tuple[Look, ...] | None = None,
-    rulings: tuple[Ruling, ...] = RULINGS,
+    rulings: tuple[GateResult, ...] = RULINGS,
     gates: tuple[Question, ...] = GATES,
     pairs: int = 157,
 ) -> Decision:

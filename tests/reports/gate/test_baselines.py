@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
-from reports.gate.baselines import PS, as_text, baseline_of, describe_baselines, list_baselines, read, safe, save
+from reports.gate.baselines import (
+    PS,
+    as_text,
+    baseline_of,
+    describe_baselines,
+    list_baselines,
+    read_baselines,
+    safe,
+    save,
+)
 from reports.sides.workload import allowed, conditions_of, differing_conditions
 from tests.reports.gate.made import ENOUGH, run, sides
 from tests.reports.synthetic import Plan
@@ -26,7 +35,7 @@ def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
     path = save(stored, tmp_path / "baselines")
 
     assert path == tmp_path / "baselines" / "voice_turns" / "sim" / "r1.json"
-    assert [one.baseline for one in read(tmp_path / "baselines", "voice_turns", "sim")] == [stored]
+    assert [one.baseline for one in read_baselines(tmp_path / "baselines", "voice_turns", "sim")] == [stored]
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schemas()["baseline"])
     assert path.stat().st_size < 10_000
 
@@ -48,12 +57,12 @@ def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
 def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) -> None:
     (side,) = sides(run(tmp_path / "r1", labels={"commit": "1a2b3c"}))
     path = save(baseline_of(side), tmp_path / "baselines")
-    assert "  commit 1a2b3c" in describe_baselines(read(tmp_path / "baselines"))
+    assert "  commit 1a2b3c" in describe_baselines(read_baselines(tmp_path / "baselines"))
 
     older = json.loads(path.read_text(encoding="utf-8"))
     del older["labels"]
     path.write_text(json.dumps(older), encoding="utf-8")
-    assert [one.baseline.labels for one in read(tmp_path / "baselines")] == [{}]
+    assert [one.baseline.labels for one in read_baselines(tmp_path / "baselines")] == [{}]
 
 
 def test_turns_of_several_origins_are_stored_apart(tmp_path: Path) -> None:
@@ -101,7 +110,7 @@ def test_a_file_that_is_no_baseline_is_named(tmp_path: Path, content: bytes) -> 
     (place / "r1.json").write_bytes(content)
 
     with pytest.raises(UsageError, match=r"r1\.json is no stored baseline"):
-        read(tmp_path)
+        read_baselines(tmp_path)
 
 
 def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
@@ -110,7 +119,7 @@ def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
     (place / "r1.json").write_text('{"schema": 99}', encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"newer rtbench \(schema 99\)"):
-        read(tmp_path)
+        read_baselines(tmp_path)
 
 
 def test_the_newest_come_first(tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_the_newest_come_first(tmp_path: Path) -> None:
         (side,) = sides(run(tmp_path / f"r{number}", began_utc_ns=number * 10**18))
         save(baseline_of(side), tmp_path / "baselines")
 
-    assert [one.baseline.run_id for one in read(tmp_path / "baselines")] == ["r3", "r2", "r1"]
+    assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == ["r3", "r2", "r1"]
 
 
 def test_conditions_are_those_of_the_target_and_of_its_work(tmp_path: Path) -> None:
@@ -180,7 +189,7 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
     for number, median_ms in enumerate((500.0, 600.0, 700.0)):
         (side,) = sides(run(tmp_path / f"r{number}", replace(ENOUGH, median_ms=median_ms)))
         save(baseline_of(side), tmp_path / "baselines")
-    stored = read(tmp_path / "baselines")
+    stored = read_baselines(tmp_path / "baselines")
     row = next(line.split() for line in describe_baselines(stored).splitlines() if line.startswith("  ttfa p50"))
 
     assert list_baselines(stored).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from reports.gate.by_limit import Figure, judged, of_mean, of_quantile, of_rate
+from reports.gate.by_limit import LimitEstimate, estimate_mean, estimate_quantile, estimate_rate, judge_limit
 from reports.statistics.quantiles import Sample, sample
 
 rng = np.random.default_rng(5)
@@ -24,24 +24,29 @@ def turns(sessions: int, each: int, failed: int = 0) -> Sample:
 
 
 def test_a_limit_beyond_the_interval_is_kept_one_below_it_broken_one_inside_is_neither() -> None:
-    figure = of_quantile(turns(40, 25), 0.95, 40)
+    figure = estimate_quantile(turns(40, 25), 0.95, 40)
 
     assert figure.low < figure.value == 950 < figure.high
-    assert judged(figure, "<", figure.high + 1) == ("kept", "")
-    assert judged(figure, "<", figure.low - 1) == ("broken", "")
-    assert judged(figure, "<", 950)[0] == "inconclusive"
+    assert judge_limit(figure, "<", figure.high + 1) == ("kept", "")
+    assert judge_limit(figure, "<", figure.low - 1) == ("broken", "")
+    assert judge_limit(figure, "<", 950)[0] == "inconclusive"
 
 
 def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
-    figure = Figure(5.0, 5.0, 5.0, 400, 40)
+    figure = LimitEstimate(5.0, 5.0, 5.0, 400, 40)
 
-    assert [judged(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["broken", "kept", "broken", "kept"]  # type: ignore[arg-type]
+    assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == [
+        "broken",
+        "kept",
+        "broken",
+        "kept",
+    ]  # type: ignore[arg-type]
 
 
 def test_where_more_is_better_the_lower_end_decides() -> None:
-    figure = Figure(1.5, 1.2, 1.8, 400, 40)
+    figure = LimitEstimate(1.5, 1.2, 1.8, 400, 40)
 
-    assert [judged(figure, ">", limit)[0] for limit in (1.1, 1.5, 1.9)] == ["kept", "inconclusive", "broken"]
+    assert [judge_limit(figure, ">", limit)[0] for limit in (1.1, 1.5, 1.9)] == ["kept", "inconclusive", "broken"]
 
 
 @pytest.mark.parametrize(
@@ -58,38 +63,38 @@ def test_where_more_is_better_the_lower_end_decides() -> None:
 def test_below_the_floor_nothing_is_decided_however_clear_it_looks(
     sessions: int, each: int, p: float, said: str
 ) -> None:
-    figure = of_quantile(turns(sessions, each), p, sessions)
+    figure = estimate_quantile(turns(sessions, each), p, sessions)
 
-    assert judged(figure, "<", 1e9) == ("inconclusive", said)
-    assert judged(figure, "<", 1e-9) == ("inconclusive", said)
+    assert judge_limit(figure, "<", 1e9) == ("inconclusive", said)
+    assert judge_limit(figure, "<", 1e-9) == ("inconclusive", said)
 
 
 def test_of_a_measure_of_sessions_it_is_sessions_that_are_missing() -> None:
-    figure = of_quantile(turns(100, 1), 0.95, 100, "session")
+    figure = estimate_quantile(turns(100, 1), 0.95, 100, "session")
 
     assert figure.missing == "too few sessions to decide: p95 needs 400, this run has 100"
 
 
 def test_a_quantile_among_the_failures_breaks_every_limit() -> None:
-    figure = of_quantile(turns(40, 25, failed=200), 0.95, 40)
+    figure = estimate_quantile(turns(40, 25, failed=200), 0.95, 40)
 
     assert (figure.value, figure.failed) == (math.inf, 200)
-    assert judged(figure, "<", 1e9) == ("broken", "")
+    assert judge_limit(figure, "<", 1e9) == ("broken", "")
 
 
 def test_nothing_measured_and_nothing_succeeded_are_no_data() -> None:
-    nothing = of_quantile(turns(0, 0), 0.5, 0)
-    hopeless = of_quantile(turns(5, 2, failed=10), 0.5, 5)
+    nothing = estimate_quantile(turns(0, 0), 0.5, 0)
+    hopeless = estimate_quantile(turns(5, 2, failed=10), 0.5, 5)
 
-    assert judged(nothing, "<", 1.0)[0] == "no data"
-    assert judged(hopeless, "<", 1.0)[0] == "no data"
-    assert judged(of_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "no data"
-    assert judged(of_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "no data"
+    assert judge_limit(nothing, "<", 1.0)[0] == "no data"
+    assert judge_limit(hopeless, "<", 1.0)[0] == "no data"
+    assert judge_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "no data"
+    assert judge_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "no data"
 
 
 def test_a_rate_without_an_event_still_has_an_upper_end() -> None:
-    small = of_rate((np.zeros(20), np.full(20, 5.0)))
-    large = of_rate((np.zeros(200), np.full(200, 5.0)))
+    small = estimate_rate((np.zeros(20), np.full(20, 5.0)))
+    large = estimate_rate((np.zeros(200), np.full(200, 5.0)))
 
     assert small.low == large.low == 0
     assert 1 - 0.05 ** (1 / 100) < small.high < 0.15
@@ -99,7 +104,7 @@ def test_a_rate_without_an_event_still_has_an_upper_end() -> None:
 def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     events = np.zeros(30)
     events[:2] = 1
-    figure = of_rate((events, np.full(30, 10.0)))
+    figure = estimate_rate((events, np.full(30, 10.0)))
     share = 2 / 300
     se = math.sqrt(30 / 29 * float(((events - share * 10) ** 2).sum())) / 300
 
@@ -114,14 +119,16 @@ def test_a_limit_on_failures_takes_as_many_sessions_as_could_all_have_been_whole
 ) -> None:
     """Whatever their length: refused sessions and lost turns fail as one."""
     for turns in (1, 10, 40):
-        short, enough = (of_rate((np.zeros(many), np.full(many, float(turns)))) for many in (sessions - 1, sessions))
-        assert (judged(short, "<", limit)[0], judged(enough, "<", limit)[0]) == ("inconclusive", "kept")
+        short, enough = (
+            estimate_rate((np.zeros(many), np.full(many, float(turns)))) for many in (sessions - 1, sessions)
+        )
+        assert (judge_limit(short, "<", limit)[0], judge_limit(enough, "<", limit)[0]) == ("inconclusive", "kept")
 
 
 def test_failures_that_cluster_widen_the_interval() -> None:
     spread, clustered = np.zeros(50), np.zeros(50)
     spread[:10], clustered[0] = 1, 10
-    apart, together = (of_rate((events, np.full(50, 10.0))) for events in (spread, clustered))
+    apart, together = (estimate_rate((events, np.full(50, 10.0))) for events in (spread, clustered))
 
     assert apart.value == together.value
     assert together.high - together.low > 1.4 * (apart.high - apart.low)
@@ -129,7 +136,7 @@ def test_failures_that_cluster_widen_the_interval() -> None:
 
 def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
     level = rng.normal(3, 0.3, 50)
-    figure = of_mean((level * 10, np.full(50, 10.0)))
+    figure = estimate_mean((level * 10, np.full(50, 10.0)))
     se = level.std(ddof=1) / math.sqrt(50)
 
     assert figure.value == pytest.approx(level.mean())
@@ -137,7 +144,7 @@ def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
 
 
 def test_one_session_tells_nothing_of_others() -> None:
-    rate, mean = of_rate((np.ones(1), np.full(1, 4.0))), of_mean((np.ones(1), np.full(1, 4.0)))
+    rate, mean = estimate_rate((np.ones(1), np.full(1, 4.0))), estimate_mean((np.ones(1), np.full(1, 4.0)))
 
     assert (rate.low, rate.high) == (0.0, 1.0)
     assert (mean.low, mean.high) == (-math.inf, math.inf)
@@ -150,7 +157,7 @@ def test_a_limit_that_is_the_truth_is_called_either_way_in_about_a_twentieth_of_
     said = []
     for _ in range(400):
         level = math.sqrt(0.3) * draws.normal(size=100)[sessions] + math.sqrt(0.7) * draws.normal(size=1000)
-        said.append(judged(of_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0])
+        said.append(judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0])
 
     assert said.count("kept") < 40
     assert said.count("broken") < 40
@@ -161,7 +168,7 @@ def test_a_limit_that_is_the_truth_is_called_either_way_in_about_a_twentieth_of_
 def test_a_rate_lies_within_its_interval_and_that_within_0_and_1(sessions: list[tuple[int, int]]) -> None:
     n = np.array([float(max(pair)) for pair in sessions])
     events = np.array([float(min(pair)) for pair in sessions])
-    figure = of_rate((events, n))
+    figure = estimate_rate((events, n))
 
     if figure.turns:
         assert 0 <= figure.low <= figure.value <= figure.high <= 1
@@ -171,7 +178,7 @@ def test_a_limit_on_what_drifts_while_the_run_goes_on_is_held_against_its_quarte
     draws, sessions = np.random.default_rng(12), np.repeat(np.arange(100), 10)
     logs = draws.normal(0, 0.5, 1000)
     steady, rising = (sample(600 * np.exp(logs + by * sessions), sessions) for by in (0.0, 0.008))
-    figures = [of_quantile(one, 0.5, 100) for one in (steady, rising)]
+    figures = [estimate_quantile(one, 0.5, 100) for one in (steady, rising)]
 
     assert [figure.drifts for figure in figures] == [False, True]
     assert math.log(figures[1].high / figures[1].low) > 3 * math.log(figures[0].high / figures[0].low)

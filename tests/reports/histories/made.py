@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.histories.entry import Entry, Of, Told
+from reports.histories.entry import Entry, FigureKey, RunFigure
 from reports.strata import NO_STRATUM, Stratum
 from tests.reports import synthetic
 from tests.reports.shared import write_summary
@@ -28,8 +28,8 @@ WORKLOAD = {
 }  # fmt: skip
 
 
-def told(value: float, spread: float = 0.05) -> Told:
-    return Told(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
+def told(value: float, spread: float = 0.05) -> RunFigure:
+    return RunFigure(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
 
 
 def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> Entry:
@@ -43,8 +43,8 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
         "word": "VALID",
         "why": "",
         "labels": {},
-        "quantiles": {Of("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
-        "rates": {"failures": Told(failures, n=400)},
+        "quantiles": {FigureKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
+        "rates": {"failures": RunFigure(failures, n=400)},
     }
     return Entry(**(made | changes | {"conditions": WORKLOAD | changes.get("conditions", {})}))
 

@@ -13,19 +13,19 @@ from bench.errors import UsageError
 from bench.units import NS_PER_S
 from reports.histories import text
 from reports.histories.course import Course
-from reports.histories.entry import Entry, Of, Told, missing
-from reports.histories.history import History, asked, told_by
+from reports.histories.entry import Entry, FigureKey, RunFigure, missing
+from reports.histories.history import History, history_question, told_by
 from reports.statistics.changes import comparisons
 from reports.strata import NO_STRATUM
 from tests.reports.histories.made import TYPED, entry, invalid, nights, stepped, told
 
 
 def first(entries: Sequence[Entry], measure: str = "ttfa:p50") -> Course:
-    return told_by(entries, [asked(measure)]).courses[0]
+    return told_by(entries, [history_question(measure)]).courses[0]
 
 
 def told_p50(of: Entry) -> float:
-    return of.quantiles[Of("ttfa", NO_STRATUM)][0.5].value
+    return of.quantiles[FigureKey("ttfa", NO_STRATUM)][0.5].value
 
 
 def marks(history: History) -> list[str]:
@@ -34,7 +34,7 @@ def marks(history: History) -> list[str]:
 
 def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> None:
     runs = [*stepped(15, 0), *stepped(15, 15, conditions={"model": "gpt-realtime-2"})[15:]]
-    ((course, moved),) = told_by(runs, [asked("ttfa:p50")]).moved
+    ((course, moved),) = told_by(runs, [history_question("ttfa:p50")]).moved
 
     assert (moved.last.run_id, moved.first.run_id) == ("run-014", "run-015")
     assert 0 < moved.low < moved.share < moved.high
@@ -42,11 +42,11 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert (moved.before, moved.after, moved.worse) == (15, 14, True)
     assert moved.beside == ("model: gpt-realtime → gpt-realtime-2",)
     assert [level.value for level in course.levels] == pytest.approx([600, 840], rel=0.05)
-    assert text.sentence(course, moved).startswith("ttfa p50 of gateway: +")
+    assert text.change_sentence(course, moved).startswith("ttfa p50 of gateway: +")
 
 
 def test_a_wait_that_gets_shorter_is_no_change_for_the_worse() -> None:
-    ((_, moved),) = told_by(stepped(15, 15, 0.6), [asked("ttfa:p50")]).moved
+    ((_, moved),) = told_by(stepped(15, 15, 0.6), [history_question("ttfa:p50")]).moved
 
     assert (moved.worse, moved.share < 0) == (False, True)
 
@@ -61,23 +61,23 @@ def test_an_invalid_run_is_shown_and_never_compared() -> None:
     assert len(course.moved) == 1 == len(first(runs[:12]).moved)
 
 
-@pytest.mark.parametrize("one", [Told(math.inf, n=40), missing("needs 40 sessions"), told(0.0)])
-def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: Told) -> None:
-    odd = entry(30, quantiles={Of("ttfa", NO_STRATUM): {0.5: one}})
+@pytest.mark.parametrize("one", [RunFigure(math.inf, n=40), missing("needs 40 sessions"), told(0.0)])
+def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunFigure) -> None:
+    odd = entry(30, quantiles={FigureKey("ttfa", NO_STRATUM): {0.5: one}})
 
     assert first([*nights([600.0] * 12), odd]).used == tuple(range(12))
 
 
 def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
-    history = told_by(stepped(5, 4, 3.0), [asked("ttfa:p50")])
+    history = told_by(stepped(5, 4, 3.0), [history_question("ttfa:p50")])
 
     assert not history.moved
-    assert text.headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert "9\u00a0runs to compare" in text.lacking(history)[0]
+    assert text.history_headline(history).startswith("Too few runs to tell a change: it takes 10")
+    assert "9\u00a0runs to compare" in text.lacking_notes(history)[0]
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
-    assert marks(told_by(stepped(5, 5, 3.0), [asked("ttfa:p50")])) == ["run-005"]
+    assert marks(told_by(stepped(5, 5, 3.0), [history_question("ttfa:p50")])) == ["run-005"]
 
 
 def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
@@ -85,7 +85,7 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     weekend = [datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
     history = told_by(slower)
-    (said,) = text.weekdays(history)
+    (said,) = text.weekdays_notes(history)
 
     assert "run-042" in marks(history)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
@@ -93,14 +93,14 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert text.headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert text.history_headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
     runs = [*nights([600.0] * 12), *nights([600.0] * 12, target="other")]
 
     assert told_by(runs).comparisons == 6 * comparisons(12)
-    assert told_by(runs, [asked("failures")]).comparisons == 2 * comparisons(12)
+    assert told_by(runs, [history_question("failures")]).comparisons == 2 * comparisons(12)
 
 
 def test_series_are_searched_each_by_itself() -> None:
@@ -111,7 +111,7 @@ def test_series_are_searched_each_by_itself() -> None:
 
 def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
-    ((course, moved),) = told_by(runs, [asked("failures")]).moved
+    ((course, moved),) = told_by(runs, [history_question("failures")]).moved
 
     assert text.change(moved, course.question) == "+5.99\u00a0points"
 
@@ -119,11 +119,11 @@ def test_a_rate_changes_by_points() -> None:
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
     runs = [entry(number, failures=0.009 if number >= 12 else 0) for number in range(24)]
 
-    assert not told_by(runs, [asked("failures")]).moved
+    assert not told_by(runs, [history_question("failures")]).moved
 
 
 def test_the_headline_figures_are_waits_and_failures() -> None:
-    heard = {Of(name, NO_STRATUM): {0.5: told(600.0), 0.95: told(900.0)} for name in ("ttfa", "voice_to_voice")}
+    heard = {FigureKey(name, NO_STRATUM): {0.5: told(600.0), 0.95: told(900.0)} for name in ("ttfa", "voice_to_voice")}
     (scenario,) = told_by([entry(0, quantiles=heard)]).scenarios
 
     assert [question.name for question, _ in scenario.figures] == [
@@ -132,7 +132,7 @@ def test_the_headline_figures_are_waits_and_failures() -> None:
 
 
 def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -> None:
-    mixed = {Of("ttfa", NO_STRATUM): {0.5: told(600.0)}, Of("ttfa", TYPED): {0.5: Told(900.0, n=10)}}
+    mixed = {FigureKey("ttfa", NO_STRATUM): {0.5: told(600.0)}, FigureKey("ttfa", TYPED): {0.5: RunFigure(900.0, n=10)}}
     course = first([entry(0, quantiles=mixed), entry(1, quantiles=mixed)])
 
     assert [one.value for one in course.told] == [600.0, 600.0]
@@ -152,7 +152,7 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         level = np.zeros(40)
         for at in range(1, 40):
             level[at] = 0.75 * level[at - 1] + rng.normal(0, 0.07)
-        history = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [asked("ttfa:p50")])
+        history = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [history_question("ttfa:p50")])
         found += text.doubtful(history)
 
     assert found
@@ -173,8 +173,13 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
 )
 def test_a_figure_that_is_none_is_refused_with_what_is_allowed(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        asked(text)
+        history_question(text)
 
 
 def test_a_measure_without_a_quantile_is_its_median() -> None:
-    assert asked("ttfa") == asked("ttfa:med") == asked("ttfa:p50") == asked("ttfa:p(50)")
+    assert (
+        history_question("ttfa")
+        == history_question("ttfa:med")
+        == history_question("ttfa:p50")
+        == history_question("ttfa:p(50)")
+    )

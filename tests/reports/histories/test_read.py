@@ -12,7 +12,7 @@ import pytest
 from bench.errors import UsageError
 from reports import runs
 from reports.gate import baselines
-from reports.histories.entry import SHOWN, Of, entries_of, entry_of, stored_in
+from reports.histories.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
 from reports.histories.history import history_of
 from reports.sides.side import targets_of
 from reports.sides.workload import conditions_of
@@ -21,7 +21,7 @@ from tests.reports.histories.made import folder_of, many
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
-TTFA = Of("ttfa", NO_STRATUM)
+TTFA = FigureKey("ttfa", NO_STRATUM)
 
 
 def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:

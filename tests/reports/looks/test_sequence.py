@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.looks.sequence import LookCourse, Schedule, Seen, by_se, follow, not_yet
-from reports.statistics.looks import bounds, distance, spread_of_level
+from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, by_se, run_looks, untestable
+from reports.statistics.looks import critical_values, distance, spread_of_level
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, too_few
 
 SIZES = tuple(range(50, 550, 50))
@@ -21,20 +21,20 @@ DF = 10_000_000
 """So many that t is normal: z is the excess in standard errors."""
 
 
-def at(z: float, *, se: float = 0.05, better: int = 1) -> Seen:
+def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
     """A gate at so many standard errors beyond its margin of 0.1."""
     excess = z * se
     return by_se(better * (MARGIN + excess), excess, se, DF, better)
 
 
-def course(looks: Sequence[Sequence[Seen]], *, end: str = "", sizes: tuple[int, ...] = SIZES) -> LookCourse:
+def course(looks: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES) -> LookCourse:
     schedule = Schedule(sizes[-1], sizes, len(looks[0]))
-    return follow(schedule, lambda pairs: looks[sizes.index(pairs)], len(looks), end)  # type: ignore[arg-type]
+    return run_looks(schedule, lambda pairs: looks[sizes.index(pairs)], len(looks), end)  # type: ignore[arg-type]
 
 
 def critical(k: int, gates: int = 1) -> float:
     """Of look k, from 1."""
-    return bounds([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
+    return critical_values([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
 
 
 def test_a_gate_far_beyond_its_margin_ends_the_run_at_once() -> None:
@@ -94,14 +94,16 @@ def test_a_look_at_arms_that_may_not_be_compared_ends_the_run_whatever_its_gates
         asked.append(pairs)
         return pairs == 100
 
-    found = follow(Schedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
+    found = run_looks(Schedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
 
     assert (found.reason, found.stopped, [look.pairs for look in found.looks]) == ("invalid", True, [50, 100])
     assert asked == [50, 100]
 
 
 def test_a_run_that_was_decided_is_not_looked_at_again() -> None:
-    assert follow(Schedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason == "regressed"
+    assert (
+        run_looks(Schedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason == "regressed"
+    )
 
 
 def test_a_run_goes_on_while_nothing_is_certain() -> None:
@@ -112,7 +114,7 @@ def test_a_run_goes_on_while_nothing_is_certain() -> None:
 
 
 def course_of_nothing(end: str = "") -> LookCourse:
-    return follow(Schedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
+    return run_looks(Schedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
 
 
 def test_a_run_that_ended_before_its_first_look_says_nothing() -> None:
@@ -129,7 +131,7 @@ def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
 
 
 def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
-    few = not_yet(too_few("turn", 400, (100, 100), p=0.95))
+    few = untestable(too_few("turn", 400, (100, 100), p=0.95))
     found = course([[at(-5.0), few]] * 4)
 
     assert found.reason == "waiting"
@@ -162,11 +164,11 @@ def test_what_ended_a_run_by_its_figures_gains_nothing_by_the_end() -> None:
 
 
 def test_no_look_after_the_decision_is_held() -> None:
-    def see(pairs: int) -> list[Seen]:
+    def see(pairs: int) -> list[InterimStatistic]:
         assert pairs == 50
         return [at(5.0)]
 
-    assert follow(Schedule(500, SIZES, 1), see, 10).reason == "regressed"
+    assert run_looks(Schedule(500, SIZES, 1), see, 10).reason == "regressed"
 
 
 @pytest.mark.parametrize("better", [1, -1])
@@ -187,7 +189,7 @@ def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better:
 
 @given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
 def test_at_the_first_look_nothing_is_corrected(d: float, se: float, df: int, better: int) -> None:
-    found = follow(Schedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
+    found = run_looks(Schedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
 
     assert found.rulings[0].corrected == pytest.approx(d, abs=1e-9)
 
@@ -195,7 +197,7 @@ def test_at_the_first_look_nothing_is_corrected(d: float, se: float, df: int, be
 def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
     """Of few pairs t is wider than normal, and its deviate is not the distance in standard errors."""
     double, margin = math.log(2.0), math.log(1.1)
-    found = follow(Schedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1).rulings[0]
+    found = run_looks(Schedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1).rulings[0]
 
     assert found.word == "regressed"
     assert math.expm1(found.corrected) == pytest.approx(1.0)
@@ -203,7 +205,7 @@ def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
 
 def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_errors_is_not_corrected() -> None:
     waits = by_se(0.0, -0.01, 0.002, DF)
-    rate = Seen(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
+    rate = InterimStatistic(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
     open_ = [by_se(0.0, -0.01, 0.01, DF)]
     moved, kept = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
 
@@ -236,25 +238,25 @@ def test_half_of_the_corrected_estimates_lie_above_the_truth_though_the_error_is
     for _ in range(400):
         pairs = rng.normal(drift / 10, 1, 100)
 
-        def see(size: int, pairs: object = pairs) -> list[Seen]:
+        def see(size: int, pairs: object = pairs) -> list[InterimStatistic]:
             mine = np.asarray(pairs)[:size]
             excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
             return [by_se(MARGIN + excess, excess, se, size - 1)]
 
-        above += follow(Schedule(100, sizes, 1), see, 4).rulings[0].corrected > MARGIN + drift / 10
+        above += run_looks(Schedule(100, sizes, 1), see, 4).rulings[0].corrected > MARGIN + drift / 10
 
     assert abs(above - 200) <= 30
 
 
 def test_a_gate_that_ends_on_its_margin_has_not_passed() -> None:
-    on_it = Seen(0.1, 0.0, 0.0, 49.0, lambda c: 0.0)
+    on_it = InterimStatistic(0.1, 0.0, 0.0, 49.0, lambda c: 0.0)
 
     assert course([[on_it]]).reason != "not regressed"
 
 
 def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
     """Without a failure the standard error is 0; half of 100 pairs leave up to 1.4 % at even odds, the margin is 1."""
-    none = Seen(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
+    none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
     assert (found.reason, found.rulings[0].word) == ("futile", "inconclusive")
@@ -262,8 +264,8 @@ def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
 
 
 def test_a_rates_own_upper_bound_decides_whether_it_passes() -> None:
-    few = Seen(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
-    enough = Seen(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
+    few = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
+    enough = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
 
     assert course([[few]]).reason == "waiting"
     found = course([[few], [enough]])

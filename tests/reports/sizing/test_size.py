@@ -13,7 +13,7 @@ import pytest
 from bench.cli.compare import size as command
 from bench.errors import UsageError
 from reports.sizing import size as plan_size
-from reports.sizing.size import Size, asked, share, sized
+from reports.sizing.size import Size, share_of, size_question, sized
 from reports.sizing.text import as_data, size_lines
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -35,7 +35,7 @@ def size_of(
     power: float = 0.9,
     gates: int = 3,
 ) -> Size:
-    return sized(str(folder), asked(measure, detect, margin, power, gates))
+    return sized(str(folder), size_question(measure, detect, margin, power, gates))
 
 
 def text(size: Size) -> str:
@@ -180,4 +180,4 @@ def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("written", "meant"), [("20%", 0.2), ("+20 %", 0.2), ("0.2", 0.2), ("3pt", 0.03), (".5%", 0.005)]
 )
 def test_shares_are_written_as_people_write_them(written: str, meant: float) -> None:
-    assert share(written, "--detect") == pytest.approx(meant)
+    assert share_of(written, "--detect") == pytest.approx(meant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.statistics.serial import are_alike, distance
+from reports.statistics.serial import are_alike, kolmogorov_distance
 
 
 @pytest.mark.parametrize("n", [40, 160, 1000])
@@ -25,7 +25,7 @@ def test_the_same_delays_with_the_noise_of_a_machine_are_alike(n: int) -> None:
 
 def test_the_distance_is_kolmogorovs() -> None:
     """Of 1…4 against 3…6 two of four lie below the other's first: 1/2, and a step of 1/4, times the root of 4·4/8."""
-    assert distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
+    assert kolmogorov_distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
 
 
 def test_few_values_are_not_told_apart() -> None:

@@ -16,9 +16,9 @@ from reports.statistics.changes import (
     SIDE,
     Searched,
     _marked,
+    autocorrelation,
     changes,
     levels,
-    likeness,
     variance_of,
     weekdays,
     windows,
@@ -219,7 +219,7 @@ def test_what_likeness_of_neighbours_holds_back_is_told() -> None:
 
 def test_neighbours_are_found_to_be_as_alike_as_they_were_made() -> None:
     rng = np.random.default_rng(6)
-    found = [likeness(nights(rng, 4000, 0.1, alike), []) for alike in (0.0, 0.5, 0.8)]
+    found = [autocorrelation(nights(rng, 4000, 0.1, alike), []) for alike in (0.0, 0.5, 0.8)]
 
     assert found == pytest.approx([0.0, 0.5, 0.8], abs=0.06)
 
@@ -227,8 +227,8 @@ def test_neighbours_are_found_to_be_as_alike_as_they_were_made() -> None:
 def test_a_step_is_not_taken_for_likeness_where_its_place_is_known() -> None:
     values = stepped(np.random.default_rng(7), 60, 30, 3.0)
 
-    assert likeness(values, []) > 0.5
-    assert likeness(values, [30]) < 0.3
+    assert autocorrelation(values, []) > 0.5
+    assert autocorrelation(values, [30]) < 0.3
 
 
 def test_a_published_interval_tells_its_variance_to_a_fifth() -> None:

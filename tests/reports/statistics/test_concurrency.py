@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.statistics.counting import Course, course_of, load_changed
+from reports.statistics.counting import CallCourse, call_course, load_changed
 
 S = 1_000_000_000
 
 
-def course_of_steps(*steps: tuple[float, int]) -> Course:
+def course_of_steps(*steps: tuple[float, int]) -> CallCourse:
     """So many calls for so many seconds, step by step."""
     at_ns = np.cumsum([0, *(int(seconds * S) for seconds, _ in steps)])
-    return Course(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
+    return CallCourse(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
 
 
 def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
@@ -21,11 +21,11 @@ def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
     return [(seconds / 40, int(calls)) for calls in counts]
 
 
-def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> Course:
+def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> CallCourse:
     """Calls that begin at a constant rate, seen once as many end as begin."""
     starts = rng.uniform(-5 * length_s, seconds, rng.poisson(calls / length_s * (seconds + 5 * length_s)))
     ends = starts + length_s * rng.lognormal(-0.08, 0.4, starts.size)
-    course = course_of((starts * S).astype(np.int64), (ends * S).astype(np.int64))
+    course = call_course((starts * S).astype(np.int64), (ends * S).astype(np.int64))
     return course.between(0, int(seconds * S))
 
 
@@ -34,7 +34,7 @@ def test_calls_in_progress_are_those_begun_and_not_yet_ended() -> None:
     starts = rng.integers(0, 1000, 200)
     ends = starts + rng.integers(0, 200, 200)
     instants = np.arange(-5, 1300)
-    course = course_of(starts, ends)
+    course = call_course(starts, ends)
 
     one_by_one = [int(((starts <= at) & (ends > at)).sum()) for at in instants]
     assert course.at(instants).tolist() == one_by_one
@@ -43,7 +43,7 @@ def test_calls_in_progress_are_those_begun_and_not_yet_ended() -> None:
 def test_a_part_of_a_course_has_the_same_calls() -> None:
     rng = np.random.default_rng(20261122)
     starts = rng.integers(0, 1000, 50)
-    course = course_of(starts, starts + 150)
+    course = call_course(starts, starts + 150)
     part = course.between(303, 777)
 
     assert (part.at_ns[0], part.at_ns[-1]) == (303, 777)
@@ -51,7 +51,7 @@ def test_a_part_of_a_course_has_the_same_calls() -> None:
 
 
 def test_nothing_is_in_progress_where_there_are_no_calls() -> None:
-    nothing = course_of(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    nothing = call_course(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
     assert nothing.at(np.array([5])).tolist() == [0]
     assert not load_changed(nothing.between(0, 10 * S))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics.looks import above, bounds, distance, interval, z_of
+from reports.statistics.looks import above, critical_values, distance, interval, z_of
 
 SHARES = [k / 8 for k in range(1, 9)]
-CRITICAL = bounds(SHARES, 0.05)
+CRITICAL = critical_values(SHARES, 0.05)
 
 
 def test_a_first_look_has_nothing_to_correct() -> None:

@@ -13,8 +13,8 @@ from reports.statistics import looks
 from reports.statistics.looks import (
     UNKNOWN,
     Chances,
-    bounds,
     chances,
+    critical_values,
     first_look,
     futile,
     pairs_needed,
@@ -38,11 +38,11 @@ def even(number: int) -> list[float]:
 
 @pytest.mark.parametrize(("number", "gates"), CHECKED)
 def test_equal_looks_have_the_known_critical_values(number: int, gates: int) -> None:
-    assert bounds(even(number), 0.05 / gates) == pytest.approx(CHECKED[number, gates], abs=0.0006)
+    assert critical_values(even(number), 0.05 / gates) == pytest.approx(CHECKED[number, gates], abs=0.0006)
 
 
 def test_a_single_look_is_the_plain_test() -> None:
-    assert bounds([1.0], 0.05) == pytest.approx([1.6449], abs=1e-4)
+    assert critical_values([1.0], 0.05) == pytest.approx([1.6449], abs=1e-4)
 
 
 def test_paths_without_drift_cross_as_often_as_was_planned() -> None:
@@ -50,13 +50,13 @@ def test_paths_without_drift_cross_as_often_as_was_planned() -> None:
     steps = np.sqrt(np.diff([0, *shares]))
     paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(shares)
 
-    crossed = (paths >= bounds(shares, 0.05)).any(axis=1).mean()
+    crossed = (paths >= critical_values(shares, 0.05)).any(axis=1).mean()
 
     assert crossed == pytest.approx(0.05, abs=0.003)
 
 
 def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
-    planned, ended = bounds(even(10), 0.05), bounds(even(10)[:4], 0.05)
+    planned, ended = critical_values(even(10), 0.05), critical_values(even(10)[:4], 0.05)
 
     assert ended[:3] == pytest.approx(planned[:3])
     assert ended[3] < planned[3]
@@ -68,7 +68,7 @@ def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
 def test_a_smaller_error_asks_for_more_at_every_look(steps: list[int], a: float) -> None:
     shares = [float(share) for share in np.cumsum(steps) / sum(steps)]
 
-    assert all(np.array(bounds(shares, a / 3)) > np.array(bounds(shares, a)))
+    assert all(np.array(critical_values(shares, a / 3)) > np.array(critical_values(shares, a)))
 
 
 @pytest.mark.parametrize(

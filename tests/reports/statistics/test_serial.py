@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import Floats, sample
-from reports.statistics.serial import drifts, levels, mean_by_order, quarters, waits_by_order
+from reports.statistics.serial import cluster_levels, drifts, mean_by_order, quarters, waits_by_order
 from tests.reports.statistics.arms import TURNS, arm, waits
 
 PAIRS = 100
@@ -67,7 +67,7 @@ def test_quarters_are_as_equal_as_can_be_and_in_order(clusters: int) -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(1, 1e4)), min_size=1, max_size=60))
 def test_the_level_of_a_cluster_is_the_median_of_its_logs(turns: list[tuple[int, float]]) -> None:
     codes, values = np.array([code for code, _ in turns]), np.array([value for _, value in turns])
-    found = levels(sample(values, codes), 6)
+    found = cluster_levels(sample(values, codes), 6)
 
     for code in range(6):
         mine = values[codes == code]

@@ -10,7 +10,7 @@ import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.gate.by_limit import of_rate
+from reports.gate.by_limit import estimate_rate
 from reports.statistics.differences import Margin
 from reports.statistics.rates import lower_share, rate_difference, ratio_of, sessions_without, upper_share
 
@@ -95,7 +95,7 @@ def test_a_failure_more_never_loosens_a_bound(sessions: list[tuple[int, int]], d
 
     assert after.upper(0.05) >= before.upper(0.05) - 1e-5
     assert after.lower(0.05) >= before.lower(0.05) - 1e-5
-    assert of_rate((more, turns)).high >= of_rate((events, turns)).high - 1e-5
+    assert estimate_rate((more, turns)).high >= estimate_rate((events, turns)).high - 1e-5
 
 
 @pytest.mark.parametrize("alone", [1, 2, 8, 30, 100])
