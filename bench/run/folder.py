@@ -194,9 +194,10 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     path = folder / f"{table}.parquet"
     with open_rows(path, schema, dictionaries) as (file, there):
         rows = file.read(there, use_threads=path.stat().st_size > SMALL_BYTES)
+        number = file.metadata.num_rows
     beside = rows.select([])
     if apart := _bounds_apart(folder, schema, there):
-        with open_rows(folder / BOUNDS_FILE, apart) as (file, names):
+        with open_rows(folder / BOUNDS_FILE, apart, beside=number) as (file, names):
             beside = file.read(names, use_threads=path.stat().st_size > SMALL_BYTES)
     for place, field in enumerate(schema):
         if field.name not in there:
@@ -215,7 +216,8 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most:
         file, there = files.enter_context(open_rows(folder / f"{table}.parquet", schema))
         batches = file.iter_batches(most, columns=there)
         if apart := _bounds_apart(folder, schema, there):
-            file, names = files.enter_context(open_rows(folder / BOUNDS_FILE, apart))
+            number = file.metadata.num_rows
+            file, names = files.enter_context(open_rows(folder / BOUNDS_FILE, apart, beside=number))
             batches = _side_by_side(batches, file.iter_batches(most, columns=names))
         for batch in batches:
             yield with_every_column(batch, schema)
@@ -258,7 +260,7 @@ def _unfit_bounds(turns: Path, bounds: Path, _: object) -> str:
             return ""
         keys = file.read([name for name in TURN_KEYS if name in there])
     try:
-        with open_rows(bounds, STORED["turns"]["bounds"]) as (file, there):
+        with open_rows(bounds, STORED["turns"]["bounds"], beside=len(keys)) as (file, there):
             same = keys.equals(file.read([name for name in TURN_KEYS if name in there]))
     except FileNotFoundError:
         return f"it has no {BOUNDS_FILE}"

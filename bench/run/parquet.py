@@ -28,9 +28,10 @@ ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BI
 
 @contextmanager
 def open_rows(
-    path: Path, schema: pa.Schema, dictionaries: Collection[str] = ()
+    path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), beside: int = 0
 ) -> Iterator[tuple[pq.ParquetFile, list[str]]]:
     """(a file of rows, the columns of `schema` that it has). `dictionaries`: columns of texts that are read as such.
+    `beside`: how many rows the file has that it stands beside, row for row: it may have as many, however small it is.
 
     Raises OSError for what is no regular file, pyarrow.ArrowException for what is no Parquet, or no such table.
     """
@@ -39,7 +40,7 @@ def open_rows(
     with ExitStack() as opened_files:
         table = opened_files.enter_context(pq.ParquetFile(path))
         metadata = table.metadata
-        if metadata.num_rows > ANY_ROWS + size // BYTES_PER_ROW:
+        if metadata.num_rows > max(beside, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
                 f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
             )

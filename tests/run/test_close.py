@@ -150,6 +150,19 @@ def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(tmp_path: Path, 
     assert files.lost_bounds(folder).startswith(why)
 
 
+def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    close(folder)
+    before = files.read_table(folder, "turns")
+    least = (folder / "turns.parquet").stat().st_size // len(before)
+    assert (folder / "bounds.parquet").stat().st_size // least < len(before)
+
+    with patch("bench.run.parquet.ANY_ROWS", 0), patch("bench.run.parquet.BYTES_PER_ROW", least):
+        assert files.read_table(folder, "turns") == before
+        assert pa.Table.from_batches(files.stored_batches(folder, "turns", before.column_names, 4)) == before
+        assert not files.lost_bounds(folder)
+
+
 def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_are_cut(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     close(folder)
