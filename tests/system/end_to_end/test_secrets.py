@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+import pyarrow.parquet as pq
 import pytest
 
-from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 from tests.system.end_to_end.quoting_service import quoting_service
@@ -28,7 +28,7 @@ def identity(ready: Ready) -> dict[str, str]:
 def shown(path: Path) -> str:
     """A file's text; of a table, that of its cells."""
     if path.suffix == ".parquet":
-        return files.read_table(path.parent, path.stem).to_pandas().to_csv()  # type: ignore[arg-type]
+        return pq.read_table(path).to_pandas().to_csv()
     return path.read_bytes().decode("latin-1")
 
 
@@ -45,7 +45,7 @@ def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_scre
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **identity(ready))
 
     folder = only_run(tmp_path / "runs")
-    sessions = files.read_table(folder, "sessions").to_pandas()
+    sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
     assert "ok" not in set(sessions["outcome"])
     for place, own in sessions.groupby("arm"):
         logs = [(folder / "events" / f"{name}.jsonl").read_text() for name in own["session_id"]]
@@ -80,7 +80,7 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keys)
 
     folder = only_run(tmp_path / "runs")
-    sessions = files.read_table(folder, "sessions").to_pandas()
+    sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
     assert set(sessions["arm"]) == set(arms.split(","))
     for name in sessions["session_id"]:
         assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # it was quoted

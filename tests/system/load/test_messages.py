@@ -20,7 +20,7 @@ messages.keep_port()
 runner = Environment().create_master_runner("127.0.0.1", 0)
 taken = []
 for kind in messages.OF_WORKERS:
-    messages.listen(runner, kind, lambda client, data: taken.append((client, data)))
+    messages.take_messages(runner, kind, lambda client, data: taken.append((client, data)))
 
 def client(name):
     return rpc.Client("127.0.0.1", runner.server.port, name)
