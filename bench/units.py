@@ -1,6 +1,12 @@
-"""Holds the factors between units. They are whole numbers, so that whole nanoseconds stay whole."""
+"""Holds the factors between units, and the instant that does not come.
+
+Factors are whole numbers, so that whole nanoseconds stay whole.
+"""
 
 from __future__ import annotations
+
+NEVER_NS = 1 << 62
+"""An instant that does not come."""
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000

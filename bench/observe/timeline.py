@@ -68,11 +68,11 @@ from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
-from bench.units import NS_PER_MS
+from bench.units import NEVER_NS, NS_PER_MS
 
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
-NOT_KNOWN, NEVER = 0, 1 << 62
+NOT_KNOWN = 0
 NO_JUDGES: dict[int, Judge] = {}
 SESSION_KINDS = frozenset({*SESSION_INSTANTS, Kind.MALFORMED, Kind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
@@ -404,7 +404,7 @@ class Timeline:
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.due(self.limits)
-            self._wake_ns = due[0] if due else NEVER
+            self._wake_ns = due[0] if due else NEVER_NS
         return self._wake_ns
 
     def expire(self, now_ns: int) -> None:

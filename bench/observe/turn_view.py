@@ -14,8 +14,8 @@ from bench.observe.turn import Turn
 from bench.outcomes import GOOD
 from bench.plan.reference import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
+from bench.units import NEVER_NS
 
-NEVER_NS = 1 << 62
 AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 

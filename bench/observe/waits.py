@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.interruptions import Cue
-from bench.observe.timeline import NEVER, Timeline
+from bench.observe.timeline import Timeline
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 Until = Callable[[Timeline, int], int | None]
 """Until when something is waited for, given what is known, and what time it is."""
@@ -37,7 +37,7 @@ def cue_for(cue: Cue) -> Until:
         due_ns = turn.cue_ns(cue)
         if due_ns is not None and due_ns <= now_ns:
             return None
-        return min(due_ns or NEVER, timeline.wake_ns)
+        return min(due_ns or NEVER_NS, timeline.wake_ns)
 
     return wait
 

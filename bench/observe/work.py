@@ -46,7 +46,7 @@ class Retrieve(NamedTuple):
 
 
 class MeasureNetwork(NamedTuple):
-    """MeasureNetwork the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
+    """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
 
 
 class HandOut(NamedTuple):

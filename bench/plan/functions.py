@@ -20,8 +20,8 @@ from bench.plan.draws import Choices, ThinkTime
 from bench.protocol.events import FunctionCall
 from bench.protocol.messages import FunctionOutput
 from bench.protocol.settings import FunctionTool, ResponseSettings
+from bench.units import NEVER_NS
 
-NEVER = 1 << 62
 NO_TURN = ""
 Compute = Callable[..., Any]
 """A function in Python; it is called with the arguments by their names."""
@@ -144,7 +144,7 @@ class CallHandler:
     @property
     def due_ns(self) -> int:
         """When the next function returns."""
-        return self._waiting[0].due_ns if self._waiting else NEVER
+        return self._waiting[0].due_ns if self._waiting else NEVER_NS
 
     def returned(self, now_ns: int) -> list[Returned]:
         """Take what has been returned by now, each once."""

@@ -23,6 +23,7 @@ from bench.run.redact import HIDDEN_SETTINGS, Hide, without_secrets
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 NO_TOKENS = (None,) * len(TOKENS)
 VALUES, OR_NULL = names_of(TURNS, "same", "or null"), names_of(TURNS, "or null")
+SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS, "or null")
 
 
 class RowIdentity(NamedTuple):
@@ -120,8 +121,8 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
     row |= {f"{name}_error_ns": error_ns for name, error_ns in session.errors_ns.items()}
     row |= {f"{name}_width_ns": width_ns for name, width_ns in session.widths_ns.items()}
-    row |= {name: getattr(session, name) for name in names_of(SESSIONS, "same")}
-    return row | {name: getattr(session, name) or None for name in names_of(SESSIONS, "or null")} | tokens
+    row |= {name: getattr(session, name) for name in SESSION_VALUES}
+    return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
 
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:

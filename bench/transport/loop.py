@@ -24,7 +24,7 @@ import gevent
 from gevent import monkey
 
 from bench.clock import monotonic_ns
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 try:
     from bench.transport._loop import make_alarm, readable, set_alarm, thread_use
@@ -33,7 +33,6 @@ except ImportError:  # there was no compiler
 
 READABLE = 1
 """Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""
-NEVER_NS = 1 << 62
 LOOK_NS = 200_000
 """How long the loop may handle events without a look at which other sockets are readable meanwhile."""
 ACCOUNT_NS = 100_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from html import escape
 from itertools import pairwise
 
 from bench.plain import printable
@@ -57,11 +58,7 @@ def pour(blocks: Iterable[Block]) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is: labels are anyone's."""
-    return _html(MARKUP.sub(r"\\\g<0>", printable(text)))
-
-
-def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(MARKUP.sub(r"\\\g<0>", printable(text)), quote=False)
 
 
 def _poured(blocks: Iterable[Block], within: bool = False) -> str:
@@ -100,7 +97,7 @@ def _block(block: Block, within: bool) -> str:
             return _table(block)
         case Fold(title, blocks, again=False) if body := _poured(blocks, within=True):
             opened = " open" if within else ""
-            return f"<details{opened}><summary>{_html(title)}</summary>\n\n{body}\n\n</details>"
+            return f"<details{opened}><summary>{escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"
     return ""
 
 
