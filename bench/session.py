@@ -30,7 +30,7 @@ from bench.plan.prepared import (
     PreparedTurn,
 )
 from bench.protocol.base import Awaited
-from bench.protocol.messages import FunctionOutput
+from bench.protocol.settings import FunctionOutput
 from bench.transport.base import Transport
 from bench.units import NS_PER_S
 

@@ -27,11 +27,10 @@ from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Usage
-from bench.protocol.messages import Image, Message, MessageRole
 from bench.protocol.openai import OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.protocol.settings import Image, Message, MessageRole, ResponseSettings, SessionSettings
 from bench.run.rows import RowIdentity, turn_columns, turn_row
 from bench.session import Session
 from bench.target.options import ServiceOptions

@@ -34,7 +34,7 @@ ROOMS = ("planning", "playing", "leading", "user")
 STATIONS = (
     "wire", "refusals", "quota", "delay", "voice", "faults", "profile", "outbox",
     "session", "conversation", "answering", "caller_turns", "behaviour", "gpt_live",
-    "served", "truth", "serving", "clients",
+    "served", "truth", "serving",
 )  # fmt: skip
 
 # The same of `reports`: its folders, and the modules that stand beside them.

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.plan.turns import TextTurn
-from bench.simulator.conversation import history
+from bench.simulator.conversation.items import ModelHistory
 from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded
 
@@ -31,16 +31,16 @@ def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_inve
     monkeypatch: pytest.MonkeyPatch, lengths: list[int], kept: float
 ) -> None:
     left_out: list[int] = []
-    read = history.ModelHistory.items
+    read = ModelHistory.items
 
-    def items(self: history.ModelHistory, *how: object) -> object:
+    def items(self: ModelHistory, *how: object) -> object:
         before = sum(item.left_out for item in self._conversation.items)
         found = read(self, *how)  # type: ignore[arg-type]
         left_out.append(sum(item.left_out for item in self._conversation.items) - before)
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(history.ModelHistory, "items", items)
+        patch.setattr(ModelHistory, "items", items)
         talked = talk(lengths, kept)
 
     said = [decoded(sent.body) for sent in talked.simulator.said]

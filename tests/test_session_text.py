@@ -12,10 +12,10 @@ from bench.cli.session_text import _figures, session_text
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.received import Received

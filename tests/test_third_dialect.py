@@ -23,8 +23,7 @@ from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_nam
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
-from bench.protocol.messages import Message
-from bench.protocol.settings import ResponseSettings, SessionSettings, SettingsRefusal
+from bench.protocol.settings import Message, ResponseSettings, SessionSettings, SettingsRefusal
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import Replayed, replay

@@ -13,9 +13,8 @@ from bench.measures import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMEN
 from bench.observe.observation import TurnObservation, reason
 from bench.observe.turn import ARRIVALS
 from bench.plain import printable
-from bench.protocol.base import Act
+from bench.protocol.base import Act, is_simulated
 from bench.protocol.events import DELTAS, Event, Kind
-from bench.protocol.simulated import is_simulated
 from bench.run.replay import Passage, Replayed
 from bench.target.target import Target
 from bench.units import NS_PER_MS

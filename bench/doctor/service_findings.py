@@ -13,9 +13,8 @@ from bench.doctor.explain import REMEDIES, SIBLINGS, UNGREETED, Refusal, explain
 from bench.doctor.finding import Finding
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
-from bench.protocol.base import Dialect
+from bench.protocol.base import Dialect, is_simulated
 from bench.protocol.rate_limits import RateLimit, wait_of
-from bench.protocol.simulated import is_simulated
 from bench.remedies import REALTIME_MODELS
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.shapes import either

@@ -47,10 +47,9 @@ from bench.observe.inputs import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
-from bench.observe.session_facts import SESSION_INSTANTS, SessionFacts
+from bench.observe.session_facts import SESSION_INSTANTS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
-from bench.observe.watches import ConversationLength, SilenceWatch, begins_reply
 from bench.observe.work import (
     AskForResponse,
     CallFunction,

@@ -18,8 +18,7 @@ import msgspec
 from bench.foreign import JsonError, read_json
 from bench.plan.draws import Choices, ThinkTime
 from bench.protocol.events import FunctionCall
-from bench.protocol.messages import FunctionOutput
-from bench.protocol.settings import FunctionTool, ResponseSettings
+from bench.protocol.settings import FunctionOutput, FunctionTool, ResponseSettings
 from bench.units import NEVER_NS
 
 NO_TURN = ""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args
 
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
-from bench.protocol.messages import Image, Message, MessageRole
+from bench.protocol.settings import Image, Message, MessageRole
 from bench.shapes import Choice, Field, Schema, Shape, Table, Text, UnfitError
 from bench.yaml_file import PlainValue, Value, read_text
 

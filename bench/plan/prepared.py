@@ -24,8 +24,7 @@ from bench.plan.variables import filled
 from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
-from bench.protocol.messages import FunctionOutput, Message
-from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)

@@ -27,8 +27,7 @@ from bench.plan.prepared import (
 )
 from bench.plan.turns import CHUNK, CHUNK_NOTE, AskTurn, ScriptTurn, SpokenTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
-from bench.protocol.messages import Message
-from bench.protocol.settings import SessionSettings
+from bench.protocol.settings import Message, SessionSettings
 from bench.shapes import (
     Choice,
     Field,

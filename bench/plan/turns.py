@@ -28,8 +28,7 @@ from bench.plan.prepared import (
 from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.speech import Speech
 from bench.protocol.base import Dialect, Feature
-from bench.protocol.messages import Image, Message
-from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.protocol.settings import Image, Message, ResponseSettings, SessionSettings
 from bench.shapes import (
     ByName,
     Choice,

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple, Protocol
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import Event, FunctionCall, Kind
-from bench.protocol.messages import FunctionOutput, Message
-from bench.protocol.settings import ResponseSettings, SessionSettings, SettingsRefusal
+from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, SettingsRefusal
 
 SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation, as a client can say it again."""
+SIMULATOR_HEADER = "x-rtbench-simulator"
+"""A header of every answer of `rtbench simulate`; a gateway on the way may answer the upgrade by itself."""
+SIMULATOR_MARK = "rtbench_simulator"
+"""A key of the session that no service has, and clients pass over; its value is true."""
 SESSION_PREFIX = "session-"
 """How the client's ids of those messages begin without which a session is not what its script says."""
 SET_UP_ID = f"{SESSION_PREFIX}update"
@@ -191,3 +194,8 @@ class Dialect(Protocol):
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """Whether a close with this code and reason says that the session has lasted as long as one may."""
+
+
+def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
+    """Whether the answer to an upgrade, or a session as the service describes it, is the simulator's."""
+    return SIMULATOR_HEADER in headers or SIMULATOR_MARK in session

@@ -18,12 +18,13 @@ from bench.plain import word
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name, chosen
 from bench.protocol.base import Act, Awaited, ClientMessage, Feature
 from bench.protocol.events import EMPTY, Effect, Event, Failure, FunctionCall, Kind, base64_bytes, text_characters
-from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.openai import GPT_LIVE_NAME
 from bench.protocol.openai_events import LONGEST_SESSION, failure_of
 from bench.protocol.settings import (
     FULL_DUPLEX,
+    FunctionOutput,
     Keys,
+    Message,
     ResponseSettings,
     SessionSettings,
     SettingsRefusal,

@@ -31,11 +31,12 @@ from bench.protocol.events import (
     FunctionCall,
     Kind,
 )
-from bench.protocol.messages import FunctionOutput, Message
 from bench.protocol.openai_events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
 from bench.protocol.settings import (
     FULL_DUPLEX,
+    FunctionOutput,
     Keys,
+    Message,
     Output,
     ResponseSettings,
     SessionSettings,

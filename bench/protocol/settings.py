@@ -1,4 +1,4 @@
-"""What a script sets on a session and on its responses, in words that hold for every dialect.
+"""What a script sets on a session and its responses, and what its messages hold, in words of no dialect.
 
 Settings that this tool does not know (`extra`) are merged into the update of a session; what it goes by cannot be set
 so. Each dialect has its own names for what the harness relies on (which audio it sends, who ends a turn, what a reply
@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.messages import Message
 
 Keys = tuple[str, ...]
 Output = Literal["audio", "text"]
@@ -32,6 +31,7 @@ DetectorName = Literal[
     "full_duplex",
 ]
 """Detectors by name: with azure in it Azure Voice Live's; `full_duplex` is GPT-Live, which never stops listening."""
+MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """What is near to the microphone, or far from it; Azure Voice Live's own."""
 EchoCancellation = Literal["server_echo_cancellation"]
@@ -192,3 +192,30 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
             return None
         settings, extra = settings.get(key), extra[key]
     return path
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that goes with a message. `url`: all of it, as a data URL; `width`, `height`: in pixels.
+
+    `digest`: SHA-256 of its file, hex.
+    """
+
+    url: str
+    width: int
+    height: int
+    digest: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message: words, and perhaps an image. Only a user's has one."""
+
+    role: MessageRole
+    text: str
+    image: Image | None = None
+
+
+class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function returned that the service called, by the call's id."""
+
+    call_id: str
+    output: str

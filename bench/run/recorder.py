@@ -25,9 +25,9 @@ from bench.cores import CoreWatch
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
 from bench.plain import printable
+from bench.protocol.base import is_simulated
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import limits_in
-from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of

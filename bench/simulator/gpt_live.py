@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 
 from bench.protocol.audio import AudioFormat
+from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, CLOSED, GPT_LIVE, START, STARTED, TRANSCRIPT_DELTA, wire_format
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge

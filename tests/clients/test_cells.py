@@ -11,7 +11,7 @@ from azure.ai.voicelive.aio import connect as connect_voice_live
 from azure.core.credentials import AzureKeyCredential
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
-from bench.simulator.clients import CLIENTS, lines_for
+from bench.cli.simulate import CLIENTS, lines_for
 from tests.clients.cells import PASS, ROWS, STEPS
 from tests.clients.page import ADDRESS, PROGRAMS, source
 from tests.clients.steps import GA, PLAYED, PREVIEW, Spelling

@@ -21,8 +21,8 @@ from bench.doctor.service_findings import (
 )
 from bench.money import Tariff
 from bench.observe.observation import SessionObservation
+from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.target.credentials import Credential
 from tests.doctor.test_explain import build_target
 from tests.helpers import build_observation

@@ -31,9 +31,8 @@ from bench.plan.script import Script
 from bench.plan.steps import AddMessage, Pause
 from bench.plan.turns import Step, TextTurn
 from bench.protocol.events import Usage
-from bench.protocol.messages import Image
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import FunctionTool, SessionSettings, TurnDetection
+from bench.protocol.settings import FunctionTool, Image, SessionSettings, TurnDetection
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.voice import build_reply
 from bench.target.prices import usage_usd

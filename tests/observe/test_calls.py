@@ -8,8 +8,8 @@ import pytest
 
 import bench.observe.calls
 from bench.observe import inputs
-from bench.observe.deadlines import NOT_OVER
 from bench.observe.observation import TurnObservation
+from bench.observe.pending_turns import NOT_OVER
 from bench.observe.work import CallFunction, GoOn
 from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, message
 

@@ -13,10 +13,9 @@ from pydantic import BaseModel
 
 from bench.protocol.base import ClientMessage, Dialect
 from bench.protocol.events import FunctionCall
-from bench.protocol.messages import FunctionOutput, Image, Message, MessageRole
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.protocol.settings import FunctionOutput, Image, Message, MessageRole, ResponseSettings, SessionSettings
 from tests.helpers import build_message, event_of, message
 
 OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}

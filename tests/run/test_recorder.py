@@ -19,9 +19,9 @@ from bench.columns import TOKENS, TURNS, names_of
 from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
+from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.events import UNREAD, Usage
 from bench.protocol.openai_ga import GA
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
 from bench.run.histograms import Histograms, Key, distribution
 from bench.run.measured import all_histograms

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol import openai_ga
+from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.settings import SessionSettings
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.profile import AnswerParts, FunctionCalls
 from bench.simulator.wire import (
     AZURE_GA,

@@ -13,18 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.faults.actions import (
+from bench.simulator.faults.injection import (
     EndResponse,
     ExpireSession,
     FaultAction,
+    FaultInjector,
     Freeze,
     HandOver,
     HandOverPart,
     HangUp,
     HoldStill,
     ResetConnection,
+    StruckFault,
 )
-from bench.simulator.faults.injection import FaultInjector, StruckFault
 from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
 from bench.simulator.refusals import Complaint, RefusedUpgrade
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Outgoing, WireDialect

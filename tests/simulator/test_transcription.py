@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.observe.quality import word_errors
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.conversation.transcription import SimulatedHearing
+from bench.simulator.caller_turns import SimulatedHearing
 from bench.simulator.profile import KnownWords
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (

@@ -32,8 +32,7 @@ from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
 from bench.protocol.events import TOKEN_KINDS, Usage
-from bench.protocol.messages import Image, Message
-from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection
 from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
 from bench.units import S_PER_MINUTE

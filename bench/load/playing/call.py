@@ -22,7 +22,7 @@ from bench.plan.repertoire import Repertoire
 from bench.plan.steps import NO_ROW, Rules, StepReader
 from bench.plan.turns import Step
 from bench.protocol.base import SaidItem
-from bench.protocol.messages import FunctionOutput, Message
+from bench.protocol.settings import FunctionOutput, Message
 from bench.run.event_log import LoggedTransport
 from bench.run.recorder import Labels
 from bench.session import Session

@@ -1,1 +1,1 @@
-"""Faults on demand: what can go wrong (`kinds`), what that does (`actions`), and when it strikes (`injection`)."""
+"""Faults on demand: what can go wrong (`kinds`), what that does, and when it strikes (`injection`)."""

@@ -23,13 +23,14 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.protocol.simulated import SIMULATOR_HEADER
+from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.behaviour import SimulatedSession
-from bench.simulator.faults.actions import (
+from bench.simulator.faults.injection import (
     EndResponse,
     ExpireSession,
     FailTls,
     FaultAction,
+    FaultInjector,
     Freeze,
     HandOver,
     HandOverPart,
@@ -37,7 +38,6 @@ from bench.simulator.faults.actions import (
     HoldStill,
     ResetConnection,
 )
-from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import (
     EXPIRED_REASON,

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from bench.clock import utc_ns
-from bench.protocol.simulated import SIMULATOR_HEADER
+from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.faults.kinds import IDENTITY, Fault
 from bench.simulator.profile import drawn
 from bench.simulator.serving.handshake import TokenIssuer

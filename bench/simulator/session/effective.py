@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.simulated import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_MARK
 from bench.simulator.session.checks import CheckTable, EventPlace, merged, missing
 from bench.simulator.session.settings import LOGPROBS
 from bench.simulator.wire import Json, RejectedError

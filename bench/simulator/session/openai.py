@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from bench.protocol.audio import AudioFormat
+from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.session import settings
 from bench.simulator.session.checks import Check, EventPlace
 from bench.simulator.session.effective import (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.simulate import CLIENTS, to_paste
 from bench.live_line import LiveLine, fitted
-from bench.simulator.clients import CLIENTS, to_paste
 from bench.simulator.served import LiveView, Standing, live_parts
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator

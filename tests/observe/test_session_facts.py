@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.observe import inputs, waits
 from bench.observe.observation import TurnObservation
-from bench.observe.watches import ConversationLength
+from bench.observe.session_facts import ConversationLength
 from bench.protocol.events import UNREAD, Usage
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
