@@ -1,8 +1,8 @@
 """Reads from the simulator's truth log when things really happened, and joins a run's rows with it: how wrong are they?
 
 A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
-out is an event that was not handed to an idle socket, for when it left is not known, and one that came without the
-kernel's stamp, for when it came is not. Pure, but for reading the file.
+out is an event of which the log does not know to half a millisecond when it left or came: the simulator may be held up
+in a send, and what it reads late has the stamp of what came last. Pure, but for reading the file.
 
 The error of a measure is its figure less what it truly was, by the catalogue's definition of it. The error of an
 instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
@@ -44,6 +44,8 @@ MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "t
 """Measures that the truth log can tell."""
 INSTANTS = ("requested", "speech_begin", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done")  # fmt: skip
+WIDEST_NS = NS_PER_MS // 2
+"""How wide an event's instant may be."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "origin", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
 """What of a turn's row is looked at."""
@@ -113,7 +115,8 @@ def told(lines: Iterable[Mapping[str, Any]]) -> Truth:
 def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
     truth.due_ns.append(line["due"])
     truth.late_ns.append(line["handed"] - line["due"])
-    at_ns = line["handed"] if line["empty"] else None
+    taken_ns = line["taken"]
+    at_ns = line["handed"] if taken_ns is not None and taken_ns - line["handed"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
     kind = KINDS.get(line["t"])
     if line["r"] is not None:
@@ -128,7 +131,7 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
 
 
 def _received(truth: Truth, line: Mapping[str, Any]) -> None:
-    at_ns = line["at"] if line["src"] == "kernel" else None
+    at_ns = line["at"] if line["at"] - line["since"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
     if GA.acts.get(line["t"]) is Act.REQUEST:
         if line["r"]:

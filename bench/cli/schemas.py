@@ -102,12 +102,12 @@ def truth_line() -> Schema:
     """As the docstring of `bench.simulator.truth` has it."""
     head = record({"schema": {"const": TRUTH_VERSION}, "simulated": {"const": True}, "profile": TEXT, "seed": WHOLE})
     sent = record(
-        {"s": TEXT, "d": {"const": "out"}, "t": TEXT, "due": WHOLE, "handed": WHOLE, "empty": FLAG}
+        {"s": TEXT, "d": {"const": "out"}, "t": TEXT, "due": WHOLE, "handed": WHOLE, "taken": maybe(WHOLE)}
         | {"r": maybe(TEXT), "n": COUNT, "w": COUNT},
         {"i": TEXT, "c": TEXT, "a": maybe(COUNT), "p": COUNT, "status": TEXT, "input": COUNT, "cached": COUNT},
     )
     received = record(
-        {"s": TEXT, "d": {"const": "in"}, "t": TEXT, "at": WHOLE, "src": one_of("kernel", "user")}
+        {"s": TEXT, "d": {"const": "in"}, "t": TEXT, "at": WHOLE, "since": WHOLE, "src": one_of("kernel", "user")}
         | {"e": maybe(TEXT), "r": maybe(TEXT)},
         {"from": COUNT, "to": COUNT, "i": TEXT, "c": TEXT, "ms": COUNT},
     )

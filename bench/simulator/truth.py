@@ -2,14 +2,15 @@
 
 JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
 
-First line: {"schema": 2, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
+First line: {"schema": 3, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
 
 Sent:      s       session id, as in the session.created that the client saw
            d       "out"
            t       type of the event
            due     when it was due
            handed  clock read before the send call that carried it
-           empty   whether nothing waited to be sent then; where false, `handed` is too early
+           taken   clock read after that call: it left between the two. Null where not all of it was taken, or something
+                   before it still waited: then it left later, and when is not known
            r       id of its response, or null
            n       bytes of audio in it (decoded)
            w       bytes of its WebSocket frame with the header, before TLS
@@ -37,7 +38,9 @@ Fault:     at      when it struck
 Received:  s       as above
            d       "in"
            t       type of the event; invalid_json and invalid_event for what is none
-           at      when it arrived: the stamp of the read that completed it, so too late where more came after it
+           at      when it arrived at the latest: the stamp of the read that completed it
+           since   when it arrived at the earliest: `at` where that is its own stamp; where more was in that read or the
+                   kernel did not stamp it, the beginning of the read before, which left nothing behind
            src     "kernel" where `at` is the kernel's receive stamp, "user" where it is a clock read after the read
            e       the client's event_id, or null
            r       id of the response that it started or cancelled, or null
@@ -68,10 +71,10 @@ from bench.foreign import JsonError, read_json
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.faults.injection import StruckFault
 from bench.simulator.served import Served
-from bench.simulator.wire import Outgoing, json_string
+from bench.simulator.wire import Arrival, Outgoing, json_string
 from bench.units import NS_PER_MS
 
-SCHEMA = 2
+SCHEMA = 3
 BLOCK_LINES = 256
 
 
@@ -90,18 +93,19 @@ class TruthLog:
         self._write(head)
         self.flush()  # before workers are forked
 
-    def sent(self, session: str, event: Outgoing, handed_ns: int, empty: bool, wire_bytes: int) -> None:
+    def sent(self, session: str, event: Outgoing, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
         # by hand: this is written for every delta, and of its strings only ids that clients chose may need escaping
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
             f'{{"s":"{session}","d":"out","t":"{event.type}","due":{event.due_ns},"handed":{handed_ns},'
-            f'"empty":{"true" if empty else "false"},"r":{response},"n":{event.audio_bytes},"w":{wire_bytes}'
-            f"{_further(event)}}}\n"
+            f'"taken":{"null" if taken_ns is None else taken_ns},"r":{response},"n":{event.audio_bytes},'
+            f'"w":{wire_bytes}{_further(event)}}}\n'
         )
 
-    def received(self, session: str, event: EventReceipt, at_ns: int, kernel: bool) -> None:
-        line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": at_ns}
-        line |= {"src": "kernel" if kernel else "user", "e": event.event_id, "r": event.response_id}
+    def received(self, session: str, event: EventReceipt, arrival: Arrival) -> None:
+        line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": arrival.at_ns}
+        line |= {"since": arrival.since_ns}
+        line |= {"src": "kernel" if arrival.stamped else "user", "e": event.event_id, "r": event.response_id}
         if event.to_byte is not None:
             line |= {"from": event.from_byte, "to": event.to_byte}
         further = {"i": event.item_id, "c": event.call_id, "ms": event.audio_end_ms}

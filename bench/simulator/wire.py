@@ -20,6 +20,14 @@ Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
 
 
+class Arrival(NamedTuple):
+    """When something came, in CLOCK_MONOTONIC ns: at the latest, at the earliest, and whether the kernel said so."""
+
+    at_ns: int
+    since_ns: int
+    stamped: bool
+
+
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 

@@ -155,4 +155,4 @@ def _of_interruption(
 
 def sent(lines: list[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(when, what) of the events whose instant is known."""
-    return ((line["handed"], line) for line in lines if line["d"] == "out" and line["empty"])
+    return ((line["handed"], line) for line in lines if line["d"] == "out" and line["taken"])

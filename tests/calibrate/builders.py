@@ -59,12 +59,12 @@ def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
 
 def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
     """A line of the truth log: the simulator sent this 10 ns after it was due."""
-    line = {"s": SESSION, "d": "out", "t": type, "due": at_ns - 10, "handed": at_ns, "empty": True}
+    line = {"s": SESSION, "d": "out", "t": type, "due": at_ns - 10, "handed": at_ns, "taken": at_ns + 30}
     return line | {"r": response, "n": audio, "w": 100} | more
 
 
 def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
-    line = {"s": SESSION, "d": "in", "t": type, "at": at_ns, "src": "kernel", "e": None, "r": None}
+    line = {"s": SESSION, "d": "in", "t": type, "at": at_ns, "since": at_ns, "src": "kernel", "e": None, "r": None}
     return line | more
 
 

@@ -83,8 +83,9 @@ def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> No
     assert errors.unjoined == (row["outcome"] == "ok")
 
 
-def test_an_event_that_was_not_handed_to_an_idle_socket_is_left_out_and_counted() -> None:
-    lines = [line | {"empty": False} if line["t"] == "response.output_audio.delta" else line for line in TYPED]
+@pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["waited for room", "held up in its send"])
+def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: int | None) -> None:
+    lines = [line | {"taken": taken_ns} if line["t"] == "response.output_audio.delta" else line for line in TYPED]
     truth = told(lines)
     errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
 
@@ -93,16 +94,16 @@ def test_an_event_that_was_not_handed_to_an_idle_socket_is_left_out_and_counted(
     assert truth.left_out == 2
 
 
-def test_a_request_without_the_kernels_stamp_is_left_out_and_counted() -> None:
-    truth = told([line | {"src": "user"} if line["d"] == "in" else line for line in TYPED])
+def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
+    truth = told([line | {"since": line["at"] - 10**9} if line["d"] == "in" else line for line in TYPED])
     errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)
     assert set(errors.instants) == {"first_audio", "response_done"}
 
 
-def test_speech_in_a_chunk_without_the_kernels_stamp_has_no_instant() -> None:
-    lines = [line | {"src": "user"} if line.get("e") == "turn-1-append-2" else line for line in SPOKEN]
+def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -> None:
+    lines = [line | {"since": line["at"] - 10**9} if line.get("e") == "turn-1-append-2" else line for line in SPOKEN]
     row = build_row(0, origin="speech_end", speech_end=1, speech_begin=1, first_audio=2) | {"audio": "hello.wav"}
     errors = joined([row], told(lines), {"hello.wav": SPEECH})
 

@@ -12,6 +12,7 @@ import pytest
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.serving import stream
 from bench.simulator.serving.stream import ServerStream
+from bench.simulator.wire import Arrival
 from tests.simulator_process import GUARD_S
 
 
@@ -21,7 +22,7 @@ class Pair:
 
     stream: ServerStream
     peer: socket.socket
-    received: list[tuple[bytes, int, bool]] = field(default_factory=list)
+    received: list[tuple[bytes, Arrival]] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read_all(self) -> bytes:
@@ -53,10 +54,11 @@ def test_what_has_no_room_waits_its_turn_and_says_so() -> None:
     big, small = bytes(range(256)) * 100_000, b"the end"  # 25 MB: no socket buffer holds that
 
     async def check(pair: Pair) -> None:
-        assert pair.stream.write(big) is True
+        assert pair.stream.write(small) is True
+        assert pair.stream.write(big) is False
         assert pair.stream.write(small) is False
         pair.stream.finish()
-        assert await pair.read_all() == big + small
+        assert await pair.read_all() == small + big + small
 
     with_pair(check)
 
@@ -88,9 +90,10 @@ def test_what_comes_carries_the_instant_of_its_arrival(pieces: list[bytes]) -> N
         before_ns = monotonic_ns()
         for piece in pieces:
             pair.peer.send(piece)
-        while b"".join(data for data, _, _ in pair.received) != b"".join(pieces):
+        while b"".join(data for data, _ in pair.received) != b"".join(pieces):
             await asyncio.sleep(0)
-        assert all(before_ns - 1_000_000 <= at_ns <= monotonic_ns() for _, at_ns, _ in pair.received)
+        assert all(before_ns - 1_000_000 <= came.at_ns <= monotonic_ns() for _, came in pair.received)
+        assert all(came.since_ns <= came.at_ns for _, came in pair.received)
 
     with_pair(check)
 

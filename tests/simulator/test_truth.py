@@ -11,24 +11,26 @@ from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.served import Served
 from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
-from bench.simulator.wire import Outgoing
+from bench.simulator.wire import Arrival, Outgoing
 from tests.simulator.test_served import late
 
 
 def written(path: Path) -> Path:
     log = TruthLog(path, "default", 5)
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
-    log.sent("sess_1", Outgoing(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, True, 6600)
-    log.sent("sess_1", Outgoing(130, audio, b"{}", "resp_1", 7200, 2400), 131, True, 9800)
-    log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", facts={"p": 960}), 141, True, 200)
-    log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, False, 600)
+    log.sent("sess_1", Outgoing(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, 121, 6600)
+    log.sent("sess_1", Outgoing(130, audio, b"{}", "resp_1", 7200, 2400), 131, 132, 9800)
+    log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", facts={"p": 960}), 141, 142, 200)
+    log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, None, 600)
     named = Outgoing(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
-    log.sent("sess_1", named, 151, True, 300)
-    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), 90, True)
-    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), 95, False)
+    log.sent("sess_1", named, 151, 152, 300)
+    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), Arrival(90, 80, True))
+    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), Arrival(95, 95, False))
     truncated = EventReceipt("conversation.item.truncate", None, item_id="item_1", audio_end_ms=0)
-    log.received("sess_1", truncated, 96, True)
-    log.received("sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), 97, True)
+    log.received("sess_1", truncated, Arrival(96, 96, True))
+    log.received(
+        "sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), Arrival(97, 97, True)
+    )
     log.ended(Served(1, 0, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path
@@ -36,24 +38,25 @@ def written(path: Path) -> Path:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
-        {"schema": 2, "simulated": True, "profile": "default", "seed": 5},
-        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 100, "handed": 120, "empty": True,
+        {"schema": 3, "simulated": True, "profile": "default", "seed": 5},
+        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 100, "handed": 120, "taken": 121,
          "r": "resp_1", "n": 4800, "w": 6600, "i": "item_1", "a": None},
-        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 130, "handed": 131, "empty": True,
+        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 130, "handed": 131, "taken": 132,
          "r": "resp_1", "n": 7200, "w": 9800, "a": 2400},
         {"s": "sess_1", "d": "out", "t": "input_audio_buffer.speech_started", "due": 140, "handed": 141,
-         "empty": True, "r": None, "n": 0, "w": 200, "p": 960},
-        {"s": "sess_1", "d": "out", "t": "session.created", "due": 100, "handed": 120, "empty": False, "r": None,
+         "taken": 142, "r": None, "n": 0, "w": 200, "p": 960},
+        {"s": "sess_1", "d": "out", "t": "session.created", "due": 100, "handed": 120, "taken": None, "r": None,
          "n": 0, "w": 600},
         {"s": "sess_1", "d": "out", "t": "response.function_call_arguments.done", "due": 150, "handed": 151,
-         "empty": True, "r": "resp_1", "n": 0, "w": 300, "i": 'an "item"', "c": "call_1"},
-        {"s": "sess_1", "d": "in", "t": "input_audio_buffer.append", "at": 90, "src": "kernel", "e": "e\n1", "r": None,
-         "from": 0, "to": 4800},
-        {"s": "sess_1", "d": "in", "t": "response.create", "at": 95, "src": "user", "e": None, "r": "resp_1"},
-        {"s": "sess_1", "d": "in", "t": "conversation.item.truncate", "at": 96, "src": "kernel", "e": None, "r": None,
-         "i": "item_1", "ms": 0},
-        {"s": "sess_1", "d": "in", "t": "conversation.item.create", "at": 97, "src": "kernel", "e": None, "r": None,
-         "i": "i", "c": "c"},
+         "taken": 152, "r": "resp_1", "n": 0, "w": 300, "i": 'an "item"', "c": "call_1"},
+        {"s": "sess_1", "d": "in", "t": "input_audio_buffer.append", "at": 90, "since": 80, "src": "kernel",
+         "e": "e\n1", "r": None, "from": 0, "to": 4800},
+        {"s": "sess_1", "d": "in", "t": "response.create", "at": 95, "since": 95, "src": "user",
+         "e": None, "r": "resp_1"},
+        {"s": "sess_1", "d": "in", "t": "conversation.item.truncate", "at": 96, "since": 96, "src": "kernel",
+         "e": None, "r": None, "i": "item_1", "ms": 0},
+        {"s": "sess_1", "d": "in", "t": "conversation.item.create", "at": 97, "since": 97, "src": "kernel",
+         "e": None, "r": None, "i": "i", "c": "c"},
         {"d": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
          "cpu_s": 1.25},
     ]  # fmt: skip

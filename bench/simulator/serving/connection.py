@@ -51,7 +51,7 @@ from bench.simulator.served import LatenessCounts
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.truth import TruthLog
-from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
+from bench.simulator.wire import Arrival, Ids, Outgoing, error_fields, event_bytes, text_frame
 from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
@@ -124,13 +124,16 @@ class Connection:
 
     # In
 
-    def _received(self, data: bytes, at_ns: int, kernel: bool) -> None:
+    def _received(self, data: bytes, arrival: Arrival) -> None:
         self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
+        events = self._protocol.events_received()
+        own_stamp = arrival.stamped and not self._protocol.reader.buffer  # that of the last event
+        last = arrival._replace(since_ns=arrival.at_ns) if own_stamp else arrival
+        for event in events:
             if isinstance(event, Request):
-                self._strike("upgrade", partial(self._upgrade, event, at_ns))
+                self._strike("upgrade", partial(self._upgrade, event, arrival.at_ns))
             elif isinstance(event, Frame):
-                self._frame(event, at_ns, kernel)
+                self._frame(event, last if event is events[-1] else arrival)
         self._flush()
         self.send_due(monotonic_ns())
 
@@ -182,7 +185,8 @@ class Connection:
         self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
         self._ping_later()
 
-    def _frame(self, frame: Frame, at_ns: int, kernel: bool) -> None:
+    def _frame(self, frame: Frame, arrival: Arrival) -> None:
+        at_ns = arrival.at_ns
         if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return  # the protocol object has answered
         if frame.opcode is Opcode.BINARY:
@@ -194,7 +198,7 @@ class Connection:
             message, self._fragments = b"".join(self._fragments), []
             received = self._behaviour.receive_text(message, at_ns)
         if self._shared.truth:
-            self._shared.truth.received(self._behaviour.ids.session, received, at_ns, kernel)
+            self._shared.truth.received(self._behaviour.ids.session, received, arrival)
         if self._injector:
             self._injector.received(received.type, at_ns)
 
@@ -221,12 +225,13 @@ class Connection:
     def _send(self, events: Sequence[Outgoing], frame: bytes | None = None) -> None:
         """Send events in one write, so in one TCP segment where it has room; `frame`: as which one event is sent."""
         frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
+        data = b"".join(frames)
         handed_ns = monotonic_ns()
-        empty = self._stream.write(b"".join(frames))
+        taken_ns = monotonic_ns() if self._stream.write(data) else None
         for event, frame in zip(events, frames, strict=True):
             self._shared.lateness.add(handed_ns - event.due_ns)
             if self._shared.truth:
-                self._shared.truth.sent(self._session_id, event, handed_ns, empty, len(frame))
+                self._shared.truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
         return Frame(Opcode.TEXT, body).serialize(mask=False, extensions=self._protocol.extensions)

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
+from bench.simulator.wire import Arrival
 
 READ_BYTES = 65_536
 MOST_BACKLOG = 64 << 20
@@ -25,11 +26,14 @@ TLS_HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for no time: a close is a reset."""
 
-OnData = Callable[[bytes, int, bool], None]  # data, arrival in CLOCK_MONOTONIC ns, whether the kernel stamped it
+
+OnData = Callable[[bytes, Arrival], None]
 
 
 class ServerStream:
     """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket.
+
+    The last byte of what comes came at the arrival's `at_ns`, the others between `since_ns` and that.
 
     `on_hello` is called when the first bytes of a TLS connection have come, before they are read.
     """
@@ -52,10 +56,11 @@ class ServerStream:
         self._shut = False
         self._linger: asyncio.TimerHandle | None = None
         self._open = True
+        self._emptied_ns = 0  # before this, nothing came that is not read yet
         loop.add_reader(sock, self._readable)
 
     def write(self, data: bytes) -> bool:
-        """Hand `data` to the kernel, the rest of it when there is room. False if earlier data still waited."""
+        """Hand `data` to the kernel, the rest of it when there is room. Returns whether all of it was taken at once."""
         if not self._open or self._finishing:
             return False
         return self._send(self._tls.encrypted(data) if self._tls else data)
@@ -116,6 +121,7 @@ class ServerStream:
             on_hello()
             if self._paused:
                 return
+        begun_ns = monotonic_ns()
         try:
             data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -129,9 +135,12 @@ class ServerStream:
             return
         stamp_ns = arrival_ns(ancillary)
         at_ns = monotonic_ns() if stamp_ns is None else stamp_ns
+        arrival = Arrival(at_ns, self._emptied_ns, stamp_ns is not None)
+        if len(data) < READ_BYTES:
+            self._emptied_ns = begun_ns
         plain = self._decrypted(data) if self._tls else data
         if plain:
-            self._on_data(plain, at_ns, stamp_ns is not None)
+            self._on_data(plain, arrival)
 
     def _decrypted(self, data: bytes) -> bytes:
         assert self._tls is not None
@@ -156,11 +165,11 @@ class ServerStream:
             sent = 0
         except OSError:
             self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
-            return True
+            return False
         if sent < len(data):
             self._backlog += data[sent:]
             self._loop.add_writer(self._sock, self._writable)
-        return True
+        return not self._backlog
 
     def _writable(self) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection
 
 from bench.cli.simulate import simulate
+from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.simulator.truth import read_truth
 from tests.simulator.builders import append, sound
@@ -157,7 +160,7 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     head, *lines, end = read_truth(truth_file)
     sent = [line for line in lines if line["d"] == "out" and line["t"] != "rate_limits.updated"]
     received = [line for line in lines if line["d"] == "in"]
-    assert head == {"schema": 2, "simulated": True, "profile": "quick", "seed": 9}
+    assert head == {"schema": 3, "simulated": True, "profile": "quick", "seed": 9}
     assert {line["s"] for line in lines} == {session_id}
     assert [line["t"] for line in sent] == [event["type"] for event in [created, *seen]]
     assert all(line["handed"] >= line["due"] for line in sent)
@@ -176,6 +179,31 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     assert received[-1]["at"] < next(line["due"] for line in sent if line["r"] == response_id)
     assert ready.returncode == 0
     assert "SIMULATED: 1 sessions" in ready.output
+
+
+def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
+    tmp_path: Path,
+) -> None:
+    truth_file = tmp_path / "truth.jsonl"
+    with (
+        quick_simulator(tmp_path, "--truth", str(truth_file)) as ready,
+        connect(ready.urls["ga"], max_size=None) as client,
+    ):
+        receive(client)
+        os.kill(ready.pid, signal.SIGSTOP)
+        while Path(f"/proc/{ready.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            pass
+        first_ns = monotonic_ns()
+        client.send(json.dumps({"type": "input_audio_buffer.clear"}))
+        second_ns = monotonic_ns()
+        client.send(json.dumps({"type": "response.create"}))
+        os.kill(ready.pid, signal.SIGCONT)
+        while receive(client)["type"] != "response.done":
+            pass
+
+    first, second = (line for line in read_truth(truth_file) if line.get("d") == "in")
+    assert first["since"] < first_ns < second_ns < first["at"]
+    assert second_ns < second["since"] == second["at"]
 
 
 def test_the_truth_log_knows_where_speech_and_reply_were_heard(tmp_path: Path) -> None:
