@@ -1,9 +1,9 @@
 """Is what a run calls exact really so? A stopped reader, a crowded core and a burst, each measure beside the truth.
 
-A turn is beyond its bound where it is wrong by more than that and 1 ms, which is what the truth itself may be off by;
-it is missed where it is wrong by more than the measure's limit, and its bound is within that. A run that calls a
-measure exact must have p99 of its error within the limit. What the verdict would have been by the first deltas' stamps
-alone stands beside it.
+A turn is beyond its bound where it is wrong by more than that and 1 ms, which is what the truth itself may be off by:
+both ends of it are known to half a millisecond, or it is counted as not known. It is missed where it is wrong by more
+than the measure's limit, and its bound is within that. A run that calls a measure exact must have p99 of its error
+within the limit. What the verdict would have been by the first deltas' stamps alone stands beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.calibrate.climb import RECORDING
 from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import COLUMNS, Truth, joined, read_log
+from bench.calibrate.truth import COLUMNS, Joined, Truth, joined, read_log
 from bench.cores import allowed_cores
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
@@ -84,26 +84,35 @@ def measure(situation: Situation) -> None:
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
-        verdict, truth = files.read_document(folder)["verdict"], read_log(truth_log)
+        verdict, told = files.read_document(folder)["verdict"], truth_by_row(folder, read_log(truth_log))
         word = {True: "VALID", False: "INVALID", None: "NOT JUDGED"}[verdict["valid"]]
         print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
         of_measure = {one.measure: one for one in exactness(folder)}
-        wrong = errors_ms(folder, truth)
+        wrong = errors_ms(folder, told)
         for name in MEASURES:
             if name in wrong:
                 show(name, wrong[name], of_measure[name])
+        print(f"  not known to half a millisecond: the truth of {sum(one.unjoined for one in told)} turns", flush=True)
 
 
-def errors_ms(folder: Path, truth: Truth) -> dict[str, list[tuple[float, float]]]:
-    """(how wrong, bound) of each turn of which the truth is known, by measure."""
+def truth_by_row(folder: Path, truth: Truth) -> list[Joined]:
+    """Each row of the run beside the truth."""
     speeches = {RECORDING.name: load_pcm(RECORDING).speech}
     rows: list[dict[str, Any]] = files.read_table(folder, "turns", list(COLUMNS)).to_pylist()
-    told = [joined([row], truth, speeches).measures for row in rows]
+    return [joined([row], truth, speeches) for row in rows]
+
+
+def errors_ms(folder: Path, told: list[Joined]) -> dict[str, list[tuple[float, float]]]:
+    """(how wrong, bound) of each turn of which the truth is known, by measure."""
     found = {}
     for name in MEASURES:
         rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
         slack = evidence.row_bounds(rows, CATALOGUE[name])
-        pairs = [(abs(one[name][0]) / 1e6, float(s)) for one, s in zip(told, slack, strict=True) if name in one]
+        pairs = [
+            (abs(one.measures[name][0]) / 1e6, float(s))
+            for one, s in zip(told, slack, strict=True)
+            if name in one.measures
+        ]
         if pairs:
             found[name] = pairs
     return found
