@@ -71,7 +71,7 @@ from bench.foreign import JsonError, read_json
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.faults.injection import StruckFault
 from bench.simulator.served import Served
-from bench.simulator.wire import Arrival, Outgoing, json_string
+from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
 from bench.units import NS_PER_MS
 
 SCHEMA = 3
@@ -102,7 +102,7 @@ class TruthLog:
             f'"w":{wire_bytes}{_further(event)}}}\n'
         )
 
-    def received(self, session: str, event: EventReceipt, arrival: Arrival) -> None:
+    def received(self, session: str, event: EventReceipt, arrival: ArrivalSpan) -> None:
         line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": arrival.at_ns}
         line |= {"since": arrival.since_ns}
         line |= {"src": "kernel" if arrival.stamped else "user", "e": event.event_id, "r": event.response_id}

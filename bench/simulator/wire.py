@@ -20,7 +20,7 @@ Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
 
 
-class Arrival(NamedTuple):
+class ArrivalSpan(NamedTuple):
     """When something came, in CLOCK_MONOTONIC ns: at the latest, at the earliest, and whether the kernel said so."""
 
     at_ns: int

@@ -12,7 +12,7 @@ import pytest
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.serving import stream
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.wire import Arrival
+from bench.simulator.wire import ArrivalSpan
 from tests.simulator_process import GUARD_S
 
 
@@ -22,7 +22,7 @@ class Pair:
 
     stream: ServerStream
     peer: socket.socket
-    received: list[tuple[bytes, Arrival]] = field(default_factory=list)
+    received: list[tuple[bytes, ArrivalSpan]] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read_all(self) -> bytes:

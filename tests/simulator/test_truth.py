@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.served import Served
 from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
-from bench.simulator.wire import Arrival, Outgoing
+from bench.simulator.wire import ArrivalSpan, Outgoing
 from tests.simulator.test_served import late
 
 
@@ -24,12 +24,12 @@ def written(path: Path) -> Path:
     log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, None, 600)
     named = Outgoing(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
     log.sent("sess_1", named, 151, 152, 300)
-    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), Arrival(90, 80, True))
-    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), Arrival(95, 95, False))
+    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), ArrivalSpan(90, 80, True))
+    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), ArrivalSpan(95, 95, False))
     truncated = EventReceipt("conversation.item.truncate", None, item_id="item_1", audio_end_ms=0)
-    log.received("sess_1", truncated, Arrival(96, 96, True))
+    log.received("sess_1", truncated, ArrivalSpan(96, 96, True))
     log.received(
-        "sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), Arrival(97, 97, True)
+        "sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), ArrivalSpan(97, 97, True)
     )
     log.ended(Served(1, 0, 0, 1.25, late(0, 2_000_000)))
     log.close()

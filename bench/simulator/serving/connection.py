@@ -51,7 +51,7 @@ from bench.simulator.served import LatenessCounts
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.truth import TruthLog
-from bench.simulator.wire import Arrival, Ids, Outgoing, error_fields, event_bytes, text_frame
+from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, text_frame
 from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
@@ -124,7 +124,7 @@ class Connection:
 
     # In
 
-    def _received(self, data: bytes, arrival: Arrival) -> None:
+    def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
         own_stamp = arrival.stamped and not self._protocol.reader.buffer  # that of the last event
@@ -185,7 +185,7 @@ class Connection:
         self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
         self._ping_later()
 
-    def _frame(self, frame: Frame, arrival: Arrival) -> None:
+    def _frame(self, frame: Frame, arrival: ArrivalSpan) -> None:
         at_ns = arrival.at_ns
         if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return  # the protocol object has answered

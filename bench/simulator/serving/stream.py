@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
-from bench.simulator.wire import Arrival
+from bench.simulator.wire import ArrivalSpan
 
 READ_BYTES = 65_536
 MOST_BACKLOG = 64 << 20
@@ -27,7 +27,7 @@ RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for no time: a close is a reset."""
 
 
-OnData = Callable[[bytes, Arrival], None]
+OnData = Callable[[bytes, ArrivalSpan], None]
 
 
 class ServerStream:
@@ -135,7 +135,7 @@ class ServerStream:
             return
         stamp_ns = arrival_ns(ancillary)
         at_ns = monotonic_ns() if stamp_ns is None else stamp_ns
-        arrival = Arrival(at_ns, self._emptied_ns, stamp_ns is not None)
+        arrival = ArrivalSpan(at_ns, self._emptied_ns, stamp_ns is not None)
         if len(data) < READ_BYTES:
             self._emptied_ns = begun_ns
         plain = self._decrypted(data) if self._tls else data
