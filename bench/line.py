@@ -13,9 +13,8 @@ from typing import Any, Protocol
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import UNTIMED, Timeline
+from bench.observe.timeline import Timeline
 from bench.observe.work import (
-    DECISIVE,
     AskForResponse,
     CallFunction,
     Cancel,
@@ -250,18 +249,11 @@ class Line:
         timeline = self._timeline
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
-        # Waking costs more than understanding a message. So it wakes only where something is to decide: after what may
-        # bring work, at the turn's end, or where what is awaited, or until when, is no longer what it sleeps by.
-        decides, moves = not self._for_turn, False
         for event in events:
-            kind = event.kind
-            if kind in DELTAS and timeline.may_take(event):
+            if event.kind in DELTAS and timeline.may_take(event):
                 self._transport.learn(message, event)
-            decides |= kind in DECISIVE
-            moves |= kind not in UNTIMED
-        if decides or timeline.turns.all_over:
-            return True
-        return moves and (self.streaming is not timeline.turns.goes_on or timeline.wake_ns < self._wakes_ns)
+        # Waking costs more than understanding a message: so who waits for the turn's end wakes only where it must.
+        return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:

@@ -16,7 +16,6 @@ from typing import Any
 from bench.interruptions import WATCH_NS, Cue, InterruptionKind
 from bench.line import Line, Listener
 from bench.observe import inputs, waits
-from bench.observe.session_facts import SESSION_INSTANTS
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import (
     OutgoingMessage,
@@ -36,8 +35,6 @@ from bench.units import NS_PER_S
 
 SLICE_NS = 250_000_000
 """How long a pause waits before it asks again whether the run is ending."""
-UNACKNOWLEDGED_NS = 2_000_000_000
-"""How long the history is waited for after its last acknowledgement: some services send none."""
 
 
 class Session:
@@ -72,7 +69,9 @@ class Session:
             if self._timeline.over:
                 break
             if isinstance(step, Awaited):
-                self._listen_for(step, until_ns)
+                if not self._await_in_time(waits.at_most(waits.described(step.kind), until_ns)):
+                    detail = f"{step.name} did not come within the limit session"
+                    self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
             else:
                 self._line.send(step)
         if self._script.history and not self._timeline.over:
@@ -141,28 +140,13 @@ class Session:
 
     # Steps.
 
-    def _listen_for(self, awaited: Awaited, until_ns: int) -> None:
-        instant = SESSION_INSTANTS[awaited.kind]
-        while instant not in self._timeline.facts.instants and not self._timeline.over:
-            if self._transport.heard_ns >= until_ns:
-                detail = f"{awaited.name} did not come within the limit session"
-                self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
-                return
-            self._line.listen(until_ns)
-
     def _tell_history(self, messages: Sequence[OutgoingMessage]) -> None:
         """Put what was said before into the conversation, and let the service take it, unless nothing is waited for."""
         self._timeline.tell(inputs.HistoryBegun(self.now_ns, len(messages)))
         for message in messages:
             self._line.send(message)
-        if self._script.pipelined:
-            return
-        facts = self._timeline.facts
-        left, until_ns = len(messages), self.now_ns + UNACKNOWLEDGED_NS
-        while facts.history_left and not self._timeline.over and self._transport.heard_ns < until_ns:
-            self._line.listen(until_ns)
-            if facts.history_left < left:
-                left, until_ns = facts.history_left, self.now_ns + UNACKNOWLEDGED_NS
+        if not self._script.pipelined:
+            self._await_in_time(waits.history_taken(self.now_ns))
 
     def _hear_out(self) -> None:
         """Wait, with an open microphone, until the reply has been played: speaking earlier would interrupt it."""
@@ -172,16 +156,8 @@ class Session:
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
         longest_ns = self.now_ns + int(self._script.limits.done * NS_PER_S)
-        while (
-            (quiet_ns := waits.quiet(self._timeline, self.now_ns)) is not None
-            and not self._timeline.over
-            and not self._ending()
-        ):
-            until_ns = min(quiet_ns, longest_ns)
-            if self._transport.heard_ns >= until_ns:
-                self._timeline.tell(inputs.GaveUp())
-                return
-            self._line.listen(min(until_ns, self.now_ns + SLICE_NS))
+        if not self._await_in_time(waits.at_most(waits.quiet, longest_ns), ending=self._ending):
+            self._timeline.tell(inputs.GaveUp())
 
     def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
@@ -270,6 +246,17 @@ class Session:
         """Listen until what is waited for is there, or will not come. `for_turn`: as of `Line.listen`."""
         while (until_ns := wait(self._timeline, self.now_ns)) is not None:
             self._line.listen(until_ns, for_turn=for_turn)
+
+    def _await_in_time(self, wait: waits.Until, ending: Callable[[], bool] = lambda: False) -> bool:
+        """Listen until what is waited for is there; False where all was heard by then, and it was not among it.
+
+        Where the run is `ending` it is not waited for.
+        """
+        while (until_ns := wait(self._timeline, self.now_ns)) is not None and not ending():
+            if self._transport.heard_ns >= until_ns:
+                return False
+            self._line.listen(min(until_ns, self.now_ns + SLICE_NS))
+        return True
 
     def _await_unless_ending(self, wait: waits.Until) -> None:
         """The same, unless the run ends before: between turns nothing is lost by that."""

@@ -6,13 +6,14 @@ something late. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from bench.limits import Limits
 from bench.observe.inputs import CallAnswered, Expected, InterruptionAwaited, NetworkMeasured, Transmitted
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, State, Turn, failed_expectation
 from bench.observe.turn_view import all_instants
+from bench.observe.work import Cancel, Retrieve, Truncate
 from bench.outcomes import UNHEARD
 from bench.protocol.events import Failure, Kind
 from bench.transport.base import Network
@@ -69,15 +70,15 @@ def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
     return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
 
 
-CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID = "-cancel", "-truncate", "-retrieve"
-STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID, RETRIEVE_ID)
+CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"
+STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
 """How ids of messages end that stop a turn's reply, or check that it was cut."""
 
 
 class PendingTurns:
     """The turns of one session that were begun and not handed out."""
 
-    __slots__ = ("_retransmits", "all", "awaits_network", "interrupted", "last", "retrieves")
+    __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "interrupted", "last")
 
     def __init__(self) -> None:
         self.all: list[Turn] = []
@@ -87,9 +88,8 @@ class PendingTurns:
         """The turn of which the reply is to be interrupted, or was last."""
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
-        self.retrieves = 0
-        """How often the service was asked what it keeps of a cut reply."""
         self._retransmits = 0
+        self._retrieves = 0  # how often the service was asked what it keeps of a cut reply
 
     def begin(self, turn: Turn) -> None:
         """Add a turn that begins; where another is open, the caller speaks while that one's reply is played."""
@@ -162,6 +162,23 @@ class PendingTurns:
         """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
 
+    def cuts(self) -> Iterator[Cancel | Truncate | Retrieve]:
+        """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
+        stopped = self.interrupted
+        if stopped is not None and stopped.interruption is not None:
+            interruption, prefix = stopped.interruption, stopped.plan.event_prefix
+            if interruption.uncancelled:
+                interruption.uncancelled = False
+                yield Cancel(f"{prefix}{CANCEL}")
+            if interruption.is_untold:
+                for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
+                    yield Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
+        for turn in self.all:
+            if turn.check is not None and turn.state is State.OVER:
+                for item_id in turn.check.unasked:
+                    self._retrieves += 1
+                    yield Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
+
     def hand_out(self, turn: Turn, at_ns: int) -> None:
         """Let go of a turn, and wait no longer for what the service keeps of its cut reply, if it has had its time."""
         self.all.remove(turn)
@@ -230,7 +247,7 @@ class PendingTurns:
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue
-            if failure.event_id.endswith(TRUNCATE_ID):
+            if failure.event_id.endswith(TRUNCATE):
                 turn.interruption.uncut -= 1
-            if turn.check is not None and not failure.event_id.endswith(CANCEL_ID):
+            if turn.check is not None and not failure.event_id.endswith(CANCEL):
                 turn.check.failed = True

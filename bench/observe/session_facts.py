@@ -79,10 +79,11 @@ class ConversationLength:
 
 
 UNKNOWN_NAMES = 50
-SESSION_INSTANTS: Mapping[Kind, str] = {
+DESCRIPTIONS: Mapping[Kind, str] = {
     Kind.SESSION_CREATED: "session_created",
     Kind.SESSION_UPDATED: "session_updated",
 }
+"""The events by which the service describes the session, and the instants that the first of each marks."""
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
@@ -94,10 +95,10 @@ class SessionFacts:
 
     __slots__ = (
         "audio_received", "audio_sent", "billed", "caller_time_ns", "close_code", "close_reason", "detail", "errors",
-        "errors_ns", "events", "fallbacks", "headers", "history_left", "idle_prompts", "instants", "last_error",
-        "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage", "token_wait_ns",
-        "turns_begun", "turns_ended", "turns_good", "turns_wanted", "unknown", "unpaid", "widths_ns", "wire_received",
-        "wire_sent",
+        "errors_ns", "events", "fallbacks", "headers", "history_left", "history_taken_ns", "idle_prompts", "instants",
+        "last_error", "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage",
+        "token_wait_ns", "turns_begun", "turns_ended", "turns_good", "turns_wanted", "unknown", "unpaid", "widths_ns",
+        "wire_received", "wire_sent",
     )  # fmt: skip
 
     def __init__(self, start_ns: int, turns_wanted: int, planned: Mapping[str, int | None]) -> None:
@@ -120,6 +121,8 @@ class SessionFacts:
         self.events = self.errors = self.fallbacks = self.idle_prompts = 0
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
+        self.history_taken_ns = 0
+        """When it took the last one that it has taken; 0 where it has taken none."""
         self.unknown: Counter[str] = Counter()
         self.last_error: Failure | None = None
         """The last of those errors that ended nothing, since the last turn began."""
@@ -164,7 +167,7 @@ class SessionFacts:
 
     def described(self, event: Event, arrival: Arrival) -> None:
         """Note the session as the service describes it, which has greeted it or taken its settings."""
-        instant = SESSION_INSTANTS[event.kind]
+        instant = DESCRIPTIONS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
         self.errors_ns.setdefault(instant, arrival.error_ns)
         if event.session:
@@ -185,6 +188,7 @@ class SessionFacts:
         """Note that the service has taken one more message of the history: items are added in the order of sending."""
         if self.history_left:
             self.history_left -= 1
+            self.history_taken_ns = arrival.at_ns
             if not self.history_left:
                 self.arrived("history_taken", arrival)
 

@@ -47,7 +47,7 @@ from bench.observe.inputs import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
-from bench.observe.session_facts import SESSION_INSTANTS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
+from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
 from bench.observe.work import (
@@ -58,7 +58,6 @@ from bench.observe.work import (
     MeasureNetwork,
     Pay,
     Work,
-    cuts,
 )
 from bench.outcomes import GOOD, TEXT_SESSION
 from bench.plan.reference import Judge
@@ -73,13 +72,15 @@ AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, Judge] = {}
-SESSION_KINDS = frozenset({*SESSION_INSTANTS, Kind.MALFORMED, Kind.ERROR})
+SESSION_KINDS = frozenset({*DESCRIPTIONS, Kind.MALFORMED, Kind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
 
 UNTIMED = frozenset(
     {Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.ITEM_RETRIEVED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN}
 )
 """Events that bring no deadline nearer, and at most put it off."""
+DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED}
+"""Events after which there may be something to do though the turn goes on."""
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
@@ -247,6 +248,18 @@ class Timeline:
         if turn is None or turn.plan.duplex or not (self.turns.answering and turn.hears(event.kind)):
             return False
         return self.owners.claim(event, turn).turn is turn
+
+    def wakes(self, events: Sequence[Event], until_ns: int, *, streaming: bool) -> bool:
+        """Whether a session that sleeps until the turn's end must look at what came, rather than sleep on.
+
+        It must after what may bring work, at the turn's end, where the end is due before `until_ns`, and where that a
+        reply is `streaming` holds no longer, or has come to hold.
+        """
+        for event in events:
+            if event.kind in DECISIVE:
+                return True
+        turns = self.turns
+        return turns.all_over or streaming is not turns.goes_on or self.wake_ns < until_ns
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
@@ -487,7 +500,7 @@ class Timeline:
             facts.unpaid = None
             yield Pay(usage)
         if turns.interrupted is not None and not self.over:
-            yield from cuts(turns)
+            yield from turns.cuts()
         if turns.holds_ended:
             if turns.awaits_network and turns.all_over:
                 yield MeasureNetwork()

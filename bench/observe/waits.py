@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.interruptions import Cue
+from bench.observe.session_facts import DESCRIPTIONS
 from bench.observe.timeline import Timeline
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State
+from bench.protocol.events import Kind
 from bench.units import NEVER_NS, NS_PER_S
 
+UNACKNOWLEDGED_NS = 2_000_000_000
+"""How long the history is waited for after its last acknowledgement: some services send none."""
 Until = Callable[[Timeline, int], int | None]
 """Until when something is waited for, given what is known, and what time it is."""
 
@@ -64,8 +68,36 @@ def cut_checks(timeline: Timeline, now_ns: int) -> int | None:
     return until_ns if until_ns > now_ns else None
 
 
+def described(kind: Kind) -> Until:
+    """An event by which the service describes the session."""
+    mark = DESCRIPTIONS[kind]
+    return lambda timeline, _: None if timeline.over or mark in timeline.facts.instants else NEVER_NS
+
+
+def history_taken(sent_ns: int) -> Until:
+    """The acknowledgement of all messages that were said before, or of none for a while since they were sent."""
+
+    def wait(timeline: Timeline, _: int) -> int | None:
+        facts = timeline.facts
+        if timeline.over or not facts.history_left:
+            return None
+        return max(sent_ns, facts.history_taken_ns) + UNACKNOWLEDGED_NS
+
+    return wait
+
+
 def quiet(timeline: Timeline, _: int) -> int | None:
     """What the service has under way: for so long as it takes between two deltas, from when something came last."""
     if timeline.over or not timeline.owners.busy:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
+
+
+def at_most(wait: Until, longest_ns: int) -> Until:
+    """The same, and no later than an instant."""
+
+    def shorter(timeline: Timeline, now_ns: int) -> int | None:
+        until_ns = wait(timeline, now_ns)
+        return None if until_ns is None else min(until_ns, longest_ns)
+
+    return shorter

@@ -5,17 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.observe.observation import TurnObservation
-from bench.observe.ownership import TRANSCRIPTIONS
-from bench.observe.pending_turns import PendingTurns
-from bench.observe.turn import State
-from bench.protocol.events import FunctionCall, Kind, Usage
-
-DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED}
-"""Events after which there may be something to do though the turn goes on."""
+from bench.protocol.events import FunctionCall, Usage
 
 
 class Pay(NamedTuple):
@@ -70,21 +63,3 @@ class GoOn(NamedTuple):
 
 
 Work = Pay | Cancel | Truncate | Retrieve | MeasureNetwork | HandOut | AskForResponse | CallFunction | GoOn
-
-
-def cuts(turns: PendingTurns) -> Iterator[Work]:
-    """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
-    stopped = turns.interrupted
-    if stopped is not None and stopped.interruption is not None:
-        interruption, prefix = stopped.interruption, stopped.plan.event_prefix
-        if interruption.uncancelled:
-            interruption.uncancelled = False
-            yield Cancel(f"{prefix}cancel")
-        if interruption.is_untold:
-            for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
-                yield Truncate(item_id, heard_ms, f"{prefix}{number}-truncate")
-    for turn in turns.all:
-        if turn.check is not None and turn.state is State.OVER:
-            for item_id in turn.check.unasked:
-                turns.retrieves += 1
-                yield Retrieve(item_id, f"{turn.plan.event_prefix}{turns.retrieves}-retrieve")
