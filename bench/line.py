@@ -6,7 +6,6 @@ worth doing is the timeline's to say, what is to be played the session's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -28,7 +27,7 @@ from bench.observe.work import (
 from bench.plan.functions import CallHandler
 from bench.plan.microphone import Microphone
 from bench.plan.prepared import OutgoingMessage, PreparedScript, PreparedTurn
-from bench.plan.reference import Judge
+from bench.plan.turn_plan import Judge
 from bench.protocol.base import Act
 from bench.protocol.events import DELTAS, Event, Usage
 from bench.transport.base import SendReceipt, Transport
@@ -99,7 +98,7 @@ class Line:
         """Begin a turn: one that is spoken once its first chunk leaves, any other at once."""
         self._turn = turn
         if turn.judge is not None:
-            self._judges[turn.number] = turn.judge
+            self._judges[turn.plan.number] = turn.judge
         if turn.speech:
             self.microphone.speak(turn.speech, turn.between)
             self._opening = turn.speech[0]
@@ -112,30 +111,8 @@ class Line:
         return self._opening is None
 
     def _begin(self, turn: PreparedTurn) -> None:
-        plan = inputs.TurnPlan(
-            number=turn.number,
-            step=turn.label,
-            event_prefix=turn.event_prefix,
-            request_event_id=turn.request_event_id,
-            wants_audio=turn.wants_audio,
-            transcription_due=self._script.settings.input_transcription is not None and turn.kind == "audio",
-            vad=turn.vad,
-            service_responds=turn.vad and turn.request is None,
-            tail_ns=turn.tail_ns,
-            audio=turn.audio,
-            speech_format=self._script.input_format.name,
-            reply_format=self._script.output_format.name,
-            jitter_buffer_ns=self._script.jitter_buffer_ns,
-            out_of_band=turn.out_of_band,
-            functions=bool(self._script.settings.tools),
-            expected_calls=None if turn.calls is None else Counter(call.name for call in turn.calls),
-            reference=turn.reference,
-            instructed=turn.instructed,
-            fillers=self._script.dialect.fillers(self._script.settings) is not None,
-            duplex=self._script.dialect.duplex,
-        )
-        self.functions.begin(turn.calls, turn.response, turn.event_prefix)
-        self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
+        self.functions.begin(turn.calls, turn.response, turn.plan.event_prefix)
+        self._timeline.tell(inputs.Begun(self._transport.now_ns(), turn.plan))
         self._listener.turn_began()
 
     # In and out.

@@ -169,16 +169,16 @@ class Session:
             self._speak(turn)
         else:
             self._line.take_turn(turn)
-        for message in (*turn.inputs, *((turn.request,) if turn.request and not turn.vad else ())):
+        for message in (*turn.inputs, *((turn.request,) if turn.request and not turn.plan.vad else ())):
             if not self._timeline.turns.all_over:
                 self._line.send(message)
-        if turn.kind == "audio" and not turn.vad:
+        if turn.kind == "audio" and not turn.plan.vad:
             self._clear_rest(turn)
 
     def _clear_rest(self, turn: PreparedTurn) -> None:
         """Have the service forget the audio of a broken turn, which would else be the next one's."""
         if self._timeline.turns.all_over and not self._timeline.over:
-            self._line.send(OutgoingMessage(*self._script.dialect.clear(f"{turn.event_prefix}clear")))
+            self._line.send(OutgoingMessage(*self._script.dialect.clear(f"{turn.plan.event_prefix}clear")))
 
     def _speak(self, turn: PreparedTurn) -> None:
         line = self._line

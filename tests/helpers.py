@@ -14,7 +14,6 @@ import msgspec
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
-from bench.observe.inputs import TurnPlan
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.work import HandOut
@@ -23,6 +22,7 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.speech import Speech
+from bench.plan.turn_plan import TurnPlan
 from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS

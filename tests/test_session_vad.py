@@ -128,8 +128,8 @@ def test_an_open_microphone_sends_speech_and_silence_without_a_gap() -> None:
 def test_the_microphone_does_not_drift_by_a_nanosecond(steps: list[Step], noticed_ns: int) -> None:
     script = build_script(*steps, turn_detection=VAD)
     after = {
-        f"turn-{turn.number}-append-{len(turn.speech)}": noticed(turn.number, noticed_ns)
-        + answered(turn.number, noticed_ns + 40 * MS + 7)
+        f"turn-{turn.plan.number}-append-{len(turn.speech)}": noticed(turn.plan.number, noticed_ns)
+        + answered(turn.plan.number, noticed_ns + 40 * MS + 7)
         for turn in script.turns
     }
     played = Played(script, Hearing(after=after))

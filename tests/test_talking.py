@@ -292,7 +292,7 @@ class Truth:
             heard_ns, _, _ = self.played(number)
             came |= {"last_audio": deltas[-1][0], "answer_audio": deltas[0][0]}
             came |= {} if heard_ns is None else {"first_audible": heard_ns, "answer_audible": heard_ns}
-        asked = [at_ns for at_ns, event in self._heard if event["event_id"] == turn.request_event_id]
+        asked = [at_ns for at_ns, event in self._heard if event["event_id"] == turn.plan.request_event_id]
         came |= {"requested": asked[0]} if asked else {}
         came |= self._of_speech(turn) if turn.kind == "audio" else {}
         return came | {"ended": came["response_done"]}
@@ -301,7 +301,7 @@ class Truth:
         return [sent for sent in self._said if sent.response_id == self._responses[number - 1]]
 
     def _of_speech(self, turn: PreparedTurn) -> dict[str, Exact]:
-        place = [other.number for other in self._turns if other.kind == "audio"].index(turn.number)
+        place = [other.plan.number for other in self._turns if other.kind == "audio"].index(turn.plan.number)
         buffer = {name: [(sent.due_ns, decoded(sent.body)["item_id"]) for sent in self._said
                          if sent.type == f"input_audio_buffer.{name}"]
                   for name in ("speech_started", "speech_stopped", "committed")}  # fmt: skip
@@ -310,9 +310,9 @@ class Truth:
         came["input_transcribed"] = next(sent.due_ns for sent in self._said if sent.type == TRANSCRIBED
                                          and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
         if turn.speech:
-            begin, end = self._edges[turn.number]
-            came["speech_begin"] = self.microphone(turn.number, begin + 1)
-            came["speech_end"] = self.microphone(turn.number, end)
+            begin, end = self._edges[turn.plan.number]
+            came["speech_begin"] = self.microphone(turn.plan.number, begin + 1)
+            came["speech_end"] = self.microphone(turn.plan.number, end)
         return came
 
     def words(self, number: int) -> tuple[str, str]:
@@ -321,7 +321,7 @@ class Truth:
             decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
         ]
         heard = [decoded(sent.body) for sent in self._said if sent.type == TRANSCRIBED]
-        place = [turn.number for turn in self._turns if turn.kind == "audio"]
+        place = [turn.plan.number for turn in self._turns if turn.kind == "audio"]
         understood = heard[place.index(number)]["transcript"] if number in place else ""
         return said[0].get("text") or said[0]["transcript"], understood
 

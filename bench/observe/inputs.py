@@ -8,51 +8,15 @@ by `Timeline.received` instead, for they are most of what happens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from bench.interruptions import InterruptionKind
-from bench.plan.reference import NO_REFERENCE, Reference
+from bench.plan.turn_plan import TurnPlan
 from bench.protocol.audio import AudioFormatName
 
 NO_JSON = msgspec.Raw()
-
-
-@dataclass(frozen=True, slots=True)
-class TurnPlan:
-    """The facts of a turn that observing it needs. All of its client event ids begin with `event_prefix`.
-
-    `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
-    `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
-    `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
-    `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
-    does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
-    instructions of its own. `fillers`: the session asks for fillers while its caller waits.
-    `duplex`: the service says nothing of turns, so only what is audible of this one is known.
-    """
-
-    number: int
-    step: str
-    event_prefix: str
-    request_event_id: str
-    wants_audio: bool = True
-    transcription_due: bool = False
-    vad: bool = False
-    service_responds: bool = False
-    tail_ns: int = 0
-    audio: str = ""
-    speech_format: AudioFormatName = "pcm16"
-    reply_format: AudioFormatName = "pcm16"
-    jitter_buffer_ns: int = 0
-    out_of_band: bool = False
-    functions: bool = False
-    expected_calls: Mapping[str, int] | None = None
-    reference: Reference = NO_REFERENCE
-    instructed: bool = False
-    fillers: bool = False
-    duplex: bool = False
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):

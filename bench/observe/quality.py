@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bench.outcomes import GOOD, outcome_class
-from bench.plan.reference import Reference, words_of
+from bench.plan.turn_plan import Reference, words_of
 
 
 class Quality(NamedTuple):

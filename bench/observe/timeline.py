@@ -60,7 +60,7 @@ from bench.observe.work import (
     Work,
 )
 from bench.outcomes import GOOD, TEXT_SESSION
-from bench.plan.reference import Judge
+from bench.plan.turn_plan import Judge
 from bench.protocol.audio import chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage

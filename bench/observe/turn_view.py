@@ -12,7 +12,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.quality import UNJUDGED, Quality, is_done, quality
 from bench.observe.turn import Turn
 from bench.outcomes import GOOD
-from bench.plan.reference import NO_REFERENCE, Judge
+from bench.plan.turn_plan import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
 from bench.units import NEVER_NS
 

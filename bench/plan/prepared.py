@@ -18,8 +18,8 @@ from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Background, Chunk, Pcm, chunks, encoded, mixed, noise_alone, silence
 from bench.plan.draws import Choices
 from bench.plan.functions import ExpectedCall, Function
-from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.speech import Speech, last_stretch
+from bench.plan.turn_plan import Judge, Reference, TurnPlan
 from bench.plan.variables import filled
 from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
@@ -64,11 +64,9 @@ class OutgoingMessage:
 class PreparedTurn:
     """One turn: first `speech`, paced; then `inputs`, at once; then `request`, which asks for the response.
 
-    `number` counts from 1 in the session. The ids of all its events begin with `event_prefix`, so an error's `event_id`
-    tells its turn. `vad`: the service finds the end of speech; without a `request` it also starts the response.
-    `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
-    `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
-    `out_of_band`: its response stands beside the conversation. `said`: the caller's words, of a turn in text.
+    `plan`: what observing it needs; its number counts from 1 in the session, and the ids of all its events begin with
+    its `event_prefix`, so an error's `event_id` tells its turn. `between`: what the microphone records from the end of
+    the speech on, again and again; () where it is switched off. `said`: the caller's words, of a turn in text.
     `response`: what its responses are to be. `calls`: the function calls that are expected; None where any will do.
     `interrupts`: when it interrupts the reply to the turn before; None where that is heard out. `verifies`: and it is
     checked that the service keeps nothing of that beyond what was heard.
@@ -76,23 +74,13 @@ class PreparedTurn:
 
     plays_turn: ClassVar[Literal[True]] = True
 
-    number: int
-    label: str
+    plan: TurnPlan
     kind: InputKind
-    event_prefix: str
     speech: tuple[OutgoingMessage, ...]
     between: tuple[OutgoingMessage, ...]
     inputs: tuple[OutgoingMessage, ...]
     request: OutgoingMessage | None
-    wants_audio: bool
-    vad: bool = False
-    audio: str = ""
-    tail_ns: int = 0
-    out_of_band: bool = False
-    reference: Reference = NO_REFERENCE
     judge: Judge | None = None
-    instructed: bool = False
-    """Whether its response is asked for with instructions of its own."""
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedCall, ...] | None = None
     interrupts: Cue | None = None
@@ -103,10 +91,6 @@ class PreparedTurn:
     def within_turn(self) -> bool:
         """Whether it is said while the turn before goes on."""
         return self.interrupts is not None
-
-    @property
-    def request_event_id(self) -> str:
-        return request_event_id(self.event_prefix)
 
     @property
     def chunk_ns(self) -> int | None:
@@ -246,13 +230,25 @@ class PreparedScript:
 class Encoder:
     """Encodes what callers say in the words of one dialect, each recording once.
 
-    `fills`: there are variables, so `${name}` in a text stands for one.
+    `fills`: there are variables, so `${name}` in a text stands for one. `jitter_buffer_ns`: audio that the simulated
+    player gathers first.
     """
 
     def __init__(
-        self, dialect: Dialect, session: SessionSettings, background: Background | None = None, *, fills: bool = False
+        self,
+        dialect: Dialect,
+        session: SessionSettings,
+        background: Background | None = None,
+        *,
+        jitter_buffer_ns: int = 0,
+        fills: bool = False,
     ) -> None:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
+        self.jitter_buffer_ns = jitter_buffer_ns
+        self.input_format = chosen(dialect.input_formats, session.input_format)
+        """What the caller's audio is sent as."""
+        self.output_format = chosen(dialect.output_formats, session.output_format)
+        """What replies come as."""
         self._wires: dict[tuple[str, Speech], bytes] = {}
         self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[OutgoingMessage, ...]] = {}
         self._sounds: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
@@ -306,7 +302,7 @@ class Encoder:
         kept = self._speeches.get(key)
         if kept is not None:
             return kept
-        pieces = tuple(chunks(self._wire(pcm), self._format, chunk_ms, whole=self.detects))
+        pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=self.detects))
         messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
         if keep:
             self._speeches[key] = messages
@@ -316,7 +312,7 @@ class Encoder:
         """A recording that is no turn's."""
         key = (pcm.digest, pcm.speech, chunk_ms)
         if key not in self._sounds:
-            pieces = tuple(chunks(self._wire(pcm), self._format, chunk_ms, whole=True))
+            pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=True))
             self._sounds[key] = tuple(self._appends(pieces, pcm, f"sound-{len(self._sounds)}", OF_SOUND))
         return self._sounds[key]
 
@@ -327,7 +323,7 @@ class Encoder:
         key = (pcm.digest, pcm.speech, chunk_ms)
         if key not in self._betweens:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
-            pieces = chunks(encoded(noise, self._format), self._format, chunk_ms, whole=False)
+            pieces = chunks(encoded(noise, self.input_format), self.input_format, chunk_ms, whole=False)
             whole = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
             self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
         return self._betweens[key]
@@ -336,13 +332,13 @@ class Encoder:
         """What an open microphone records where nothing is heard; () where it is closed."""
         if not self.detects:
             return ()
-        return (self._append(silence(self._format, chunk_ms), BETWEEN_ID, paced=True),)
+        return (self._append(silence(self.input_format, chunk_ms), BETWEEN_ID, paced=True),)
 
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech sets the noise's level
         if key not in self._wires:
             noisy = pcm if self._background is None else mixed(pcm, self._background)
-            self._wires[key] = encoded(noisy, self._format)
+            self._wires[key] = encoded(noisy, self.input_format)
         return self._wires[key]
 
     def _appends(
@@ -363,10 +359,6 @@ class Encoder:
     def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
         message = self.dialect.append(chunk.data, event_id)
         return OutgoingMessage(*message, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
-
-    @property
-    def _format(self) -> AudioFormat:
-        return chosen(self.dialect.input_formats, self.session.input_format)
 
 
 def service_responds(settings: SessionSettings) -> bool:

@@ -31,7 +31,13 @@ class Repertoire:
     def __init__(self, script: Script, dialect: Dialect) -> None:
         _refuse_unspeakable(script, dialect)
         self.script, self.dialect = script, dialect
-        self._encoder = Encoder(dialect, script.session, script.background, fills=script.variables is not None)
+        self._encoder = Encoder(
+            dialect,
+            script.session,
+            script.background,
+            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
+            fills=script.variables is not None,
+        )
         said_before = script.history.messages if script.history else ()
         self._history = tuple(OutgoingMessage(*dialect.message(message, MESSAGE_ID)) for message in said_before)
         self._numbered = tuple(_numbered(script))
@@ -71,7 +77,7 @@ class Repertoire:
             settings=settings,
             steps=steps,
             between=next((step.between for step in steps if step.plays_turn and step.between), self._encoder.silence()),
-            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
+            jitter_buffer_ns=self._encoder.jitter_buffer_ns,
             variables_row=number % len(rows) + 1 if rows else None,
             functions={function.tool.name: function for function in script.tools},
             choices=choices,

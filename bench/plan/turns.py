@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -23,10 +24,11 @@ from bench.plan.prepared import (
     OutgoingMessage,
     PreparedStep,
     PreparedTurn,
+    request_event_id,
     tail_ns,
 )
-from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.speech import Speech
+from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, TurnPlan, words_of
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.settings import Image, Message, ResponseSettings, SessionSettings
 from bench.shapes import (
@@ -266,22 +268,34 @@ class ScriptTurn(Step):
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
         prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
-        return PreparedTurn(
+        plan = TurnPlan(
             number=number,
-            label=self.label,
-            kind=self.kind,
+            step=self.label,
             event_prefix=prefix,
+            request_event_id=request_event_id(prefix),
+            wants_audio=self.asks_for(encoder.session) == "audio",
+            transcription_due=encoder.session.input_transcription is not None and self.kind == "audio",
+            speech_format=encoder.input_format.name,
+            reply_format=encoder.output_format.name,
+            jitter_buffer_ns=encoder.jitter_buffer_ns,
+            out_of_band=self.response.out_of_band,
+            functions=bool(encoder.session.tools),
+            expected_calls=None if self.calls is None else Counter(call.name for call in self.calls),
+            reference=encoder.reference(self.reference, row),
+            instructed=self.response.instructions is not None,
+            fillers=encoder.dialect.fillers(encoder.session) is not None,
+            duplex=encoder.dialect.duplex,
+        )
+        return PreparedTurn(
+            plan=plan,
+            kind=self.kind,
             speech=(),
             between=(),
             inputs=(),
             request=encoder.request(self.response, prefix, row),
-            wants_audio=self.asks_for(encoder.session) == "audio",
-            out_of_band=self.response.out_of_band,
+            judge=self.judge,
             response=self.response,
             calls=self.calls,
-            reference=encoder.reference(self.reference, row),
-            judge=self.judge,
-            instructed=self.response.instructions is not None,
         )
 
 
@@ -306,7 +320,7 @@ class TextTurn(ScriptTurn):
 
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
-        item = OutgoingMessage(*encoder.dialect.message(said, f"{turn.event_prefix}item"))
+        item = OutgoingMessage(*encoder.dialect.message(said, f"{turn.plan.event_prefix}item"))
         return replace(turn, inputs=(item,), said=said)
 
 
@@ -385,12 +399,14 @@ class SpokenTurn(ScriptTurn):
         turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
         pcm, words = self.recordings[choice], self.words[choice] if self.words else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
-        turn = replace(turn, audio=pcm.path.name, reference=replace(turn.reference, words=words))
+        plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
         if encoder.detects:  # the speech is left to the service's VAD
             request = None if encoder.service_responds else turn.request
             between = encoder.between(pcm, self.chunk_ms)
-            return replace(turn, speech=messages, between=between, request=request, vad=True, tail_ns=tail_ns(pcm))
-        commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.event_prefix}commit"))
+            plan = replace(plan, vad=True, service_responds=request is None, tail_ns=tail_ns(pcm))
+            return replace(turn, plan=plan, speech=messages, between=between, request=request)
+        turn = replace(turn, plan=plan)
+        commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.plan.event_prefix}commit"))
         if self.is_paced:
             return replace(turn, speech=messages, inputs=(commit,))
         return replace(turn, inputs=(*messages, commit))

@@ -24,8 +24,8 @@ from bench.calibrate.machine import on
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.limits import Limits
 from bench.observe import inputs
-from bench.observe.inputs import TurnPlan
 from bench.observe.timeline import Timeline
+from bench.plan.turn_plan import TurnPlan
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder

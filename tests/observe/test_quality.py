@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.observe.quality import UNJUDGED, Quality, is_done, quality, word_errors
 from bench.observe.timeline import Timeline
-from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
+from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.turns import WavTurn
 from bench.protocol.openai_ga import GA
 from bench.session import Session

@@ -99,7 +99,7 @@ def sent(turns: Sequence[PreparedTurn]) -> list[dict[str, Any]]:
 def test_a_text_turn_is_an_item_and_a_request() -> None:
     turn = prepared_turn(TextTurn("Hello", label="greeting", response=ResponseSettings(max_output_tokens=9)))
 
-    assert (turn.number, turn.label, turn.kind, turn.chunk_ns) == (1, "greeting", "text", None)
+    assert (turn.plan.number, turn.plan.step, turn.kind, turn.chunk_ns) == (1, "greeting", "text", None)
     (item,) = turn.inputs
     assert (item.name, item.duration_ns, item.audio_bytes) == ("conversation.item.create", None, 0)
     assert decoded(item.data)["item"]["content"] == [{"type": "input_text", "text": "Hello"}]
@@ -119,7 +119,7 @@ def test_a_turn_without_input_is_a_request_alone() -> None:
 def test_a_paced_wav_is_said_chunk_by_chunk_and_then_committed() -> None:
     turn = prepared_turn(build_wav(6_000, chunk_ms=100))
 
-    assert (turn.kind, turn.chunk_ns, turn.vad) == ("audio", 100 * MS, False)
+    assert (turn.kind, turn.chunk_ns, turn.plan.vad) == ("audio", 100 * MS, False)
     assert sum(message.duration_ns or 0 for message in turn.speech) == 250 * MS
     assert [message.name for message in turn.speech] == ["input_audio_buffer.append"] * 3
     assert [message.duration_ns for message in turn.speech] == [100 * MS, 100 * MS, 50 * MS]
@@ -127,7 +127,7 @@ def test_a_paced_wav_is_said_chunk_by_chunk_and_then_committed() -> None:
     (commit,) = turn.inputs
     assert (commit.name, commit.duration_ns, commit.audio_bytes) == ("input_audio_buffer.commit", None, 0)
     assert decoded(commit.data)["type"] == "input_audio_buffer.commit"
-    assert (turn.audio, turn.between) == ("a.wav", ())
+    assert (turn.plan.audio, turn.between) == ("a.wav", ())
     assert turn.request is not None
 
 
@@ -155,7 +155,7 @@ def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
 def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
     turn = prepared_turn(build_wav(6_000), turn_detection=VAD)
 
-    assert (turn.vad, turn.inputs, turn.request, turn.kind) == (True, (), None, "audio")
+    assert (turn.plan.vad, turn.inputs, turn.request, turn.kind) == (True, (), None, "audio")
     assert [message.duration_ns for message in turn.speech] == [100 * MS] * 3
     assert audio_of(turn.speech)[12_000:] == bytes(2_400)  # the last chunk is filled up with silence
 
@@ -163,9 +163,9 @@ def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
 def test_where_the_vad_starts_no_response_the_turn_keeps_its_request() -> None:
     turn = prepared_turn(build_wav(), turn_detection=ASKED)
 
-    assert turn.vad
+    assert turn.plan.vad
     assert turn.request is not None
-    assert decoded(turn.request.data)["event_id"] == turn.request_event_id
+    assert decoded(turn.request.data)["event_id"] == turn.plan.request_event_id
 
 
 @pytest.mark.parametrize(("detection", "responds"), [(None, False), (VAD, True), (ASKED, False)])
@@ -176,7 +176,7 @@ def test_a_script_knows_whether_the_service_starts_responses(detection: TurnDete
 def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
     turn = prepared_turn(TextTurn("b", label="a"), turn_detection=VAD)
 
-    assert (turn.vad, turn.request is None) == (False, False)
+    assert (turn.plan.vad, turn.request is None) == (False, False)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -251,7 +251,7 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
     begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
     end_ms = begin_ms + last_ms
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), Speech(2_400, 24 * end_ms))
-    tail_ns = prepared_turn(WavTurn((pcm,), label="words", chunk_ms=chunk_ms), turn_detection=VAD).tail_ns
+    tail_ns = prepared_turn(WavTurn((pcm,), label="words", chunk_ms=chunk_ms), turn_detection=VAD).plan.tail_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
@@ -273,7 +273,7 @@ def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
 )
 def test_a_turn_s_own_output_wins_over_the_session_s(session: str, turn: Any, wanted: bool) -> None:
     assert (
-        prepared_turn(TextTurn("b", label="a", response=ResponseSettings(output=turn)), output=session).wants_audio
+        prepared_turn(TextTurn("b", label="a", response=ResponseSettings(output=turn)), output=session).plan.wants_audio
         is wanted
     )
 
@@ -285,7 +285,7 @@ def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
     first, second, third, fourth = script.steps
     assert (second, third) == (PreparedExpectation("audio_delta", 3), PreparedPause(5_000_000_000))
     assert script.turns == (first, fourth)
-    assert [turn.number for turn in script.turns] == [1, 2]
+    assert [turn.plan.number for turn in script.turns] == [1, 2]
 
 
 def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
@@ -295,7 +295,7 @@ def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
     assert len(set(ids)) == len(ids)
     for turn in turns:
         own = [message["event_id"] for message in sent([turn])]
-        assert [event_id for event_id in ids if event_id.startswith(turn.event_prefix)] == own
+        assert [event_id for event_id in ids if event_id.startswith(turn.plan.event_prefix)] == own
 
 
 def update_of(script: PreparedScript) -> OutgoingMessage:
@@ -322,7 +322,7 @@ def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
         7,
         62_500_000,
     )
-    assert not any(turn.event_prefix in decoded(update_of(script).data)["event_id"] for turn in script.turns)
+    assert not any(turn.plan.event_prefix in decoded(update_of(script).data)["event_id"] for turn in script.turns)
 
 
 @pytest.mark.parametrize(
@@ -476,9 +476,9 @@ def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
     recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
     script = build_script(WavTurn(recordings, label="words"), WavTurn(recordings, label="words"))
 
-    chosen = [[t.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
-    again = [[t.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
-    others = [[t.audio for t in Repertoire(script, GA).session(n, 8).turns] for n in range(40)]
+    chosen = [[t.plan.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
+    again = [[t.plan.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
+    others = [[t.plan.audio for t in Repertoire(script, GA).session(n, 8).turns] for n in range(40)]
     assert chosen == again != others
     assert {name for turn in zip(*chosen, strict=True) for name in turn} == {"a.wav", "b.wav", "c.wav", "d.wav"}
     assert any(first != second for first, second in chosen)
@@ -551,8 +551,8 @@ def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: 
     turns = prepared(script, dialect).turns
 
     assert 3 <= len(turns) <= 5
-    assert all(turn.wants_audio for turn in turns)
-    assert len({turn.label for turn in turns}) == len(turns)
+    assert all(turn.plan.wants_audio for turn in turns)
+    assert len({turn.plan.step for turn in turns}) == len(turns)
 
 
 def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -> None:

@@ -20,7 +20,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NO_JUDGES, Timeline
 from bench.observe.turn import ARRIVALS
 from bench.plan.prepared import PreparedScript
-from bench.plan.reference import NO_REFERENCE, Judge, Reference
+from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run import log_lines

@@ -173,7 +173,7 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "turns": script.turns_wanted,
         "think_s": None if script.turns_wanted is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
-        "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
+        "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",
         "detection": session.turn_detection.given if session.turn_detection else None,
         "input_format": first.input_format.name,

@@ -70,10 +70,10 @@ class CallTranscript:
     def note_step(self, step: PreparedStep) -> None:
         """Note a step that is about to be played; what is out of band the conversation does not know."""
         said = step.said if isinstance(step, PreparedTurn | PreparedEvent) else None
-        apart = isinstance(step, PreparedTurn) and step.out_of_band
+        apart = isinstance(step, PreparedTurn) and step.plan.out_of_band
         self._parts.append([] if said is None or apart else [said])
         if isinstance(step, PreparedTurn) and not apart:
-            self._open[step.number] = self._parts[-1]
+            self._open[step.plan.number] = self._parts[-1]
 
     def take_back(self) -> None:
         """Forget the step that was noted last."""
