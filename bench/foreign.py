@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,13 +33,16 @@ class JsonError(ValueError):
     """A text that is no JSON, or none of the kind that is wanted; says what is wrong in a few words on one line."""
 
 
-def read_json(data: bytes | str, kind: Any = Any, *, numbers: bool = True) -> Any:
+def read_json(
+    data: bytes | str, kind: Any = Any, *, numbers: bool = True, made: Callable[[type, Any], Any] | None = None
+) -> Any:
     """The value that JSON stands for, of a type as msgspec has it. Raises JsonError for any that cannot be taken.
 
-    It is no deeper than DEEPEST. `numbers`: its whole numbers have 64 bits; what is only shown may have any.
+    It is no deeper than DEEPEST. `numbers`: its whole numbers have 64 bits; what is only shown may have any. `made`:
+    a value of a type that msgspec does not know.
     """
     try:
-        value = msgspec.json.decode(data, type=kind)
+        value = msgspec.json.decode(data, type=kind, dec_hook=made)
         if _is_suspect(data, numbers=numbers):
             _check(msgspec.json.decode(data), numbers=numbers)
     except RecursionError:

@@ -6,30 +6,28 @@ The verdict says it. Where a run has none yet, for it is under way, its rows do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bench.measures import CATALOGUE
 from bench.run.evidence import exactness
 from bench.run.validity import entry_of
 from reports.numbers import NBSP, three
+from reports.schemas.document import Known, Record, about
 
 GOES_WITH = {"stalled": "stall", "stalls": "stall"}
 """Rates and counts that are as exact as a measure."""
 
 
-@dataclass(frozen=True)
-class Inexact:
-    """A measure of a target, p99 of its bound and the limit of that; no figure: the bound has no end."""
+class Inexact(Record, frozen=True):
+    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
 
     target: str
     measure: str
     figure: float | None
     limit: float
     unit: str
-    host: str = ""
-    """the one that it is not exact on; empty where it is not over all"""
+    host: Annotated[Known, about("on which host; null: over all")] = ""
 
     @property
     def why(self) -> str:

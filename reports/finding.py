@@ -74,6 +74,10 @@ class Measured:
         return few or (Reason("no ratio") if self.difference and no_ratio(self.difference) else None)
 
 
+ExitStatus = Literal[0, 1, 3, 4]
+"""0 passed, 1 regressed, 3 inconclusive, 4 invalid."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """The answer to one question about one candidate."""

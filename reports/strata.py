@@ -7,9 +7,10 @@ interruption. Turns without any are plain.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from bench import measures
+from reports.schemas.document import Known, Record, about
 
 ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
 """What latency counts from, in the order in which reports show it, and its words."""
@@ -24,6 +25,9 @@ TRAITS = {
 """What sets turns of one step apart (`bench.measures.TRAITS`), and its words."""
 PLAIN = "plain"
 SINCE = {origin: f"from {instant}" for origin, instant in ORIGINS.items()}
+
+
+Traits = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
 
 
 class Stratum(NamedTuple):
@@ -86,3 +90,16 @@ def in_order(traits: Collection[str]) -> tuple[str, ...]:
     place = {name: at for at, name in enumerate(("", *measures.TRAITS))}
     last = len(place)
     return tuple(sorted(traits, key=lambda several: ([place.get(name, last) for name in several.split("+")], several)))
+
+
+class Wait(Record, frozen=True):
+    """The main measure of one stratum and target."""
+
+    measure: str
+    origin: Known
+    traits: Traits
+    target: str
+
+    @property
+    def stratum(self) -> Stratum:
+        return Stratum(self.origin, self.traits)

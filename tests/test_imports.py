@@ -39,7 +39,7 @@ STATIONS = (
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
-    "bins", "blocks", "labels", "marks", "numbers", "strata", "statistics", "schemas",
+    "bins", "blocks", "labels", "marks", "numbers", "schemas", "strata", "statistics",
     "question", "thresholds", "exactness",
     "runs", "turns", "samples", "selection",
     "export", "likeness", "summary", "api", "wording", "finding",

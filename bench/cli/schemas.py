@@ -40,8 +40,8 @@ from reports.schemas.document import (
     record,
     schema_of,
 )
-from reports.schemas.summary import SummaryDocument
 from reports.sizing.text import SizeDocument
+from reports.text.document import SummaryDocument
 
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from msgspec import Meta
 
 from bench.measures import CATALOGUE
 from reports.comparisons.measuring import Resampling, Shift, arm_of_sample, measured, shift_of, step_changes
-from reports.finding import Finding, Measured, judge, provisional
+from reports.finding import ExitStatus, Finding, Measured, judge, provisional
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
+from reports.schemas.document import Closed, Count, about
 from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum, default_questions
@@ -84,20 +86,16 @@ STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(Closed, frozen=True):
     """How it was computed: enough to compute it again."""
 
     design: Design
-    unit: int
-    """pairs, or sessions of the smaller arm"""
-    draws: int
-    seed: int
-    level: float
-    holm: int
-    """gated questions that Holm's correction is over"""
-    run_sd: float = 0.0
-    """spread from run to run that was assumed, on the log scale; 0 for none"""
+    unit: Annotated[Count, about("pairs, or sessions of the smaller arm")]
+    draws: Count
+    seed: Count
+    level: Annotated[float, Meta(gt=0, lt=0.5), about("one-sided")]
+    holm: Annotated[Count, about("gated figures that Holm's correction is over")]
+    run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")] = 0.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Comparison:
         return f"Comparison({listed(candidates)} against {base}: {word}, {counted})"
 
     @property
-    def status(self) -> int:
+    def status(self) -> ExitStatus:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
         if self.unfair or not self.gated:
             return 4

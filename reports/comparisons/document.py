@@ -12,30 +12,27 @@ from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.disk import write_text
 from reports.comparisons import sentences
-from reports.comparisons.comparison import Comparison, Design, run_id
+from reports.comparisons.comparison import Comparison, Method, run_id
 from reports.comparisons.forest_rows import too_few
 from reports.comparisons.page import page_of
-from reports.finding import Finding
+from reports.finding import ExitStatus, Finding
 from reports.looks.decision import Decision, decision_sentence
-from reports.looks.document import Margin
 from reports.page.html import poured
 from reports.page.markdown import document
 from reports.question import Kind
-from reports.schemas.document import Closed, Count, Figure, Known, Values, Version, about, data_of, text_of
+from reports.schemas.document import Closed, Count, Known, Rounded, Version, about, data_of, text_of
 from reports.sides.fairness import definitions
 from reports.sides.side import Side
-from reports.statistics.differences import Difference, Scale
+from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import Word
 from reports.strata import NO_STRATUM
 from reports.wording.differences import figure
 from reports.wording.reasons import said
 
-COMPARE_VERSION = 1
-
-Status = Literal[0, 1, 3, 4]
+COMPARE_VERSION: Literal[1] = 1
 
 
-class ComparedSide(Closed):
+class ComparedSide(Closed, frozen=True):
     """An arm."""
 
     label: str
@@ -48,46 +45,46 @@ class ComparedSide(Closed):
     simulated: bool
 
 
-class FigureDifference(Closed):
+class FigureDifference(Closed, frozen=True):
     """Candidate against baseline, with its bounds."""
 
     scale: Annotated[
         Scale, about("ratio: d, low, high are logs of candidate / baseline; points: candidate − baseline, of shares")
     ]
     level: float
-    baseline: Annotated[Figure, about("in the unit of the measure; null among the failed turns")]
-    candidate: Figure
-    d: Figure
-    low: Annotated[Figure, about("lower one-sided bound; null where it is open")]
-    high: Figure
-    se: Figure
-    df: Figure
+    baseline: Annotated[Rounded, about("in the unit of the measure; null among the failed turns")]
+    candidate: Rounded
+    d: Rounded
+    low: Annotated[Rounded, about("lower one-sided bound; null where it is open")]
+    high: Rounded
+    se: Rounded
+    df: Rounded
     worse_low: Annotated[
-        Figure, about("lower bound of how far the candidate is beyond the margin on the bad side: above 0 it is")
+        Rounded, about("lower bound of how far the candidate is beyond the margin on the bad side: above 0 it is")
     ]
-    worse_high: Figure
-    better_low: Figure
-    p_worse: Figure
-    p_better: Figure
+    worse_high: Rounded
+    better_low: Rounded
+    p_worse: Rounded
+    p_better: Rounded
     baseline_in_failed_share: bool
     candidate_in_failed_share: bool
 
 
-class OfBoth(Closed):
+class OfBoth(Closed, frozen=True):
     """A number of each arm."""
 
     baseline: Count
     candidate: Count
 
 
-class SharesOfBoth(Closed):
+class SharesOfBoth(Closed, frozen=True):
     """A share of each arm's; null of rates and means."""
 
-    baseline: Figure
-    candidate: Figure
+    baseline: Rounded
+    candidate: Rounded
 
 
-class ComparedFigure(Closed):
+class ComparedFigure(Closed, frozen=True):
     """One finding; values in the unit of its measure, rates as shares."""
 
     candidate: str
@@ -114,7 +111,7 @@ class ComparedFigure(Closed):
     reached: Annotated[SharesOfBoth, about("of what was wanted, the share that has the figure")]
 
 
-class FairnessCheck(Closed):
+class FairnessCheck(Closed, frozen=True):
     """A line of whether the comparison was fair."""
 
     name: str
@@ -123,33 +120,23 @@ class FairnessCheck(Closed):
     remedy: Known
 
 
-class ComparisonMethod(Closed):
-    """How it was computed: enough to compute it again."""
-
-    design: Design
-    unit: Annotated[Count, about("pairs, or sessions of the smaller arm")]
-    draws: Count
-    seed: Count
-    level: Annotated[float, Meta(gt=0, lt=0.5), about("one-sided")]
-    holm: Annotated[Count, about("gated figures that Holm's correction is over")]
-    run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")]
-
-
-class PlannedDecision(Closed):
+class PlannedDecision(Closed, frozen=True):
     """What planned looks decided; decision.json has all of it."""
 
     sentence: str
-    status: Status
+    status: ExitStatus
     look: Annotated[int, about("looks that were held")]
     looks: Annotated[int, about("looks that were planned")]
     used: Annotated[int, about("pairs in the verdict")] = field(name="pairs")
 
 
-class CompareDocument(Closed):
+class CompareDocument(Closed, frozen=True):
     """A comparison of arms. The first side is the baseline. What does not exist is null."""
 
     schema: Literal[1]
-    status: Annotated[Status, about("0 every gated figure passes, 1 one regressed, 3 one is inconclusive, 4 invalid")]
+    status: Annotated[
+        ExitStatus, about("0 every gated figure passes, 1 one regressed, 3 one is inconclusive, 4 invalid")
+    ]
     valid: Annotated[bool, about("whether the comparison was fair; if not, its figures must not be used")]
     simulated: bool
     headline: str
@@ -172,7 +159,7 @@ class CompareDocument(Closed):
         ),
     ]
     checks: list[FairnessCheck]
-    method: ComparisonMethod
+    method: Method
     notices: list[str]
 
 
@@ -183,64 +170,93 @@ def as_json(comparison: Comparison) -> str:
 
 def as_data(comparison: Comparison) -> dict[str, Any]:
     """The comparison as lists, dictionaries, strings and numbers; an open or endless bound is null."""
-    decision = comparison.decision
     return data_of(
-        CompareDocument,
-        Values(
-            comparison,
+        CompareDocument(
             schema=COMPARE_VERSION,
+            status=comparison.status,
             valid=not comparison.unfair,
+            simulated=comparison.simulated,
             headline=sentences.headline(comparison),
             definitions=definitions(comparison.sides[0]),
             sides=[_side(side) for side in comparison.sides],
             verdicts=dict(sentences.candidates(comparison)),
             findings=[_finding(finding, comparison) for finding in comparison.findings],
             steps=[_finding(finding, comparison) for finding in comparison.steps],
-            decision=decision and _decision(decision),
-        ),
+            decision=_decision(comparison.decision) if comparison.decision else None,
+            checks=[FairnessCheck(one.name, list(one.texts), one.fair, one.remedy) for one in comparison.checks],
+            method=comparison.method,
+            notices=list(comparison.notices),
+        )
     )
 
 
-def _decision(decision: Decision) -> Values:
-    looks = {"look": len(decision.course.looks), "looks": len(decision.plan.looks)}
-    return Values(decision, sentence=decision_sentence(decision), **looks)
+def _decision(decision: Decision) -> PlannedDecision:
+    looks = len(decision.course.looks), len(decision.plan.looks)
+    return PlannedDecision(decision_sentence(decision), decision.status, *looks, decision.used)
 
 
-def _side(side: Side) -> Values:
-    folder, turns = side.run.folder.name, int(side.here.sum())
-    return Values(side, run_id=run_id(side), folder=folder, turns=turns, pairs_cut=side.clusters.cut)
+def _side(side: Side) -> ComparedSide:
+    return ComparedSide(
+        label=side.label,
+        name=side.name,
+        run_id=run_id(side),
+        folder=side.run.folder.name,
+        sessions=side.sessions,
+        turns=int(side.here.sum()),
+        pairs_cut=side.clusters.cut,
+        simulated=side.simulated,
+    )
 
 
-def _finding(finding: Finding, comparison: Comparison) -> Values:
-    question, difference = finding.question, finding.difference
-    return Values(
-        finding,
-        question,
-        finding.verdict,
-        question.stratum or NO_STRATUM,
+def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
+    question, difference, verdict = finding.question, finding.difference, finding.verdict
+    stratum = question.stratum or NO_STRATUM
+    return ComparedFigure(
+        candidate=finding.candidate,
         figure=figure(question),
-        reason=said(finding.verdict.reason),
+        measure=question.measure,
+        kind=question.kind,
+        p=question.p,
+        origin=stratum.origin,
+        traits=stratum.traits,
+        step=question.step,
         unit="share" if question.kind == "rate" else CATALOGUE[question.measure].unit,
+        gated=question.gated,
+        margin=question.margin,
+        word=verdict.word,
+        passes=verdict.passes,
+        provisional=verdict.provisional,
+        reason=said(verdict.reason),
+        more_sessions=verdict.more_sessions,
         sentence=sentences.sentence(finding, comparison),
         difference=None if difference is None or too_few(finding) else _difference(difference),
-        turns=_of_both(finding.turns),
-        sessions=_of_both(finding.sessions),
-        failed=_of_both(finding.failed),
-        reached=_of_both(finding.reached),
+        turns=OfBoth(*finding.turns),
+        sessions=OfBoth(*finding.sessions),
+        failed=OfBoth(*finding.failed),
+        reached=SharesOfBoth(*finding.reached),
     )
 
 
-def _difference(difference: Difference) -> Values:
+def _difference(difference: Difference) -> FigureDifference:
     """`d`, `low`, `high`: logs of a ratio on the scale `ratio`, shares on the scale `points`."""
-    return Values(
-        difference,
+    return FigureDifference(
+        scale=difference.scale,
+        level=difference.level,
+        baseline=difference.baseline,
+        candidate=difference.candidate,
+        d=difference.d,
+        low=difference.low,
+        high=difference.high,
+        se=difference.se,
+        df=difference.df,
+        worse_low=difference.worse_low,
+        worse_high=difference.worse_high,
+        better_low=difference.better_low,
+        p_worse=difference.p_worse,
+        p_better=difference.p_better,
         baseline_in_failed_share=math.isinf(difference.baseline),
         candidate_in_failed_share=math.isinf(difference.candidate),
     )
-
-
-def _of_both(numbers: tuple[float, float]) -> Values:
-    return Values(baseline=numbers[0], candidate=numbers[1])
 
 
 class ComparePaths(NamedTuple):

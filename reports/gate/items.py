@@ -9,12 +9,13 @@ from typing import Literal
 
 import pandas as pd
 
-from reports.finding import Finding
+from reports.finding import ExitStatus, Finding
 from reports.labels import called
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
+from reports.summary.verdict import RunWord
 from reports.thresholds import GATED, Sign
 from reports.wording import reasons
 from reports.wording.differences import as_share, margin, scale_of
@@ -27,6 +28,10 @@ Grade = Literal["passed", "failed", "unsure", "void"]
 OnInconclusive = Literal["fail", "pass", "warn"]
 
 NO_DATA = "the run or its baseline has no such figure"
+PASSED: Literal[0]
+FAILED: Literal[1]
+INCONCLUSIVE: Literal[3]
+VOID: Literal[4]
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 NUMBERS = {
@@ -111,7 +116,7 @@ class Checked:
     run_id: str
     scenario: str
     simulated: bool
-    verdict: str
+    verdict: RunWord
     items: tuple[Item, ...]
     void: tuple[str, ...]
     differs: tuple[str, ...]
@@ -140,7 +145,7 @@ class Checked:
         return called(self.scenario, self.labels)
 
     @property
-    def status(self) -> int:
+    def status(self) -> ExitStatus:
         """The exit status. 4 wins over 1, that over 3: what was not measured is neither kept nor broken."""
         grades = {item.grade for item in self.items}
         if self.void or self.differs or not grades or "void" in grades:

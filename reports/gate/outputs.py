@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta, field
 
@@ -25,6 +25,7 @@ from reports.blocks import (
     row_of,
     table,
 )
+from reports.finding import ExitStatus
 from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.items import Checked, Grade, Item, OnInconclusive
 from reports.gate.sentences import (
@@ -46,7 +47,8 @@ from reports.gate.sentences import (
 from reports.marks import MARKS
 from reports.numbers import count, plural, shortened
 from reports.page import markdown as markup
-from reports.schemas.document import Known, Record, Values, data_of, text_of
+from reports.schemas.document import Known, Record, data_of, text_of
+from reports.summary.verdict import RunWord
 from reports.text import lines
 from reports.text.lines import Grid, Named, Part
 
@@ -150,17 +152,17 @@ SCHEMA = 1
 GRADES: tuple[Grade, ...] = ("passed", "failed", "unsure", "void")
 
 
-class CheckDocument(Record):
+class CheckDocument(Record, frozen=True):
     """The file. `exit_code`: 0 passed, 1 regressed or over a threshold, 3 inconclusive, 4 invalid or without data."""
 
     schema: Annotated[int, Meta(ge=1)]
-    status: Literal[0, 1, 3, 4] = field(name="exit_code")
+    status: ExitStatus = field(name="exit_code")
     headline: str
     run_id: str
     scenario: str
     labels: dict[str, str]
     simulated: bool
-    verdict: Literal["VALID", "INVALID", "NOT JUDGED"]
+    verdict: RunWord
     against: Known
     on_inconclusive: OnInconclusive
     grades: dict[Grade, int]
@@ -173,9 +175,26 @@ class CheckDocument(Record):
 
 def as_data(checked: Checked) -> dict[str, Any]:
     """The check as lists, dictionaries, strings and numbers."""
-    grades = {grade: len(checked.of(grade)) for grade in GRADES}
-    opening = headline(checked).replace("\u00a0", " ")
-    return data_of(CheckDocument, Values(checked, schema=SCHEMA, headline=opening, grades=grades))
+    return data_of(
+        CheckDocument(
+            schema=SCHEMA,
+            status=checked.status,
+            headline=headline(checked).replace("\u00a0", " "),
+            run_id=checked.run_id,
+            scenario=checked.scenario,
+            labels=dict(checked.labels),
+            simulated=checked.simulated,
+            verdict=checked.verdict,
+            against=checked.against,
+            on_inconclusive=checked.on_inconclusive,
+            grades={grade: len(checked.of(grade)) for grade in GRADES},
+            items=checked.items,
+            void=checked.void,
+            differs=checked.differs,
+            notices=checked.notices,
+            warnings=checked.warnings,
+        )
+    )
 
 
 def as_json(checked: Checked) -> str:

@@ -17,7 +17,7 @@ from reports.sides.named import parted
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, drifts_of
 from reports.statistics.differences import LEVEL
-from reports.summary.drift import Drift, suspected
+from reports.summary.drift import PoolDrift, suspected
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.differences import margin
 
@@ -134,12 +134,12 @@ def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: 
     return replace(answers, answers=marked, notices=tuple(notices))
 
 
-def _drifts(targets: Sequence[Side]) -> list[Drift]:
+def _drifts(targets: Sequence[Side]) -> list[PoolDrift]:
     """Those of a run that are suspected."""
     return [drift for drift in drifts_of(targets[0]) if drift.suspected] if targets else []
 
 
-def _drifted(drifts: Sequence[Drift], whose: str) -> Iterable[str]:
+def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
     if drifts:
         yield DRIFTED.format(whose, suspected(drifts))
 

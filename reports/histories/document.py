@@ -11,27 +11,29 @@ from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.histories import text
 from reports.histories.course import Course, Moved, Series
+from reports.histories.entry import Entry
 from reports.histories.history import History
 from reports.histories.page import html
-from reports.schemas.document import Count, Figure, Known, Record, Values, about, data_of
+from reports.schemas.document import Count, Known, Record, Rounded, about, data_of
 from reports.statistics.changes import LEVEL
+from reports.strata import NO_STRATUM
 from reports.wording.differences import figure
 
-HISTORY_VERSION = 1
+HISTORY_VERSION: Literal[1] = 1
 
 
-class HistoryFigure(Record):
+class HistoryFigure(Record, frozen=True):
     """What a run tells of a figure, with its 95 % interval; null where it is not told."""
 
     figure: str
-    value: Annotated[Figure, about("null also where it lies among failed turns (censored)")]
-    low: Figure
-    high: Figure
+    value: Annotated[Rounded, about("null also where it lies among failed turns (censored)")]
+    low: Rounded
+    high: Rounded
     censored: bool
     lacks: Annotated[Known, about("why there is no figure")]
 
 
-class HistoryRun(Record):
+class HistoryRun(Record, frozen=True):
     """A run of a series."""
 
     run_id: str
@@ -44,30 +46,30 @@ class HistoryRun(Record):
     figures: list[HistoryFigure]
 
 
-class HistoryChange(Record):
+class HistoryChange(Record, frozen=True):
     """A change between two runs: after against before, as a share; of rates in shares of turns."""
 
     last_run: Annotated[str, about("the last one before")]
     first_run: Annotated[str, about("the first one after")]
     first_began_utc_ns: int
-    change: Figure
-    low: Figure
-    high: Figure
+    change: Rounded
+    low: Rounded
+    high: Rounded
     runs_before: Annotated[Count, about("that were compared")]
     runs_after: Count
     worse: Annotated[bool | None, about("null where neither more nor less is better")]
     beside: Annotated[list[str], about("what else changed there")]
 
 
-class HistoryLevel(Record):
+class HistoryLevel(Record, frozen=True):
     """The mean of the runs between two changes."""
 
-    value: Figure
+    value: Rounded
     first_run: str
     last_run: str
 
 
-class HistoryCourse(Record):
+class HistoryCourse(Record, frozen=True):
     """A figure in the course of a series."""
 
     figure: str
@@ -80,14 +82,14 @@ class HistoryCourse(Record):
     runs: Annotated[Count, about("that were compared")]
     comparisons: Count
     lacking: Annotated[Known, about("why no change could be found")]
-    alike: Annotated[Figure, about("neighbouring runs, from 0 to 0.9; 0 where nothing stands out")]
-    weekdays: Annotated[list[Figure], about("Monday to Sunday above their mean, which is taken off; empty: alike")]
+    alike: Annotated[Rounded, about("neighbouring runs, from 0 to 0.9; 0 where nothing stands out")]
+    weekdays: Annotated[list[Rounded], about("Monday to Sunday above their mean, which is taken off; empty: alike")]
     levels: list[HistoryLevel]
     doubtful: Annotated[list[HistoryChange], about("what would be changes, were neighbours not alike")]
     changes: list[HistoryChange]
 
 
-class HistorySeries(Record):
+class HistorySeries(Record, frozen=True):
     """Comparable runs of a target, the oldest first."""
 
     scenario: str
@@ -98,11 +100,11 @@ class HistorySeries(Record):
     figures: list[HistoryCourse]
 
 
-class HistoryDocument(Record):
+class HistoryDocument(Record, frozen=True):
     """What `rtbench history --json` prints."""
 
     schema: Literal[1]
-    level: Annotated[Figure, about("the share of unchanged histories in which anything may ever be marked")]
+    level: Annotated[Rounded, about("the share of unchanged histories in which anything may ever be marked")]
     comparisons: Annotated[Count, about("that these runs made; each run of a year has the same share of the level")]
     series: list[HistorySeries]
     notices: list[str]
@@ -110,59 +112,78 @@ class HistoryDocument(Record):
 
 def as_data(history: History) -> dict[str, Any]:
     """The history as lists, dictionaries, strings and numbers."""
-    values = Values(
-        history, schema=HISTORY_VERSION, level=LEVEL, series=[_series(one, history) for one in history.series]
-    )
-    return data_of(HistoryDocument, values)
-
-
-def _series(series: Series, history: History) -> Values:
-    courses = [course for course in history.courses if course.series is series]
-    runs = [
-        Values(
-            entry,
-            valid={"VALID": True, "INVALID": False}.get(entry.word),
-            labels=dict(entry.labels),
-            conditions=dict(entry.conditions),
-            figures=[*_figures(courses, place)],
+    return data_of(
+        HistoryDocument(
+            schema=HISTORY_VERSION,
+            level=LEVEL,
+            comparisons=history.comparisons,
+            series=[_series(one, history) for one in history.series],
+            notices=list(history.notices),
         )
-        for place, entry in enumerate(series.entries)
-    ]
-    return Values(series, runs=runs, figures=[_course(course) for course in courses])
-
-
-def _figures(courses: Iterable[Course], place: int) -> Iterable[Values]:
-    for course in courses:
-        told = course.told[place]
-        yield Values(told, figure=figure(course.question), censored=math.isinf(told.value))
-
-
-def _course(course: Course) -> Values:
-    question = course.question
-    levels = [Values(one, first_run=one.first.run_id, last_run=one.last.run_id) for one in course.levels]
-    return Values(
-        question,
-        course,
-        figure=figure(question),
-        unit="share" if question.kind == "rate" else text.unit_of(question),
-        origin=question.stratum.origin if question.stratum else "",
-        traits=question.stratum.traits if question.stratum else "",
-        runs=len(course.used),
-        levels=levels,
-        changes=[_change(moved) for moved in course.moved],
-        doubtful=[_change(moved) for moved in course.doubtful],
     )
 
 
-def _change(moved: Moved) -> Values:
-    return Values(
-        moved,
+def _series(series: Series, history: History) -> HistorySeries:
+    courses = [course for course in history.courses if course.series is series]
+    return HistorySeries(
+        scenario=series.scenario,
+        target=series.target,
+        name=series.name,
+        simulated=series.simulated,
+        runs=[_run(entry, courses, place) for place, entry in enumerate(series.entries)],
+        figures=[_course(course) for course in courses],
+    )
+
+
+def _run(entry: Entry, courses: Iterable[Course], place: int) -> HistoryRun:
+    told = [(figure(course.question), course.told[place]) for course in courses]
+    return HistoryRun(
+        run_id=entry.run_id,
+        name=entry.name,
+        began_utc_ns=entry.began_utc_ns,
+        valid={"VALID": True, "INVALID": False}.get(entry.word),
+        unfit=entry.unfit,
+        labels=dict(entry.labels),
+        conditions=dict(entry.conditions),
+        figures=[
+            HistoryFigure(name, one.value, one.low, one.high, censored=math.isinf(one.value), lacks=one.lacks)
+            for name, one in told
+        ],
+    )
+
+
+def _course(course: Course) -> HistoryCourse:
+    question, stratum = course.question, course.question.stratum or NO_STRATUM
+    return HistoryCourse(
+        figure=figure(question),
+        measure=question.measure,
+        kind="rate" if question.kind == "rate" else "quantile",
+        p=question.p,
+        origin=stratum.origin,
+        traits=stratum.traits,
+        unit="share" if question.kind == "rate" else text.unit_of(question),
+        runs=len(course.used),
+        comparisons=course.comparisons,
+        lacking=course.lacking,
+        alike=course.alike,
+        weekdays=list(course.weekdays),
+        levels=[HistoryLevel(one.value, one.first.run_id, one.last.run_id) for one in course.levels],
+        doubtful=[_change(moved) for moved in course.doubtful],
+        changes=[_change(moved) for moved in course.moved],
+    )
+
+
+def _change(moved: Moved) -> HistoryChange:
+    return HistoryChange(
         last_run=moved.last.run_id,
         first_run=moved.first.run_id,
         first_began_utc_ns=moved.first.began_utc_ns,
         change=moved.share,
+        low=moved.low,
+        high=moved.high,
         runs_before=moved.before,
         runs_after=moved.after,
+        worse=moved.worse,
         beside=list(moved.beside),
     )
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench import foreign
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_json
+from bench.foreign import JsonError
 from bench.outcomes import is_throttled
 from bench.plain import printable
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
@@ -22,13 +22,16 @@ from reports.labels import labels_of
 from reports.marks import marked
 from reports.numbers import NBSP, count, percent, plural
 from reports.runs import document_of
+from reports.schemas.document import read_document
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import lack
 from reports.strata import Stratum
-from reports.summary.arms import FAIR
+from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.events import ALL
-from reports.summary.verdict import verdict_of
+from reports.summary.rates import Counts, TurnRate
+from reports.summary.verdict import RunWord, verdict_of
+from reports.text.document import MeasureFigures, Quantile, TargetOutcomes
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
 """The quantiles that are in a run's summary and in a stored baseline."""
@@ -72,7 +75,7 @@ class Entry:
     began_utc_ns: int
     scenario: str
     target: str
-    word: Literal["VALID", "INVALID", "NOT JUDGED"]
+    word: RunWord
     why: str
     labels: Mapping[str, str]
     conditions: Mapping[str, str]
@@ -103,69 +106,17 @@ class Entry:
 OLDER = "an older version left out turns that never began: `rtbench report` writes it anew"
 
 
-class _Quantile(msgspec.Struct):
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    censored: bool = False
-    published: bool = False
-    status: str = ""
-    needs: int | None = None
-
-
-class _Figures(msgspec.Struct):
-    measure: str
-    target: str
-    step: str
-    n: int
-    p50: _Quantile
-    p90: _Quantile
-    p95: _Quantile
-    p99: _Quantile
-    origin: str | None = None
-    traits: str | None = None
-    inexact: str | None = None
-    reached: float | None = None
-
-
-class _Outcomes(msgspec.Struct):
-    turns: dict[str, int]
-    sessions: dict[str, int]
-    turns_begun: int
-    sessions_begun: int
-    turns_wanted: int
-    failures: float | None
-    lost_turns: int = 0
-    failures_low: float | None = None
-    failures_high: float | None = None
-
-
-class _Replies(msgspec.Struct):
-    target: str
-    replies: int
-    stalled: int
-
-
-class _Rate(msgspec.Struct):
-    rate: str
-    target: str
-    of: int
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
 class _Summary(msgspec.Struct):
     """What is read of summary.json; older versions have no `rates`."""
 
     scenario: str
     targets: list[str]
-    outcomes: dict[str, _Outcomes]
-    turn_measures: list[_Figures]
-    session_measures: list[_Figures]
-    counts: list[_Replies]
-    arms: list[dict[str, Any]]
-    rates: list[_Rate] = []
+    outcomes: dict[str, TargetOutcomes]
+    turn_measures: list[MeasureFigures]
+    session_measures: list[MeasureFigures]
+    counts: list[Counts]
+    arms: list[ArmFacts]
+    rates: list[TurnRate] = []
 
 
 def entries_of(folder: Path) -> list[Entry]:
@@ -197,24 +148,25 @@ def entries_of(folder: Path) -> list[Entry]:
 def _summary(folder: Path) -> _Summary:
     path = folder / "summary.json"
     try:
-        return cast(_Summary, read_json(foreign.read_file(path), _Summary))
+        return read_document(foreign.read_file(path), _Summary)
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
         raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to write it anew") from None
 
 
-def _facts(summary: _Summary, target: str) -> dict[str, str]:
-    told = next((arm for arm in summary.arms if arm.get("target") == target), {})
-    return {fact: printable(str(told.get(fact) or "")) for fact in ("model", "region", "voice")}
+def _facts(summary: _Summary, target: str) -> ArmFacts:
+    told = next((arm for arm in summary.arms if arm.target == target), ArmFacts(target=target))
+    shown = {fact: printable(getattr(told, fact) or "") for fact in ("model", "region", "voice")}
+    return msgspec.structs.replace(told, **shown)
 
 
-def _throttled(outcomes: _Outcomes | None) -> str:
+def _throttled(outcomes: TargetOutcomes | None) -> str:
     share = _throttled_share(outcomes) if outcomes else 0.0
     return f"{percent(share, 1)} was throttled, the limit is 1{NBSP}%" if share > FAIR else ""
 
 
-def _throttled_share(outcomes: _Outcomes) -> float:
+def _throttled_share(outcomes: TargetOutcomes) -> float:
     """Of its turns, or of its sessions where that is more."""
     both = ((outcomes.turns, outcomes.turns_begun), (outcomes.sessions, outcomes.sessions_begun))
     return max(_limited(endings) / begun if begun else 0.0 for endings, begun in both)
@@ -243,18 +195,18 @@ def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, Ru
     return found
 
 
-def _told(row: _Figures, one: _Quantile) -> RunFigure:
+def _told(row: MeasureFigures, one: Quantile) -> RunFigure:
     if row.inexact:
         return missing(printable(row.inexact), row.n)
     if one.censored:
         return RunFigure(math.inf, n=row.n)
-    if not one.published or one.value is None:
+    if not one.published or math.isnan(one.value):
         return missing(_lacking(one), row.n)
-    low, high = (-math.inf if one.low is None else one.low), (math.inf if one.high is None else one.high)
+    low, high = (-math.inf if math.isnan(one.low) else one.low), (math.inf if math.isnan(one.high) else one.high)
     return RunFigure(one.value, low, high, variance_of(low, one.value, high), row.n)
 
 
-def _lacking(one: _Quantile) -> str:
+def _lacking(one: Quantile) -> str:
     if one.needs:
         return f"needs {count(one.needs)} {'turns' if one.status == 'too few turns' else 'sessions'}"
     return "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
@@ -265,9 +217,11 @@ def _rates(summary: _Summary, target: str) -> dict[str, RunFigure]:
 
 
 def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]]:
-    if (outcomes := summary.outcomes.get(target)) and outcomes.failures is not None:
-        low, high = _known(outcomes.failures_low), _known(outcomes.failures_high)
-        yield "failures", RunFigure(outcomes.failures, low, high, n=outcomes.turns_wanted)
+    if (outcomes := summary.outcomes.get(target)) and not math.isnan(outcomes.failures):
+        yield (
+            "failures",
+            RunFigure(outcomes.failures, outcomes.failures_low, outcomes.failures_high, n=outcomes.turns_wanted),
+        )
         if outcomes.turns_begun:
             yield "throttled", RunFigure(_limited(outcomes.turns) / outcomes.turns_begun, n=outcomes.turns_begun)
     for counts in summary.counts:
@@ -275,17 +229,9 @@ def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]
             yield "stalled", RunFigure(counts.stalled / counts.replies, n=counts.replies)
     for rate in summary.rates:
         if rate.target == target:
-            yield rate.rate, _rate(rate)
-
-
-def _rate(rate: _Rate) -> RunFigure:
-    if rate.value is None:
-        return missing(f"too few: {plural(rate.of, 'turn')}", rate.of)
-    return RunFigure(rate.value, _known(rate.low), _known(rate.high), n=rate.of)
-
-
-def _known(end: float | None) -> float:
-    return math.nan if end is None else end
+            few = math.isnan(rate.value)
+            told = missing(f"too few: {plural(rate.of, 'turn')}", rate.of)
+            yield rate.name, told if few else RunFigure(rate.value, rate.low, rate.high, n=rate.of)
 
 
 TAIL = 0.975

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.blocks import row_of
+from reports.finding import ExitStatus
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import GateResult, InterimStatistic, LookCourse
+from reports.looks.sequence import End, GateResult, InterimStatistic, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
 from reports.runs import Run
@@ -18,8 +19,7 @@ from reports.wording.differences import as_share, figure, interval, margin, scal
 from reports.wording.reasons import said
 from reports.wording.unusable import LEAD, Cause, texts
 
-INVALID = 4
-STATUSES = {"not regressed": 0, "regressed": 1}
+STATUSES: dict[End, ExitStatus] = {"not regressed": 0, "regressed": 1}
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Decision:
         return reason == "invalid" if self.invalid else reason not in ("waiting", "no look")
 
     @property
-    def status(self) -> int:
+    def status(self) -> ExitStatus:
         """As `rtbench decide` exits: 4 invalid, 1 regressed, 0 every gate passes, 3 neither."""
-        return INVALID if self.invalid else STATUSES.get(self.course.reason, 3)
+        return 4 if self.invalid else STATUSES.get(self.course.reason, 3)
 
     @property
     def used(self) -> int:

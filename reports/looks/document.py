@@ -9,28 +9,22 @@ from msgspec import field
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
+from reports.finding import ExitStatus
 from reports.looks.decision import Decision, decision_sentence, outcome
 from reports.looks.sequence import End, GateResult, Look
-from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
-from reports.statistics.differences import Scale
+from reports.question import Kind
+from reports.schemas.document import Closed, Known, Number, about, data_of, text_of
+from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import Word
 from reports.strata import NO_STRATUM
 from reports.wording.reasons import said
 from reports.wording.unusable import texts
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 NAME = "decision.json"
 
 
-class Margin(Closed):
-    """How much worse is accepted: a share of the baseline, a difference of shares, or so much in the measure's unit."""
-
-    ratio: float
-    points: float
-    plus: float
-
-
-class Plan(Closed):
+class PlannedLooks(Closed, frozen=True):
     """What was written before the first session."""
 
     pairs: int
@@ -41,7 +35,7 @@ class Plan(Closed):
     draws: int
 
 
-class SeenGate(Closed):
+class SeenGate(Closed, frozen=True):
     """What a look saw of one gate."""
 
     name: str
@@ -54,7 +48,7 @@ class SeenGate(Closed):
     drifts: Annotated[bool, about("an arm drifts by itself: the error is that of the quarters of the pairs")]
 
 
-class HeldLook(Closed):
+class HeldLook(Closed, frozen=True):
     """A look that was held."""
 
     pairs: int
@@ -64,12 +58,12 @@ class HeldLook(Closed):
     gates: list[SeenGate]
 
 
-class Gate(Closed, kw_only=True):
+class DecidedGate(Closed, frozen=True, kw_only=True):
     """What came of one gate."""
 
     name: str
     measure: str
-    kind: Literal["quantile", "mean", "rate"]
+    kind: Kind
     p: float | None
     step: Known
     origin: Known
@@ -87,7 +81,7 @@ class Gate(Closed, kw_only=True):
     corrected: Number
 
 
-class DecisionDocument(Closed):
+class DecisionDocument(Closed, frozen=True):
     """What was planned for a comparison that may end early, what every look saw, and what came of it.
 
     Differences are logs of ratios, of rates points (0.01 is one percentage point); null where open or unknown.
@@ -100,7 +94,7 @@ class DecisionDocument(Closed):
     simulated: bool
     ended: Annotated[bool, about("whether the run had ended")]
     stopped: Annotated[bool, about("whether there is nothing more to be learned from the run")]
-    status: Literal[0, 1, 3, 4]
+    status: ExitStatus
     reason: End
     invalid: Known
     sentence: str
@@ -108,10 +102,10 @@ class DecisionDocument(Closed):
     by_look: Annotated[bool, about("whether a look stopped it")]
     used: Annotated[int, about("in the verdict")] = field(name="pairs")
     after: Annotated[int, about("whole pairs that are not")] = field(name="pairs_after")
-    plan: Plan
+    plan: PlannedLooks
     seed: int
     looks: list[HeldLook]
-    gates: list[Gate]
+    gates: list[DecidedGate]
 
 
 def write(decision: Decision, folder: Path) -> Path:
@@ -126,37 +120,65 @@ def write(decision: Decision, folder: Path) -> Path:
 
 def as_data(decision: Decision) -> dict[str, Any]:
     """The decision as lists, dictionaries, strings and numbers."""
-    run, course = decision.run, decision.course
+    run, course, plan = decision.run, decision.course, decision.plan
     baseline, candidate = decision.targets
     return data_of(
-        DecisionDocument,
-        Values(
-            decision,
+        DecisionDocument(
             schema=SCHEMA,
             run_id=str(run.document.get("run_id") or run.folder.name),
             baseline=baseline,
             candidate=candidate,
             simulated=run.simulated,
+            ended=decision.ended,
+            stopped=decision.stopped,
+            status=decision.status,
             reason=course.reason,
             invalid="; ".join(texts(decision.invalid)),
             sentence=decision_sentence(decision),
             outcome=outcome(decision),
+            by_look=decision.by_look,
+            used=decision.used,
+            after=decision.after,
+            plan=PlannedLooks(
+                plan.pairs, list(plan.looks), {name: list(of) for name, of in plan.gates.items()}, plan.level,
+                plan.spending, plan.draws,
+            ),
+            seed=decision.seed,
             looks=[_look(decision, look) for look in course.looks],
             gates=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
-        ),
-    )
+        )
+    )  # fmt: skip
 
 
-def _look(decision: Decision, look: Look) -> Values:
+def _look(decision: Decision, look: Look) -> HeldLook:
     gates = [
-        Values(seen, name=gate.name, untested=said(seen.untested))
+        SeenGate(
+            gate.name, seen.d, seen.excess, seen.se, seen.df, seen.z, untested=said(seen.untested), drifts=seen.drifts
+        )
         for gate, seen in zip(decision.gates, look.seen, strict=True)
     ]
-    return Values(look, share=look.pairs / decision.plan.pairs, gates=gates)
+    return HeldLook(look.pairs, look.pairs / decision.plan.pairs, look.c, look.c_first, gates)
 
 
-def _gate(decision: Decision, at: int, ruling: GateResult) -> Values:
-    gate, pairs = decision.gates[at], decision.course.looks[ruling.look].pairs
-    scale = "points" if gate.kind == "rate" else "ratio"
-    told = {"scale": scale, "look": ruling.look + 1, "pairs": pairs, "reason": said(ruling.reason)}
-    return Values(ruling, gate, gate.stratum or NO_STRATUM, **told)
+def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
+    gate, stratum = decision.gates[at], decision.gates[at].stratum or NO_STRATUM
+    return DecidedGate(
+        name=gate.name,
+        measure=gate.measure,
+        kind=gate.kind,
+        p=gate.p,
+        step=gate.step,
+        origin=stratum.origin,
+        traits=stratum.traits,
+        margin=gate.margin,
+        scale="points" if gate.kind == "rate" else "ratio",
+        word=ruling.word,
+        reason=said(ruling.reason),
+        provisional=ruling.provisional,
+        look=ruling.look + 1,
+        pairs=decision.course.looks[ruling.look].pairs,
+        d=ruling.d,
+        low=ruling.low,
+        high=ruling.high,
+        corrected=ruling.corrected,
+    )

@@ -17,7 +17,7 @@ from reports.page import panels
 from reports.page.pieces import capital, figure, line, marked
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import FACTS
-from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
+from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money, PriceTable
 from reports.summary.quota import Quota, Throttling
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
@@ -28,7 +28,7 @@ NAMED = 2
 
 def arms(summary: Summary) -> Section | None:
     """What each target was, side by side; None where the run says nothing of them."""
-    rows = [(fact, [arm.facts[fact] for arm in summary.arms]) for fact in FACTS]
+    rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
@@ -40,7 +40,7 @@ def arms(summary: Summary) -> Section | None:
 
 def _fact(fact: str, texts: Sequence[str]) -> Row:
     differs = "differs" if len(set(texts)) > 1 else ""
-    cells = [text or ("none" if fact == FACTS[-1] else NONE) for text in texts]
+    cells = [text or ("none" if fact == FACTS["settings_of_its_own"] else NONE) for text in texts]
     return row_of([Cell(fact, differs), *cells], differs)
 
 
@@ -112,11 +112,16 @@ def _prices(summary: Summary, place: int, charge: Charge) -> Line:
     found = summary.money
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
-    return [marked(summary, place), charge.model, _source(charge.source, found.table, found.as_of), *shown]
+    return [
+        marked(summary, place),
+        charge.model,
+        _source(charge.source, found.prices),
+        *shown,
+    ]
 
 
-def _source(source: str, table: str, as_of: str) -> str:
-    words = {"own": "the target’s own", "table": f"{table or 'table'}{f', as of {as_of}' if as_of else ''}"}
+def _source(source: str, of: PriceTable) -> str:
+    words = {"own": "the target’s own", "table": f"{of.table or 'table'}{f', as of {of.as_of}' if of.as_of else ''}"}
     return words.get(source, "no price known")
 
 

@@ -242,15 +242,15 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
         (low, high),
         title="Segments of voice_to_voice",
         desc="Mean segments from the end of speech to the first audible sample. "
-        + "; ".join(f"{targets[row.target]}, {row.title}: {ms(row.mean_ms())}" for row in rows)
+        + "; ".join(f"{row.target}, {row.title}: {ms(row.mean_ms)}" for row in rows)
         + ".",
     )
     for place, row in enumerate(rows):
-        target, title = shortened(targets[row.target], 40), shortened(row.title, 80)
+        target, title, colour = shortened(row.target, 40), shortened(row.title, 80), targets.index(row.target)
         label = f"{target}, {title}: {plural(row.turns, 'turn')}"
-        parts = [(SHADES[segment.end], segment.name, row.mean_ms(segment)) for segment in row.segments]
-        with plot.of(row.target):
-            _bar(plot, place, label, row.target, (low, high), parts)
+        parts = [(SHADES[segment.end], segment.name, segment.mean_ms) for segment in row.segments]
+        with plot.of(colour):
+            _bar(plot, place, label, colour, (low, high), parts)
     return plot
 
 
@@ -262,7 +262,7 @@ def names_of(rows: Sequence[Breakdown]) -> list[str]:
 
 def _extent(row: Breakdown, sign: int) -> float:
     """How far its bar reaches to one side of zero."""
-    return sum((value for segment in row.segments if (value := row.mean_ms(segment)) * sign > 0), 0.0)
+    return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
 def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], *, title: str, desc: str) -> Plot:

@@ -40,8 +40,8 @@ from reports.summary.curves import Ways, ways
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.groups import By, Waits, one_thing
-from reports.summary.segments import Breakdown
-from reports.summary.slowest import Slow
+from reports.summary.segments import Band, Breakdown
+from reports.summary.slowest import SlowTurn
 from reports.summary.summary import HEARD, Summary
 from reports.summary.talks import Talk
 from reports.wording import groups, remarks, words
@@ -107,9 +107,9 @@ def segments(summary: Summary) -> Section | None:
     return Section("segments", "Segments", "Where does the wait come from?", blocks)
 
 
-def _bands(summary: Summary, bands: Sequence[Breakdown]) -> Figure:
+def _bands(summary: Summary, bands: Sequence[Band]) -> Figure:
     """Typical and slow turns, and each bar in numbers."""
-    slow = " and around p95 (p93.5 to p96.5)" if any(band.around > 0.5 for band in bands) else ""
+    slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
     of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
     caption = ("Mean segments of ", Term(HEARD), of)
     return figure(
@@ -133,10 +133,12 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
     heads: list[Head] = [head, Column("target", left=True), "turns", *names, "together, ms"]
     lines: list[Row | Line] = []
     for row in rows:
-        means = {segment.name: three(row.mean_ms(segment)) for segment in row.segments}
+        means = {segment.name: three(segment.mean_ms) for segment in row.segments}
         parts = [means.get(name, NONE) for name in names]
-        together = Strong(three(row.mean_ms()))
-        lines.append([row.title, of_target(summary, row.target), count(row.turns), *parts, together])
+        together = Strong(three(row.mean_ms))
+        lines.append(
+            [row.title, of_target(summary, summary.targets.index(row.target)), count(row.turns), *parts, together]
+        )
     return table(heads, lines, stacked=True)
 
 
@@ -365,10 +367,10 @@ def slowest(summary: Summary) -> Section | None:
 def _slow_turns(summary: Summary, stratum: Stratum, measure: str, caption: Inline, key: str) -> Panes:
     """A pane of all steps, then one for each step."""
 
-    def pane(name: str, title: str, rows: Sequence[Slow]) -> tuple[str, str, Figure]:
+    def pane(name: str, title: str, rows: Sequence[SlowTurn]) -> tuple[str, str, Figure]:
         return f"{key}-{name}", title, Figure("", below=[_slow_table(summary, stratum, measure, rows)])
 
-    def mine(turns: Sequence[Slow]) -> list[Slow]:
+    def mine(turns: Sequence[SlowTurn]) -> list[SlowTurn]:
         return [slow for slow in turns if (slow.stratum, slow.measure) == (stratum, measure)]
 
     of_steps = mine(summary.slowest_of_steps)
@@ -392,7 +394,7 @@ def _of(measure: str, which: str, *, first: bool) -> Inline:
     return (f"Good turns{before} by ", Term(measure), f"{after}.", f" {BELOW_EACH}" if first else "")
 
 
-def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence[Slow]) -> Table:
+def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence[SlowTurn]) -> Table:
     targets, heard = len(summary.targets) > 1, measure == HEARD
     network = any(not math.isnan(slow.network_rtt) for slow in rows)
     heads: list[Head] = ["step, turn", *([Column("target", left=True)] if targets else []), measure]
@@ -400,18 +402,19 @@ def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[Row | Line] = []
     for slow in rows:
-        resent = f"{count(slow.retransmits)} sent again" if slow.retransmits > 0 else ""
+        place = summary.targets.index(slow.target)
+        resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
         cells: Line = [f"{slow.step}, {slow.turn}"]
-        cells += [of_target(summary, slow.colour)] if targets else []
+        cells += [of_target(summary, place)] if targets else []
         cells += [Strong(ms(slow.value)), *([ms(slow.ttfa)] if heard else []), ms(slow.created)]
         cells += [Cell(ms(slow.network_rtt), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
         row = Fold("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
-        lines.append(row_of(cells, ids=_ids(slow), target=slow.colour, more=[row]))
+        lines.append(row_of(cells, ids=_ids(slow), target=place, more=[row]))
     return table(heads, lines, stacked=True, style="slow")
 
 
-def _ids(slow: Slow) -> list[tuple[str, Inline]]:
+def _ids(slow: SlowTurn) -> list[tuple[str, Inline]]:
     """What a turn is called in this run's files, and by the service."""
     ids = (
         ("session", slow.session),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.page.svg import WIDE, Plot, Point, Scale, frame, glyph, identity, log_scale, log_ticks, tone
-from reports.summary.offered import Arriving
+from reports.summary.offered import CallBins
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 from reports.summary.quota import Quota, Throttling
 
@@ -313,7 +313,7 @@ def _bin(one: Throttling, place: int, bin_s: float) -> str:
     return f"{one.target} {', '.join(said)}" if said else ""
 
 
-def arrivals(frame: Arriving) -> Plot:
+def arrivals(frame: CallBins) -> Plot:
     """Calls over time: those that were taken, and those that were blocked above them."""
     length_s = frame.bin_s * frame.calls.size
     plot = Plot(

@@ -38,7 +38,7 @@ from reports.summary.context import SLOPES
 from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
-from reports.summary.offered import Arriving, Offered
+from reports.summary.offered import Arriving, Offered, call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
@@ -327,10 +327,10 @@ def arriving(summary: Summary) -> Section | None:
     ]
     blocks: list[Block] = [
         *line(f"{words.sentence(remarks.asked(frame))} {_loads(frame)}"),
-        figure(panels.arrivals(frame), READING_ARRIVALS),
+        figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         table(ARRIVED, [_arrived(summary, place, one) for place, one in enumerate(frame.targets)]),
         *([table(FIRST_WAITS, rows)] if rows else []),
-        *note(remarks.divided(frame)),
+        *note(remarks.divided(summary.run, frame)),
     ]
     return Section("calls", "Calls that arrive", "What load was offered, and what became of it?", blocks)
 

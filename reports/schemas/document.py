@@ -2,8 +2,8 @@
 
     class Row(Record):
         target: str
-        failed: Count = field(name="turns_failed")      # the attribute `failed` of what is written, under another key
-        usd_per_turn: Figure
+        failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
+        usd_per_turn: Rounded
 
 Here alone it is ruled how a number is written that does not exist, NaN or infinite: as null.
 
@@ -16,16 +16,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
+
+from bench.foreign import read_json
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIGITS = 6
 
 
 def about(description: str) -> msgspec.Meta:
-    """What a schema says of a field: Annotated[Figure, about("null where the interval is open")]."""
+    """What a schema says of a field: Annotated[Rounded, about("null where the interval is open")]."""
     return msgspec.Meta(description=description)
 
 
@@ -33,48 +35,54 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Version = Annotated[int, msgspec.Meta(ge=1), about("version of the measures' definitions")]
 
 
-class Number(float):
-    """A number as it is; null where it is NaN or infinite."""
+if TYPE_CHECKING:
+    Number: TypeAlias = float
+    Rounded: TypeAlias = float
+    Known: TypeAlias = str
+else:
+
+    class Number(float):
+        """A number as it is; null where it is NaN or infinite."""
+
+    class Rounded(float):
+        """A figure in six digits; null where it is NaN or infinite."""
+
+    class Known(str):
+        """Text; null where it is empty."""
+
+        __slots__ = ()
 
 
-class Figure(float):
-    """A figure in six digits; null where it is NaN or infinite."""
+ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
+"""What null stands for."""
+Read = TypeVar("Read", bound=msgspec.Struct)
 
 
-class Known(str):
-    """Text; null where it is empty."""
-
-    __slots__ = ()
-
-
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, frozen=True):
     """An object with a key for each field. Later versions may add some: readers skip them."""
 
 
-class Closed(Record, forbid_unknown_fields=True):
+class Closed(Record, frozen=True, forbid_unknown_fields=True):
     """The same, with no other keys."""
 
 
-class Values:
-    """What fields are taken from by their names: those given here, else attributes of the first object that has one."""
+def data_of(document: Record) -> dict[str, Any]:
+    """A document as lists, dictionaries, strings and numbers.
 
-    def __init__(self, *objects: object, **given: object) -> None:
-        self._objects = objects
-        self.__dict__.update(given)
-
-    def __getattr__(self, name: str) -> Any:
-        holder = next((one for one in self._objects if hasattr(one, name)), None)
-        return getattr(holder, name)
-
-
-def data_of(kind: type[Record], values: object) -> dict[str, Any]:
-    """A document as lists, dictionaries, strings and numbers, from objects with an attribute for each field.
-
-    Raises msgspec.ValidationError where one is missing or is of another type.
+    Raises msgspec.ValidationError where a field is not of its type.
     """
-    document = msgspec.convert(values, kind, from_attributes=True, dec_hook=lambda kind, value: kind(value))
-    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document, enc_hook=_plain))
+    plain = msgspec.to_builtins(document, enc_hook=_builtin)
+    typed = msgspec.convert(plain, type(document), dec_hook=lambda kind, value: kind(value))
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(typed, enc_hook=_plain))
     return data
+
+
+def read_document(data: bytes, kind: type[Read]) -> Read:
+    """A document of this type, or of one that has some of its fields; what is null there does not exist.
+
+    Raises JsonError for what is no such document.
+    """
+    return cast("Read", read_json(data, kind, made=lambda kind, value: kind(ABSENT[kind] if value is None else value)))
 
 
 def text_of(data: dict[str, Any]) -> str:
@@ -87,15 +95,16 @@ def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
     return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(kind, schema_hook=_schema)
 
 
+def _builtin(value: Any) -> Any:
+    """A text, or a number of numpy's or of the types above, as Python's own."""
+    return str(value) if isinstance(value, str) else float(value) if isinstance(value, float) else value.item()
+
+
 def _plain(value: Any) -> Any:
-    """What JSON has for a value of the types above, or for a number of numpy."""
-    if isinstance(value, str):
+    """What JSON has for a value of the types above."""
+    if isinstance(value, Known):
         return str(value) or None
-    if isinstance(value, Figure):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    raise NotImplementedError(f"{type(value).__name__} has no JSON")
+    return float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value) if math.isfinite(value) else None
 
 
 def _schema(kind: type) -> dict[str, Any]:

@@ -193,9 +193,9 @@ def _sizes(sides: Sequence[Side]) -> Iterable[Check]:
 
 def _compared(sides: Sequence[Side]) -> Iterable[Check]:
     """What the sides differ in, by what their run tells of them: that is what is compared."""
-    facts = [arms_of(side.run.document, side.session_rows, [side.name])[0].facts for side in sides]
-    for fact in FACTS:
-        texts = tuple(told[fact] or NONE for told in facts)
+    facts = [arms_of(side.run.document, side.session_rows, [side.name])[0] for side in sides]
+    for key, fact in FACTS.items():
+        texts = tuple(getattr(told, key) or NONE for told in facts)
         if len(set(texts)) > 1:
             yield Check(fact, texts, None)
 

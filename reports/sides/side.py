@@ -25,7 +25,7 @@ from reports.statistics.quantiles import Floats, Integers, Sample
 from reports.statistics.rates import complement
 from reports.strata import Stratum
 from reports.summary.context import slope_sample
-from reports.summary.drift import Drift, drifts
+from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.turns import Flags, Turns, column_of, lost_of, measured, measured_sessions, turns_of
@@ -184,7 +184,7 @@ def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
     return [by_session(side.run, side.turns, side.target) for side in sides]
 
 
-def drifts_of(side: Side) -> list[Drift]:
+def drifts_of(side: Side) -> list[PoolDrift]:
     """Where the second half of its run differs from the first, of each target and stratum with enough sessions."""
     samples = {name: _sampled(side, name) for name in side.mains.values()}
     run_id = str(side.run.document.get("run_id") or "")

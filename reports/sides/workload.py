@@ -18,7 +18,7 @@ from bench.limits import LONGEST_TURN_S
 from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NONE
 from reports.sides.side import Side
-from reports.summary.arms import arms_of
+from reports.summary.arms import ArmFacts, arms_of
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"
@@ -170,22 +170,20 @@ UNKNOWN = "not known"
 def conditions_of(side: Side) -> dict[str, str]:
     """A text for each condition of a target's run, the workload's among them; empty where the run does not tell."""
     document = side.run.document
-    facts = arms_of(document, side.session_rows, [side.name])[0].facts
+    facts = arms_of(document, side.session_rows, [side.name])[0]
     return conditions_in(document, side.name, facts, simulated=side.run.simulated)
 
 
-def conditions_in(
-    document: Mapping[str, Any], target: str, facts: Mapping[str, str], *, simulated: bool
-) -> dict[str, str]:
-    """The same from a run's document; `facts`: what sessions were told of model, region and voice."""
+def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, simulated: bool) -> dict[str, str]:
+    """The same from a run's document; `facts`: what sessions were told, such as the voice."""
     entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == target), {})
     own = entry.get("session")
     return {
         "service": str(entry.get("service") or ""),
-        "model": facts["model"],
-        "region": facts["region"],
+        "model": facts.model or "",
+        "region": facts.region or "",
         "API version": _api_version(entry),
-        "voice": facts["voice"],
+        "voice": facts.voice or "",
         "client version": str((document.get("tool") or {}).get("version") or ""),
         "simulated": "yes" if simulated else "no",
         "definitions": str(document.get("definitions") or DEFINITIONS_VERSION),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import field
 
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
-from reports.schemas.document import Closed, Number, Values, about, data_of
+from reports.schemas.document import Closed, Number, about, data_of
 from reports.sizing.size import Range as SizeRange
 from reports.sizing.size import Size
 from reports.statistics.power import BETTER_SESSIONS, LEVEL
@@ -86,11 +86,11 @@ def _two(value: float) -> str:
     return NONE if math.isnan(value) else three(float(f"{value:.2g}"))
 
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 Range = tuple[Number, Number, Number]
 
 
-class SizeDocument(Closed):
+class SizeDocument(Closed, frozen=True):
     """Ranges are [least, likely, most]; null where the pilot does not tell."""
 
     schema: Literal[1]
@@ -125,6 +125,34 @@ class SizeDocument(Closed):
 
 def as_data(size: Size) -> dict[str, Any]:
     """The size as lists, dictionaries, strings and numbers."""
-    like = str(size.run.document.get("run_id") or size.run.folder.name)
-    own = {"schema": SCHEMA, "like": like, "level": LEVEL, "pilot_sessions": size.pilot.sessions}
-    return data_of(SizeDocument, Values(size, size.asked, size.asked.question, size.spread, **own))
+    asked, question = size.asked, size.asked.question
+    return data_of(
+        SizeDocument(
+            schema=SCHEMA,
+            like=str(size.run.document.get("run_id") or size.run.folder.name),
+            targets=list(size.targets),
+            measure=question.measure,
+            kind="rate" if asked.is_rate else "quantile",
+            p=question.p,
+            effect=asked.effect,
+            margin=asked.margin,
+            power=asked.power,
+            level=LEVEL,
+            gates=asked.gates,
+            paired=size.paired,
+            pilot_sessions=size.pilot.sessions,
+            sessions=size.sessions,
+            sessions_alone=size.sessions_alone,
+            sessions_to_pass=asked.sessions_to_pass,
+            seconds=size.seconds,
+            usd=size.usd,
+            power_of_pilot=size.power_of_pilot,
+            turns_per_session=size.turns_per_session,
+            sigma=size.spread.sigma,
+            icc=size.spread.icc,
+            deff50=size.spread.deff50,
+            deff95=size.spread.deff95,
+            cheapest_by_time=size.cheapest_by_time,
+            cheapest_by_usd=size.cheapest_by_usd,
+        )
+    )

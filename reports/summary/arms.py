@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from bench.foreign import JsonError, read_json
 from bench.plain import printable
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
+from reports.schemas.document import Count, Known, Record, about
 from reports.strata import Stratum
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Outcomes
@@ -33,34 +34,39 @@ OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_
 """Columns of sessions that tell what an arm was, and how arms were interleaved: to take all sixty takes ten times as
 long.
 """
-FACTS = (
-    *("address", "dialect", "model", "region", "sign-in", "proxy", "compression"),
-    *("voice", "turn detection", "settings of its own"),
-)
+FACTS = {
+    **{name: name for name in ("address", "dialect", "model", "region")},
+    **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
+    **{"turn_detection": "turn detection", "settings_of_its_own": "settings of its own"},
+}
+"""What is told of an arm, and its words."""
 
 
-@dataclass(frozen=True)
-class ArmFacts:
-    """One target or variant, in words: a text for each of FACTS; empty where the run does not tell."""
+class ArmFacts(Record, frozen=True, kw_only=True):
+    """What one target or variant was, in words; null where the run does not tell."""
 
     target: str
-    facts: Mapping[str, str]
+    address: Known | None = None
+    dialect: Known | None = None
+    model: Known | None = None
+    region: Known | None = None
+    sign_in: Known | None = None
+    proxy: Known | None = None
+    compression: Known | None = None
+    voice: Known | None = None
+    turn_detection: Known | None = None
+    settings_of_its_own: Known | None = None
 
 
-@dataclass(frozen=True)
-class Interleaving:
+class Interleaving(Record, frozen=True):
     """Sessions of all arms that began together."""
 
-    arms: int
-    pairs: int
-    """those with a session of each arm"""
-    cut: int
-    """those without"""
-    blocks: int
-    unopened: int
-    """of the whole ones, those of which a session never opened"""
-    apart_ms: float
-    """the longest from the first start of a pair to its last"""
+    arms: Count
+    pairs: Annotated[Count, about("those with a session of each arm")]
+    cut: Annotated[Count, about("those without")]
+    blocks: Count
+    unopened: Annotated[Count, about("of the whole ones, those of which a session never opened")]
+    apart_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
 
     @property
     def sentence(self) -> str:
@@ -101,7 +107,9 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
     """What each target was, by the document and by what its sessions were told."""
     known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
     told = sessions[OF_FACTS]
-    return tuple(ArmFacts(label, _facts(known.get(label, {}), told[_of(sessions, label)])) for label in targets)
+    return tuple(
+        ArmFacts(target=label, **_facts(known.get(label, {}), told[_of(sessions, label)])) for label in targets
+    )
 
 
 def _of(sessions: pd.DataFrame, label: str) -> Any:
@@ -117,12 +125,12 @@ def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
         "dialect": str(entry.get("dialect") or ""),
         "model": listed(_labels(sessions["model"])) or str(entry.get("model") or ""),
         "region": listed(_labels(sessions["region"])) or str(entry.get("region") or ""),
-        "sign-in": _said(entry, "auth"),
+        "sign_in": _said(entry, "auth"),
         "proxy": _said(entry, "proxy"),
         "compression": _compression(entry, sessions),
         "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
-        "turn detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
-        "settings of its own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
+        "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
+        "settings_of_its_own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
     return {name: printable(said) for name, said in facts.items()}
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reports.numbers import NBSP, NONE, change, listed, three
 from reports.samples import Sampled
+from reports.schemas.document import Rounded
 from reports.statistics.counting import distinct, packed
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import Sample
 from reports.statistics.resample import seed_of
-from reports.strata import NO_STRATUM, Stratum
+from reports.strata import Stratum, Wait
 from reports.turns import Flags, Pool, Turns
 
 P = 0.5
@@ -33,24 +33,22 @@ DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
 """Resamples; of a run with so many sessions that they would be more weights than this, fewer."""
 
 
-@dataclass(frozen=True)
-class Drift:
-    """The median of the second half over that of the first, with its interval; open ends are 0 and inf."""
+class Drift(Wait, frozen=True):
+    """Median of the second half of the measured phase over that of the first, with its 99 % interval; null: open."""
 
-    measure: str
+    suspected: bool
+    ratio: Rounded
+    low: Rounded
+    high: Rounded
+
+
+class PoolDrift(Drift, frozen=True, kw_only=True):
+    """The same, with the label that tells it from others of the run."""
+
     label: str
-    ratio: float
-    low: float
-    high: float
-    target: str = ""
-    stratum: Stratum = NO_STRATUM
-
-    @property
-    def suspected(self) -> bool:
-        return (self.low > 1 or self.high < 1) and abs(self.ratio - 1) > APART
 
 
-def said(found: Sequence[Drift]) -> str:
+def said(found: Sequence[PoolDrift]) -> str:
     """Second half against first, p50 (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
     if not found:
         return ""
@@ -68,7 +66,7 @@ def said(found: Sequence[Drift]) -> str:
     return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
 
 
-def suspected(found: Sequence[Drift]) -> str:
+def suspected(found: Sequence[PoolDrift]) -> str:
     """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 % to +18 %); else nothing."""
     parts = [f"{one.label} {change(one.ratio)} ({_end(one.low)} to {_end(one.high)})" for one in found if one.suspected]
     return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
@@ -78,7 +76,9 @@ def _end(ratio: float) -> str:
     return change(ratio) if 0 < ratio < math.inf else "open"
 
 
-def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]) -> Iterable[Drift]:
+def drifts(
+    run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
+) -> Iterable[PoolDrift]:
     """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions.
 
     `mains`: the main measure of each stratum; `samples`: each of them over the whole run.
@@ -90,12 +90,18 @@ def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Map
     rng = np.random.default_rng(seed_of(run_id))
     for pool in turns.pools:
         one = samples[mains[pool.stratum]]
-        found = _drift(one, pool, late, rng)
-        if found:
-            yield replace(found, target=turns.targets[pool.target], stratum=pool.stratum)
+        if (ratio := _ratio(one, pool, late, rng)) is not None:
+            value, low, high = ratio
+            of = one.measure.name, *pool.stratum, turns.targets[pool.target]
+            yield PoolDrift(*of, is_suspected(value, low, high), value, low, high, label=pool.label)
 
 
-def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> Drift | None:
+def is_suspected(ratio: float, low: float, high: float) -> bool:
+    return (low > 1 or high < 1) and abs(ratio - 1) > APART
+
+
+def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> tuple[float, float, float] | None:
+    """The median of the second half over that of the first, and its interval; open ends are 0 and inf."""
     values, index = one.part(pool.target, pool.steps)
     codes, sessions = packed(one.turns.session[index])
     second = late[index]
@@ -109,7 +115,7 @@ def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> D
     )  # fmt: skip
     if not math.isfinite(found.d):
         return None
-    return Drift(one.measure.name, pool.label, math.exp(found.d), math.exp(found.low), math.exp(found.high))
+    return math.exp(found.d), math.exp(found.low), math.exp(found.high)
 
 
 def figures_of(spread: Spread) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from msgspec import field
 
 from bench.measures import CATALOGUE
 from bench.run import histograms as hdr
@@ -14,6 +14,7 @@ from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.runs import Run
+from reports.schemas.document import Count, Record, Rounded
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
@@ -21,32 +22,30 @@ PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "start_lag",
 HARNESS = ("stamp_error", "receive_lag", "send_lag", "start_lag", "hub_delay")
 
 
-@dataclass(frozen=True)
-class Distribution:
-    """A measure from its histogram; times in ms, rates in B/s; NaN where nothing was recorded."""
+class Distribution(Record, frozen=True):
+    """A measure from its histogram; times in ms, rates in B/s; null where nothing was recorded."""
 
     measure: str
     unit: str
     target: str
     step: str
-    n: int
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    high: float
-    out_of_range: int = 0
-    negative: int = 0
+    n: Count
+    p50: Rounded
+    p90: Rounded
+    p95: Rounded
+    p99: Rounded
+    high: Rounded = field(name="max")
+    out_of_range: Count = 0
+    negative: Count = 0
 
 
-@dataclass(frozen=True)
-class Throughput:
+class Throughput(Record, frozen=True):
     """Bytes one way: in all, per second of the measured phase, and the distributions over seconds and over sessions."""
 
     measure: str
     target: str
-    total_bytes: int
-    mean_bytes_per_s: float
+    total_bytes: Count
+    mean_bytes_per_s: Rounded
     per_second: Distribution
     per_session: Distribution
 

@@ -4,55 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_MS
 from reports.runs import Run, hosts_of
+from reports.schemas.document import Count, Known, Record, Rounded, about
 from reports.statistics.quantiles import Floats, quantile
 from reports.turns import Turns
 
 
-@dataclass(frozen=True)
-class Host:
-    """One host: how much it recorded, and how far its stamps and its clock can be trusted; NaN: not known."""
+class Host(Record, frozen=True):
+    """A host that recorded a part of the run, and how far its stamps and its clock can be trusted; null: not known."""
 
     name: str
-    workers: int
-    sessions: int
-    turns: int
-    stamp_error_p99_ms: float
-    start_lag_p99_ms: float
-    hub_delay_p99_ms: float
-    send_lag_p99_ms: float
-    clock_offset_ms: float
-    clock_offset_error_ms: float
-    calibrated: str
-    """on which day it was; empty where it was not"""
+    workers: Count
+    sessions: Count
+    turns: Count
+    stamp_error_p99_ms: Rounded
+    start_lag_p99_ms: Rounded
+    hub_delay_p99_ms: Rounded
+    send_lag_p99_ms: Rounded
+    clock_offset_ms: Annotated[Rounded, about("how far its clock was ahead of the leader's")]
+    clock_offset_error_ms: Rounded
+    calibrated: Annotated[Known, about("on which day")]
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Who had the cores of a host over the run, as shares of the time of all of them; NaN: the system does not tell."""
+class Machine(Record, frozen=True):
+    """Who had the cores of a host over the run, as shares of the time of all; null: the system does not tell."""
 
     host: str
-    cores: int
-    load_begin: float
-    load_end: float
-    own: float
-    programs: float
-    """all of them, and the kernel; we are among them"""
-    stolen: float
-    taken_most: float
-    """by us, others and the hypervisor, in the worst stretch of some seconds"""
-    stolen_most: float
+    cores: Count
+    load_begin: Annotated[Rounded, about("average of the minute before")]
+    load_end: Rounded
+    own: Annotated[Rounded, about("this run's workers")]
+    programs: Annotated[Rounded, about("all programs and the kernel, this run among them")]
+    others: Annotated[Rounded, about("all other programs, a simulator among them")]
+    stolen: Annotated[Rounded, about("the hypervisor")]
+    taken_most: Annotated[Rounded, about("all together, in the worst stretch of some seconds")]
+    stolen_most: Rounded
 
-    @property
-    def others(self) -> float:
-        return max(0.0, self.programs - self.own) if self.own == self.own else math.nan
+
+SHARES = ("load_begin", "load_end", "own", "programs", "stolen", "taken_most", "stolen_most")
 
 
 def machines(run: Run) -> Iterable[Machine]:
@@ -60,8 +55,10 @@ def machines(run: Run) -> Iterable[Machine]:
     for entry in hosts_of(run.document):
         watched = entry.get("processors")
         if isinstance(watched, Mapping):
-            shares = {key.name: _number(watched.get(key.name)) for key in fields(Machine)[2:]}
-            yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), **shares)
+            shares = {name: _number(watched.get(name)) for name in SHARES}
+            own, programs = shares["own"], shares["programs"]
+            others = max(0.0, programs - own) if own == own else math.nan
+            yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), others=others, **shares)
 
 
 def hosts(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[Host]:

@@ -9,14 +9,14 @@ from typing import Any
 
 from bench.units import NS_PER_S
 from reports.numbers import listed
+from reports.schemas.document import Count, Record
 
 
-@dataclass(frozen=True)
-class Incident:
-    """One of them, in the words of whoever met it. `at_s`: since the run began."""
+class Incident(Record, frozen=True):
+    """What happened beside the measuring, in the words of whoever met it; `at_s` after the run began."""
 
     at_s: float
-    worker: int
+    worker: Count
     kind: str
     text: str
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, astuple, dataclass, fields
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from msgspec import field
 
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
 from bench.units import NS_PER_MINUTE, NS_PER_S
 from reports.runs import Run
+from reports.schemas.document import Count, Known, Record, Rounded, about
 from reports.statistics.counting import distinct
 from reports.statistics.quantiles import Floats, Integers
 from reports.turns import Flags, place_of, values_of
@@ -138,22 +140,17 @@ CACHED = tuple(f"cached_{kind}" for kind in INPUT)
 UNNAMED = "a model that was not named"
 
 
-@dataclass(frozen=True)
-class Charge:
-    """The tokens and minutes of one target and model, and their prices; `prices` None where nobody gave any.
-
-    `stray`: those of `tokens` that belong to no turn, told by so many `stray_sessions`. `minutes`: of all sessions.
-    """
+class Charge(Record, frozen=True):
+    """The tokens and minutes of one target and model, and their prices; null where nobody gave any."""
 
     model: str
-    turns: int
-    stray_sessions: int
-    tokens: Mapping[str, int]
-    stray: Mapping[str, int]
-    minutes: float
+    turns: Count
+    source: Annotated[Known, about("of the prices: own, or table")]
+    tokens: dict[str, Count]
+    stray: Annotated[dict[str, Count], about("those of the tokens that belong to no turn")] = field(name="stray_tokens")
+    stray_sessions: Annotated[Count, about("sessions that have a part in these")]
+    minutes: Rounded
     prices: Prices | None
-    source: str
-    """own, table, or nothing"""
 
     @property
     def usd(self) -> float:
@@ -166,118 +163,78 @@ class Charge:
         return float(cost_usd(self.prices, self.stray)) if self.prices else 0.0
 
 
-@dataclass(frozen=True)
-class Waste:
-    """What replies that were interrupted had made, and nobody heard.
+class Waste(Record, frozen=True):
+    """What replies that were interrupted had made, and nobody heard."""
 
-    `tokens`: of audio, of the `told` of these replies whose service told any; `usd`: of the `priced` of them, in all.
-    """
-
-    replies: int = 0
-    told: int = 0
-    priced: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    usd: float = 0.0
-
-    def __add__(self, other: Waste) -> Waste:
-        return Waste(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
-
-    @property
-    def per_reply(self) -> float:
-        """USD of one interruption."""
-        return _per(self.usd, self.priced)
+    replies: Count
+    told: Annotated[Count, about("those whose service told tokens")] = field(name="replies_with_usage")
+    priced: Annotated[Count, about("those with a price")] = field(name="replies_priced")
+    seconds: Rounded
+    tokens: Count = field(name="audio_tokens")
+    usd: Rounded
+    per_reply: Annotated[Rounded, about("of one interruption")] = field(name="usd_per_reply")
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one target's sessions cost."""
+def _waste(replies: int, told: int, priced: int, seconds: float, tokens: int, usd: float) -> Waste:
+    return Waste(replies, told, priced, seconds, tokens, usd, _per(usd, priced))
+
+
+def _together(wastes: Sequence[Waste]) -> Waste:
+    """That of all of them."""
+    parts = ("replies", "told", "priced", "seconds", "tokens", "usd")
+    return _waste(*(sum(getattr(one, part) for one in wastes) for part in parts))
+
+
+class Cost(Record, frozen=True, kw_only=True):
+    """What one target's sessions cost; null where nothing could be priced."""
 
     target: str
-    charges: tuple[Charge, ...]
-    silent: int
-    """turns whose usage the service did not tell, where that costs"""
-    sessions: int
-    """those with a price"""
-    minutes: float
-    """of conversation in them: from the finished upgrade to the end"""
-    waste: Waste = Waste()
-
-    @property
-    def turns(self) -> int:
-        """Turns that are paid for: with usage, or those of which nothing but time costs."""
-        return sum(charge.turns for charge in self.charges)
-
-    @property
-    def priced(self) -> int:
-        return sum(charge.turns for charge in self.charges if charge.prices)
-
-    @property
-    def usd(self) -> float:
-        """NaN where nothing could be priced."""
-        told = [charge.usd for charge in self.charges if charge.prices]
-        return sum(told) if told else float("nan")
-
-    @property
-    def stray_usd(self) -> float:
-        """What of it belongs to no turn."""
-        return sum(charge.stray_usd for charge in self.charges)
-
-    @property
-    def stray_sessions(self) -> int:
-        """Sessions that have a part in that."""
-        return sum(charge.stray_sessions for charge in self.charges if charge.prices)
-
-    @property
-    def per_turn(self) -> float:
-        return _per(self.usd, self.priced)
-
-    @property
-    def per_session(self) -> float:
-        return _per(self.usd, self.sessions)
-
-    @property
-    def per_minute(self) -> float:
-        return _per(self.usd, self.minutes)
+    usd: Rounded
+    per_turn: Rounded = field(name="usd_per_turn")
+    per_session: Rounded = field(name="usd_per_session")
+    per_minute: Rounded = field(name="usd_per_minute")
+    turns: Annotated[Count, about("that are paid for: with usage, or those of which nothing but time costs")]
+    priced: Count = field(name="turns_priced")
+    silent: Annotated[Count, about("whose usage the service did not tell, where that costs")] = field(
+        name="turns_without_usage"
+    )
+    stray_usd: Annotated[Rounded, about("what of it belongs to no turn")]
+    stray_sessions: Annotated[Count, about("sessions that have a part in that")]
+    sessions: Annotated[Count, about("those with a price")]
+    minutes: Annotated[Rounded, about("of conversation in them, from the finished upgrade to the end")]
+    waste: Waste
+    charges: tuple[Charge, ...] = field(name="models")
 
     def tokens(self, *kinds: str) -> int:
         """Tokens of these kinds together."""
         return sum(charge.tokens[kind] for charge in self.charges for kind in kinds)
 
 
-@dataclass(frozen=True)
-class Money:
-    """The cost of a run and what it was set against."""
+class PriceTable(Record, frozen=True):
+    """The prices that the run went by."""
 
-    costs: tuple[Cost, ...]
-    table: str
-    as_of: str
+    table: Known = field(name="name")
+    as_of: Known
+
+
+class Money(Record, frozen=True, kw_only=True):
+    """What the run cost, and what that was set against; null where nothing has a price."""
+
+    usd: Rounded
+    turns: Count
+    priced: Count = field(name="turns_priced")
+    silent: Count = field(name="turns_without_usage")
+    stray_usd: Annotated[Rounded, about("what of it belongs to no turn")]
+    stray_sessions: Count
+    waste: Annotated[Waste | None, about("null where no reply was interrupted")]
+    unpriced: tuple[str, ...] = field(name="models_without_price")
+    prices: PriceTable
     budget_usd: float | None
     estimate_usd: tuple[float, float] | None
-    transcribed: bool
-    """whether the service transcribed what it heard, which is billed apart"""
-
-    @property
-    def usd(self) -> float:
-        """NaN where nothing could be priced."""
-        told = [cost.usd for cost in self.costs if not math.isnan(cost.usd)]
-        return sum(told) if told else float("nan")
-
-    @property
-    def stray_usd(self) -> float:
-        """What of it belongs to no turn."""
-        return sum(cost.stray_usd for cost in self.costs)
-
-    @property
-    def stray_sessions(self) -> int:
-        """Sessions that have a part in that."""
-        return sum(cost.stray_sessions for cost in self.costs)
-
-    @property
-    def waste(self) -> Waste | None:
-        """What interruptions wasted; None where no reply was interrupted."""
-        whole = sum((cost.waste for cost in self.costs), Waste())
-        return whole if whole.replies else None
+    transcribed: Annotated[bool, about("the service transcribed what it heard, which is billed apart")] = field(
+        name="input_transcription_apart"
+    )
+    costs: tuple[Cost, ...] = field(name="targets")
 
     @property
     def has_images(self) -> bool:
@@ -300,29 +257,12 @@ class Money:
         return any(cost.charges for cost in self.costs)
 
     @property
-    def turns(self) -> int:
-        return sum(cost.turns for cost in self.costs)
-
-    @property
-    def priced(self) -> int:
-        return sum(cost.priced for cost in self.costs)
-
-    @property
-    def silent(self) -> int:
-        return sum(cost.silent for cost in self.costs)
-
-    @property
     def per_turn(self) -> float:
         return _per(self.usd, self.priced)
 
     @property
     def per_minute(self) -> float:
         return _per(self.usd, sum(cost.minutes for cost in self.costs))
-
-    @property
-    def unpriced(self) -> tuple[str, ...]:
-        """Models without a price."""
-        return tuple(dict.fromkeys(c.model for cost in self.costs for c in cost.charges if c.prices is None))
 
 
 def _per(usd: float, number: float) -> float:
@@ -334,15 +274,25 @@ def money_of(run: Run, targets: Sequence[str]) -> Money:
     document = run.document
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
+    costs = tuple(_costs(run, targets))
+    told = [cost.usd for cost in costs if not math.isnan(cost.usd)]
+    waste = _together([cost.waste for cost in costs])
     return Money(
-        costs=tuple(_costs(run, targets)),
-        table=str(prices.get("name") or ""),
-        as_of=str(prices.get("as_of") or ""),
+        usd=sum(told) if told else math.nan,
+        turns=sum(cost.turns for cost in costs),
+        priced=sum(cost.priced for cost in costs),
+        silent=sum(cost.silent for cost in costs),
+        stray_usd=sum(cost.stray_usd for cost in costs),
+        stray_sessions=sum(cost.stray_sessions for cost in costs),
+        waste=waste if waste.replies else None,
+        unpriced=tuple(dict.fromkeys(c.model for cost in costs for c in cost.charges if c.prices is None)),
+        prices=PriceTable(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=_number(document.get("budget_usd")),
         estimate_usd=(float(estimate[0]), float(estimate[1]))
         if isinstance(estimate, list) and len(estimate) == 2
         else None,
-        transcribed=not np.isnan(values_of(run.turns, "input_transcript")).all(),
+        transcribed=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
+        costs=costs,
     )
 
 
@@ -377,19 +327,47 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
             Charge(
                 tariffs[g].model or UNNAMED,
                 int(turns[g]),
-                int(strays[g]),
+                tariffs[g].source,
                 {kind: int(values[g]) for kind, values in sums.items()},
                 {kind: int(values[g]) for kind, values in of_stray.items()},
+                int(strays[g]),
                 float(minutes[g]),
                 tariffs[g].prices,
-                tariffs[g].source,
             )
             for g in charged
         )
         sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
         silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
-        waste = sum((wastes[g] for g in here), Waste())
-        yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]), waste)
+        yield _cost(
+            label,
+            charges,
+            silent,
+            sessions.size,
+            _minutes(run, bills.ids[sessions]),
+            _together([wastes[g] for g in here]),
+        )
+
+
+def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, minutes: float, waste: Waste) -> Cost:
+    """`sessions`: those with a price; `minutes` of conversation in them."""
+    paid = [charge for charge in charges if charge.prices]
+    usd, priced = sum(charge.usd for charge in paid) if paid else math.nan, sum(charge.turns for charge in paid)
+    return Cost(
+        target=target,
+        usd=usd,
+        per_turn=_per(usd, priced),
+        per_session=_per(usd, sessions),
+        per_minute=_per(usd, minutes),
+        turns=sum(charge.turns for charge in charges),
+        priced=priced,
+        silent=silent,
+        stray_usd=sum(charge.stray_usd for charge in charges),
+        stray_sessions=sum(charge.stray_sessions for charge in paid),
+        sessions=sessions,
+        minutes=minutes,
+        waste=waste,
+        charges=charges,
+    )
 
 
 def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> list[Waste]:
@@ -399,7 +377,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     replies, with_tokens = (np.bincount(group[rows], minlength=size) for rows in (stopped, told))
     seconds, sums = _summed(wasted_ns / NS_PER_S, group, stopped, size), _summed(tokens, group, told, size).round()
     return [
-        Waste(
+        _waste(
             int(replies[g]),
             int(with_tokens[g]),
             int(with_tokens[g]) if known else 0,
@@ -446,7 +424,7 @@ def as_prices(entry: object) -> Prices | None:
     """Numbers by name; None where one that must be there is not. Runs of older versions have the six of tokens."""
     if not isinstance(entry, dict):
         return None
-    given = {field.name: _number(entry.get(field.name)) for field in fields(Prices)}
-    if any(given[field.name] is None for field in fields(Prices) if field.default is MISSING):
+    given = {one.name: _number(entry.get(one.name)) for one in fields(Prices)}
+    if any(given[one.name] is None for one in fields(Prices) if one.default is MISSING):
         return None
     return Prices(**{name: price for name, price in given.items() if price is not None})

@@ -7,9 +7,10 @@ were, divided by the calls that ended by themselves, so that long ones are not l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -17,59 +18,49 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.runs import Run
+from reports.schemas.document import Count, Number, Record, Rounded, about
 from reports.statistics.quantiles import Floats, quantile
 from reports.turns import measured
 
 BINS = 90
 
 
-@dataclass(frozen=True)
-class Offered:
-    """The load of one target. Every call is a session there, so several targets have the same calls."""
+class Offered(Record, frozen=True):
+    """The load that calls were which arrived at one target, in the measured phase. Every call is a session there, so
+    several targets have the same calls.
+    """
 
     target: str
-    offered: int
-    """calls that arrived"""
-    blocked: int
-    """found no free slot"""
-    held: int
-    """were held back, by the service or the rate of connections"""
-    started: int
-    """all that were neither blocked nor cut: they were held back first, refused, completed, or are none of these"""
-    cut: int
-    """waited for their start when the run ended"""
-    refused: int
-    """did not open"""
-    completed: int
-    length_s: float
-    """how long calls were to arrive, in the measured phase"""
-    call_s: float
-    """how long a call lasts on average; NaN where none ended"""
-    carried_erlangs: float
-    slots: int
-    start_lag_p50_ms: float
-    start_lag_p99_ms: float
+    offered: Count
+    blocked: Annotated[Count, about("found no free slot")]
+    held: Annotated[Count, about("were held back, by the service or the rate of connections")]
+    started: Annotated[Count, about("those that were neither blocked nor cut; held and refused ones are among them")]
+    cut: Annotated[Count, about("waited for their start when the run ended")]
+    refused: Annotated[Count, about("did not open")]
+    completed: Count
+    length_s: Annotated[Number, about("how long calls were to arrive, in the measured phase")]
+    per_s: Rounded
+    call_s: Annotated[Rounded, about("how long a call lasts on average; null where none ended")]
+    offered_erlangs: Rounded
+    carried_erlangs: Annotated[Rounded, about("calls in progress on average")]
+    slots: Count
+    start_lag_p50_ms: Rounded
+    start_lag_p99_ms: Rounded
 
-    @property
-    def per_s(self) -> float:
-        return self.offered / self.length_s if self.length_s else float("nan")
 
-    @property
-    def offered_erlangs(self) -> float:
-        return self.per_s * self.call_s
+class Arriving(Record, frozen=True):
+    """How calls arrived."""
+
+    pattern: str
+    per_s: Annotated[Number | None, about("the rate that was asked for, where it was one")]
+    think_s: Annotated[tuple[Number, ...], about("what callers think in a call on average, of each script")]
+    targets: tuple[Offered, ...]
 
 
 @dataclass(frozen=True)
-class Arriving:
-    """Calls over the run: bins of one length from the begin of the run on; what arrived in each, and was blocked."""
+class CallBins:
+    """Calls in bins of one length from the begin of the run on: what arrived in each, and was blocked."""
 
-    pattern: str
-    per_s: float | None
-    """the rate that was asked for, where it was one"""
-    workers: int
-    think_s: tuple[float, ...]
-    """what callers are silent between turns in a call on average, of each script"""
-    targets: tuple[Offered, ...]
     bin_s: float
     calls: Floats
     blocked: Floats
@@ -86,16 +77,11 @@ def arriving_of(run: Run, targets: Sequence[str], measured_from_s: float, ended_
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
     scripts = [script for script in run.document.get("scripts") or [] if isinstance(script, dict)]
     thinking = {float(s["think_s"]) for s in scripts if isinstance(s.get("think_s"), int | float)}
-    bin_s, calls, blocked = _over_time(run)
     return Arriving(
         pattern=str(arrivals.get("pattern")),
         per_s=arrivals.get("per_s"),
-        workers=int(run.document.get("workers") or 1),
         think_s=tuple(sorted(thinking)),
         targets=tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets),
-        bin_s=bin_s,
-        calls=calls,
-        blocked=blocked,
     )
 
 
@@ -113,6 +99,9 @@ def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end
     if seconds["calls_cut"].isna().all():  # older versions did not count them
         cut = max(0, offered - blocked - int(begins.sum()))
     lags = np.sort(sessions["start_lag_ms"].dropna().to_numpy(dtype=np.float64))
+    length_s = max(0.0, end_s - begin_s)
+    per_s = offered / length_s if length_s else math.nan
+    call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
     return Offered(
         target=label,
         offered=offered,
@@ -122,8 +111,10 @@ def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end
         cut=cut,
         refused=int((begins & ~opened & (kind == "failed")).sum()),
         completed=int(((kind == "good") & ends).sum()),
-        length_s=max(0.0, end_s - begin_s),
-        call_s=float(np.nansum(lasted_s)) / ended if ended else float("nan"),
+        length_s=length_s,
+        per_s=per_s,
+        call_s=call_s,
+        offered_erlangs=per_s * call_s,
         carried_erlangs=_carried(every, begin_s, end_s),
         slots=int(arrivals.get("max_sessions") or 0),
         start_lag_p50_ms=quantile(lags, 0.5) if lags.size else float("nan"),
@@ -141,7 +132,7 @@ def _carried(sessions: pd.DataFrame, begin_s: float, end_s: float) -> float:
     return float(within.sum()) / (end_s - begin_s)
 
 
-def _over_time(run: Run) -> tuple[float, Floats, Floats]:
+def call_bins(run: Run) -> CallBins:
     """The calls of one target, which are those of all."""
     seconds = run.seconds
     began_s = int(run.document.get("began_utc_ns") or 0) / NS_PER_S
@@ -155,4 +146,4 @@ def _over_time(run: Run) -> tuple[float, Floats, Floats]:
         np.bincount(place, mine[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(np.float64)
         for name in ("calls", "calls_blocked")
     )
-    return bin_s, calls, blocked
+    return CallBins(bin_s, calls, blocked)

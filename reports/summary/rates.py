@@ -4,44 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec import field
 
 from reports.question import OF_COLUMNS, TRIALS
 from reports.samples import rate_counts
+from reports.schemas.document import Count, Record, Rounded, about
 from reports.statistics.counting import distinct, packed
 from reports.statistics.quantiles import LEVEL, Floats
 from reports.statistics.rates import ratio_of
 from reports.turns import CENSORED, FAILED, Flags, Turns, lost_of, place_of, session_codes
 
 
-@dataclass(frozen=True)
-class Rate:
-    """So many of a number, as a share with its interval; NaN of nothing."""
+class Rate(Record, frozen=True):
+    """So many of a number, as a share with its interval; null of nothing."""
 
-    count: int
-    of: int
-    value: float
-    low: float
-    high: float
+    count: Count
+    of: Count
+    value: Rounded = field(name="share")
+    low: Rounded
+    high: Rounded
 
 
-@dataclass(frozen=True)
-class TurnRate:
-    """One rate of one target, of the turns that count for it."""
+class TurnRate(Record, frozen=True):
+    """A share of one target's turns, or words, with its 95 % interval over sessions; null where there are too few."""
 
-    name: str
+    name: str = field(name="rate")
     target: str
-    sessions: int
-    share: Rate
+    events: Count
+    of: Count
+    trials: Literal["turns", "words"]
+    sessions: Count
+    value: Rounded
+    low: Rounded
+    high: Rounded
 
     @property
     def published(self) -> bool:
         """Whether there are turns, or words, enough for more than two counts."""
-        return self.share.of >= TRIALS
+        return self.of >= TRIALS
 
 
 def turn_rates(turns: Turns) -> Iterable[TurnRate]:
@@ -53,8 +58,11 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
             mine = np.flatnonzero(counted & (turns.target == place))
             if mine.size:
                 sessions = turns.session[mine]
-                share = ratio_in(events[mine], of[mine], sessions, LEVEL)
-                yield TurnRate(rate.name, target, distinct(sessions).size, share)
+                one = ratio_in(events[mine], of[mine], sessions, LEVEL)
+                shown = (one.value, one.low, one.high) if one.of >= TRIALS else (math.nan,) * 3
+                yield TurnRate(
+                    rate.name, target, one.count, one.of, rate.trials, distinct(sessions).size, *shown
+                )  # fmt: skip
 
 
 def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
@@ -90,29 +98,19 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 """The service answered a pause and cancelled the answer; the turn is over before its second commit."""
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Of one target's measured turns: how they sounded, what turn detection did, what TCP sent again."""
+class Counts(Record, frozen=True):
+    """How one target's measured turns sounded, what turn detection did, what TCP sent again."""
 
     target: str
-    replies: int
-    """good turns whose reply the simulated player played"""
-    stalled: int
-    """of these, those that fell silent within the reply"""
-    noticed: int
-    """turns in which the service noticed an end of speech, whatever became of them"""
-    early: int
-    """of these, those in which it did so before the caller had ended: turn_detection is negative"""
-    split: int
-    """turns that the service cut in two or more"""
-    splits: int
-    """commits beyond the first, of all turns"""
-    watched: int
-    """turns of which the kernel told its retransmissions"""
-    resent: int
-    """TCP segments of ours that were sent again"""
-    with_resent: int
-    """turns in which any were"""
+    replies: Annotated[Count, about("good turns whose reply the simulated player played")]
+    stalled: Annotated[Count, about("of these, those that fell silent within the reply")]
+    noticed: Annotated[Count, about("turns in which the service noticed an end of speech, whatever became of them")]
+    early: Annotated[Count, about("of these, those in which it did so before the caller had ended")]
+    split: Annotated[Count, about("turns that the service cut in two or more")]
+    splits: Annotated[Count, about("commits beyond the first, of all turns")]
+    watched: Annotated[Count, about("turns of which the kernel told its retransmissions")]
+    resent: Annotated[Count, about("TCP segments of ours that were sent again")]
+    with_resent: Annotated[Count, about("turns in which any were")]
 
     @property
     def any(self) -> bool:

@@ -7,18 +7,19 @@ a breakdown is that of all its turns; an instant that did not happen has merged 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
+from msgspec import field
 
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
+from reports.schemas.document import Count, Record, Rounded, about
 from reports.statistics.quantiles import Integers, quantile
-from reports.strata import traits_words
+from reports.strata import Traits, traits_words
 from reports.summary.events import ALL
 from reports.turns import Turns
 
@@ -30,38 +31,28 @@ WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pai
 """The ends of segments that nothing is missing from."""
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(Record, frozen=True):
     """From one instant to the next; the sum over all turns of the breakdown, negative where the order was another."""
 
-    begin: str
-    end: str
+    begin: str = field(name="from")
+    end: str = field(name="to")
+    name: Annotated[str, about("by its end; where an instant between is missing by both: noticed → first delta")]
     total_ns: int
-
-    @property
-    def name(self) -> str:
-        """By its end, `first delta`; where an instant between is missing by both, `noticed → first delta`."""
-        if (self.begin, self.end) in WHOLE:
-            return SEGMENT_NAMES[self.end]
-        return f"{SEGMENT_NAMES[self.begin]} → {SEGMENT_NAMES[self.end]}"
+    mean_ms: Rounded
 
 
-@dataclass(frozen=True)
-class Breakdown:
-    """The segments of the good turns of one target, traits and step (or `all`) in which the same instants happened."""
+class Breakdown(Record, frozen=True):
+    """The segments of the good turns of one target, traits and step (or all) in which the same instants happened: sums
+    add up exactly.
+    """
 
-    target: int
+    target: str
     step: str
-    turns: int
+    traits: Traits
+    turns: Count
+    total_ns: Annotated[int, about("voice_to_voice, summed over the turns")]
+    mean_ms: Rounded
     segments: tuple[Segment, ...]
-    traits: str = ""
-    around: float = math.nan
-    """the percentile of voice_to_voice that its turns lie around; NaN where they are all there are"""
-
-    @property
-    def total_ns(self) -> int:
-        """voice_to_voice, summed over the turns."""
-        return sum(segment.total_ns for segment in self.segments)
 
     @property
     def kind(self) -> str:
@@ -72,28 +63,47 @@ class Breakdown:
     def title(self) -> str:
         """order_status, VAD turns; all steps, manual turns (incomplete); typical (p50), VAD turns."""
         incomplete = any((segment.begin, segment.end) not in WHOLE for segment in self.segments)
-        step = "all steps" if self.step == ALL else self.step
-        if not math.isnan(self.around):
-            step = f"{'typical' if self.around == 0.5 else 'slow'} (p{self.around * 100:g})"
-        kind = f"{step}, {self.kind}{' (incomplete)' if incomplete else ''}"
+        kind = f"{self.of}, {self.kind}{' (incomplete)' if incomplete else ''}"
         return f"{kind}, {traits_words(self.traits)}" if self.traits else kind
 
-    def mean_ms(self, segment: Segment | None = None) -> float:
-        """The mean of a segment; without one of the whole."""
-        return (self.total_ns if segment is None else segment.total_ns) / self.turns / NS_PER_MS
+    @property
+    def of(self) -> str:
+        """Which turns they are."""
+        return "all steps" if self.step == ALL else self.step
+
+
+class Band(Breakdown, frozen=True, kw_only=True):
+    """The same of the turns around a percentile of voice_to_voice."""
+
+    p: float
+
+    @property
+    def of(self) -> str:
+        return f"{'typical' if self.p == 0.5 else 'slow'} (p{self.p * 100:g})"
+
+
+def _whole(target: str, step: str, traits: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
+    """A breakdown of so many turns, from each segment's instants and its sum."""
+    parts = tuple(Segment(begin, end, _name(begin, end), ns, ns / turns / NS_PER_MS) for begin, end, ns in sums)
+    total_ns = sum(part.total_ns for part in parts)
+    return Breakdown(target, step, traits, turns, total_ns, total_ns / turns / NS_PER_MS, parts)
+
+
+def _name(begin: str, end: str) -> str:
+    return SEGMENT_NAMES[end] if (begin, end) in WHOLE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
 
 
 def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
     """For each target all steps together, then step by step where there are several."""
     pieces = [_breakdown(turns, *piece) for piece in _pieces(turns)]
     found: list[Breakdown] = []
-    for target in range(len(turns.targets)):
+    for target in turns.targets:
         mine = [piece for piece in pieces if piece.target == target]
         found += [*_together(mine), *(mine if len({piece.step for piece in mine}) > 1 else [])]
     return tuple(found)
 
 
-def around(turns: Turns) -> tuple[Breakdown, ...]:
+def around(turns: Turns) -> tuple[Band, ...]:
     """The good turns around p50 (p45 to p55) and p95 (p93.5 to p96.5) of voice_to_voice, of each target.
 
     Traits stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
@@ -111,8 +121,12 @@ def around(turns: Turns) -> tuple[Breakdown, ...]:
             if places.size >= least:
                 ends = quantile(ascending, p - half), quantile(ascending, p + half)
                 near = places[(waited_ns >= ends[0]) & (waited_ns <= ends[1])]
-                found.append(replace(_breakdown(turns, target, step, pattern, near), step=ALL, around=p))
-    return tuple(sorted(found, key=lambda one: (one.around, one.target)))
+                found.append((target, _around(_breakdown(turns, target, step, pattern, near), p)))
+    return tuple(band for _, band in sorted(found, key=lambda one: (one[1].p, one[0])))
+
+
+def _around(one: Breakdown, p: float) -> Band:
+    return Band(one.target, ALL, one.traits, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
 
 
 def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
@@ -132,9 +146,8 @@ def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
 def _breakdown(turns: Turns, target: int, step: int, pattern: int, places: Integers) -> Breakdown:
     happened = [name for place, name in enumerate(VAD_SEGMENTS) if pattern >> place & 1]
     sums = {name: int(turns.instant(name)[places].astype(np.int64).sum()) for name in happened}
-    parts = tuple(Segment(*segment) for segment in segments(sums))
     traits = turns.strata[turns.stratum[step]].traits
-    return Breakdown(target, turns.steps[step], int(places.size), parts, traits)
+    return _whole(turns.targets[target], turns.steps[step], traits, int(places.size), segments(sums))
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
@@ -146,8 +159,8 @@ def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
         for piece in mine:
             for segment in piece.segments:
                 sums[segment.begin, segment.end] += segment.total_ns
-        parts = tuple(Segment(begin, end, sums[begin, end]) for begin, end in chain)
-        yield Breakdown(mine[0].target, ALL, sum(piece.turns for piece in mine), parts, traits)
+        added = ((begin, end, sums[begin, end]) for begin, end in chain)
+        yield _whole(mine[0].target, ALL, traits, sum(piece.turns for piece in mine), added)
 
 
 def _chain(piece: Breakdown) -> tuple[tuple[str, str], ...]:

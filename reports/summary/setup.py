@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from reports.numbers import NBSP, listed, three
+from reports.schemas.document import Record, about
 from reports.turns import Turns
 
 BY_SERVICE = ("server_vad", "semantic_vad")
@@ -16,16 +16,14 @@ GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_v
 """Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Settings of the run's scripts that figures depend on; empty where the document does not say."""
+class Setup(Record, frozen=True):
+    """Settings of the run's scripts that figures depend on."""
 
     jitter_buffers_ms: tuple[float, ...]
-    """how long the simulated player waits before it starts"""
-    vad_chunks_ms: tuple[float, ...]
-    """how much audio a message of a VAD turn carries; empty where no VAD turn was begun"""
-    detections: tuple[dict[str, Any], ...]
-    """what the scripts of these turns set of the service's turn detection, in the service's names"""
+    vad_chunks_ms: Annotated[tuple[float, ...], about("audio in a message of a VAD turn; empty where none was begun")]
+    detections: Annotated[
+        tuple[dict[str, Any], ...], about("what these scripts set of turn detection, in the service's names")
+    ]
 
     @property
     def player(self) -> str:

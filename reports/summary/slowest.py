@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from msgspec import field
 
 from bench.plain import printable, shortened
 from bench.run.folder import SCHEMAS
@@ -14,8 +14,9 @@ from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.runs import Run, records, response_ids
 from reports.samples import Sampled
+from reports.schemas.document import Count, Known, Rounded, about
 from reports.statistics.quantiles import Integers
-from reports.strata import Stratum
+from reports.strata import Stratum, Wait
 from reports.turns import values_of
 
 LONGEST_TEXT = 200
@@ -25,34 +26,30 @@ OF_STEP, OF_STEPS = 3, 96
 """So many of each step on each target, and so many of all steps: of many steps fewer each."""
 
 
-@dataclass(frozen=True)
-class Slow:
-    """One of the slowest good turns; times in ms, NaN where absent."""
+class Slow(Wait, frozen=True):
+    """One of the slowest good turns, with the names by which the service and the network know it; null where absent."""
 
-    measure: str
-    stratum: Stratum
-    value: float
-    target: str
-    colour: int
     step: str
-    turn: int
-    at_s: float
-    """when it began, seconds after the run did"""
-    ttfa: float
-    voice_to_voice: float
-    created: float
-    """origin → response.created"""
-    network_rtt: float
-    retransmits: float
+    turn: Count
+    at_s: Annotated[float, about("when it began, after the run did")]
+    retransmits: Count | None
     session: str
-    service_session: str
-    response: str
-    request: str
-    region: str
-    event_log: str
-    """the log of the session's events, relative to the run's folder; empty where there is none"""
+    service_session: Known
+    response: Known
+    request: Known
+    region: Known
+    event_log: Annotated[Known, about("of the session, relative to the run's folder")]
+    value: Rounded = field(name="value_ms")
+    ttfa: Rounded = field(name="ttfa_ms")
+    voice_to_voice: Rounded = field(name="voice_to_voice_ms")
+    created: Annotated[Rounded, about("from what latency counts from to response.created")] = field(name="created_ms")
+    network_rtt: Rounded = field(name="network_rtt_ms")
+
+
+class SlowTurn(Slow, frozen=True, kw_only=True):
+    """The same, with what its row in turns.parquet holds, as far as reports read it."""
+
     row: tuple[tuple[str, str], ...]
-    """what its row in turns.parquet holds, as far as reports read it"""
 
 
 class Listing(NamedTuple):
@@ -63,12 +60,12 @@ class Listing(NamedTuple):
     without: str = ""
 
 
-def slowest(run: Run, listings: Iterable[Listing], began_utc_ns: int, most: int = MOST) -> tuple[Slow, ...]:
+def slowest(run: Run, listings: Iterable[Listing], began_utc_ns: int, most: int = MOST) -> tuple[SlowTurn, ...]:
     """The slowest good turns of each listing."""
     return _slow(run, [(listing, _falling(listing)[:most]) for listing in listings], began_utc_ns)
 
 
-def slowest_of_steps(run: Run, listings: Iterable[Listing], began_utc_ns: int) -> tuple[Slow, ...]:
+def slowest_of_steps(run: Run, listings: Iterable[Listing], began_utc_ns: int) -> tuple[SlowTurn, ...]:
     """The same of each step on each target; none where those are too many."""
     return _slow(run, [(listing, _of_steps(listing)) for listing in listings], began_utc_ns)
 
@@ -93,7 +90,7 @@ def _falling(listing: Listing) -> Integers:
     return places
 
 
-def _slow(run: Run, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: int) -> tuple[Slow, ...]:
+def _slow(run: Run, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: int) -> tuple[SlowTurn, ...]:
     """Of each listing the turns at these places among its values. Rows are looked up once for all of them."""
     told = [(listing, int(place)) for listing, chosen in listed for place in chosen]
     if not told:
@@ -114,32 +111,30 @@ def _slow(run: Run, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: in
     for (listing, place), row in zip(told, at.tolist(), strict=True):
         one, turn = listing.one, stored[row]
         index = one.index[place]
-        session, colour = str(turn["session_id"]), int(turns.target[index])
+        session, resent = str(turn["session_id"]), measures["retransmits"][row]
         known = sessions.get(session, {})
-        slow.append(
-            Slow(
-                measure=one.measure.name,
-                stratum=listing.stratum,
-                value=float(one.values[place]),
-                target=turns.targets[colour],
-                colour=colour,
-                step=turns.steps[int(turns.step[index])],
-                turn=int(np.nan_to_num(turn["turn"])),
-                at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
-                ttfa=float(measures["ttfa"][row]),
-                voice_to_voice=float(measures["voice_to_voice"][row]),
-                created=float(created[row]) / NS_PER_MS,
-                network_rtt=float(measures["network_rtt"][row]),
-                retransmits=float(measures["retransmits"][row]),
-                session=session,
-                service_session=_text(known, "service_session_id"),
-                response=responses[row],
-                request=_text(known, "request_id"),
-                region=_text(known, "region"),
-                event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
-                row=shown[row],
-            )
+        of = SlowTurn(
+            one.measure.name,
+            *listing.stratum,
+            target=turns.targets[int(turns.target[index])],
+            step=turns.steps[int(turns.step[index])],
+            turn=int(np.nan_to_num(turn["turn"])),
+            at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
+            retransmits=None if np.isnan(resent) else int(resent),
+            session=session,
+            service_session=_text(known, "service_session_id"),
+            response=responses[row],
+            request=_text(known, "request_id"),
+            region=_text(known, "region"),
+            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
+            value=float(one.values[place]),
+            ttfa=float(measures["ttfa"][row]),
+            voice_to_voice=float(measures["voice_to_voice"][row]),
+            created=float(created[row]) / NS_PER_MS,
+            network_rtt=float(measures["network_rtt"][row]),
+            row=shown[row],
         )
+        slow.append(of)
     return tuple(slow)
 
 

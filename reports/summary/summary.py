@@ -21,7 +21,7 @@ from reports.statistics.power import Spread, spread_of
 from reports.strata import Stratum
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.context import slopes
-from reports.summary.drift import Drift, drifts
+from reports.summary.drift import PoolDrift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
 from reports.summary.figures import (
     Figures,
@@ -41,9 +41,9 @@ from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
 from reports.summary.rates import Counts, Rate, TurnRate, counts_of, failure_rates, turn_rates
-from reports.summary.segments import Breakdown, around, breakdowns
+from reports.summary.segments import Band, Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
-from reports.summary.slowest import Listing, Slow, slowest, slowest_of_steps
+from reports.summary.slowest import Listing, SlowTurn, slowest, slowest_of_steps
 from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions, turns_of
@@ -143,7 +143,7 @@ class Summary:
     counts: tuple[Counts, ...]
     rates: tuple[TurnRate, ...]
     """those that columns of turns tell, where there are any"""
-    slowest: tuple[Slow, ...]
+    slowest: tuple[SlowTurn, ...]
     outcomes: Outcomes
     failures: tuple[Rate, ...]
     """of each target, of the turns wanted"""
@@ -188,7 +188,7 @@ class Summary:
         return decided(self.run)
 
     @cached_property
-    def drifts(self) -> tuple[Drift, ...]:
+    def drifts(self) -> tuple[PoolDrift, ...]:
         """The first half of the measured phase against the second, of targets with enough sessions."""
         return tuple(drifts(str(self.run.document.get("run_id") or ""), self.turns, self.samples, self.mains))
 
@@ -209,13 +209,13 @@ class Summary:
         return talks_of_steps(self.run, self.turns, self.samples.get(HEARD))
 
     @cached_property
-    def slowest_of_steps(self) -> tuple[Slow, ...]:
+    def slowest_of_steps(self) -> tuple[SlowTurn, ...]:
         """The slowest turns of each step on each target."""
         listings = _listings(self.turns, self.samples, self.mains)
         return slowest_of_steps(self.run, listings, self.window.began_utc_ns)
 
     @cached_property
-    def bands(self) -> tuple[Breakdown, ...]:
+    def bands(self) -> tuple[Band, ...]:
         """Segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them."""
         return around(self.turns)
 

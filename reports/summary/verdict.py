@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,20 +11,23 @@ from bench.units import NS_PER_S
 from reports.marks import MARKS
 from reports.numbers import NBSP, count, listed, plural, span, three
 from reports.runs import Run, hosts_of
+from reports.schemas.document import Record, Rounded
 
 STATES = {"running": "the run has not ended", "closing": "the run has not been closed"}
 """Why a run in such a state has no verdict."""
 
 
-@dataclass(frozen=True)
-class RuleResult:
-    """One rule of validity: its figure, its limit and what to do. `passed` None: it did not apply or had no data."""
+RunWord = Literal["VALID", "INVALID", "NOT JUDGED"]
+
+
+class RuleResult(Record, frozen=True):
+    """A rule of validity, its figure, its limit and what to do; null: it did not apply, or had no data."""
 
     rule: str
     name: str
     measure: str
-    figure: float | None
-    limit: float | None
+    figure: Rounded | None
+    limit: Rounded | None
     unit: str
     passed: bool | None
     note: str
@@ -41,16 +43,15 @@ class RuleResult:
         return "–" if value is None else f"{three(value)}{NBSP}{self.unit}".rstrip()
 
 
-@dataclass(frozen=True)
-class RunVerdict:
-    """`valid` None: not judged, `reason` says why."""
+class RunVerdict(Record, frozen=True):
+    """Whether the figures may be used; null: not judged, the reason says why."""
 
     valid: bool | None
     reason: str
     rules: tuple[RuleResult, ...]
 
     @property
-    def word(self) -> Literal["VALID", "INVALID", "NOT JUDGED"]:
+    def word(self) -> RunWord:
         return "NOT JUDGED" if self.valid is None else "VALID" if self.valid else "INVALID"
 
     @property

@@ -1,28 +1,246 @@
-"""summary.json: the summary for programs, as `reports.schemas.summary` describes it."""
+"""summary.json: the summary for programs. Times are in ms, rates in B/s, sums of segments in ns, money in USD."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import field
 
 from bench.measures import DEFINITIONS_VERSION
-from reports.question import RATES
-from reports.schemas.document import Values, data_of, text_of
-from reports.schemas.summary import SUMMARY_VERSION, SummaryDocument
-from reports.statistics.quantiles import Estimate, quantile
-from reports.summary.arms import ArmFacts
+from reports.exactness import Inexact
+from reports.schemas.document import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
+from reports.statistics.power import Spread
+from reports.statistics.quantiles import Estimate, Status, quantile
+from reports.strata import Traits, Wait
+from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
+from reports.summary.drift import Drift
+from reports.summary.events import Distribution, Throughput
 from reports.summary.figures import Figures
-from reports.summary.groups import Waits
+from reports.summary.groups import By, Group, Waits
+from reports.summary.hosts import Host, Machine
+from reports.summary.incidents import Incident
+from reports.summary.money import Money
+from reports.summary.offered import Arriving
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
-from reports.summary.rates import TurnRate
-from reports.summary.segments import Breakdown
+from reports.summary.rates import Counts, Rate, TurnRate
+from reports.summary.segments import Band, Breakdown
+from reports.summary.setup import Setup
 from reports.summary.slowest import Slow
 from reports.summary.summary import CallerWait, Summary
+from reports.summary.verdict import RunVerdict
 from reports.wording import groups
+
+SUMMARY_VERSION: Literal[4] = 4
+
+
+class GroupQuantile(Record, frozen=True):
+    """A quantile of a group of turns; null where it is not published, or lies among failed turns."""
+
+    value: Rounded
+    low: Rounded
+    high: Rounded
+    published: bool
+
+
+class Quantile(Record, frozen=True):
+    """Null where it is not published, or lies among failed turns (censored); an open end is null.
+
+    What is not published must not be compared.
+    """
+
+    value: Rounded = math.nan
+    low: Rounded = math.nan
+    high: Rounded = math.nan
+    deff: Rounded = math.nan
+    censored: bool = False
+    published: bool = False
+    status: Status = "too few turns"
+    needs: Count | None = None
+    successes: Rounded = math.nan
+
+
+class MeasureFigures(Record, frozen=True, kw_only=True):
+    """A measure of a target and step."""
+
+    measure: str
+    unit: str
+    target: str
+    origin: Annotated[
+        Literal["requested", "speech_end"] | None,
+        about("what the turns count from, where the measure tells it apart"),
+    ] = None
+    traits: Traits | None = None
+    step: str
+    n: Count
+    failed: Count
+    censored: Count
+    p50: Quantile
+    p90: Quantile
+    p95: Quantile
+    p99: Quantile
+    low: Rounded = field(name="min")
+    high: Rounded = field(name="max")
+    inexact: Annotated[Known | None, about("why the figure is not exact in this run; null where it is")] = None
+    lost: Annotated[Count, about("those of the failed that were wanted and never begun")] = 0
+    reached: Annotated[
+        Rounded | None, about("share of what was wanted that has a value; null of nothing, and in older versions")
+    ] = None
+
+
+class Answer(MeasureFigures, frozen=True, kw_only=True):
+    """What callers of one target wait for, by a measure that counts from one instant: its turns and its figures."""
+
+    turns: Count
+    sessions: Count
+    turns_failed: Count
+    lost_turns: Count
+    turns_wanted: Count
+
+
+class WaitSpread(Wait, frozen=True):
+    """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects; worth:
+    so many sessions of one length tell as much, (Σn)² / Σn².
+    """
+
+    sigma: Rounded
+    icc: Rounded
+    deff50: Rounded
+    deff95: Rounded
+    worth: Rounded
+
+
+class GroupWait(Wait, frozen=True):
+    """The turns of a target that a key puts together: by their number, the age of their session when they began, the
+    tokens that their first response read, the calls in progress, or the host that recorded them.
+    """
+
+    by: By
+    name: str
+    low: Annotated[
+        Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of hosts")
+    ] = field(name="from")
+    high: Annotated[Rounded, about("to where; null: without an end, and of hosts")] = field(name="to")
+    turns: Count
+    sessions: Count
+    failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")
+    unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")] = field(
+        name="sessions_unopened"
+    )
+    n: Annotated[Count, about("turns with a wait, which failed ones have too")]
+    p50: GroupQuantile
+    p95: GroupQuantile
+
+
+class TargetOutcomes(Record, frozen=True, kw_only=True):
+    """How the turns and sessions of one target ended."""
+
+    turns: dict[str, Count]
+    sessions: dict[str, Count]
+    said: dict[str, str] = field(default_factory=dict)
+    turns_begun: Count
+    turns_failed: Count = 0
+    turns_censored: Count = 0
+    lost_turns: Count = 0
+    turns_wanted: Count
+    failures: Rounded
+    sessions_begun: Count
+    sessions_with_failure: Count = 0
+    failures_low: Annotated[Rounded, about("of the 95 % interval of failures; older versions have none")] = math.nan
+    failures_high: Rounded = math.nan
+
+
+class ArmsRatios(Record, frozen=True):
+    """A published quantile of several arms, as multiples of the first one's."""
+
+    measure: str
+    origin: Known
+    traits: Traits
+    p: float
+    against: str
+    ratios: dict[str, Rounded]
+
+
+class Limits(Record, frozen=True):
+    """What the service limited, and what remained of each limit at least, as a share."""
+
+    target: str
+    turns: Count = field(name="throttled_turns")
+    sessions: Count = field(name="throttled_sessions")
+    waits_asked: Count
+    wait_p50_s: Rounded
+    wait_max_s: Rounded
+    held_s: Rounded
+    least_remaining: dict[str, Rounded]
+
+
+class PlayedSetup(Setup, frozen=True):
+    """The same, and why turns of turn detection wait longer the larger their chunks are; null without such turns."""
+
+    packetisation: Known
+
+
+class JudgedRun(RunVerdict, frozen=True):
+    """The same, with the measures that are not exact."""
+
+    inexact: list[Inexact] = field(default_factory=list)
+
+
+class SummaryDocument(Record, frozen=True, kw_only=True):
+    """What is said of a run."""
+
+    schema: Literal[4]
+    definitions: Version
+    run_id: str | None
+    scenario: str | None
+    labels: Annotated[dict[str, str], about("what --label says of the run")]
+    simulated: bool
+    state: str | None
+    began_utc_ns: int
+    length_s: Number
+    warmup_s: Number
+    verdict: JudgedRun
+    targets: list[str]
+    main: Annotated[str, about("the measure that a caller waits for")]
+    mains: Annotated[dict[str, str], about("the same by what latency counts from, and traits: requested+calls")]
+    setup: PlayedSetup
+    answers: list[Answer]
+    heard: list[Answer]
+    read: list[Answer]
+    turn_measures: list[MeasureFigures]
+    segments: list[Breakdown]
+    segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
+    spread: list[WaitSpread]
+    drift: list[Drift]
+    groups: Annotated[list[GroupWait], about("waits of groups of turns; those of a key that says nothing are left out")]
+    hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
+        default_factory=list
+    )
+    machines: Annotated[list[Machine], about("who had the cores of each host; empty of an older run")] = field(
+        default_factory=list
+    )
+    counts: list[Counts]
+    rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
+        default_factory=list
+    )
+    session_measures: list[MeasureFigures]
+    events: list[Distribution] = field(name="event_measures")
+    harness: list[Distribution]
+    throughput: list[Throughput]
+    outcomes: dict[str, TargetOutcomes]
+    arms: list[ArmFacts]
+    interleaving: Interleaving | None
+    differences: list[ArmsRatios]
+    money: Money
+    limits: list[Limits]
+    arriving: Annotated[Arriving | None, about("null in a closed loop")]
+    incidents: list[Incident]
+    incident_counts: dict[str, Count]
+    slowest: list[Slow]
+    notices: list[str]
 
 
 def as_json(summary: Summary) -> str:
@@ -32,91 +250,118 @@ def as_json(summary: Summary) -> str:
 
 def as_data(summary: Summary) -> dict[str, Any]:
     """The summary as lists, dictionaries, strings and numbers."""
-    document = summary.run.document
+    document, window, setup, verdict = summary.run.document, summary.window, summary.setup, summary.verdict
     return data_of(
-        SummaryDocument,
-        Values(
-            summary,
-            summary.window,
+        SummaryDocument(
             schema=SUMMARY_VERSION,
             definitions=document.get("definitions") or DEFINITIONS_VERSION,
             run_id=document.get("run_id"),
+            scenario=summary.scenario,
+            labels=summary.labels,
+            simulated=summary.simulated,
             state=document.get("state"),
-            verdict=Values(summary.verdict, inexact=summary.run.inexact),
+            began_utc_ns=window.began_utc_ns,
+            length_s=window.length_s,
+            warmup_s=window.warmup_s,
+            verdict=JudgedRun(verdict.valid, verdict.reason, verdict.rules, list(summary.run.inexact)),
+            targets=list(summary.targets),
+            main=summary.main,
             mains={stratum.key: measure for stratum, measure in summary.mains.items()},
+            setup=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, setup.packetisation),
             answers=[_answer(answer) for answer in summary.answers],
             heard=[_answer(answer) for answer in summary.heard],
             read=[_answer(answer) for answer in summary.read],
-            turn_measures=[_figures(figures) for figures in summary.measures],
-            segments=[_breakdown(row, summary) for row in summary.breakdowns],
-            segments_around=[_breakdown(row, summary) for row in summary.bands],
-            spread=[Values(figures, spread, figures.stratum) for figures, spread in summary.spreads],
-            drift=[Values(drift, drift.stratum) for drift in summary.drifts],
+            turn_measures=[MeasureFigures(**_figures(figures)) for figures in summary.measures],
+            segments=list(summary.breakdowns),
+            segments_around=list(summary.bands),
+            spread=[_spread(*one) for one in summary.spreads],
+            drift=list(summary.drifts),
             groups=[row for waits in summary.waits for row in _groups(waits)],
-            notices=groups.notices(summary),
-            rates=[_rate(rate) for rate in summary.rates],
-            session_measures=[_figures(figures) for figures in (*summary.connecting, *summary.slopes)],
+            hosts=list(summary.hosts),
+            machines=list(summary.machines),
+            counts=list(summary.counts),
+            rates=list(summary.rates),
+            session_measures=[MeasureFigures(**_figures(each)) for each in (*summary.connecting, *summary.slopes)],
+            events=list(summary.events),
+            harness=list(summary.harness),
+            throughput=list(summary.throughput),
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
-            arms=[_arm(arm) for arm in summary.arms],
-            differences=[
-                Values(one, one.stratum, against=one.targets[0], ratios=dict(zip(one.targets, one.ratios, strict=True)))
-                for one in summary.differences
-            ],
-            money=Values(summary.money, prices=summary.money),
+            arms=list(summary.arms),
+            interleaving=summary.interleaving,
+            differences=[_ratios(one) for one in summary.differences],
+            money=summary.money,
             limits=[_limits(throttling) for throttling in summary.quota.targets],
-            incidents=summary.incidents.kept,
-            incident_counts=summary.incidents.counts,
-            slowest=[_slow(slow) for slow in summary.slowest],
-        ),
+            arriving=summary.arriving,
+            incidents=list(summary.incidents.kept),
+            incident_counts=dict(summary.incidents.counts),
+            slowest=list(summary.slowest),
+            notices=groups.notices(summary),
+        )
     )
 
 
-def _answer(answer: CallerWait) -> Values:
-    counted = {"turns": answer.turns, "sessions": answer.sessions, "turns_failed": answer.failed}
-    return _figures(answer.figures, **counted, lost_turns=answer.lost, turns_wanted=answer.wanted)
+def _answer(answer: CallerWait) -> Answer:
+    return Answer(
+        turns=answer.turns,
+        sessions=answer.sessions,
+        turns_failed=answer.failed,
+        lost_turns=answer.lost,
+        turns_wanted=answer.wanted,
+        **_figures(answer.figures),
+    )
 
 
-def _figures(figures: Figures, **beside: int) -> Values:
-    quantiles = {
-        f"p{estimate.p * 100:g}": _estimate(estimate, successes)
-        for estimate, successes in zip(figures.quantiles, figures.successes, strict=True)
+def _figures(figures: Figures) -> dict[str, Any]:
+    """Every field of `MeasureFigures`."""
+    quantiles = zip(figures.quantiles, figures.successes, strict=True)
+    return {
+        "measure": figures.measure,
+        "unit": figures.unit,
+        "target": figures.target,
+        "origin": figures.stratum.origin or None,
+        "traits": figures.stratum.traits,
+        "step": figures.step,
+        "n": figures.n,
+        "failed": figures.failed,
+        "censored": figures.censored,
+        **{f"p{estimate.p * 100:g}": _quantile(estimate, successes) for estimate, successes in quantiles},
+        "low": figures.low,
+        "high": figures.high,
+        "inexact": figures.inexact,
+        "lost": figures.lost,
+        "reached": figures.reached,
     }
-    return Values(figures, figures.stratum, origin=figures.stratum.origin or None, **quantiles, **beside)
 
 
-def _estimate(estimate: Estimate, successes: float = math.nan) -> Values:
+def _quantile(estimate: Estimate, successes: float) -> Quantile:
     """What may not be told is no number."""
+    ends = (estimate.value, estimate.low, estimate.high) if estimate.bounded else (math.nan,) * 3
     censored, needs = estimate.value == math.inf, estimate.needs or None
-    hidden = {} if estimate.bounded else dict.fromkeys(("value", "low", "high"), math.nan)
-    return Values(estimate, censored=censored, needs=needs, successes=successes, **hidden)
+    return Quantile(*ends, estimate.deff, censored, estimate.published, estimate.status, needs, successes)
 
 
-def _breakdown(row: Breakdown, summary: Summary) -> Values:
-    segments = [Values(segment, mean_ms=row.mean_ms(segment)) for segment in row.segments]
-    return Values(row, p=row.around, target=summary.targets[row.target], mean_ms=row.mean_ms(), segments=segments)
+def _spread(figures: Figures, spread: Spread) -> WaitSpread:
+    of = figures.measure, *figures.stratum, figures.target
+    return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.worth)
 
 
-def _groups(waits: Waits) -> Iterable[Values]:
+def _groups(waits: Waits) -> Iterable[GroupWait]:
+    of = waits.measure, *waits.stratum, waits.target, waits.by
     for group in waits.groups:
-        p50, p95 = (_part(group.at(p), told=group.told(p)) for p in (0.5, 0.95))
-        yield Values(group, group.place, waits, waits.stratum, p50=p50, p95=p95)
+        place, quantiles = group.place, (_of_group(group, 0.5), _of_group(group, 0.95))
+        counted = group.turns, group.sessions, group.failed, group.unopened, group.n
+        yield GroupWait(*of, place.name, place.low, place.high, *counted, *quantiles)
 
 
-def _part(estimate: Estimate, *, told: bool) -> Values:
-    hidden = {} if told else dict.fromkeys(("value", "low", "high"), math.nan)
-    return Values(estimate, published=told, **hidden)
+def _of_group(group: Group, p: float) -> GroupQuantile:
+    estimate, told = group.at(p), group.told(p)
+    return GroupQuantile(*((estimate.value, estimate.low, estimate.high) if told else (math.nan,) * 3), told)
 
 
-def _rate(rate: TurnRate) -> Values:
-    hidden = {} if rate.published else dict.fromkeys(("value", "low", "high"), math.nan)
-    trials = RATES[rate.name].trials
-    return Values(rate, rate.share, rate=rate.name, events=rate.share.count, trials=trials, **hidden)
-
-
-def _outcomes(summary: Summary, place: int) -> Values:
+def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
     outcomes = summary.outcomes
     endings = *outcomes.turns, *outcomes.sessions
-    return Values(
+    return TargetOutcomes(
         turns=_endings(outcomes.turns, place),
         sessions=_endings(outcomes.sessions, place),
         said={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
@@ -137,21 +382,20 @@ def _endings(endings: tuple[Ending, ...], place: int) -> dict[str, int]:
     return {ending.outcome: ending.counts[place] for ending in endings if ending.counts[place]}
 
 
-def _arm(arm: ArmFacts) -> Values:
-    facts = {fact.replace(" ", "_").replace("-", "_"): text for fact, text in arm.facts.items()}
-    return Values(target=arm.target, **facts)
+def _ratios(one: ArmsQuantile) -> ArmsRatios:
+    ratios = dict(zip(one.targets, one.ratios, strict=True))
+    return ArmsRatios(one.measure, *one.stratum, p=one.p, against=one.targets[0], ratios=ratios)
 
 
-def _limits(throttling: Throttling) -> Values:
+def _limits(throttling: Throttling) -> Limits:
     waits_s = np.array(throttling.waits_s)
-    return Values(
-        throttling,
-        waits_asked=waits_s.size,
-        wait_p50_s=quantile(waits_s, 0.5),
-        wait_max_s=quantile(waits_s, 1.0),
-        least_remaining={part.limit: part.share.min() for part in throttling.remaining},
+    return Limits(
+        throttling.target,
+        throttling.turns,
+        throttling.sessions,
+        waits_s.size,
+        quantile(waits_s, 0.5),
+        quantile(waits_s, 1.0),
+        throttling.held_s,
+        {part.limit: part.share.min() for part in throttling.remaining},
     )
-
-
-def _slow(slow: Slow) -> Values:
-    return Values(slow, slow.stratum, retransmits=None if math.isnan(slow.retransmits) else int(slow.retransmits))

@@ -10,6 +10,7 @@ import numpy as np
 from bench.money import dollars
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
+from reports.runs import Run
 from reports.statistics.quantiles import quantile
 from reports.summary.hosts import Machine
 from reports.summary.money import Cost, Money, Waste
@@ -123,7 +124,7 @@ def wasted(waste: Waste) -> list[str]:
 
 def cost(money: Money) -> list[str]:
     """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
-    if not money.table and math.isnan(money.usd) and money.budget_usd is None:
+    if not money.prices.table and math.isnan(money.usd) and money.budget_usd is None:
         return []
     silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
@@ -241,9 +242,9 @@ def round_trips(summary: Summary) -> str:
 def compression(summary: Summary) -> list[str]:
     """What compression made of the audio, of the targets whose sessions were to be compressed."""
     return [
-        f"{arm.target}, {arm.facts['compression']}: {' and '.join(said)} (base64 alone makes {three(BASE64)})."
+        f"{arm.target}, {arm.compression}: {' and '.join(said)} (base64 alone makes {three(BASE64)})."
         for arm in summary.arms
-        if arm.facts["compression"] not in ("", "none") and (said := list(_wire(summary, arm.target)))
+        if arm.compression not in (None, "", "none") and (said := list(_wire(summary, arm.target)))
     ]
 
 
@@ -358,7 +359,8 @@ def lines(summary: Summary) -> list[str]:
     return [f"{one.target}: {p}" if named else p for one, ps in zip(frame.targets, parts, strict=True) for p in ps]
 
 
-def divided(frame: Arriving) -> str:
+def divided(run: Run, frame: Arriving) -> str:
     """That several processes each had their own slots; empty where none was blocked, or there is one process."""
+    workers = int(run.document.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)
-    return OWN_SLOTS.format(frame.workers) if blocked and frame.workers > 1 else ""
+    return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""

@@ -299,17 +299,14 @@ def stalled(counts: Counts) -> str:
 def rate_counts(rate: TurnRate) -> str:
     """3 of 40, where it is of turns; 12 of 400 words."""
     words = f"{NBSP}words" if RATES[rate.name].words else ""
-    return f"{count(rate.share.count)} of {count(rate.share.of)}{words}"
+    return f"{count(rate.events)} of {count(rate.of)}{words}"
 
 
 def rate_cell(rate: TurnRate) -> Shown:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
-    share = rate.share
     if not rate.published:
-        return Shown("n/a", f"needs {TRIALS} {RATES[rate.name].trials}")
-    return Shown(
-        percent(share.value, 1), f"{percent(share.low, 1).removesuffix(f'{NBSP}%')} to {percent(share.high, 1)}"
-    )
+        return Shown("n/a", f"needs {TRIALS} {rate.trials}")
+    return Shown(percent(rate.value, 1), f"{percent(rate.low, 1).removesuffix(f'{NBSP}%')} to {percent(rate.high, 1)}")
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
@@ -323,7 +320,7 @@ def rates(summary: Summary) -> list[str]:
     """
     lines = []
     for rate in summary.rates:
-        if rate.name in OF_EVERY_TURN and not rate.share.count:
+        if rate.name in OF_EVERY_TURN and not rate.events:
             continue
         figure, interval = rate_cell(rate)
         shown = f"{figure} ({interval}; {rate_counts(rate)})" if rate.published else rate_counts(rate)
@@ -396,7 +393,7 @@ def steps_of(summary: Summary, stratum: Stratum) -> list[Figures]:
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
     """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
-    parts = " + ".join(f"{segment.name} {three(row.mean_ms(segment))}" for segment in row.segments)
-    where = f" on {summary.targets[row.target]}" if len(summary.targets) > 1 else ""
+    parts = " + ".join(f"{segment.name} {three(segment.mean_ms)}" for segment in row.segments)
+    where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {traits_words(row.traits)}" if row.traits else ""
-    return f"{parts} = {three(row.mean_ms())}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"
+    return f"{parts} = {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

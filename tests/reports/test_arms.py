@@ -160,17 +160,17 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
 
 
 def test_each_arm_says_what_it_was() -> None:
-    facts = {arm.target: arm.facts for arm in summary_of_arms(SIX, everywhere={"deflate": True}).arms}
+    facts = {arm.target: arm for arm in summary_of_arms(SIX, everywhere={"deflate": True}).arms}
 
-    assert facts["sweden.alloy"]["address"].startswith("wss://sweden.example.openai.azure.com/")
-    assert facts["sweden"]["model"] == synthetic.MODEL
-    assert facts["sweden"]["region"] == "Sweden Central"
-    assert facts["sweden"]["sign-in"] == "entra"
-    assert facts["sweden"]["compression"] == "permessage-deflate"
-    assert facts["sweden"]["voice"] == "marin"
-    assert facts["sweden"]["turn detection"] == "server_vad, silence_duration_ms 500"
-    assert facts["sweden"]["settings of its own"] == ""
-    assert facts["sweden.alloy"]["settings of its own"] == "voice alloy, turn_detection.silence_duration_ms 200"
+    assert facts["sweden.alloy"].address.startswith("wss://sweden.example.openai.azure.com/")
+    assert facts["sweden"].model == synthetic.MODEL
+    assert facts["sweden"].region == "Sweden Central"
+    assert facts["sweden"].sign_in == "entra"
+    assert facts["sweden"].compression == "permessage-deflate"
+    assert facts["sweden"].voice == "marin"
+    assert facts["sweden"].turn_detection == "server_vad, silence_duration_ms 500"
+    assert facts["sweden"].settings_of_its_own == ""
+    assert facts["sweden.alloy"].settings_of_its_own == "voice alloy, turn_detection.silence_duration_ms 200"
 
 
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
@@ -178,16 +178,14 @@ def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
     preview = '{"voice": "ash", "turn_detection": null}'
     summary = rewrite_sessions(tmp_path, lambda _, row: row | {"effective_settings": preview})
 
-    assert (summary.arms[0].facts["voice"], summary.arms[0].facts["turn detection"]) == ("ash", "none")
+    assert (summary.arms[0].voice, summary.arms[0].turn_detection) == ("ash", "none")
 
 
 def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
     summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}))
 
-    assert (
-        summary.arms[0].facts["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions")
-    )
+    assert summary.arms[0].compression.replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions")
 
 
 def test_compression_is_told_by_bytes_on_the_wire() -> None:
@@ -200,7 +198,7 @@ def test_compression_is_told_by_bytes_on_the_wire() -> None:
 def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> None:
     summary = summarise(reports.load(synthetic.write(tmp_path, Plan(targets=("a", "b")), targets=[]), everything=False))
 
-    assert summary.arms[0].facts["address"] == ""
+    assert summary.arms[0].address == ""
     assert html(summary)
 
 

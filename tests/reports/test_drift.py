@@ -14,7 +14,7 @@ import reports
 from reports.page.page import html
 from reports.runs import load_for_report
 from reports.summary import drift
-from reports.summary.drift import Drift
+from reports.summary.drift import PoolDrift
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import terminal
 from tests.reports import synthetic
@@ -93,10 +93,11 @@ def test_a_run_without_turns_has_no_drift(tmp_path: Path) -> None:
 def test_it_takes_more_than_five_percent_and_an_interval_without_one(
     ratio: float, low: float, high: float, suspected: bool
 ) -> None:
-    assert Drift("ttfa", "direct", ratio, low, high).suspected == suspected
+    assert drift.is_suspected(ratio, low, high) == suspected
 
 
 def test_open_ends_are_called_so() -> None:
-    text = drift.said([Drift("ttfa", "direct", 1.1, 0.0, float("inf"))]).replace("\u00a0", " ")
+    open_ended = PoolDrift("ttfa", "", "", "direct", False, 1.1, 0.0, float("inf"), label="direct")
+    text = drift.said([open_ended]).replace("\u00a0", " ")
 
     assert "+10 % (open to open)" in text

@@ -19,6 +19,7 @@ from reports.page.page import html
 from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
+from reports.summary.offered import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.terminal import terminal
@@ -79,8 +80,8 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
 
     assert (one.offered, one.blocked, one.started, one.refused) == (one.started + 9, 9, 125, 5)
     assert one.completed == 120
-    assert summary.arriving.calls.sum() == one.offered
-    assert summary.arriving.blocked.sum() == 9
+    bins = call_bins(summary.run)
+    assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
     assert one.start_lag_p50_ms == pytest.approx(3.0)
     said = text(lines(summary)[0])
     assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
@@ -154,13 +155,13 @@ def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> 
 
 
 def test_several_processes_that_blocked_calls_say_that_each_had_its_own_slots(tmp_path: Path) -> None:
-    several = build(tmp_path / "several", blocked=3, workers=4).arriving
-    alone = build(tmp_path / "alone", blocked=3, workers=1).arriving
-    assert several is not None
-    assert alone is not None
+    several = build(tmp_path / "several", blocked=3, workers=4)
+    alone = build(tmp_path / "alone", blocked=3, workers=1)
+    assert several.arriving is not None
+    assert alone.arriving is not None
 
-    assert divided(several).startswith("Each of the 4 processes has its share of the slots")
-    assert divided(alone) == ""
+    assert divided(several.run, several.arriving).startswith("Each of the 4 processes has its share of the slots")
+    assert divided(alone.run, alone.arriving) == ""
 
 
 def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
@@ -172,8 +173,7 @@ def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
 
 
 def test_the_figure_has_a_bar_for_each_bin_with_the_blocked_on_top(tmp_path: Path) -> None:
-    frame = build(tmp_path, blocked=4).arriving
-    assert frame is not None
+    frame = call_bins(build(tmp_path, blocked=4).run)
     svg = ET.fromstring(arrivals(frame).svg())
     bars = [rect.get("class") for rect in svg.iter() if rect.tag.endswith("rect")]
 

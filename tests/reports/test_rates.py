@@ -74,7 +74,7 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     west, _ = sides_of([name])
 
     (told,) = (one for one in summarise(load(name)).rates if one.target == "west")
-    assert (told.share.count, told.share.of) == (40, 160)
+    assert (told.events, told.of) == (40, 160)
     assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
 
 
@@ -82,7 +82,7 @@ def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PLAN)
     summary = rewrite(tmp_path, interrupted(0.9))
 
-    assert [(rate.name, rate.target, rate.share.of) for rate in summary.rates] == [
+    assert [(rate.name, rate.target, rate.of) for rate in summary.rates] == [
         ("yield_rate", "west", 80), ("yield_rate", "east", 80),
     ]  # fmt: skip
     data = as_data(summary)["rates"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown
 
 
 def means(row: Breakdown) -> list[tuple[str, float]]:
-    return [(segment.name, row.mean_ms(segment)) for segment in row.segments]
+    return [(segment.name, segment.mean_ms) for segment in row.segments]
 
 
 def test_segments_of_a_vad_turn_lead_from_the_end_of_speech_to_the_first_audible_sample() -> None:
@@ -145,12 +146,12 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
 
     assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
     for row in rows:
-        mine = spoken[spoken["target"] == ("a", "b")[row.target]]
+        mine = spoken[spoken["target"] == row.target]
         mine = mine[mine["speech_stopped_at_ns"].notna() == (row.kind == "VAD turns")]
         mine = mine if row.step == ALL else mine[mine["step"] == row.step]
         exact = sum(int(ns) for ns in mine["first_audible_at_ns"] - mine["speech_end_at_ns"])
         assert (row.turns, row.total_ns) == (len(mine), exact)
-        assert row.mean_ms() == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))
+        assert row.mean_ms == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))
 
 
 def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
@@ -160,15 +161,15 @@ def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None
     good = run.turns[run.turns["outcome_class"] == "good"]
     found = around(turns_of(run))
 
-    assert [(band.target, band.around) for band in found] == [(0, 0.5), (1, 0.5), (0, 0.95), (1, 0.95)]
+    assert [(band.p, band.target) for band in found] == [*product((0.5, 0.95), ("direct", "gateway"))]
     for band in found:
-        waits = good.loc[good["target"] == ("direct", "gateway")[band.target], "voice_to_voice_ms"]
-        half = 0.05 if band.around == 0.5 else 0.015
-        ends = waits.quantile([band.around - half, band.around + half], interpolation="higher")
+        waits = good.loc[good["target"] == band.target, "voice_to_voice_ms"]
+        half = 0.05 if band.p == 0.5 else 0.015
+        ends = waits.quantile([band.p - half, band.p + half], interpolation="higher")
         near = waits[waits.between(*ends)]
-        assert band.mean_ms() == pytest.approx(near.mean(), rel=0.02)
+        assert band.mean_ms == pytest.approx(near.mean(), rel=0.02)
         assert band.turns == pytest.approx(2 * half * len(waits), abs=2)
-        assert sum(band.mean_ms(segment) for segment in band.segments) == pytest.approx(band.mean_ms())
+        assert sum(segment.mean_ms for segment in band.segments) == pytest.approx(band.mean_ms)
 
 
 def test_a_few_turns_have_no_slow_ones(tmp_path: Path) -> None:

@@ -19,9 +19,8 @@ from bench.run.replay import replay
 from reports import render
 from reports.export import export_log, export_tables
 from reports.runs import load_for_report
-from reports.schemas.summary import SUMMARY_VERSION
 from reports.summary.summary import summarise
-from reports.text.document import as_data
+from reports.text.document import SUMMARY_VERSION, as_data
 
 STORED = Path(__file__).parent / "stored"
 MOST_BYTES = 200_000

@@ -137,11 +137,11 @@ def test_plain_runs_have_nothing_of_it() -> None:
 
 
 def test_segments_are_told_apart(summary: Summary) -> None:
-    together = [row for row in summary.breakdowns if row.step == "all" and row.target == 0]
+    together = [row for row in summary.breakdowns if row.step == "all" and row.target == summary.targets[0]]
 
     assert [(row.traits, row.turns) for row in together] == [("", 90), ("calls", 10)]
     assert together[1].title == "all steps, VAD turns, with function calls"
-    slow = {row.traits: row.mean_ms() for row in summary.bands if (row.target, row.around) == (0, 0.5)}
+    slow = {row.traits: row.mean_ms for row in summary.bands if (row.target, row.p) == (summary.targets[0], 0.5)}
     assert slow["calls"] > slow[""] + 900
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from reports.comparisons import page, sentences
 from reports.comparisons.comparison import Comparison, compared
@@ -138,7 +139,7 @@ def test_a_simulated_comparison_says_so_wherever_it_is_seen() -> None:
 def test_a_provisional_verdict_says_what_was_assumed() -> None:
     made = comparison()
     found = tuple(replace(f, verdict=replace(f.verdict, provisional=True)) for f in made.findings)
-    text = page.html(replace(made, findings=found, method=replace(made.method, design="sessions", run_sd=0.05)))
+    text = page.html(replace(made, findings=found, method=structs.replace(made.method, design="sessions", run_sd=0.05)))
 
     assert "provisional" in badges(text)[0]
     assert "5 % of run-to-run spread was assumed" in words(text)
