@@ -21,7 +21,7 @@ from bench.target import targets
 from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, verdicts
 from reports.summary.outcomes import FAMILIES, MEANINGS
-from tests.docs import columns, options
+from tests.docs import columns, decisions, options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -71,6 +71,29 @@ def test_the_table_of_options_is_up_to_date() -> None:
 
     assert options.written(page) == page, "run `make schema`"
     assert "`LOCUST_TARGETS`" in page
+
+
+def test_every_decision_has_a_head_and_stands_in_the_index() -> None:
+    page = decisions.INDEX.read_text(encoding="utf-8")
+    files = {each.file: each for each in decisions.decisions()}
+
+    assert decisions.written(page) == page, "run `make schema`"
+    assert {each.number for each in files.values()} == {name[:4] for name in files}
+    assert not [each for each in files.values() if f"]({each.file})" in each.status]
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    """Paths in backticks, from any folder on: `wording/groups.py` is of `reports`. A user's own files are not meant."""
+    folders = (ROOT / name for name in ("bench", "reports", "scenarios", "tests", "docs"))
+    files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
+    named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
+
+    parts = set(re.findall(r"`((?:bench|reports|scenarios|tests|docs)/[\w/-]+)`", text("ARCHITECTURE.md")))
+
+    assert not {name for name in named if not any(path.as_posix().endswith(f"/{name}") for path in files)}
+    assert not {name for name in parts if not (ROOT / name).exists()}
+    assert named
+    assert parts
 
 
 def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
