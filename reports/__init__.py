@@ -1,6 +1,6 @@
 """Understanding a run, from its folder on: no network, no event loop.
 
-Public is what stands here, with the columns of its frames: `docs/api.md`.
+What `rtbench` offers of it stands here, too, where it was offered before: `docs/api.md`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs in Python: what `import reports` offers, over what reports are made of. `docs/api.md` describes it.
+"""Runs in Python: what `rtbench` offers, over what reports are made of. `docs/api.md` describes it.
 
-import reports
-run = reports.load("runs/20261120T091400Z-voice_turns")
+import rtbench
+run = rtbench.load("runs/20261120T091400Z-voice_turns")
 run.quantiles("ttfa", p=[0.5, 0.95])
 """
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import reports
+import rtbench
 from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
 from reports import render
@@ -118,4 +119,5 @@ def test_whole_numbers_are_whole_numbers_whether_or_not_one_is_missing(tmp_path:
 
 def test_the_public_names_are_those_that_the_page_calls_stable() -> None:
     assert set(reports.__all__) == {"Run", "check", "compare", "history", "load"}
-    assert all(f"`reports.{name}`" in PAGE for name in reports.__all__)
+    assert all(f"`{name}`" in PAGE for name in rtbench.__all__)
+    assert set(reports.__all__) <= set(rtbench.__all__)

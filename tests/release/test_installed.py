@@ -26,7 +26,7 @@ def test_the_wheel_holds_the_tool_and_works_whatever_lies_beside_a_locust_file(
     tmp_path: Path,
 ) -> None:
     wheel = built(tmp_path)
-    it_holds_the_three_packages_with_their_data_and_no_tests(wheel)
+    it_holds_the_packages_with_their_data_and_no_tests(wheel)
 
     python, folder = installed(wheel, tmp_path), hostile_folder(tmp_path / "user")
     with quick_simulator(tmp_path, "--strict") as simulator:
@@ -94,12 +94,12 @@ def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[
     )
 
 
-def it_holds_the_three_packages_with_their_data_and_no_tests(wheel: Path) -> None:
+def it_holds_the_packages_with_their_data_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    packages = {"rtbench.py", "bench", "reports", "scenarios"}
+    packages = {"rtbench", "bench", "reports", "scenarios"}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == packages
     assert any(name.endswith(".data/data/share/man/man1/rtbench.1") for name in names)
-    shipped = [path for folder in ("bench", "reports", "scenarios") for path in (ROOT / folder).rglob("*")]
+    shipped = [path for folder in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / folder).rglob("*")]
     for path in shipped:
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".c":  # which Cython leaves there
             assert str(path.relative_to(ROOT)) in names

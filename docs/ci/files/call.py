@@ -1,6 +1,6 @@
 """The call that is measured: `call.yaml`, beside this file."""
 
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 
 class Caller(RealtimeUser):

@@ -1,0 +1,76 @@
+"""What users import: each name is that of the module behind it, whatever else lies on their path."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import rtbench
+
+LOCUST = "bench.load.user"
+"""Imports Locust, which patches the standard library of its process; every scenario takes its names from `rtbench`."""
+TREE = ast.parse(Path(rtbench.__file__).read_text(encoding="utf-8"))
+
+
+def places_in(body: list[ast.stmt]) -> dict[str, tuple[str, ...]]:
+    return {
+        str(line.module): tuple(name.name for name in line.names) for line in body if isinstance(line, ast.ImportFrom)
+    }
+
+
+def test_every_name_is_that_of_the_module_behind_it() -> None:
+    assert sorted(name for names in rtbench.PLACES.values() for name in names) == sorted(rtbench.__all__)
+    assert set(rtbench.__all__) <= set(dir(rtbench))
+    for place, names in rtbench.PLACES.items():
+        for name in names if place != LOCUST else ():
+            assert getattr(rtbench, name) is getattr(importlib.import_module(place), name)
+
+
+def test_a_type_checker_is_told_of_the_same_names() -> None:
+    (checked,) = (node.body for node in TREE.body if isinstance(node, ast.If))
+
+    assert places_in(checked) == rtbench.PLACES
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    imported = {name.name for node in TREE.body if isinstance(node, ast.Import) for name in node.names}
+
+    assert imported | set(places_in(TREE.body)) <= {*sys.stdlib_module_names}
+
+
+def test_a_name_that_is_not_offered_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'summarise'"):
+        _ = rtbench.summarise
+
+
+@pytest.mark.parametrize(
+    ("package", "name"), [("bench", "RealtimeUser"), ("bench", "UsageError"), ("reports", "load"), ("bench", "load")]
+)
+def test_a_file_with_the_name_of_a_package_of_ours_that_was_loaded_before_is_told_of_in_one_line(
+    package: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    theirs = ModuleType(package)
+    theirs.__file__ = str(tmp_path / f"{package}.py")
+    monkeypatch.setitem(sys.modules, package, theirs)
+    with pytest.raises(SystemExit) as ended:
+        rtbench.__getattr__(name)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert line == (
+        f"rtbench: {tmp_path}/{package}.py has the name of the tool's own package: "
+        f"call it locustfile.py, or anything but {package}.py"
+    )
+
+
+def test_a_package_of_theirs_is_no_package_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    theirs = ModuleType("reports")
+    theirs.__path__ = [str(tmp_path / "reports")]
+    monkeypatch.setitem(sys.modules, "reports", theirs)
+    with pytest.raises(SystemExit):
+        rtbench.__getattr__("load")
