@@ -10,6 +10,7 @@ PARTS = {
     "first": "tests.benchmark.first",
     "truth": "tests.benchmark.truth",
     "talking": "tests.benchmark.talking",
+    "onsets": "tests.benchmark.onsets",
     "validity": "tests.benchmark.validity",
     "crowd": "tests.benchmark.crowd",
     "arrivals": "tests.benchmark.arrivals",

@@ -1,0 +1,224 @@
+"""Finds where sound begins and ends in a stream that never stops, noise or music behind it included. Pure.
+
+Energy is that of blocks of 5 ms, after a filter that takes rumble away. What lies behind the voice is the level that a
+fifth of the last 3 s does not exceed; sound is what stands 6 dB above it for 40 of 80 ms, and holds an audible sample
+(`bench.measures.AUDIBLE`). It begins with the block in which the energy rose, in a quiet stream with its first audible
+sample. It ends with the last block that stands 5 dB above what was behind it when it began, once nothing did for
+`PAUSE_NS`. All of it is made of integers, so it depends neither on how the stream is cut nor on the machine.
+
+How far a begin can be off depends on how far the sound stands out: `ERRORS_NS`, from `python -m tests.benchmark onsets`
+(docs/accuracy.md). A voice behind the agent's is sound like any other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bench.measures import AUDIBLE
+from bench.protocol.audio import Samples, measured_blocks
+from bench.units import NS_PER_MS
+
+BLOCK_MS = 5
+PAUSE_NS = 200 * NS_PER_MS
+"""Silence that parts two sounds: longer than within a word."""
+SMOOTHED = 4
+"""Blocks, the last ones, of which the mean is a block's level."""
+RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
+"""Above what is behind it, as ratios of energies: what begins a sound, what goes on with it, and its first blocks."""
+WINDOW, LOUD = 16, 8
+"""A sound has so many loud blocks among its first ones."""
+REACH = 24
+"""Blocks before the one that is loud in which its begin may lie."""
+UNKNOWN = 40
+"""Blocks after which what is behind the voice is known at the begin of a stream."""
+VARIED = 12
+"""A stream that begins with a voice has in that time levels of such a ratio; one that begins with noise has not."""
+GROUP, GROUPS = 10, 60
+"""Blocks of a group, of which the mean is kept, and how many are: 3 s."""
+FIFTH = 5
+FAINT = AUDIBLE * AUDIBLE // 32
+"""Nobody hears what is behind a voice at this energy, whatever peaks it has."""
+HUSHED = 16
+"""Energy of digital silence, dither and rounding: before it the first audible sample is exact."""
+ERRORS_NS = ((500, 25 * NS_PER_MS), (32, 75 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 840 * NS_PER_MS))
+"""(how many times its background the loudest 50 ms of a sound have, how far its begin is off at most), loudest first:
+27, 15, 12 and 0 dB. As measured with noise, a room and music behind voices."""
+
+
+What = Literal["begins", "sounds", "ends"]
+
+
+class SoundMark(NamedTuple):
+    """A mark in a stream: sound begins, goes on or has ended at a sample, so many before the end of what was heard.
+
+    `back` of a sound that goes on, or has ended: up to where it is heard. `error_ns`: how far its begin can be off.
+    """
+
+    what: What
+    back: int
+    error_ns: int
+
+
+Block = tuple[int, int, int, int]
+"""A block's energy and level, and the places of its first audible sample and behind its last one; -1 for none."""
+NO_BLOCK: Block = (0, 0, -1, -1)
+NOTHING: tuple[()] = ()
+Known = Iterable[tuple[What, int]]
+"""What is known by a block, and the sample at which it is."""
+
+
+class Onsets:
+    """The sound in one stream of samples."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._size = rate_hz * BLOCK_MS // 1_000
+        self._lag = max(1, rate_hz // 8_000)  # at every rate the filter is that of 8 kHz
+        self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
+        self._left: Samples = np.zeros(0, np.int16)
+        self._before: Samples = np.zeros(self._lag, np.int16)
+        self._number = 0
+        """The number of the next block."""
+        self._energies = (0, 0, 0)
+        """The energies of the blocks before the next one."""
+        self._blocks: deque[Block] = deque(maxlen=UNKNOWN + REACH + WINDOW)
+        self._group = 0
+        self._groups: deque[int] = deque(maxlen=GROUPS)
+        self._behind: int | None = None
+        """The energy behind the voice; None while nobody knows."""
+        self._begins: int | None = None
+        """The first loud block of what may become a sound."""
+        self._loud = 0
+        self._sounding = False
+        self._behind_sound = self._peak = 0
+        """The energy behind the sound when it began, and that of its loudest group."""
+        self._quiet = 0
+        """Blocks since it was heard last."""
+        self._last = 0
+        """The sample up to which it is heard."""
+
+    def hear(self, samples: Samples) -> list[SoundMark]:
+        """Take the next samples; the marks that are known by them, in their order, of a sound that goes on the last."""
+        marks: list[SoundMark] = []
+        end = self._number * self._size + len(self._left) + len(samples)
+        for block in self._cut(samples):
+            for what, sample in self._take(*block):
+                if marks and marks[-1].what == what == "sounds":
+                    marks.pop()
+                marks.append(SoundMark(what, end - sample, self._error_ns))
+        return marks
+
+    def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
+        """As `measured_blocks`, of each block that is whole by now."""
+        stream = np.concatenate((self._left, samples)) if len(self._left) else samples
+        whole = len(stream) - len(stream) % self._size
+        self._left = stream[whole:]
+        if not whole:
+            return ()
+        wide = np.concatenate((self._before, stream[:whole]))
+        self._before = wide[-self._lag :]
+        return measured_blocks(wide, self._lag, self._size)
+
+    def _take(self, energy: int, first: int, last: int) -> Known:
+        """Take a block; what it makes known."""
+        number, self._number = self._number, self._number + 1
+        earlier = self._energies
+        level = (energy + earlier[0] + earlier[1] + earlier[2]) // SMOOTHED
+        self._energies = (energy, earlier[0], earlier[1])
+        self._blocks.append((energy, level, first, last))
+        self._group += energy
+        if self._number % GROUP == 0:
+            self._end_group()
+        if self._behind is not None:
+            if self._sounding or self._begins is not None:
+                return self._judge(number)
+            if first >= 0 and level * RISE[1] > RISE[0] * self._behind:
+                self._begins, self._loud = number, 1
+        elif self._number == UNKNOWN:
+            return self._look_back()
+        return NOTHING
+
+    def _look_back(self) -> Known:
+        """What is behind the voice is known by now, and what sounds so far."""
+        levels = [level for _, level, _, _ in list(self._blocks)[SMOOTHED - 1 :]]
+        varied = max(levels) > VARIED * min(levels)
+        self._behind = min(self._groups) if varied else sum(self._groups) // len(self._groups)
+        for number in range(self._number):
+            yield from self._judge(number)
+
+    def _end_group(self) -> None:
+        mean, self._group = self._group // GROUP, 0
+        self._groups.append(mean)
+        if self._sounding:
+            self._peak = max(self._peak, mean)
+        if self._behind is None:
+            return
+        ranked = sorted(self._groups)
+        self._behind = ranked[len(ranked) // FIFTH]
+        # where nothing was as quiet as before the sound for 3 s, what is behind it has become louder
+        if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
+            self._behind_sound = self._behind
+
+    def _judge(self, number: int) -> Known:
+        if self._sounding:
+            if self._goes_on(number):
+                self._quiet, self._last = 0, number * self._size + self._at(number)[3]
+                yield "sounds", self._last
+                return
+            self._quiet += 1
+            if self._quiet >= self._pause:
+                self._sounding = False
+                yield "ends", self._last
+            return
+        loud = self._is_loud(number)
+        if self._begins is None:
+            if loud:
+                self._begins, self._loud = number, 1
+            return
+        self._loud += loud
+        if number - self._begins + 1 < WINDOW:
+            return
+        if self._loud >= LOUD:
+            yield from self._begin(self._begins, number)
+            return
+        later = range(self._begins + 1, number + 1)  # a click; perhaps what comes behind it is none
+        self._begins = next((each for each in later if self._is_loud(each)), None)
+        if self._begins is not None:
+            self._loud = sum(self._is_loud(each) for each in range(self._begins, number + 1))
+
+    def _begin(self, begins: int, number: int) -> Known:
+        """A sound is known by now, which began before block `begins` where the energy rose slowly."""
+        behind = self._behind or 0
+        for earlier in range(begins - 1, max(begins - REACH, 0) - 1, -1):
+            two = self._at(earlier)[0] + self._at(earlier - 1)[0]
+            if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= two * EDGE[1]:
+                break
+            begins = earlier
+        self._sounding, self._begins, self._behind_sound = True, None, behind
+        self._peak = max(self._at(each)[1] for each in range(begins, number + 1))
+        yield "begins", begins * self._size + (max(0, self._at(begins)[2]) if behind < FAINT else 0)
+        heard = next((each for each in range(number, begins - 1, -1) if self._goes_on(each)), begins)
+        self._quiet, self._last = number - heard, heard * self._size + max(0, self._at(heard)[3])
+        yield "sounds", self._last
+
+    def _is_loud(self, number: int) -> bool:
+        _, level, first, _ = self._at(number)
+        return first >= 0 and level * RISE[1] > RISE[0] * (self._behind or 0)
+
+    def _goes_on(self, number: int) -> bool:
+        _, level, _, last = self._at(number)
+        return last >= 0 and level * FALL[1] > FALL[0] * self._behind_sound
+
+    def _at(self, number: int) -> Block:
+        place = number - self._number
+        return self._blocks[place] if number >= 0 and -len(self._blocks) <= place < 0 else NO_BLOCK
+
+    @property
+    def _error_ns(self) -> int:
+        """How far the begin of the sound that is heard can be off."""
+        if self._behind_sound < HUSHED:
+            return 0
+        return next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_sound)
