@@ -71,7 +71,7 @@ def critical_values(t: Sequence[float], a: float, grid: int = 200) -> list[float
 @lru_cache(maxsize=256)
 def _critical_values(t: tuple[float, ...], a: float, grid: int) -> tuple[float, ...]:
     spent = [0.0, *(a * one**2 for one in t[:-1]), a]
-    nodes, weights = np.polynomial.legendre.leggauss(grid)
+    nodes, weights = _nodes(grid)
     found, at, mass = [], np.zeros(1), np.ones(1)
     for k, share in enumerate(t):
         sd = math.sqrt(share - (t[k - 1] if k else 0.0))
@@ -81,6 +81,13 @@ def _critical_values(t: tuple[float, ...], a: float, grid: int) -> tuple[float, 
         to = low + (nodes + 1) / 2 * (bound - low)
         at, mass = to, moved(at, mass, to, sd) * weights * (bound - low) / 2
     return tuple(found)
+
+
+@lru_cache(maxsize=4)
+def _nodes(grid: int) -> tuple[Floats, Floats]:
+    """Gauss-Legendre nodes and their weights, kept: 200 of them take 100 ms."""
+    nodes, weights = np.polynomial.legendre.leggauss(grid)
+    return nodes, weights
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
@@ -187,7 +194,7 @@ def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floa
 
     A drift w only weighs a path that is at S at time t by exp(w·S − w²·t/2).
     """
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _nodes(NODES)
     found, before = [(np.zeros(1), np.ones(1))], 0.0
     for share, critical in zip(t, c, strict=False):
         bound, (at, mass) = critical * math.sqrt(share), found[-1]

@@ -363,16 +363,17 @@ def _limits(target: int, length: int) -> dict[str, Any]:
 def histograms(plan: Plan) -> Histograms:
     """Per-event measures, and throughput per second of the run and per session."""
     rng, kept = np.random.default_rng(plan.seed), Histograms()
+
+    def record(key: Key, scale: int, shape: int, size: int, least: int = 0) -> None:
+        kept.record_all(key, (scale * rng.gamma(shape, 1 / shape, size)).astype(np.int64) + least)
+
     for target in plan.targets:
         for measure, scale_us in (("delta_gap", 48_000), ("receive_lag", 60), ("stamp_error", 4), ("send_lag", 300)):
-            for value in scale_us * rng.gamma(3, 1 / 3, 300):
-                kept.record(Key(measure, target), int(value) + 1)
+            record(Key(measure, target), scale_us, 3, 300, 1)
         for measure in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
             for step in ("run", "session"):
-                for value in 50_000 * rng.gamma(9, 1 / 9, 40):
-                    kept.record(Key(measure, target, step), int(value))
-    for value in 400 * rng.gamma(3, 1 / 3, 300):
-        kept.record(Key("hub_delay", "all"), int(value))
+                record(Key(measure, target, step), 50_000, 9, 40)
+    record(Key("hub_delay", "all"), 400, 3, 300)
     return kept
 
 
