@@ -113,22 +113,27 @@ def _counted_at_ns(turns: Turns) -> Integers:
 
 def _course(run: Run, target: str) -> CallCourse:
     """The calls of a target in progress. A session that a kill cut has no row: its call goes on from its first turn."""
-    sessions = run.sessions[(run.sessions["target"] == target).to_numpy()]
+    sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
     ends_ns = np.where(np.isnan(length_ns), ENDLESS_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64))
     if run.document.get("state") == "ended":
         return call_course(starts_ns, ends_ns)
-    turns = run.turns[(run.turns["target"] == target).to_numpy()]
+    turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
     cut = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
     cut_ns = cut.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
     return call_course(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, ENDLESS_NS)))
 
 
+def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
+    """These columns of a target's rows."""
+    return frame[names][(frame["target"] == target).to_numpy()]
+
+
 def _openings(run: Run, target: str, course: CallCourse) -> tuple[Counts, Flags]:
     """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
-    sessions = measured_sessions(run)
-    sessions = sessions[(sessions["target"] == target).to_numpy()]
+    wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
+    sessions = _columns(measured_sessions(run), wanted, target)
     never = sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")
     return course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64)), never.to_numpy()
 
