@@ -28,7 +28,7 @@ from bench.capacity.level import (
 )
 from reports.runs import load
 from reports.sides.side import Clusters, Side
-from tests.reports.comparisons.build import edit
+from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
 LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failed<1%"), slo_of("connect_total med<50")

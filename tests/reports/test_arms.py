@@ -20,6 +20,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.sentences import essentials
 from tests.reports import synthetic
+from tests.reports.edited import edited
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 
@@ -52,14 +53,6 @@ def page_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **chan
     return page_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
 
 
-def rewrite_sessions(folder: Path, change: Any) -> Summary:
-    """Change the rows of a run's sessions, each a dictionary, and summarise it."""
-    table = pq.read_table(folder / "sessions.parquet")
-    rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "sessions.parquet")
-    return summarise(load_for_report(folder))
-
-
 def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     found = summary_of_arms(TWO).interleaving
 
@@ -85,7 +78,7 @@ def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_pa
 
 def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
     write(tmp_path, TWO)
-    summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}))
+    summary = edited(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}), "sessions")
 
     assert summary.interleaving is not None
     assert (summary.interleaving.pairs, summary.interleaving.cut) == (119, 2)
@@ -146,12 +139,10 @@ def test_an_invalid_run_tells_no_differences() -> None:
 
 def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:
     write(tmp_path, TWO)
-    table = pq.read_table(tmp_path / "turns.parquet")
-    rows = table.to_pylist()
-    for row in [row for row in rows if row["target"] == "eastus2"][:30]:
-        row["outcome"] = "throttled:response"
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "turns.parquet")
-    unfair = summarise(load_for_report(tmp_path))
+    throttled = {"outcome": "throttled:response"}
+    unfair = edited(
+        tmp_path, lambda _, row: row | (throttled if row["target"] == "eastus2" and row["pair"] < 6 else {})
+    )
 
     assert not [notice for notice in summary_of_arms(TWO).notices if "arms" in notice]
     said = " ".join(unfair.notices).replace(NBSP, " ")
@@ -176,14 +167,14 @@ def test_each_arm_says_what_it_was() -> None:
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
     write(tmp_path, TWO)
     preview = '{"voice": "ash", "turn_detection": null}'
-    summary = rewrite_sessions(tmp_path, lambda _, row: row | {"effective_settings": preview})
+    summary = edited(tmp_path, lambda _, row: row | {"effective_settings": preview}, "sessions")
 
     assert (summary.arms[0].voice, summary.arms[0].turn_detection) == ("ash", "none")
 
 
 def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
-    summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}))
+    summary = edited(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}), "sessions")
 
     assert summary.arms[0].compression.replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions")
 

@@ -22,10 +22,10 @@ from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.thresholds import parse
 from tests.reports import synthetic
-from tests.reports.comparisons.build import edit, quick, run
+from tests.reports.comparisons.build import quick, run
+from tests.reports.edited import Row, edit, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import rewrite
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -37,7 +37,7 @@ STEEP = 120
 def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
     """Each turn reads so many tokens more, half of them cached; `east` takes so much longer for it."""
 
-    def change(_: int, row: dict[str, Any]) -> dict[str, Any]:
+    def change(_: int, row: Row) -> Row:
         read = 300 + tokens * (row["turn"] - 1)
         later_ns = int(slope * read / 1000 * 1e6) if row["target"] == "east" else 0
         moved = {name: row[name] and row[name] + later_ns for name in ("first_audio_at_ns", "first_audible_at_ns")}
@@ -105,7 +105,7 @@ def test_every_report_tells_the_slope(summary: Summary) -> None:
 
 def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=20, turns=5))
-    short = rewrite(tmp_path, growing(50))
+    short = edited(tmp_path, growing(50))
 
     assert short.slopes == ()
     assert "context" not in {row["by"] for row in as_data(short)["groups"]}

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,6 +24,7 @@ from reports.text.document import as_data
 from reports.turns import target_labels
 from reports.wording.remarks import cost, money
 from tests.reports import synthetic
+from tests.reports.edited import edit
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import PRICES, Plan
 
@@ -59,11 +59,8 @@ def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
-    """Change the rows of a table, each a dictionary, and read the run."""
-    table = pq.read_table(folder / f"{name}.parquet")
-    rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / f"{name}.parquet")
-    return Priced(reports.load(folder, everything=False))
+    """Change the rows of a table, and read the run."""
+    return Priced(reports.load(edit(folder, name, change), everything=False))
 
 
 def said(summary: Summary | Priced) -> str:
@@ -93,7 +90,7 @@ STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Priced:
     """The sessions that are meant tell tokens that belong to no turn; their rows stand in another order than turns'."""
     tokens = {f"tokens_{kind}": number for kind, number in STRAY.items()} | changes
-    rewrite(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
+    edit(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
     table = pq.read_table(folder / "sessions.parquet")
     pq.write_table(table.take(list(range(len(table)))[::-1]), folder / "sessions.parquet")
     return Priced(reports.load(folder, everything=False))

@@ -28,6 +28,7 @@ from bench.run.spool import path_of
 from reports import export as export_rows
 from reports.export import TABLES, Format, export_log, export_tables, json_lines, schema_of, write_csv
 from tests.reports import synthetic
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad", "typed"))
@@ -242,9 +243,7 @@ def test_a_text_that_a_spreadsheet_would_compute_is_text_in_csv_and_numbers_stay
     tmp_path: Path, formula: str
 ) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=2, turns=1))
-    stored = pq.read_table(folder / "turns.parquet")
-    rows = [row | {"detail": formula, "start_ns": -5} for row in stored.to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), folder / "turns.parquet")
+    edit(folder, "turns", lambda _, row: row | {"detail": formula, "start_ns": -5})
 
     (csv,) = export_tables(folder, "csv", tmp_path, ["turns"])
     (lines,) = export_tables(folder, "json", tmp_path, ["turns"])

@@ -10,21 +10,21 @@ from reports.page.page import html
 from reports.summary.summary import Summary
 from reports.text.terminal import terminal
 from tests.reports import synthetic
+from tests.reports.edited import Row, edited
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import rewrite
 
 PLAN = Plan(sessions=40, turns=2, targets=("west", "east"))
 ANCHORS = ('id="interruptions"', 'id="functions"')
 
 
-def interrupted(index: int, row: dict[str, Any]) -> dict[str, Any]:
+def interrupted(index: int, row: Row) -> Row:
     """Every reply is interrupted after a second, and silent 100 to 139 ms later."""
     began_ns = 1_000 * NS_PER_MS
     silent_ns = began_ns + (100 + index % 40) * NS_PER_MS
     return row | {"barge_in_at_ns": began_ns, "silent_at_ns": silent_ns, "wasted_audio_ns": 2_000 * NS_PER_MS}
 
 
-def calling(_: int, row: dict[str, Any]) -> dict[str, Any]:
+def calling(_: int, row: Row) -> Row:
     """Every turn calls a function, 300 ms after what its latency counts from."""
     named_ns = (row["requested_at_ns"] or row["speech_end_at_ns"]) + 300 * NS_PER_MS
     return row | {"call_named_at_ns": named_ns, "call_done_at_ns": named_ns, "function_time_ns": 50 * NS_PER_MS}
@@ -32,7 +32,7 @@ def calling(_: int, row: dict[str, Any]) -> dict[str, Any]:
 
 def summary_of(folder: Path, change: Any) -> Summary:
     synthetic.write(folder, PLAN)
-    return rewrite(folder, change)
+    return edited(folder, change)
 
 
 def line_of(summary: Summary, name: str) -> str:

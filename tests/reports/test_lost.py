@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +22,7 @@ from reports.text.document import as_data
 from reports.turns import lost_of, lost_turns
 from reports.wording.sentences import essentials, headline, second
 from tests.reports import shared, synthetic
+from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -39,23 +38,16 @@ def plain(text: str) -> str:
 def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None) -> Summary:
     """A run; the sessions of these targets were refused before they opened."""
     folder = synthetic.write(shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved}))
-    for target in dead.split():
-        _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
-        _rewrite(folder, "sessions", lambda row, name=target: _refused(row, name, "refused:tcp"))
+    gone = dead.split()
+    if gone:
+        edit(folder, "turns", lambda _, row: None if row["target"] in gone else row)
+        edit(folder, "sessions", lambda _, row: _refused(row) if row["target"] in gone else row)
     return summarise(load_for_report(folder))
 
 
-def _rewrite(folder: Path, name: str, change: Any) -> None:
-    table = pq.read_table(folder / f"{name}.parquet")
-    rows = [kept for row in table.to_pylist() if (kept := change(row)) is not None]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / f"{name}.parquet")
-
-
-def _refused(row: dict[str, Any], target: str, outcome: str) -> dict[str, Any]:
-    if row["target"] != target:
-        return row
+def _refused(row: Row) -> Row:
     never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
-    return row | never | {"outcome": outcome, "turns_begun": 0, "lost_turns": row["turns_wanted"]}
+    return row | never | {"outcome": "refused:tcp", "turns_begun": 0, "lost_turns": row["turns_wanted"]}
 
 
 def test_an_arm_without_a_turn_is_named_in_the_headline() -> None:
@@ -68,7 +60,7 @@ def test_an_arm_without_a_turn_is_named_in_the_headline() -> None:
 def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PAIRED)
     late = {"outcome": "timeout:done"}
-    _rewrite(tmp_path, "turns", lambda row: row | (late if row["target"] == "dead" else {}))
+    edit(tmp_path, "turns", lambda _, row: row | (late if row["target"] == "dead" else {}))
     said = plain(headline(summarise(load_for_report(tmp_path))))
 
     assert said.endswith("dead: all of its 160 turns failed (timeout:done).")
@@ -84,7 +76,7 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     synthetic.write(tmp_path, PAIRED)
     late = {"outcome": "timeout:done"}
     some = [f"s{number:05d}" for number in range(5, 80, 2)]
-    _rewrite(tmp_path, "turns", lambda row: row | (late if row["session_id"] in some else {}))
+    edit(tmp_path, "turns", lambda _, row: row | (late if row["session_id"] in some else {}))
     said = plain(headline(summarise(load_for_report(tmp_path))))
 
     assert re.search(
@@ -96,14 +88,14 @@ def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(
     synthetic.write(tmp_path, PAIRED)
     late = {"outcome": "timeout:done"}
     kept = {"s00001": late, "s00003": {}}
-    _rewrite(tmp_path, "turns", lambda row: row | kept.get(row["session_id"], {}) if _kept(row, kept) else None)
-    _rewrite(tmp_path, "sessions", lambda row: row if _kept(row, kept) else None)
+    edit(tmp_path, "turns", lambda _, row: row | kept.get(row["session_id"], {}) if _kept(row, kept) else None)
+    edit(tmp_path, "sessions", lambda _, row: row if _kept(row, kept) else None)
     said = plain(headline(summarise(load_for_report(tmp_path))))
 
     assert said.endswith("On dead 8 turns of 2 sessions are too few for a median (4 of 8 wanted failed).")
 
 
-def _kept(row: dict[str, Any], names: dict[str, Any]) -> bool:
+def _kept(row: Row, names: dict[str, Any]) -> bool:
     return row["target"] == "a" or row["session_id"] in names
 
 
@@ -119,7 +111,7 @@ def test_failures_are_told_by_arm(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PAIRED)
     bad = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
     late = {"outcome": "timeout:done"}
-    _rewrite(tmp_path, "turns", lambda row: row | (late if (row["session_id"], row["turn"]) in bad else {}))
+    edit(tmp_path, "turns", lambda _, row: row | (late if (row["session_id"], row["turn"]) in bad else {}))
     summary = summarise(load_for_report(tmp_path))
 
     assert plain(second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
@@ -232,7 +224,7 @@ def test_lost_turns_count_where_turns_of_their_number_count_from() -> None:
 def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
     cut = {"turns_wanted": 5, "lost_turns": 1, "outcome": "closed:1006"}
-    _rewrite(tmp_path, "sessions", lambda row: row | cut)
+    edit(tmp_path, "sessions", lambda _, row: row | cut)
     summary = summarise(load_for_report(tmp_path))
 
     assert sum(answer.lost for answer in summary.answers) == summary.outcomes.lost[0] == 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
+from tests.reports.edited import Row, edit, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -44,20 +46,19 @@ ARRIVALS = {
 def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> Summary:
     """A run whose sessions are calls, of which each was begun 40 ms after it had arrived; `blocked` others were not."""
     synthetic.write(folder, plan, **{"arrivals": ARRIVALS} | changes)
-    sessions = pq.read_table(folder / "sessions.parquet").to_pylist()
-    for row in sessions:
-        row["called_at_ns"], row["connect_start_at_ns"], row["token_wait_ns"] = -40_000_000, 0, 0
-        row["intended_start_at_ns"] = -3_000_000
-        if row["outcome"] == "ok":
-            row["first_reply_at_ns"], row["caller_time_ns"] = 900_000_000, 400_000_000
-    seconds = pq.read_table(folder / "seconds.parquet").to_pylist()
-    for place, row in enumerate(seconds):
-        mine = [s for s in sessions if s["target"] == row["target"] and s["start_utc_ns"] // 10**9 == row["second"]]
-        extra = blocked if place == len(seconds) // 2 else 0
-        row["calls"], row["calls_blocked"], row["calls_held"] = len(mine) + extra, extra, min(1, len(mine))
-    for name, rows in (("sessions", sessions), ("seconds", seconds)):
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMAS[name]), folder / f"{name}.parquet")  # type: ignore[index]
-    return summarise(load_for_report(folder))
+    called = {"called_at_ns": -40_000_000, "connect_start_at_ns": 0, "token_wait_ns": 0}
+    begun = called | {"intended_start_at_ns": -3_000_000}
+    answered = {"first_reply_at_ns": 900_000_000, "caller_time_ns": 400_000_000}
+    edit(folder, "sessions", lambda _, row: row | begun | (answered if row["outcome"] == "ok" else {}))
+    began = pq.read_table(folder / "sessions.parquet", columns=["target", "start_utc_ns"]).to_pylist()
+    calls = Counter((row["target"], row["start_utc_ns"] // 10**9) for row in began)
+    middle = pq.read_metadata(folder / "seconds.parquet").num_rows // 2
+
+    def counted(place: int, row: Row) -> Row:
+        mine, extra = calls[row["target"], row["second"]], blocked if place == middle else 0
+        return row | {"calls": mine + extra, "calls_blocked": extra, "calls_held": min(1, mine)}
+
+    return edited(folder, counted, "seconds")
 
 
 def text(words: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import re
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +14,7 @@ from bench.plain import printable
 from reports import render
 from reports.page.markdown import plain
 from tests.reports import synthetic
+from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
 NASTY = "no\x1b[2J\x00 \n::set-output name=a::b\r\n##vso[task.complete result=Ok;]\u2028##[error]\u202e a_b <b> |\x85"
@@ -33,9 +32,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         stopped=NASTY,
     )
     for table in ("turns", "sessions"):
-        rows = pq.read_table(folder / f"{table}.parquet")
-        changed = [said_by_the_service(row) for row in rows.to_pylist()]
-        pq.write_table(pa.Table.from_pylist(changed, schema=rows.schema), folder / f"{table}.parquet")
+        edit(folder, table, said_by_the_service)
     run = reports.load(folder)
     paths = render.write(run)
     return {
@@ -46,7 +43,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def said_by_the_service(row: dict[str, object]) -> dict[str, object]:
+def said_by_the_service(_: int, row: Row) -> Row:
     said = {name: NASTY for name in SAID if name in row and name != "outcome"}
     bad = {} if str(row["outcome"]) in ("ok", "abandoned") else {"outcome": f"failed:{NASTY}"}
     return row | said | bad | ({"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'} if "headers" in row else {})

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +19,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
+from tests.reports.edited import edited
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -57,13 +57,9 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
 
 
 def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan(refused=2))
-    rows = pq.read_table(tmp_path / "sessions.parquet").to_pylist()
-    for row in rows[-2:]:
-        row |= {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
-    schema = pq.read_schema(tmp_path / "sessions.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "sessions.parquet")
-    summary = summarise(load_for_report(tmp_path))
+    refused = synthetic.write(tmp_path, Plan(refused=2))
+    throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
+    summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
     said = limits(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"

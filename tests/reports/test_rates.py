@@ -24,10 +24,10 @@ from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.thresholds import parse
 from tests.reports import synthetic
-from tests.reports.comparisons.build import edit, quick, run
+from tests.reports.comparisons.build import quick, run
+from tests.reports.edited import Row, edit, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import rewrite
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -38,7 +38,7 @@ POINT = Margin(points=0.01)
 def interrupted(share: float) -> Any:
     """Two turns of each session are interrupted, and this share of them is yielded to, on `east` half of it."""
 
-    def change(index: int, row: dict[str, Any]) -> dict[str, Any]:
+    def change(index: int, row: Row) -> Row:
         if row["turn"] not in (2, 4):
             return row
         wanted = share / 2 if row["target"] == "east" else share
@@ -80,7 +80,7 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
 
 def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PLAN)
-    summary = rewrite(tmp_path, interrupted(0.9))
+    summary = edited(tmp_path, interrupted(0.9))
 
     assert [(rate.name, rate.target, rate.of) for rate in summary.rates] == [
         ("yield_rate", "west", 80), ("yield_rate", "east", 80),
@@ -94,7 +94,7 @@ def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
 
 def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=30, turns=5))
-    few = rewrite(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
+    few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
     (row,) = as_data(few)["rates"]
     assert (row["events"], row["of"], row["value"]) == (1, 9, None)

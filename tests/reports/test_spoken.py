@@ -22,9 +22,10 @@ from reports.text.document import as_data
 from reports.turns import Turns, turns_of
 from reports.wording.sentences import headline, heard
 from tests.reports import synthetic
+from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import build, figures, rewrite
+from tests.reports.test_summary import build, figures
 
 
 def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
@@ -91,7 +92,7 @@ def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str
 def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=20))
     other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
-    summary = rewrite(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
+    summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
     paths = render.write(summary)
 
     assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
@@ -104,7 +105,7 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
 def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
     other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
-    summary = rewrite(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
+    summary = edited(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
 
     assert [(a.label, a.figures.n) for a in summary.answers] == [
         ("sim · from response.create", 10),
@@ -117,7 +118,7 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
     """It may have ended before it was clear who would end it."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
     cut = {"origin": "speech_end", "outcome": "closed:1006", "requested_at_ns": None}
-    (answer,) = rewrite(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
+    (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
 
     assert (answer.stratum.origin, answer.figures.n, answer.figures.failed) == ("requested", 40, 1)
 
@@ -136,11 +137,11 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
     """Typed turns answer in text, spoken ones in audio: both are answered."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
 
-    def change(_: int, row: dict[str, Any]) -> dict[str, Any]:
+    def change(_: int, row: Row) -> Row:
         in_text = {"first_text_at_ns": row["first_audio_at_ns"], "first_audio_at_ns": None}
         return row | (in_text if row["origin"] == "requested" else {})
 
-    summary = rewrite(tmp_path, change)
+    summary = edited(tmp_path, change)
 
     assert summary.mains == {Stratum("requested"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,15 +22,15 @@ from reports.text.terminal import terminal
 from reports.turns import turns_of
 from reports.wording.sentences import headline
 from tests.reports import synthetic
+from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import rewrite
 
 PLAN = Plan(sessions=40, turns=5, targets=("west", "east"))
 SLOWER_NS = 1_000_000_000
 
 
-def with_calls(_: int, row: dict[str, Any]) -> dict[str, Any]:
+def with_calls(_: int, row: Row) -> Row:
     """Turns of `order_status` call functions in every other session, and take a second longer."""
     if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
         return row
@@ -41,7 +40,7 @@ def with_calls(_: int, row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    return rewrite(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
+    return edited(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
 
 
 def test_every_trait_has_words() -> None:
@@ -62,7 +61,7 @@ def test_a_label_with_turns_of_two_traits_is_two_steps_named_apart(summary: Summ
 
 def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
-    summary = rewrite(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
+    summary = edited(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
 
     said = headline(summary).replace("\N{NO-BREAK SPACE}", " ")
     assert "4 turns with function calls, of 4 sessions, cannot carry a median with its interval" in said
@@ -88,7 +87,7 @@ def test_measures_that_tell_no_origins_apart_tell_traits_apart(summary: Summary)
 
 def test_turns_of_two_traits_and_two_origins_are_four_kinds(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=10, turns=4, kinds=("vad", "typed")))
-    summary = rewrite(tmp_path, lambda i, row: row | {"traits": "calls" if row["turn"] > 2 else None})
+    summary = edited(tmp_path, lambda i, row: row | {"traits": "calls" if row["turn"] > 2 else None})
 
     assert [pool.label for pool in summary.turns.pools] == [
         "sim · from response.create, plain",
@@ -103,13 +102,13 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
     """It ended before it could call a function."""
     synthetic.write(tmp_path, Plan(sessions=10, turns=5))
 
-    def change(index: int, row: dict[str, Any]) -> dict[str, Any]:
+    def change(index: int, row: Row) -> Row:
         if row["step"] != "order_status":
             return row
         failed = index < 20
         return row | {"traits": None if failed else "calls"} | ({"outcome": "timeout:first_delta"} if failed else {})
 
-    answers = {answer.stratum.traits: answer for answer in rewrite(tmp_path, change).answers}
+    answers = {answer.stratum.traits: answer for answer in edited(tmp_path, change).answers}
     assert (answers["calls"].turns, answers["calls"].failed) == (10, 4)
     assert (answers[""].turns, answers[""].failed) == (40, 0)
 
@@ -169,7 +168,7 @@ def test_a_run_of_before_there_were_traits_is_plain() -> None:
         assert {stratum.traits for stratum in turns_of(load_for_report(folder)).strata} == {""}
 
 
-def with_fillers(_: int, row: dict[str, Any]) -> dict[str, Any]:
+def with_fillers(_: int, row: Row) -> Row:
     """The sessions of `east` may speak fillers, and one turn of these calls functions, too."""
     if row["target"] != "east":
         return row
@@ -180,7 +179,7 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
     tmp_path: Path,
 ) -> None:
     synthetic.write(tmp_path, PLAN)
-    summary = rewrite(tmp_path, with_fillers)
+    summary = edited(tmp_path, with_fillers)
     (notice,) = [notice for notice in summary.notices if "fillers" in notice]
 
     assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-import reports
 from reports.blocks import Figure
 from reports.page.sections import time
 from reports.statistics.quantiles import quantile
 from reports.summary.over_time import PoolCourse, bin_length, courses, slowest
-from reports.summary.summary import Summary, summarise
+from reports.summary.summary import Summary
 from tests.reports import synthetic
+from tests.reports.edited import Row, edited
 from tests.reports.synthetic import Plan
 
 Floats = npt.NDArray[np.float64]
@@ -115,15 +113,15 @@ PLAN = Plan(sessions=200, turns=5, seconds=600, warmup_s=60)
 
 def drifted(folder: Path, factor: float) -> Summary:
     """A run of which two minutes, and all of the warm-up, waited longer."""
-    path = synthetic.write(folder, PLAN) / "turns.parquet"
-    rows = pq.read_table(path).to_pylist()
-    for row in rows:
+
+    def later(_: int, row: Row) -> Row:
         at_s = (row["start_utc_ns"] - synthetic.BEGAN_NS) / 1e9
-        if 240 <= at_s < 360 or row["phase"] == "warmup":
-            later = int((factor - 1) * (row["first_audio_at_ns"] - row["speech_end_at_ns"]))
-            row |= {name: row[name] + later for name in ("first_audio_at_ns", "response_done_at_ns", "ended_at_ns")}
-    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
-    return summarise(reports.load(folder))
+        if not (240 <= at_s < 360 or row["phase"] == "warmup"):
+            return row
+        by_ns = int((factor - 1) * (row["first_audio_at_ns"] - row["speech_end_at_ns"]))
+        return row | {name: row[name] + by_ns for name in ("first_audio_at_ns", "response_done_at_ns", "ended_at_ns")}
+
+    return edited(synthetic.write(folder, PLAN), later)
 
 
 def test_the_page_tells_the_slowest_stretch_of_a_run_that_drifted(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data, as_json
 from reports.turns import turns_of
 from tests.reports import synthetic
+from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -47,14 +48,6 @@ def noticed(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """What the summary of such a run would notice."""
     run = told(plan, **changes)
     return list(notices(run, turns_of(run), run.sessions))
-
-
-def rewrite(folder: Path, change: Any) -> Summary:
-    """Change the rows of a run's turns, each a dictionary, and summarise it."""
-    table = pq.read_table(folder / "turns.parquet")
-    rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
-    return summarise(load_for_report(folder))
 
 
 def figures(summary: Summary, measure: str, target: str = "sim", step: str = "all") -> Figures:
@@ -97,12 +90,12 @@ def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_
     """Text is asked for in one step alone: a failed turn there is no endless ttfa."""
     synthetic.write(tmp_path, Plan(sessions=20, turns=4))
 
-    def change(index: int, row: dict[str, Any]) -> dict[str, Any]:
+    def change(index: int, row: Row) -> Row:
         if row["step"] == "greeting":
             row |= {"first_text_at_ns": row["first_audio_at_ns"], "first_audio_at_ns": None}
         return row | ({"outcome": "timeout:done"} if index < 4 else {})
 
-    summary = rewrite(tmp_path, change)
+    summary = edited(tmp_path, change)
     assert (figures(summary, "ttfa").n, figures(summary, "ttfa").failed) == (60, 3)
     assert (figures(summary, "ttft").n, figures(summary, "ttft").failed) == (20, 1)
     assert {f.step for f in summary.measures if f.measure == "ttft"} == {"all", "greeting"}
@@ -120,7 +113,7 @@ def test_failed_turns_are_no_slow_replies_in_measures_that_are_no_wait() -> None
 def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
     cut = {"outcome": "interrupted", "response_done_at_ns": None}
-    summary = rewrite(tmp_path, lambda index, row: row | (cut if index == 0 else {}))
+    summary = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {}))
 
     assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
 
@@ -252,10 +245,8 @@ def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tm
     plan = Plan(simulated=False)
     changes = synthetic.told(plan, service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
     synthetic.write(tmp_path, plan, **changes)
-    table = pq.read_table(tmp_path / "sessions.parquet")
-    rows = [row | {"effective_settings": json.dumps(settings), "model": None} for row in table.to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "sessions.parquet")
-    said = summarise(load_for_report(tmp_path)).notices
+    told = {"effective_settings": json.dumps(settings), "model": None}
+    said = edited(tmp_path, lambda _, row: row | told, "sessions").notices
 
     assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in said) == 1
 
@@ -376,7 +367,7 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
     """One script asks by response.create, the other waits for the service to hear the end of speech."""
     synthetic.write(tmp_path, Plan(sessions=30))
     other = {"script": "text_turns", "origin": "requested", "requested_at_ns": 1_400_000_000}
-    summary = rewrite(tmp_path, lambda index, row: row | (other if index < 40 else {}))
+    summary = edited(tmp_path, lambda index, row: row | (other if index < 40 else {}))
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"

@@ -18,7 +18,7 @@ from reports.gate.items import Checked
 from reports.numbers import NBSP
 from reports.sides.side import sides_of
 from tests.reports import synthetic
-from tests.reports.comparisons.build import edit
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +17,16 @@ from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.thresholds import parse
 from tests.reports import synthetic
-from tests.reports.comparisons.build import edit, quick, run
+from tests.reports.comparisons.build import quick, run
+from tests.reports.edited import Row, edit, edited
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import rewrite
 
 NBSP = "\u00a0"
 PLAN = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
 WER = Question("input_wer", "rate", Margin(points=0.01))
 
 
-def misheard(index: int, row: dict[str, Any]) -> dict[str, Any]:
+def misheard(index: int, row: Row) -> Row:
     """A turn of two words and one of forty in each session; `east` mishears three times as many of the forty."""
     words = {2: 2, 4: 40}.get(row["turn"])
     if words is None:
@@ -54,7 +53,7 @@ def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
 
 def test_reports_say_how_many_of_how_many_words(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PLAN)
-    summary = rewrite(tmp_path, misheard)
+    summary = edited(tmp_path, misheard)
     west, east = as_data(summary)["rates"]
 
     assert (west["rate"], west["of"], west["trials"]) == ("input_wer", 40 * 42, "words")

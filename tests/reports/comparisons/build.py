@@ -6,9 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from reports.comparisons.comparison import Comparison, compared
 from reports.sides.side import Side, sides_of
 from tests.reports import synthetic
@@ -32,11 +29,3 @@ def two(folder: Path, first: Plan = RUN, second: Plan | None = None, **changes: 
 
 def quick(sides: tuple[Side, ...], **how: Any) -> Comparison:
     return compared(sides, draws=DRAWS, **how)
-
-
-def edit(folder: Path, table: str, change: Any) -> None:
-    """Change the rows of a table, each a dictionary; None leaves a row out."""
-    path = folder / f"{table}.parquet"
-    before = pq.read_table(path)
-    rows = [new for index, row in enumerate(before.to_pylist()) if (new := change(index, row)) is not None]
-    pq.write_table(pa.Table.from_pylist(rows, schema=before.schema), path)

@@ -21,7 +21,8 @@ from reports.statistics.quantiles import quantile
 from reports.strata import Stratum
 from reports.wording.reasons import said
 from tests.reports import synthetic
-from tests.reports.comparisons.build import edit, quick, run, two
+from tests.reports.comparisons.build import quick, run, two
+from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
 RUN = Plan(sessions=60, turns=10)
@@ -105,7 +106,7 @@ def test_pairs_that_share_their_ups_and_downs_are_told_apart_better(tmp_path: Pa
     folder = run(tmp_path, PAIRED)
     slow = {0: 0.0, 1: 300e6}  # ns that every second pair is slower, in both arms
 
-    def shift(index: int, row: dict[str, float]) -> dict[str, float]:
+    def shift(index: int, row: Row) -> Row:
         return row | {"first_audio_at_ns": int(row["first_audio_at_ns"] + slow[int(row["pair"]) % 2])}
 
     edit(tmp_path, "turns", shift)
@@ -278,6 +279,6 @@ def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_pat
     assert not any("drifts" in notice for notice in calm.notices)
 
 
-def _later(row: dict[str, Any], by_ns: int) -> dict[str, Any]:
+def _later(row: Row, by_ns: int) -> Row:
     first = row["first_audio_at_ns"]
     return row | {"first_audio_at_ns": None if first is None else first + by_ns}

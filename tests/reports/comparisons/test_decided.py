@@ -23,8 +23,9 @@ from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence as decision_sentence
 from reports.sides.side import sides_of
 from reports.wording.unusable import Cause
-from tests.reports.comparisons.build import edit, quick, run
+from tests.reports.comparisons.build import quick, run
 from tests.reports.comparisons.invented import decision
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)

@@ -14,7 +14,8 @@ from reports.sides.fairness import Check, checks_of, notices_on, refuse_other_de
 from reports.sides.side import sides_of
 from reports.sides.workload import differing_between, workload
 from tests.reports import synthetic
-from tests.reports.comparisons.build import RUN, edit, run, two
+from tests.reports.comparisons.build import RUN, run, two
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}

@@ -11,7 +11,8 @@ from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import sample_of, sides_of
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
-from tests.reports.comparisons.build import PAIRED, RUN, edit, quick, run, two
+from tests.reports.comparisons.build import PAIRED, RUN, quick, run, two
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")

@@ -16,7 +16,8 @@ from reports.statistics.differences import Margin
 from reports.strata import Stratum
 from reports.summary.summary import summarise
 from tests.reports import synthetic
-from tests.reports.comparisons.build import PAIRED, RUN, edit, run, two
+from tests.reports.comparisons.build import PAIRED, RUN, run, two
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 FAILURES = Question("failures", "rate", Margin(points=0.01))

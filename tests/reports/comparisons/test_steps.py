@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
@@ -18,7 +17,8 @@ from reports.comparisons.page import html, markdown
 from reports.comparisons.text import terminal
 from reports.finding import Finding
 from reports.sides.side import sides_of
-from tests.reports.comparisons.build import PAIRED, edit, quick, run, two
+from tests.reports.comparisons.build import PAIRED, quick, run, two
+from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)
@@ -28,7 +28,7 @@ SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.j
 def slowed(folder: Path, times: float, step: str = "") -> Comparison:
     """East waits so many times as long for its first audio, in one step or in all."""
 
-    def slower(_: int, row: dict[str, Any]) -> dict[str, Any]:
+    def slower(_: int, row: Row) -> Row:
         first = row["first_audio_at_ns"]
         if row["target"] != "east" or step not in ("", row["step"]) or first is None:
             return row

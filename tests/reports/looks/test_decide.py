@@ -11,7 +11,6 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import typer
 
@@ -26,6 +25,7 @@ from reports.looks.decide import end_of, look_at
 from reports.looks.decision import Decision, decision_sentence
 from reports.strata import Stratum
 from tests.reports import synthetic
+from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
 SCHEMA = json.loads((Path(plan_decide.__file__).parent / "decision.schema.json").read_text())
@@ -46,17 +46,9 @@ def run(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO, **changes: 
     return synthetic.write(folder, plan, **(synthetic.told(plan) | {"decision_plan": wanted} | changes))
 
 
-def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Path:
-    """Change the rows of a run's sessions, or leave some out."""
-    table = pq.read_table(folder / "sessions.parquet")
-    rows = [changed for row in table.to_pylist() if (changed := change(row)) is not None]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "sessions.parquet")
-    return folder
-
-
-def without(pair: int, target: str = "west") -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
     """One session of a pair has not ended."""
-    return lambda row: None if (row["pair"], row["target"]) == (pair, target) else row
+    return lambda _, row: None if (row["pair"], row["target"]) == (pair, target) else row
 
 
 def held(decision: Decision) -> list[int]:
@@ -88,7 +80,7 @@ def test_a_run_that_nothing_decides_is_inconclusive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slow", [0, 17, 39])
 def test_a_look_waits_for_its_slowest_pair(tmp_path: Path, slow: int) -> None:
-    running = rewrite(run(tmp_path, TIGHT, state="running"), without(slow))
+    running = edit(run(tmp_path, TIGHT, state="running"), "sessions", without(slow))
     found = look_at(running)
 
     assert (held(found), found.stopped, found.status) == ([], False, 3)
@@ -97,7 +89,7 @@ def test_a_look_waits_for_its_slowest_pair(tmp_path: Path, slow: int) -> None:
 
 
 def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> None:
-    found = look_at(rewrite(run(tmp_path, UNDECIDED, state="running"), without(41, "east")))
+    found = look_at(edit(run(tmp_path, UNDECIDED, state="running"), "sessions", without(41, "east")))
 
     assert held(found) == [40]
     assert not found.stopped
@@ -105,29 +97,29 @@ def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> N
 
 def test_a_look_waits_for_a_call_that_goes_on_in_another_session(tmp_path: Path) -> None:
     running = run(tmp_path, TIGHT, state="running")
-    goes_on = lambda row: row | ({"renewed": True} if (row["pair"], row["target"]) == (5, "west") else {})  # noqa: E731
+    goes_on = lambda _, row: row | ({"renewed": True} if (row["pair"], row["target"]) == (5, "west") else {})  # noqa: E731
 
-    assert look_at(rewrite(running, goes_on)).pairs == 5
+    assert look_at(edit(running, "sessions", goes_on)).pairs == 5
 
 
 def test_pairs_that_both_wait_are_waited_for_too(tmp_path: Path) -> None:
     running = run(tmp_path, TIGHT, state="running")
-    found = look_at(rewrite(running, lambda row: None if row["pair"] == 5 else row))
+    found = look_at(edit(running, "sessions", lambda _, row: None if row["pair"] == 5 else row))
 
     assert found.pairs == 5
 
 
 def test_a_number_that_never_started_is_passed_over_once_the_run_has_ended(tmp_path: Path) -> None:
-    found = look_at(rewrite(run(tmp_path, UNDECIDED), lambda row: None if row["pair"] == 5 else row))
+    found = look_at(edit(run(tmp_path, UNDECIDED), "sessions", lambda _, row: None if row["pair"] == 5 else row))
 
     assert found.pairs == 119
 
 
 @pytest.mark.parametrize(
-    "change", [without(50), lambda row: row | ({"outcome": "abandoned"} if row["pair"] == 50 else {})]
+    "change", [without(50), lambda _, row: row | ({"outcome": "abandoned"} if row["pair"] == 50 else {})]
 )
 def test_a_pair_that_the_end_cut_is_where_the_looks_end(tmp_path: Path, change: Any) -> None:
-    found = look_at(rewrite(run(tmp_path, UNDECIDED), change))
+    found = look_at(edit(run(tmp_path, UNDECIDED), "sessions", change))
 
     assert (found.pairs, held(found)) == (50, [40])
 
@@ -135,15 +127,15 @@ def test_a_pair_that_the_end_cut_is_where_the_looks_end(tmp_path: Path, change: 
 def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: Path) -> None:
     whole = look_at(run(tmp_path / "whole", UNDECIDED))
     part = run(tmp_path / "part", UNDECIDED, state="running")
-    found = look_at(rewrite(part, lambda row: None if 40 <= row["pair"] < 100 else row))
+    found = look_at(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
 
     assert held(found) == [40]
     assert found.course.looks[0].seen[0].z == whole.course.looks[0].seen[0].z
 
 
 def test_pairs_of_the_warm_up_are_not_counted(tmp_path: Path) -> None:
-    warm = lambda row: row | ({"phase": "warmup"} if row["pair"] < 30 else {})  # noqa: E731
-    found = look_at(rewrite(run(tmp_path, UNDECIDED, state="running"), warm))
+    warm = lambda _, row: row | ({"phase": "warmup"} if row["pair"] < 30 else {})  # noqa: E731
+    found = look_at(edit(run(tmp_path, UNDECIDED, state="running"), "sessions", warm))
 
     assert (found.pairs, held(found)) == (90, [40, 80])
 
@@ -230,13 +222,8 @@ def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
     """The turns of the candidate are throttled in some pairs."""
-    table = pq.read_table(folder / "turns.parquet")
-    rows = [
-        row | ({"outcome": "throttled:response"} if row["target"] == "west" and after <= row["pair"] < before else {})
-        for row in table.to_pylist()
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
-    return folder
+    chosen = lambda row: row["target"] == "west" and after <= row["pair"] < before  # noqa: E731
+    return edit(folder, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if chosen(row) else {}))
 
 
 def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
@@ -253,15 +240,9 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
 def test_a_run_that_a_look_found_invalid_stays_so_whatever_ended_after_it(tmp_path: Path) -> None:
     """Five turns of the candidate: 1.25 % of those of the first look, 0.4 % of all."""
-    folder = run(tmp_path, UNDECIDED)
-    table = pq.read_table(folder / "turns.parquet")
-    rows = [
-        row
-        | ({"outcome": "throttled:response"} if (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5 else {})
-        for row in table.to_pylist()
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
-    found = look_at(folder)
+    chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
+    throttled = {"outcome": "throttled:response"}
+    found = look_at(edit(run(tmp_path, UNDECIDED), "turns", lambda _, row: row | (throttled if chosen(row) else {})))
 
     assert (found.course.reason, found.status, held(found)) == ("invalid", 4, [40])
 
@@ -307,10 +288,7 @@ def test_a_gate_may_name_the_candidate(tmp_path: Path) -> None:
 
 
 def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -> None:
-    folder = run(tmp_path, UNDECIDED)
-    table = pq.read_table(folder / "turns.parquet")
-    rows = [row for row in table.to_pylist() if row["pair"] >= 10]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
+    folder = edit(run(tmp_path, UNDECIDED), "turns", lambda _, row: row if row["pair"] >= 10 else None)
 
     assert look_at(folder).course.looks[0].seen[0].df == 29
 
@@ -405,15 +383,10 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monke
 
 
 def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None:
-    folder = run(tmp_path, {"failures": ["rate<+1pt"]})
-    table = pq.read_table(folder / "turns.parquet")
     rng = np.random.default_rng(1)
-    rows = [
-        row | ({"outcome": "error:server"} if row["target"] == "west" and rng.random() < 0.15 else {})
-        for row in table.to_pylist()
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
-    found = look_at(folder)
+    chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731
+    folder = run(tmp_path, {"failures": ["rate<+1pt"]})
+    found = look_at(edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {})))
 
     assert (found.status, found.used) == (1, 40)
     assert decision_sentence(found).startswith("west regressed: failure rate +1")

@@ -1,0 +1,64 @@
+"""Runs whose rows a test changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports.runs import load_for_report
+from reports.summary.summary import Summary, summarise
+
+
+class Columns(dict[str, list[Any]]):
+    """The columns of a table by their names, each read when it is asked for: of a hundred a test needs two or three."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __missing__(self, name: str) -> list[Any]:
+        self[name] = self.table[name].to_pylist()
+        return self[name]
+
+
+class Row(Mapping[str, Any]):
+    """A row of a table; `row | {…}` is the same with other values."""
+
+    def __init__(self, columns: Columns, place: int, changes: Mapping[str, Any]) -> None:
+        self.columns, self.place, self.changes = columns, place, changes
+
+    def __getitem__(self, name: str) -> Any:
+        return self.changes[name] if name in self.changes else self.columns[name][self.place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns.table.column_names)
+
+    def __len__(self) -> int:
+        return self.columns.table.num_columns
+
+    def __or__(self, changes: Mapping[str, Any]) -> Row:
+        return Row(self.columns, self.place, {**self.changes, **changes})
+
+
+def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> Path:
+    """Change the rows of a table of a run, by their numbers; None leaves a row out."""
+    path = folder / f"{table}.parquet"
+    stored = pq.read_table(path)
+    columns = Columns(stored)
+    every = (change(index, Row(columns, index, {})) for index in range(len(stored)))
+    rows = [row for row in every if row is not None]
+    edited = stored.take([row.place for row in rows])
+    for name in {name: None for row in rows for name in row.changes}:
+        place = stored.schema.get_field_index(name)
+        values = pa.array([row[name] for row in rows], stored.schema.field(place).type)
+        edited = edited.set_column(place, stored.schema.field(place), values)
+    pq.write_table(edited, path)
+    return folder
+
+
+def edited(folder: Path, change: Callable[[int, Row], Row | None], table: str = "turns") -> Summary:
+    """The summary of a run with other rows."""
+    return summarise(load_for_report(edit(folder, table, change)))
