@@ -16,7 +16,7 @@ import pandas as pd
 from msgspec import Meta
 
 from bench.measures import CATALOGUE
-from reports.comparisons.measuring import Resampling, Shift, arm_of_sample, measured, shift_of, step_changes
+from reports.comparisons.measuring import Shift, arm_of_sample, measured, shift_of, step_changes
 from reports.finding import ExitStatus, Finding, Measured, judge, provisional
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
@@ -28,7 +28,7 @@ from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, as_floats, counts_of, matched
 from reports.statistics.baselines import RUN_SD
-from reports.statistics.differences import LEVEL, Margin
+from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
@@ -82,8 +82,6 @@ NUMBERS = {
     "more_sessions": "Int64",
 }
 """The columns of a comparison's frame, and the dtypes of those that may lack a number."""
-STEP_DRAWS = 2_000
-"""Resamples for the standard error of a step's median."""
 
 
 class Method(Closed, frozen=True):
@@ -131,7 +129,7 @@ class Comparison:
     def shift(self) -> Shift | None:
         """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
         method = self.method
-        how = Resampling(method.draws, method.seed, method.level, method.run_sd)
+        how = Inference(method.level, method.run_sd, method.draws, method.seed)
         return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
 
     def to_frame(self) -> pd.DataFrame:
@@ -195,7 +193,7 @@ def compared(
     refuse_other_definitions(sides)
     decision = decision_on(sides) if questions is None else None
     asked = questions_to(sides, questions)
-    how = resampling(sides, level, draws, run_sd)
+    how = inference(sides, level, draws, run_sd)
     each = matched_to_the_first(sides)
     figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.gated)
     findings = judge(figures, sides[0].label, level=level)
@@ -208,7 +206,7 @@ def compared(
             design="pairs" if all(base.paired for base, _ in each) else "sessions",
             unit=min(side.sessions for two in each for side in two),
             draws=draws,
-            seed=how.seed,
+            seed=seed_of_sides(sides),
             level=level,
             holm=len(tested),
             run_sd=how.run_sd,
@@ -226,12 +224,17 @@ def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) ->
     return list(dict.fromkeys(one for question in asked for one in by_stratum(question, sides)))
 
 
-def resampling(
+def inference(
     sides: Sequence[Side], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
-) -> Resampling:
-    """How these sides are resampled, by a seed that is made of the baseline's run."""
+) -> Inference:
+    """How these sides are compared."""
     spread = run_sd if run_sd is not None else 0.0 if one_run(sides) else RUN_SD
-    return Resampling(draws, seed_of(run_id(sides[0])), level, spread)
+    return Inference(level, spread, draws, seed_of_sides(sides))
+
+
+def seed_of_sides(sides: Sequence[Side]) -> int:
+    """That of the baseline's run."""
+    return seed_of(run_id(sides[0]))
 
 
 def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
@@ -239,7 +242,7 @@ def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
     return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
 
 
-def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> list[Measured]:
+def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> list[Measured]:
     """Every question about every candidate."""
     return [one for base, side in each for one in measured(base, side, asked, how)]
 
@@ -251,14 +254,13 @@ def notices_of_comparison(
     return (*notices_on(sides), *drift_notices(measured), *notices_of(sides, decision))
 
 
-def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
+def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> Iterable[Finding]:
     """Every step of the main measure, candidate by candidate."""
     main = next((one for one in asked if one.gated and one.kind == "quantile"), None)
     if main is None:
         return
     for base, side in each:
-        changes = step_changes(base, side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
-        for one in changes:
+        for one in step_changes(base, side, main, how):
             arms = arm_of_sample(one.arms[0]), arm_of_sample(one.arms[1])
             yield Finding(one.question, side.label, one.difference, one.verdict, arms)
 

@@ -19,9 +19,10 @@ from reports.finding import Arm, Finding, Measured, arm_of
 from reports.question import RATES, Question, better_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.centre import WORST_MARGIN, Change, Waits, centre, slope_differences, trimmed_mean, worst_step
-from reports.statistics.differences import Difference, Margin, quantile_differences
+from reports.statistics.differences import Difference, Inference, Margin, StandardError, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import log_difference, rate_difference
+from reports.statistics.rates import ArmSums, log_difference, rate_difference
+from reports.statistics.resample import Arms
 from reports.statistics.serial import mean_by_order, waits_by_order
 from reports.statistics.verdicts import Verdict, verdicts
 from reports.summary.curves import Curve, curve_of
@@ -56,7 +57,7 @@ def step_sample(side: Side, question: Question, label: str) -> Sample:
     return sample_of(side, replace(question, step=label))
 
 
-def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: int, level: float) -> list[StepChange]:
+def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> list[StepChange]:
     """Every step with turns enough, the likeliest to be worse first; none where arms are not paired, or of one step.
 
     `about`: names the measure and the stratum.
@@ -65,7 +66,8 @@ def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: i
         return []
     asked = Question(about.measure, "quantile", Margin(ratio=WORST_MARGIN), 0.5, stratum=about.stratum)
     arms = waits_of(base, asked), waits_of(cand, asked)
-    medians = worst_step(*arms, base.sessions, np.random.default_rng(seed), draws=draws)
+    rng = np.random.default_rng(how.seed)
+    medians = worst_step(*arms, base.sessions, rng, draws=min(how.draws, STEP_DRAWS))
     if len(medians) < 2:
         return []
     labels = [labels_of(base)[one.step] for one in medians]
@@ -73,8 +75,8 @@ def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: i
     apart = []
     for one, (first, second) in zip(medians, samples, strict=True):
         values = quantile(first.values, 0.5), quantile(second.values, 0.5)
-        apart.append(by_change(one.change, base.sessions, values, asked.margin, level))
-    judged = verdicts(apart, [True] * len(apart), [None] * len(apart), level=level)
+        apart.append(by_change(one.change, base.sessions, values, asked.margin, how.level))
+    judged = verdicts(apart, [True] * len(apart), [None] * len(apart), level=how.level)
     return [
         StepChange(replace(asked, step=label), difference, verdict, pair)
         for label, difference, verdict, pair in zip(labels, apart, judged, samples, strict=True)
@@ -83,24 +85,16 @@ def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: i
 
 def by_change(change: Change, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
     """A change over pairs as a difference of these values, of which less is better, with bounds d ∓ t·SE."""
-    return log_difference(*values, change.se, float(pairs - 1), pairs, margin, "lower", level)
+    return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)
 
 
+STEP_DRAWS = 2_000
+"""Resamples for the standard error of a step's median."""
 FAILINGS = ("throttled", "failures")
 """Rates whose events are failed turns."""
 
 
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals are made; the fields of `Method`."""
-
-    draws: int
-    seed: int
-    level: float
-    run_sd: float
-
-
-def measured(base: Side, cand: Side, questions: Sequence[Question], how: Resampling) -> list[Measured]:
+def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inference) -> list[Measured]:
     """In the order of the questions; without the difference of a figure that is not exact in a run."""
     by_question: dict[Question, Measured] = {}
     for group in _together(questions):
@@ -125,61 +119,42 @@ Found = tuple[tuple[Arm, Arm], Sequence[Difference | None]]
 """What a group of questions finds: both arms, and a difference for each; None where an arm has no such figure."""
 
 
-def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+def _quantiles(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     samples = sample_of(base, group[0]), sample_of(cand, group[0])
     arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
-    is_slope = CATALOGUE[group[0].measure].unit == SLOPE
-    return arms, (slope_differences if is_slope else waits_by_order)(
-        *samples,
-        [(question.p or 0.5, question.margin) for question in group],
-        paired=base.paired,
-        base_clusters=base.clusters.count,
-        cand_clusters=cand.clusters.count,
-        better=better_of(group[0]),
-        rng=np.random.default_rng(how.seed),
-        draws=how.draws,
-        level=how.level,
-        run_sd=0.0 if is_slope else how.run_sd,
-    )
+    differences = slope_differences if CATALOGUE[group[0].measure].unit == SLOPE else waits_by_order
+    asked = [(question.p or 0.5, question.margin) for question in group]
+    both = Arms(*samples, (base.sessions, cand.sessions), base.paired)
+    return arms, differences(both, asked, better_of(group[0]), how)
 
 
 def arm_of_sample(sample: Sample) -> Arm:
     return arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
 
 
-def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+def _means(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     totals = totals_of(base, group[0]), totals_of(cand, group[0])
     arms = arm_of(totals[0][1], 0), arm_of(totals[1][1], 0)
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
-    first, second = map(as_floats, totals)
-    return arms, [
-        mean_by_order(
-            first, second, one.margin, paired=base.paired, better=better_of(one), level=how.level, run_sd=how.run_sd
-        )
-        for one in group
-    ]
+    sums = ArmSums(as_floats(totals[0]), as_floats(totals[1]), base.paired)
+    return arms, [mean_by_order(sums, one.margin, better_of(one), how) for one in group]
 
 
-def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+def _rates(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     counts = counts_of(base, group[0]), counts_of(cand, group[0])
     failing = group[0].measure in FAILINGS
     first, second = (arm_of(n, int(events.sum()) if failing else 0) for events, n in counts)
     if not (first.turns and second.turns):
         return (first, second), [None] * len(group)
-    base_rate, cand_rate = map(as_floats, counts)
     words = bool(RATES[group[0].measure].words)
-    return (first, second), [
-        rate_difference(
-            base_rate, cand_rate, one.margin, paired=base.paired, better=better_of(one), level=how.level, words=words
-        )
-        for one in group
-    ]
+    sums = ArmSums(as_floats(counts[0]), as_floats(counts[1]), base.paired, words)
+    return (first, second), [rate_difference(sums, one.margin, better_of(one), how.level) for one in group]
 
 
-def _centres(base: Side, cand: Side, group: list[Question], how: Resampling) -> Found:
+def _centres(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     """The typical change over all steps. The baseline's value is its trimmed mean of logs, as a time."""
     samples = sample_of(base, group[0]), sample_of(cand, group[0])
     arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
@@ -230,7 +205,7 @@ class Shift:
     """of the candidates whose curve has any value"""
 
 
-def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Resampling, *, paired: bool) -> Shift | None:
+def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference, *, paired: bool) -> Shift | None:
     """Of the main figure of these findings; None where there is no quantile among them, or no good turn."""
     question = main_question(findings)
     if question is None:
@@ -267,23 +242,13 @@ def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
 
 
 def ratio_curves(
-    sides: Sequence[Side], samples: Sequence[Sample], asked: Sequence[float], how: Resampling, *, paired: bool
+    sides: Sequence[Side], samples: Sequence[Sample], asked: Sequence[float], how: Inference, *, paired: bool
 ) -> Iterable[RatioCurve]:
     """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
     for place, (side, sample) in enumerate(zip(sides[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), asked)
         if ps:
-            differences = quantile_differences(
-                samples[0],
-                sample,
-                [(p, Margin()) for p in ps],
-                paired=paired,
-                base_clusters=sides[0].sessions,
-                cand_clusters=side.sessions,
-                better="lower",
-                rng=np.random.default_rng(how.seed),
-                draws=min(DRAWS, how.draws),
-                level=how.level,
-                run_sd=how.run_sd,
-            )
+            arms = Arms(samples[0], sample, (sides[0].sessions, side.sessions), paired)
+            few = replace(how, draws=min(DRAWS, how.draws))
+            differences = quantile_differences(arms, [(p, Margin()) for p in ps], "lower", few)
             yield RatioCurve(side.label, place, ps, tuple(differences))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.errors import UsageError
-from reports.comparisons.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
+from reports.comparisons.comparison import inference, matched_to_the_first, measurements, notices_of_comparison
 from reports.comparisons.sentences import stop_of
 from reports.finding import Arm, Finding
 from reports.gate.by_limit import limit_estimate
@@ -105,7 +105,7 @@ def _answers_of_comparison(
     names = [side.name for side in sides[1:]]
     asked = asked_of(thresholds, sides, names)
     refuse_other_definitions(sides)
-    each, how = matched_to_the_first(sides), resampling(sides, level)
+    each, how = matched_to_the_first(sides), inference(sides, level)
     measured = measurements(each, list(dict.fromkeys(threshold.question for threshold in asked)), how)
     by_question = {(figure.question, figure.candidate): figure for figure in measured}
     answers = [

@@ -31,8 +31,8 @@ from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.named import identity_of_run
 from reports.sides.side import Side, sample_of
 from reports.sides.workload import conditions_of, differing_conditions
-from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
-from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.baselines import KNOWN, RUN_SD, Stored, against_stored, rate_against_stored, stored_quantile
+from reports.statistics.differences import LEVEL, Difference, Inference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import floor_reason
@@ -210,12 +210,9 @@ def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], le
     then = [_stored(row, place) for row in rows]
     difference = None
     if now and then:
-        difference = against_stored(
-            now.log_q, now.variance, arm.worth, then, question.margin,
-            baseline_clusters=sum(row.sessions for row in rows), level=level, candidate_endless=now.endless,
-            candidate_above=now.above,
-            better="higher" if CATALOGUE[question.measure].better == "higher" else "lower",
-        )  # fmt: skip
+        clusters = arm.worth, sum(row.sessions for row in rows)
+        how = Inference(level, RUN_SD)
+        difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
     return rows, difference, arm
 
 

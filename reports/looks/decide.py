@@ -33,7 +33,7 @@ from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
 from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, sample_of, totals_of
 from reports.statistics.quantiles import Integers
-from reports.statistics.resample import seed_of
+from reports.statistics.resample import Arms, seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
@@ -134,16 +134,8 @@ def _seen(
             of = gate.measure, gate.kind, gate.stratum, gate.step
             alike = [one for one in gates if (one.measure, one.kind, one.stratum, one.step) == of]
             asked = [(one.p, one.margin) for one in alike if one.p is not None]
-            seen = quantiles_seen(
-                sample_of(base, gate),
-                sample_of(cand, gate),
-                asked,
-                pairs=base.sessions,
-                better=better_of(gate),
-                rng=rng,
-                draws=plan.draws,
-                error=error,
-            )
+            arms = Arms(sample_of(base, gate), sample_of(cand, gate), (base.sessions, base.sessions), paired=True)
+            seen = quantiles_seen(arms, asked, better_of(gate), rng, draws=plan.draws, error=error)
             seen_of |= dict(zip(alike, seen, strict=True))
     return [seen_of[gate] for gate in gates]
 

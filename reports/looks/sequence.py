@@ -25,18 +25,18 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 from reports.finding import none_seen
 from reports.question import RATES
 from reports.statistics import looks
-from reports.statistics.differences import Better, Margin, beyond, log_ratio
+from reports.statistics.differences import Better, Inference, Margin, beyond, log_ratio
 from reports.statistics.quantiles import Floats, Sample, kish, quantile
 from reports.statistics.rates import (
+    ArmSums,
     PerCluster,
     complement,
     rate_difference,
-    ratio_of,
     sessions_without,
     upper_of_points,
 )
-from reports.statistics.resample import paired_draws, variance
-from reports.statistics.serial import FOUND, QUARTERS, mean_by_order, quarter_draws, quarter_variance, waits_drift
+from reports.statistics.resample import Arms, arm_draws, variance
+from reports.statistics.serial import FOUND, QUARTERS, by_quarters, mean_by_order, quarter_variance, waits_drift
 from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
 
 End = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
@@ -200,7 +200,7 @@ def _evaluate_looks(
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
-    return _course(schedule, held, reason or otherwise, passed, worse, shares, ladder)
+    return _course(schedule, held, reason or otherwise, passed, worse, ladder)
 
 
 def _worse(look: Look, ladder: Sequence[float]) -> frozenset[int]:
@@ -245,7 +245,6 @@ def _course(
     reason: End,
     passed: Sequence[int | None],
     worse: frozenset[int],
-    shares: Sequence[float],
     ladder: Sequence[Sequence[float]],
 ) -> LookCourse:
     """`ladder`: critical values of the first gate to be called worse, of the next, …, and of one alone."""
@@ -257,7 +256,7 @@ def _course(
         why = None if word != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].drifts for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
-        estimates = _estimates(seen, c, shares[: k + 1], stopped_by[: k + 1])
+        estimates = _estimates(seen, c, schedule.shares[: k + 1], stopped_by[: k + 1])
         rulings.append(GateResult(word, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
 
@@ -305,13 +304,11 @@ ENDLESS = 0.01
 
 
 def quantiles_seen(
-    base: Sample,
-    cand: Sample,
+    arms: Arms,
     asked: Sequence[tuple[float, Margin]],
-    *,
-    pairs: int,
     better: Better,
     rng: np.random.Generator,
+    *,
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
@@ -320,15 +317,15 @@ def quantiles_seen(
     Pairs without a value are drawn too, and are not counted in the degrees of freedom. Where an arm drifts by itself,
     quarters of the pairs are drawn; `error` is that of the tests of it.
     """
-    clusters, ps = {"base_clusters": pairs, "cand_clusters": pairs}, [p for p, _ in asked]
-    drawn = paired_draws(base, cand, ps, clusters=pairs, draws=draws, rng=rng)
+    ps = [p for p, _ in asked]
+    drawn = arm_draws(arms, ps, draws=draws, rng=rng)
     by_pairs = [
-        _quantile_seen((base, cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
+        _quantile_seen((arms.base, arms.cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
         for at, (p, margin) in enumerate(asked)
     ]
-    if not waits_drift(base, cand, paired=True, **clusters, error=error):
+    if not waits_drift(arms, error):
         return by_pairs
-    drawn = quarter_draws(base, cand, ps, paired=True, **clusters, rng=rng, draws=draws)
+    drawn = arm_draws(by_quarters(arms), ps, draws=draws, rng=rng)
     return [
         _by_quarters(one, beyond((drawn[0][:, at], drawn[1][:, at]), margin, better))
         for at, (one, (_, margin)) in enumerate(zip(by_pairs, asked, strict=True))
@@ -373,8 +370,8 @@ def rate_seen(
         left = rate_seen(complement(base), complement(cand), margin, measure)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
     words = bool(RATES[measure].words)
-    difference = rate_difference(base, cand, margin, paired=True, words=words)
-    one, other = ratio_of(base, words=words), ratio_of(cand, words=words)
+    sums = ArmSums(base, cand, paired=True, words=words)
+    difference, (one, other) = rate_difference(sums, margin), sums.ratios
 
     def upper(c: float) -> float:
         return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
@@ -397,7 +394,7 @@ def mean_seen(
     """A mean of good turns."""
     if few := _few_clusters(base, cand):
         return untestable(few)
-    difference = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
+    difference = mean_by_order(ArmSums(base, cand, paired=True), margin, better, Inference(), error)
     arms = np.array([difference.baseline]), np.array([difference.candidate])
     excess = float(beyond(arms, margin, better)[0])
     if not math.isfinite(excess):

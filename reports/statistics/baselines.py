@@ -19,11 +19,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
-from reports.statistics.differences import LEVEL, Better, Difference, Margin, log_variance, welch
+from reports.statistics.differences import (
+    LEVEL,
+    Better,
+    Difference,
+    Inference,
+    Margin,
+    StandardError,
+    log_variance,
+    welch,
+)
 from reports.statistics.quantiles import Floats, Sample, quantile
 from reports.statistics.rates import Ratio, log_difference, mirrored, points_difference
 from reports.statistics.resample import DRAWS, quantile_draws
@@ -62,37 +70,28 @@ def stored_quantile(
 
 
 def against_stored(
-    candidate_log_q: float,
-    candidate_variance: float,
-    candidate_clusters: float,
+    candidate: Stored,
     stored: Sequence[Stored],
+    clusters: tuple[float, int],
     margin: Margin,
-    *,
-    baseline_clusters: int,
-    better: Better = "lower",
-    run_sd: float = RUN_SD,
-    level: float = LEVEL,
-    candidate_endless: float = 0.0,
-    candidate_above: float = 0.0,
+    better: Better,
+    how: Inference,
 ) -> Difference:
-    """One figure of a run against the same of stored runs, of which `baseline_clusters` sessions in all.
+    """One figure of a run against the same of stored runs. `clusters`: sessions of the candidate, as Kish counts them,
+    and those of all stored runs.
 
     A point estimate among the failed turns decides nothing: the candidate is worse than any margin only if its
-    resamples are, all but `level` of them; and not worse only if not more than `level` of them are.
+    resamples are, all but the level of them; and not worse only if not more than the level of them are.
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
-    if -math.inf in (candidate_log_q, *logs):
-        return _with_nothing(candidate_log_q, logs, margin, better, level, sure=candidate_above <= level)
+    if -math.inf in (candidate.log_q, *logs):
+        return _with_nothing(candidate, logs, margin, better, how.level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
-    inside = candidate_variance, float(np.mean([run.variance for run in stored])) / runs
-    between = run_sd**2 * (1 + 1 / runs)
-    error = _error(logs, inside, (candidate_clusters, baseline_clusters), between)
-    found = log_difference(
-        math.exp(mean), math.exp(candidate_log_q), error.se, error.df, round(candidate_clusters), margin, better, level,
-        fixed=error.fixed,
-    )  # fmt: skip
-    open_low = math.isinf(mean) or max(run.endless for run in stored) > level
-    return _with_endless(found, candidate_endless, open_low, better, level)
+    inside = candidate.variance, float(np.mean([run.variance for run in stored])) / runs
+    error = _error(logs, inside, clusters, how.run_sd**2 * (1 + 1 / runs))
+    found = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, how.level)
+    open_low = math.isinf(mean) or max(run.endless for run in stored) > how.level
+    return _with_endless(found, candidate.endless, open_low, better, how.level)
 
 
 def no_ratio(difference: Difference) -> bool:
@@ -100,16 +99,16 @@ def no_ratio(difference: Difference) -> bool:
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
-def _with_nothing(
-    candidate: float, logs: Floats, margin: Margin, better: Better, level: float, *, sure: bool
-) -> Difference:
-    """Where the candidate is 0, or a stored run. `sure`: not more than `level` of its resamples lie above that 0."""
+def _with_nothing(candidate: Stored, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
+    """Where the candidate is 0, or a stored run. Its 0 is one for sure if not more than the level of its resamples lie
+    above it.
+    """
     at_nothing = np.isneginf(logs)
     found = Difference(
-        "ratio", 0.0 if at_nothing.any() else math.exp(float(logs.mean())), math.exp(candidate),
+        "ratio", 0.0 if at_nothing.any() else math.exp(float(logs.mean())), math.exp(candidate.log_q),
         math.nan, -math.inf, math.inf, math.nan, math.nan, -math.inf, math.inf, -math.inf, 1.0, 1.0, level,
     )  # fmt: skip
-    if candidate > -math.inf or not sure:
+    if candidate.log_q > -math.inf or candidate.above > level:
         return found
     if at_nothing.all():
         inside = -math.log1p(margin.ratio)
@@ -136,27 +135,21 @@ def rate_against_stored(
     clusters = sum(run.clusters for run in stored)
     pooled = Ratio(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
     error = _error(shares, (candidate.variance, within), (candidate.worth, clusters), 0.0)
-    return points_difference(
-        pooled, candidate, error.se, error.df, margin, level, fixed=error.fixed, clusters=candidate.clusters
-    )
+    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, level)
 
 
-class _Error(NamedTuple):
-    """Of candidate − mean. `fixed`: the part of SE² that more sessions of the candidate do not touch."""
-
-    se: float
-    df: float
-    fixed: float
-
-
-def _error(figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float) -> _Error:
-    """`inside`: variances of the candidate and of the mean, from sessions; `between`: what is assumed of few runs."""
+def _error(
+    figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
+) -> StandardError:
+    """Of candidate − mean; more sessions are the candidate's. `inside`: variances of the two, from sessions; `between`:
+    what is assumed of few runs.
+    """
     runs, known = figures.size, figures.size >= KNOWN and bool(np.isfinite(figures).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
     spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
     if spread > se:
-        return _Error(spread, float(runs - 1), spread**2)
-    return _Error(se, welch(inside, clusters), se**2 - inside[0])
+        return StandardError(spread, float(runs - 1), round(clusters[0]), spread**2, alone=True)
+    return StandardError(se, welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True)
 
 
 def _with_endless(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:

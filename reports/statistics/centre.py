@@ -28,15 +28,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import distinct
-from reports.statistics.differences import Difference, Margin
+from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Floats, Integers, Sample, quantile, sample
-from reports.statistics.resample import paired_draws, variance
+from reports.statistics.resample import Arms, arm_draws, variance
 from reports.statistics.serial import waits_by_order
 
 TRIM = 0.1
@@ -143,7 +142,7 @@ def _median_change(base: Sample, cand: Sample, pairs: int, rng: np.random.Genera
     medians = [quantile(one.values, 0.5) for one in (base, cand)]
     if not all(map(math.isfinite, medians)):
         return Change(math.nan, math.nan)
-    low, high = paired_draws(base, cand, (0.5,), clusters=pairs, draws=draws, rng=rng)
+    low, high = arm_draws(Arms(base, cand, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
     with np.errstate(invalid="ignore"):
         drawn = (np.log(high) - np.log(low))[:, 0]
     return Change(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
@@ -180,17 +179,17 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 
 
 def slope_differences(
-    base: Sample, cand: Sample, asked: Sequence[tuple[float, Margin]], **how: Any
+    arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
     """Quantiles of slopes of the candidate against the baseline's, on the scale of slopes; margins count by `plus`.
 
-    `how`: as of `waits_by_order`. Slopes do not spread from run to run by a share of themselves, so none is assumed.
+    Slopes do not spread from run to run by a share of themselves, so no `run_sd` is assumed.
     """
-    grown = [replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (base, cand)]
+    base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
-    differences = waits_by_order(grown[0], grown[1], by_ratio, **how)
+    differences = waits_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
     return [
-        _in_units(difference, quantile(base.values, p), quantile(cand.values, p))
+        _in_units(difference, quantile(arms.base.values, p), quantile(arms.cand.values, p))
         for difference, (p, _) in zip(differences, asked, strict=True)
     ]
 

@@ -25,8 +25,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.quantiles import Floats, Sample, kish, quantile
-from reports.statistics.resample import DRAWS, paired_draws, quantile_draws, variance
+from reports.statistics.quantiles import Floats, quantile
+from reports.statistics.resample import DRAWS, Arms, arm_draws, variance
 
 LEVEL = 0.05
 """One-sided; the interval shown is the two-sided one of 90 %, whose ends are the bounds that decide."""
@@ -99,71 +99,72 @@ class Bounds:
     p: float = 1.0
 
 
-def quantile_differences(
-    base: Sample,
-    cand: Sample,
-    asked: Sequence[tuple[float, Margin]],
-    *,
-    paired: bool,
-    base_clusters: int,
-    cand_clusters: int,
-    better: Better,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    run_sd: float = 0.0,
-) -> list[Difference]:
-    """The asked quantiles of the candidate against the baseline's, from resampled sessions, or pairs if `paired`.
-
-    `run_sd`: sd of a log quantile from run to run, added where the arms are two runs. Clusters without a value are
-    drawn too, and are not counted in g. A quantile below 0 has no log, and all about it is open.
+@dataclass(frozen=True)
+class Inference:
+    """How a difference gets its interval. `level`: one-sided; `run_sd`: sd of the log of a figure from run to run, if
+    the arms are two runs; `seed`: of the resamples, or a generator that goes on.
     """
-    ps = [p for p, _ in asked]
-    if paired:
-        drawn = paired_draws(base, cand, ps, clusters=base_clusters, draws=draws, rng=rng)
-    else:
-        first = quantile_draws(base, ps, clusters=base_clusters, draws=draws, rng=rng)
-        drawn = first, quantile_draws(cand, ps, clusters=cand_clusters, draws=draws, rng=rng)
-    noise = rng.normal(0, math.sqrt(2) * run_sd, draws) if run_sd else np.zeros(draws)
-    held = [np.bincount(arm.sessions, minlength=of) for arm, of in ((base, base_clusters), (cand, cand_clusters))]
-    counted = [held[0] + held[1]] if paired else held
-    sizes = tuple(kish(turns) for turns in counted)
-    most = max(int(np.count_nonzero(turns)) for turns in counted)
-    return [
-        _difference(
-            (quantile(base.values, p), quantile(cand.values, p)), (drawn[0][:, at], drawn[1][:, at]),
-            margin, sizes, most, noise, better=better, level=level, run_sd=run_sd,
-        )
-        for at, (p, margin) in enumerate(asked)
-    ]  # fmt: skip
+
+    level: float = LEVEL
+    run_sd: float = 0.0
+    draws: int = DRAWS
+    seed: int | np.random.Generator = 0
+
+    @property
+    def between(self) -> float:
+        """What two runs add to the square of a standard error; more sessions do not touch it."""
+        return 2 * self.run_sd**2
+
+
+@dataclass(frozen=True)
+class StandardError:
+    """Of a difference. `clusters`: sessions of the larger arm; `fixed`: the part of SE² that more sessions do not
+    touch; `alone`: only the candidate would have more of them.
+    """
+
+    se: float
+    df: float
+    clusters: int
+    fixed: float = 0.0
+    alone: bool = False
+
+
+def quantile_differences(
+    arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+) -> list[Difference]:
+    """The asked quantiles of the candidate against the baseline's, from resampled sessions or pairs.
+
+    Clusters without a value are drawn too, and are not counted in g. A quantile below 0 has no log, and all about it is
+    open.
+    """
+    rng = np.random.default_rng(how.seed)
+    first, second = arm_draws(arms, [p for p, _ in asked], draws=how.draws, rng=rng)
+    noise = rng.normal(0, math.sqrt(2) * how.run_sd, how.draws) if how.run_sd else np.zeros(how.draws)
+    return [_difference(arms, one, (first[:, at], second[:, at]), noise, better, how) for at, one in enumerate(asked)]
 
 
 def _difference(
-    points: tuple[float, float],
+    arms: Arms,
+    asked: tuple[float, Margin],
     drawn: tuple[Floats, Floats],
-    margin: Margin,
-    sizes: tuple[float, ...],
-    most: int,
     noise: Floats,
-    *,
     better: Better,
-    level: float,
-    run_sd: float,
+    how: Inference,
 ) -> Difference:
-    """One quantile, from its values in the arms and in their resamples, the baseline first. `sizes`: sessions of each
-    arm, or pairs, as Kish counts them; `most`: of the larger arm as they are."""
+    """One quantile. `drawn`: its values in the resamples of both arms; `noise`: what lies between two runs there."""
+    p, margin = asked
     drift = noise if better == "lower" else -noise
     ratio = log_ratio(drawn[1], drawn[0]) + noise
     worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
-    df = welch([log_variance(values) for values in drawn] if len(sizes) == 2 else (), sizes)
-    interval, bad, nice = (_expanded(values, min(sizes), df, level) for values in (ratio, worse, good))
-    se = math.sqrt(variance(ratio))
-    base, cand = np.array([points[0]]), np.array([points[1]])
+    df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.worth)
+    interval, bad, nice = (_expanded(values, min(arms.worth), df, how.level) for values in (ratio, worse, good))
+    error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
+    base, cand = (np.array([quantile(arm.values, p)]) for arm in (arms.base, arms.cand))
     apart = float(beyond((base, cand), margin, better)[0])
-    more = None if settled(bad) else more_sessions(apart, se, most, level, fixed=2 * run_sd**2)
+    more = None if settled(bad) else more_sessions(apart, error, how.level)
     return Difference(
-        "ratio", *points, float(log_ratio(cand, base)[0]), interval.low, interval.high, se, df,
-        bad.low, bad.high, nice.low, bad.p, nice.p, level, more, nice.high,
+        "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
+        error.se, df, bad.low, bad.high, nice.low, bad.p, nice.p, how.level, more, nice.high,
     )  # fmt: skip
 
 
@@ -226,15 +227,15 @@ def settled(bad: Bounds) -> bool:
     return bad.low > 0 or bad.high < 0
 
 
-def more_sessions(apart: float, se: float, clusters: int, level: float = LEVEL, *, fixed: float = 0.0) -> int | None:
+def more_sessions(apart: float, error: StandardError, level: float = LEVEL) -> int | None:
     """About so many more in each arm settle it with a power of 80 %, if the truth lies as far from the margin as the
-    estimate: SE² falls with their number down to `fixed`, the part that more sessions do not touch. To two digits.
+    estimate: SE² falls with their number down to the part that is fixed. To two digits.
     """
-    wanted = (apart / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - fixed
-    if not (math.isfinite(wanted) and math.isfinite(se)) or wanted <= 0:
+    wanted = (apart / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
+    if not (math.isfinite(wanted) and math.isfinite(error.se)) or wanted <= 0:
         return None
-    more = max(1.0, clusters * ((se**2 - fixed) / wanted - 1))
-    return None if more > FAR * clusters else two_digits(more)
+    more = max(1.0, error.clusters * ((error.se**2 - error.fixed) / wanted - 1))
+    return None if more > FAR * error.clusters else two_digits(more)
 
 
 def two_digits(number: float) -> int:

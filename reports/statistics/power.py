@@ -40,7 +40,7 @@ from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-un
 from reports.statistics.counting import packed
 from reports.statistics.quantiles import Floats, Integers, Sample, estimates, quantile
 from reports.statistics.rates import ratio_of
-from reports.statistics.resample import paired_draws, quantile_draws, variance, weights
+from reports.statistics.resample import Arms, arm_draws, quantile_draws, variance, weights
 from reports.statistics.serial import QUARTERS
 
 LEVEL = 0.05
@@ -122,7 +122,7 @@ def pilot_of_quantile(sample: Sample, p: float, clusters: int, rng: np.random.Ge
 
 def pilot_of_pairs(base: Sample, cand: Sample, p: float, pairs: int, rng: np.random.Generator) -> Pilot:
     """From both arms of a run whose sessions began in pairs, under the same draws."""
-    low, high = paired_draws(base, cand, (p,), clusters=pairs, draws=DRAWS, rng=rng)
+    low, high = arm_draws(Arms(base, cand, (pairs, pairs), paired=True), (p,), draws=DRAWS, rng=rng)
     with np.errstate(invalid="ignore"):
         drawn = (np.log(high) - np.log(low))[:, 0]
     anew = _redrawn((base, cand), p, pairs, rng)

@@ -162,9 +162,8 @@ def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list
         ]
     found = []
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
-        value = quantile(sample.values, p)
-        told = _status(sample, p, value, (low, high), turns, clusters, _sessions_needed(p, sample.n, clusters, worth))
-        found.append(Estimate(p, value, low, high, deff, *told, clusters, worth))
+        told = _status(sample, p, (low, high), turns, clusters, _sessions_needed(p, sample.n, clusters, worth))
+        found.append(Estimate(p, quantile(sample.values, p), low, high, deff, *told, clusters, worth))
     return found
 
 
@@ -269,7 +268,7 @@ def lack(p: float, turns: int, sessions: int) -> Lack | None:
 
 
 def _status(
-    sample: Sample, p: float, value: float, ends: tuple[float, float], turns: float, clusters: int, sessions: int
+    sample: Sample, p: float, ends: tuple[float, float], turns: float, clusters: int, sessions: int
 ) -> tuple[Status, int]:
     """Why it is not published, and how many sessions or turns it needs. `turns`: so many would bound it."""
     near, far = ends if p >= 0.5 else ends[::-1]
@@ -277,7 +276,7 @@ def _status(
         return "failed share", 0  # all of them failed: no number of turns is too few to say so
     if clusters < sessions:
         return "too few sessions", sessions
-    if value == math.inf:
+    if quantile(sample.values, p) == math.inf:
         return "failed share", 0
     if sample.n < turns_to_publish(p):
         return "too few turns", turns_to_publish(p)

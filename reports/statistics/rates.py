@@ -50,7 +50,9 @@ from reports.statistics.differences import (
     Better,
     Bounds,
     Difference,
+    Inference,
     Margin,
+    StandardError,
     beyond,
     log_ratio,
     more_sessions,
@@ -145,51 +147,54 @@ def ratio_of(arm: PerCluster, *, words: bool = False) -> Ratio:
     return Ratio(value, _spread(_parts(arm), clusters), turns, clusters, square, worth, longest, words)
 
 
-def mean_difference(
-    base: PerCluster,
-    cand: PerCluster,
-    margin: Margin,
-    *,
-    paired: bool,
-    better: Better,
-    level: float = LEVEL,
-    run_sd: float = 0.0,
-) -> Difference:
+@dataclass(frozen=True)
+class ArmSums:
+    """What the turns of both arms add up to by session, or, where they are `paired`, by pair. `words`: of a rate, it is
+    counted over words.
+    """
+
+    base: PerCluster
+    cand: PerCluster
+    paired: bool
+    words: bool = False
+
+    @property
+    def ratios(self) -> tuple[Ratio, Ratio]:
+        return ratio_of(self.base, words=self.words), ratio_of(self.cand, words=self.words)
+
+    @property
+    def df_of_pairs(self) -> float:
+        return kish(self.base[1] + self.cand[1]) - 1
+
+    def variance_of_pairs(self, parts: Floats) -> float:
+        """Of a difference, from what each pair adds to its error."""
+        return _spread(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
+
+
+def mean_difference(arms: ArmSums, margin: Margin, better: Better, how: Inference) -> Difference:
     """Log ratio of two means of positive amounts; an arm whose mean is not positive leaves it open."""
-    one, other = ratio_of(base), ratio_of(cand)
-    if paired:
-        both = _pairs(base, cand)
-        parts = _parts(cand) / (other.value or math.nan) - _parts(base) / (one.value or math.nan)
-        within, df = _spread(parts, both), kish(base[1] + cand[1]) - 1
+    base, cand = arms.ratios
+    if arms.paired:
+        parts = _parts(arms.cand) / (cand.value or math.nan) - _parts(arms.base) / (base.value or math.nan)
+        within, df = arms.variance_of_pairs(parts), arms.df_of_pairs
     else:
-        variances = one.log_variance, other.log_variance
-        within, df = sum(variances), welch(variances, (one.worth, other.worth))
-    se = math.sqrt(within + 2 * run_sd**2)
-    most = max(one.clusters, other.clusters)
-    return log_difference(one.value, other.value, se, df, most, margin, better, level, fixed=2 * run_sd**2)
+        variances = base.log_variance, cand.log_variance
+        within, df = sum(variances), welch(variances, (base.worth, cand.worth))
+    error = StandardError(math.sqrt(within + how.between), df, max(base.clusters, cand.clusters), how.between)
+    return log_difference((base.value, cand.value), error, margin, better, how.level)
 
 
 def log_difference(
-    base: float,
-    cand: float,
-    se: float,
-    df: float,
-    clusters: int,
-    margin: Margin,
-    better: Better,
-    level: float = LEVEL,
-    *,
-    fixed: float = 0.0,
+    values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
 ) -> Difference:
-    """Of two figures whose log ratio has this SE. `fixed`: the part of SE² that more sessions do not touch."""
-    one, other = np.array([base]), np.array([cand])
-    d = float(log_ratio(other, one)[0])
-    apart = float(beyond((one, other), margin, better)[0])
-    interval, bad = student(d, se, df, level), student(apart, se, df, level)
-    good = student(float(beyond((other, one), margin, better)[0]), se, df, level)
-    more = None if settled(bad) else more_sessions(apart, se, clusters, level, fixed=fixed)
+    """Of two figures, the baseline's first, whose log ratio has this error."""
+    base, cand = (np.array([value]) for value in values)
+    d = float(log_ratio(cand, base)[0])
+    apart, good_by = (float(beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
+    interval, bad, good = (student(value, error.se, error.df, level) for value in (d, apart, good_by))
+    more = None if settled(bad) else more_sessions(apart, error, level)
     return Difference(
-        "ratio", base, cand, d, interval.low, interval.high, se, df,
+        "ratio", *values, d, interval.low, interval.high, error.se, error.df,
         bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
     )  # fmt: skip
 
@@ -207,56 +212,36 @@ def mirrored(found: Difference) -> Difference:
     )
 
 
-def rate_difference(
-    base: PerCluster,
-    cand: PerCluster,
-    margin: Margin,
-    *,
-    paired: bool,
-    better: Better = "lower",
-    level: float = LEVEL,
-    words: bool = False,
-) -> Difference:
-    """Candidate's rate minus the baseline's. Events and turns by session, or by pair if `paired`."""
+def rate_difference(arms: ArmSums, margin: Margin, better: Better = "lower", level: float = LEVEL) -> Difference:
+    """Candidate's rate minus the baseline's, from events and turns."""
     if better == "higher":
-        left = complement(base), complement(cand)
-        return mirrored(rate_difference(*left, margin, paired=paired, level=level, words=words))
-    one, other = ratio_of(base, words=words), ratio_of(cand, words=words)
-    if paired:
-        both = _pairs(base, cand)
-        se, df = math.sqrt(_spread(_parts(cand) - _parts(base), both)), kish(base[1] + cand[1]) - 1
+        left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
+        return mirrored(rate_difference(left, margin, level=level))
+    base, cand = arms.ratios
+    if arms.paired:
+        se, df = math.sqrt(arms.variance_of_pairs(_parts(arms.cand) - _parts(arms.base))), arms.df_of_pairs
     else:
-        variances = one.variance, other.variance
-        se, df = math.sqrt(sum(variances)), welch(variances, (one.worth, other.worth))
-    return points_difference(one, other, se, df, margin, level)
+        variances = base.variance, cand.variance
+        se, df = math.sqrt(sum(variances)), welch(variances, (base.worth, cand.worth))
+    return points_difference(base, cand, StandardError(se, df, max(base.clusters, cand.clusters)), margin, level)
 
 
 def points_difference(
-    base: Ratio,
-    cand: Ratio,
-    se: float,
-    df: float,
-    margin: Margin,
-    level: float = LEVEL,
-    *,
-    fixed: float = 0.0,
-    clusters: int | None = None,
+    base: Ratio, cand: Ratio, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
-    """Of two rates whose difference has this SE: worse and better are said by SE + t, their denial by the wider rule.
-
-    `fixed`: the part of SE² that more sessions do not touch; `clusters`: how many there are, else those of the larger
-    arm.
+    """Of two rates whose difference has this error: worse and better are said by SE + t, their denial by the wider
+    rule.
     """
-    d = cand.value - base.value
+    d, se, df = cand.value - base.value, error.se, error.df
     simple = student(d, se, df, level)
     high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
     bad = replace(student(d - margin.points, se, df, level), high=high - margin.points)
     good = replace(student(-d - margin.points, se, df, level), high=-low - margin.points)
-    most, more = clusters or max(base.clusters, cand.clusters), None
+    more = None
     if not settled(bad) and d > margin.points:
-        more = more_sessions(d - margin.points, se, most, level, fixed=fixed)
+        more = more_sessions(d - margin.points, error, level)
     elif not settled(bad):
-        more = _more_to_pass((base, cand), se, df, margin, level, fixed, most, alone=clusters is not None)
+        more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
         "points", base.value, cand.value, d, simple.low, high, se, df,
         bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
@@ -270,36 +255,27 @@ def upper_of_points(base: Ratio, cand: Ratio, se: float, df: float, level: float
     return max(student(d, se, df, level).high, d + few, d + cand.unseen(level))
 
 
-def _more_to_pass(
-    arms: tuple[Ratio, Ratio],
-    se: float,
-    df: float,
-    margin: Margin,
-    level: float,
-    fixed: float,
-    clusters: int,
-    *,
-    alone: bool,
-) -> int | None:
+def _more_to_pass(arms: tuple[Ratio, Ratio], error: StandardError, margin: Margin, level: float) -> int | None:
     """About so many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are what
-    they seem. None where more than `FAR` times as many would not. `alone`: the candidate alone grows.
+    they seem. None where more than `FAR` times as many would not.
 
     The bound has no inverse, so the number is searched for. Without any failure it is exact.
     """
     base, cand = arms
+    clusters, fixed = error.clusters, error.fixed
 
     def passes(more: int) -> bool:
-        one, other = base if alone else base.grown(more, clusters), cand.grown(more, clusters)
+        one, other = base if error.alone else base.grown(more, clusters), cand.grown(more, clusters)
         times = 1 + more / clusters
-        now = math.sqrt(fixed + max(0.0, se**2 - fixed) / times)
-        high = upper_of_points(one, other, now, df if fixed else df * times, level)
+        now = math.sqrt(fixed + max(0.0, error.se**2 - fixed) / times)
+        high = upper_of_points(one, other, now, error.df if fixed else error.df * times, level)
         return bool(high + float(ndtri(POWER)) * now < margin.points)
 
     most = FAR * clusters
-    if not (math.isfinite(se) and clusters and passes(most)):
+    if not (math.isfinite(error.se) and clusters and passes(most)):
         return None
     more = bisect_left(range(1, most), True, key=passes) + 1
-    return two_digits(more) if se else more
+    return two_digits(more) if error.se else more
 
 
 def any_event(arm: PerCluster) -> Ratio:
@@ -327,10 +303,6 @@ def _parts(arm: PerCluster) -> Floats:
 
 def _spread(parts: Floats, clusters: int) -> float:
     return (clusters - 1) / clusters * float((parts**2).sum()) if clusters > 1 else math.nan
-
-
-def _pairs(base: PerCluster, cand: PerCluster) -> int:
-    return int(np.count_nonzero(base[1] + cand[1]))
 
 
 def _newcombe(low: Ratio, high: Ratio, level: float) -> float:

@@ -13,13 +13,14 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.quantiles import Floats, Integers, Sample, rank
+from reports.statistics.quantiles import Floats, Integers, Sample, kish, rank
 
 DRAWS = 10_000
 REACH = 6.0
@@ -49,12 +50,46 @@ def quantile_draws(
     return _draws((sample,), ps, clusters, draws, rng)[0]
 
 
-def paired_draws(
-    base: Sample, cand: Sample, ps: Sequence[float], *, clusters: int, draws: int = DRAWS, rng: np.random.Generator
+@dataclass(frozen=True)
+class Arms:
+    """The samples of one measure in both arms. `clusters`: of each as many as are drawn, also those without a value;
+    where they are `paired`, the number of pairs twice.
+    """
+
+    base: Sample
+    cand: Sample
+    clusters: tuple[int, int]
+    paired: bool
+
+    @cached_property
+    def turns(self) -> tuple[Integers, ...]:
+        """Turns by cluster, of each arm; of pairs those of both arms together."""
+        first, second = (
+            np.bincount(arm.sessions, minlength=of)
+            for arm, of in zip((self.base, self.cand), self.clusters, strict=True)
+        )
+        return (first + second,) if self.paired else (first, second)
+
+    @cached_property
+    def worth(self) -> tuple[float, ...]:
+        """Sessions of each arm as Kish counts them, or pairs: those without a value do not count."""
+        return tuple(kish(turns) for turns in self.turns)
+
+    @cached_property
+    def most(self) -> int:
+        """Sessions of the larger arm that have a value, or pairs."""
+        return max(int(np.count_nonzero(turns)) for turns in self.turns)
+
+
+def arm_draws(
+    arms: Arms, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """The same of two arms whose clusters are pairs: both arms of a resample hold the same pairs."""
-    first, second = _draws((base, cand), ps, clusters, draws, rng)
-    return first, second
+    """The same of both arms, the baseline first; of pairs, both arms of a resample hold the same ones."""
+    if arms.paired:
+        first, second = _draws((arms.base, arms.cand), ps, arms.clusters[0], draws, rng)
+        return first, second
+    first = quantile_draws(arms.base, ps, clusters=arms.clusters[0], draws=draws, rng=rng)
+    return first, quantile_draws(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
 
 
 def variance(drawn: Floats, least: float = 0.0) -> float:

@@ -30,24 +30,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.differences import (
-    LEVEL,
     Better,
     Difference,
+    Inference,
     Margin,
+    StandardError,
     log_ratio,
     log_variance,
     quantile_differences,
     welch,
 )
 from reports.statistics.quantiles import Floats, Integers, Sample, quantile
-from reports.statistics.rates import PerCluster, log_difference, mean_difference
-from reports.statistics.resample import DRAWS, paired_draws, quantile_draws, variance
+from reports.statistics.rates import ArmSums, PerCluster, log_difference, mean_difference
+from reports.statistics.resample import Arms, arm_draws, variance
 
 QUARTERS = 4
 FOUND, EARLY = 0.025, 0.1
@@ -109,72 +109,49 @@ FINITE = 0.99
 """The least share of draws that must be finite for a bound by quarters."""
 
 
-def waits_drift(
-    base: Sample, cand: Sample, *, paired: bool, base_clusters: int, cand_clusters: int, error: float = FOUND
-) -> bool:
+def waits_drift(arms: Arms, error: float = FOUND) -> bool:
     """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
-    first, second = cluster_levels(base, base_clusters), cluster_levels(cand, cand_clusters)
-    if not paired:
+    first, second = cluster_levels(arms.base, arms.clusters[0]), cluster_levels(arms.cand, arms.clusters[1])
+    if not arms.paired:
         return drifts(first, error) or drifts(second, error)
     with np.errstate(invalid="ignore"):
         return drifts(second - first, error)
 
 
-def means_drift(base: PerCluster, cand: PerCluster, *, paired: bool, error: float = FOUND) -> bool:
+def means_drift(arms: ArmSums, error: float = FOUND) -> bool:
     """The same of the means of an amount in each cluster, as shares of their arm's own."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (base, cand))
-        return drifts(second - first, error) if paired else drifts(first, error) or drifts(second, error)
+        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
+        return drifts(second - first, error) if arms.paired else drifts(first, error) or drifts(second, error)
 
 
 def waits_by_order(
-    base: Sample,
-    cand: Sample,
-    asked: Sequence[tuple[float, Margin]],
-    *,
-    paired: bool,
-    base_clusters: int,
-    cand_clusters: int,
-    better: Better,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    run_sd: float = 0.0,
+    arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
     """As `quantile_differences`, by quarters where an arm drifts by itself."""
-    both: dict[str, Any] = {"paired": paired, "base_clusters": base_clusters, "cand_clusters": cand_clusters}
-    how: dict[str, Any] = {"better": better, "rng": rng, "draws": draws, "level": level, "run_sd": run_sd}
-    usual = quantile_differences(base, cand, asked, **both, **how)
-    if not waits_drift(base, cand, **both):
+    rng = np.random.default_rng(how.seed)
+    usual = quantile_differences(arms, asked, better, replace(how, seed=rng))
+    if not waits_drift(arms):
         return usual
-    drawn = quarter_draws(base, cand, [p for p, _ in asked], **both, rng=rng, draws=draws)
+    drawn = arm_draws(by_quarters(arms), [p for p, _ in asked], draws=how.draws, rng=rng)
     found = []
     for at, (p, margin) in enumerate(asked):
         low, high = (one[:, at] for one in drawn)
-        se = math.sqrt(quarter_variance(log_ratio(high, low)) + 2 * run_sd**2)
-        df = QUARTERS - 1.0 if paired else welch((log_variance(low), log_variance(high)), (QUARTERS, QUARTERS))
-        points = quantile(base.values, p), quantile(cand.values, p)
-        found.append(_wider(usual[at], log_difference(*points, se, df, base_clusters, margin, better, level)))
+        se = math.sqrt(quarter_variance(log_ratio(high, low)) + how.between)
+        df = QUARTERS - 1.0 if arms.paired else welch((log_variance(low), log_variance(high)), (QUARTERS, QUARTERS))
+        points = quantile(arms.base.values, p), quantile(arms.cand.values, p)
+        error = StandardError(se, df, arms.clusters[0])
+        found.append(_wider(usual[at], log_difference(points, error, margin, better, how.level)))
     return found
 
 
-def mean_by_order(
-    base: PerCluster,
-    cand: PerCluster,
-    margin: Margin,
-    *,
-    paired: bool,
-    better: Better,
-    level: float = LEVEL,
-    run_sd: float = 0.0,
-    error: float = FOUND,
-) -> Difference:
+def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
     """As `mean_difference`, by quarters where an arm drifts by itself. `error`: of the tests of that."""
-    usual = mean_difference(base, cand, margin, paired=paired, better=better, level=level, run_sd=run_sd)
-    if not means_drift(base, cand, paired=paired, error=error):
+    usual = mean_difference(arms, margin, better, how)
+    if not means_drift(arms, error):
         return usual
-    arms = _by_quarter(base), _by_quarter(cand)
-    return _wider(usual, mean_difference(*arms, margin, paired=paired, better=better, level=level, run_sd=run_sd))
+    quarterly = replace(arms, base=_by_quarter(arms.base), cand=_by_quarter(arms.cand))
+    return _wider(usual, mean_difference(quarterly, margin, better, how))
 
 
 def _wider(usual: Difference, quarterly: Difference) -> Difference:
@@ -188,23 +165,10 @@ def _wider(usual: Difference, quarterly: Difference) -> Difference:
     return replace(usual, **least, **most, se=se, df=quarterly.df, more_sessions=None, drifts=True)
 
 
-def quarter_draws(
-    base: Sample,
-    cand: Sample,
-    ps: Sequence[float],
-    *,
-    paired: bool,
-    base_clusters: int,
-    cand_clusters: int,
-    rng: np.random.Generator,
-    draws: int,
-) -> tuple[Floats, Floats]:
-    """Quantiles of both arms, whose quarters are drawn: of pairs the same ones."""
-    first, second = in_quarters(base, base_clusters), in_quarters(cand, cand_clusters)
-    if paired:
-        return paired_draws(first, second, ps, clusters=QUARTERS, draws=draws, rng=rng)
-    drawn = [quantile_draws(one, ps, clusters=QUARTERS, draws=draws, rng=rng) for one in (first, second)]
-    return drawn[0], drawn[1]
+def by_quarters(arms: Arms) -> Arms:
+    """The same samples, whose clusters are quarters of the run."""
+    first, second = in_quarters(arms.base, arms.clusters[0]), in_quarters(arms.cand, arms.clusters[1])
+    return replace(arms, base=first, cand=second, clusters=(QUARTERS, QUARTERS))
 
 
 def quarter_variance(drawn: Floats) -> float:

@@ -16,10 +16,10 @@ from reports.numbers import NBSP, NONE, change, listed, three
 from reports.samples import Sampled
 from reports.schemas.document import Rounded
 from reports.statistics.counting import distinct, packed
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import Sample
-from reports.statistics.resample import seed_of
+from reports.statistics.resample import Arms, seed_of
 from reports.strata import Stratum, Wait
 from reports.turns import Flags, Pool, Turns
 
@@ -109,10 +109,8 @@ def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> t
     if min(distinct(half.sessions).size for half in (first, last)) < FLOOR:
         return None
     draws = max(DRAWS_LEAST, min(DRAWS, WEIGHTS // sessions))
-    (found,) = quantile_differences(
-        first, last, [(P, Margin())], paired=True, base_clusters=sessions, cand_clusters=sessions, better="lower",
-        rng=rng, draws=draws, level=LEVEL,
-    )  # fmt: skip
+    arms = Arms(first, last, (sessions, sessions), paired=True)
+    (found,) = quantile_differences(arms, [(P, Margin())], "lower", Inference(LEVEL, draws=draws, seed=rng))
     if not math.isfinite(found.d):
         return None
     return math.exp(found.d), math.exp(found.low), math.exp(found.high)

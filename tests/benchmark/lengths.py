@@ -18,9 +18,10 @@ import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.gate.by_limit import estimate_quantile, estimate_rate, judge_limit
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, estimates, sample
-from reports.statistics.rates import PerCluster, rate_difference, ratio_of
+from reports.statistics.rates import ArmSums, PerCluster, rate_difference, ratio_of
+from reports.statistics.resample import Arms
 from reports.statistics.verdicts import verdicts
 from tests.benchmark.on_the_margin import Row, at_most, error, generator, print_rows, shown
 
@@ -240,9 +241,11 @@ def comparisons() -> Iterable[Row]:
                 many = DESIGNS[what](rng)
                 base, cand = (sampled(factor * waits(rng, many), many) for factor in (1.0, 1.1))
                 found = quantile_differences(
-                    base, cand, [(p, Margin(ratio=0.1))], paired=True, base_clusters=many.size,
-                    cand_clusters=many.size, better="lower", rng=rng, draws=DRAWS,
-                )  # fmt: skip
+                    Arms(base, cand, (many.size, many.size), paired=True),
+                    [(p, Margin(ratio=0.1))],
+                    "lower",
+                    Inference(draws=DRAWS, seed=rng),
+                )
                 (verdict,) = verdicts(found, [True], [None])
                 called["regressed"] += verdict.word == "regressed"
                 called["passed"] += verdict.passes
@@ -274,7 +277,9 @@ def orders() -> Iterable[Row]:
     turns = np.full(290, 10.0)
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]
-    apart = [rate_difference((one, turns), (one, turns), Margin(points=0.01), paired=True).high for one in alone]
+    apart = [
+        rate_difference(ArmSums((one, turns), (one, turns), paired=True), Margin(points=0.01)).high for one in alone
+    ]
     for what, bounds in (("rate", uppers), ("difference", apart)):
         told = " ".join(f"{bound:.3%}" for bound in bounds)
         rising = bounds == sorted(bounds) and min(bounds) >= 1 - NOMINAL ** (1 / 290) - 1e-9

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from reports.gate.by_limit import estimate_rate, judge_limit
 from reports.looks.sequence import LookCourse, Schedule, by_se, quantiles_seen, rate_seen, run_looks
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import sample
-from reports.statistics.rates import PerCluster, rate_difference
+from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.resample import Arms
 from reports.statistics.verdicts import verdicts
 
 Floats = npt.NDArray[np.float64]
@@ -115,9 +116,11 @@ def ties() -> Iterable[Row]:
             base, cand = (waits(rng, 100, 300.0 * one, NARROW, CLOCK_MS) for one in (1.0, times))
             code = np.repeat(np.arange(100), 10)
             found = quantile_differences(
-                sample(base.ravel(), code), sample(cand.ravel(), code), [(p, Margin(ratio=ratio))], paired=False,
-                base_clusters=100, cand_clusters=100, better="lower", rng=rng, draws=DRAWS,
-            )  # fmt: skip
+                Arms(sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False),
+                [(p, Margin(ratio=ratio))],
+                "lower",
+                Inference(draws=DRAWS, seed=rng),
+            )
             words[verdicts(found, [True], [None])[0].word] += 1
         what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
         yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
@@ -202,7 +205,9 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> 
         code = np.repeat(np.arange(size), 10)
         base, cand = (sample(arm[:size].ravel(), code) for arm in arms)
         return list(
-            quantiles_seen(base, cand, [(0.5, Margin(ratio=0.1))], pairs=size, better="lower", rng=rng, draws=DRAWS)
+            quantiles_seen(
+                Arms(base, cand, (size, size), paired=True), [(0.5, Margin(ratio=0.1))], "lower", rng, draws=DRAWS
+            )
         )
 
     return run_looks(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
@@ -235,7 +240,7 @@ def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: floa
 
 
 def _passes(base: PerCluster, cand: PerCluster) -> bool:
-    found = rate_difference(base, cand, Margin(points=0.01), paired=False)
+    found = rate_difference(ArmSums(base, cand, paired=False), Margin(points=0.01))
     return verdicts([found], [True], [None])[0].passes
 
 

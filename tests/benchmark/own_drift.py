@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from reports.looks.sequence import Schedule, quantiles_seen, run_looks
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import Floats, Sample, sample
+from reports.statistics.resample import Arms
 from reports.statistics.serial import EARLY, FOUND, waits_by_order
 from reports.statistics.verdicts import verdicts
 
@@ -117,10 +118,8 @@ def _counted(case: Case, method: Any) -> Floats:
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         base, cand = map(sampled, arms(rng, case))
         asked = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
-        found = method(
-            base, cand, asked, paired=case.paired, base_clusters=case.pairs, cand_clusters=case.pairs, better="lower",
-            rng=rng, draws=DRAWS, run_sd=case.run_sd,
-        )  # fmt: skip
+        both = Arms(base, cand, (case.pairs, case.pairs), case.paired)
+        found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
         words = verdicts(found, [True] * len(found), [None] * len(found))
         each = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
         ends = all(word.passes for word in words), any(word.word == "regressed" for word in words)
@@ -147,7 +146,9 @@ def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> 
             base, cand = (sampled(one[:pairs]) for one in waits)
             asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
             error = EARLY if pairs < sizes[-1] else FOUND
-            return quantiles_seen(base, cand, asked, pairs=pairs, better="lower", rng=rng, draws=DRAWS, error=error)
+            return quantiles_seen(
+                Arms(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS, error=error
+            )
 
         ends[run_looks(Schedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
     wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
-from reports.statistics.differences import Margin
+from reports.statistics.differences import Inference, Margin
 from reports.statistics.looks import critical_values, plan
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Floats, Sample, sample
-from reports.statistics.rates import rate_difference
+from reports.statistics.rates import ArmSums, rate_difference
+from reports.statistics.resample import Arms
 from reports.statistics.serial import waits_by_order
 from reports.statistics.verdicts import verdicts
 from tests.benchmark import own_drift
@@ -67,7 +68,7 @@ class Arm:
         code = np.repeat(np.arange(pairs), TURNS)
         base, cand = (sample(arm.waits[:pairs].ravel(), code) for arm in (self, other))
         asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
-        return quantiles_seen(base, cand, asked, pairs=pairs, better="lower", rng=rng, draws=DRAWS)
+        return quantiles_seen(Arms(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
 
     def counts(self, pairs: int) -> tuple[Floats, Floats]:
         """Failures and turns of the first pairs."""
@@ -203,12 +204,14 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
     asked = [(p, margin)] if gates == 1 else GATES
     found = waits_by_order(
-        base, cand, [(p, Margin(ratio=margin)) for p, margin in asked], paired=True, base_clusters=size,
-        cand_clusters=size, better="lower", rng=rng, draws=PLANNED_DRAWS,
-    )  # fmt: skip
+        Arms(base, cand, (size, size), paired=True),
+        [(p, Margin(ratio=margin)) for p, margin in asked],
+        "lower",
+        Inference(draws=PLANNED_DRAWS, seed=rng),
+    )
     if gates > 1:
         none = np.zeros(size), np.full(size, float(TURNS))
-        found.append(rate_difference(none, none, Margin(points=POINTS), paired=True))
+        found.append(rate_difference(ArmSums(none, none, paired=True), Margin(points=POINTS)))
     judged = verdicts(found, [True] * len(found), [None] * len(found))
     return judged[[p for p, _ in asked].index(p)].word == "regressed"
 

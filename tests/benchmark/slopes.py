@@ -12,8 +12,9 @@ import math
 import numpy as np
 
 from reports.statistics.centre import slope_differences, theil_sen
-from reports.statistics.differences import Difference, Margin
+from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, estimates
+from reports.statistics.resample import Arms
 
 SEEDS = (20261101, 20261102, 20261103)
 RUNS, DRAWS = 500, 1000
@@ -70,10 +71,8 @@ def arm(rng: np.random.Generator, sessions: int, slope: float) -> Sample:
 
 
 def compared(base: Sample, cand: Sample, margin: Margin, rng: np.random.Generator) -> Difference:
-    clusters = {"base_clusters": int(base.sessions.max()) + 1, "cand_clusters": int(cand.sessions.max()) + 1}
-    (found,) = slope_differences(
-        base, cand, [(0.5, margin)], paired=False, **clusters, better="lower", rng=rng, draws=DRAWS
-    )
+    arms = Arms(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
+    (found,) = slope_differences(arms, [(0.5, margin)], "lower", Inference(draws=DRAWS, seed=rng))
     return found
 
 

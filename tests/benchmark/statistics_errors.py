@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.statistics.differences import Difference, Margin, quantile_differences
+from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
-from reports.statistics.rates import PerCluster, rate_difference
+from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.resample import Arms
 from reports.statistics.verdicts import floor_reason, verdicts
 from tests.benchmark import by_load, changes, lengths, on_the_margin, own_drift, slopes, tails
 
@@ -108,7 +109,7 @@ def false_alarms() -> bool:
 def more_together(rng: np.random.Generator, rate: float, together: float) -> Difference:
     arms = (Arm(np.where(failing(rng, rate, SESSIONS, together), np.inf, 0.0)).failures for _ in range(2))
     base, cand = arms
-    return rate_difference(base, cand, Margin(), paired=False)
+    return rate_difference(ArmSums(base, cand, paired=False), Margin())
 
 
 def ends() -> bool:
@@ -152,10 +153,12 @@ def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Marg
     one, other = (sample(of.waits_ms.ravel(), np.repeat(np.arange(len(of.waits_ms)), TURNS)) for of in (base, cand))
     asked = [(p, margin) for (p, _), margin in zip(GATES, margins[:2], strict=True)]
     quantiles = quantile_differences(
-        one, other, asked, paired=False, base_clusters=len(base.waits_ms), cand_clusters=len(cand.waits_ms),
-        better="lower", rng=rng, draws=DRAWS,
-    )  # fmt: skip
-    return [*quantiles, rate_difference(base.failures, cand.failures, margins[2], paired=False)]
+        Arms(one, other, (len(base.waits_ms), len(cand.waits_ms)), paired=False),
+        asked,
+        "lower",
+        Inference(draws=DRAWS, seed=rng),
+    )
+    return [*quantiles, rate_difference(ArmSums(base.failures, cand.failures, paired=False), margins[2])]
 
 
 def arm(rng: np.random.Generator, service: Service, sessions: int) -> Arm:

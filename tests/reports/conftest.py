@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from reports.comparisons.comparison import compared, resampling
+from reports.comparisons.comparison import compared, inference
 from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
@@ -20,6 +20,6 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     if os.environ.get("EXAMPLES") == "all":
         return
     monkeypatch.setattr(compared, "__kwdefaults__", {**(compared.__kwdefaults__ or {}), "draws": DRAWS})
-    monkeypatch.setattr(resampling, "__defaults__", (LEVEL, DRAWS, None))
+    monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.gate.baselines.DRAWS", DRAWS)

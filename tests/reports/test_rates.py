@@ -18,7 +18,7 @@ from reports.runs import load
 from reports.sides.questions import default_questions
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
-from reports.statistics.rates import complement, rate_difference
+from reports.statistics.rates import ArmSums, complement, rate_difference
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.terminal import terminal
@@ -129,8 +129,8 @@ def test_a_rate_of_which_more_is_better_regresses_downwards(tmp_path: Path) -> N
 def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> None:
     rng = np.random.default_rng(3)
     base, cand = (((rng.random(60) < share).astype(float), np.ones(60)) for share in (0.9, 0.8))
-    found = rate_difference(base, cand, POINT, paired=paired, better="higher")
-    left = rate_difference(complement(base), complement(cand), POINT, paired=paired)
+    found = rate_difference(ArmSums(base, cand, paired=paired), POINT, better="higher")
+    left = rate_difference(ArmSums(complement(base), complement(cand), paired=paired), POINT)
 
     assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
     assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)

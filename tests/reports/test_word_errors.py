@@ -12,7 +12,7 @@ from reports.page.page import html, markdown
 from reports.question import Question
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
-from reports.statistics.rates import rate_difference, ratio_of
+from reports.statistics.rates import ArmSums, rate_difference, ratio_of
 from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.thresholds import parse
@@ -95,7 +95,7 @@ def test_more_errors_than_words_have_an_interval_too() -> None:
     words = rng.integers(5, 40, 60).astype(float)
     base, cand = (rng.poisson(words * rate).astype(float) for rate in (1.1, 1.3))
     rate = ratio_of((cand, words))
-    difference = rate_difference((base, words), (cand, words), Margin(points=0.01), paired=False)
+    difference = rate_difference(ArmSums((base, words), (cand, words), paired=False), Margin(points=0.01))
 
     assert rate.lower(0.05) < rate.value < rate.upper(0.05)
     assert difference.low < difference.d < difference.high

@@ -17,8 +17,9 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.measuring import RatioCurve, Shift
 from reports.page.svg import HALF
 from reports.sides.side import sample_of
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import quantile
+from reports.statistics.resample import Arms
 from tests.reports.comparisons.invented import comparison, finding, findings, points, ratio, sides
 
 NBSP = "\u00a0"
@@ -61,9 +62,8 @@ def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
         assert difference.low <= difference.d <= difference.high
     alone = quantile_differences(
-        base, cand, [(0.5, Margin())], paired=True, base_clusters=60, cand_clusters=60,
-        better="lower", rng=np.random.default_rng(1), draws=4000,
-    )[0]  # fmt: skip
+        Arms(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(draws=4000, seed=1)
+    )[0]
     middle = drawn.at(0.5)
     assert middle is not None
     assert middle.low == pytest.approx(alone.low, abs=0.03)

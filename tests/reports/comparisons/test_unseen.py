@@ -10,7 +10,7 @@ import pytest
 from reports.finding import Arm, Measured, judge, none_seen
 from reports.question import Question
 from reports.statistics.differences import Margin
-from reports.statistics.rates import rate_difference
+from reports.statistics.rates import ArmSums, rate_difference
 from reports.statistics.verdicts import Verdict
 from reports.wording.reasons import said
 
@@ -22,7 +22,7 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
     """Of a candidate with so many failed turns, against a baseline without any."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
-        (clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), POINT, paired=False
+        ArmSums((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
     arm = Arm(10 * sessions, sessions, failed)
     (judged,) = judge([Measured(replace(question, gated=True), "new", found, (arm, arm))], "old")

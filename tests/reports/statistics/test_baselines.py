@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy
 
-from reports.statistics.baselines import Stored, against_stored, no_ratio, rate_against_stored, stored_quantile
-from reports.statistics.differences import Better, Difference, Margin
+from reports.statistics.baselines import RUN_SD, Stored, against_stored, no_ratio, rate_against_stored, stored_quantile
+from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.rates import Ratio
 from reports.statistics.verdicts import verdicts
-from tests.reports.statistics.arms import arm, waits
+from tests.reports.statistics.arms import Floats, arm, waits
 
 TEN = Margin(ratio=0.1)
 LOG = math.log(600)
 
 
-def against(stored: list[Stored], d: float = 0.3, variance: float = 0.001, **options: Any) -> Difference:
-    return against_stored(
-        LOG + d, variance, 100, stored, TEN, **{"baseline_clusters": 100 * len(stored), **options}
-    )  # fmt: skip
+def against(
+    stored: list[Stored],
+    d: float = 0.3,
+    variance: float = 0.001,
+    *,
+    better: Better = "lower",
+    run_sd: float = RUN_SD,
+    **shares: float,
+) -> Difference:
+    candidate = Stored(LOG + d, variance, **shares)
+    return against_stored(candidate, stored, (100, 100 * len(stored)), TEN, better, Inference(run_sd=run_sd))
 
 
 def runs(*offsets: float, variance: float = 0.001) -> list[Stored]:
@@ -73,15 +79,15 @@ def test_where_more_is_better_less_is_worse() -> None:
 
 
 def test_a_candidate_among_its_failed_turns_is_worse_only_if_its_resamples_are() -> None:
-    surely = against(runs(0.0), d=math.inf, variance=0.0, candidate_endless=1.0)
-    unsure = against(runs(0.0), d=math.inf, candidate_endless=0.6)
+    surely = against(runs(0.0), d=math.inf, variance=0.0, endless=1.0)
+    unsure = against(runs(0.0), d=math.inf, endless=0.6)
 
     assert (surely.low, surely.worse_low, surely.p_worse, surely.p_better) == (math.inf, math.inf, 0, 1)
     assert (unsure.worse_low, unsure.worse_high, unsure.p_worse) == (-math.inf, math.inf, 1)
 
 
 def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
-    near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, candidate_endless=0.1)
+    near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, endless=0.1)
 
     assert near.worse_high < 0
     assert (edge.worse_low, edge.worse_high) == (near.worse_low, math.inf)
@@ -93,7 +99,7 @@ def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: Stored)
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
     assert (found.worse_low, found.p_worse) == (-math.inf, 1)
-    both = against([broken, *runs(0.0)], d=math.inf, variance=0.0, candidate_endless=1.0)
+    both = against([broken, *runs(0.0)], d=math.inf, variance=0.0, endless=1.0)
     assert (both.worse_low, both.worse_high) == (-math.inf, math.inf)
 
 
@@ -113,7 +119,7 @@ def test_a_stored_quantile_holds_its_log_its_variance_and_what_is_endless() -> N
 
 
 @pytest.mark.parametrize("values", [np.full((4, 3), -1.0), np.zeros((0, 3))])
-def test_a_quantile_of_nothing_or_below_0_cannot_be_stored(values: Any) -> None:
+def test_a_quantile_of_nothing_or_below_0_cannot_be_stored(values: Floats) -> None:
     assert stored_quantile(arm(values), 0.5, 4, np.random.default_rng(1), draws=10) is None
 
 
@@ -145,7 +151,7 @@ NOTHING = Stored(-math.inf, 0.0)
     ],
 )
 def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, word: str) -> None:
-    found = against(stored, d=-math.inf, variance=0.0, better=better, candidate_above=above)
+    found = against(stored, d=-math.inf, variance=0.0, better=better, above=above)
 
     assert verdicts([found], [True], [None])[0].word == word
     assert not no_ratio(found)

@@ -13,7 +13,9 @@ import scipy
 from reports.statistics.differences import (
     Better,
     Difference,
+    Inference,
     Margin,
+    StandardError,
     beyond,
     log_ratio,
     more_sessions,
@@ -22,7 +24,7 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.resample import paired_draws, quantile_draws
+from reports.statistics.resample import Arms, arm_draws, quantile_draws
 from tests.reports.statistics.arms import Floats, arm, waits
 
 TEN = Margin(ratio=0.1)
@@ -46,10 +48,9 @@ def difference(
 ) -> Difference:
     samples = [side if isinstance(side, Sample) else arm(side) for side in (base, cand)]
     counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
-    (found,) = quantile_differences(
-        samples[0], samples[1], [(p, margin)], paired=paired, base_clusters=counts[0], cand_clusters=counts[1],
-        better=better, rng=np.random.default_rng(seed), **{"draws": 2000, **options},
-    )  # fmt: skip
+    arms = Arms(samples[0], samples[1], (counts[0], counts[1]), paired)
+    how = Inference(**{"draws": 2000, "seed": seed, **options})
+    (found,) = quantile_differences(arms, [(p, margin)], better, how)
     return found
 
 
@@ -81,7 +82,9 @@ def test_the_interval_is_the_expanded_percentile_one() -> None:
 def test_the_interval_of_pairs_takes_both_arms_of_each_pair_and_pairs_minus_one() -> None:
     base, cand = build_arms(30)
     found = difference(base, cand, paired=True)
-    one, other = paired_draws(arm(base), arm(cand), [0.5], clusters=30, draws=2000, rng=np.random.default_rng(1))
+    one, other = arm_draws(
+        Arms(arm(base), arm(cand), (30, 30), paired=True), [0.5], draws=2000, rng=np.random.default_rng(1)
+    )
     tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, 29) * math.sqrt(30 / 29))
 
     assert found.df == 29
@@ -244,9 +247,8 @@ def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
     base, cand = build_arms(40)
     shifted = sample(arm(cand).values, arm(cand).sessions * 2)
     (found,) = quantile_differences(
-        arm(base), shifted, [(0.5, TEN)], paired=False, base_clusters=40, cand_clusters=80, better="lower",
-        rng=np.random.default_rng(1), draws=1000,
-    )  # fmt: skip
+        Arms(arm(base), shifted, (40, 80), paired=False), [(0.5, TEN)], "lower", Inference(draws=1000, seed=1)
+    )
 
     assert 39 <= found.df <= 78
     assert math.isfinite(found.low)
@@ -295,24 +297,27 @@ def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
 def test_several_quantiles_come_from_the_same_resamples() -> None:
     base, cand = build_arms()
     both = quantile_differences(
-        arm(base), arm(cand), [(0.5, TEN), (0.9, Margin(ratio=0.15))], paired=True, base_clusters=60,
-        cand_clusters=60, better="lower", rng=np.random.default_rng(1), draws=2000,
-    )  # fmt: skip
+        Arms(arm(base), arm(cand), (60, 60), paired=True),
+        [(0.5, TEN), (0.9, Margin(ratio=0.15))],
+        "lower",
+        Inference(draws=2000, seed=1),
+    )
 
     assert both[0] == difference(base, cand, paired=True)
     assert both[1] == difference(base, cand, 0.9, Margin(ratio=0.15), paired=True)
 
 
 def test_more_sessions_are_asked_for_only_where_they_would_settle_it() -> None:
-    near = more_sessions(0.05, 0.04, 100)
+    error = StandardError(0.04, 99.0, 100)
+    near = more_sessions(0.05, error)
 
     assert near == 300  # (2.486 · 0.04 / 0.05)² = 3.96 times as many
-    assert more_sessions(-0.05, 0.04, 100) == near
-    assert more_sessions(0.05, 0.04, 100, fixed=0.01**2) == 400
-    assert more_sessions(0.05, 0.04, 100, fixed=0.021**2) is None
-    assert more_sessions(0.001, 0.04, 100) is None
-    assert more_sessions(math.inf, 0.04, 100) is None
-    assert more_sessions(0.05, math.nan, 100) is None
+    assert more_sessions(-0.05, error) == near
+    assert more_sessions(0.05, replace(error, fixed=0.01**2)) == 400
+    assert more_sessions(0.05, replace(error, fixed=0.021**2)) is None
+    assert more_sessions(0.001, error) is None
+    assert more_sessions(math.inf, error) is None
+    assert more_sessions(0.05, replace(error, se=math.nan)) is None
 
 
 def test_a_settled_difference_asks_for_no_more_sessions() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.statistics.differences import Margin, quantile_differences
-from reports.statistics.rates import rate_difference
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.rates import ArmSums, rate_difference
+from reports.statistics.resample import Arms
 from tests.examples import trials
 from tests.reports.statistics.arms import TURNS, arm, failures, waits
 
@@ -19,9 +20,11 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
     worse = np.zeros(2)
     for _ in range(PAIRS):
         found = quantile_differences(
-            arm(waits(rng, 60)), arm(waits(rng, 60)), [(0.5, Margin()), (0.95, Margin())], paired=paired,
-            base_clusters=60, cand_clusters=60, better="lower", rng=rng, draws=300,
-        )  # fmt: skip
+            Arms(arm(waits(rng, 60)), arm(waits(rng, 60)), (60, 60), paired=paired),
+            [(0.5, Margin()), (0.95, Margin())],
+            "lower",
+            Inference(draws=300, seed=rng),
+        )
         worse += [difference.worse_low > 0 for difference in found]
 
     assert (worse / PAIRS >= 0.015).all()
@@ -31,12 +34,9 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
 def test_clustered_failures_alike_seldom_differ() -> None:
     rng = np.random.default_rng(20261121)
     turns = np.full(60, float(TURNS))
-    worse = sum(
-        rate_difference(
-            (failures(rng, 60, 0.03).sum(axis=1), turns), (failures(rng, 60, 0.03).sum(axis=1), turns), Margin(),
-            paired=False,
-        ).worse_low > 0
-        for _ in range(COUNTED)
-    )  # fmt: skip
+    worse = 0
+    for _ in range(COUNTED):
+        base, cand = ((failures(rng, 60, 0.03).sum(axis=1), turns) for _ in range(2))
+        worse += rate_difference(ArmSums(base, cand, paired=False), Margin()).worse_low > 0
 
     assert 0.025 <= worse / COUNTED <= 0.075

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reports.statistics import resample
 from reports.statistics.quantiles import Floats, Sample, quantile, sample
-from reports.statistics.resample import paired_draws, quantile_draws, seed_of, weights
+from reports.statistics.resample import Arms, arm_draws, quantile_draws, seed_of, weights
 from tests.reports.statistics.arms import arm, waits
 
 PS = (0.05, 0.07, 0.5, 0.95, 0.99)
@@ -79,7 +79,7 @@ def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch
 def test_both_arms_of_pairs_are_resampled_by_the_same_draws() -> None:
     base = arm(waits(np.random.default_rng(3), 40))
     slower = Sample(base.values * 2, base.sessions)
-    one, other = paired_draws(base, slower, PS, clusters=40, draws=200, rng=np.random.default_rng(4))
+    one, other = arm_draws(Arms(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4))
 
     np.testing.assert_array_equal(other, 2 * one)
     np.testing.assert_array_equal(one, plain(base, 40, 200, 4))

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Floats, sample
+from reports.statistics.rates import ArmSums
+from reports.statistics.resample import Arms
 from reports.statistics.serial import cluster_levels, drifts, mean_by_order, quarters, waits_by_order
 from tests.reports.statistics.arms import TURNS, arm, waits
 
@@ -83,10 +85,8 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
         base = arm(drifting(rng, shared))
         cand = arm(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
         for place, method in enumerate((quantile_differences, waits_by_order)):
-            (difference,) = method(
-                base, cand, [(0.5, Margin(ratio=0.1))], paired=True, base_clusters=PAIRS, cand_clusters=PAIRS,
-                better="lower", rng=rng, draws=400,
-            )  # fmt: skip
+            arms = Arms(base, cand, (PAIRS, PAIRS), paired=True)
+            (difference,) = method(arms, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
             found[place] += difference.worse_low > 0 or difference.worse_high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
 
@@ -107,11 +107,10 @@ def test_a_drift_that_both_arms_share_changes_nothing() -> None:
 
 def test_where_no_order_is_found_the_difference_is_the_usual_one() -> None:
     base, cand = (arm(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
-    how = {"paired": True, "base_clusters": PAIRS, "cand_clusters": PAIRS, "better": "lower", "draws": 300}
+    arms, how = Arms(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
     asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
 
-    usual = quantile_differences(base, cand, asked, rng=np.random.default_rng(6), **how)  # type: ignore[arg-type]
-    assert waits_by_order(base, cand, asked, rng=np.random.default_rng(6), **how) == usual  # type: ignore[arg-type]
+    assert waits_by_order(arms, asked, "lower", how) == quantile_differences(arms, asked, "lower", how)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -119,9 +118,8 @@ def test_where_one_is_found_quarters_are_counted_and_it_is_said(paired: bool) ->
     rng = np.random.default_rng(7)
     base, cand = arm(waits(rng, PAIRS)), arm(drifting(rng, np.linspace(-0.4, 0.4, PAIRS)))
     (found,) = waits_by_order(
-        base, cand, [(0.5, Margin())], paired=paired, base_clusters=PAIRS, cand_clusters=PAIRS, better="lower",
-        rng=rng, draws=400,
-    )  # fmt: skip
+        Arms(base, cand, (PAIRS, PAIRS), paired=paired), [(0.5, Margin())], "lower", Inference(draws=400, seed=rng)
+    )
 
     assert found.drifts
     assert found.df == 3 if paired else found.df < 6.5
@@ -136,5 +134,5 @@ def test_a_mean_that_drifts_is_counted_by_quarters_as_well() -> None:
         for drift in (np.zeros(PAIRS), np.linspace(0, 1, PAIRS))
     )
 
-    assert mean_by_order(steady, rising, Margin(), paired=True, better="lower").drifts
-    assert not mean_by_order(steady, steady, Margin(), paired=True, better="lower").drifts
+    assert mean_by_order(ArmSums(steady, rising, paired=True), Margin(), "lower", Inference()).drifts
+    assert not mean_by_order(ArmSums(steady, steady, paired=True), Margin(), "lower", Inference()).drifts

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reports.gate.by_limit import estimate_rate
 from reports.statistics.differences import Margin
-from reports.statistics.rates import lower_share, rate_difference, ratio_of, sessions_without, upper_share
+from reports.statistics.rates import ArmSums, lower_share, rate_difference, ratio_of, sessions_without, upper_share
 
 TURNS = 10.0
 
@@ -104,7 +104,7 @@ def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: 
     turns = np.full(290, TURNS)
     failed = np.where(np.arange(290) < alone, 1.0, 0.0)
     none, some = (
-        rate_difference((events, turns), (events, turns), Margin(points=0.01), paired=True)
+        rate_difference(ArmSums((events, turns), (events, turns), paired=True), Margin(points=0.01))
         for events in (0 * failed, failed)
     )
 

@@ -10,8 +10,9 @@ from scipy.stats import theilslopes  # type: ignore[import-untyped, unused-ignor
 
 from reports.statistics import centre
 from reports.statistics.centre import slope_differences, theil_sen
-from reports.statistics.differences import Difference, Margin
+from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample
+from reports.statistics.resample import Arms
 
 POINT = st.tuples(st.integers(0, 40), st.floats(100, 5_000))
 
@@ -64,9 +65,8 @@ def arm(middle: float, seed: int, sessions: int = 60) -> Sample:
 
 def differ(base: Sample, cand: Sample, plus: float = 10.0) -> Difference:
     (found,) = slope_differences(
-        base, cand, [(0.5, Margin(plus=plus))], paired=False, base_clusters=60, cand_clusters=60, better="lower",
-        rng=np.random.default_rng(2), draws=500,
-    )  # fmt: skip
+        Arms(base, cand, (60, 60), paired=False), [(0.5, Margin(plus=plus))], "lower", Inference(draws=500, seed=2)
+    )
     return found
 
 
