@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,68 @@ from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
 from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Event
+from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
-from bench.transport.received import Received
-from tests.helpers import Listening
-from tests.memory_transport import VirtualClock
-from tests.test_talking import START_NS, Conversation, PatientTransport, S, Talked, conversations, talked
+from bench.simulator.profile import default_profile
+from bench.simulator.wire import text_frame
+from bench.transport.base import PacedSender, ReplyListener, Take
+from bench.transport.fast.reader import MessageReader
+from bench.transport.received import DeltaArrival, Read, Received
+from tests.helpers import Listening, say
+from tests.memory_transport import LivePeer, VirtualClock
+from tests.test_talking import (
+    START_NS,
+    Conversation,
+    PatientTransport,
+    S,
+    Simulator,
+    Talked,
+    build_script,
+    conversations,
+    talked,
+)
 
 NEVER_NS = 1 << 62
+
+
+class MatchingTransport(PatientTransport):
+    """The same, with deltas matched by the reader of the real transport, and handed on several at a time."""
+
+    def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
+        self._reader = MessageReader()
+        self._reader.expect(plain=True)
+        self.matched = 0
+        super().__init__(peer, clock)
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self._reader.keeps_texts
+
+    @keeps_texts.setter
+    def keeps_texts(self, keeps: bool) -> None:
+        self._reader.keeps_texts = keeps
+
+    def learn(self, message: Received, event: Event) -> None:
+        self._reader.learn(message.data, event)
+
+    def listen(
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+    ) -> None:
+        self._reader.begin(reply)
+        try:
+            super().listen(until_ns, partial(self._read, take), reply, sender)
+        finally:
+            self._reader.end()
+
+    def _read(self, take: Take, message: Received) -> bool:
+        at_ns, _, kernel = message.arrival
+        came = self._reader.read(Read(text_frame(message.data), at_ns, at_ns, kernel, True))
+        assert isinstance(came, list)
+        self.matched += not came
+        return any([take(one) for one in came])
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +86,57 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(held=conversations(), keep_audio=st.booleans())
-def test_a_conversation_told_again_from_its_log_is_the_same(folder: Path, held: Conversation, keep_audio: bool) -> None:
+@given(held=conversations(), keep_audio=st.booleans(), matches=st.booleans())
+def test_a_conversation_told_again_from_its_log_is_the_same(
+    folder: Path, held: Conversation, keep_audio: bool, matches: bool
+) -> None:
+    """A log is told delta by delta, and each is understood: the same comes of those that were matched."""
+    logged(folder, held, keep_audio, MatchingTransport if matches else PatientTransport)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(held=conversations())
+def test_a_conversation_is_the_same_whether_or_not_deltas_are_matched(held: Conversation) -> None:
+    assert outcome(deepcopy(held), MatchingTransport) == outcome(deepcopy(held), PatientTransport)
+
+
+def test_deltas_of_a_conversation_are_matched_and_handed_on_together() -> None:
+    simulator, clock = Simulator(GA, default_profile(), 1), VirtualClock(START_NS)
+    transport, script, together = MatchingTransport(simulator, clock), build_script(say(), say()), Together()
+    timeline = Timeline(START_NS, 2, script.limits, script.dialect)
+    Session(script, transport, timeline, together, lambda: False).play()
+
+    assert [turn.outcome for turn in together.turns] == ["ok", "ok"]
+    assert transport.matched == sum(together.handed) > 0
+    assert max(together.handed) > 1
+
+
+class Together(Listening):
+    """Counts deltas that are handed on together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed: list[int] = []
+
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        self.handed.append(len(deltas))
+        super().received_deltas(deltas)
+
+
+def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, ...]:
+    """All that is observed of a conversation, and what its listener learned."""
+    script, listening, clock = held.script, Listening(spent_after=held.responses), VirtualClock(START_NS)
+    timeline = Timeline(
+        START_NS, len(script.turns), script.limits, script.dialect, service_responds=script.service_responds
+    )
+    ends_ns = START_NS + held.ends_ns
+    Session(script, kind(held.service, clock), timeline, listening, lambda: clock.now_ns > ends_ns).play()
+    counts = listening.wire_received, listening.wire_sent, listening.lags_ns, listening.paid_for, listening.began
+    return listening.turns, timeline.session(), counts, len(listening.events)
+
+
+def logged(folder: Path, held: Conversation, keep_audio: bool, kind: type[PatientTransport]) -> None:
+    """Hold a conversation with a log, and compare what came of it with what the log says."""
     script, listening = held.script, Listening(spent_after=held.responses)
     log = EventLog(folder / "talk.jsonl", hide=str, keep_audio=keep_audio)
     timeline = LoggedTimeline(
@@ -46,8 +149,10 @@ def test_a_conversation_told_again_from_its_log_is_the_same(folder: Path, held: 
         about=about("run", Labels("w0-000001", "here", "talk", "talk"), script),
     )
     clock = VirtualClock(START_NS)
-    transport = LoggedTransport(PatientTransport(held.service, clock), log)
-    Session(script, transport, timeline, listening, lambda: clock.now_ns > START_NS + held.ends_ns).play()
+    transport = kind(held.service, clock)
+    Session(
+        script, LoggedTransport(transport, log), timeline, listening, lambda: clock.now_ns > START_NS + held.ends_ns
+    ).play()
     log.close()
 
     again = replay(folder / "talk.jsonl")
