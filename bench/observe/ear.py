@@ -1,65 +1,175 @@
 """Finds replies in audio that comes all the time, and tells of them in the events that a timeline knows. Pure.
 
-A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins with
-the delta that holds an audible sample (`bench.protocol.audio`) after silence, and is over once deltas without any
-make up `SILENCE_NS`; what it is made of has an id of our own. The result follows from the order of the deltas alone, so
-a log that says of each delta where it is audible gives the same replies.
+A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins
+where sound does (`bench.observe.onsets`), with the delta that holds it, and is over once deltas without any make up
+`SILENCE_NS`; what it is made of has an id of our own. Deltas are held back for as long as it takes to know that sound
+begins in them. The result follows from what is heard in each delta, and from when it came: `listened` puts the first
+into the delta, so that a log that keeps that and no audio gives the same replies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
-from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
-from bench.protocol.events import CutPayload, Event, Kind, said
+from bench.clock import Arrival
+from bench.observe.onsets import BLOCK_MS, WINDOW, Onsets
+from bench.protocol.audio import AudioFormat
+from bench.protocol.events import CutPayload, Event, Kind, audio_payload, said
 from bench.protocol.untrusted import LONGEST_TEXT
+from bench.units import NS_PER_MS, NS_PER_S
 
-SILENCE_NS = 800_000_000
+SILENCE_NS = 800 * NS_PER_MS
 """Silence that ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""
+GAP_NS = 100 * NS_PER_MS
+"""Time without any audio from which on it is silence that was not sent; less is a delay on the way."""
+LONGEST_GAP_S = 3
+"""Silence of which more tells nothing more."""
+KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
+"""Audio from a begin on by which it is known."""
+HELD_NS = 500 * NS_PER_MS
+"""Audio that may lie behind a begin that becomes known: more at the begin of a stream than later."""
+
+
+class Held(NamedTuple):
+    """A delta in which nothing was known to sound, and the sample of the stream with which it ends."""
+
+    event: Event
+    arrival: Arrival
+    end: int
 
 
 class Ear:
     """Hears one session's audio, in `audio`'s format."""
 
     def __init__(self, audio: AudioFormat) -> None:
-        self.audio = audio
+        self._begin_stream(audio)
         self._replies = 0
         self._speaking = False
-        self._silent_ns = 0
         self._words = ""
+        self._played_ns = 0
+        """When all that came has been played, by a player without a buffer."""
 
-    def heard_in(self, events: Iterable[Event]) -> list[Event]:
-        """What the events of a message come to; those that the service did not send have no name."""
-        return [heard for event in events for heard in self._heard(event)]
+    def hear_format(self, audio: AudioFormat) -> None:
+        """Hear audio in this format from now on."""
+        if audio is not self.audio:
+            self._begin_stream(audio)
 
-    def _heard(self, event: Event) -> Sequence[Event]:
-        if event.kind is Kind.TRANSCRIPT_DELTA:
-            self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
-            return (Event(Kind.NOTED, event.name),)
-        if event.kind is not Kind.AUDIO_DELTA or event.payload_bytes == 0:
-            return (event,)
-        audible = audible_sample(event.payload, self.audio)
-        if event.payload_bytes < 0 or audible == UNREADABLE:
-            return (event,)
-        if audible is None and not self._speaking:
-            return (Event(Kind.NOTED, event.name),)
-        return self._spoken(event, audible)
+    def _begin_stream(self, audio: AudioFormat) -> None:
+        self.audio = audio
+        self._onsets = Onsets(audio.rate_hz)
+        self._end = 0
+        """Samples that came, with those of silence that were not sent."""
+        self._last = 0
+        """The sample up to which the reply was heard."""
+        self._held: deque[Held] = deque()
 
-    def _spoken(self, event: Event, audible: int | None) -> Sequence[Event]:
-        """A delta of a reply, and the end of that where it is over."""
-        if not self._speaking:
-            self._replies += 1
-            self._speaking = True
-        self._silent_ns = 0 if audible is not None else self._silent_ns + self.audio.duration_ns(event.payload_bytes)
+    def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
+        """The events of a message, with what is heard in audio in its place; those that have it already stay."""
+        return [self._listened(event, arrival) for event in events]
+
+    def _listened(self, event: Event, arrival: Arrival) -> Event:
+        if event.kind is not Kind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(event.payload, CutPayload):
+            return event
+        data = audio_payload(event.payload)
+        if data is None:
+            return event
+        if unsent := self._unsent(arrival):
+            self._onsets.hear(np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16))
+        samples = self.audio.decode(data)
+        audible = until = None
+        error_ns = 0
+        for what, back, off_ns in self._onsets.hear(samples):
+            place, error_ns = len(samples) - back, off_ns
+            if what == "begins" and audible is None:
+                audible = place
+            elif what == "sounds":
+                audible, until = 0 if audible is None else audible, max(0, place)
+        return msgspec.structs.replace(event, payload=CutPayload(audible, until, error_ns))
+
+    def _unsent(self, arrival: Arrival) -> int:
+        """How many samples of silence were not sent before a delta that comes now."""
+        silent_ns = arrival.at_ns - self._played_ns
+        return silent_ns * self.audio.rate_hz // NS_PER_S if self._played_ns and silent_ns >= GAP_NS else 0
+
+    def heard_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+        """What the `listened` events of a message come to; those that the service did not send have no name.
+
+        Each has its own arrival: what was held back came before.
+        """
+        for event in events:
+            if event.kind is Kind.TRANSCRIPT_DELTA:
+                self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
+                yield Event(Kind.NOTED, event.name), arrival
+            elif event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, CutPayload):
+                yield from self._heard(event, event.payload, arrival)
+            else:
+                yield event, arrival
+
+    def _heard(self, event: Event, sound: CutPayload, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+        samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
+        unsent = self._unsent(arrival)
+        self._played_ns = max(self._played_ns, arrival.at_ns) + self.audio.duration_ns(event.payload_bytes)
+        self._end += unsent
+        if unsent and self._is_over:
+            yield from self._ending(arrival)
+        self._end += samples
+        if sound.audible is None or sound.until is None:
+            self._hold(Held(event, arrival, self._end))
+            if not self._speaking:
+                yield Event(Kind.NOTED, event.name), arrival
+                return
+            yield self._of_reply(event), arrival
+            if self._is_over:
+                yield from self._ending(arrival)
+            return
+        begins = self._end - samples + sound.audible
+        if self._speaking and (begins - self._last) * NS_PER_S >= SILENCE_NS * rate_hz:
+            yield from self._ending(arrival)
+        self._last = self._end - samples + sound.until
+        if self._speaking:
+            yield self._of_reply(event), arrival
+        else:
+            yield from self._begin_reply(event, sound, begins, arrival)
+        self._held.clear()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no sound that is known later can be of the reply that is heard."""
+        silent_ns = self.audio.duration_ns((self._end - self._last) * self.audio.sample_bytes)
+        return self._speaking and silent_ns >= SILENCE_NS + KNOWN_NS
+
+    def _begin_reply(
+        self, event: Event, sound: CutPayload, begins: int, arrival: Arrival
+    ) -> Iterator[tuple[Event, Arrival]]:
+        """The first deltas of a reply, from the one in which it begins up to the one by which that is known."""
+        self._replies += 1
+        self._speaking = True
+        for held in self._held:
+            if held.end > begins:
+                size = held.event.payload_bytes // self.audio.sample_bytes
+                place = max(0, begins - (held.end - size))
+                yield self._of_reply(held.event, CutPayload(place, size, sound.error_ns)), held.arrival
+        yield self._of_reply(event, CutPayload(max(0, sound.audible or 0), sound.until, sound.error_ns)), arrival
+
+    def _hold(self, held: Held) -> None:
+        self._held.append(held)
+        while (self._end - self._held[0].end) * NS_PER_S > HELD_NS * self.audio.rate_hz:
+            self._held.popleft()
+
+    def _of_reply(self, event: Event, sound: CutPayload | None = None) -> Event:
         name = f"heard-{self._replies}"
-        of_reply = msgspec.structs.replace(event, response_id=name, item_id=name, payload=CutPayload(audible))
-        if self._silent_ns < SILENCE_NS:
-            return (of_reply,)
-        self._speaking, words, self._words = False, self._words.strip(), ""
-        return (
-            of_reply,
-            Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words),
-            Event(Kind.RESPONSE_DONE, "", name, status="completed"),
+        return msgspec.structs.replace(
+            event, response_id=name, item_id=name, payload=event.payload if sound is None else sound
         )
+
+    def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+        """The end of the reply that was heard."""
+        name = f"heard-{self._replies}"
+        self._speaking, words, self._words = False, self._words.strip(), ""
+        yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
+        yield Event(Kind.RESPONSE_DONE, "", name, status="completed"), arrival

@@ -148,6 +148,14 @@ class Reply:
     """When the player was stopped."""
     late_bytes: int = 0
     """How much audio came after that."""
+    silent_ns: int = 0
+    """When the last sound of it has been played that is known of, where replies are found in the audio."""
+    longest_pause_ns: int = 0
+    """The longest silence between two such sounds."""
+    begin_error_ns: int = 0
+    """How far the begin of the first one can be off, beyond what stamps are."""
+    last_sound: Arrival | None = None
+    """When the last delta came in which sound is."""
 
     @property
     def begun(self) -> bool:
@@ -176,6 +184,19 @@ class Reply:
         self.deltas[event.kind] += 1
         if event.kind is Kind.AUDIO_DELTA:
             self._audio(event, payload_bytes, EMPTY, at_ns, error_ns)
+
+    def sounded(self, sound: CutPayload, payload_bytes: int, arrival: Arrival) -> None:
+        """Note what is heard of the delta that came last, where replies are found in the audio."""
+        if self.item is None or sound.until is None or sound.audible is None:
+            return
+        first, self.last_sound = self.last_sound is None, arrival
+        self.begin_error_ns = sound.error_ns if first else min(self.begin_error_ns, sound.error_ns)
+        if self.stopped_ns is None:
+            begins_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
+            sounds_ns = begins_ns + sound.audible * NS_PER_S // self.audio.rate_hz
+            if not first:
+                self.longest_pause_ns = max(self.longest_pause_ns, sounds_ns - self.silent_ns)
+            self.silent_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
 
     def happened(self, event: Event, arrival: Arrival) -> None:
         """Mark the instant of any other event of the reply."""
@@ -325,7 +346,7 @@ class Reply:
             return {}
         instants = {"last_audio": (self.item.last_ns, self.item.last_error_ns)}
         if (heard := _first_audible(item.player for item in self.items.values())) is not None:
-            instants["first_audible"] = heard
+            instants["first_audible"] = heard[0], heard[1] + self.begin_error_ns
         if (answer := self.answer) is not None:
             instants["answer_audio"] = answer.first.at_ns, answer.first.error_ns
             if (heard := _first_audible([answer.player])) is not None:

@@ -140,7 +140,7 @@ class Timeline:
         plan, facts = begun.plan, self.facts
         turn = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
         if self._ear is not None:
-            self._ear.audio = turn.format
+            self._ear.hear_format(turn.format)
         turn.false_reply, self._false_reply = self._false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
         self.turns.begin(turn)
@@ -213,13 +213,23 @@ class Timeline:
             self._fail("endless:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
         if self._ear is not None:
             facts.audio_received += sum(max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO)
-            events = self._ear.heard_in(events)
+            for event, came in self._ear.heard_in(self.listened(events, arrival), arrival):
+                self._take(event, came, wire_bytes)
+                wire_bytes = 0
+            return
         for event in events:
-            if event.kind in SESSION_KINDS:
-                self._session_event(event, arrival)
-            else:
-                self._turn_event(event, arrival, wire_bytes)
+            self._take(event, arrival, wire_bytes)
             wire_bytes = 0  # they are the message's, and counted once
+
+    def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
+        """The events of a message, in which audio is replaced by what is heard of it where replies are found in it."""
+        return events if self._ear is None else self._ear.listened(events, arrival)
+
+    def _take(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+        if event.kind in SESSION_KINDS:
+            self._session_event(event, arrival)
+        else:
+            self._turn_event(event, arrival, wire_bytes)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""

@@ -23,7 +23,7 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.outcomes import EXPECTED
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage, said
+from bench.protocol.events import DELTAS, CutPayload, Effect, Event, Failure, Kind, Usage, said
 from bench.transport.base import Network
 from bench.transport.received import DeltaArrival
 
@@ -315,6 +315,8 @@ class Turn:
             self.words += said(event.payload)
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
+        if self.plan.duplex and isinstance(event.payload, CutPayload):
+            self.reply.sounded(event.payload, event.payload_bytes, arrival)
         return None
 
     def _happened(self, event: Event, arrival: Arrival) -> Ending | None:

@@ -99,8 +99,14 @@ def _overlap_ns(turn: Turn) -> int | None:
 
 
 def _dead_air_ns(turn: Turn) -> int | None:
-    """The player's longest silence of a turn with several items, from where its latency counts."""
-    origin_ns = next((at_ns for name in ORIGINS if (at_ns := all_instants(turn).get(name)) is not None), None)
+    """The player's longest silence from where latency counts, of a turn with several items, or of which one hears."""
+    instants = all_instants(turn)
+    origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
+    if turn.plan.duplex:
+        heard_ns = instants.get("first_audible")
+        if origin_ns is None or heard_ns is None:
+            return None
+        return max(heard_ns - origin_ns, turn.reply.longest_pause_ns)
     if origin_ns is None or not (turn.calls.rounds or len(turn.reply.items) > 1):
         return None
     return turn.reply.longest_silence_ns(origin_ns)

@@ -149,9 +149,15 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class CutPayload(msgspec.Struct, frozen=True):
-    """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not."""
+    """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not.
+
+    Where replies are found in the audio, that is where sound begins, which may be before this payload, or 0 if it goes
+    on; `until`: the sample behind the last one of it, and `error_ns` how far its begin can be off.
+    """
 
     audible: int | None = None
+    until: int | None = None
+    error_ns: int = 0
 
 
 class Event(msgspec.Struct, frozen=True):

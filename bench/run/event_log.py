@@ -210,6 +210,7 @@ class LoggedTimeline(Timeline):
                 return told
 
     def received(self, events: Sequence[Event], message: Received) -> None:
+        events = self.listened(events, message.arrival)
         self._log.write(self._received_line(events, message))
         super().received(events, message)
 
@@ -237,5 +238,6 @@ def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:
     if event.kind is Kind.ITEM_RETRIEVED:
         return lines.CutAudio(event.payload_bytes)
     if isinstance(event.payload, CutPayload):
-        return lines.CutAudio(event.payload_bytes, event.payload.audible)
+        sound = event.payload
+        return lines.CutAudio(event.payload_bytes, sound.audible, sound.until, sound.error_ns)
     return lines.CutAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -37,10 +37,12 @@ class Opened(Input, frozen=True, tag="session"):
 
 
 class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is left of a delta's audio: its decoded size, -1 where it is no base64, and its first audible sample."""
+    """What is left of a delta's audio: its decoded size, -1 where it is no base64, and else as of `CutPayload`."""
 
     bytes: int
     audible: int | None = None
+    until: int | None = None
+    error_ns: int = 0
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):

@@ -119,7 +119,8 @@ def _events(line: lines.LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events
-    cut = {"payload_bytes": line.audio.bytes, "payload": CutPayload(line.audio.audible)}
+    sound = CutPayload(line.audio.audible, line.audio.until, line.audio.error_ns)
+    cut = {"payload_bytes": line.audio.bytes, "payload": sound}
     return [msgspec.structs.replace(event, **cut) if event.kind in WITH_AUDIO else event for event in events]
 
 

@@ -172,7 +172,7 @@ def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
         at += len(frame)
         for what, back, error_ns in ear.hear(frame):
             if what != "begins":
-                replies[-1] = (replies[-1][0], at - back, max(replies[-1][2] if what == "ends" else 0, error_ns))
+                replies[-1] = (replies[-1][0], at - back, min(replies[-1][2], error_ns))
             elif not replies or (at - back - replies[-1][1]) * NS_PER_S >= SILENCE_NS * rate_hz:
                 replies.append((at - back, at - back, error_ns))
     return replies
