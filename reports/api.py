@@ -23,14 +23,14 @@ from reports.exactness import why
 from reports.question import RATES, TRIALS
 from reports.samples import rate_counts, session_sample
 from reports.selection import Selection, Where, columns_of, lost_rows, selected, selected_turns
-from reports.statistics.counting import distinct, split
-from reports.statistics.quantiles import LEVEL, Floats, Integers, Sample, estimates
+from reports.statistics.counting import Floats, Integers, distinct, split
+from reports.statistics.quantiles import LEVEL, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.context import SLOPES, slope_sample
 from reports.summary.events import PS
-from reports.summary.figures import main_measures, sample_of
+from reports.summary.figures import main_measures, measure_sample
 from reports.summary.rates import ratio_in
-from reports.turns import Turns, column_of, measured, target_labels, turns_of
+from reports.turns import Turns, column_of, measured_rows, target_labels, turns_of
 
 NO_TURNS = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 APART = ("target", "origin", "traits")
@@ -58,7 +58,7 @@ class _Group(NamedTuple):
     sample: Sample
 
 
-class Run(runs.Run):
+class Run(runs.RunFrames):
     """A run as it was read, with the figures that its report prints."""
 
     def sample(self, measure: str, *, where: Where | None = None) -> Sample:
@@ -194,7 +194,7 @@ class Run(runs.Run):
                 raise UsageError(f"{name} is of whole conversations: it has no steps")
             yield from self._slopes(name, chosen)
             return
-        one = sample_of(turns, name, mains)
+        one = measure_sample(turns, name, mains)
         for pool in one.pools():
             of_steps = [pool.steps]
             if "step" in by:
@@ -211,7 +211,7 @@ class Run(runs.Run):
         """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
         turns, mains = self._turns, main_measures(self, self._turns)
         for pool in turns.pools:
-            waits = sample_of(turns, mains[pool.stratum], mains)
+            waits = measure_sample(turns, mains[pool.stratum], mains)
             for group in range(len(chosen.keys)):
                 mine = chosen.of_row[waits.index] == group
                 sample = slope_sample(
@@ -221,7 +221,7 @@ class Run(runs.Run):
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
 
     def _of_sessions(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
-        sessions = self.sessions.iloc[measured(self.sessions)]
+        sessions = self.sessions.iloc[measured_rows(self.sessions)]
         chosen = selected(sessions, sessions.iloc[:0], by, where)
         for target in target_labels(self):
             mine = (sessions["target"] == target).to_numpy()
@@ -273,4 +273,4 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    return Run(**vars(runs.load(path, everything=everything)))
+    return Run(**vars(runs.load_frames(path, everything=everything)))

@@ -43,7 +43,7 @@ def check(
         several = {name: [one] if isinstance(one, str) else one for name, one in (thresholds or {}).items()}
         limits = tuple(grammar.parse(name, text) for name, texts in several.items() for text in texts)
     else:
-        limits = grammar.read(Path(thresholds))
+        limits = grammar.read_thresholds(Path(thresholds))
     named, against = Path(_named(run)), None if baseline is None else _named(baseline)
     return checked(named, limits, against, on_inconclusive=on_inconclusive, allow=allowed(",".join(allow)))
 

@@ -129,7 +129,7 @@ FRAMES_ALONE = {"start", "measured"}
 
 
 @cache
-def schema_of(table: TableName) -> pa.Schema:
+def export_schema(table: TableName) -> pa.Schema:
     """The columns that are exported, with their types: those that are stored, then those that are derived."""
     empty = SCHEMAS[table].empty_table()
     return SCHEMAS[table] if table not in DERIVE else pa.schema([*SCHEMAS[table], *_derived(empty, table).schema])
@@ -262,7 +262,7 @@ def export_tables(
     place = _place(folder, out, list(paths.values()), force=force)
 
     def writing(table: TableName) -> Callable[[Path], int]:
-        return lambda path: WRITERS[form](path, schema_of(table), rows(folder, table))
+        return lambda path: WRITERS[form](path, export_schema(table), rows(folder, table))
 
     return [
         Written(place / name, _write(folder, place / name, writing(table)), "rows") for table, name in paths.items()

@@ -14,8 +14,9 @@ import numpy as np
 
 from reports.question import RATES, TRIALS, Question, better_of
 from reports.statistics.baselines import no_ratio
+from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import LEVEL, Difference
-from reports.statistics.quantiles import Floats, Integers, Lack, kish, lack
+from reports.statistics.quantiles import Lack, kish, lack
 from reports.statistics.rates import upper_share
 from reports.statistics.verdicts import Reason, Verdict, floor_reason, verdicts
 

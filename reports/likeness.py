@@ -15,7 +15,7 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.units import NS_PER_MS
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.turns import target_labels
 
 LEAST_TURNS = 5
@@ -40,7 +40,7 @@ SESSION_DELAYS = {
 }
 
 
-def likeness(run: Run, target: str | None = None, step: str | None = None) -> dict[str, Any]:
+def likeness(run: RunFrames, target: str | None = None, step: str | None = None) -> dict[str, Any]:
     """The settings of a profile, as its file has them. `target`, `step`: of turns of these alone.
 
     Raises UsageError where the run has no such target, several and none is named, or too few good turns.

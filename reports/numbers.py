@@ -69,7 +69,7 @@ def together(*values: float) -> list[str]:
     return [f"{three(value)}{NBSP}ms" for value in values]
 
 
-def scale_of(largest: float) -> tuple[float, str]:
+def byte_unit(largest: float) -> tuple[float, str]:
     """The unit in which bytes are shown where the largest is this: (its bytes, its name)."""
     for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if largest >= size:
@@ -79,7 +79,7 @@ def scale_of(largest: float) -> tuple[float, str]:
 
 def quantity(value: float) -> str:
     """Bytes with the unit that suits them: 448 MB."""
-    size, name = scale_of(value)
+    size, name = byte_unit(value)
     return f"{three(value / size)}{NBSP}{name}"
 
 

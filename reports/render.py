@@ -8,9 +8,9 @@ from typing import NamedTuple
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.page.html import poured
-from reports.page.markdown import document
+from reports.page.markdown import markdown_text
 from reports.page.page import page_of
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.summary.summary import Summary, summarise
 from reports.text import terminal as text
 from reports.text.document import as_json
@@ -24,7 +24,7 @@ class Paths(NamedTuple):
     json: Path
 
 
-def write(run: Run | Summary) -> Paths:
+def write(run: RunFrames | Summary) -> Paths:
     """Write the three files into the run's folder, each in one step.
 
     A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
@@ -34,7 +34,7 @@ def write(run: Run | Summary) -> Paths:
     folder = summary.run.folder
     paths = Paths(folder / "report.html", folder / "report.md", folder / "summary.json")
     page = page_of(summary)
-    texts = poured(page), document(page), as_json(summary)
+    texts = poured(page), markdown_text(page), as_json(summary)
     try:
         for path, content in zip(paths, texts, strict=True):
             write_text(path, content)
@@ -43,7 +43,7 @@ def write(run: Run | Summary) -> Paths:
     return paths
 
 
-def terminal(run: Run | Summary, width: int = 100, colour: bool = False) -> str:
+def terminal(run: RunFrames | Summary, width: int = 100, colour: bool = False) -> str:
     """The summary for a terminal of so many columns."""
     summary = run if isinstance(run, Summary) else summarise(run)
     return text.terminal(summary, width, colour)

@@ -101,7 +101,7 @@ DTYPES: dict[pa.DataType, Any] = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Run:
+class RunFrames:
     """A run as it was read. Frames have the columns of `bench.run.folder.SCHEMAS` and those that are derived here."""
 
     folder: Path
@@ -130,7 +130,7 @@ class Run:
         )
 
 
-def load(path: Path | str, *, everything: bool = True) -> Run:
+def load_frames(path: Path | str, *, everything: bool = True) -> RunFrames:
     """The run in a folder, without BOUNDS; `everything=False` reads of the turns only what a report needs.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
@@ -143,7 +143,7 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
 
-def load_for_report(path: Path) -> Run:
+def load_for_report(path: Path) -> RunFrames:
     """The run in a folder, with the columns OF_REPORTS: whole numbers of turns in the narrowest dtype of Arrow that
     holds them, and no measures of turns (`Turns.value` derives them).
 
@@ -167,7 +167,7 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [host for host in hosts if isinstance(host, dict)] if isinstance(hosts, list) else []
 
 
-def bounds_of(run: Run) -> pd.DataFrame:
+def bounds_of(run: RunFrames) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
     with _reading(run.folder):
         bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _pandas)
@@ -189,7 +189,9 @@ def _reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFrame], of_sessions: list[str]) -> Run:
+def _load(
+    path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFrame], of_sessions: list[str]
+) -> RunFrames:
     document = document_of(path)
     with _reading(path):
         turns = read_turns(path, document)
@@ -198,7 +200,7 @@ def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFra
     _refuse_rows(path, turns, sessions, seconds)
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
-    return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
+    return RunFrames(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
 
 
 def _refuse_rows(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame) -> None:
@@ -402,7 +404,7 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def response_ids(run: Run, rows: Sequence[int]) -> list[str]:
+def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
     """The service's ids of the responses of a few rows of `run.turns`; empty where there is none.
 
     In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.

@@ -20,8 +20,8 @@ import pandas as pd
 from bench.measures import BYTES_PER_S, CATALOGUE, Measure
 from bench.outcomes import is_throttled
 from reports.question import RATES
-from reports.statistics.counting import order_of_codes, order_of_values, split
-from reports.statistics.quantiles import Floats, Integers, Sample, sample
+from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
+from reports.statistics.quantiles import Sample, sample
 from reports.strata import STARTED_BY, Stratum
 from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of, of_rows
 

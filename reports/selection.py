@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
-from reports.runs import Run
-from reports.statistics.quantiles import Integers
+from reports.runs import RunFrames
+from reports.statistics.counting import Integers
 from reports.turns import FAILED, Flags, Turns, lost_of, measured_sessions, turn_numbers
 
 Where = Callable[[pd.DataFrame], Any]
@@ -67,7 +67,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
     return Selection(keys, groups[0], groups[1], every=where is None and not by)
 
 
-def selected_turns(run: Run, turns: Turns, by: Sequence[str], where: Where | None) -> Selection:
+def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: Where | None) -> Selection:
     """The same of the measured turns of a run, and of those that were never begun."""
     if where is None and not by:
         lost = int(lost_of(measured_sessions(run)).sum())
@@ -102,7 +102,7 @@ def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
     return turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
 
 
-def lost_rows(run: Run, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
     """Turns that were wanted and never begun, as rows with these columns or all."""
     sessions = measured_sessions(run)
     lost = lost_of(sessions)

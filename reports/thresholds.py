@@ -127,7 +127,7 @@ def limit_of(text: str, gated: Gated) -> float:
     return limit
 
 
-def margin_of(text: str, gated: Gated) -> Margin:
+def read_margin(text: str, gated: Gated) -> Margin:
     """How much worse than the baseline is accepted: `+20%`, `+30ms`, both with `and`; `-10%` where more is better."""
     sizes: dict[str, float] = {}
     for part in _AND.split(text):
@@ -245,12 +245,12 @@ def parse(measure: str, text: str) -> Threshold:
         p=p,
         sign=SIGNS[sign],
         limit=None if relative else limit_of(rest, of),
-        margin=margin_of(rest, of) if relative else None,
+        margin=read_margin(rest, of) if relative else None,
         **filters,
     )
 
 
-def read(path: Path) -> tuple[Threshold, ...]:
+def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     """A YAML file of thresholds. Raises UsageError with file, line and what is allowed."""
     thresholds = []
     for value, measure, text in _entries(read_yaml(path, "the file")):

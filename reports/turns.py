@@ -20,8 +20,8 @@ from bench.measures import CATALOGUE
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import origin_ns, values_ns
 from bench.units import NS_PER_MS
-from reports.runs import Run, sequence
-from reports.statistics.quantiles import Floats, Integers
+from reports.runs import RunFrames, sequence
+from reports.statistics.counting import Floats, Integers
 from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
@@ -239,18 +239,18 @@ def column_of(measure: str) -> str:
     return known.column if known.column and not known.of else measure
 
 
-def measured(frame: pd.DataFrame) -> Integers:
+def measured_rows(frame: pd.DataFrame) -> Integers:
     """Rows of the measured phase."""
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
-def measured_sessions(run: Run) -> pd.DataFrame:
+def measured_sessions(run: RunFrames) -> pd.DataFrame:
     """Rows of the sessions of the measured phase."""
-    rows = measured(run.sessions)
+    rows = measured_rows(run.sessions)
     return run.sessions if rows.size == len(run.sessions) else run.sessions.iloc[rows]
 
 
-def target_labels(run: Run) -> tuple[str, ...]:
+def target_labels(run: RunFrames) -> tuple[str, ...]:
     """In the order of the run's document, then whatever else the rows name."""
     known = [str(target.get("label", "")) for target in run.document.get("targets") or [] if target.get("label")]
     seen = {label for frame in (run.turns, run.sessions) if len(frame) for label in sequence(frame, "target")}
@@ -258,12 +258,12 @@ def target_labels(run: Run) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*listed, *sorted(seen - set(listed))]))
 
 
-def turns_of(run: Run) -> Turns:
+def turns_of(run: RunFrames) -> Turns:
     """The measured turns. Raises UsageError where rows name no target."""
     for table, frame in (("turns", run.turns), ("sessions", run.sessions)):
         if len(frame) and frame["target"].isna().any():
             raise UsageError(f"{run.folder} is damaged: one of its {table} names no target")
-    frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
+    frame, rows, targets = run.turns, measured_rows(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)
     place, strata = _strata(frame, codes, len(labels), kind, rows)
@@ -288,7 +288,9 @@ def turns_of(run: Run) -> Turns:
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=lost_turns(begun, wanted, place_of(wanted["target"], targets), of_rows(sessions, measured(run.sessions))),
+        lost=lost_turns(
+            begun, wanted, place_of(wanted["target"], targets), of_rows(sessions, measured_rows(run.sessions))
+        ),
     )
 
 

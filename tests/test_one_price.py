@@ -15,7 +15,7 @@ from bench.doctor.service_findings import replied
 from bench.load.playing.spending import Spending
 from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.protocol.events import Usage
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.summary.money import UNNAMED, money_of
 from tests.doctor.test_explain import build_target
 from tests.helpers import build_observation
@@ -66,7 +66,7 @@ def test_a_turn_has_one_price_wherever_it_is_told(
         assert f"${dollars(usd)}" in seen
 
 
-def reported(folder: Path, answered: str | None, terms: Terms) -> Run:
+def reported(folder: Path, answered: str | None, terms: Terms) -> RunFrames:
     """A run whose sessions were answered by that model."""
     run = reports.load(synthetic.write(folder, Plan(sessions=2, usage=True)), everything=False)
     entry = {"label": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.plan.script import load_script
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
-from reports.thresholds import read
+from reports.thresholds import read_thresholds
 
 
 def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> Non
 
     assert [target.loopback for target in targets] == [True, False]
     assert len(load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml").steps) == 5
-    assert len(read(tmp_path / "scenarios" / "ci.yaml")) == 3
+    assert len(read_thresholds(tmp_path / "scenarios" / "ci.yaml")) == 3
     assert len((tmp_path / "README.md").read_text().splitlines()) <= 16
 
 

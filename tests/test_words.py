@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+import pytest
+
 from tests.test_imports import MODULES, nodes, tree, within
 
 UNITS = "bench.units"
@@ -40,9 +42,10 @@ def test_factors_between_units_are_named_in_one_place() -> None:
     assert named
 
 
-def test_a_name_of_bench_is_one_thing() -> None:
+@pytest.mark.parametrize("package", ["bench", "reports"])
+def test_a_name_of_a_package_is_one_thing(package: str) -> None:
     """A reader who meets a class or a type there need not ask which of several it is."""
-    defined = [(name, path) for path in MODULES if within(path, "bench") for name in types(tree(path))]
+    defined = [(name, path) for path in MODULES if within(path, package) for name in types(tree(path))]
     times = Counter(name for name, _ in defined)
 
     assert {(name, path) for name, path in defined if times[name] > 1} == set()

@@ -23,7 +23,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "targets": lambda path: resolve_targets({}, ServiceOptions(targets=("one",), target_file=path)),
     "prices": load_price_table,
     "profile": load_profile,
-    "thresholds": grammar.read,
+    "thresholds": grammar.read_thresholds,
 }
 LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in range(8))
 

@@ -16,10 +16,10 @@ from bench.units import BYTES_PER_MB
 from reports.bins import log_range
 from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, plural, three
-from reports.page.pieces import figure
+from reports.page.pieces import plot_figure
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks
 from reports.statistics.quantiles import turns_to_publish
-from reports.wording.words import sentence
+from reports.wording.words import as_sentence
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip
@@ -92,9 +92,9 @@ def page_of(calibration: Calibration) -> Page:
     return Page(
         title=f"Calibration, {calibration.date_utc}",
         badges=[SIMULATED],
-        headline=sentence(answer),
+        headline=as_sentence(answer),
         lead=[
-            *(Paragraph(sentence(line), "lead") for line in lines),
+            *(Paragraph(as_sentence(line), "lead") for line in lines),
             Paragraph(f"{calibration.date_utc}, {way} · {facts}", "meta"),
         ],
         sections=[
@@ -102,7 +102,7 @@ def page_of(calibration: Calibration) -> Page:
                 "answer",
                 "",
                 "How wrong are the figures at which load?",
-                [Paragraph(PICTURE), figure(picture(steps))],
+                [Paragraph(PICTURE), plot_figure(picture(steps))],
             ),
             Section("loads", "", "What each load took", [loads]),
             Section(

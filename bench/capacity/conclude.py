@@ -40,7 +40,7 @@ from bench.capacity.search import ABOUT_THE_SERVICE, Bracket, bracket_of, early_
 from bench.errors import INVALID_STATUS
 from bench.load_search import Bounds
 from reports.numbers import NBSP, count, listed, percent, plural, span
-from reports.statistics.quantiles import Floats, Integers
+from reports.statistics.counting import Floats, Integers
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""

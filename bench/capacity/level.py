@@ -24,11 +24,12 @@ from bench.outcomes import is_throttled
 from bench.run.evidence import worst_bound
 from bench.units import NS_PER_S
 from reports.question import Question
-from reports.runs import Run, load_for_report
+from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
 from reports.sides.side import Clusters, Side, as_floats, counts_of, sample_of, targets_of
+from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Margin
-from reports.statistics.quantiles import Floats, Integers, estimates
+from reports.statistics.quantiles import estimates
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.money import money_of
 from reports.summary.quota import LIMITS, quota_of
@@ -361,21 +362,21 @@ def failures_of(side: Side) -> Interval:
     return interval(share.value, share.low, share.high)
 
 
-def in_progress(run: Run) -> float | None:
+def in_progress(run: RunFrames) -> float | None:
     """The calls in progress, in half of the seconds of the measured phase at least so many."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
 
 
-def limits_left(run: Run, target: str) -> dict[str, float]:
+def limits_left(run: RunFrames, target: str) -> dict[str, float]:
     """The least share that was left of each limit that the service told."""
     began_ns, ended_ns = int(run.document["began_utc_ns"]), int(run.document.get("ended_utc_ns") or 0)
     quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
 
 
-def draining(run: Run, target: str) -> tuple[str, float] | None:
+def draining(run: RunFrames, target: str) -> tuple[str, float] | None:
     """(a limit of the service's that is being used up, seconds until nothing is left of it at this pace); None where
     none is, within DRAINS_S.
 
@@ -393,12 +394,12 @@ def draining(run: Run, target: str) -> tuple[str, float] | None:
     return None
 
 
-def usd_of(run: Run, target: str) -> float | None:
+def usd_of(run: RunFrames, target: str) -> float | None:
     """What the tokens of the run cost; None where no price is known."""
     money = money_of(run, [target])
     return money.usd if math.isfinite(money.usd) and not money.unpriced else None
 
 
-def blocked(run: Run) -> int:
+def blocked(run: RunFrames) -> int:
     """Calls that arrived and found no free slot."""
     return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

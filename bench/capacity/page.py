@@ -16,9 +16,9 @@ from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.bins import log_range
 from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, ms, percent, plural, shortened, span, three, usd
-from reports.page.pieces import figure
-from reports.page.svg import WIDE, Plot, Scale, frame, identity, linear_ticks, log_scale, log_ticks
-from reports.wording.words import sentence
+from reports.page.pieces import plot_figure
+from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks
+from reports.wording.words import as_sentence
 
 COLUMNS = 100
 HEADS = (("level", 9), ("answer", 13), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
@@ -79,7 +79,7 @@ def as_percent(interval: Interval) -> str:
 def closing(capacity: Capacity) -> list[str]:
     """The notes, and the answer in the last lines."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
-    return [*notes, *_wrapped(sentence(capacity.sentence), "")]
+    return [*notes, *_wrapped(as_sentence(capacity.sentence), "")]
 
 
 def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
@@ -112,19 +112,19 @@ def page_of(capacity: Capacity) -> Page:
     drawn = [level for level in levels if level.turns]
     waits: list[Block] = [
         Paragraph(f"p50 and p95 of {measure_words(plan)}, {WAITS}"),
-        *([figure(wait_picture(capacity, drawn))] if drawn else []),
+        *([plot_figure(wait_picture(capacity, drawn))] if drawn else []),
     ]
     failed: list[Block] = [
         Paragraph("The share of turns that failed or were lost."),
-        *([figure(failure_picture(capacity, drawn))] if drawn else []),
+        *([plot_figure(failure_picture(capacity, drawn))] if drawn else []),
     ]
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],
-        headline=sentence(answer),
+        headline=as_sentence(answer),
         lead=[
-            *(Paragraph(sentence(part), "lead") for part in rest),
-            *(Paragraph(sentence(note), "lead") for note in capacity.notes),
+            *(Paragraph(as_sentence(part), "lead") for part in rest),
+            *(Paragraph(as_sentence(note), "lead") for note in capacity.notes),
             Paragraph(method),
             Paragraph(facts, "meta"),
         ],
@@ -200,7 +200,7 @@ def failure_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
     top = max((end for level in levels for end in (level.failures.value, level.failures.high) if end), default=0.01)
     x = _load_axis(plot, capacity, levels)
-    y = Scale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
+    y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
     _edge_band(plot, x, capacity)
     _curve(plot, x, y, 0, [(level, level.failures) for level in levels], lambda share: percent(share, 1))
@@ -220,14 +220,14 @@ def _text(interval: Interval, write: Callable[[float], str]) -> str:
     return NONE if interval.value is None else write(interval.value)
 
 
-def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelOutcome]) -> Scale:
+def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelOutcome]) -> PixelScale:
     low, high = min(level.load for level in levels), max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
     plot.x_axis(x, [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1], count, UNITS[capacity.plan.by][1])
     return x
 
 
-def _edge_band(plot: Plot, x: Scale, capacity: Capacity) -> None:
+def _edge_band(plot: Plot, x: PixelScale, capacity: Capacity) -> None:
     if capacity.holds is not None and capacity.breaks is not None:
         left, right = x(capacity.holds), x(capacity.breaks)
         plot.band([(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0")
@@ -235,8 +235,8 @@ def _edge_band(plot: Plot, x: Scale, capacity: Capacity) -> None:
 
 def _curve(
     plot: Plot,
-    x: Scale,
-    y: Scale,
+    x: PixelScale,
+    y: PixelScale,
     colour: int,
     points: Sequence[tuple[LevelOutcome, Interval]],
     write: Callable[[float], str],

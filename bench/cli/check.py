@@ -89,14 +89,14 @@ def _asked(
     from reports.gate.check import checked
     from reports.sides.named import folder_of
     from reports.sides.workload import allowed
-    from reports.thresholds import read
+    from reports.thresholds import read_thresholds
 
     if not run.exists() and (whole := folder_of(str(run))).is_dir():
         target = str(run).removeprefix(f"{whole}:")
         raise UsageError(
             f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
         )
-    limits = read(thresholds) if thresholds else ()
+    limits = read_thresholds(thresholds) if thresholds else ()
     may_differ = allowed(allow)
     close_if_left(run, read_document(run))
     return checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)

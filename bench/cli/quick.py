@@ -25,7 +25,7 @@ from bench.target.target import Target
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.units import NS_PER_S
 from reports.numbers import listed, plural
-from reports.runs import load as load_run
+from reports.runs import load_frames as load_run
 from reports.summary.summary import Summary, summarise
 from reports.wording import words
 

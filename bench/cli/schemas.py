@@ -32,8 +32,8 @@ from reports.schemas.document import (
     TEXT,
     WHOLE,
     Schema,
-    document,
     each,
+    file_schema,
     many,
     maybe,
     one_of,
@@ -56,18 +56,18 @@ def schemas() -> dict[str, Schema]:
     return {
         "run": schema_of(RunDocument, "run", "run.json of a run folder of Realtime Bench") | CLOSED,
         "summary": schema_of(SummaryDocument, "summary", "summary.json of a run folder of Realtime Bench"),
-        "event-log": document(
+        "event-log": file_schema(
             "event-log", "A line of an event log of Realtime Bench", event_log_line()
         ),
-        "calibration": document(
+        "calibration": file_schema(
             "calibration", "A calibration file of Realtime Bench", msgspec.json.schema(Calibration)
         ),
-        "capacity": document("capacity", "capacity.json of rtbench capacity", msgspec.json.schema(Capacity)),
-        "transcript": document("transcript", "A line of transcripts.jsonl of Realtime Bench", transcript_line()),
-        "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
-        "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),
-        "runs": document("runs", "What rtbench runs --json prints", msgspec.json.schema(KeptRuns)),
-        "doctor": document("doctor", "What rtbench doctor --json prints", doctor_document()),
+        "capacity": file_schema("capacity", "capacity.json of rtbench capacity", msgspec.json.schema(Capacity)),
+        "transcript": file_schema("transcript", "A line of transcripts.jsonl of Realtime Bench", transcript_line()),
+        "truth": file_schema("truth", "A line of the truth log of rtbench simulate", truth_line()),
+        "ready": file_schema("ready", "What rtbench simulate says once it listens", ready_document()),
+        "runs": file_schema("runs", "What rtbench runs --json prints", msgspec.json.schema(KeptRuns)),
+        "doctor": file_schema("doctor", "What rtbench doctor --json prints", doctor_document()),
         "compare": schema_of(CompareDocument, "compare", "compare.json of Realtime Bench"),
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
         "size": schema_of(SizeDocument, "size", "What rtbench size --json prints"),

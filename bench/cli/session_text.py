@@ -20,7 +20,7 @@ from bench.target.target import Target
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, count, three
 from reports.text.lines import inked
-from reports.text.waterfall import WaterfallRow, Way, folded, message, waterfall
+from reports.text.waterfall import Direction, WaterfallRow, folded, message, waterfall
 
 SAID = {
     Kind.TEXT_DELTA: "text delta",
@@ -32,7 +32,7 @@ SAID = {
 }
 """What is not called as it is on the wire, where each dialect has its own name or a long one."""
 APPENDED, APPENDED_LATER = "audio append", "append after speech"
-MARKS: dict[str, tuple[Way, str, str]] = {
+MARKS: dict[str, tuple[Direction, str, str]] = {
     "speech_end": ("·", "end of speech", ""),
     "first_audible": ("♪", "first audible sample", "good"),
 }

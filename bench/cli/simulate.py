@@ -179,11 +179,11 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     if path is not None:
         raise UsageError("give --profile or --like, not both")
     from reports.likeness import likeness
-    from reports.runs import load
+    from reports.runs import load_frames
     from reports.sides.named import parted
 
     folder, target = parted(like)
-    settings = likeness(load(folder), target, step)
+    settings = likeness(load_frames(folder), target, step)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"like {folder.name}.yaml"
         path.write_text(json.dumps(settings), encoding="utf-8")  # which is YAML, too

@@ -33,7 +33,7 @@ from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
-from reports.wording.differences import as_share, interval, scale_of
+from reports.wording.differences import as_share, difference_interval, scale_of
 from reports.wording.unusable import Cause
 
 CHOSEN = (
@@ -57,7 +57,7 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
     texts = [percent(base.value, 1) if base.clusters else NONE]
     for one, other in shares:
         if one.clusters and other.clusters:
-            ends = interval(*newcombe(one, other, level), "points")
+            ends = difference_interval(*newcombe(one, other, level), "points")
             texts.append(f"{percent(other.value, 1)} ({ends} points)")
         else:
             texts.append(percent(other.value, 1) if other.clusters else NONE)

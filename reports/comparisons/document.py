@@ -13,15 +13,15 @@ from bench.measures import CATALOGUE
 from bench.run.disk import write_text
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method, run_id
-from reports.comparisons.forest_rows import too_few
+from reports.comparisons.forest_rows import few_text
 from reports.comparisons.page import page_of
 from reports.finding import ExitStatus, Finding
 from reports.looks.decision import Decision, decision_sentence
 from reports.page.html import poured
-from reports.page.markdown import document
+from reports.page.markdown import markdown_text
 from reports.question import Kind
 from reports.schemas.document import Closed, Count, Known, Rounded, Version, about, data_of, text_of
-from reports.sides.fairness import definitions
+from reports.sides.fairness import definitions_version
 from reports.sides.side import Side
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import Word
@@ -177,7 +177,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
             valid=not comparison.unfair,
             simulated=comparison.simulated,
             headline=sentences.headline(comparison),
-            definitions=definitions(comparison.sides[0]),
+            definitions=definitions_version(comparison.sides[0]),
             sides=[_side(side) for side in comparison.sides],
             verdicts=dict(sentences.candidates(comparison)),
             findings=[_finding(finding, comparison) for finding in comparison.findings],
@@ -229,7 +229,7 @@ def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
         sentence=sentences.sentence(finding, comparison),
-        difference=None if difference is None or too_few(finding) else _difference(difference),
+        difference=None if difference is None or few_text(finding) else _difference(difference),
         turns=OfBoth(*finding.turns),
         sessions=OfBoth(*finding.sessions),
         failed=OfBoth(*finding.failed),
@@ -271,7 +271,7 @@ def write(comparison: Comparison, folder: Path) -> ComparePaths:
     """Write the three files, each in one step. Raises UsageError where the folder cannot be written."""
     paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     page = page_of(comparison)
-    texts = poured(page), document(page), as_json(comparison)
+    texts = poured(page), markdown_text(page), as_json(comparison)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):

@@ -15,8 +15,8 @@ from reports.page.svg import (
     COLOURS,
     HALF,
     WIDE,
+    PixelScale,
     Plot,
-    Scale,
     clean,
     frame,
     glyph,
@@ -54,7 +54,7 @@ def forest(panel: ForestPanel) -> Plot:
         desc="; ".join(_spoken(row, several=len(groups) > 1) for row in panel.rows) + ".",
     )
     low, high = ends(panel)
-    x = Scale(identity, low, high, plot.x0, plot.x1)
+    x = PixelScale(identity, low, high, plot.x0, plot.x1)
     _axis(plot, x, panel.axis)
     plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
     plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
@@ -92,7 +92,7 @@ def _spoken(row: ForestRow, *, several: bool) -> str:
     return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.outcome}"
 
 
-def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
+def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
     """Ticks, the line where nothing changed, and which side is the better one."""
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
@@ -105,7 +105,7 @@ def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
         plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
 
 
-def _ticks(x: Scale, axis: Axis, apart: float) -> list[tuple[float, str]]:
+def _ticks(x: PixelScale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     """Round changes between the ends, none closer to another, or to "same", than so many pixels."""
     if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / apart)))
@@ -122,7 +122,7 @@ def _ticks(x: Scale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     return sorted(found)
 
 
-def _row(plot: Plot, row: ForestRow, x: Scale, axis: Axis, top: float) -> None:
+def _row(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, top: float) -> None:
     middle = top + PITCH / 2
     plot.line(0, top, plot.w, top, "grid")
     zone = x.clip(-row.margin), x.clip(row.margin)
@@ -134,7 +134,7 @@ def _row(plot: Plot, row: ForestRow, x: Scale, axis: Axis, top: float) -> None:
     _texts(plot, row, middle)
 
 
-def _bar(plot: Plot, row: ForestRow, x: Scale, y: float) -> None:
+def _bar(plot: Plot, row: ForestRow, x: PixelScale, y: float) -> None:
     """The interval and its dot; an end beyond the axis is an arrow, a dot beyond it is left out."""
     if math.isnan(row.d):
         return
@@ -200,7 +200,7 @@ CUT = 8.0
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
-def sentence(ratios: Sequence[RatioCurve]) -> str:
+def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
     """p50 −1 %, largest difference +102 % at p97: of each candidate, by name where there are several."""
     said = []
     for ratio in ratios:
@@ -224,10 +224,10 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
         left=58,
         right=16,
         title=f"Difference of {measure} by percentile",
-        desc=f"Candidate against baseline at each percentile with its interval. {sentence(ratios)}",
+        desc=f"Candidate against baseline at each percentile with its interval. {curves_sentence(ratios)}",
     )
     last = max(p for ratio in ratios for p in ratio.ps)
-    x = Scale(nines, 0.0, last, plot.x0, plot.x1)
+    x = PixelScale(nines, 0.0, last, plot.x0, plot.x1)
     y = log_scale(*ratio_ends(ratios), plot.y0, plot.y1)
     ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
     plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile, by nines", grid=True)
@@ -250,7 +250,7 @@ def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
     return math.exp(low - 0.03), math.exp(high + 0.03)
 
 
-def _ratio_ticks(y: Scale) -> list[float]:
+def _ratio_ticks(y: PixelScale) -> list[float]:
     """Round multiples, apart from each other and from "same"."""
     kept = [1.0]
     for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
@@ -259,7 +259,7 @@ def _ratio_ticks(y: Scale) -> list[float]:
     return sorted(kept[1:])
 
 
-def _line(plot: Plot, ratio: RatioCurve, x: Scale, y: Scale, *, banded: bool) -> None:
+def _line(plot: Plot, ratio: RatioCurve, x: PixelScale, y: PixelScale, *, banded: bool) -> None:
     cls = f"s{tone(ratio.colour)}"
     points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
     if banded:
@@ -273,7 +273,7 @@ def _multiple(d: float) -> float:
     return math.exp(min(max(d, -50.0), 50.0))
 
 
-def _read(plot: Plot, ratios: Sequence[RatioCurve], x: Scale) -> None:
+def _read(plot: Plot, ratios: Sequence[RatioCurve], x: PixelScale) -> None:
     ps = sorted({p for ratio in ratios for p in ratio.ps})
     lines = [(r.candidate, {p: spoken(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
     plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)

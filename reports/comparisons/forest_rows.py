@@ -66,7 +66,7 @@ def _amount(end: float, finding: Finding) -> str:
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
 
 
-def value(value: float, question: Question) -> str:
+def figure_value(value: float, question: Question) -> str:
     """A figure with its unit."""
     if math.isinf(value):
         return TIMEOUT
@@ -76,14 +76,14 @@ def value(value: float, question: Question) -> str:
     return ms(value) if unit == "ms" else f"{three(value)}{NBSP}{unit}"
 
 
-def is_wait(question: Question) -> bool:
+def is_time(question: Question) -> bool:
     """Whether it is a time of which less is better."""
     return CATALOGUE[question.measure].unit == "ms" and is_lower(question)
 
 
 def _is_long(question: Question) -> bool:
     """Whether more of it is longer."""
-    return question.kind != "rate" and is_wait(question)
+    return question.kind != "rate" and is_time(question)
 
 
 def is_lower(question: Question) -> bool:
@@ -194,7 +194,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     candidates = {side.label: place for place, side in enumerate(comparison.sides)}
     findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
-    rows = [row_of(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
+    rows = [finding_row(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
     by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
     return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
 
@@ -209,14 +209,14 @@ def axis_of(question: Question) -> Axis:
     return axes[scale_of(question)][not is_lower(question)]
 
 
-def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
+def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
     """A finding of a comparison in words."""
     return row(finding, colour, paired=comparison.method.design == "pairs", usable=not comparison.unfair)
 
 
 def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> ForestRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
-    question, few = finding.question, too_few(finding)
+    question, few = finding.question, few_text(finding)
     difference = None if few else finding.difference
     unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
     scale = 100.0 if question.kind == "rate" else 1.0
@@ -247,7 +247,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
     )
 
 
-def too_few(finding: Finding) -> str:
+def few_text(finding: Finding) -> str:
     """44 sessions; needs 198: of a quantile that an arm has too few sessions or turns for; else empty."""
     lacks = [one for one in finding.lacks if one is not None]
     if not lacks:

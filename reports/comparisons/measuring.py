@@ -18,7 +18,15 @@ from reports.bins import nines
 from reports.finding import Arm, Finding, Measured, arm_of
 from reports.question import RATES, Question, better_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
-from reports.statistics.centre import WORST_MARGIN, Change, Waits, centre, slope_differences, trimmed_mean, worst_step
+from reports.statistics.centre import (
+    WORST_MARGIN,
+    ArmWaits,
+    Change,
+    centre,
+    slope_differences,
+    trimmed_mean,
+    worst_step,
+)
 from reports.statistics.differences import Difference, Inference, Margin, StandardError, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ArmSums, log_difference, rate_difference
@@ -38,17 +46,17 @@ class StepChange:
     arms: tuple[Sample, Sample]
 
 
-def waits_of(side: Side, question: Question) -> Waits:
+def waits_of(side: Side, question: Question) -> ArmWaits:
     """A measure of a side, with the step and the pair of each value."""
-    parts = [(at, step_sample(side, question, label)) for at, label in enumerate(labels_of(side))]
-    return Waits(
+    parts = [(at, step_sample(side, question, label)) for at, label in enumerate(step_names(side))]
+    return ArmWaits(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, at) for at, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
     )
 
 
-def labels_of(side: Side) -> list[str]:
+def step_names(side: Side) -> list[str]:
     """The steps of a run by name, each once: one name may stand for steps of several strata."""
     return list(dict.fromkeys(side.turns.steps))
 
@@ -70,7 +78,7 @@ def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> lis
     medians = worst_step(*arms, base.sessions, rng, draws=min(how.draws, STEP_DRAWS))
     if len(medians) < 2:
         return []
-    labels = [labels_of(base)[one.step] for one in medians]
+    labels = [step_names(base)[one.step] for one in medians]
     samples = [(step_sample(base, asked, label), step_sample(cand, asked, label)) for label in labels]
     apart = []
     for one, (first, second) in zip(medians, samples, strict=True):

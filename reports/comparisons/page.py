@@ -35,17 +35,17 @@ from reports.blocks import (
 from reports.comparisons import forest, path, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestRow, definition, panels, with_unit
-from reports.comparisons.forest_rows import row_of as row_of_finding
+from reports.comparisons.forest_rows import finding_row as row_of_finding
 from reports.comparisons.measuring import BEYOND, Shift
-from reports.comparisons.sentences import LOOKED, brief, said, word_of
+from reports.comparisons.sentences import LOOKED, brief, decision_alone, decision_word
 from reports.labels import all_called
 from reports.looks.decision import Decision
 from reports.marks import MARKS
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
 from reports.page.html import poured
-from reports.page.markdown import document
-from reports.page.pieces import drawing, figure, note
+from reports.page.markdown import markdown_text
+from reports.page.pieces import drawing, note, plot_figure
 from reports.page.svg import HALF
 from reports.question import Question
 from reports.sides.fairness import Check
@@ -123,7 +123,7 @@ def html(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """The same page without its figures."""
-    return document(page_of(comparison))
+    return markdown_text(page_of(comparison))
 
 
 def page_of(comparison: Comparison) -> Page:
@@ -174,7 +174,7 @@ def _lead(comparison: Comparison) -> list[Block]:
     """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
     remedies = unusable.remedies(comparison.causes)
     second = _second(comparison)
-    notices = [*filter(None, [sentences.provisional(comparison)]), *comparison.notices]
+    notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     return [
         *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([Paragraph(second, "lead")] if second else []),
@@ -189,7 +189,7 @@ def _second(comparison: Comparison) -> str:
         return ""
     if comparison.decision is None:
         return sentences.second(comparison)
-    sentence = said(comparison.decision)
+    sentence = decision_alone(comparison.decision)
     return LOOKED if _headline(comparison) == sentence else f"{sentence} {LOOKED}"
 
 
@@ -229,7 +229,7 @@ def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
         return _badge(sentences.unusable_word(comparison), beside)
     if decision.course.reason == "waiting":
         return _badge("NOT DECIDED YET", beside)
-    return _badge(word_of(decision), beside)
+    return _badge(decision_word(decision), beside)
 
 
 def _meta(comparison: Comparison) -> str:
@@ -338,7 +338,7 @@ def _looks(decision: Decision | None) -> Section | None:
     estimates = path.paths(decision) if decision else []
     if not decision or not estimates:
         return None
-    figures = [figure(path.path(estimate), estimate.line, head=estimate.name) for estimate in estimates]
+    figures = [plot_figure(path.path(estimate), estimate.line, head=estimate.name) for estimate in estimates]
     blocks: list[Block] = [Paragraph(path.end_reason(decision)), Reading(BOUNDS), Beside(figures)]
     return Section("path", "", "When was it decided?", blocks)
 
@@ -353,7 +353,7 @@ def _percentiles(comparison: Comparison) -> Section | None:
         Term(measure),
         f"{_since(comparison, shift.question)}. Shaded: 95 % interval. Dotted: fewer than five turns beyond.",
     )
-    waits = figure(percentiles(shift.curves, measure, HALF), read, head="The waits, one curve per arm")
+    waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="The waits, one curve per arm")
     return Section("shift", "", "Which turns got slower?", [Beside([waits, _differences(comparison, shift)])])
 
 
@@ -364,10 +364,10 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
         few = f"Not drawn: fewer than {BEYOND} turns of an arm lie beyond its median."
         return Figure("", head=head, below=[Paragraph(few)])
     read = (
-        f"{forest.sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
         f"The line ends where fewer than {BEYOND} turns of an arm lie beyond."
     )
-    return figure(forest.by_percentile(shift.ratios, shift.question.measure), read, head=head)
+    return plot_figure(forest.by_percentile(shift.ratios, shift.question.measure), read, head=head)
 
 
 def _since(comparison: Comparison, question: Question) -> str:

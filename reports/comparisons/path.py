@@ -17,7 +17,7 @@ from reports.looks.decision import Decision
 from reports.looks.sequence import End, GateResult, InterimStatistic, Look
 from reports.marks import marked
 from reports.numbers import NBSP, change, count, three
-from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
+from reports.page.svg import HALF, PixelScale, Plot, identity, linear_ticks
 from reports.statistics.verdicts import Word
 from reports.wording.differences import as_share, margin, signed
 from reports.wording.reasons import said
@@ -134,8 +134,8 @@ def path(found: EstimatePath) -> Plot:
         desc=f"Candidate against baseline at each look, with the bounds that decide. {found.line}",
     )
     low, high = path_ends(found)
-    x = Scale(identity, 0.0, float(max(found.planned)), plot.x0, plot.x1)
-    y = Scale(identity, low, high, plot.y0, plot.y1)
+    x = PixelScale(identity, 0.0, float(max(found.planned)), plot.x0, plot.x1)
+    y = PixelScale(identity, low, high, plot.y0, plot.y1)
     named = [(0.0, "same", "zero"), (found.margin, "margin", "marginline")]
     for value, text in _ticks(found, low, high):
         if all(abs(y(value) - y(other)) >= APART for other, _, _ in named):
@@ -148,7 +148,7 @@ def path(found: EstimatePath) -> Plot:
     return plot
 
 
-def _labels(planned: Sequence[int], x: Scale) -> list[float]:
+def _labels(planned: Sequence[int], x: PixelScale) -> list[float]:
     """The sizes of looks that have room for their number, the last one before the others."""
     kept: list[float] = []
     for pairs in reversed(planned):
@@ -178,7 +178,7 @@ def _ticks(found: EstimatePath, low: float, high: float) -> list[tuple[float, st
     return [(math.log1p(p / 100), change(1 + p / 100)) for p in percents if abs(p) > 1e-9 and p > -100]
 
 
-def _steps(plot: Plot, found: EstimatePath, x: Scale, y: Scale) -> None:
+def _steps(plot: Plot, found: EstimatePath, x: PixelScale, y: PixelScale) -> None:
     cls = f"v-{found.word.replace(' ', '-')}"
     plot.path([(x(step.pairs), y.clip(step.d)) for step in found.steps], "curve thin flow")
     rows = []

@@ -10,12 +10,12 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import (
     ONE_IN,
     ForestRow,
+    figure_value,
+    finding_row,
     is_lower,
-    is_wait,
+    is_time,
     range_of,
-    row_of,
     size,
-    value,
     which_turns,
 )
 from reports.finding import Finding
@@ -50,7 +50,7 @@ def overall(gated: Sequence[Finding]) -> Word | None:
 def candidates(comparison: Comparison) -> list[tuple[str, Word | None]]:
     """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
     if comparison.decision is not None:
-        return [(comparison.sides[1].label, word_of(comparison.decision))]
+        return [(comparison.sides[1].label, decision_word(comparison.decision))]
     found = [(side.label, gated_of(comparison, side.label)) for side in comparison.sides[1:]]
     ranked = sorted((_rank(gated), place) for place, (_, gated) in enumerate(found))
     return [(found[place][0], overall(found[place][1])) for _, place in ranked]
@@ -58,7 +58,7 @@ def candidates(comparison: Comparison) -> list[tuple[str, Word | None]]:
 
 def verdict(comparison: Comparison) -> Word | None:
     """Of the whole comparison: that of the planned looks where there were any, else that of the worst candidate."""
-    return word_of(comparison.decision) if comparison.decision is not None else overall(comparison.gated)
+    return decision_word(comparison.decision) if comparison.decision is not None else overall(comparison.gated)
 
 
 def _rank(gated: Sequence[Finding]) -> tuple[int, float]:
@@ -77,9 +77,9 @@ def gated_of(comparison: Comparison, label: str) -> list[Finding]:
 def headline(comparison: Comparison) -> str:
     """The answer in a sentence: of several candidates that of the worst."""
     if comparison.unfair:
-        return unusable.headline(comparison.causes)
+        return unusable.do_not_use(comparison.causes)
     if comparison.decision is not None:
-        return said(comparison.decision)
+        return decision_alone(comparison.decision)
     label, word = candidates(comparison)[0]
     if word is None:
         return "There is no verdict, because no figure was gated."
@@ -106,10 +106,10 @@ def unusable_word(comparison: Comparison) -> str:
     """INVALID, NOT JUDGED: of a candidate's run that is; else INVALID COMPARISON."""
     found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
     unfit = next((one for one in found if not one.valid), found[0])
-    return unusable.word_of(unfit.word, usable=False)
+    return unusable.run_word(unfit.word, usable=False)
 
 
-def provisional(comparison: Comparison) -> str:
+def assumption(comparison: Comparison) -> str:
     """What was assumed where two runs were compared; empty where nothing was, and where there is no verdict at all."""
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     if comparison.unfair or not assumed:
@@ -200,14 +200,14 @@ def _now(finding: Finding, comparison: Comparison) -> str:
     if question.measure in HAPPENS:
         noun = "replies" if question.measure == "stalled" else "turns"
         return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.measure]}, {more}"
-    if question.p not in ONE_IN or not is_wait(question):
-        return f"{figure(question)} is {value(found.candidate, question)}, {more}"
+    if question.p not in ONE_IN or not is_time(question):
+        return f"{figure(question)} is {figure_value(found.candidate, question)}, {more}"
     which, several = which_turns(question)
     if math.isinf(found.candidate):
-        was = f"on {base} it was {value(found.baseline, question)}"
+        was = f"on {base} it was {figure_value(found.baseline, question)}"
         return f"{which} now {'fail' if several else 'fails'} ({figure(question)}; {was})"
     takes = "take" if several else "takes"
-    return f"{which} now {takes} longer than {value(found.candidate, question)}, {more} ({figure(question)})"
+    return f"{which} now {takes} longer than {figure_value(found.candidate, question)}, {more} ({figure(question)})"
 
 
 def _apart(finding: Finding, comparison: Comparison) -> str:
@@ -219,7 +219,7 @@ def _apart(finding: Finding, comparison: Comparison) -> str:
 
 
 def _row(finding: Finding, comparison: Comparison) -> ForestRow:
-    return row_of(finding, comparison)
+    return finding_row(finding, comparison)
 
 
 def _speaker(gated: Sequence[Finding]) -> Finding:
@@ -251,7 +251,7 @@ def _beside(mine: Sequence[Finding], told: Finding, comparison: Comparison) -> I
             yield f"{lead[:1].upper()}{lead[1:]}: {', '.join(said)}."
 
 
-def word_of(decision: Decision) -> Word:
+def decision_word(decision: Decision) -> Word:
     """The verdict of all gates together."""
     reason = decision.course.reason
     if reason == "regressed" or reason == "not regressed":
@@ -259,7 +259,7 @@ def word_of(decision: Decision) -> Word:
     return "inconclusive"
 
 
-def said(decision: Decision) -> str:
+def decision_alone(decision: Decision) -> str:
     """Its sentence as it stands alone: with a capital letter, unless it begins with the candidate's name."""
     text, named = decision_sentence(decision), decision.course.reason in ("regressed", "not regressed")
     return f"{text if named and not decision.invalid else text[:1].upper() + text[1:]}."
@@ -270,7 +270,7 @@ def brief(decision: Decision) -> str:
 
     The whole sentence where none of them has a difference.
     """
-    word = word_of(decision)
+    word = decision_word(decision)
     rulings = zip(decision.gates, decision.course.rulings, strict=bool(decision.course.rulings))
     figures = [
         f"{figure(gate)} {signed_difference(gate, ruling.d)}"
@@ -278,7 +278,7 @@ def brief(decision: Decision) -> str:
         if ruling.word == word and not math.isnan(ruling.d)
     ]
     if not figures or decision.invalid:
-        return said(decision)
+        return decision_alone(decision)
     begins = {
         "regressed": f"{decision.targets[1]} regressed",
         "not regressed": f"{decision.targets[1]} has not regressed",

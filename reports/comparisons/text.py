@@ -8,7 +8,7 @@ from bench.errors import INVALID_STATUS
 from reports import blocks
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.forest_rows import ForestRow, row_of, with_unit
+from reports.comparisons.forest_rows import ForestRow, finding_row, with_unit
 from reports.labels import all_called, labels_of
 from reports.marks import MARKS, marked
 from reports.numbers import NBSP, count, listed, percent, plural
@@ -80,7 +80,7 @@ LAYOUTS = (
 def _table(comparison: Comparison) -> Grid:
     """For each candidate the gated figures, then the others."""
     places = {side.label: place for place, side in enumerate(comparison.sides)}
-    findings = [row_of(finding, comparison) for finding in comparison.findings]
+    findings = [finding_row(finding, comparison) for finding in comparison.findings]
     difference = f"difference ({percent(1 - 2 * comparison.method.level, 1)})"
     heads = ("figure", "baseline", "candidate", difference, "difference", "margin", "verdict", "verdict")
     rows: list[blocks.Row] = []
@@ -104,7 +104,7 @@ def _line(row: ForestRow) -> blocks.Row:
 def _closing(comparison: Comparison) -> Iterable[Part]:
     """Why gated figures are not settled; whether it was fair; what differs; what to know."""
     several = len(comparison.sides) > 2
-    for row in (row_of(finding, comparison) for finding in comparison.gated):
+    for row in (finding_row(finding, comparison) for finding in comparison.gated):
         if row.why and comparison.decision is None:
             whose = f" on {row.candidate}" if several else ""
             yield Named("unsettled", [f"{figure(row.finding.question)}{whose}: {row.why}"])
@@ -119,7 +119,7 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
     for check in comparison.checks:
         if check.fair is None and len(set(check.texts)) > 1:
             yield Named("differs", [_difference(check, comparison)])
-    for notice in (sentences.provisional(comparison), *comparison.notices):
+    for notice in (sentences.assumption(comparison), *comparison.notices):
         yield Named("note", [notice])
 
 

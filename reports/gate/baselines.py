@@ -73,7 +73,7 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return Stratum(self.origin, self.traits)
 
 
-class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A share of turns with its variance between sessions; null with fewer than two of them."""
 
     name: str
@@ -99,7 +99,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ps: tuple[float, ...]
     conditions: dict[str, str]
     quantiles: tuple[Quantiles, ...]
-    rates: tuple[Rate, ...]
+    rates: tuple[StoredRate, ...]
     labels: dict[str, str] = {}
     """As the run's `--label` gave them; older files have none."""
 
@@ -171,11 +171,11 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
     )
 
 
-def _rates(side: Side) -> Iterable[Rate]:
+def _rates(side: Side) -> Iterable[StoredRate]:
     for name in RATES:
         rate = ratio_of_side(side, name)
         if rate.turns and not side.inexact(Question(name, "rate", Margin())):
-            yield Rate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
+            yield StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
 
 
 def ratio_of_side(side: Side, name: str, step: str = "") -> Ratio:
@@ -195,7 +195,7 @@ def _figure(value: float) -> float:
 
 def save(baseline: Baseline, folder: Path) -> Path:
     """Write it to its place. Raises UsageError where the folder cannot be written."""
-    path = place_of(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
+    path = baseline_folder(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, as_text(baseline))
@@ -222,7 +222,7 @@ def safe(name: str) -> str:
     return f"{kept or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def place_of(folder: Path, scenario: str, target: str) -> Path:
+def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
     """Where baselines of a scenario and target stand."""
     return folder / safe(scenario) / safe(target)
 

@@ -24,7 +24,7 @@ from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
-from reports.statistics.serial import cluster_levels, drifts, in_quarters
+from reports.statistics.serial import cluster_levels, in_quarters, is_ordered
 from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
 from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.differences import figure as figure_name
@@ -68,7 +68,7 @@ def estimate_quantile(
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    estimate, drifting = estimates(sample, [p], LEVEL)[0], drifts(cluster_levels(sample, clusters))
+    estimate, drifting = estimates(sample, [p], LEVEL)[0], is_ordered(cluster_levels(sample, clusters))
     low, high = estimate.low, estimate.high
     if drifting:
         quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]

@@ -24,7 +24,7 @@ from reports.looks.decision import Decision
 from reports.looks.sequence import GateResult
 from reports.numbers import listed, plural
 from reports.question import Question
-from reports.runs import Run, load_for_report
+from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import causes_of, checks_of, one_run, one_seed, refuse_other_definitions
 from reports.sides.named import refuse_unknown
 from reports.sides.side import Side, among, targets_of
@@ -92,7 +92,7 @@ def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
     )
 
 
-def _known(run: Run, others: Sequence[Side], partner: str) -> Side:
+def _known(run: RunFrames, others: Sequence[Side], partner: str) -> Side:
     refuse_unknown(run, partner)
     return next(other for other in others if other.name == partner)
 
@@ -131,7 +131,9 @@ def was_planned(document: Mapping[str, Any]) -> bool:
     return document.get("decision_plan") is not None
 
 
-def by_looks(run: Run, targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> BaselineAnswers:
+def by_looks(
+    run: RunFrames, targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]
+) -> BaselineAnswers:
     """What the looks say. `thresholds`: the relative ones that were given; none, or those of the plan.
 
     Raises UsageError where others are asked for, or another baseline than the plan's.

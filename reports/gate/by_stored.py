@@ -16,9 +16,9 @@ from reports.gate.baselines import (
     NEWEST,
     PS,
     Quantiles,
-    Rate,
     StoredBaseline,
-    place_of,
+    StoredRate,
+    baseline_folder,
     ratio_of_side,
     read_baselines,
     run_id_of,
@@ -71,7 +71,7 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
     itself = f"The run that is checked is stored in {folder}: it is left out of the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
-        place = place_of(folder, scenario_of(side), target)
+        place = baseline_folder(folder, scenario_of(side), target)
         none = (
             f"the only run that is stored in {place} is the one that is checked"
             if files
@@ -180,11 +180,11 @@ def _answer(written: str, side: Side, question: Question, stored: Eligible, leve
     return BaselineAnswer(written, measured, provisional=len(rows) < KNOWN, unstored=stored.unstored)
 
 
-Found = tuple[Sequence[Quantiles | Rate], Difference | None, Arm]
+StoredFound = tuple[Sequence[Quantiles | StoredRate], Difference | None, Arm]
 """What is stored of a figure, the difference from it, and what the run that is checked has of it."""
 
 
-def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> Found:
+def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> StoredFound:
     rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
     now = ratio_of_side(side, question.measure)
     words = bool(RATES[question.measure].words)
@@ -200,7 +200,7 @@ def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level:
     return rows, difference, Arm(int(now.turns), now.clusters, failed, worth=now.worth, longest=now.longest)
 
 
-def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> Found:
+def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> StoredFound:
     assert question.p is not None, "a quantile has a p"
     sample, place = sample_of(side, question), PS.index(question.p)
     rng = np.random.default_rng(seed_of(run_id_of(side), *(one.baseline.run_id for one in runs)))

@@ -15,7 +15,7 @@ from reports.gate.items import PASSED, Checked, Item, OnInconclusive
 from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_named, relative_results
 from reports.labels import labels_of
 from reports.numbers import listed, percent
-from reports.runs import Run, load_for_report
+from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import ABSENT, Side, targets_of
 from reports.statistics.differences import LEVEL
@@ -144,7 +144,7 @@ def _refuse_unknown_targets(thresholds: Sequence[Threshold], sides: Sequence[Sid
             )
 
 
-def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: Run, sides: Sequence[Side]) -> None:
+def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[Side]) -> None:
     """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
     steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
     scripts = {str(one.get("name")) for one in run.document.get("scripts") or []}
@@ -160,7 +160,7 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: Run, sides: Sequ
 
 
 def _answers(
-    run: Run,
+    run: RunFrames,
     sides: Sequence[Side],
     thresholds: Sequence[Threshold],
     baseline: str | None,
@@ -216,13 +216,13 @@ def _warning(side: Side, sides: Sequence[Side]) -> str:
     return f'{share} of the turns wanted{whose} {lost}, and no threshold is about failures: add failures: ["rate<0.01"]'
 
 
-def _unusable(run: Run, sides: Sequence[Side]) -> list[str]:
+def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[str]:
     """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
     causes = own_causes(sides) or of_run(verdict_of(run.document), run.document, run.folder)
     return [cause.line for cause in causes] + ([] if sides else ["the run has no turns and no sessions"])
 
 
-def _notices(run: Run, sides: Sequence[Side], told: Sequence[Path]) -> list[str]:
+def _notices(run: RunFrames, sides: Sequence[Side], told: Sequence[Path]) -> list[str]:
     """What to read before the run's figures, where a comparison has not said it."""
     if not sides or run.folder in told:
         return []

@@ -18,7 +18,7 @@ from junitparser.junitparser import FinalResult
 
 from bench.plain import printable
 from reports.gate.items import Checked, Item
-from reports.gate.sentences import headline, remarks, said
+from reports.gate.sentences import headline, item_said, remarks
 from reports.numbers import NBSP
 
 MOST = 10
@@ -32,11 +32,11 @@ def github_commands(checked: Checked) -> Iterable[str]:
         return
     yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
     for item in checked.of("failed")[:MOST]:
-        yield github_command("error", f"{item.figure} {item.word}", said(item))
+        yield github_command("error", f"{item.figure} {item.word}", item_said(item))
     if checked.on_inconclusive != "pass":
         kind = "error" if checked.status == 3 else "warning"
         for item in checked.of("unsure")[:MOST]:
-            yield github_command(kind, f"{item.figure} {item.word}", said(item))
+            yield github_command(kind, f"{item.figure} {item.word}", item_said(item))
 
 
 def github_refusal(error: str) -> str:
@@ -63,10 +63,10 @@ def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
         yield azure_command("task.logissue", {"type": "error"}, headline(checked))
     else:
         for item in checked.of("failed"):
-            yield azure_command("task.logissue", {"type": "error"}, said(item))
+            yield azure_command("task.logissue", {"type": "error"}, item_said(item))
         kind = "error" if checked.status == 3 else "warning"
         for item in checked.of("unsure") if checked.on_inconclusive != "pass" else ():
-            yield azure_command("task.logissue", {"type": kind}, said(item))
+            yield azure_command("task.logissue", {"type": kind}, item_said(item))
     yield from (azure_command("task.logissue", {"type": "warning"}, warning) for warning in checked.warnings)
     yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
     if checked.warns:
@@ -135,7 +135,7 @@ def _case(name: str, checked: Checked, results: list[FinalResult]) -> TestCase:
 
 
 def _results(item: Item, checked: Checked, void: str) -> list[FinalResult]:
-    text = _plain(said(item))
+    text = _plain(item_said(item))
     if void or item.grade == "void":
         return [Error(_plain(void) or text, "invalid")]
     if item.grade == "failed":

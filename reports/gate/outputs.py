@@ -31,18 +31,18 @@ from reports.gate.items import Checked, Grade, Item, OnInconclusive
 from reports.gate.sentences import (
     badges,
     beside,
+    check_glyph,
     ending,
-    glyph,
     headline,
+    in_unit,
     interval_text,
     is_judged,
+    item_word,
     limit_text,
     mark,
     reached_text,
     reason,
     value_text,
-    word_of,
-    written,
 )
 from reports.marks import MARKS
 from reports.numbers import count, plural, shortened
@@ -65,7 +65,7 @@ def _parts(checked: Checked) -> Iterable[Block]:
     items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
     shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
     against = [f"against {checked.against}"] if checked.against else []
-    yield Heading(f"{glyph(checked)} {headline(checked)}")
+    yield Heading(f"{check_glyph(checked)} {headline(checked)}")
     yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
@@ -81,7 +81,7 @@ def _table(items: Sequence[Item], checked: Checked) -> Table:
             [
                 Code(item.threshold),
                 item.target,
-                written(item, item.baseline) if item.relative else "",
+                in_unit(item, item.baseline) if item.relative else "",
                 value_text(item),
                 interval_text(item),
                 limit_text(item),
@@ -98,7 +98,7 @@ def _verdict(item: Item, checked: Checked) -> Inline:
     if not is_judged(item, checked):
         return verdict
     if item.grade in ("failed", "void"):
-        verdict = (f"{MARKS[item.grade].glyph} ", Strong(word_of(item)))
+        verdict = (f"{MARKS[item.grade].glyph} ", Strong(item_word(item)))
     return (verdict, ", provisional") if item.provisional else verdict
 
 
@@ -132,7 +132,7 @@ def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
-    yield Named(glyph(checked), [headline(checked)], "bold", indent=2)
+    yield Named(check_glyph(checked), [headline(checked)], "bold", indent=2)
     against = [f"against {checked.against}"] if checked.against else []
     yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against]))
     for warning in checked.warnings:

@@ -167,10 +167,10 @@ class StoredRuns:
     target: str = ""
 
 
-Baseline = SameRun | OtherRun | StoredRuns
+Against = SameRun | OtherRun | StoredRuns
 
 
-def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Baseline | None:
+def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
     """What `--baseline` names; without it the first target of an interleaved run, else None.
 
     `targets`: those of the run. Raises UsageError where nothing is named so.

@@ -9,10 +9,10 @@ from reports.marks import MARKS, marked
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
 from reports.wording import unusable
-from reports.wording.differences import TIMEOUT, interval, share, signed, within
+from reports.wording.differences import TIMEOUT, difference_interval, share, signed, within
 
 
-def written(item: Item, value: float | None) -> str:
+def in_unit(item: Item, value: float | None) -> str:
     """A figure in its unit: 640 ms, 1.20 %, 1.31 ×."""
     if value is None:
         return "–"
@@ -25,7 +25,7 @@ def value_text(item: Item) -> str:
     """The figure, or > timeout where it lies among the failures."""
     if item.needs and _without_figure(item):
         return few_text(item)
-    return TIMEOUT if item.among_failures else written(item, item.value)
+    return TIMEOUT if item.among_failures else in_unit(item, item.value)
 
 
 def reached_text(item: Item) -> str:
@@ -52,24 +52,24 @@ def interval_text(item: Item) -> str:
         return "–"
     if item.low_endless:
         return TIMEOUT
-    if item.relative and item.baseline == 0 and item.value and scale_of(item) == "ratio":
+    if item.relative and item.baseline == 0 and item.value and item_scale(item) == "ratio":
         return "no ratio to 0"
     if not item.relative:
-        low, high = ("∞" if one is None else written(item, one).partition(NBSP)[0] for one in (item.low, item.high))
+        low, high = ("∞" if one is None else in_unit(item, one).partition(NBSP)[0] for one in (item.low, item.high))
         low = low if item.low is not None else "−∞"
-        unit = written(item, 1.0).partition(NBSP)[2]
+        unit = in_unit(item, 1.0).partition(NBSP)[2]
         return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
     apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
-    apart = apart if item.difference is None else signed(item.difference, scale_of(item))
-    return f"{apart} ({interval(item.low, item.high, scale_of(item))})"
+    apart = apart if item.difference is None else signed(item.difference, item_scale(item))
+    return f"{apart} ({difference_interval(item.low, item.high, item_scale(item))})"
 
 
 def corrected_text(item: Item) -> str:
     """+45 %: the difference without what stopping early adds; empty where no look decided."""
-    return "" if item.corrected is None else signed(item.corrected, scale_of(item))
+    return "" if item.corrected is None else signed(item.corrected, item_scale(item))
 
 
-def scale_of(item: Item) -> Scale:
+def item_scale(item: Item) -> Scale:
     """How its differences are told."""
     scales: dict[str, Scale] = {"share": "points", SLOPE: "slope"}
     return scales.get(item.unit, "ratio")
@@ -80,7 +80,7 @@ def limit_text(item: Item) -> str:
     if item.relative:
         return item.margin
     sign = {"<=": "≤", ">=": "≥"}.get(item.sign, item.sign)
-    limit = f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else written(item, item.limit)
+    limit = f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else in_unit(item, item.limit)
     return f"{sign}{NBSP}{limit}"
 
 
@@ -92,7 +92,7 @@ MEANINGS = {
 }
 
 
-def glyph(checked: Checked) -> str:
+def check_glyph(checked: Checked) -> str:
     """Of the whole check."""
     bad = checked.status in (VOID, FAILED)
     return MARKS["failed" if bad else "unsure" if checked.of("unsure") else "passed"].glyph
@@ -103,9 +103,9 @@ def headline(checked: Checked) -> str:
     if checked.status == VOID:
         if why := _why_void(checked):
             return f"{unusable.LEAD if checked.void else 'no verdict'}: {_first(why, 'reason')}"
-        return f"no verdict: {_first([said(item) for item in checked.of('void')], 'threshold')}"
+        return f"no verdict: {_first([item_said(item) for item in checked.of('void')], 'threshold')}"
     if failed := checked.of("failed"):
-        return _first([said(item) for item in failed], "threshold")
+        return _first([item_said(item) for item in failed], "threshold")
     if unsure := checked.of("unsure"):
         return f"inconclusive: {_first([unsettled(item) for item in unsure], 'threshold')}"
     if len(checked.items) == 1:
@@ -113,16 +113,16 @@ def headline(checked: Checked) -> str:
     return f"passed: all of {plural(len(checked.items), 'threshold')} are kept"
 
 
-def said(item: Item) -> str:
+def item_said(item: Item) -> str:
     """One item in a sentence without its full stop: ttfa p95 of b regressed: +65 % (+47 to +87 %), margin +20 %."""
     word = f"is {'over' if item.sign in ('<', '<=') else 'under'} its limit" if item.word == "broken" else item.word
     if item.word == "no data":
         return f"{item.figure} of {item.target} has no data: {item.reason}"
     why = f" ({item.reason})" if item.reason else ""
-    return f"{item.figure} of {item.target} {word}{why}: {figures(item)}{more(item)}"
+    return f"{item.figure} of {item.target} {word}{why}: {figures_text(item)}{more(item)}"
 
 
-def figures(item: Item) -> str:
+def figures_text(item: Item) -> str:
     """1,580 ms (1,420 to 1,690 ms), limit < 800 ms; +65 % (+47 to +87 %), margin +20 %.
 
     Of a run that was ended by a look with the corrected difference.
@@ -137,7 +137,7 @@ def figures(item: Item) -> str:
 
 def unsettled(item: Item) -> str:
     """ttfa p95 of b, too few turns to decide: p95 needs 400, this run has 120."""
-    why = item.reason or figures(item)
+    why = item.reason or figures_text(item)
     return f"{item.figure} of {item.target}: {why}{more(item)}"
 
 
@@ -186,13 +186,13 @@ def is_judged(item: Item, checked: Checked) -> bool:
 
 def mark(item: Item, checked: Checked) -> str:
     """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
-    return f"{MARKS[item.grade].glyph} {word_of(item)}" if is_judged(item, checked) else NOT_JUDGED
+    return f"{MARKS[item.grade].glyph} {item_word(item)}" if is_judged(item, checked) else NOT_JUDGED
 
 
-def word_of(item: Item) -> str:
+def item_word(item: Item) -> str:
     """equivalent (within 40 %)."""
     accepted = limit_text(item).lstrip("+−")
-    return f"{item.word}{within(item.word, item.difference, scale_of(item), accepted)}"
+    return f"{item.word}{within(item.word, item.difference, item_scale(item), accepted)}"
 
 
 def _why_void(checked: Checked) -> list[str]:
@@ -208,7 +208,7 @@ def _why_void(checked: Checked) -> list[str]:
 def badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.void and checked.against)
-    return [marked(unusable.word_of(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
+    return [marked(unusable.run_word(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
 
 
 def _first(texts: list[str], noun: str) -> str:

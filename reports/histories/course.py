@@ -170,7 +170,7 @@ def _told(entry: Entry, question: Question) -> RunFigure:
     return quantiles.get(question.p or 0.0, NOT_TOLD)
 
 
-def compared(courses: Sequence[Course]) -> list[Course]:
+def with_changes(courses: Sequence[Course]) -> list[Course]:
     """The same with their changes, which share one error."""
     among = sum(not course.lacking for course in courses)
     return [_compared(course, among) for course in courses]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -16,8 +16,8 @@ from reports.numbers import moment, ms, percent, shortened
 from reports.page.svg import (
     COLOURS,
     WIDE,
+    PixelScale,
     Plot,
-    Scale,
     frame,
     identity,
     linear_ticks,
@@ -146,16 +146,16 @@ def _spoken(courses: Sequence[Course]) -> str:
     return "Horizontal: when runs began, UTC. " + "; ".join(told) + "."
 
 
-def _time(courses: Sequence[Course], plot: Plot) -> Scale:
+def _time(courses: Sequence[Course], plot: Plot) -> PixelScale:
     every = [at_s(entry) for course in courses for entry in course.series.entries]
     room = (max(every) - min(every)) * 0.02 or ROOM_S
-    scale = Scale(identity, min(every) - room, max(every) + room, plot.x0, plot.x1)
+    scale = PixelScale(identity, min(every) - room, max(every) + room, plot.x0, plot.x1)
     words = dict(ticks(scale.low, scale.high, 10))
     plot.x_axis(scale, list(words), words.__getitem__, "when runs began, UTC")
     return scale
 
 
-def _values(courses: Sequence[Course], plot: Plot) -> Scale:
+def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:
     """Of runs that are compared; what lies outside stands at the edge.
 
     The intervals of few failures would hide these, and are cut.
@@ -165,7 +165,7 @@ def _values(courses: Sequence[Course], plot: Plot) -> Scale:
     ends = [end for told in every for end in (told.value, told.low, told.high) if math.isfinite(end)]
     if courses[0].question.kind == "rate":
         most = max([told.value for told in every if math.isfinite(told.value)], default=0.0)
-        scale = Scale(identity, 0.0, max(RATE_LEAST, RATE_ROOM * most), plot.y0, plot.y1)
+        scale = PixelScale(identity, 0.0, max(RATE_LEAST, RATE_ROOM * most), plot.y0, plot.y1)
         plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
         return scale
     scale = log_scale(*log_range(ends), plot.y0, plot.y1)
@@ -175,10 +175,12 @@ def _values(courses: Sequence[Course], plot: Plot) -> Scale:
 
 def _writer(question: Question) -> Callable[[float], str]:
     unit = text.unit_of(question)
-    return ms if unit == "ms" else lambda value: f"{text.written(value, question)} {unit}"
+    return ms if unit == "ms" else lambda value: f"{text.shown_number(value, question)} {unit}"
 
 
-def _runs(plot: Plot, course: Course, number: int, x: Scale, y: Scale, classes: Callable[[Entry], str]) -> None:
+def _runs(
+    plot: Plot, course: Course, number: int, x: PixelScale, y: PixelScale, classes: Callable[[Entry], str]
+) -> None:
     """Runs that are compared, joined in their order; the others as crosses or rings, joined with nothing."""
     entries, colour = course.series.entries, f"s{tone(number)}"
     for before, after in pairwise(course.used):
@@ -193,10 +195,18 @@ def _runs(plot: Plot, course: Course, number: int, x: Scale, y: Scale, classes: 
 
 
 def _run(
-    plot: Plot, question: Question, entry: Entry, told: RunFigure, number: int, x: Scale, y: Scale, *, used: bool
+    plot: Plot,
+    question: Question,
+    entry: Entry,
+    told: RunFigure,
+    number: int,
+    x: PixelScale,
+    y: PixelScale,
+    *,
+    used: bool,
 ) -> None:
     at, value, colour = x(at_s(entry)), y.clip(told.value), f"s{tone(number)}"
-    tip = f"{entry.name}: {text.inline(told, question)}, {entry.unfit or entry.mark}"
+    tip = f"{entry.name}: {text.figure_text(told, question)}, {entry.unfit or entry.mark}"
     if not used:
         _unfit(plot, entry, at, value, shape(number), colour, tip)
         return
@@ -215,7 +225,7 @@ def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str,
     plot.add(f'<path d="{arms}" class="unfit"/>')
 
 
-def _levels(plot: Plot, course: Course, number: int, x: Scale, y: Scale) -> None:
+def _levels(plot: Plot, course: Course, number: int, x: PixelScale, y: PixelScale) -> None:
     """Where the figure stood between changes; of a course without enough runs nothing is said."""
     again = " again" if number >= COLOURS else ""
     for level in course.levels if not course.lacking else ():
@@ -223,7 +233,7 @@ def _levels(plot: Plot, course: Course, number: int, x: Scale, y: Scale) -> None
         plot.path(ends, f"curve s{tone(number)}{again}")
 
 
-def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping[str, int], x: Scale) -> None:
+def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping[str, int], x: PixelScale) -> None:
     """Each change with its size above, in rows so that sizes do not meet."""
     free = [-math.inf] * LABEL_ROWS
     for course, moved in sorted(marks, key=lambda one: one[1].first.began_utc_ns):
@@ -234,22 +244,20 @@ def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping
         tip = text.change_sentence(course, moved)
         with plot.of(numbers[course.series.name]):
             plot.line(at, plot.y0, at, plot.y1 - 4 - LABEL * row, "moved")
-            label = f"{text.change(moved, course.question)}"
+            label = f"{text.moved_by(moved, course.question)}"
             plot.text(at + 4, plot.y1 - 5 - LABEL * row, label, f"num {words}", "end" if at > plot.x1 - 60 else "start")
             plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", tip)
 
 
-def _read(plot: Plot, courses: Sequence[Course], x: Scale) -> None:
+def _marked(course: Course) -> Iterable[tuple[int, str]]:
+    """When each run began, and what it tells: 612 (590 – 640), ✕ INVALID."""
+    for entry, told in zip(course.series.entries, course.told, strict=True):
+        mark = f", {entry.mark}" if entry.unfit else ""
+        yield entry.began_utc_ns, f"{text.figure_text(told, course.question)}{mark}"
+
+
+def _read(plot: Plot, courses: Sequence[Course], x: PixelScale) -> None:
     """A stop at each instant at which a run began."""
     every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
-    lines = [
-        (
-            course.series.name,
-            {
-                entry.began_utc_ns: f"{text.inline(told, course.question)}{f', {entry.mark}' if entry.unfit else ''}"
-                for entry, told in zip(course.series.entries, course.told, strict=True)
-            },
-        )
-        for course in courses
-    ]
+    lines = [(course.series.name, dict(_marked(course))) for course in courses]
     plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)

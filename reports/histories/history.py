@@ -14,7 +14,7 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
 from bench.run.kept import run_folders
-from reports.histories.course import Course, Moved, Series, compared, course_of, series_of
+from reports.histories.course import Course, Moved, Series, course_of, series_of, with_changes
 from reports.histories.entry import SHOWN, Entry, entries_of, stored_in
 from reports.numbers import NBSP, plural
 from reports.question import Question
@@ -191,7 +191,7 @@ def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notice
     runs = Counter(one.scenario for one in series for _ in one.entries)
     names = [name for name, _ in runs.most_common()]
     asked = {name: _questions([one for one in series if one.scenario == name], questions) for name in names}
-    courses = compared([course_of(one, question) for one in series for question in asked[one.scenario]])
+    courses = with_changes([course_of(one, question) for one in series for question in asked[one.scenario]])
     scenarios = [
         Scenario(
             name,

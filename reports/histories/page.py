@@ -40,7 +40,7 @@ from reports.histories.history import History, Scenario
 from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, plural, shortened
 from reports.page.html import poured
-from reports.page.pieces import figure
+from reports.page.pieces import plot_figure
 from reports.question import RATES, Question
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.wording import differences
@@ -189,15 +189,15 @@ def _moved(history: History, numbers: dict[str, int]) -> Block:
 def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: bool) -> Row:
     question = course.question
     at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
-    before, after = (text.written(course.levels[place].value, question) for place in (at - 1, at))
+    before, after = (text.shown_number(course.levels[place].value, question) for place in (at - 1, at))
     name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
-    ends = differences.interval(moved.low, moved.high, differences.scale_of(question))
+    ends = differences.difference_interval(moved.low, moved.high, differences.scale_of(question))
     return row_of(
         [
             Cell(_called(question), name),
             Cell(before, _unit(question)),
             Cell(after, _unit(question)),
-            Cell(text.change(moved, question), ends, style=CHANGED[moved.worse]),
+            Cell(text.moved_by(moved, question), ends, style=CHANGED[moved.worse]),
             Cell(text.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
             "; ".join(moved.beside) or "nothing that these runs record",
         ],
@@ -230,7 +230,7 @@ def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, in
     of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
     levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
-    return figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
+    return plot_figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
 
 
 def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder: Path) -> Block:
@@ -274,9 +274,9 @@ def _run(
 def _told(course: Course, place: int) -> Cell:
     """A figure of a run, with its interval, and with the change that begins with this run."""
     entry, told = course.series.entries[place], course.told[place]
-    changed = [f"↕ {text.change(moved, course.question)}" for moved in course.moved if moved.first is entry]
-    below = " ".join(filter(None, [text.range_of(told, course.question), *changed]))
-    return Cell(text.value(told, course.question), below, style="soft-ink" if entry.unfit else "")
+    changed = [f"↕ {text.moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
+    below = " ".join(filter(None, [text.told_range(told, course.question), *changed]))
+    return Cell(text.told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")
 
 
 def _linked(entry: Entry, folder: Path) -> Inline:

@@ -19,50 +19,50 @@ from reports.question import Question
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.text.lines import Badges, Grid, Named, Part, pour
 from reports.wording import differences
-from reports.wording.differences import NOTHING, OPEN, TIMEOUT, figure, interval, scale_of, signed
+from reports.wording.differences import NOTHING, OPEN, TIMEOUT, difference_interval, figure, scale_of, signed
 
 
 def unit_of(question: Question) -> str:
     return "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
 
 
-def value(told: RunFigure, question: Question) -> str:
+def told_value(told: RunFigure, question: Question) -> str:
     """612, > timeout, n/a; of a rate 0.8 %."""
-    return NOTHING if math.isnan(told.value) else written(told.value, question)
+    return NOTHING if math.isnan(told.value) else shown_number(told.value, question)
 
 
-def written(number: float, question: Question) -> str:
+def shown_number(number: float, question: Question) -> str:
     """A figure in its unit, which stands beside it unless it is a rate."""
     if math.isinf(number):
         return TIMEOUT
     return percent(number, 1) if question.kind == "rate" else three(number)
 
 
-def range_of(told: RunFigure, question: Question) -> str:
+def told_range(told: RunFigure, question: Question) -> str:
     """590 – 640; why there is no figure; nothing where no interval is told."""
     if told.lacks:
         return told.lacks
     if math.isnan(told.low) or math.isinf(told.value):
         return ""
-    ends = [written(end, question) if math.isfinite(end) else OPEN for end in (told.low, told.high)]
+    ends = [shown_number(end, question) if math.isfinite(end) else OPEN for end in (told.low, told.high)]
     unit = f"{NBSP}%" if question.kind == "rate" else ""
     return f"{ends[0].removesuffix(unit)} – {ends[1]}"
 
 
-def inline(told: RunFigure, question: Question) -> str:
+def figure_text(told: RunFigure, question: Question) -> str:
     """612 (590 – 640); n/a (needs 40 sessions)."""
-    beside = range_of(told, question)
-    return f"{value(told, question)} ({beside})" if beside else value(told, question)
+    beside = told_range(told, question)
+    return f"{told_value(told, question)} ({beside})" if beside else told_value(told, question)
 
 
-def change(moved: Moved, question: Question) -> str:
+def moved_by(moved: Moved, question: Question) -> str:
     """+12 %, +1.5 points."""
     return signed(moved.share, scale_of(question))
 
 
 def change_with_interval(moved: Moved, question: Question) -> str:
     """+12 % (+4 to +21 %)."""
-    return f"{change(moved, question)} ({interval(moved.low, moved.high, scale_of(question))})"
+    return f"{moved_by(moved, question)} ({difference_interval(moved.low, moved.high, scale_of(question))})"
 
 
 def change_sentence(course: Course, moved: Moved) -> str:
@@ -138,9 +138,9 @@ def weekdays_notes(history: History) -> list[str]:
 def doubtful(history: History) -> list[str]:
     """What may have changed, and is not marked."""
     return [
-        f"{_named(course)} may have changed by {change(moved, course.question)} by {moment(moved.first.began_utc_ns)}, "
-        f"and has no mark: neighbouring runs are alike ({course.alike:.2f}), so {plural(len(course.used), 'run')} "
-        f"count as {course.worth}."
+        f"{_named(course)} may have changed by {moved_by(moved, course.question)} by "
+        f"{moment(moved.first.began_utc_ns)}, and has no mark: neighbouring runs are alike "
+        f"({course.alike:.2f}), so {plural(len(course.used), 'run')} count as {course.worth}."
         for course in history.courses
         for moved in course.doubtful
     ]
@@ -160,7 +160,7 @@ def series_notes(history: History) -> list[str]:
 
 def level(course: Course) -> str:
     """612: where the figure stands since its last change."""
-    return written(course.levels[-1].value, course.question) if course.levels else NONE
+    return shown_number(course.levels[-1].value, course.question) if course.levels else NONE
 
 
 RUN_LEAST = 16
@@ -208,7 +208,7 @@ def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
             Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
             day(entry),
             Cell(entry.mark, style=MARKS[entry.use].ink),
-            *(Cell(inline(course.told[place], course.question), style=style) for course in courses),
+            *(Cell(figure_text(course.told[place], course.question), style=style) for course in courses),
             Cell("↕" if moved else "", style="warn"),
         ]
     )

@@ -14,7 +14,7 @@ from typing import Any
 from bench.errors import USAGE_STATUS, UsageError
 
 
-def plan(asked: str) -> dict[str, Any]:
+def asked_plan(asked: str) -> dict[str, Any]:
     """The plan as run.json holds it. Raises UsageError for thresholds that cannot be used."""
     from reports.looks.plan import planned
 
@@ -36,7 +36,7 @@ def look(folder: str) -> dict[str, Any]:
     }
 
 
-VERBS = {"plan": plan, "look": look}
+VERBS = {"plan": asked_plan, "look": look}
 
 if __name__ == "__main__":
     try:

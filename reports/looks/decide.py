@@ -27,17 +27,17 @@ from reports.looks.document import write
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
 from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, rate_seen, run_looks, untestable
 from reports.question import Question, better_of
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
 from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
 from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, sample_of, totals_of
-from reports.statistics.quantiles import Integers
+from reports.statistics.counting import Integers
 from reports.statistics.resample import Arms, seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
-from reports.turns import measured, turns_of
+from reports.turns import measured_rows, turns_of
 from reports.wording.unusable import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
@@ -56,7 +56,7 @@ def look_at(folder: Path) -> Decision:
     return decision
 
 
-def decision_of(run: Run, named: str = "the run") -> Decision:
+def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     """The same of a run that was read; writes nothing."""
     plan = plan_of(run.document, named)
     targets = _targets(run, named)
@@ -92,7 +92,7 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     return "by hand" if document["state"] == "killed" or document.get("stopped") == BY_HAND else "blind"
 
 
-def _targets(run: Run, named: str) -> tuple[str, str]:
+def _targets(run: RunFrames, named: str) -> tuple[str, str]:
     targets = known_targets(run)
     if len(targets) != ARMS or not run.document.get("interleaved"):
         raise UsageError(
@@ -101,7 +101,7 @@ def _targets(run: Run, named: str) -> tuple[str, str]:
     return targets[0], targets[1]
 
 
-def _gates(run: Run, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:
+def _gates(run: RunFrames, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:
     """What is asked, of each stratum that the pairs of the first look have; the same at every look."""
     refuse_other_targets(plan.thresholds, targets)
     asked = [threshold.question for threshold in plan.thresholds]
@@ -140,7 +140,7 @@ def _seen(
     return [seen_of[gate] for gate in gates]
 
 
-def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:
+def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
     """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
     if not sides:
         causes = of_run(verdict_of(run.document), run.document, run.folder)
@@ -148,7 +148,7 @@ def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:
     return _broken(sides) or _given_up(run)
 
 
-def _given_up(run: Run) -> tuple[Cause, ...]:
+def _given_up(run: RunFrames) -> tuple[Cause, ...]:
     """That the run was ended as invalid while it ran, whatever was said of it once it was over."""
     cause = run.document.get("given_up")
     return (Cause(str(cause)),) if cause else ()
@@ -169,7 +169,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     """
     numbered = sessions["pair"].notna().to_numpy()
     is_measured = np.zeros(len(sessions), dtype=bool)
-    is_measured[measured(sessions)] = True
+    is_measured[measured_rows(sessions)] = True
     cut = (sessions["outcome_class"] == "censored").to_numpy() & ended
     number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
     frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
@@ -185,7 +185,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
 
 
-def sides_of_pairs(run: Run, targets: tuple[str, str], pairs: Integers) -> tuple[Side, ...]:
+def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[Side, ...]:
     """Both arms of a run, baseline first, with nothing in them but these pairs."""
     rows = run.sessions["pair"].isin(pairs).to_numpy()
     sessions = run.sessions[rows].reset_index(drop=True)

@@ -12,10 +12,10 @@ from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, GateResult, InterimStatistic, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.statistics.verdicts import DRIFTS
 from reports.text.lines import Grid, pour
-from reports.wording.differences import as_share, figure, interval, margin, scale_of, signed
+from reports.wording.differences import as_share, difference_interval, figure, margin, scale_of, signed
 from reports.wording.reasons import said
 from reports.wording.unusable import LEAD, Cause, texts
 
@@ -30,7 +30,7 @@ class Decision:
     where they may, or the run has not ended.
     """
 
-    run: Run
+    run: RunFrames
     targets: tuple[str, str]
     plan: DecisionPlan
     gates: tuple[Question, ...]
@@ -129,7 +129,7 @@ def ruling_text(gate: Question, ruling: GateResult) -> str:
     if math.isnan(ruling.corrected):
         return f"{figure(gate)}: {said(ruling.reason)}"
     low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
-    ends = interval(low, high, scale_of(gate))
+    ends = difference_interval(low, high, scale_of(gate))
     estimates = f"corrected {signed_difference(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
     provisional = f"provisional: {DRIFTS}" if ruling.provisional else ""
     beside = ", ".join(filter(None, (f"margin {margin(gate.margin, gate.measure)}", said(ruling.reason), provisional)))

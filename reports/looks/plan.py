@@ -21,10 +21,10 @@ from bench.measures import SLOPE
 from reports.finding import none_seen
 from reports.looks.sequence import DRAWS, Schedule
 from reports.numbers import NBSP, count
-from reports.statistics.looks import SPENDING, critical_values, first_look, pairs_needed, plan
+from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, near, parse, quoted, read
+from reports.thresholds import GATED, Threshold, near, parse, quoted, read_thresholds
 from reports.wording.reasons import said
 
 
@@ -120,7 +120,7 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
         texts.setdefault(gate.written.removesuffix(f": {gate.text}"), []).append(gate.text)
     return {
         "pairs": asked["pairs"],
-        "looks": list(plan(asked["pairs"], every, first)),
+        "looks": list(look_sizes(asked["pairs"], every, first)),
         "gates": texts,
         "level": LEVEL,
         "spending": SPENDING,
@@ -132,10 +132,10 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
     """Why a rate cannot pass in so many pairs, though none fails, and how many it takes; empty where it can."""
     if gate.question.kind != "rate":
         return ""
-    level, points = _last_level(plan(pairs, every, first)), gate.question.margin.points
+    level, points = _last_level(look_sizes(pairs, every, first)), gate.question.margin.points
     enough: int | None = pairs
     while enough is not None:
-        needed = sessions_without(points, _last_level(plan(enough, every, first)))
+        needed = sessions_without(points, _last_level(look_sizes(enough, every, first)))
         if needed is not None and needed <= enough:
             break
         enough = needed
@@ -155,7 +155,7 @@ def _gates(file: str | None, measure: str) -> list[Threshold]:
     """Thresholds against the baseline; those with a limit of their own are left for `rtbench check`."""
     if file is None:
         return [*(parse(measure, p + margin) for p, margin in DEFAULT.items()), parse("failures", DEFAULT_FAILURES)]
-    gates = [threshold for threshold in read(Path(file)) if threshold.margin is not None]
+    gates = [threshold for threshold in read_thresholds(Path(file)) if threshold.margin is not None]
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
     if slopes := [gate.written for gate in gates if GATED[gate.measure].unit == SLOPE]:

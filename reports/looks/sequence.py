@@ -25,8 +25,9 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 from reports.finding import none_seen
 from reports.question import RATES
 from reports.statistics import looks
+from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Inference, Margin, beyond, log_ratio
-from reports.statistics.quantiles import Floats, Sample, kish, quantile
+from reports.statistics.quantiles import Sample, kish, quantile
 from reports.statistics.rates import (
     ArmSums,
     PerCluster,
@@ -279,7 +280,7 @@ def _estimates(
     if seen.untested:
         return -math.inf, math.inf, math.nan
     margin = seen.better * seen.d - seen.excess
-    low, high = looks.interval(seen.excess, seen.se, seen.df, c)[0], seen.upper(c)
+    low, high = looks.look_bounds(seen.excess, seen.se, seen.df, c)[0], seen.upper(c)
     ends = sorted(seen.better * (end + margin) for end in (low, high))
     if not math.isfinite(seen.excess):
         return ends[0], ends[1], seen.d

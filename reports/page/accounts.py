@@ -14,7 +14,7 @@ from bench.money import dollars
 from reports.blocks import Block, Bullets, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
 from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import panels
-from reports.page.pieces import capital, figure, line, marked
+from reports.page.pieces import capital, line, marked_target, plot_figure
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import FACTS
 from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money, PriceTable
@@ -44,9 +44,9 @@ def _fact(fact: str, texts: Sequence[str]) -> Row:
     return row_of([Cell(fact, differs), *cells], differs)
 
 
-def apart(summary: Summary) -> list[Block]:
+def arms_apart(summary: Summary) -> list[Block]:
     """How far apart the arms' waits lie; nothing where there is one arm, or nothing that may be told."""
-    differences = remarks.differences(summary)
+    differences = remarks.difference_lines(summary)
     if not differences:
         return []
     interleaved = summary.interleaving.sentence if summary.interleaving else ""
@@ -70,7 +70,7 @@ def money(summary: Summary) -> Section | None:
     found = summary.money
     if not _shown(found):
         return None
-    said = words.sentence(", ".join(remarks.amounts(found)))
+    said = words.as_sentence(", ".join(remarks.amounts(found)))
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[Block] = [Paragraph((simulated, said))]
     if found.costs:
@@ -80,9 +80,11 @@ def money(summary: Summary) -> Section | None:
         )
         blocks += [costs, Paragraph(TOKENS, "note")]
     if found.waste is not None:
-        wasted = [row_of([marked(summary, at), *remarks.wasted(cost.waste)]) for at, cost in enumerate(found.costs)]
+        wasted = [
+            row_of([marked_target(summary, at), *remarks.wasted(cost.waste)]) for at, cost in enumerate(found.costs)
+        ]
         blocks.append(table(("target", *remarks.WASTES), wasted))
-    blocks += [Paragraph(text, "note") for text in remarks.money(summary)]
+    blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary)]
     prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
     blocks += [Fold("The prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
@@ -113,7 +115,7 @@ def _prices(summary: Summary, place: int, charge: Charge) -> Line:
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
     return [
-        marked(summary, place),
+        marked_target(summary, place),
         charge.model,
         _source(charge.source, found.prices),
         *shown,
@@ -131,7 +133,7 @@ def _cost(summary: Summary, place: int, cost: Cost) -> Line:
     read = summary.money.kinds_read
     taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-    return [marked(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
+    return [marked_target(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
 
 
 def quota(summary: Summary) -> Section | None:
@@ -139,7 +141,7 @@ def quota(summary: Summary) -> Section | None:
     found = summary.quota
     if not found.any:
         return None
-    drawn = [figure(panels.limit_panels(found), _reading(found))] if found.drawable else []
+    drawn = [plot_figure(panels.limit_panels(found), _reading(found))] if found.drawable else []
     limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
     said = Paragraph(_limited(summary) or "Nothing was throttled.")
     return Section("limits", "Limits", "Did the service limit the rate?", [said, *drawn, limits])
@@ -169,7 +171,9 @@ def _limited(summary: Summary) -> str:
     """Target by target where there are two, all together where there are more: the table tells them apart."""
     few = len(summary.targets) <= NAMED
     return (
-        capital(remarks.limits(summary.quota), summary) if few else words.sentence(remarks.limits_in_all(summary.quota))
+        capital(remarks.limits(summary.quota), summary)
+        if few
+        else words.as_sentence(remarks.limits_in_all(summary.quota))
     )
 
 
@@ -177,7 +181,7 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
     waits = np.array(one.waits_s)
     least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
     return [
-        marked(summary, place),
+        marked_target(summary, place),
         *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
         ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
         ms(1000 * waits[-1]) if waits.size else NONE,

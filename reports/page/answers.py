@@ -26,7 +26,7 @@ from reports.blocks import (
 )
 from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts
-from reports.page.pieces import cells_of, figure, grown, note
+from reports.page.pieces import cells_of, grown, note, plot_figure
 from reports.page.svg import COLOURS
 from reports.strata import Stratum
 from reports.summary import curves
@@ -96,7 +96,7 @@ def spread(summary: Summary) -> Section | None:
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
     unmet = any(summary.outcomes.unmet)
     failed = "Where a curve meets the red shelf, all turns beyond failed or never began." if unmet else ""
-    read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", counted(summary))
+    read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", counted_from(summary))
     question = "How long is the wait, from the luckiest turn to the unluckiest?"
     return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)]) if panes else None
 
@@ -112,7 +112,7 @@ def _panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
             if any(curve.n - curve.failed >= FEWEST for curve in drawn):
                 title = f"{name} {_counted(name, stratum)}" if len(strata) > 1 else name
                 key = f"{name}-{stratum.key}".replace("+", "-")
-                yield key, title, figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
+                yield key, title, plot_figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
 
 
 def _counted(measure: str, stratum: Stratum) -> str:
@@ -120,7 +120,7 @@ def _counted(measure: str, stratum: Stratum) -> str:
     return stratum.since if CATALOGUE[measure].begin == "origin" else f"of {stratum.turns}"
 
 
-def counted(summary: Summary) -> str:
+def counted_from(summary: Summary) -> str:
     """What the measures of the panes count from, where it is one instant; else each pane says it itself."""
     names = [name for name in DRAWN if name in summary.samples and CATALOGUE[name].begin == "origin"]
     if len(summary.turns.strata) > 1 or not names:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from bench.measures import VAD_SEGMENTS
 from reports.bins import log_range
-from reports.numbers import clock, ms, plural, scale_of, shortened, three
+from reports.numbers import byte_unit, clock, ms, plural, shortened, three
 from reports.page.svg import (
     WIDE,
+    PixelScale,
     Plot,
     Point,
-    Scale,
     clean,
     frame,
     glyph,
@@ -84,7 +84,7 @@ def _published(figures: Figures) -> list[Estimate]:
     return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).bounded]
 
 
-def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: str) -> None:
+def _step(plot: Plot, figures: Figures, colour: int, x: PixelScale, y: float, step: str) -> None:
     shown = _published(figures)
     for estimate in shown:
         _interval(plot, estimate, x, y, colour)
@@ -102,7 +102,7 @@ def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: s
         plot.text(plot.x0 + 6, y + 4, few, "tiny")
 
 
-def _interval(plot: Plot, estimate: Estimate, x: Scale, y: float, colour: int) -> None:
+def _interval(plot: Plot, estimate: Estimate, x: PixelScale, y: float, colour: int) -> None:
     """From end to end; where there is none an arrow at the edge."""
     low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker s{tone(colour)}"
     plot.line(low, y, high, y, cls)
@@ -113,7 +113,7 @@ def _interval(plot: Plot, estimate: Estimate, x: Scale, y: float, colour: int) -
 
 def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
     """Bytes per second sent and received, all targets together."""
-    size, unit = scale_of(float(max(sums.sent.max(), sums.received.max())))
+    size, unit = byte_unit(float(max(sums.sent.max(), sums.received.max())))
     kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[sums.kind]
     plot = Plot(
         w,
@@ -126,7 +126,10 @@ def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
         desc="Bytes per second, sent and received, all targets together.",
     )
     top = float(max(sums.sent.max(), sums.received.max())) / size
-    x, y = Scale(identity, 0.0, length_s, plot.x0, plot.x1), Scale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1)
+    x, y = (
+        PixelScale(identity, 0.0, length_s, plot.x0, plot.x1),
+        PixelScale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1),
+    )
     plot.y_axis(y, linear_ticks(0.0, top, 4), three)
     plot.run_axis(x, 5)
     plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
@@ -270,7 +273,7 @@ def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float]
     lines = _lines(named, WIDE - 8)
     top = 12 + SWATCH * len(lines)
     plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=60, top=top, bottom=28, title=title, desc=desc)
-    x = Scale(identity, *ends, plot.x0, plot.x1)
+    x = PixelScale(identity, *ends, plot.x0, plot.x1)
     plot.x_axis(x, linear_ticks(*ends, 5), lambda v: ms(v) if v else "0", grid=True)
     if ends[0] < 0:
         plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
@@ -299,7 +302,7 @@ def _width(name: str) -> float:
 def _bar(
     plot: Plot, row: int, label: str, colour: int, ends: tuple[float, float], parts: Sequence[tuple[int, str, float]]
 ) -> None:
-    x = Scale(identity, *ends, plot.x0, plot.x1)
+    x = PixelScale(identity, *ends, plot.x0, plot.x1)
     y = plot.y1 + 20 + row * PITCH
     plot.text(plot.x0, y - 5, f"{glyph(colour)} {label}", f"rowlab t{tone(colour)}")
     right, left, whole = 0.0, 0.0, sum(value for _, _, value in parts)

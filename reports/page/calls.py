@@ -33,10 +33,10 @@ from reports.blocks import (
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 from reports.page import bars, charts, speech
-from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
+from reports.page.pieces import capital, grown, line, measures, note, of_target, plot_figure
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.strata import Stratum
-from reports.summary.curves import Ways, ways
+from reports.summary.curves import RttScatter, ways
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.groups import By, Waits, one_thing
@@ -112,7 +112,7 @@ def _bands(summary: Summary, bands: Sequence[Band]) -> Figure:
     slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
     of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
     caption = ("Mean segments of ", Term(HEARD), of)
-    return figure(
+    return plot_figure(
         bars.segment_bars(bands, summary.targets), caption, stops=(), numbers=[_table(summary, bands, "around")]
     )
 
@@ -124,7 +124,7 @@ def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
     said = ", in ms, over good turns; they add up to its mean exactly."
     said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
     said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
-    return figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
+    return plot_figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
@@ -219,7 +219,7 @@ def _timeline(played: Sequence[Talk]) -> Figure:
     logs = [(f" {talk.role} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [Reading((" ".join(said), *named, "." if logs else ""))]
-    return figure(speech.speech(played), stops=[speech.read(talk) for talk in played], below=below)
+    return plot_figure(speech.speech(played), stops=[speech.talk_numbers(talk) for talk in played], below=below)
 
 
 def along(summary: Summary) -> Section | None:
@@ -244,7 +244,7 @@ def context(summary: Summary) -> Section | None:
     rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
     blocks = [
         *_lines(summary, drawn),
-        *line("; ".join(words.slopes(summary))),
+        *line("; ".join(words.slope_lines(summary))),
         *([Fold("The numbers", [measures(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
@@ -260,9 +260,9 @@ def by_load(summary: Summary) -> Section | None:
 
 
 def _at_levels(summary: Summary, pools: Sequence[Waits]) -> Figure:
-    said, levels = groups.caption(pools[0]), groups.waits_table(pools, summary.targets)
+    said, levels = groups.waits_caption(pools[0]), groups.waits_table(pools, summary.targets)
     numbers = [Paragraph(f"{said}, in ms, with 95 % intervals over sessions."), levels]
-    return figure(charts.wait_lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
+    return plot_figure(charts.wait_lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
 
 
 def _drawable(summary: Summary, *keys: By) -> list[list[Waits]]:
@@ -279,7 +279,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
         width = HALF if len(mine) > 1 else WIDE
         if mine:
             blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
-            blocks += [Beside([figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [Beside([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
 
@@ -321,7 +321,7 @@ def network(summary: Summary) -> Section | None:
     return Section("network", "Network", "Is it the network?", blocks)
 
 
-def _way(summary: Summary, frame: Ways, width: int) -> Figure:
+def _way(summary: Summary, frame: RttScatter, width: int) -> Figure:
     """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
     several = len(summary.turns.strata) > 1
     named = len(summary.targets) > 1
@@ -332,7 +332,7 @@ def _way(summary: Summary, frame: Ways, width: int) -> Figure:
     ]
     hexagons = any(way.marks is None for way in frame.ways)
     marks = "Shade: number of sessions." if hexagons else "One mark for each session."
-    return figure(
+    return plot_figure(
         charts.scatter(frame, width),
         f"Of the middle session’s ttfa the round trip is {listed(shares)}. {marks}",
         head=f"ttfa {frame.stratum.since}" if several else "",

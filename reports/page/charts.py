@@ -10,9 +10,9 @@ from reports.numbers import count, ms, percent, shortened, three
 from reports.page.svg import (
     COLOURS,
     WIDE,
+    PixelScale,
     Plot,
     Point,
-    Scale,
     frame,
     identity,
     linear_ticks,
@@ -22,7 +22,7 @@ from reports.page.svg import (
     tone,
 )
 from reports.statistics.quantiles import Estimate
-from reports.summary.curves import GRIDS, Curve, Way, Ways
+from reports.summary.curves import GRIDS, Curve, RttScatter, TargetScatter
 from reports.summary.groups import Waits
 from reports.summary.rates import Rate
 from reports.wording.groups import KEYS, described
@@ -52,7 +52,7 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
     if len(failing) == len(curves):  # nothing but the shelf lies far beyond the last good turn
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
-    x = Scale(nines, 0.0, end, plot.x0, plot.x1)
+    x = PixelScale(nines, 0.0, end, plot.x0, plot.x1)
     y = log_scale(low, high, plot.y0, plot.y1 + 20)
     plot.y_axis(y, log_ticks(low, high, 5 if half else 7), ms)
     if failing:
@@ -78,7 +78,7 @@ def _percentile_tick(p: float) -> str:
     return "min" if p == 0 else f"p{p * 100:g}"
 
 
-def _curve(plot: Plot, curve: Curve, x: Scale, y: Scale, *, bands: bool) -> None:
+def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: bool) -> None:
     shown = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
     solid = [e for e in shown if e.p <= curve.solid_to]
     banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
@@ -92,7 +92,7 @@ def _curve(plot: Plot, curve: Curve, x: Scale, y: Scale, *, bands: bool) -> None
         plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + SHELF, f"curve thin {cls}")
 
 
-def _marks(plot: Plot, curve: Curve, x: Scale, y: Scale) -> None:
+def _marks(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale) -> None:
     """A curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
     for estimate in curve.points:
         if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
@@ -109,14 +109,14 @@ def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
     ]
 
 
-def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, half: bool) -> None:
+def _shelf(plot: Plot, failing: Sequence[Curve], x: PixelScale, *, half: bool) -> None:
     """Where each curve meets the shelf, and the share of failed turns; labels in rows so that they never overlap."""
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
         with plot.of(curve.colour):
             _meets(plot, curve, x, half=half, row=row, of=len(failing))
 
 
-def _meets(plot: Plot, curve: Curve, x: Scale, *, half: bool, row: int, of: int) -> None:
+def _meets(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
     plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
@@ -128,7 +128,7 @@ def _meets(plot: Plot, curve: Curve, x: Scale, *, half: bool, row: int, of: int)
     plot.text(at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start")
 
 
-def _read_curves(plot: Plot, curves: Sequence[Curve], x: Scale) -> None:
+def _read_curves(plot: Plot, curves: Sequence[Curve], x: PixelScale) -> None:
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
     lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
     plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
@@ -146,7 +146,7 @@ def _read(estimate: Estimate, curve: Curve) -> str:
     return f"{value} ({low} to {high})"
 
 
-def scatter(ways: Ways, w: int) -> Plot:
+def scatter(ways: RttScatter, w: int) -> Plot:
     """A mark for each session, or hexagons by the number of sessions: what the way costs and what the service does."""
     named = [(way.colour, shortened(way.label, 24)) for way in ways.ways]
     plot = frame(
@@ -161,7 +161,7 @@ def scatter(ways: Ways, w: int) -> Plot:
         + "; ".join(f"{v.label}: {count(v.sessions)} sessions, {ms(v.rtt_ms)} and {ms(v.rest_ms)}" for v in ways.ways)
         + ".",
     )
-    x = Scale(identity, ways.low_rtt, ways.high_rtt, plot.x0, plot.x1)
+    x = PixelScale(identity, ways.low_rtt, ways.high_rtt, plot.x0, plot.x1)
     y = log_scale(ways.low_rest, ways.high_rest, plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(ways.low_rest, ways.high_rest, 5), ms)
     ticks = linear_ticks(ways.low_rtt, ways.high_rtt, 4 if w < WIDE else 7)
@@ -177,7 +177,7 @@ def scatter(ways: Ways, w: int) -> Plot:
     return plot
 
 
-def _hexagons(plot: Plot, way: Way) -> None:
+def _hexagons(plot: Plot, way: TargetScatter) -> None:
     """Shades by the square root of the number of sessions, five of them."""
     size = int(plot.w < WIDE)
     columns, lines = GRIDS[size]
@@ -205,7 +205,7 @@ APART = 14
 BESIDE = 7
 """Marks of shares at one place stand so far beside each other."""
 
-End = tuple[float, float, str, int]
+LineEnd = tuple[float, float, str, int]
 """Where a line ends: height, place, label, colour."""
 
 
@@ -229,7 +229,7 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
         desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken_waits, of)) + ".",
     )
     low = 0.0 if by in ("age", "calls") else 1.0
-    x = Scale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
+    x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
     ground, top = plot.y0, plot.y1
     if shares:
         plot.text(plot.x0, plot.y1 - 8, of[0].measure, "lab")
@@ -254,7 +254,7 @@ def _spoken_waits(waits: Waits) -> str:
     return f"{waits.target}: p50 {ms(first.p50.value)} at first, {ms(last.p50.value)} at last"
 
 
-def _axis(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
+def _axis(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     if of[0].by == "age":
         plot.time_axis(x, 6)
     elif of[0].by == "calls":
@@ -264,13 +264,13 @@ def _axis(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
         plot.x_axis(x, list(names), lambda at: names[at])
 
 
-def _waits(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
+def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     drawn = [end for waits in of for group in waits.told for end in (group.p50.low, group.p50.high)]
     drawn += [group.p95.value for waits in of for group in waits.tails]
     low, high = log_range(value for value in drawn if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
-    ends: list[End] = []
+    ends: list[LineEnd] = []
     for waits in of:
         with plot.of(waits.colour):
             ends += _course(plot, waits, x, y, banded=len(of) <= COLOURS)
@@ -278,7 +278,7 @@ def _waits(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
         label_ends(plot, ends)
 
 
-def _course(plot: Plot, waits: Waits, x: Scale, y: Scale, *, banded: bool) -> list[End]:
+def _course(plot: Plot, waits: Waits, x: PixelScale, y: PixelScale, *, banded: bool) -> list[LineEnd]:
     """Draw one pool; the ends of its lines."""
     cls = f"s{tone(waits.colour)}"
     middle: list[Point] = [(x(group.place.at), y.clip(group.p50.value)) for group in waits.told]
@@ -297,7 +297,7 @@ def _course(plot: Plot, waits: Waits, x: Scale, y: Scale, *, banded: bool) -> li
     return [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
 
 
-def label_ends(plot: Plot, ends: list[End]) -> None:
+def label_ends(plot: Plot, ends: list[LineEnd]) -> None:
     """Names of the lines at their right ends, moved apart."""
     below = -math.inf
     for height, at, label, colour in sorted(ends):
@@ -306,14 +306,14 @@ def label_ends(plot: Plot, ends: list[End]) -> None:
             plot.text(at + 8, below, label, f"lab t{tone(colour)}")
 
 
-def _shares(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
+def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     """The shares of turns that failed, and with open marks those of sessions that did not open, where there are any."""
     kinds = [[[(group.place.at, group.failed) for group in waits.groups] for waits in of]]
     opened = [[(group.place.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
     if any(rate.count for rates in opened for _, rate in rates):
         kinds.append(opened)
     most = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.of), default=1.0)
-    y = Scale(identity, 0.0, most, plot.y0, plot.y1)
+    y = PixelScale(identity, 0.0, most, plot.y0, plot.y1)
     beside = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
     plot.text(plot.x0, plot.y1 - 8, f"failed turns{beside}", "lab")
     plot.y_axis(y, linear_ticks(0.0, most, 3), lambda share: percent(share, 1) if share else "0")
@@ -327,14 +327,14 @@ def _shares(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
                 )
 
 
-def _mark_waits(plot: Plot, rates: Sequence[tuple[float, Rate]], y: Scale, colour: int, style: str) -> None:
+def _mark_waits(plot: Plot, rates: Sequence[tuple[float, Rate]], y: PixelScale, colour: int, style: str) -> None:
     for at, rate in rates:
         if rate.of:
             plot.line(at, y(rate.low), at, y(rate.high), f"whisker s{tone(colour)}")
             plot.dot(at, y(rate.value), shape(colour), f"mark s{tone(colour)}{style}", 4)
 
 
-def _counts(plot: Plot, of: Sequence[Waits], x: Scale, *, named: bool) -> None:
+def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> None:
     """How many turns each place has, a line for each pool; of many all together. `named`: ticks are no names."""
     rows = [(waits.colour, {group.place: group.turns for group in waits.groups}) for waits in of]
     if len(rows) > COLOURS:
@@ -348,7 +348,7 @@ def _counts(plot: Plot, of: Sequence[Waits], x: Scale, *, named: bool) -> None:
             plot.text(x(place.at), height, f"{place.name}: {number}" if named else number, "tiny", "middle")
 
 
-def _read_waits(plot: Plot, of: Sequence[Waits], x: Scale) -> None:
+def _read_waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     """A stop at each place, with what each pool says there."""
     named: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
     told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]

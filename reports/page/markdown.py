@@ -35,7 +35,7 @@ CLOSE: set[tuple[type, type]] = {(Heading, Paragraph), (Paragraph, Bullets), (Fo
 MARKUP = re.compile(r"[\\|`*\[_]")
 
 
-def document(page: Page) -> str:
+def markdown_text(page: Page) -> str:
     """The text of a file: the headline, the badges, the answer, and each section folded away."""
     opening: list[Inline] = []
     for badge in page.badges:

@@ -28,7 +28,7 @@ from reports.marks import MARKS
 from reports.numbers import moment
 from reports.page import accounts, answers, calls, health, sections
 from reports.page.html import poured
-from reports.page.markdown import document
+from reports.page.markdown import markdown_text
 from reports.page.pieces import note
 from reports.question import RATES
 from reports.summary.summary import Summary
@@ -64,7 +64,7 @@ def html(summary: Summary) -> str:
 
 def markdown(summary: Summary) -> str:
     """The same page without its figures."""
-    return document(page_of(summary))
+    return markdown_text(page_of(summary))
 
 
 def page_of(summary: Summary) -> Page:
@@ -114,7 +114,7 @@ def _answer(summary: Summary) -> list[Block]:
     notices = groups.notices(summary)
     return [
         *answers.answers(summary),
-        *accounts.apart(summary),
+        *accounts.arms_apart(summary),
         *note(accounts.whole_cost(summary)),
         *([Bullets(notices)] if notices else []),
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
-from reports.page.svg import WIDE, Plot, Point, Scale, frame, glyph, identity, log_scale, log_ticks, tone
+from reports.page.svg import WIDE, PixelScale, Plot, Point, frame, glyph, identity, log_scale, log_ticks, tone
 from reports.summary.offered import CallBins
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 from reports.summary.quota import Quota, Throttling
@@ -35,7 +35,7 @@ def time_panels(frame: OverTime) -> Plot:
         "Lines are the median and the 95th percentile, ticks on the shelf failed turns. "
         + "; ".join(f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed" for p in frame.panels),
     )
-    x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground = plot.y0
     for row, panel in enumerate(frame.panels):
         bottom = 24 + row * (tall + gap) + tall
@@ -57,7 +57,7 @@ def time_panels(frame: OverTime) -> Plot:
     return plot
 
 
-def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale) -> None:
+def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
     rail = SHELF if panel.failures_s.size else 0
     name = f"{glyph(panel.colour)} {shortened(panel.label, 60)}"
     plot.text(plot.x0, plot.y1 - 6, name, f"dl t{tone(panel.colour)}")
@@ -69,7 +69,7 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale) -> None:
         plot.text(plot.x1 + 6, plot.y1 + 10, f"{count(panel.failed)} failed", "lab whole")
 
 
-def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale) -> None:
+def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelScale) -> None:
     cls = f"s{tone(panel.colour)}"
     plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
     lines = {
@@ -92,7 +92,7 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale) -> No
             plot.text(*at_end, label, f"lab t{tone(panel.colour)} whole")
 
 
-def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int) -> None:
+def _rail(plot: Plot, panel: Panel, bin_s: float, x: PixelScale, rail: int) -> None:
     """Failed turns above the others: each a tick, or where there are many, their share in each bin as a shade."""
     plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "shelf")
     if panel.failures_s.size <= TICKS_MOST:
@@ -105,11 +105,11 @@ def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int) -> None:
             plot.rect(left, plot.y1 + 1, right - left, rail - 2, f"failcell k{shade}")
 
 
-def _points(panel: Panel, quantile: str, frame: OverTime, x: Scale, y: Scale) -> list[Point]:
+def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: PixelScale) -> list[Point]:
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
 
 
-def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: Scale, cls: str) -> None:
+def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: PixelScale, cls: str) -> None:
     """Shades by the square root of the count, or rare slow turns vanish."""
     level = np.ceil(np.sqrt(cells / max(1, cells.max())) * 5).astype(int)
     wide, high = (plot.x1 - plot.x0) / cells.shape[0], (y.start - y.end) / ROWS
@@ -129,7 +129,7 @@ def _warm_up(plot: Plot, edge: float) -> None:
             plot.text((plot.x0 + edge) / 2, 24 + SHELF + 14 + 16 * line, text, "tiny whole", "middle")
 
 
-def _active(plot: Plot, frame: OverTime, x: Scale) -> None:
+def _active(plot: Plot, frame: OverTime, x: PixelScale) -> None:
     at, sessions = frame.active
     plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
     y = plot.count_axis(float(sessions.max()))
@@ -138,7 +138,7 @@ def _active(plot: Plot, frame: OverTime, x: Scale) -> None:
         plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
 
 
-def _read_bins(plot: Plot, frame: OverTime, x: Scale) -> None:
+def _read_bins(plot: Plot, frame: OverTime, x: PixelScale) -> None:
     begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
     lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
     long = frame.length_s > 180
@@ -171,7 +171,7 @@ def step_panels(course: StepsOverTime) -> Plot:
         title=f"{course.measure} of each step over time",
         desc=f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together.",
     )
-    x = Scale(identity, 0.0, course.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1
     for row, step in enumerate(course.steps):
         plot.y1 = top + row * (TALL + GAP) + GAP
@@ -183,7 +183,7 @@ def step_panels(course: StepsOverTime) -> Plot:
     return plot
 
 
-def _step_panels_panel(plot: Plot, course: StepsOverTime, step: str, x: Scale) -> None:
+def _step_panels_panel(plot: Plot, course: StepsOverTime, step: str, x: PixelScale) -> None:
     y = log_scale(course.low, course.high, plot.y0, plot.y1)
     plot.text(plot.x0, plot.y1 - 7, shortened(step, 60), "rowlab")
     plot.y_axis(y, log_ticks(course.low, course.high, 3), ms)
@@ -196,7 +196,7 @@ def _step_panels_panel(plot: Plot, course: StepsOverTime, step: str, x: Scale) -
                     plot.speck(at, height, f"solid s{tone(one.target)}")
 
 
-def _read(plot: Plot, course: StepsOverTime, x: Scale) -> None:
+def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
     """At each bin a line for each step: greeting ● 480 ms ◆ 510 ms."""
     begins = sorted({bin_.begin_s for one in course.courses for bin_ in one.bins})
     long = course.length_s > 180
@@ -231,7 +231,7 @@ def limit_panels(frame: Quota) -> Plot:
         desc="For each target the least share of its limits that remained, and what was throttled. "
         + "; ".join(_spoken(one) for _, one in shown),
     )
-    x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
     for place, one in shown:
         with plot.of(place):
@@ -243,7 +243,7 @@ def limit_panels(frame: Quota) -> Plot:
     return plot
 
 
-def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale, top: float) -> None:
+def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale, top: float) -> None:
     plot.text(plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 60)}", f"dl t{tone(place)}")
     top += BETWEEN_TARGETS
     if one.remaining:
@@ -266,8 +266,8 @@ def _spoken(one: Throttling) -> str:
     return f"{one.target}: {', '.join([throttled, *least])}"
 
 
-def _shares(plot: Plot, one: Throttling, place: int, x: Scale) -> None:
-    y = Scale(identity, 0.0, 1.0, plot.y0, plot.y1)
+def _shares(plot: Plot, one: Throttling, place: int, x: PixelScale) -> None:
+    y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
     plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
     plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
     ends = []
@@ -283,7 +283,7 @@ def _shares(plot: Plot, one: Throttling, place: int, x: Scale) -> None:
         plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)} whole")
 
 
-def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale) -> None:
+def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale) -> None:
     plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
     y = plot.count_axis(float(one.counts.max()))
     with plot.along_run():
@@ -295,7 +295,7 @@ def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale) -> 
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
 
 
-def _read_limits(plot: Plot, frame: Quota, shown: list[Throttling], x: Scale) -> None:
+def _read_limits(plot: Plot, frame: Quota, shown: list[Throttling], x: PixelScale) -> None:
     rows, stops = [], []
     for place in range(frame.targets[0].counts.size):
         told = [text for one in shown if (text := _bin(one, place, frame.bin_s))]
@@ -326,7 +326,7 @@ def arrivals(frame: CallBins) -> Plot:
         title="Calls that arrived over time",
         desc=f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked.",
     )
-    x = Scale(identity, 0.0, length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, length_s, plot.x0, plot.x1)
     plot.text(plot.x0, plot.y1 - 9, f"calls each {span(frame.bin_s)}", "lab")
     y = plot.count_axis(float(frame.calls.max(initial=1.0)))
     long = length_s > 180

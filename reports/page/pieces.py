@@ -17,7 +17,7 @@ from reports.wording import words
 from reports.wording.words import cell
 
 
-def figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
+def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
     """A drawing with what it says at each stop of its readout, unless `more` has other rows."""
     said = (plot.stops or {"t": []})["t"]
     stops = [str(text).split(" · ") for text in said]  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:
     return Cell(text or summary.targets[place], target=place)
 
 
-def marked(summary: Summary, place: int) -> Cell:
+def marked_target(summary: Summary, place: int) -> Cell:
     """The name of a target with its mark."""
     return Cell(summary.targets[place], target=place, marked=True)
 
@@ -62,7 +62,7 @@ def cells_of(cells: Iterable[words.Shown]) -> list[Cell]:
 
 def capital(said: str, summary: Summary) -> str:
     """A sentence, with a capital letter unless it begins with a target's name."""
-    return f"{said}." if said and len(summary.targets) > 1 else words.sentence(said)
+    return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
 
 
 MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", "max", "wanted", "reached", "cut")

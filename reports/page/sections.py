@@ -27,9 +27,9 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
+from reports.numbers import NONE, byte_unit, clock, count, listed, ms, percent, plural, quantity, span, three
 from reports.page import bars, panels
-from reports.page.pieces import cells_of, figure, line, marked, measures, note, of_target, quantile_cells
+from reports.page.pieces import cells_of, line, marked_target, measures, note, of_target, plot_figure, quantile_cells
 from reports.page.svg import HALF, WIDE
 from reports.question import RATES, TRIALS
 from reports.strata import Stratum
@@ -62,7 +62,7 @@ def time(summary: Summary) -> Section | None:
     question = "Did the wait change during the run?" if frame.drawable else "When did turns fail?"
     drift = drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
-    shown = figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    shown = plot_figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
     return Section("time", "Over time", question, [shown])
 
 
@@ -109,7 +109,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     if not groups:
         return
     published = any(e.bounded for f in rows for e in f.quantiles)
-    caption = words.worst_step(summary, stratum)
+    caption = words.slowest_step(summary, stratum)
     heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns wanted", "reached")
     lines: list[Row | Line] = [
         [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
@@ -118,12 +118,12 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     yield Heading(words.named(rows[0]))
     if published:
         plot = bars.step_bars(groups, summary.mains[stratum])
-        yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
+        yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
         yield Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
-        yield Fold("Each step over time", [figure(panels.step_panels(course), said)], open=True)
+        yield Fold("Each step over time", [plot_figure(panels.step_panels(course), said)], open=True)
 
 
 def others(summary: Summary) -> Section | None:
@@ -156,7 +156,7 @@ def rates(summary: Summary) -> Section | None:
     for rate in summary.rates:
         figure, interval = words.rate_cell(rate)
         target = of_target(summary, summary.targets.index(rate.target))
-        counted = words.rate_counts(rate)
+        counted = words.rate_events(rate)
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.name].better]
         rows.append([Term(rate.name), target, Cell(figure, interval), counted, count(rate.sessions), better])
     few = (
@@ -221,7 +221,7 @@ def connect(summary: Summary) -> Section | None:
     whole, parts = ([f for f in rows if (f.measure in phases) == of_phase] for of_phase in (False, True))
     blocks = [
         *line(_ready(rows)),
-        *([figure(bars.connect_bars(found), caption)] if found else []),
+        *([plot_figure(bars.connect_bars(found), caption)] if found else []),
         *line(remarks.token_wait(summary)),
         *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
         *([Fold("The phases", [_sessions(summary, parts)])] if parts else []),
@@ -253,7 +253,7 @@ def flow(summary: Summary) -> Section | None:
         return None
     width = HALF if len(found) > 1 else WIDE
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
-    shown = Beside([figure(bars.flow_areas(frame, longest, width), stops=()) for frame in found])
+    shown = Beside([plot_figure(bars.flow_areas(frame, longest, width), stops=()) for frame in found])
     compression = [block for said in remarks.compression(summary) for block in note(said)]
     blocks = [*line(_volume(summary)), shown, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks)
@@ -264,7 +264,7 @@ def _carried(summary: Summary) -> list[Block]:
     rates = [rate for rate in summary.throughput if rate.total_bytes]
     if not rates:
         return []
-    size, unit = scale_of(max(rate.mean_bytes_per_s for rate in rates) / 10)
+    size, unit = byte_unit(max(rate.mean_bytes_per_s for rate in rates) / 10)
     of_sessions = {(figures.measure, figures.target): _of_sessions(figures, size) for figures in summary.carried}
     rows: list[Row | Line] = []
     for rate in rates:
@@ -326,8 +326,8 @@ def arriving(summary: Summary) -> Section | None:
         [Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
     ]
     blocks: list[Block] = [
-        *line(f"{words.sentence(remarks.asked(frame))} {_loads(frame)}"),
-        figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
+        *line(f"{words.as_sentence(remarks.asked(frame))} {_loads(frame)}"),
+        plot_figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         table(ARRIVED, [_arrived(summary, place, one) for place, one in enumerate(frame.targets)]),
         *([table(FIRST_WAITS, rows)] if rows else []),
         *note(remarks.divided(summary.run, frame)),
@@ -338,14 +338,15 @@ def arriving(summary: Summary) -> Section | None:
 def _loads(frame: Arriving) -> str:
     named = len(frame.targets) > 1
     return " ".join(
-        f"{f'{one.target}: ' if named else ''}{words.sentence(remarks.load(frame, one))}" for one in frame.targets
+        f"{f'{one.target}: ' if named else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
+        for one in frame.targets
     )
 
 
 def _arrived(summary: Summary, place: int, one: Offered) -> Line:
     blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
     return [
-        marked(summary, place),
+        marked_target(summary, place),
         count(one.offered),
         blocked,
         *map(count, (one.cut, one.held, one.started, one.refused, one.completed)),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from reports.bins import nice, time_step
 from reports.numbers import NBSP, ms, shortened, three
-from reports.page.svg import WIDE, Plot, Scale, glyph, identity, steps_of, tone
+from reports.page.svg import WIDE, PixelScale, Plot, even_ticks, glyph, identity, tone
 from reports.summary.talks import Talk
 
 LONGEST_S = 20.0
@@ -39,8 +39,8 @@ def speech(talks: Sequence[Talk]) -> Plot:
     )
     x = _scale(talks, plot)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
-    before = [-s for s in steps_of(-x.low, step)[:0:-1]]
-    plot.x_axis(x, [*before, *steps_of(x.high, step)], _tick, grid=True)
+    before = [-s for s in even_ticks(-x.low, step)[:0:-1]]
+    plot.x_axis(x, [*before, *even_ticks(x.high, step)], _tick, grid=True)
     for row, talk in enumerate(talks):
         top = plot.y1 + 4 + row * PITCH
         if row:
@@ -58,7 +58,7 @@ def breaks(talks: Sequence[Talk]) -> bool:
     return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > LONGEST_S for talk in talks)
 
 
-def read(talk: Talk) -> list[str]:
+def talk_numbers(talk: Talk) -> list[str]:
     """The numbers of one turn: what, then each in words."""
     said = [talk.role, talk.target, f"{talk.step}, turn {talk.turn}"]
     said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
@@ -86,11 +86,11 @@ def _tick(seconds: float) -> str:
     return f"{'+' if seconds > 0 else ''}{three(seconds)}{NBSP}s" if seconds else "0"
 
 
-def _scale(talks: Sequence[Talk], plot: Plot) -> Scale:
+def _scale(talks: Sequence[Talk], plot: Plot) -> PixelScale:
     spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
     ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
     low = min(max(0.4, spoken), SPOKEN_S)
-    return Scale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
+    return PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
 
 
 def _who(plot: Plot, talk: Talk, top: float) -> None:
@@ -102,7 +102,7 @@ def _who(plot: Plot, talk: Talk, top: float) -> None:
     plot.text(0, top + 61, where, "lab")
 
 
-def _talk(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -> None:
+def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:
     for lane, word in ((call, "caller"), (reply, "reply")):
         plot.line(plot.x0, lane, plot.x1, lane, "lane")
         plot.text(plot.x0 - 8, lane + 4, word, "tiny", "end")
@@ -127,7 +127,7 @@ def _talk(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -> None:
             plot.dot(x(at), reply + 16, "triangle", f"tri g{shade}", 5, f"{name} {_s(at)}")
 
 
-def _functions(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
+def _functions(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     """What our own functions took, on the caller's lane: it is no wait for the service."""
     if not talk.asked_on_s > talk.called_s or talk.called_s >= x.high:
         return
@@ -138,7 +138,7 @@ def _functions(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
     plot.text(begin, lane - LANE / 2, f"functions {took}", "tiny")
 
 
-def _interruption(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -> None:
+def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:
     """Where the caller speaks while the reply is played, until that is silent."""
     if talk.silent_s != talk.silent_s or talk.barge_in_s >= x.high:
         return
@@ -150,7 +150,7 @@ def _interruption(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -
     plot.text(silent + 6, call + 4, f"interrupts, silent after {took}", "dl")
 
 
-def _reply(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
+def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     """What was heard, as one bar with its stalls hatched; of a preamble and an answer where each begins."""
     cls, end_s = f"replyw s{tone(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
@@ -181,7 +181,7 @@ def _reply(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
         plot.text(end, lane - LANE / 2 - 5, f"to {_s(end_s)}", "lab", "end")
 
 
-def _gaps(talk: Talk, x: Scale, begin: float, end: float) -> list[tuple[float, float]]:
+def _gaps(talk: Talk, x: PixelScale, begin: float, end: float) -> list[tuple[float, float]]:
     """Where the stalls lie; where that is not known one of their length in the reply's middle."""
     if talk.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(talk.heard)]

@@ -26,8 +26,8 @@ GLYPHS = "●◆▲■▼✚★⬢"
 LEGEND_PITCH = 16
 LEGEND_LETTERS = 30
 Point = tuple[float, float]
-Place = TypeVar("Place")
-Entry = tuple[int, str]
+Stop = TypeVar("Stop")
+LegendEntry = tuple[int, str]
 """Of a legend: the target, and its name."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -56,7 +56,7 @@ def identity(value: float) -> float:
     return value
 
 
-class Scale:
+class PixelScale:
     """Maps a value to a pixel: linear after `f`."""
 
     def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
@@ -71,8 +71,8 @@ class Scale:
         return self(min(max(value, self.low), self.high))
 
 
-def log_scale(low: float, high: float, start: float, end: float) -> Scale:
-    return Scale(math.log10, low, high, start, end)
+def log_scale(low: float, high: float, start: float, end: float) -> PixelScale:
+    return PixelScale(math.log10, low, high, start, end)
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
@@ -93,7 +93,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def steps_of(length: float, step: float) -> list[float]:
+def even_ticks(length: float, step: float) -> list[float]:
     """0, step, 2 · step … up to the length."""
     return [step * k for k in range(int(length / step + 1e-9) + 1)]
 
@@ -178,7 +178,7 @@ class Plot:
         if outline:
             self.add(f'<path d="{outline}" class="{cls}"/>')
 
-    def y_axis(self, scale: Scale, ticks: Sequence[float], write: Callable[[float], str]) -> None:
+    def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Callable[[float], str]) -> None:
         for value in ticks:
             y = scale(value)
             self.line(self.x0, y, self.x1, y, "grid")
@@ -186,7 +186,7 @@ class Plot:
 
     def x_axis(
         self,
-        scale: Scale,
+        scale: PixelScale,
         ticks: Sequence[float],
         write: Callable[[float], str],
         label: str = "",
@@ -201,27 +201,27 @@ class Plot:
         if label:
             self.text(self.x1, self.y0 + 33, label, "lab", "end")
 
-    def time_axis(self, scale: Scale, most: int) -> None:
+    def time_axis(self, scale: PixelScale, most: int) -> None:
         """Seconds from 0 on, with at most so many steps between round instants."""
         step = time_step(scale.high, most)
-        self.x_axis(scale, steps_of(scale.high, step), lambda s: instant(s, step))
+        self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
-    def run_axis(self, scale: Scale, most: int) -> None:
+    def run_axis(self, scale: PixelScale, most: int) -> None:
         """The same of the run's time, of which a reader may choose a stretch."""
         self.add('<g class="times">')
         self.time_axis(scale, most)
         self.add("</g>")
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
-    def count_axis(self, most: float) -> Scale:
+    def count_axis(self, most: float) -> PixelScale:
         """Whole numbers from 0 to at least 1."""
         top = max(1.0, most)
-        scale = Scale(identity, 0.0, top * 1.05, self.y0, self.y1)
+        scale = PixelScale(identity, 0.0, top * 1.05, self.y0, self.y1)
         self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
         return scale
 
     def read_lines(
-        self, places: Sequence[tuple[Place, float, str]], lines: Sequence[tuple[str, Mapping[Place, str]]]
+        self, places: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
         """A stop at each (place, x, name): the name, and of each (label, texts by place) what it says there."""
         rows = [
@@ -251,7 +251,7 @@ class Plot:
 def frame(
     w: int,
     h: int,
-    named: Sequence[Entry],
+    named: Sequence[LegendEntry],
     *,
     left: int,
     right: int,
@@ -272,9 +272,9 @@ def frame(
     return plot
 
 
-def legend_rows(named: Sequence[Entry], room: float) -> list[list[Entry]]:
+def legend_rows(named: Sequence[LegendEntry], room: float) -> list[list[LegendEntry]]:
     """The legend's entries, marks before them, in rows that fit."""
-    rows: list[list[Entry]] = []
+    rows: list[list[LegendEntry]] = []
     for target, name in named:
         text = f"{glyph(target)} {shortened(name, LEGEND_LETTERS)}"
         if not rows or sum(_width(shown) for _, shown in rows[-1]) + _width(text) > room:

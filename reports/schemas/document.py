@@ -143,7 +143,7 @@ def maybe(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def document(name: str, title: str, schema: Schema) -> Schema:
+def file_schema(name: str, title: str, schema: Schema) -> Schema:
     """A schema as it stands in a file."""
     return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | schema
 

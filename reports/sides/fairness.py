@@ -14,7 +14,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
-from reports.runs import Run, hosts_of
+from reports.runs import RunFrames, hosts_of
 from reports.sides.questions import default_questions
 from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
@@ -23,7 +23,7 @@ from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
-from reports.wording.unusable import Cause, of_run, whose
+from reports.wording.unusable import Cause, of_run, run_called
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ LONGEST = 90
 
 def refuse_other_definitions(sides: Sequence[Side]) -> None:
     """Raises UsageError where figures of the same name mean different things."""
-    versions = {side.label: definitions(side) for side in sides}
+    versions = {side.label: definitions_version(side) for side in sides}
     if len(set(versions.values())) > 1:
         versions_told = listed([f"{label} by version {version}" for label, version in versions.items()])
         raise UsageError(
@@ -64,7 +64,7 @@ def refuse_other_definitions(sides: Sequence[Side]) -> None:
         )
 
 
-def definitions(side: Side) -> int:
+def definitions_version(side: Side) -> int:
     """The version of the definitions of a run's measures."""
     return int(side.run.document.get("definitions") or DEFINITIONS_VERSION)
 
@@ -76,7 +76,7 @@ def checks_of(sides: Sequence[Side]) -> tuple[Check, ...]:
         _measured(sides),
         _throttled(sides),
         *_same_work(sides),
-        Check("definitions of measures", tuple(f"version {definitions(side)}" for side in sides), True),
+        Check("definitions of measures", tuple(f"version {definitions_version(side)}" for side in sides), True),
         _simulated(sides),
         *_sizes(sides),
         *_compared(sides),
@@ -104,12 +104,12 @@ def _valid(sides: Sequence[Side]) -> Check:
             causes += [_no_turns(side) for side in mine]
         else:
             labels = [side.label for side in mine]
-            causes += of_run(verdicts[folder], run.document, folder, whose(labels, only=len(runs) == 1))
+            causes += of_run(verdicts[folder], run.document, folder, run_called(labels, only=len(runs) == 1))
     marks = [f"{verdicts[side.run.folder].glyph} {verdicts[side.run.folder].word}" for side in sides]
     return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in verdicts.values()), tuple(causes))
 
 
-def _is_empty(run: Run, sides: Sequence[Side], verdict: RunVerdict) -> bool:
+def _is_empty(run: RunFrames, sides: Sequence[Side], verdict: RunVerdict) -> bool:
     """Whether a run that ended was not judged because nothing was begun: then that is the cause."""
     over = run.document.get("state") == "ended" and not taken_by_warm_up(run.document)
     return verdict.valid is None and over and not any(side.here.any() for side in sides)

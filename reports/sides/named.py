@@ -8,18 +8,18 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from reports import runs
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.turns import target_labels
 
 
-def named_sides(named: Sequence[str | Path]) -> list[tuple[Run, str]]:
+def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
     """Every side as its run, each of which is read once, and its target.
 
     Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
     sides are named.
     """
-    read: dict[Path, Run] = {}
-    sides: list[tuple[Run, str]] = []
+    read: dict[Path, RunFrames] = {}
+    sides: list[tuple[RunFrames, str]] = []
     for one in named:
         folder, target = parted(one)
         run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
@@ -35,7 +35,7 @@ def folder_of(one: str | Path) -> Path:
     return parted(one)[0]
 
 
-def identity_of_run(run: Run) -> tuple[str, int]:
+def identity_of_run(run: RunFrames) -> tuple[str, int]:
     """What tells a run from all others, and not from its copies: its id, and when it began (UTC, ns).
 
     Ids are of a second, and runs on two machines may begin in the same one.
@@ -44,7 +44,7 @@ def identity_of_run(run: Run) -> tuple[str, int]:
     return str(document.get("run_id") or run.folder.name), int(document.get("began_utc_ns") or 0)
 
 
-def known_targets(run: Run) -> list[str]:
+def known_targets(run: RunFrames) -> list[str]:
     """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
     written = [str(entry["label"]) for entry in run.document.get("targets") or [] if entry.get("label")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
@@ -60,13 +60,13 @@ def parted(one: str | Path) -> tuple[Path, str | None]:
     return next(((folder, target) for folder, target in cuts if folder.is_dir()), cuts[-1])
 
 
-def refuse_unknown(run: Run, target: str) -> None:
+def refuse_unknown(run: RunFrames, target: str) -> None:
     """Raises UsageError where a run has no such target."""
     if target not in (known := known_targets(run)):
         raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
 
 
-def _targets(run: Run, target: str | None, named: str, *, alone: bool) -> list[str]:
+def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> list[str]:
     """The targets that are meant; a run without any name of one, for nothing was begun, is a side of its own."""
     known = known_targets(run)
     if target is not None:
@@ -81,7 +81,7 @@ def _targets(run: Run, target: str | None, named: str, *, alone: bool) -> list[s
     return known or [""]
 
 
-def refuse_the_same(sides: Iterable[tuple[Run, str]]) -> None:
+def refuse_the_same(sides: Iterable[tuple[RunFrames, str]]) -> None:
     """Raises UsageError where a side would be compared with itself, or with a copy of its run."""
     sides = list(sides)
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
@@ -98,7 +98,7 @@ def refuse_the_same(sides: Iterable[tuple[Run, str]]) -> None:
             )
 
 
-def side_labels(sides: Iterable[tuple[Run, str]]) -> list[str]:
+def side_labels(sides: Iterable[tuple[RunFrames, str]]) -> list[str]:
     """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
     sides = list(sides)
     labels = [target for _, target in sides]

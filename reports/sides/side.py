@@ -18,17 +18,18 @@ import pandas as pd
 from bench.measures import CATALOGUE, SLOPE
 from reports import exactness
 from reports.question import Question, better_of
-from reports.runs import Run, hosts_of
+from reports.runs import RunFrames, hosts_of
 from reports.samples import ALWAYS, Sampled, is_wait, rate_counts, sampled, session_sample
 from reports.sides.named import known_targets, named_sides, refuse_the_same, side_labels
-from reports.statistics.quantiles import Floats, Integers, Sample
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Sample
 from reports.statistics.rates import complement
 from reports.strata import Stratum
 from reports.summary.context import slope_sample
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import Flags, Turns, column_of, lost_of, measured, measured_sessions, turns_of
+from reports.turns import Flags, Turns, column_of, lost_of, measured_rows, measured_sessions, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 NOTHING = Sample(np.zeros(0), NOBODY)
@@ -38,7 +39,7 @@ NOTHING = Sample(np.zeros(0), NOBODY)
 class Side:
     """A target of a run. `label`: as it is shown; `target`: its place in `turns`, ABSENT where no row names it."""
 
-    run: Run
+    run: RunFrames
     turns: Turns
     target: int
     label: str
@@ -138,7 +139,7 @@ def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
     return among([_target(targets[id(run)], run, name) for run, name in chosen])
 
 
-def targets_of(run: Run) -> tuple[Side, ...]:
+def targets_of(run: RunFrames) -> tuple[Side, ...]:
     """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
     turns, drawn = turns_of(run), dict[str, Sampled]()
     places = {label: place for place, label in enumerate(turns.targets)}
@@ -163,7 +164,7 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
     )
 
 
-def _target(targets: Sequence[Side], run: Run, name: str) -> Side:
+def _target(targets: Sequence[Side], run: RunFrames, name: str) -> Side:
     """The target of this name; of a run that names none, for nothing was begun, a side with nothing in it."""
     nothing = Side(run, turns_of(run), ABSENT, name) if not targets else targets[0]
     return next((side for side in targets if side.name == name), nothing)
@@ -307,7 +308,7 @@ class Clusters:
     """pairs that were not whole and do not count"""
 
 
-def by_session(run: Run, turns: Turns, target: int) -> Clusters:
+def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = session_rows_of(run, turns, target)
     several = run.document.get("parts") or len(hosts_of(run.document)) > 1
@@ -321,7 +322,7 @@ def by_session(run: Run, turns: Turns, target: int) -> Clusters:
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
 
 
-def by_pair(run: Run, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
+def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
     """Each whole pair is a cluster of every one of these targets; None where the run's sessions have no pairs."""
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
@@ -341,10 +342,10 @@ def _paired(turns: Turns, rows: Integers, numbers: Integers, whole: Integers, cu
     return Clusters(whole.size, of_code, rows, of_row, whole.astype(np.int64), cut)
 
 
-def session_rows_of(run: Run, turns: Turns, target: int) -> Integers:
+def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
     """The measured rows of a target's sessions."""
     if target == ABSENT:
         return np.zeros(0, dtype=np.int64)
-    rows = measured(run.sessions)
+    rows = measured_rows(run.sessions)
     mine: Integers = rows[(run.sessions["target"].iloc[rows] == turns.targets[target]).to_numpy()]
     return mine

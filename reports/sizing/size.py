@@ -17,10 +17,12 @@ from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
 from reports.numbers import NBSP
 from reports.question import POINTS, Question
-from reports.runs import Run
+from reports.runs import RunFrames
+from reports.schemas.document import Number
 from reports.sides.named import folder_of, known_targets
 from reports.sides.questions import by_stratum, common_strata
 from reports.sides.side import ABSENT, Side, against_of, by_pair, by_session, counts_of, sample_of
+from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import (
@@ -38,7 +40,7 @@ from reports.statistics.power import (
     pilot_of_rate,
     spread_of,
 )
-from reports.statistics.quantiles import Floats, Integers, sessions_needed
+from reports.statistics.quantiles import sessions_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.resample import seed_of
 from reports.summary.money import KINDS, bills_of, money_of
@@ -136,7 +138,7 @@ UNKNOWN = Price(math.nan, math.nan)
 NOTHING = Price(0.0, 0.0)
 
 
-def usd_per_session(run: Run, sides: Sequence[Side]) -> float:
+def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
     """Of two arms: of both of these, or twice that of one."""
     costs = {cost.target: cost.per_session for cost in money_of(run, sides[0].turns.targets).costs}
     each = [costs.get(side.name, math.nan) for side in sides]
@@ -198,7 +200,7 @@ def _price(session: float, turn: float, history: float = 0.0) -> Price:
     return Price(session, turn, history) if turn > 0 else UNKNOWN
 
 
-Range = tuple[float, float, float]
+Range = tuple[Number, Number, Number]
 """Least, likely, most."""
 FAILURES = Question("failures", "rate", Margin())
 
@@ -209,7 +211,7 @@ class Size:
     once, at the pilot's pace. `usd`: of both arms. NaN where the pilot does not tell.
     """
 
-    run: Run
+    run: RunFrames
     asked: SizeQuestion
     targets: tuple[str, ...]
     pilot: Pilot
@@ -290,7 +292,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
     )
 
 
-def _sides(run: Run, target: str) -> tuple[Side, ...]:
+def _sides(run: RunFrames, target: str) -> tuple[Side, ...]:
     """Both targets of an interleaved run of two, else the one that is named, or the only one."""
     known, turns = known_targets(run), turns_of(run)
     if target and target not in known:
@@ -330,7 +332,7 @@ def _waits(base: Side, question: Question) -> Question:
     return Question(base.mains[stratum] if stratum else "ttfa", "quantile", Margin(), 0.5, stratum=stratum)
 
 
-def _pace(run: Run, base: Side) -> float:
+def _pace(run: RunFrames, base: Side) -> float:
     """Measured sessions of one arm in a minute of the measured part of the run."""
     seconds = window_of(run, base.turns).measured_s
     return base.sessions / seconds * 60 if seconds > 0 else math.nan

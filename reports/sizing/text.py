@@ -10,8 +10,7 @@ from msgspec import field
 
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
 from reports.schemas.document import Closed, Number, about, data_of
-from reports.sizing.size import Range as SizeRange
-from reports.sizing.size import Size
+from reports.sizing.size import Range, Size
 from reports.statistics.power import BETTER_SESSIONS, LEVEL
 
 
@@ -78,7 +77,7 @@ def _share(size: Size, value: float) -> str:
     return f"{three(100 * value)}{NBSP}{points if size.asked.is_rate else '%'}"
 
 
-def _range(values: SizeRange, written: Any) -> str:
+def _range(values: Range, written: Any) -> str:
     return f"{written(values[1])} ({written(values[0])} to {written(values[2])})"
 
 
@@ -87,7 +86,6 @@ def _two(value: float) -> str:
 
 
 SCHEMA: Literal[1] = 1
-Range = tuple[Number, Number, Number]
 
 
 class SizeDocument(Closed, frozen=True):

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     LEVEL,
     Better,
@@ -32,7 +33,7 @@ from reports.statistics.differences import (
     log_variance,
     welch,
 )
-from reports.statistics.quantiles import Floats, Sample, quantile
+from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, log_difference, mirrored, points_difference
 from reports.statistics.resample import DRAWS, quantile_draws
 

@@ -32,9 +32,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import distinct
+from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.differences import Better, Difference, Inference, Margin
-from reports.statistics.quantiles import Floats, Integers, Sample, quantile, sample
+from reports.statistics.quantiles import Sample, quantile, sample
 from reports.statistics.resample import Arms, arm_draws, variance
 from reports.statistics.serial import waits_by_order
 
@@ -46,7 +46,7 @@ LEAST_TURNS = 20
 
 
 @dataclass(frozen=True)
-class Waits:
+class ArmWaits:
     """Waits of one arm with the step and the pair of each, as codes from 0; failed ones are +inf."""
 
     values: Floats
@@ -71,7 +71,7 @@ class StepMedian:
     p_worse: float
 
 
-def centre(base: Waits, cand: Waits, pairs: int) -> Change:
+def centre(base: ArmWaits, cand: ArmWaits, pairs: int) -> Change:
     """The typical change over all steps, `ttfa_centre`. Undefined from 10 % failures on, where the rate decides.
 
     The centre of each step is that of both arms together, and is held fixed in the standard error.
@@ -97,8 +97,8 @@ def trimmed_mean(ascending: Floats, trim: float = TRIM) -> float:
 
 
 def worst_step(
-    base: Waits,
-    cand: Waits,
+    base: ArmWaits,
+    cand: ArmWaits,
     pairs: int,
     rng: np.random.Generator,
     *,
@@ -120,7 +120,7 @@ def worst_step(
     return sorted(found, key=lambda one: one.p_worse)
 
 
-def _centres(base: Waits, cand: Waits) -> Floats:
+def _centres(base: ArmWaits, cand: ArmWaits) -> Floats:
     """The trimmed mean of the logs of each step, both arms together; 0 for a step that has none."""
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
     found = np.zeros(int(steps.max(initial=-1)) + 1)

@@ -34,7 +34,7 @@ import numpy as np
 from scipy.special import chdtrc, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.baselines import KNOWN
-from reports.statistics.quantiles import Floats, Integers
+from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.05
 """Of any mark at all where nothing changed, in all series that are looked at together, night after night for YEAR."""

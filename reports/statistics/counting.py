@@ -75,7 +75,7 @@ def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
 
 
 Nanoseconds = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.int32]
+CallCounts = npt.NDArray[np.int32]
 
 KEPT_UP = 0.4
 """The share of the time that had no more calls than those which the run kept up."""
@@ -88,11 +88,11 @@ class CallCourse:
     """How many calls were in progress from each instant on, up to the next; instants ascend and may repeat."""
 
     at_ns: Nanoseconds
-    counts: Counts
+    counts: CallCounts
 
-    def at(self, instants_ns: Nanoseconds) -> Counts:
+    def at(self, instants_ns: Nanoseconds) -> CallCounts:
         """How many are in progress: those that begin at the instant too, those that end there no more."""
-        counts: Counts = np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
+        counts: CallCounts = np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
         return counts
 
     def between(self, begin_ns: int, end_ns: int) -> CallCourse:

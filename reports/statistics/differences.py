@@ -25,7 +25,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.quantiles import Floats, quantile
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import quantile
 from reports.statistics.resample import DRAWS, Arms, arm_draws, variance
 
 LEVEL = 0.05

@@ -31,7 +31,7 @@ import numpy as np
 from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.quantiles import Floats
+from reports.statistics.counting import Floats
 from reports.statistics.verdicts import SESSIONS, turns_to_decide
 
 SPENDING = "a t^2"
@@ -43,7 +43,7 @@ REACH = 8.0
 """Standard deviations of the paths that are followed."""
 
 
-def plan(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
+def look_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
     """Sizes of the looks: `first` or `every`, then each `every` more, and N. (100, 150, …) for first = 100."""
     sizes = range(max(first, every), pairs_most, every)
     return (*sizes, pairs_most)
@@ -154,7 +154,7 @@ AWAY = 12.0
 """The drift is looked for within so many standard errors of the plain one."""
 
 
-def interval(d: float, se: float, df: float, c: float) -> tuple[float, float]:
+def look_bounds(d: float, se: float, df: float, c: float) -> tuple[float, float]:
     """d ∓ T⁻¹(Φ(c)) · SE, `c` being the critical value of the look that decided."""
     half = spread_of_level(c, df) * se
     return d - half, d + half

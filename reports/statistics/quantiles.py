@@ -34,11 +34,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.integer]
+from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.95
 BEYOND = 5

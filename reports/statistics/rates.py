@@ -43,6 +43,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     FAR,
     LEVEL,
@@ -61,7 +62,7 @@ from reports.statistics.differences import (
     two_digits,
     welch,
 )
-from reports.statistics.quantiles import Floats, kish
+from reports.statistics.quantiles import kish
 
 PerCluster = tuple[Floats, Floats]
 """By session, or by pair: the sum (of amounts, or of events), and the number of turns."""

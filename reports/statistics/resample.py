@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.quantiles import Floats, Integers, Sample, kish, rank
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Sample, kish, rank
 
 DRAWS = 10_000
 REACH = 6.0

@@ -34,6 +34,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -45,7 +46,7 @@ from reports.statistics.differences import (
     quantile_differences,
     welch,
 )
-from reports.statistics.quantiles import Floats, Integers, Sample, quantile
+from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ArmSums, PerCluster, log_difference, mean_difference
 from reports.statistics.resample import Arms, arm_draws, variance
 
@@ -62,7 +63,7 @@ def quarters(clusters: int) -> Integers:
     return np.arange(clusters) * QUARTERS // max(1, clusters)
 
 
-def drifts(series: Floats, error: float = FOUND) -> bool:
+def is_ordered(series: Floats, error: float = FOUND) -> bool:
     """Whether a series has an order. Those of its numbers that are not finite are left out."""
     x = series[np.isfinite(series)]
     n = x.size
@@ -113,16 +114,18 @@ def waits_drift(arms: Arms, error: float = FOUND) -> bool:
     """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
     first, second = cluster_levels(arms.base, arms.clusters[0]), cluster_levels(arms.cand, arms.clusters[1])
     if not arms.paired:
-        return drifts(first, error) or drifts(second, error)
+        return is_ordered(first, error) or is_ordered(second, error)
     with np.errstate(invalid="ignore"):
-        return drifts(second - first, error)
+        return is_ordered(second - first, error)
 
 
 def means_drift(arms: ArmSums, error: float = FOUND) -> bool:
     """The same of the means of an amount in each cluster, as shares of their arm's own."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
-        return drifts(second - first, error) if arms.paired else drifts(first, error) or drifts(second, error)
+        return (
+            is_ordered(second - first, error) if arms.paired else is_ordered(first, error) or is_ordered(second, error)
+        )
 
 
 def waits_by_order(

@@ -16,7 +16,7 @@ from typing import Literal
 
 from reports.statistics.differences import LEVEL, Difference
 
-Kind = Literal[
+ReasonKind = Literal[
     "too few", "unequal", "no turns", "no figure", "no ratio", "not exact", "failed share",
     "failed share, decides", "after Holm", "drifts",
     "none seen", "not positive", "would stay", "no look",
@@ -33,7 +33,7 @@ class Reason:
     in `there` sessions, and that may still be up to `upper`. `text`: why a figure is not exact.
     """
 
-    kind: Kind
+    kind: ReasonKind
     unit: Counted = "session"
     needed: int = 0
     there: tuple[int, ...] = ()

@@ -228,7 +228,7 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, apart_ms)
 
 
-def differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
+def arms_differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
     """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
     groups: dict[tuple[str, Stratum], list[Figures]] = {}
     for figures in answers:

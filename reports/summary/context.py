@@ -11,7 +11,8 @@ import numpy as np
 
 from reports.samples import Sampled
 from reports.statistics.centre import theil_sen
-from reports.statistics.quantiles import Floats, Sample
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import Sample
 from reports.strata import Stratum
 from reports.summary.figures import Figures, figures
 from reports.turns import Flags, Turns

@@ -18,8 +18,8 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.bins import log_range, nines, time_step
 from reports.samples import Sampled
-from reports.statistics.counting import order_of_codes, order_of_values
-from reports.statistics.quantiles import BEYOND, Estimate, Floats, Sample, estimates, quantile
+from reports.statistics.counting import Floats, order_of_codes, order_of_values
+from reports.statistics.quantiles import BEYOND, Estimate, Sample, estimates, quantile
 from reports.strata import Stratum
 from reports.summary.summary import Summary
 from reports.turns import Pool
@@ -155,7 +155,7 @@ GRIDS = ((40, 12), (12, 12))
 
 
 @dataclass(frozen=True)
-class Way:
+class TargetScatter:
     """The sessions of one target: marks, or how many lie in each hexagon."""
 
     label: str
@@ -175,7 +175,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Ways:
+class RttScatter:
     """All targets of a stratum, on one scale; ms."""
 
     stratum: Stratum
@@ -183,10 +183,10 @@ class Ways:
     high_rtt: float
     low_rest: float
     high_rest: float
-    ways: tuple[Way, ...]
+    ways: tuple[TargetScatter, ...]
 
 
-def ways(summary: Summary, stratum: Stratum) -> Ways | None:
+def ways(summary: Summary, stratum: Stratum) -> RttScatter | None:
     """Round trip against service time; None where no session has both, as behind a proxy."""
     pools = [pool for pool in summary.turns.pools if pool.stratum == stratum]
     found = [(pool, *_sessions(summary, pool)) for pool in pools]
@@ -201,7 +201,7 @@ def ways(summary: Summary, stratum: Stratum) -> Ways | None:
         _way(summary.turns.targets[pool.target], pool.target, rtt, rest, ends, one_by_one=rtts.size <= MOST)
         for pool, rtt, rest in found
     ]
-    return Ways(stratum, *ends, tuple(drawn))
+    return RttScatter(stratum, *ends, tuple(drawn))
 
 
 def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:
@@ -221,10 +221,10 @@ def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:
 
 def _way(
     label: str, colour: int, rtt: Floats, rest: Floats, ends: tuple[float, float, float, float], *, one_by_one: bool
-) -> Way:
+) -> TargetScatter:
     hexagons = () if one_by_one else tuple(_hexagons(rtt, rest, ends, *grid) for grid in GRIDS)
     middles = quantile(np.sort(rtt), 0.5), quantile(np.sort(rest), 0.5)
-    return Way(label, colour, rtt.size, *middles, (rtt, rest) if one_by_one else None, hexagons)
+    return TargetScatter(label, colour, rtt.size, *middles, (rtt, rest) if one_by_one else None, hexagons)
 
 
 def _hexagons(

@@ -13,7 +13,7 @@ from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.schemas.document import Count, Record, Rounded
 
 ALL = "all"
@@ -50,7 +50,7 @@ class Throughput(Record, frozen=True):
     per_session: Distribution
 
 
-def events(run: Run, targets: Sequence[str]) -> Iterable[Distribution]:
+def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
     """Measures of every event, of each target that has them."""
     for measure in PER_EVENT:
         for label in targets:
@@ -59,7 +59,7 @@ def events(run: Run, targets: Sequence[str]) -> Iterable[Distribution]:
                 yield one
 
 
-def distribution(run: Run, measure: str, target: str, step: str = ALL) -> Distribution:
+def distribution(run: RunFrames, measure: str, target: str, step: str = ALL) -> Distribution:
     """A histogram's quantiles, of one target."""
     wanted = Key(measure, target, step).tag.split("|")[:3]
     return _distribution(
@@ -67,12 +67,12 @@ def distribution(run: Run, measure: str, target: str, step: str = ALL) -> Distri
     )
 
 
-def pooled(run: Run, measure: str) -> Distribution:
+def pooled(run: RunFrames, measure: str) -> Distribution:
     """A measure of the harness over all targets."""
     return _distribution(run, measure, ALL, ALL, [key for key, _ in run.histograms.items() if key.measure == measure])
 
 
-def _distribution(run: Run, measure: str, target: str, step: str, keys: list[Key]) -> Distribution:
+def _distribution(run: RunFrames, measure: str, target: str, step: str, keys: list[Key]) -> Distribution:
     """Quantiles of the histograms of these keys that belong to the measured phase, added up."""
     total, unit = hdr.empty(measure), CATALOGUE[measure].unit
     for key in keys:
@@ -87,7 +87,7 @@ def _distribution(run: Run, measure: str, target: str, step: str, keys: list[Key
     return Distribution(measure, unit, target, step, n, p50, p90, p95, p99, high, *beside)
 
 
-def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
+def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
     """Bytes each way and target, without the warm-up."""
     seconds = measured_seconds(run.seconds, since_s)
     if not len(run.seconds):

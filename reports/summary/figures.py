@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.measures import CATALOGUE
 from reports.exactness import why
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
 from reports.strata import NO_STRATUM, Stratum
@@ -99,13 +99,13 @@ def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Seque
                 yield figures(sample, name, label)
 
 
-def with_marks(run: Run, unmarked: Iterable[Figures]) -> Iterable[Figures]:
+def with_marks(run: RunFrames, unmarked: Iterable[Figures]) -> Iterable[Figures]:
     """The same with why those are not to be used that are not exact in this run."""
     for figures in unmarked:
         yield replace(figures, inexact=why(run.inexact, figures.target, figures.measure))
 
 
-def main_measures(run: Run, turns: Turns) -> dict[Stratum, str]:
+def main_measures(run: RunFrames, turns: Turns) -> dict[Stratum, str]:
     """For each stratum ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
     asked = {script.get("output") for script in run.document.get("scripts") or []}
     unknown = "ttft" if asked == {"text"} else "ttfa"
@@ -121,7 +121,7 @@ def _any(turns: Turns, measure: str, place: int) -> bool:
     return bool((turns.stratum[turns.step[there]] == place).any())
 
 
-def sample_of(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
+def measure_sample(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     """A measure over the run; of a step of which nothing ever succeeded its main measure and response_total."""
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     return sampled(turns, name, (main_of_step == name) | (name == ALWAYS))

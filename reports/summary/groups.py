@@ -23,15 +23,24 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.bins import count_step
 from reports.numbers import NBSP, three
-from reports.runs import Run, hosts_of
+from reports.runs import RunFrames, hosts_of
 from reports.samples import Sampled
-from reports.statistics.counting import CallCourse, Counts, call_course, distinct, load_changed, packed, split
-from reports.statistics.quantiles import LEVEL, Estimate, Floats, Sample, estimates
+from reports.statistics.counting import (
+    CallCounts,
+    CallCourse,
+    Floats,
+    Integers,
+    Nanoseconds,
+    call_course,
+    distinct,
+    load_changed,
+    packed,
+    split,
+)
+from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates
 from reports.strata import Stratum
 from reports.summary.rates import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
-
-Integers = npt.NDArray[np.int64]
 
 By = Literal["turn", "age", "context", "calls", "host"]
 
@@ -69,7 +78,7 @@ THIN = 40
 ENDLESS_NS = np.iinfo(np.int64).max
 
 
-def by_calls(run: Run, turns: Turns, pool: Pool) -> Places | None:
+def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     """From few calls to many; None where the load of the target neither changed nor was meant to by the stages, and
     where the pool has turns enough for one level alone.
     """
@@ -97,21 +106,21 @@ def by_calls(run: Run, turns: Turns, pool: Pool) -> Places | None:
     return Places(tuple(places), place, end=places[-1].high, began=began, unopened=unopened)
 
 
-def _has_stages(run: Run) -> bool:
+def _has_stages(run: RunFrames) -> bool:
     """Whether the run was asked for a load that goes from one level to another."""
     arrivals = run.document.get("arrivals") or {}
     stages = run.document.get("stages") or arrivals.get("stages") or []
     return len({level for stage in stages for level in (stage["from"], stage["to"])}) > 1
 
 
-def _counted_at_ns(turns: Turns) -> Integers:
+def _counted_at_ns(turns: Turns) -> Nanoseconds:
     """The instant of each turn at which calls in progress are counted; ns since 1970."""
     begun_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
-    at_ns: Integers = (begun_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
+    at_ns: Nanoseconds = (begun_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
     return at_ns
 
 
-def _course(run: Run, target: str) -> CallCourse:
+def _course(run: RunFrames, target: str) -> CallCourse:
     """The calls of a target in progress. A session that a kill cut has no row: its call goes on from its first turn."""
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -130,7 +139,7 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
     return frame[names][(frame["target"] == target).to_numpy()]
 
 
-def _openings(run: Run, target: str, course: CallCourse) -> tuple[Counts, Flags]:
+def _openings(run: RunFrames, target: str, course: CallCourse) -> tuple[CallCounts, Flags]:
     """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
     wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
     sessions = _columns(measured_sessions(run), wanted, target)
@@ -241,7 +250,7 @@ class Apart:
     high: Group
 
 
-def by_turn(run: Run, turns: Turns, pool: Pool) -> Places:
+def by_turn(run: RunFrames, turns: Turns, pool: Pool) -> Places:
     """By the turn's number in its session, those after the tenth together."""
     number = np.nan_to_num(turns.column("turn"))
     most = int(min(NUMBERED + 1, number.max(initial=1)))
@@ -251,7 +260,7 @@ def by_turn(run: Run, turns: Turns, pool: Pool) -> Places:
     return Places(places, np.clip(number, 1, most).astype(np.int64) - 1, end=most)
 
 
-def by_age(run: Run, turns: Turns, pool: Pool) -> Places:
+def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
     """By how long ago the session began when the turn did: twelve equal parts up to the oldest of this stratum."""
     age_s = np.where(pool.steps[turns.step], ages(turns, run.sessions), np.nan)
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
@@ -262,7 +271,7 @@ def by_age(run: Run, turns: Turns, pool: Pool) -> Places:
     return Places(tuple(Place(name, (low + high) / 2, low, high) for name, (low, high) in ends), place, end=end)
 
 
-def by_context(run: Run, turns: Turns, pool: Pool) -> Places | None:
+def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     """By the input tokens of the turn's first response; None where all turns of the stratum have the same place."""
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
     place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
@@ -276,7 +285,7 @@ def by_context(run: Run, turns: Turns, pool: Pool) -> Places | None:
     return Places(tuple(Place(name, at, *edges) for at, (name, edges) in enumerate(ends, 1)), place, end=most)
 
 
-def by_host(run: Run, turns: Turns, pool: Pool) -> Places | None:
+def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     """By the host that recorded the turn, in the order of their names; None where one recorded all.
 
     A machine in another region waits longer, and one that is busy stamps later: what all hosts come to together is a
@@ -289,7 +298,7 @@ def by_host(run: Run, turns: Turns, pool: Pool) -> Places | None:
     return Places(tuple(Place(name, at) for at, name in enumerate(names)), codes, end=len(names), every=True)
 
 
-KEYS: dict[By, Callable[[Run, Turns, Pool], Places | None]] = {
+KEYS: dict[By, Callable[[RunFrames, Turns, Pool], Places | None]] = {
     "turn": by_turn,
     "age": by_age,
     "context": by_context,
@@ -299,7 +308,7 @@ KEYS: dict[By, Callable[[Run, Turns, Pool], Places | None]] = {
 
 
 def waits_by(
-    run: Run, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
+    run: RunFrames, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
 ) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
     """The main waits of each pool by each key that says something of it, and which of their groups surely differ."""
     found, differing = [], []

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_MS
-from reports.runs import Run, hosts_of
+from reports.runs import RunFrames, hosts_of
 from reports.schemas.document import Count, Known, Record, Rounded, about
-from reports.statistics.quantiles import Floats, quantile
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import quantile
 from reports.turns import Turns
 
 
@@ -50,7 +51,7 @@ class Machine(Record, frozen=True):
 SHARES = ("load_begin", "load_end", "own", "programs", "stolen", "taken_most", "stolen_most")
 
 
-def machines(run: Run) -> Iterable[Machine]:
+def machines(run: RunFrames) -> Iterable[Machine]:
     """Each host whose cores were watched."""
     for entry in hosts_of(run.document):
         watched = entry.get("processors")
@@ -61,7 +62,7 @@ def machines(run: Run) -> Iterable[Machine]:
             yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), others=others, **shares)
 
 
-def hosts(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[Host]:
+def hosts_in(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[Host]:
     """Each host of a run, in the order of their names; none where one host recorded all. `sessions`: measured ones."""
     entries = hosts_of(run.document)
     for entry in entries if len(entries) > 1 else ():

@@ -17,10 +17,9 @@ from msgspec import field
 
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
 from bench.units import NS_PER_MINUTE, NS_PER_S
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.schemas.document import Count, Known, Record, Rounded, about
-from reports.statistics.counting import distinct
-from reports.statistics.quantiles import Floats, Integers
+from reports.statistics.counting import Floats, Integers, distinct
 from reports.turns import Flags, place_of, values_of
 
 KINDS = (
@@ -37,7 +36,7 @@ class Bills:
     `target` and `model` are places, `session` places among `ids`; `told`: whether the service told any tokens.
     """
 
-    run: Run
+    run: RunFrames
     told: Flags
     stray: Flags
     target: Integers
@@ -79,7 +78,7 @@ class Bills:
         return minutes
 
 
-def bills_of(run: Run, targets: Sequence[str]) -> Bills:
+def bills_of(run: RunFrames, targets: Sequence[str]) -> Bills:
     """The bills of a run; its targets have the places of these labels."""
     turns, sessions = run.turns, run.sessions
     own = pd.Index(sessions["session_id"].astype(object))
@@ -101,7 +100,7 @@ def bills_of(run: Run, targets: Sequence[str]) -> Bills:
     )
 
 
-def _tokens(run: Run, kind: str) -> Floats:
+def _tokens(run: RunFrames, kind: str) -> Floats:
     of_kind = _of_cached if kind.startswith("cached_") else _column
     return np.concatenate([of_kind(run.turns, kind), of_kind(run.sessions, kind)])
 
@@ -124,7 +123,7 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
     return values
 
 
-def _models(run: Run, ids: pd.Index[str]) -> tuple[list[str], Integers]:
+def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:
     """Models, and of each of these sessions the place of its model; the last place is no session's."""
     named = run.sessions[["session_id", "model"]].set_index("session_id")["model"].astype("category").cat
     labels = [*map(str, named.categories), ""]
@@ -269,7 +268,7 @@ def _per(usd: float, number: float) -> float:
     return usd / number if number else float("nan")
 
 
-def money_of(run: Run, targets: Sequence[str]) -> Money:
+def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
     """Tokens and cost of the run."""
     document = run.document
     prices = document.get("prices") or {}
@@ -300,7 +299,7 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
+def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
     """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
     bills = bills_of(run, targets)
     models = bills.models
@@ -389,7 +388,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     ]
 
 
-def _tariffs(run: Run, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
+def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
     """What each target's turns of each model are priced by, target by target."""
     entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
     table = _table(run)
@@ -407,14 +406,14 @@ def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:
     return sums
 
 
-def _minutes(run: Run, names: pd.Index[str]) -> float:
+def _minutes(run: RunFrames, names: pd.Index[str]) -> float:
     """How long these sessions were open."""
     open_ns = run.sessions[["ended_at_ns", "upgrade_done_at_ns"]]
     mine = open_ns[run.sessions["session_id"].isin(names).to_numpy()]
     return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
 
 
-def _table(run: Run) -> dict[str, Prices]:
+def _table(run: RunFrames) -> dict[str, Prices]:
     """The price table that the run went by."""
     models = (run.document.get("prices") or {}).get("models") or {}
     return {str(name): found for name, entry in models.items() if (found := as_prices(entry))}

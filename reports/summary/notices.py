@@ -16,7 +16,7 @@ from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from reports.exactness import Inexact
 from reports.numbers import NBSP, listed, plural, span
-from reports.runs import Run, hosts_of
+from reports.runs import RunFrames, hosts_of
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
@@ -32,7 +32,7 @@ DECIDED = ("regressed", "not regressed")
 """Reasons of a decision that is an answer."""
 
 
-def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
+def notices(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     """Sentences, those of the document first."""
     yield from (str(notice) for notice in run.document.get("notices") or [])
     yield from _missing(run, run.document.get("totals") or {})
@@ -59,7 +59,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
         yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
 
 
-def _heard_alone(run: Run) -> Iterable[str]:
+def _heard_alone(run: RunFrames) -> Iterable[str]:
     """A sentence where a service tells nothing of turns."""
     targets = [target for target in run.document.get("targets") or [] if target.get("dialect") in HEARD_ALONE]
     if targets:
@@ -81,7 +81,7 @@ def _filled(turns: Turns) -> Iterable[str]:
         )
 
 
-def _retirements(run: Run, sessions: pd.DataFrame) -> Iterable[str]:
+def _retirements(run: RunFrames, sessions: pd.DataFrame) -> Iterable[str]:
     """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
     if run.simulated:
         return
@@ -101,7 +101,7 @@ def _models(sessions: pd.DataFrame) -> Iterable[tuple[str, str]]:
         yield str(target), transcription_model(settings)
 
 
-def _not_exact(run: Run) -> Iterable[str]:
+def _not_exact(run: RunFrames) -> Iterable[str]:
     """A sentence for each target, with how far the worst of its measures can be off: by 31 ms (p99; limit 20 ms).
 
     The others stand in a table with the harness's health.
@@ -123,11 +123,11 @@ def _times(one: Inexact) -> float:
     return one.figure / one.limit if one.figure is not None and one.limit else math.inf
 
 
-def _whose(run: Run, target: str) -> str:
+def _whose(run: RunFrames, target: str) -> str:
     return f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
 
 
-def decided(run: Run) -> str:
+def decided(run: RunFrames) -> str:
     """At which look a run was decided that was to end once it was, as decision.json has it; empty where none did."""
     try:
         found = read_json(read_file(run.folder / "decision.json")) if run.document.get("decision_plan") else {}
@@ -174,7 +174,7 @@ def _since(document: dict[str, Any], worker: dict[str, Any]) -> str:
     return f" {max(0.0, into_s):.0f} s into the run"
 
 
-def _missing(run: Run, totals: dict[str, Any]) -> Iterable[str]:
+def _missing(run: RunFrames, totals: dict[str, Any]) -> Iterable[str]:
     begun = totals.get("turns_begun")
     if isinstance(begun, int) and begun > len(run.turns):
         yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."

@@ -17,10 +17,11 @@ import pandas as pd
 
 from bench.units import NS_PER_S
 from reports.bins import time_step
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.schemas.document import Count, Number, Record, Rounded, about
-from reports.statistics.quantiles import Floats, quantile
-from reports.turns import measured
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import quantile
+from reports.turns import measured_rows
 
 BINS = 90
 
@@ -66,7 +67,7 @@ class CallBins:
     blocked: Floats
 
 
-def arriving_of(run: Run, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
+def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
     """What was offered; None in a closed loop. Both instants are seconds since 1970."""
     arrivals = run.document.get("arrivals")
     if not isinstance(arrivals, dict):
@@ -85,10 +86,10 @@ def arriving_of(run: Run, targets: Sequence[str], measured_from_s: float, ended_
     )
 
 
-def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> Offered:
+def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> Offered:
     seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
     every = run.sessions[(run.sessions["target"] == label).to_numpy()]
-    sessions = every.iloc[measured(every)]
+    sessions = every.iloc[measured_rows(every)]
     kind, begins = sessions["outcome_class"].to_numpy(), sessions["called_at_ns"].notna().to_numpy()
     ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may take several sessions
     lasted_s = sessions["session_length_ms"].to_numpy(dtype=np.float64) / 1000
@@ -132,7 +133,7 @@ def _carried(sessions: pd.DataFrame, begin_s: float, end_s: float) -> float:
     return float(within.sum()) / (end_s - begin_s)
 
 
-def call_bins(run: Run) -> CallBins:
+def call_bins(run: RunFrames) -> CallBins:
     """The calls of one target, which are those of all."""
     seconds = run.seconds
     began_s = int(run.document.get("began_utc_ns") or 0) / NS_PER_S

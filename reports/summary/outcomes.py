@@ -11,7 +11,7 @@ import pandas as pd
 from bench.outcomes import EXPECTED, SERVICE_SAID, is_throttled, outcome_class
 from bench.outcomes import GOOD as GOOD_OUTCOMES
 from bench.remedies import remedy_of
-from reports.statistics.quantiles import Integers
+from reports.statistics.counting import Integers
 from reports.turns import CENSORED, FAILED, Turns, lost_of
 
 MEANINGS = {

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from bench.units import NS_PER_S
 from reports.bins import log_range, time_step
-from reports.statistics.counting import order_of_codes, packed, split
-from reports.statistics.quantiles import Floats, Integers, Sample, estimates, quantile
+from reports.statistics.counting import Floats, Integers, order_of_codes, packed, split
+from reports.statistics.quantiles import Sample, estimates, quantile
 from reports.strata import Stratum
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of
@@ -66,7 +66,7 @@ def courses(summary: Summary) -> list[PoolCourse]:
     return found
 
 
-def slowest(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
+def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
     """The stretch of the largest ratio among those that are slower than chance would make them; None without any."""
     parts = [(course, *part) for course in found for part in _parts(course, bin_s)]
     if len(parts) < STRETCHES:
@@ -171,7 +171,7 @@ def over_time(summary: Summary) -> OverTime | None:
     for pool, values in pools:
         mine = ~np.isnan(values)
         panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
-    slow = slowest(courses(summary), bin_s)
+    slow = slowest_stretch(courses(summary), bin_s)
     measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, _ in pools))
     return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 

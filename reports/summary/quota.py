@@ -14,8 +14,8 @@ import pandas as pd
 from bench.outcomes import is_throttled
 from bench.units import NS_PER_S
 from reports.bins import time_step
-from reports.runs import Run
-from reports.statistics.quantiles import Floats, Integers
+from reports.runs import RunFrames
+from reports.statistics.counting import Floats, Integers
 
 BINS = 90
 LIMITS = ("tokens", "requests")
@@ -74,7 +74,7 @@ class Quota:
         return any(one.counts.any() or one.remaining for one in self.targets)
 
 
-def quota_of(run: Run, targets: Sequence[str], began_utc_ns: int, length_s: float) -> Quota:
+def quota_of(run: RunFrames, targets: Sequence[str], began_utc_ns: int, length_s: float) -> Quota:
     """Counts from rows, their course and what remained from the seconds."""
     seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - began_utc_ns / NS_PER_S
@@ -89,7 +89,9 @@ def quota_of(run: Run, targets: Sequence[str], began_utc_ns: int, length_s: floa
     return Quota(tuple(found), bin_s, length_s)
 
 
-def _throttling(run: Run, label: str, seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Throttling:
+def _throttling(
+    run: RunFrames, label: str, seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float
+) -> Throttling:
     turns, sessions = (_of(frame, label) for frame in (run.turns, run.sessions))
     waits = np.concatenate([frame["retry_after_ns"].dropna().to_numpy(dtype=np.float64) for frame in (turns, sessions)])
     holds = run.document.get("holds")

@@ -14,8 +14,8 @@ from msgspec import field
 from reports.question import OF_COLUMNS, TRIALS
 from reports.samples import rate_counts
 from reports.schemas.document import Count, Record, Rounded, about
-from reports.statistics.counting import distinct, packed
-from reports.statistics.quantiles import LEVEL, Floats
+from reports.statistics.counting import Floats, distinct, packed
+from reports.statistics.quantiles import LEVEL
 from reports.statistics.rates import ratio_of
 from reports.turns import CENSORED, FAILED, Flags, Turns, lost_of, place_of, session_codes
 
@@ -117,7 +117,7 @@ class Counts(Record, frozen=True):
         return bool(self.replies or self.noticed or self.split or self.watched)
 
 
-def counts_of(turns: Turns) -> tuple[Counts, ...]:
+def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     """One for each target."""
     return tuple(_counts(turns))
 

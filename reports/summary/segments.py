@@ -18,7 +18,8 @@ from msgspec import field
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
 from reports.schemas.document import Count, Record, Rounded, about
-from reports.statistics.quantiles import Integers, quantile
+from reports.statistics.counting import Integers
+from reports.statistics.quantiles import quantile
 from reports.strata import Traits, traits_words
 from reports.summary.events import ALL
 from reports.turns import Turns

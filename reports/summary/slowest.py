@@ -12,10 +12,10 @@ from bench.plain import printable, shortened
 from bench.run.folder import SCHEMAS
 from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
-from reports.runs import Run, records, response_ids
+from reports.runs import RunFrames, records, response_ids
 from reports.samples import Sampled
 from reports.schemas.document import Count, Known, Rounded, about
-from reports.statistics.quantiles import Integers
+from reports.statistics.counting import Integers
 from reports.strata import Stratum, Wait
 from reports.turns import values_of
 
@@ -60,12 +60,14 @@ class Listing(NamedTuple):
     without: str = ""
 
 
-def slowest(run: Run, listings: Iterable[Listing], began_utc_ns: int, most: int = MOST) -> tuple[SlowTurn, ...]:
+def slowest_turns(
+    run: RunFrames, listings: Iterable[Listing], began_utc_ns: int, most: int = MOST
+) -> tuple[SlowTurn, ...]:
     """The slowest good turns of each listing."""
     return _slow(run, [(listing, _falling(listing)[:most]) for listing in listings], began_utc_ns)
 
 
-def slowest_of_steps(run: Run, listings: Iterable[Listing], began_utc_ns: int) -> tuple[SlowTurn, ...]:
+def slowest_of_steps(run: RunFrames, listings: Iterable[Listing], began_utc_ns: int) -> tuple[SlowTurn, ...]:
     """The same of each step on each target; none where those are too many."""
     return _slow(run, [(listing, _of_steps(listing)) for listing in listings], began_utc_ns)
 
@@ -90,7 +92,7 @@ def _falling(listing: Listing) -> Integers:
     return places
 
 
-def _slow(run: Run, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: int) -> tuple[SlowTurn, ...]:
+def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: int) -> tuple[SlowTurn, ...]:
     """Of each listing the turns at these places among its values. Rows are looked up once for all of them."""
     told = [(listing, int(place)) for listing, chosen in listed for place in chosen]
     if not told:
@@ -143,7 +145,7 @@ def _written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else shortened(str(value), LONGEST_TEXT)
 
 
-def _sessions(run: Run, wanted: set[str]) -> dict[str, dict[str, Any]]:
+def _sessions(run: RunFrames, wanted: set[str]) -> dict[str, dict[str, Any]]:
     """What is known of a few sessions, by their names."""
     names = ["session_id", "service_session_id", "request_id", "region", "event_log"]
     found = np.flatnonzero(run.sessions["session_id"].isin(wanted).to_numpy())

@@ -14,36 +14,44 @@ import pandas as pd
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.labels import called, labels_of
-from reports.runs import SESSION_MEASURES, TURN_MEASURES, Run
+from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames
 from reports.samples import Sampled
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.strata import Stratum
-from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
+from reports.summary.arms import (
+    ArmFacts,
+    ArmsQuantile,
+    Interleaving,
+    arms_differences,
+    arms_of,
+    interleaving_of,
+    unfair,
+)
 from reports.summary.context import slopes
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
+from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughputs
 from reports.summary.figures import (
     Figures,
     figures,
     main_measures,
-    sample_of,
+    measure_sample,
     session_figures,
     turn_figures,
     with_marks,
 )
 from reports.summary.groups import Apart, By, Waits, waits_by
-from reports.summary.hosts import Host, Machine, hosts, machines
+from reports.summary.hosts import Host, Machine, hosts_in, machines
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
-from reports.summary.rates import Counts, Rate, TurnRate, counts_of, failure_rates, turn_rates
+from reports.summary.rates import Counts, Rate, TurnRate, failure_rates, turn_counts, turn_rates
 from reports.summary.segments import Band, Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
-from reports.summary.slowest import Listing, SlowTurn, slowest, slowest_of_steps
+from reports.summary.slowest import Listing, SlowTurn, slowest_of_steps, slowest_turns
 from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions, turns_of
@@ -110,7 +118,7 @@ class Window:
 class Summary:
     """One run. `turns` and `samples`, those of DRAWN, are kept for the figures and are no part of summary.json."""
 
-    run: Run
+    run: RunFrames
     turns: Turns
     samples: dict[str, Sampled]
     window: Window
@@ -233,7 +241,7 @@ class Summary:
         return called(self.scenario, self.labels)
 
 
-def summarise(run: Run) -> Summary:
+def summarise(run: RunFrames) -> Summary:
     """Everything that is said of a run."""
     turns = turns_of(run)
     mains = main_measures(run, turns)
@@ -255,24 +263,24 @@ def summarise(run: Run) -> Summary:
         connecting=tuple(with_marks(run, session_figures(sessions, turns.targets, CONNECTING))),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
-        throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
+        throughput=tuple(throughputs(run, turns.targets, window.measured_from_s)),
         carried=tuple(session_figures(sessions, turns.targets, tuple(CARRIED))),
         breakdowns=breakdowns(turns),
         waits=waits,
         apart=apart,
-        hosts=tuple(hosts(run, turns, sessions)),
+        hosts=tuple(hosts_in(run, turns, sessions)),
         machines=tuple(machines(run)),
         slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
-        counts=counts_of(turns),
+        counts=turn_counts(turns),
         rates=tuple(turn_rates(turns)),
         failures=tuple(failure_rates(turns, sessions)),
-        slowest=slowest(run, _listings(turns, samples, mains), window.began_utc_ns),
+        slowest=slowest_turns(run, _listings(turns, samples, mains), window.began_utc_ns),
         outcomes=outcomes,
         verdict=verdict_of(run.document),
         setup=setup_of(run.document, turns),
         arms=arms_of(run.document, sessions, turns.targets),
         interleaving=interleaving_of(run.document, sessions, len(turns.targets)),
-        differences=tuple(differences(answer.figures for answer in (*answers, *heard))),
+        differences=tuple(arms_differences(answer.figures for answer in (*answers, *heard))),
         money=money_of(run, turns.targets),
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
         arriving=_arriving(run, turns.targets, window),
@@ -281,7 +289,7 @@ def summarise(run: Run) -> Summary:
     )
 
 
-def _marked(run: Run, answers: Iterable[CallerWait]) -> Iterable[CallerWait]:
+def _marked(run: RunFrames, answers: Iterable[CallerWait]) -> Iterable[CallerWait]:
     yield from (replace(a, figures=figures) for a in answers for figures in with_marks(run, [a.figures]))
 
 
@@ -293,7 +301,7 @@ def _samples(turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled
     samples: dict[str, Sampled] = {}
     told: list[Figures] = []
     for measure in TURN_MEASURES:
-        one = sample_of(turns, measure.name, mains)
+        one = measure_sample(turns, measure.name, mains)
         if one.applies.any() or measure.name in mains.values():
             told += turn_figures(one)
             if measure.name in (*DRAWN, READ):
@@ -301,7 +309,7 @@ def _samples(turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled
     return samples, told
 
 
-def window_of(run: Run, turns: Turns) -> Window:
+def window_of(run: RunFrames, turns: Turns) -> Window:
     """From the document; where a killed run's says no end, up to the last second that was written."""
     began = int(run.document.get("began_utc_ns") or _earliest(run))
     ended = run.document.get("ended_utc_ns") or _latest(run, began)
@@ -314,11 +322,11 @@ def window_of(run: Run, turns: Turns) -> Window:
     return Window(began, max(0.0, (int(ended) - began) / NS_PER_S), max(0.0, warm))
 
 
-def _earliest(run: Run) -> int:
+def _earliest(run: RunFrames) -> int:
     return min((int(frame["start_utc_ns"].min()) for frame in (run.turns, run.sessions) if len(frame)), default=0)
 
 
-def _latest(run: Run, began: int) -> int:
+def _latest(run: RunFrames, began: int) -> int:
     seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []
     starts = [int(frame["start_utc_ns"].max()) for frame in (run.turns, run.sessions) if len(frame)]
     return max([began, *seconds, *starts])
@@ -345,7 +353,7 @@ def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], m
             yield _answer(turns, sessions, one, replace(pool, steps=pool.steps & one.applies[pool.target]))
 
 
-def _arriving(run: Run, targets: Sequence[str], window: Window) -> Arriving | None:
+def _arriving(run: RunFrames, targets: Sequence[str], window: Window) -> Arriving | None:
     began_s = window.began_utc_ns / NS_PER_S
     warm_s = float(run.document.get("warmup_s") or 0.0)
     return arriving_of(run, targets, began_s + warm_s, began_s + window.length_s)

@@ -19,21 +19,21 @@ import numpy as np
 
 from bench.foreign import JsonError, open_file, read_json
 from bench.units import NS_PER_S
-from reports.runs import Run, records
+from reports.runs import RunFrames, records
 from reports.samples import Sampled
 from reports.statistics.quantiles import rank
 from reports.turns import Turns, values_of
 
-Stretch = tuple[int, int]
+Playing = tuple[int, int]
 """From, to: ns of the log's clock."""
 
 
-def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Stretch, ...]:
+def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
     """What was played of the deltas that came from `begin_ns` to `end_ns`; between two stretches lies a stall.
 
     Empty where the log is not there or tells of no such delta.
     """
-    found: list[Stretch] = []
+    found: list[Playing] = []
     began_ns, played = 0, 0
     for at_ns, size in _deltas(log, begin_ns, end_ns):
         if found and at_ns <= found[-1][1]:
@@ -142,7 +142,7 @@ class Talk:
         return self.answer_s > self.wait_s + AGREES_S
 
 
-def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
+def talks(run: RunFrames, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
     """The median turn, the slowest two, the one with the longest stall, the median of those that were interrupted and
     of those with function calls; empty where nobody spoke and was answered.
 
@@ -173,7 +173,7 @@ def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
     return tuple(_talks(run, turns, chosen.items()))
 
 
-def talks_of_steps(run: Run, turns: Turns, heard: Sampled | None) -> dict[str, tuple[Talk, ...]]:
+def talks_of_steps(run: RunFrames, turns: Turns, heard: Sampled | None) -> dict[str, tuple[Talk, ...]]:
     """By step the median turn and the slowest of each target; empty of one step alone, and of more than STEPS_MOST."""
     if heard is None:
         return {}
@@ -193,7 +193,7 @@ def talks_of_steps(run: Run, turns: Turns, heard: Sampled | None) -> dict[str, t
     return {step: tuple(talk for talk in told if talk.step == step) for step in named}
 
 
-def _talks(run: Run, turns: Turns, chosen: Collection[tuple[str, int]]) -> Iterable[Talk]:
+def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[str, int]]) -> Iterable[Talk]:
     """`chosen`: (role, place among the turns)."""
     settings = {str(script.get("name")): script for script in run.document.get("scripts") or []}
     logs = set(
@@ -248,7 +248,7 @@ def _ended(talk: Talk, script: dict[str, Any], turn: dict[str, Any]) -> Talk:
     return replace(talk, end_s=end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s))
 
 
-def _placed(run: Run, talk: Talk, turn: dict[str, Any], script: dict[str, Any]) -> Talk:
+def _placed(run: RunFrames, talk: Talk, turn: dict[str, Any], script: dict[str, Any]) -> Talk:
     """With the places of its stalls, where its event log is kept and tells of as much stalling as the row does."""
     rate = BYTES_PER_S.get(str(script.get("output_format")))
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):

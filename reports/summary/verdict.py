@@ -10,7 +10,7 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.marks import MARKS
 from reports.numbers import NBSP, count, listed, plural, span, three
-from reports.runs import Run, hosts_of
+from reports.runs import RunFrames, hosts_of
 from reports.schemas.document import Record, Rounded
 
 STATES = {"running": "the run has not ended", "closing": "the run has not been closed"}
@@ -134,7 +134,7 @@ ABOVE_MEAN = 1.1
 """Its busiest seconds may have so many times the events that the calibration had in the mean of all."""
 
 
-def trust(run: Run) -> list[str]:
+def trust(run: RunFrames) -> list[str]:
     """calibrated on 2026-11-20: errors p99 ≤ 1 ms up to 700 listening sessions per process; this run went beyond it: ….
 
     Nothing of a run that was made before there were calibrations.
@@ -145,13 +145,13 @@ def trust(run: Run) -> list[str]:
     if "calibration" not in run.document:
         return []
     cited = run.document["calibration"]
-    return [cited_line(cited), *beyond(cited, run.seconds)] if cited else [NOT_CALIBRATED]
+    return [cited_line(cited), *beyond_calibration(cited, run.seconds)] if cited else [NOT_CALIBRATED]
 
 
 def _trust_on(host: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
     """What of a host's load was more than was calibrated there; which hosts are calibrated has its own table."""
     cited, mine = host.get("calibration"), seconds[(seconds["host"] == host["name"]).to_numpy()]
-    return [f"{host['name']}: {line}" for line in beyond(cited, mine)] if cited else []
+    return [f"{host['name']}: {line}" for line in beyond_calibration(cited, mine)] if cited else []
 
 
 def cited_line(cited: dict[str, Any]) -> str:
@@ -164,7 +164,7 @@ def cited_line(cited: dict[str, Any]) -> str:
     )
 
 
-def beyond(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
+def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
     """What of the run's load in one process was more than was calibrated, and what ended the calibration there."""
     sessions, events_per_s = busiest(seconds)
     more = [

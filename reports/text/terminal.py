@@ -42,11 +42,11 @@ LAYOUTS = (
 """From the widest to the narrowest. What failed stays, for no figure may be read without it."""
 
 
-def answers(summary: Summary) -> Grid:
+def answers_grid(summary: Summary) -> Grid:
     """Targets in rows under the measure that they are of."""
     rows = [row_of(list(HEADS), "soft")]
     for group in words.tables(summary):
-        rows.append(row_of([Cell(f"{words.about(group)}, ms", style="soft")]))
+        rows.append(row_of([Cell(f"{words.answers_about(group)}, ms", style="soft")]))
         rows += [Row(tuple(_cells(answer, words.row_name(answer, group), summary))) for answer in group]
     return Grid(rows, (NAME,), LAYOUTS, indent="  ", most=MARK + NAME_MOST)
 
@@ -66,7 +66,7 @@ WIDE_HEADS = {"p50": "p50 (95 %)", "p95": "p95 (95 %)"}
 GROUP_LAYOUTS = ((0, 2, 3, 4, 5, 6, 7), (0, 2, 4, 5, 6, 7), (0, 2, 4, 5, 6), (0, 4, 5, 6), (0, 5, 6))
 
 
-def waits_by(summary: Summary, by: By) -> Iterable[Grid]:
+def waits_parts(summary: Summary, by: By) -> Iterable[Grid]:
     """Groups of turns in rows under the pool that they are of; nothing where the key says nothing of the run."""
     pools = [waits for of in summary.waits_by(by) for waits in of]
     rows: list[Row] = []
@@ -78,7 +78,7 @@ def waits_by(summary: Summary, by: By) -> Iterable[Grid]:
             else [row_of([WIDE_HEADS.get(str(column.head), column.head) for column in table.columns], "soft")]
         )
         named = [one.target] if len(summary.targets) > 1 else []
-        rows.append(row_of([Cell(", ".join([groups.caption(one), *named, "ms"]), style="soft")]))
+        rows.append(row_of([Cell(", ".join([groups.waits_caption(one), *named, "ms"]), style="soft")]))
         rows += [Row(tuple(groups.brief_cells(one, group))) for group in one.groups]
     if pools:
         width = len(rows[0].cells)
@@ -96,9 +96,9 @@ INCIDENT_LINES = 2
 
 def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
     """The summary as text, some twenty lines."""
-    table = [answers(summary)] if sum(summary.outcomes.begun) else []
+    table = [answers_grid(summary)] if sum(summary.outcomes.begun) else []
     keys: tuple[By, ...] = ("calls", "host")
-    by_key = (waits_by(summary, key) for key in keys)
+    by_key = (waits_parts(summary, key) for key in keys)
     return pour((_opening(summary), table, *by_key, _closing(summary)), width, colour)
 
 
@@ -124,16 +124,16 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("interrupted", words.medians(summary, INTERRUPTED))
     yield Named("functions", words.medians(summary, CALLED))
     yield Named("drift", [drift.suspected(summary.drifts)])
-    yield Named("slope", words.slopes(summary))
+    yield Named("slope", words.slope_lines(summary))
     yield Named("detection", _detection(summary))
-    yield Named("rates", words.rates(summary))
+    yield Named("rates", words.rate_lines(summary))
     yield Named("outcomes", _outcomes(summary))
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield Named("said", [f"{ending.outcome}: {ending.said}"])
     for remedy in summary.outcomes.remedies()[:REMEDIES]:
         yield Named("to do", [remedy.line])
     yield Named("limits", [remarks.limits_in_all(summary.quota)])
-    for incident in remarks.incidents(summary, INCIDENTS):
+    for incident in remarks.incident_lines(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", _cost(summary))
     yield Named("harness", _harness(summary))

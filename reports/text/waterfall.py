@@ -15,7 +15,7 @@ from typing import Literal
 from reports.numbers import count
 from reports.text.lines import inked
 
-Way = Literal["→", "←", "♪", "·"]
+Direction = Literal["→", "←", "♪", "·"]
 """Sent, received, heard by the caller; or something that is no message."""
 
 NAME_LEAST, BARS_LEAST = 20, 14
@@ -33,7 +33,7 @@ class WaterfallRow:
     """
 
     at_ms: float
-    way: Way
+    way: Direction
     name: str
     until_ms: float
     since_ms: float | None = None
@@ -55,7 +55,7 @@ def _sizes(row: WaterfallRow) -> str:
     return f"{count(row.smallest)}–{count(row.largest)} B"
 
 
-def message(at_ms: float, way: Way, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
+def message(at_ms: float, way: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
     """The row of a single message."""
     return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
 

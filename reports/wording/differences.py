@@ -84,7 +84,7 @@ def difference(found: Difference | None) -> str:
     return signed(value, found.scale)
 
 
-def interval(low: float | None, high: float | None, scale: Scale) -> str:
+def difference_interval(low: float | None, high: float | None, scale: Scale) -> str:
     """+47 to +87 %; −1.15 to +0.05 of points, whose unit stands beside it; open, or open to +12 %."""
     if low is None and high is None:
         return OPEN
@@ -99,7 +99,7 @@ def interval_of(found: Difference | None) -> str:
     """The interval of a difference; empty where there is none."""
     if found is None or math.isnan(found.d):
         return ""
-    return interval(as_share(found.low, found.scale), as_share(found.high, found.scale), found.scale)
+    return difference_interval(as_share(found.low, found.scale), as_share(found.high, found.scale), found.scale)
 
 
 def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:

@@ -43,7 +43,7 @@ HEAD, TARGET, TURNS, SESSIONS, P50, P95, FAILED, UNOPENED = range(8)
 """Places of the table's columns; the last is there where the key knows of sessions that did not open."""
 
 
-def caption(waits: Waits) -> str:
+def waits_caption(waits: Waits) -> str:
     """ttfa from response.create: what the waits of a table are of."""
     return words.counted(waits.measure, waits.stratum)
 
@@ -97,7 +97,7 @@ def notices(summary: Summary) -> list[str]:
     said = []
     for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):
         apart = list(several)
-        of, differences = apart[0].of, "; ".join(map(difference, apart))
+        of, differences = apart[0].of, "; ".join(map(apart_words, apart))
         alone = len({(one.by, one.label) for one in summary.waits if one.by == of.by}) == 1
         if of.by == "host":
             pooled = "Pooled" if alone else f"{of.label}: pooled"
@@ -110,7 +110,7 @@ def notices(summary: Summary) -> list[str]:
 RATES = {"failed": "turns failed", "unopened": "sessions did not open"}
 
 
-def difference(one: Apart) -> str:
+def apart_words(one: Apart) -> str:
     """p95 of ttfa is 412 ms on red and 1,830 ms on blue; 0.2 % of the turns failed with 1–10 calls in progress and …"""
     where = "on" if one.of.by == "host" else "with"
     low, high = f"{where} {KEYS[one.of.by].of(one.low)}", f"{where} {one.high.place.name}"

@@ -10,7 +10,7 @@ import numpy as np
 from bench.money import dollars
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
-from reports.runs import Run
+from reports.runs import RunFrames
 from reports.statistics.quantiles import quantile
 from reports.summary.hosts import Machine
 from reports.summary.money import Cost, Money, Waste
@@ -38,7 +38,7 @@ BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
 
-def differences(summary: Summary) -> list[str]:
+def difference_lines(summary: Summary) -> list[str]:
     """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %). Nothing of an invalid run."""
     if summary.verdict.valid is False:
         return []
@@ -142,7 +142,7 @@ def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
 
-def money(summary: Summary) -> Iterable[str]:
+def money_notes(summary: Summary) -> Iterable[str]:
     """What to know of the amounts, in sentences."""
     found = summary.money
     if summary.simulated:
@@ -201,7 +201,7 @@ def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float)
     return ", ".join(parts)
 
 
-def incidents(summary: Summary, most: int) -> list[str]:
+def incident_lines(summary: Summary, most: int) -> list[str]:
     """The first few with time and worker; where there are more, how many of each kind."""
     found = summary.incidents
     long = summary.window.length_s > 180
@@ -312,7 +312,7 @@ def rate(per_s: float) -> str:
     return f"{three(per_s * 3600)}/h"
 
 
-def counted(one: Offered) -> str:
+def calls_counted(one: Offered) -> str:
     """39 calls arrived, 36 started, 3 blocked (7.7 %), 2 held, 1 refused, 33 completed."""
     parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
     if one.blocked:
@@ -322,7 +322,7 @@ def counted(one: Offered) -> str:
     return ", ".join([*parts, f"{count(one.completed)} completed"])
 
 
-def load(frame: Arriving, one: Offered) -> str:
+def offered_load(frame: Arriving, one: Offered) -> str:
     """Offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call."""
     offered = (
         f"offered {three(one.offered_erlangs)}{NBSP}erlangs ({rate(one.per_s)} of {three(one.call_s)}{NBSP}s each)"
@@ -354,12 +354,12 @@ def lines(summary: Summary) -> list[str]:
     frame = summary.arriving
     if frame is None:
         return []
-    parts = [[counted(one), load(frame, one), *first_waits(summary, one.target)] for one in frame.targets]
+    parts = [[calls_counted(one), offered_load(frame, one), *first_waits(summary, one.target)] for one in frame.targets]
     named = len(frame.targets) > 1
     return [f"{one.target}: {p}" if named else p for one, ps in zip(frame.targets, parts, strict=True) for p in ps]
 
 
-def divided(run: Run, frame: Arriving) -> str:
+def divided(run: RunFrames, frame: Arriving) -> str:
     """That several processes each had their own slots; empty where none was blocked, or there is one process."""
     workers = int(run.document.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)

@@ -53,7 +53,7 @@ def _to_be_judged(document: Mapping[str, Any]) -> str:
     return "see how its turns ended: rtbench report" if document.get("state") == "ended" else "run it again, to its end"
 
 
-def word_of(verdict: str, *, usable: bool) -> str:
+def run_word(verdict: str, *, usable: bool) -> str:
     """INVALID or NOT JUDGED of the run itself; of one that is valid INVALID COMPARISON where it is not usable.
 
     `verdict`: the run's, as a word.
@@ -61,7 +61,7 @@ def word_of(verdict: str, *, usable: bool) -> str:
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
-def headline(causes: Sequence[Cause]) -> str:
+def do_not_use(causes: Sequence[Cause]) -> str:
     """Do not use these figures: …, with every cause once."""
     return f"{LEAD}: {'; '.join(texts(causes))}."
 
@@ -77,6 +77,6 @@ def remedies(causes: Iterable[Cause]) -> str:
     return " ".join(f"{remedy[:1].upper()}{remedy[1:]}." for remedy in known)
 
 
-def whose(labels: Sequence[str], *, only: bool) -> str:
+def run_called(labels: Sequence[str], *, only: bool) -> str:
     """How a run is called: the run; the run of new, where there are others."""
     return RUN if only else f"{RUN} of {listed(list(labels))}"

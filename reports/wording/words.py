@@ -107,7 +107,7 @@ def bound(estimate: Estimate) -> str:
 def trusted(summary: Summary) -> list[str]:
     """How far the machine's figures can be trusted, in sentences; what begins with a host's name keeps its letters."""
     several = len(hosts_of(summary.run.document)) > 1
-    return [f"{line}." if several else sentence(line) for line in trust(summary.run)]
+    return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
 
 
 INEXACT_HEADS = ("not exact", "target", "host", "off by, p99", "limit")
@@ -244,7 +244,7 @@ def tables(summary: Summary) -> list[list[CallerWait]]:
     return [group for group in (*every, list(summary.heard)) if group]
 
 
-def about(answers: list[CallerWait]) -> str:
+def answers_about(answers: list[CallerWait]) -> str:
     """ttfa from the end of speech: what a table of answers is of."""
     return counted(answers[0].figures.measure, _stratum_of(answers))
 
@@ -262,7 +262,7 @@ def _stratum_of(answers: list[CallerWait]) -> Stratum:
     return answers[0].stratum if len(traits) == 1 else answers[0].stratum._replace(traits="")
 
 
-def sentence(text: str) -> str:
+def as_sentence(text: str) -> str:
     """With a capital letter and a full stop; empty where there is no text."""
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
@@ -296,7 +296,7 @@ def stalled(counts: Counts) -> str:
     return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
 
 
-def rate_counts(rate: TurnRate) -> str:
+def rate_events(rate: TurnRate) -> str:
     """3 of 40, where it is of turns; 12 of 400 words."""
     words = f"{NBSP}words" if RATES[rate.name].words else ""
     return f"{count(rate.events)} of {count(rate.of)}{words}"
@@ -313,7 +313,7 @@ OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
 """Rates that runs have whose scripts do not ask for them."""
 
 
-def rates(summary: Summary) -> list[str]:
+def rate_lines(summary: Summary) -> list[str]:
     """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several.
 
     Nothing of what every turn may do and none did.
@@ -323,7 +323,7 @@ def rates(summary: Summary) -> list[str]:
         if rate.name in OF_EVERY_TURN and not rate.events:
             continue
         figure, interval = rate_cell(rate)
-        shown = f"{figure} ({interval}; {rate_counts(rate)})" if rate.published else rate_counts(rate)
+        shown = f"{figure} ({interval}; {rate_events(rate)})" if rate.published else rate_events(rate)
         lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
     return lines
 
@@ -339,7 +339,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     ]
 
 
-def slopes(summary: Summary) -> list[str]:
+def slope_lines(summary: Summary) -> list[str]:
     """latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15): by all input tokens, those that may be published."""
     slopes = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).bounded]
     several = len({f.stratum for f in slopes}) > 1
@@ -366,7 +366,7 @@ def detection(counts: Counts) -> list[str]:
     return faults
 
 
-def worst_step(summary: Summary, stratum: Stratum) -> str:
+def slowest_step(summary: Summary, stratum: Stratum) -> str:
     """Slowest step by p50: order_status on direct (785 ms)."""
     slowest = []
     for label in summary.targets:

@@ -83,7 +83,7 @@ READERS = {
     "targets": Reader("targets.yaml", TARGETS, read_targets),
     "profile": Reader("profile.yaml", PROFILE.read_bytes(), load_profile),
     "prices": Reader("prices.yaml", PRICES, load_price_table),
-    "thresholds": Reader("ci.yaml", THRESHOLDS, thresholds.read),
+    "thresholds": Reader("ci.yaml", THRESHOLDS, thresholds.read_thresholds),
     "event log": Reader("w0-000000.jsonl", LOG, read_log),
     "rows of CSV": Reader("rows.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", load_rows),
     "rows of JSONL": Reader("rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows),

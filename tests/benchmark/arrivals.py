@@ -23,7 +23,7 @@ import numpy.typing as npt
 from bench.load.planning.arrivals import Arrivals
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
-from reports.runs import load
+from reports.runs import load_frames
 from tests.benchmark.harness import quantiles, run_locust
 from tests.simulator_process import QUICK, running_simulator
 from tests.system.end_to_end.locust_process import free_port, write_scenario
@@ -62,7 +62,7 @@ def gaps() -> None:
             moved_ms = 1e3 * (np.diff(schedule[:calls]) - own)
             span_s = accepted_s[-1] - accepted_s[0]
             held = low / span_s <= PER_S <= high / span_s
-            sessions = load(run).sessions
+            sessions = load_frames(run).sessions
             print(
                 f"  {processes} processes: {calls} calls, rate {calls / span_s:.2f}/s "
                 f"({low / span_s:.1f} to {high / span_s:.1f}: {'holds' if held else 'DOES NOT HOLD'} {PER_S}), "
@@ -80,7 +80,7 @@ def freeze() -> None:
     }.items():
         with tempfile.TemporaryDirectory() as folder:
             run, _, _ = played(Path(folder), *load_of, freezes=True)
-            sessions = load(run).sessions
+            sessions = load_frames(run).sessions
             for measure in ("service_time", "response_time"):
                 values = sessions[f"{measure}_ms"].dropna()
                 if len(values):
@@ -99,7 +99,7 @@ def asked_to_wait() -> None:
     with tempfile.TemporaryDirectory() as folder:
         profile = CONSTANT + "limits: {connections_per_min: 40}\n"
         run, _, output = played(Path(folder), "--arrivals", "2/s", "--max-sessions", "200", profile=profile)
-        sessions = load(run).sessions
+        sessions = load_frames(run).sessions
         for measure in ("service_time", "response_time"):
             print(f"  {measure} ms {quantiles(sessions[f'{measure}_ms'].dropna(), 0.5, 0.95)}")
         print(f"  {line_of(output, 'calls')}")
@@ -114,7 +114,7 @@ def erlang_b() -> None:
         load_of = ("--arrivals", f"{per_s:g}/s", "--max-sessions", str(SLOTS), "--seed", str(SEED))
         run, _, output = played(Path(folder), *load_of, script=script, lasts_s=ERLANG_S)
         seconds = files.read_table(run, "seconds").to_pandas()
-        call_s = float(load(run).sessions["session_length_ms"].mean()) / 1000
+        call_s = float(load_frames(run).sessions["session_length_ms"].mean()) / 1000
         parts = np.array_split(seconds[["calls", "calls_blocked"]].to_numpy(dtype=float), 12)
         shares = [part[:, 1].sum() / part[:, 0].sum() for part in parts]
         mean, error = float(np.mean(shares)), float(np.std(shares, ddof=1)) / math.sqrt(len(shares))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.run.histograms import Histograms
-from reports.runs import Run, second_frame, session_frame, turn_frame
-from reports.summary.figures import main_measures, sample_of
+from reports.runs import RunFrames, second_frame, session_frame, turn_frame
+from reports.summary.figures import main_measures, measure_sample
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.turns import turns_of
 from tests.reports import synthetic
@@ -98,8 +98,10 @@ def levels_of(plan: Plan) -> tuple[list[Waits], tuple[Apart, ...]]:
     """What a report says of such a run by its load, without any file, and which levels surely differ."""
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
-    run = Run(Path(), {"state": "ended"}, *frames, Histograms(), closed=True)
+    run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), closed=True)
     turns = turns_of(run)
     mains = main_measures(run, turns)
-    waits, differing = waits_by(run, turns, {name: sample_of(turns, name, mains) for name in mains.values()}, mains)
+    waits, differing = waits_by(
+        run, turns, {name: measure_sample(turns, name, mains) for name in mains.values()}, mains
+    )
     return [one for one in waits if one.by == "calls"], differing

@@ -27,7 +27,7 @@ from bench.capacity.document import LevelOutcome
 from bench.capacity.search import Bracket, LevelBudget, NextLevel, bracket_of, ends_of, least_ramp_s
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
-from reports.statistics.quantiles import Floats
+from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched
 from tests.simulator_process import QUICK, running_simulator

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.statistics.changes import ENOUGH, LEVEL, LevelChange, changes, variance_of
-from reports.statistics.quantiles import Floats, estimates, sample
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import estimates, sample
 
 HISTORIES, SESSIONS, TURNS = 300, 100, 10
 NIGHTLY, NIGHTS = 200, 120

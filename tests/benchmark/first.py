@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.spawn import HOME
-from reports.runs import load
+from reports.runs import load_frames
 from reports.summary.hosts import machines
 from reports.summary.verdict import verdict_of
 from tests.benchmark.crowd import crowd
@@ -31,7 +31,7 @@ def first_command(runs: Path) -> str:
     took_s = time.monotonic() - began_s
     said = [line for line in ended.stdout.splitlines() if line.strip()]
     for folder in runs.glob("*"):
-        run = load(folder)
+        run = load_frames(folder)
         verdict = verdict_of(run.document)
         broken = " ".join(f"({rule.rule}) {rule.written(rule.figure)}" for rule in verdict.broken) or "–"
         cores = "; ".join(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from reports.gate.by_limit import estimate_rate, judge_limit
 from reports.looks.sequence import LookCourse, Schedule, by_se, quantiles_seen, rate_seen, run_looks
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.looks import plan
+from reports.statistics.looks import look_sizes
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
 from reports.statistics.resample import Arms
@@ -144,7 +144,7 @@ def looks_at_a_rate() -> Iterable[Row]:
 
 
 def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> LookCourse:
-    sizes, margin = plan(pairs, every), Margin(points=0.01)
+    sizes, margin = look_sizes(pairs, every), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
         base, cand = ((events[:size], turns[:size]) for events, turns in arms)
@@ -199,7 +199,7 @@ def corrections_of_families() -> Iterable[Row]:
 
 def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> LookCourse:
     """A gate on p50 alone."""
-    arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], plan(pairs, every)
+    arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], look_sizes(pairs, every)
 
     def see(size: int) -> list[object]:
         code = np.repeat(np.arange(size), 10)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from reports.looks.sequence import Schedule, quantiles_seen, run_looks
+from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.looks import plan
-from reports.statistics.quantiles import Floats, Sample, sample
+from reports.statistics.looks import look_sizes
+from reports.statistics.quantiles import Sample, sample
 from reports.statistics.resample import Arms
 from reports.statistics.serial import EARLY, FOUND, waits_by_order
 from reports.statistics.verdicts import verdicts
@@ -137,7 +138,7 @@ def looks() -> Iterable[Row]:
 
 def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> Iterable[Row]:
     ends: Counter[str] = Counter()
-    sizes = plan(case.pairs)
+    sizes = look_sizes(case.pairs)
     for seed in range(LOOKED):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         waits = arms(rng, case)

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
+from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
-from reports.statistics.looks import critical_values, plan
+from reports.statistics.looks import critical_values, look_sizes
 from reports.statistics.power import distance_of, pilot_of_quantile
-from reports.statistics.quantiles import Floats, Sample, sample
+from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ArmSums, rate_difference
 from reports.statistics.resample import Arms
 from reports.statistics.serial import waits_by_order
@@ -233,7 +234,7 @@ def _courses(
     gates: int,
     see: Callable[[Arm, Arm, int, np.random.Generator], list[InterimStatistic]],
 ) -> list[LookCourse]:
-    sizes, found = plan(PAIRS, EVERY), []
+    sizes, found = look_sizes(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])
         base, cand = arms(rng, factor, failed)

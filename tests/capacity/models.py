@@ -26,7 +26,7 @@ from bench.capacity.search import (
     levels_of,
     look_errors,
 )
-from reports.statistics.quantiles import Floats
+from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 
 ALLOWED = 0.05

@@ -26,7 +26,7 @@ from bench.capacity.level import (
     usd_of,
     waits_of,
 )
-from reports.runs import load
+from reports.runs import load_frames
 from reports.sides.side import Clusters, Side
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
@@ -99,7 +99,7 @@ def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count
 
 def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", Plan(sessions=40, turns=5, failed=0.05))
-    whole, turns = side_of(folder), load(folder).turns
+    whole, turns = side_of(folder), load_frames(folder).turns
     late = ~(turns["ttfa_ms"].to_numpy() < 700) | (turns["outcome_class"] == "failed").to_numpy()
 
     events, counted = missed(whole, LATE)
@@ -132,7 +132,7 @@ def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: 
 
 def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", Plan(sessions=60, turns=5, failed=0.1))
-    turns = load(folder).turns
+    turns = load_frames(folder).turns
     failed = int((turns["outcome_class"] == "failed").sum())
     throttled = int(turns["outcome"].astype(str).str.startswith("throttled").sum())
 

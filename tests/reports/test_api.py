@@ -31,7 +31,7 @@ from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise
 from reports.text.document import as_json
-from reports.thresholds import read
+from reports.thresholds import read_thresholds
 from reports.turns import target_labels
 from tests.reports import shared, synthetic
 from tests.reports.shared import write_summary
@@ -422,7 +422,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
     assert repr(found) == "Checked(run-0: failed, 6 thresholds)"
     frame = found.to_frame()
     pd.testing.assert_frame_equal(frame, reports.check(run.folder, file).to_frame())
-    items = json.loads(check_json(checked(run.folder, read(file))))["items"]
+    items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["items"]
     assert [row["word"] for row in items] == frame["word"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
     values = [np.nan if row["value"] is None else row["value"] for row in items]

@@ -22,7 +22,7 @@ from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.turns import target_labels
-from reports.wording.remarks import cost, money
+from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import summary_of
@@ -65,7 +65,7 @@ def rewrite(folder: Path, name: str, change: Any) -> Priced:
 
 def said(summary: Summary | Priced) -> str:
     summary = summary.summary if isinstance(summary, Priced) else summary
-    return " ".join([*cost(summary.money), *money(summary)]).replace(NBSP, " ")
+    return " ".join([*cost(summary.money), *money_notes(summary)]).replace(NBSP, " ")
 
 
 def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
 from reports import export as export_rows
-from reports.export import TABLES, Format, export_log, export_tables, json_lines, schema_of, write_csv
+from reports.export import TABLES, Format, export_log, export_schema, export_tables, json_lines, write_csv
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
@@ -37,7 +37,7 @@ NUMBERS = st.one_of(st.none(), st.floats())
 
 def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
     """A file as a reader has it who is told the types of its columns, as Parquet tells them itself."""
-    schema = schema_of(table)
+    schema = export_schema(table)
     if form == "parquet":
         return pq.read_table(path)
     if form == "json":
@@ -57,7 +57,7 @@ def test_a_table_reads_back_with_its_types_and_the_measures_that_a_frame_has(
     (written,) = export_tables(run.folder, form, tmp_path / "out", [table])
     found, frame = read_back(written.path, table, form), getattr(run, table)
 
-    assert found.schema.equals(schema_of(table))
+    assert found.schema.equals(export_schema(table))
     assert written.count == len(found) == len(frame)
     of_frame = [name for name in found.column_names if table != "turns" or name not in BOUNDS]
     assert of_frame == [name for name in frame.columns if name not in ("start", "measured")]
@@ -147,7 +147,7 @@ def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None
     for form in ("csv", "parquet"):
         written = export_tables(folder, form, tmp_path / "out")  # type: ignore[arg-type]
         assert [one.count for one in written] == [0, 0, 0]
-        assert read_back(written[0].path, "turns", form).column_names == schema_of("turns").names  # type: ignore[arg-type]
+        assert read_back(written[0].path, "turns", form).column_names == export_schema("turns").names  # type: ignore[arg-type]
     assert export_log(folder, tmp_path / "out").count == 0
 
 

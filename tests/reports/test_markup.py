@@ -33,7 +33,7 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NBSP
-from reports.page.markdown import document, pour
+from reports.page.markdown import markdown_text, pour
 
 EVIL = "<i>&*a*|[b](c)\n`"
 
@@ -101,7 +101,7 @@ def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None
     badges = [Badge("ok", "✓", "VALID", "2 checks passed"), Badge("sim", "◇", "SIMULATED", "")]
     page = Page("", badges, "It is quick.", [Alarm(["First.", "Second."])], sections, beside="voice", footer="The end.")
 
-    assert document(page) == (
+    assert markdown_text(page) == (
         "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
         "<details><summary>What did it cost?</summary>\n\nNothing.\n\n"
         "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"

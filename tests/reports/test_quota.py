@@ -17,7 +17,7 @@ from reports.page.page import html, markdown
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
-from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
+from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.shared import page_of, summary_of
@@ -140,7 +140,7 @@ def test_incidents_are_told_with_time_and_worker() -> None:
     summary = summary_of(LIMITED, incidents=found)
 
     assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
-    assert incidents(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
+    assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
     assert render.terminal(summary).count("incident    ") == 4
     assert "in all: token refresh × 4" in render.terminal(summary)
     assert html(summary).count("&lt;b&gt;identity endpoint: 500") == 4
@@ -151,14 +151,14 @@ def test_incidents_are_told_with_time_and_worker() -> None:
 def test_incidents_whose_words_were_not_kept_are_counted() -> None:
     summary = summary_of(LIMITED, incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
 
-    assert incidents(summary, 3)[-1] == "in all: token refresh × 240"
+    assert incident_lines(summary, 3)[-1] == "in all: token refresh × 240"
     assert "token refresh × 240. The words of 1 were kept." in html(summary)
 
 
 def test_few_incidents_are_not_counted_once_more() -> None:
     summary = summary_of(LIMITED, incidents=[incident(1)])
 
-    assert len(incidents(summary, 3)) == 1
+    assert len(incident_lines(summary, 3)) == 1
     assert "What else happened?" in html(summary)
     assert "What else happened?" not in page_of(LIMITED)
 

@@ -14,7 +14,7 @@ from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
 from reports.page.page import html, markdown
 from reports.question import OF_COLUMNS, RATES, Question, better_of
-from reports.runs import load
+from reports.runs import load_frames
 from reports.sides.questions import default_questions
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
@@ -73,7 +73,7 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     edit(tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words: 4 if row["turn"] == 1 else None})
     west, _ = sides_of([name])
 
-    (told,) = (one for one in summarise(load(name)).rates if one.target == "west")
+    (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
     assert (told.events, told.of) == (40, 160)
     assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
 

@@ -87,7 +87,7 @@ def test_a_report_reads_a_part_of_the_columns_with_the_same_measures(tmp_path: P
 @pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
 def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[..., Path], everything: bool) -> None:
     folder = write(tmp_path, Plan(sessions=60, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
-    wide, narrow = runs.load(folder, everything=everything), load_for_report(folder)
+    wide, narrow = runs.load_frames(folder, everything=everything), load_for_report(folder)
 
     assert as_json(summarise(narrow)) == as_json(summarise(wide))
 
@@ -169,7 +169,7 @@ def test_ids_of_the_service_are_fetched_for_a_few_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [lambda run: response_ids(run, [0]), runs.bounds_of], ids=["ids", "bounds"])
 def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
-    tmp_path: Path, read: Callable[[runs.Run], object]
+    tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), everything=False)
     for file, name in (("turns", "response_id"), ("bounds", "first_audio_error_ns")):
@@ -220,7 +220,7 @@ def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
 
 def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, failed=0.1))
-    for read in (runs.load, load_for_report):
+    for read in (runs.load_frames, load_for_report):
         at_once = read(folder).turns
         with monkeypatch.context() as patch:
             patch.setattr(run_folder, "SMALL_BYTES", 0)

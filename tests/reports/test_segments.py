@@ -18,7 +18,7 @@ from bench.measures import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports.page.bars import segment_bars as draw
-from reports.runs import Run, session_frame, turn_frame
+from reports.runs import RunFrames, session_frame, turn_frame
 from reports.summary.events import ALL
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.turns import turns_of
@@ -47,7 +47,7 @@ def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown
     ]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    found = breakdowns(turns_of(Run(Path(), {}, frame, nobody, nobody, Histograms(), True)))
+    found = breakdowns(turns_of(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True)))
     return [row for row in found if row.step == ALL]
 
 

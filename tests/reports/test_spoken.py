@@ -16,7 +16,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports import render
 from reports.page.page import html
-from reports.runs import Run, session_frame, turn_frame
+from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum
 from reports.text.document import as_data
 from reports.turns import Turns, turns_of
@@ -33,7 +33,7 @@ def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
     known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    turns = turns_of(Run(Path(), {}, frame, nobody, nobody, Histograms(), True))
+    turns = turns_of(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True))
     return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].origin) for step in turns.step]
 
 

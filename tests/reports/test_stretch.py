@@ -13,7 +13,7 @@ import pytest
 from reports.blocks import Figure
 from reports.page.sections import time
 from reports.statistics.quantiles import quantile
-from reports.summary.over_time import PoolCourse, bin_length, courses, slowest
+from reports.summary.over_time import PoolCourse, bin_length, courses, slowest_stretch
 from reports.summary.summary import Summary
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
@@ -58,14 +58,14 @@ def test_without_drift_hardly_any_run_has_a_stretch_told(shape: str) -> None:
     runs = [course(seed, **SHAPES[shape]) for seed in range(RUNS)]
 
     assert np.median([largest_ratio(one) for one in runs]) > 1.1
-    assert sum(slowest([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
+    assert sum(slowest_stretch([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
 
 
 def test_without_drift_several_arms_are_not_told_more_often_than_one() -> None:
     shape = SHAPES["short sessions"]
     runs = [[course(4 * seed + arm, label=f"arm {arm}", **shape) for arm in range(4)] for seed in range(RUNS // 2)]
 
-    assert sum(slowest(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
+    assert sum(slowest_stretch(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
 
 
 def slow_minutes(at_s: Floats) -> Floats:
@@ -81,7 +81,7 @@ def test_drift_is_told_with_its_place(drift: Callable[[Floats], Floats], least_s
     shape, found = SHAPES["short sessions"], []
     for seed in range(20):
         one = course(seed, drift, **shape)
-        found.append(slowest([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
+        found.append(slowest_stretch([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
 
     told = [stretch for stretch in found if stretch is not None]
     assert len(told) >= 0.9 * len(found)
@@ -94,7 +94,9 @@ def test_failed_turns_make_no_stretch_endless() -> None:
     one = course(1, slow_minutes, **SHAPES["short sessions"])
     failed = np.where(slow_minutes(one.at_s) > 1, np.inf, one.values)
     order = np.argsort(failed, kind="stable")
-    found = slowest([PoolCourse("sim", one.median, failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
+    found = slowest_stretch(
+        [PoolCourse("sim", one.median, failed[order], one.sessions[order], one.at_s[order])], bin_of(one)
+    )
 
     assert found is None or np.isfinite(found.p50)
 
@@ -102,8 +104,8 @@ def test_failed_turns_make_no_stretch_endless() -> None:
 def test_a_run_of_a_few_turns_has_no_stretch() -> None:
     one = course(1, slow_minutes, sessions=4, turns=5, gap_s=4.0, between=0.2)
 
-    assert slowest([one], bin_of(one)) is None
-    assert slowest([], 10.0) is None
+    assert slowest_stretch([one], bin_of(one)) is None
+    assert slowest_stretch([], 10.0) is None
 
 
 # On the page.

@@ -18,7 +18,7 @@ import pytest
 
 import reports
 from reports import render
-from reports.runs import Run, load_for_report
+from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
 from reports.summary.notices import notices
@@ -38,7 +38,7 @@ def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
     return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
-def told(plan: Plan = SMALL, **changes: Any) -> Run:
+def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
     """A run whose document says so."""
     run = summary_of(plan).run
     return replace(run, document=run.document | changes)

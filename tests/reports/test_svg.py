@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reports import numbers
 from reports.bins import log_range, nice, nines, time_step
-from reports.page.svg import SHAPES, Plot, frame, linear_ticks, log_scale, log_ticks, steps_of
+from reports.page.svg import SHAPES, Plot, even_ticks, frame, linear_ticks, log_scale, log_ticks
 
 NBSP = "\u00a0"
 
@@ -122,7 +122,7 @@ def test_instants_are_utc() -> None:
 def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
     for length, most in ((30, 5), (150, 5), (300, 10), (600, 10), (5400, 10)):
         step = time_step(length, most)
-        ticks = [numbers.instant(second, step) for second in steps_of(length, step)]
+        ticks = [numbers.instant(second, step) for second in even_ticks(length, step)]
         assert len(set(ticks)) == len(ticks)
     assert [numbers.instant(s, 30).replace(NBSP, " ") for s in (0, 30, 60, 150)] == ["0", "30 s", "1:00", "2:30"]
 

@@ -140,7 +140,7 @@ def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
 
     assert math.isnan(median.end_s)
     assert "length not known" in speech.speech([median]).svg()
-    assert "its end is not known" in speech.read(median)
+    assert "its end is not known" in speech.talk_numbers(median)
 
 
 @pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
@@ -168,5 +168,5 @@ def test_a_stall_is_hatched_with_its_length() -> None:
 
     assert 'class="hatch"' in drawn
     assert "stall 400 ms" in drawn
-    assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.read(talk)]
+    assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.talk_numbers(talk)]
     assert "where in the reply only an event log tells" in page_of(Plan(sessions=60, turns=10))

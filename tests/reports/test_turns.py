@@ -11,15 +11,15 @@ import pyarrow as pa
 
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import MAX_STEPS, OTHER_STEP, Histograms
-from reports.runs import Run, session_frame, turn_frame
+from reports.runs import RunFrames, session_frame, turn_frame
 from reports.turns import turns_of
 
 
-def run_of(rows: list[dict[str, Any]]) -> Run:
+def run_of(rows: list[dict[str, Any]]) -> RunFrames:
     known = {"session_id": "s1", "target": "sim", "outcome": "ok", "origin": "requested", "turn": 1}
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    return Run(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), closed=True)
+    return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), closed=True)
 
 
 def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share_one() -> None:

@@ -99,10 +99,10 @@ def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", c
 def test_the_line_below_says_the_middle_and_the_largest() -> None:
     one = made_of(math.log(0.99), math.log(1.4), math.log(2.02), math.log(1.1), math.log(1.0))
 
-    assert forest.sentence([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
+    assert forest.curves_sentence([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
     two = replace(one, candidate="canary")
-    assert forest.sentence([one, two]).startswith("gateway: p50")
-    assert forest.sentence([]) == ""
+    assert forest.curves_sentence([one, two]).startswith("gateway: p50")
+    assert forest.curves_sentence([]) == ""
 
 
 @given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))

@@ -16,7 +16,7 @@ from reports.comparisons import comparison as comparison_module
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.page import markdown, page_of
-from reports.comparisons.sentences import LOOKED, said
+from reports.comparisons.sentences import LOOKED, decision_alone
 from reports.comparisons.text import essentials, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
@@ -121,6 +121,6 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
 def test_a_sentence_keeps_the_letters_of_the_candidate_that_it_begins_with() -> None:
     late = replace(decision(), invalid=(Cause("late"),))
 
-    assert said(replace(decision(), targets=("throttled-eu", "inworld"))).startswith("inworld regressed")
-    assert said(late).startswith("Do not ")
-    assert said(decision("last look")).startswith("Inconclusive")
+    assert decision_alone(replace(decision(), targets=("throttled-eu", "inworld"))).startswith("inworld regressed")
+    assert decision_alone(late).startswith("Do not ")
+    assert decision_alone(decision("last look")).startswith("Inconclusive")

@@ -241,9 +241,9 @@ def test_what_was_assumed_is_said_only_where_it_was() -> None:
     sure = gated("ttfa", 0.95, "regressed", WORSE)
     assumed = Finding(**(vars(sure) | {"verdict": Verdict("regressed", provisional=True)}))
 
-    assert sentences.provisional(of(sure)) == ""
+    assert sentences.assumption(of(sure)) == ""
     found = of(assumed, method=Method("sessions", 60, 10, 7, 0.05, 1, 0.05))
-    assert "5 % of run-to-run spread was assumed" in said(sentences.provisional(found))
+    assert "5 % of run-to-run spread was assumed" in said(sentences.assumption(found))
 
 
 def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:

@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.measures import SLOPE
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
-from reports.thresholds import GATED, SIGNED, parse, read
+from reports.thresholds import GATED, SIGNED, parse, read_thresholds
 
 ROOT = Path(__file__).parents[3]
 
@@ -159,7 +159,7 @@ def test_any_file_is_read_or_refused_with_its_name(tmp_path_factory: pytest.Temp
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"any\.yaml"):
-        read(path)
+        read_thresholds(path)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -173,7 +173,7 @@ def test_a_measure_has_one_text_or_a_list(tmp_path: Path) -> None:
         tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailures: rate<1%\n'
     )
 
-    assert [found.written for found in read(path)] == [
+    assert [found.written for found in read_thresholds(path)] == [
         "ttfa: p(95)<800",
         "ttfa: med<500",
         "ttfa{step:greeting}: p(50)<+5%",
@@ -197,24 +197,24 @@ def test_a_measure_has_one_text_or_a_list(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        read(written(tmp_path, text))
+        read_thresholds(written(tmp_path, text))
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        read(tmp_path / "none.yaml")
+        read_thresholds(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("name", ["scenarios/ci.yaml", *(str(path) for path in ROOT.glob("docs/ci/files/*y.yaml"))])
 def test_the_files_that_are_shipped_can_be_read(name: str) -> None:
-    read(ROOT / name)
+    read_thresholds(ROOT / name)
 
 
 def test_the_comments_of_the_example_are_thresholds_too(tmp_path: Path) -> None:
     lines = (ROOT / "scenarios" / "ci.yaml").read_text(encoding="utf-8").splitlines()
     hidden = [line[2:] for line in lines if line.startswith(("# ttfa{", "# voice", "#   - ", "# fail", "# audio"))]
 
-    assert len(read(written(tmp_path, "\n".join(hidden)))) == 5
+    assert len(read_thresholds(written(tmp_path, "\n".join(hidden)))) == 5
 
 
 def test_a_threshold_may_be_of_one_trait() -> None:

@@ -113,7 +113,7 @@ def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
     ((course, moved),) = told_by(runs, [history_question("failures")]).moved
 
-    assert text.change(moved, course.question) == "+5.99\u00a0points"
+    assert text.moved_by(moved, course.question) == "+5.99\u00a0points"
 
 
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:

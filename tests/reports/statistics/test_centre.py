@@ -7,25 +7,25 @@ import math
 import numpy as np
 import pytest
 
-from reports.statistics.centre import Waits, centre, trimmed_mean, worst_step
+from reports.statistics.centre import ArmWaits, centre, trimmed_mean, worst_step
 from reports.statistics.verdicts import holm
 
 STEPS = 10
 
 
-def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> Waits:
+def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> ArmWaits:
     """Ten steps a session; `change` of the log of all of them, or of one that is named."""
     rng = np.random.default_rng(seed)
     steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
     log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)
     log += np.where((steps == worse) | (worse is None), change, 0.0)
     values = np.where(rng.random(codes.size) < failed, np.inf, 600 * np.exp(log))
-    return Waits(values, steps, codes)
+    return ArmWaits(values, steps, codes)
 
 
 def test_a_change_of_every_step_is_read_as_it_is() -> None:
     base = waits(60, 1)
-    slower = Waits(base.values * 1.3, base.steps, base.pairs)
+    slower = ArmWaits(base.values * 1.3, base.steps, base.pairs)
     found = centre(base, slower, 60)
 
     assert found.d == pytest.approx(math.log(1.3), abs=0.01)
@@ -80,6 +80,6 @@ def test_no_step_is_blamed_where_nothing_changed() -> None:
 
 def test_steps_of_few_turns_and_steps_of_one_arm_are_left_out() -> None:
     assert not worst_step(waits(19, 1), waits(19, 2, 1.0), 19, np.random.default_rng(1), draws=100)
-    alone = Waits(np.ones(40), np.full(40, 3), np.arange(40))
-    other = Waits(np.ones(40), np.full(40, 5), np.arange(40))
+    alone = ArmWaits(np.ones(40), np.full(40, 3), np.arange(40))
+    other = ArmWaits(np.ones(40), np.full(40, 5), np.arange(40))
     assert not worst_step(alone, other, 40, np.random.default_rng(1), draws=100)

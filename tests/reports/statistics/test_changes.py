@@ -24,7 +24,8 @@ from reports.statistics.changes import (
     windows,
     without,
 )
-from reports.statistics.quantiles import Floats, Integers, estimates, sample
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import estimates, sample
 
 LEAST = math.log(1.05)
 HISTORIES = 300

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics.looks import above, critical_values, distance, interval, z_of
+from reports.statistics.looks import above, critical_values, distance, look_bounds, z_of
 
 SHARES = [k / 8 for k in range(1, 9)]
 CRITICAL = critical_values(SHARES, 0.05)
@@ -59,7 +59,7 @@ def test_half_of_the_corrected_estimates_lie_above_the_truth(drift: float) -> No
 
 @given(st.floats(-1, 1), st.floats(0.01, 0.5), st.integers(20, 500), st.floats(1.7, 3.5))
 def test_an_interval_ends_where_its_critical_value_lies(d: float, se: float, df: int, c: float) -> None:
-    low, high = interval(d, se, df, c)
+    low, high = look_bounds(d, se, df, c)
 
     assert (low > 0) == (z_of(d, se, df) > c) or abs(z_of(d, se, df) - c) < 1e-6
     assert high - d == pytest.approx(d - low)

@@ -17,8 +17,8 @@ from reports.statistics.looks import (
     critical_values,
     first_look,
     futile,
+    look_sizes,
     pairs_needed,
-    plan,
     spread_of_level,
     z_of,
 )
@@ -81,7 +81,7 @@ def test_a_smaller_error_asks_for_more_at_every_look(steps: list[int], a: float)
     ],
 )
 def test_looks_are_evenly_spaced_up_to_the_maximum(most: int, every: int, first: int, sizes: tuple[int, ...]) -> None:
-    assert plan(most, every, first) == sizes
+    assert look_sizes(most, every, first) == sizes
 
 
 @pytest.mark.parametrize(

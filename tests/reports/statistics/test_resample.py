@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import resample
-from reports.statistics.quantiles import Floats, Sample, quantile, sample
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import Sample, quantile, sample
 from reports.statistics.resample import Arms, arm_draws, quantile_draws, seed_of, weights
 from tests.reports.statistics.arms import arm, waits
 

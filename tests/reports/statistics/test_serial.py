@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import Floats, sample
+from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums
 from reports.statistics.resample import Arms
-from reports.statistics.serial import cluster_levels, drifts, mean_by_order, quarters, waits_by_order
+from reports.statistics.serial import cluster_levels, is_ordered, mean_by_order, quarters, waits_by_order
 from tests.reports.statistics.arms import TURNS, arm, waits
 
 PAIRS = 100
@@ -34,7 +35,7 @@ def drifting(rng: np.random.Generator, drift: Floats) -> Floats:
 
 def test_without_an_order_one_is_seldom_found() -> None:
     rng = np.random.default_rng(1)
-    found = [drifts(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
+    found = [is_ordered(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
 
     assert 0.02 < np.mean(found) < 0.07
 
@@ -48,14 +49,14 @@ def test_an_order_is_found(kind: str) -> None:
         "trend": lambda: np.linspace(0, 0.5, 200) + rng.normal(0, 0.25, 200),
     }[kind]
 
-    assert np.mean([drifts(series()) for _ in range(100)]) > 0.85
+    assert np.mean([is_ordered(series()) for _ in range(100)]) > 0.85
 
 
 def test_nothing_is_said_of_few_numbers_or_of_equal_ones() -> None:
-    assert not drifts(np.arange(19.0))
-    assert not drifts(np.full(100, 3.0))
-    assert not drifts(np.full(100, np.nan))
-    assert drifts(np.concatenate([np.arange(40.0), [np.inf, np.nan]]))
+    assert not is_ordered(np.arange(19.0))
+    assert not is_ordered(np.full(100, 3.0))
+    assert not is_ordered(np.full(100, np.nan))
+    assert is_ordered(np.concatenate([np.arange(40.0), [np.inf, np.nan]]))
 
 
 @pytest.mark.parametrize("clusters", [20, 21, 103])
