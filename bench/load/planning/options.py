@@ -211,7 +211,7 @@ class Options:
     )
     arrivals_per_s: float | None = valued(
         "RATE",
-        "let calls arrive at this rate, each as a session, whether or not others are answered: 30/min, 2/s, 100/h",
+        "let calls, each a session, arrive at this fixed rate (open loop): 30/min, 2/s, 100/h",
         _rate,
         shapes=True,
         flag="--arrivals",
