@@ -52,7 +52,7 @@ REPORTS_MAY_USE = {
     "bench.plain",
     "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.disk", "bench.run.kept",
-    "bench.run.histograms", "bench.run.parquet", "bench.run.measured", "bench.run.evidence",
+    "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip
 
@@ -84,7 +84,7 @@ PURE = (
     "bench.simulator.serving.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.truth", "bench.calibrate.conclude",
+    "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.conclude",
     "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip

@@ -27,9 +27,9 @@ import pyarrow.compute as pc
 
 import scenarios
 from bench.calibrate.conclude import DIED, KINDS, Ladder, StepEnd, longest, next_load, outcome_of
-from bench.calibrate.machine import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
-from bench.calibrate.truth import COLUMNS, Truth, joined, read_log, spread, spreads
+from bench.calibrate.deviations import COLUMNS, Truth, joined, read_log, spread, spreads
 from bench.clock import utc_ns
+from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 from bench.outcomes import outcome_class

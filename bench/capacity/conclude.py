@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.special import chdtrc, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.capacity.document import (
+from bench.capacity.result import (
     SCHEMA_VERSION,
     Capacity,
     Edge,

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench.capacity.document import Answer, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
+from bench.capacity.result import Answer, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, LevelBudget, NextLevel, least_ramp_s, look_errors
 from bench.clock import monotonic_ns
 from bench.cores import core_count

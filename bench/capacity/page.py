@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from bench.capacity.conclude import UNITS, unit
-from bench.capacity.document import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import slo_of
+from bench.capacity.result import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.search import LEAST_S, ladder_of, least_time_s
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.bins import log_range

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity.conclude import unit
-from bench.capacity.document import LoadUnit, SearchPlan
+from bench.capacity.result import LoadUnit, SearchPlan
 from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError

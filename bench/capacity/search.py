@@ -31,7 +31,7 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from bench.capacity.document import Answer, Ended, LevelOutcome, SearchPlan
+from bench.capacity.result import Answer, Ended, LevelOutcome, SearchPlan
 from bench.load_search import TRIES, between, bounds
 
 ABOUT_THE_SERVICE: tuple[Answer, ...] = ("holds", "breaks", "undecided")

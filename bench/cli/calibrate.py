@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from bench.calibrate.climb import CalibrationPlan
-    from bench.calibrate.machine import Cores
+    from bench.cores import Cores
     from bench.run.calibration import Calibration, LoadStep
 
 SPARE_DESCRIPTORS = 100
@@ -33,10 +33,9 @@ def calibrate(
     """
     from bench.calibrate.climb import plan_of
     from bench.calibrate.conclude import closing, conclude, is_concluded
-    from bench.calibrate.machine import cores_of
     from bench.calibrate.page import error_lines
     from bench.clock import utc_ns
-    from bench.cores import allowed_cores
+    from bench.cores import allowed_cores, cores_of
     from bench.errors import INVALID_STATUS, USAGE_STATUS
     from bench.locust_run import terminable
     from bench.run.calibration import date_of, machine

@@ -15,9 +15,9 @@ from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
-    from bench.capacity.document import Capacity, LevelOutcome, SearchPlan
     from bench.capacity.level import Search
     from bench.capacity.play import PreparedSearch
+    from bench.capacity.result import Capacity, LevelOutcome, SearchPlan
 
 INTERRUPTED_STATUS = 130
 MOST_LEVEL = 100_000
@@ -75,11 +75,11 @@ def capacity(
     Exit status: 0 shown to hold, 1 the edge lies below, 2 the question cannot be asked, 3 undecided, 4 our own
     generator was the limit.
     """
-    from bench.capacity.document import SearchPlan
     from bench.capacity.judge import slo_of
     from bench.capacity.level import Search
     from bench.capacity.page import opening
     from bench.capacity.play import prepared
+    from bench.capacity.result import SearchPlan
     from bench.capacity.search import ERROR
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S
@@ -185,8 +185,8 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
-    from bench.capacity.document import json_of
     from bench.capacity.page import page_of
+    from bench.capacity.result import json_of
     from bench.run.disk import write_text
     from reports.page.html import poured
 

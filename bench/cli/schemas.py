@@ -11,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 import reports
-from bench.capacity.document import Capacity
+from bench.capacity.result import Capacity
 from bench.cli.doctor import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input

@@ -32,8 +32,7 @@ from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
-from bench.run.redact import Words
-from bench.run.rows import RowIdentity, Second, said_row, session_row, turn_columns, turn_row
+from bench.run.rows import RowIdentity, Second, Words, said_row, session_row, turn_columns, turn_row
 from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US

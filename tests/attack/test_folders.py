@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.run import folder as files
-from bench.run import parquet
-from bench.run.folder import SCHEMAS
+from bench.run.folder import SCHEMAS, open_rows
 from tests.attack.test_words import PLAN, harm_in, nobody_else, told
 from tests.examples import some
 from tests.reports import synthetic
@@ -161,7 +160,7 @@ def test_columns_of_other_types_are_not_read(tmp_path: Path, table: files.TableN
     pq.write_table(synthetic.rows(PLAN)[table], path)
     retype(path, kind)
 
-    with pytest.raises(pa.ArrowInvalid, match="must be"), parquet.open_rows(path, SCHEMAS[table]):
+    with pytest.raises(pa.ArrowInvalid, match="must be"), open_rows(path, SCHEMAS[table]):
         pass
 
 
@@ -223,7 +222,7 @@ def test_what_this_tool_writes_is_read_however_large(tmp_path: Path, rows: int, 
         path = tmp_path / f"{table}.parquet"
         with pq.ParquetWriter(path, SCHEMAS[table], compression="zstd") as writer:
             writer.write_table(whole.slice(0, rows + refused), row_group_size=50_000)
-        with parquet.open_rows(path, SCHEMAS[table]) as (file, there):
+        with open_rows(path, SCHEMAS[table]) as (file, there):
             assert there == SCHEMAS[table].names
             read = sum(batch.num_rows for batch in file.iter_batches(10_000, columns=there))
             assert read == min(rows + refused, len(whole))

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.capacity.conclude import shown
-from bench.capacity.document import LevelOutcome
+from bench.capacity.result import LevelOutcome
 from bench.capacity.search import Bracket, LevelBudget, NextLevel, bracket_of, ends_of, least_ramp_s
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import Truth, instants, read_log
-from bench.cores import allowed_cores
+from bench.calibrate.deviations import Truth, instants, read_log
+from bench.cores import allowed_cores, cores_of, on
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
 from bench.run import folder as files

@@ -20,8 +20,8 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from bench.calibrate.climb import PROFILE
-from bench.calibrate.machine import on
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
+from bench.cores import on
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.timeline import Timeline

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import COLUMNS, Errors, joined, read_log
-from bench.cores import allowed_cores
+from bench.calibrate.deviations import COLUMNS, Errors, joined, read_log
+from bench.cores import allowed_cores, cores_of, on
 from bench.run import folder as files
 from tests.benchmark.harness import quantiles, run_locust
 from tests.benchmark.watched_run import p_ms

@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 
 from bench.calibrate.climb import RECORDING
-from bench.calibrate.machine import cores_of, on
-from bench.calibrate.truth import COLUMNS, Joined, Truth, joined, read_log
-from bench.cores import allowed_cores
+from bench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
+from bench.cores import allowed_cores, cores_of, on
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
 from bench.run import evidence

@@ -13,8 +13,7 @@ import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.load.leading.tally import Tally
-from bench.load.playing.arm import Arm
-from bench.load.playing.pacer import Pacer
+from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.progress import Progress
 from bench.load.playing.sessions import Driver, RunListener
 from bench.load.playing.spending import Spending

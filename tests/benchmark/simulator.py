@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.calibrate.machine import Cores, on, reading, usage
+from bench.cores import Cores, on, reading, usage
 from bench.simulator.served import LATE_MS
 from bench.simulator.truth import read_truth
 from tests.benchmark.cost import PROFILE

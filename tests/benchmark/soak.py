@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.calibrate.climb import PROFILE
-from bench.calibrate.machine import cores_of, on
-from bench.cores import allowed_cores
+from bench.cores import allowed_cores, cores_of, on
 from bench.run import folder as files
 from tests.benchmark.harness import run_locust
 from tests.benchmark.watch import rss_bytes

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.machine import Reading
+from bench.cores import Reading
 from tests.benchmark.peers.figures import (
     Cannot,
     Figures,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.calibrate.machine import Reading
+from bench.cores import Reading
 from tests.benchmark.sending import cost
 from tests.benchmark.watch import Sample, Watched
 

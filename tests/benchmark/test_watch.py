@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bench.calibrate.machine import Cores, Reading
+from bench.cores import Cores, Reading
 from bench.units import NS_PER_S
 from tests.benchmark.watch import Sample, Watched, cores
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.calibrate.machine import Cores, Reading, reading, usage
 from bench.clock import monotonic_ns
-from bench.cores import allowed_cores
+from bench.cores import Cores, Reading, allowed_cores, reading, usage
 
 EVERY_S = 0.1
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.calibrate.machine import Cores, on
+from bench.cores import Cores, on
 from bench.run import folder as files
 from bench.run import histograms
 from bench.run.histograms import MEASURED, Histograms, Key, quantile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bench.calibrate.truth import INSTANTS
+from bench.calibrate.deviations import INSTANTS
 from bench.run.calibration import LoadStep, Outcome, SessionKind, Spread
 
 SESSION = "sess_1"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.truth import joined, spreads, told
+from bench.calibrate.deviations import joined, spreads, told
 from bench.measures import CATALOGUE
 from bench.plan.speech import Speech
 from tests.calibrate.builders import appends, build_row, received, sent

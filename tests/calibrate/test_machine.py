@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from bench.calibrate.machine import Cores, Reading, cores_of, peak_rss_bytes, reading, usage
-from bench.cores import allowed_cores
+from bench.cores import Cores, Reading, allowed_cores, cores_of, peak_rss_bytes, reading, usage
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.calibrate.climb import PlayedRun, measured_step
-from bench.calibrate.machine import CoreUsage
+from bench.cores import CoreUsage
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep

@@ -11,8 +11,8 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from bench.capacity.document import Answer, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import answer_of, is_futile, share_of
+from bench.capacity.result import Answer, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.search import (
     AROUND_S,
     ERROR,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bench.capacity import level as playing
-from bench.capacity.document import Answer, LevelOutcome
 from bench.capacity.judge import slo_of
 from bench.capacity.level import Search, level_of
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
+from bench.capacity.result import Answer, LevelOutcome
 from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, LevelBudget, NextLevel, look_errors
 from bench.errors import UsageError
 from tests.capacity.models import build_plan

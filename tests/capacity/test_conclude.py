@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from bench.capacity.conclude import conclude, edge_of
-from bench.capacity.document import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
 from bench.capacity.page import closing, level_lines, opening
+from bench.capacity.result import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
 from tests.capacity.models import build_level, build_plan, build_share
 
 BROKEN = build_level(40, "breaks", shares=[build_share()])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.document import Answer
+from bench.capacity.result import Answer
 from bench.capacity.search import (
     ABOUT_THE_SERVICE,
     Bracket,

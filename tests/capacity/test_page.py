@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from bench.capacity.conclude import conclude
-from bench.capacity.document import Answer, Capacity, Interval, LevelOutcome
 from bench.capacity.page import failure_picture, page_of, wait_picture
+from bench.capacity.result import Answer, Capacity, Interval, LevelOutcome
 from reports.page.html import poured
 from tests.capacity.models import build_level, build_plan, build_share
 

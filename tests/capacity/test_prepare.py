@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.capacity import play as playing
-from bench.capacity.document import SearchPlan
 from bench.capacity.play import PreparedSearch, calls_most, prepared
+from bench.capacity.result import SearchPlan
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from tests.capacity.models import build_plan

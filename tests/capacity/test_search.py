@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.document import Answer
+from bench.capacity.result import Answer
 from bench.capacity.search import (
     AROUND_S,
     ERROR,

@@ -22,9 +22,8 @@ from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_scripts, plays_of_arms
 from bench.load.planning.tasks import SessionTask, script
-from bench.load.playing.arm import Arm
+from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.live import LiveRun
-from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import Place
 from bench.load.playing.sessions import Driver
 from bench.money import Prices

@@ -9,8 +9,7 @@ import pytest
 
 from bench.dial import Dialer
 from bench.load.planning.planned import per_minute_of
-from bench.load.playing.arm import HOPELESS, Arm
-from bench.load.playing.pacer import Pacer
+from bench.load.playing.arm import HOPELESS, Arm, Pacer
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 from tests.helpers import MS, at, build_observation, build_session, resolve_target

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning.arrivals import Arrivals, Pattern
-from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, demand_of
+from bench.load.planning.demand import CLOSED_LOOP, Arrivals, Demand, Pattern, asked, demand_of
 from bench.load.planning.options import Options
 from bench.load.planning.stages import LoadCourse, LoadStage
 from tests.load.test_options import parsed

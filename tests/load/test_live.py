@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.planning.arrivals import Arrivals, Recorded
-from bench.load.planning.demand import Demand
-from bench.load.playing.arm import HOPELESS
+from bench.load.planning.demand import Arrivals, Demand, Recorded
+from bench.load.playing.arm import HOPELESS, Pacer
 from bench.load.playing.live import ALL_DONE, raise_all
-from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
 from bench.run.folder import SCHEMAS, create

@@ -10,7 +10,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.playing.pacer import Pacer, earliest_ns
+from bench.load.playing.arm import Pacer, earliest_ns
 from bench.load.playing.pairs import block_of, is_sampled, order, phase_of
 from bench.units import NS_PER_S
 

@@ -7,8 +7,7 @@ from typing import Any, cast
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.load.playing.arm import Arm
-from bench.load.playing.pacer import Pacer
+from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.starts import Start, Starts
 from bench.transport.loop import LoopWatch
 

@@ -25,7 +25,7 @@ MAY_KNOW = (
 MAY_CHOOSE = (
     *MAY_KNOW,
     "bench.target",  # an address tells which dialect is spoken there
-    "bench.calibrate.truth",  # reads what the simulator has sent
+    "bench.calibrate.deviations",  # reads what the simulator has sent
 )
 """Who may name one dialect; all others take the one that they are handed, or that the table has under a name."""
 

@@ -157,7 +157,7 @@ def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(tmp_pat
     least = (folder / "turns.parquet").stat().st_size // len(before)
     assert (folder / "bounds.parquet").stat().st_size // least < len(before)
 
-    with patch("bench.run.parquet.ANY_ROWS", 0), patch("bench.run.parquet.BYTES_PER_ROW", least):
+    with patch("bench.run.folder.ANY_ROWS", 0), patch("bench.run.folder.BYTES_PER_ROW", least):
         assert files.read_table(folder, "turns") == before
         assert pa.Table.from_batches(files.stored_batches(folder, "turns", before.column_names, 4)) == before
         assert not files.lost_bounds(folder)

@@ -19,7 +19,7 @@ from bench.observe import inputs
 from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.run import event_log, log_lines, redact
+from bench.run import event_log, log_lines, rows
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
 from bench.run.replay import replay
@@ -274,11 +274,11 @@ JSON = st.recursive(
 @given(value=st.dictionaries(st.text(), JSON), ascii=st.booleans())
 def test_what_holds_no_secret_is_written_as_it_came(value: dict[str, Any], ascii: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
-    assume(not any(name.encode() in raw for name in redact.HIDDEN_SETTINGS))  # hypothesis knows our constants
+    assume(not any(name.encode() in raw for name in rows.HIDDEN_SETTINGS))  # hypothesis knows our constants
 
-    assert bytes(redact.clean(raw, HIDE)) == raw
+    assert bytes(rows.clean(raw, HIDE)) == raw
 
 
 @given(raw=st.binary(max_size=80))
 def test_nothing_that_a_service_can_send_breaks_a_line(raw: bytes) -> None:
-    assert b"\n" not in bytes(redact.clean(raw, HIDE))
+    assert b"\n" not in bytes(rows.clean(raw, HIDE))

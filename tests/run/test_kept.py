@@ -14,8 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bench.cli.app import app
-from bench.cli.runs import before_utc_ns, runs
-from bench.cli.runs_text import table
+from bench.cli.runs import before_utc_ns, runs, table
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.kept import kept_runs, named_run, newest_run, remove_run

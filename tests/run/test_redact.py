@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.run.redact import CUT, DETAIL_CHARACTERS, FOREIGN, Words
+from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, Words
 from bench.target.credentials import Credential, hidden
 
 SECRETS = (Credential("api-key", "of-ours-1"), Credential("Authorization", "two words", "Bearer"))

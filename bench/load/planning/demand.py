@@ -1,18 +1,235 @@
-"""Works out what asks for sessions in a run: users who call again and again, or calls that arrive."""
+"""Works out what asks for sessions in a run: users who call again and again, or calls that arrive.
+
+Calls that arrive are an open loop, in which callers call when they call, however long others wait. The instants are
+drawn once for a run, by its seed; its processes all draw the same and take turns in playing them. So what arrives at
+the service is one process of arrivals, whatever the number of processes.
+
+Gaps are drawn for a rate of one call a second. A rate that changes stretches them: the n-th call arrives when the rate
+has come to the sum of the first n gaps (time-rescaling, Çinlar 1975: so the calls of a Poisson process whose rate
+changes are drawn exactly).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from argparse import Namespace
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
-from bench.load.planning.arrivals import PATTERNS, POISSON, Arrivals, Pattern, Recorded, load_recorded, pattern_of
+import numpy as np
+
+from bench.errors import ScriptError, UsageError
 from bench.load.planning.options import Options
 from bench.load.planning.stages import LoadCourse, load_course
 from bench.load.planning.tasks import class_file
+from bench.units import NS_PER_S
+
+POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
+PATTERNS = "poisson, constant, gamma:SHAPE, or a file of instants"
+LEAST_SHAPE, MOST_SHAPE = 0.01, 10_000.0
+ARRIVALS = 3
+"""A word of the seed of its own, so that arrivals, orders and choices of recordings are drawn independently."""
+DRAWN_AT_ONCE = 256
+HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
+"""Seconds after a run began at which arrivals begin: its users, and the processes they are in, are ready by then."""
+MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How gaps between calls scatter. `shape`: of gamma; the squared coefficient of variation is 1/shape."""
+
+    name: str
+    shape: float | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.shape is None else f"{self.name}:{self.shape:g}"
+
+    def sums(self, seed: int) -> Iterator[float]:
+        """Yield the instants of calls at a rate of one a second, without end."""
+        generator, total = np.random.default_rng([seed, 0, ARRIVALS]), 0.0
+        if self.name == CONSTANT:
+            yield total
+        while True:
+            for gap in self._gaps(generator).tolist():
+                total += gap
+                yield total
+
+    def _gaps(self, generator: np.random.Generator) -> Any:
+        if self.name == CONSTANT:
+            return np.ones(DRAWN_AT_ONCE)
+        if self.shape is None:
+            return generator.standard_exponential(DRAWN_AT_ONCE)
+        return generator.standard_gamma(self.shape, DRAWN_AT_ONCE) / self.shape
+
+
+def pattern_of(text: str) -> Pattern | None:
+    """The pattern of a name, such as gamma:2; None where it is none. Raises UsageError for a shape that cannot be."""
+    name, colon, shape = text.partition(":")
+    if name in (POISSON, CONSTANT) and not colon:
+        return Pattern(name)
+    if name != GAMMA:
+        return None
+    try:
+        number = float(shape)
+    except ValueError:
+        number = math.nan
+    if not LEAST_SHAPE <= number <= MOST_SHAPE:
+        raise UsageError(
+            f"--arrival-pattern gamma:SHAPE must have a shape from {LEAST_SHAPE:g} to {MOST_SHAPE:g}, such as "
+            f"gamma:0.5 for bursts, not {text!r:.100}"
+        )
+    return Pattern(GAMMA, number)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Instants of calls that were recorded, in seconds from the first on. `digest`: SHA-256 of their file, hex."""
+
+    path: Path
+    digest: str
+    instants_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Calls that arrive: at a rate for ever, along a course, or as they were recorded.
+
+    `slots`: how many may be in progress at a time; a call that finds none free is blocked.
+    """
+
+    seed: int
+    slots: int
+    pattern: Pattern = Pattern(POISSON)
+    per_s: float | None = None
+    course: LoadCourse | None = None
+    recorded: Recorded | None = None
+
+    @property
+    def length_s(self) -> float | None:
+        """How long calls arrive; None where that has no end."""
+        if self.recorded is not None:
+            return self.recorded.instants_s[-1]
+        return None if self.course is None else self.course.length_s
+
+    def instants_s(self) -> Iterator[float]:
+        """Yield when calls arrive, in seconds from the first instant at which one may."""
+        if self.recorded is not None:
+            return iter(self.recorded.instants_s)
+        sums = self.pattern.sums(self.seed)
+        if self.course is not None:
+            return stretched(sums, self.course)
+        per_s = self.per_s or 0.0
+        return (total / per_s for total in sums)
+
+    def share_ns(self, worker: int, workers: int) -> Iterator[int]:
+        """Yield the instants of the calls that one of several processes plays, in ns after the run began."""
+        head_start_s = head_start(workers)
+        mine = islice(self.instants_s(), worker % workers, None, workers)
+        return (round((head_start_s + at_s) * NS_PER_S) for at_s in mine)
+
+    def facts(self, began_utc_ns: int, workers: int) -> dict[str, Any]:
+        """What run.json says of them."""
+        return {
+            "pattern": str(self.recorded.path.name if self.recorded else self.pattern),
+            "per_s": self.per_s,
+            "stages": None if self.course is None else course_facts(self.course),
+            "digest": self.recorded.digest if self.recorded else None,
+            "max_sessions": self.slots,
+            "began_utc_ns": began_utc_ns + round(head_start(workers) * NS_PER_S),
+            "length_s": self.length_s,
+        }
+
+
+def course_facts(course: LoadCourse) -> list[dict[str, float]]:
+    """What run.json says of a course: each stage with its first and its last level."""
+    return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in course.parts()]
+
+
+def head_start(workers: int) -> float:
+    """How long after the run began arrivals begin, in seconds."""
+    return WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S
+
+
+def stretched(sums: Iterator[float], course: LoadCourse) -> Iterator[float]:
+    """Yield the instants at which the rate of a course, summed up over time, has come to each of these sums."""
+    parts, arrived = course.parts(), 0.0
+    begin_s, duration_s, first, last = next(parts)
+    for total in sums:
+        while total - arrived > (calls := (first + last) / 2 * duration_s):
+            arrived += calls
+            following = next(parts, None)
+            if following is None:
+                return
+            begin_s, duration_s, first, last = following
+        yield begin_s + min(_passed_s(total - arrived, duration_s, first, last), duration_s)
+
+
+def _passed_s(calls: float, duration_s: float, first: float, last: float) -> float:
+    """When a rate that goes from `first` to `last` in a straight line has brought so many calls."""
+    steepness = (last - first) / duration_s if duration_s else 0.0
+    speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * calls))
+    return 2 * calls / speed if speed else 0.0
+
+
+def load_recorded(path: Path) -> Recorded:
+    """Read instants from a file, one a line: seconds, or times as ISO 8601 has them, counted from the first.
+
+    Empty lines and those that begin with # are passed over. Raises ScriptError with the line.
+    """
+    content = _content(path)
+    instants: list[float] = []
+    kind: str | None = None
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        seconds, this_kind = _instant(path, number, text)
+        if kind not in (None, this_kind):
+            raise ScriptError(path, number, f"must be {kind} as the lines before it, not {text!r:.60}")
+        kind = this_kind
+        if instants and seconds < instants[-1]:
+            raise ScriptError(path, number, "is earlier than the line before it: sort the file by time")
+        instants.append(seconds)
+    if not instants:
+        raise ScriptError(path, None, "has no instants: one a line, in seconds or as 2026-11-01T09:00:00.250Z")
+    first = instants[0] if kind == "a time" else 0.0
+    return Recorded(path, hashlib.sha256(content).hexdigest(), tuple(at_s - first for at_s in instants))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--arrival-pattern {path} cannot be read: {why}; it is one of {PATTERNS}") from None
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"--arrival-pattern {path} is larger than {MOST_BYTES >> 20} MiB")
+    return content
+
+
+def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
+    try:
+        seconds = float(text)
+    except ValueError:
+        pass
+    else:
+        if 0 <= seconds < math.inf:
+            return seconds, "seconds"
+        raise ScriptError(path, number, f"must be seconds from 0 on, not {text!r:.60}")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        wanted = "must be seconds, such as 12.5, or a time, such as 2026-11-01T09:00:00.250Z"
+        raise ScriptError(path, number, f"{wanted}, not {text!r:.60}") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "a time"
+
 
 IN_SCENARIO = ("arrivals", "arrival_pattern", "max_sessions", "stages")
 """The options that a class of users may have as attributes."""

@@ -12,9 +12,8 @@ import msgspec
 
 from bench.cores import Priority, core_count, niceness, obtainable
 from bench.errors import UsageError
-from bench.load.planning.arrivals import course_facts
 from bench.load.planning.concurrency import Concurrency, check_cost, concurrency, peak_users, process_advice
-from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, demand_of
+from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, course_facts, demand_of
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.options import Environment, Options
 from bench.load.planning.plays import (

@@ -15,7 +15,7 @@ import gevent
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns
-from bench.load.planning.arrivals import Arrivals
+from bench.load.planning.demand import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm

@@ -17,8 +17,7 @@ from gevent.lock import BoundedSemaphore
 
 from bench.clock import monotonic_ns
 from bench.load.planning.tasks import Caller
-from bench.load.playing.arm import Arm
-from bench.load.playing.pacer import Pacer, earliest_ns
+from bench.load.playing.arm import Arm, Pacer, earliest_ns
 from bench.transport.loop import LoopWatch
 from bench.units import NS_PER_S
 

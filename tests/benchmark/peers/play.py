@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.calibrate.machine import on
+from bench.cores import on
 from bench.simulator.truth import read_truth
 from tests.benchmark.peers import rtbench
 from tests.benchmark.peers.figures import Cannot, Told, late_ms, told_by_heard

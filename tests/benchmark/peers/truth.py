@@ -1,6 +1,6 @@
 """What the simulator really did in one run: when each event was handed over, of which a turn's row keeps seven.
 
-Apart from bench.calibrate.truth, which keeps no place and no bytes of an event: here equal work is shown by both.
+Apart from bench.calibrate.deviations, which keeps no place and no bytes of an event: here equal work is shown by both.
 """
 
 from __future__ import annotations

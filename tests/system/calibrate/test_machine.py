@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench.calibrate import machine
-from bench.calibrate.machine import on, peak_rss_bytes
-from bench.cores import allowed_cores
+from bench.cores import allowed_cores, on, peak_rss_bytes, reading
 from tests.calibrate.test_machine import needs_proc
 
 
@@ -29,4 +27,4 @@ def test_a_process_that_is_gone_is_not_known() -> None:
     child.wait()
 
     assert peak_rss_bytes(child.pid) is None
-    assert machine.reading(child.pid, child.pid, allowed_cores()).harness_s is None
+    assert reading(child.pid, child.pid, allowed_cores()).harness_s is None

@@ -11,9 +11,8 @@ import pytest
 
 from bench.calibrate.climb import CalibrationPlan, Pace, played
 from bench.calibrate.conclude import Ladder
-from bench.calibrate.machine import cores_of
-from bench.calibrate.truth import MEASURES
-from bench.cores import allowed_cores
+from bench.calibrate.deviations import MEASURES
+from bench.cores import allowed_cores, cores_of
 from bench.run.calibration import LoadStep, SessionKind
 from tests import forked
 
