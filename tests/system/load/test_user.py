@@ -328,7 +328,7 @@ from bench.protocol.openai_ga import GA
 
 def facts(user, play):
     script = play.script
-    labels = [turn.label for turn in play.session(0, 0).turns]
+    labels = [turn.plan.step for turn in play.session(0, 0).turns]
     settings = [user.scenario_name(), script.session.voice, script.limits.done, script.jitter_buffer_ms]
     return [labels, settings, round(script.think_s, 3)]
 
