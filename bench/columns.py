@@ -380,6 +380,7 @@ SESSION_MARKS = (
         "arrival of the first audio delta of the first turn's reply, else of its first text delta",
     ),
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
+    _instants("greeted", "arrival", "`first_audible` of the [greeting](scripts.md#hear)"),
     _instants(
         "idle_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
     ),

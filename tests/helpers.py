@@ -597,6 +597,7 @@ def build_session(**changes: Any) -> SessionObservation:
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "upgrade_done": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
                 "history_begun": at(61), "history_taken": at(71), "first_reply": at(461), "first_audible": at(561),
+                "greeted": at(261),
                 "idle_due": at(1_900), "idle_prompted": at(1_910), "ended": at(2_020)}  # fmt: skip
     values: dict[str, Any] = {
         "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",

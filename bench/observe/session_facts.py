@@ -218,6 +218,11 @@ class SessionFacts:
         if first:
             self._note_first_reply(turn)
 
+    def greeted(self, turn: TurnObservation) -> None:
+        """Note when the caller heard the service greet, in a turn that was handed out."""
+        if turn.outcome in GOOD and "first_audible" in turn.instants:
+            self.arrived("greeted", Arrival(turn.instants["first_audible"], turn.errors_ns.get("first_audible", 0)))
+
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""
         reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)

@@ -549,6 +549,8 @@ class Timeline:
             observed = observation(turn, taken.tasks_done.get(turn.plan.number))
             self._taken.append(observed)
             self.facts.turn_ended(observed, first=observed.turn == self._first)
+            if turn.plan.greeting:
+                self.facts.greeted(observed)
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {

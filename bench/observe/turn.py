@@ -150,6 +150,8 @@ class Turn:
         self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
         self.reply = Reply(self.format, self.plan.jitter_buffer_ns)
         self.calls = Calls(self.plan.expected_calls)
+        if self.plan.greeting:
+            self.state, self.unnoticed_ns, self.said_ns = State.WAITING, self.start_ns, self.start_ns
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has ended before: the first terminal cause wins."""

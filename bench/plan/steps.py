@@ -25,7 +25,18 @@ from bench.plan.prepared import (
     PreparedStep,
     PreparedTurn,
 )
-from bench.plan.turns import CHUNK, CHUNK_NOTE, AskTurn, ScriptTurn, SpokenTurn, Step, TextTurn, WavTurn
+from bench.plan.turns import (
+    CHUNK,
+    CHUNK_NOTE,
+    NOT_FIRST,
+    AskTurn,
+    HearTurn,
+    ScriptTurn,
+    SpokenTurn,
+    Step,
+    TextTurn,
+    WavTurn,
+)
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
 from bench.protocol.settings import Message, SessionSettings
 from bench.shapes import (
@@ -357,7 +368,18 @@ class SendEvent(Step):
         return PreparedEvent(self.within_turn, message)
 
 
-KINDS: tuple[type[Step], ...] = (TextTurn, AskTurn, WavTurn, Interrupt, Sound, Pause, Expect, AddMessage, SendEvent)
+KINDS: tuple[type[Step], ...] = (
+    TextTurn,
+    AskTurn,
+    WavTurn,
+    HearTurn,
+    Interrupt,
+    Sound,
+    Pause,
+    Expect,
+    AddMessage,
+    SendEvent,
+)
 
 
 def step_table(kind: type[Step]) -> Table[Step]:
@@ -368,7 +390,7 @@ def step_table(kind: type[Step]) -> Table[Step]:
 
 STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
 STEP = OneKeyOf[Step](STEP_TABLES)
-TURN_KEYS = ("say", "respond", "play")
+TURN_KEYS = ("say", "respond", "play", "hear")
 OF_NO_TURN = f"is about no turn: it must follow a {either(f'`{verb}`' for verb in TURN_KEYS)}"
 UNTOLD = "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it"
 TWICE = "names a typed turn and a spoken one, whose waits count from different instants: give each a label of its own"
@@ -405,6 +427,8 @@ class Rules:
         """Whatever makes no sense in the next step."""
         if step.is_of_turn and self._turn is None:
             yield step.verb, OF_NO_TURN
+        if step.is_first and self._kinds:
+            yield step.verb, NOT_FIRST
         yield from step.problems(self._session, self._turn)
         if is_turn(step):
             spoken = step.kind == "audio"

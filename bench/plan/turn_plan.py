@@ -47,7 +47,8 @@ class TurnPlan:
     `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
     does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
     instructions of its own. `fillers`: the session asks for fillers while its caller waits.
-    `duplex`: the service says nothing of turns, so only what is audible of this one is known.
+    `duplex`: the service says nothing of turns, so only what is audible of this one is known. `greeting`: the service
+    speaks first in it, and nobody asks.
     """
 
     number: int
@@ -70,6 +71,7 @@ class TurnPlan:
     instructed: bool = False
     fillers: bool = False
     duplex: bool = False
+    greeting: bool = False
 
 
 def words_of(text: str) -> list[str]:

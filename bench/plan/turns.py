@@ -19,6 +19,7 @@ from bench.plan.fields import NAME, RESPONSE, RESPONSE_FIELDS, WAV
 from bench.plan.functions import ExpectedCall
 from bench.plan.messages import IMAGE, MESSAGE
 from bench.plan.prepared import (
+    AS_SESSION,
     Encoder,
     InputKind,
     OutgoingMessage,
@@ -30,7 +31,7 @@ from bench.plan.prepared import (
 from bench.plan.speech import Speech
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, TurnPlan, words_of
 from bench.protocol.base import Dialect, Feature
-from bench.protocol.settings import Image, Message, ResponseSettings, SessionSettings
+from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
 from bench.shapes import (
     ByName,
     Choice,
@@ -76,6 +77,11 @@ class Step(ABC):
     def is_of_turn(self) -> bool:
         """Whether it must follow a turn, to which it belongs."""
         return self.within_turn
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no turn may come before it."""
+        return False
 
     @property
     def is_before_turn(self) -> bool:
@@ -358,6 +364,37 @@ class AskTurn(ScriptTurn):
         yield Feature.ASKED
         if self.respond.out_of_band or self.respond.input is not None:
             yield Feature.OUT_OF_BAND
+
+
+NOT_ASKED = f"needs `turn_detection: {FULL_DUPLEX}`: any other service is to be asked to greet, by `respond`"
+NOT_FIRST = "is what is heard before any other turn: put it first"
+
+
+@dataclass(frozen=True)
+class HearTurn(ScriptTurn):
+    """A turn in which the service speaks first, unasked."""
+
+    verb: ClassVar = "hear"
+    kind: ClassVar[InputKind] = "none"
+
+    hear: str = key(Choice(("greeting",)), "The caller waits until the service has greeted it.", required=True)
+
+    @property
+    def is_first(self) -> bool:
+        return True
+
+    @property
+    def response(self) -> ResponseSettings:
+        return AS_SESSION
+
+    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        yield from super().problems(session, turn)
+        if session.turn_detection is None or session.turn_detection.type != FULL_DUPLEX:
+            yield self.verb, NOT_ASKED
+
+    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+        turn = super().prepared_turn(encoder, number, choice, row)
+        return replace(turn, plan=replace(turn.plan, greeting=True))
 
 
 CHUNK = Whole(20, 200)

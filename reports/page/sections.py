@@ -45,7 +45,7 @@ from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
-OF_CALLS = ("session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
+OF_CALLS = ("greeting", "session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
     *("rate", Column("target", left=True), "in all", "mean", "p50 of seconds", "peak"),

@@ -577,7 +577,7 @@ UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
             actor.message("system", "Be brief.", None),
             actor.expect("response_created", 1),
         ),
-        "expect is about no turn: it must follow a `say`, `respond` or `play`",
+        "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
     ),
 }
 

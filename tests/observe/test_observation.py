@@ -149,6 +149,7 @@ def test_a_session_s_measures_are_differences_of_its_instants() -> None:
         "response_time": 365 * MS,
         "history": 10 * MS,
         "first_answer_cold": 461 * MS,
+        "greeting": 261 * MS,
         "renewal_gap": 500 * MS,
         "idle_prompt": 10 * MS,
         "session_length": 2_020 * MS,

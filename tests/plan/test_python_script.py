@@ -186,7 +186,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (
         lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-        "expect is about no turn: it must follow a `say`, `respond` or `play`",
+        "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
     ),
     (
         lambda: build_script(

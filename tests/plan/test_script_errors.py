@@ -59,8 +59,15 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("hello\n", 1, 'must be made of `key: value`, not the text "hello"'),
     ("session: {}\n", 1, "the script needs `steps`"),
     ("~\n", 1, "the script needs `steps`"),
-    ("session: {}\nsteps: []\n", 2, "steps has no turn: it needs a `say`, `respond` or `play`"),
+    ("session: {}\nsteps: []\n", 2, "steps has no turn: it needs a `say`, `respond`, `play` or `hear`"),
     ("session: {}\nsteps:\n- pause: 1\n", 2, "steps has no turn"),
+    ("steps:\n- hear: greeting\n", 2, "hear needs `turn_detection: full_duplex`: any other service is to be asked"),
+    (
+        "session: {turn_detection: full_duplex}\nsteps:\n- say: hi\n- pause: 1\n- hear: greeting\n",
+        5,
+        "hear is what is heard before any other turn: put it first",
+    ),
+    ("steps:\n- hear: goodbye\n", 2, 'hear must be greeting, not the text "goodbye"'),
     ("steps:\n", 1, "steps must be a list, not nothing"),
     ("steps: {say: hi}\n", 1, "steps must be a list, not `key: value`"),
     ("steps:\n- say: hi\nstep:\n", 3, "unknown key 'step'; did you mean steps? allowed: session, limits, variables"),
@@ -72,7 +79,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- label: hi\n",
         2,
-        "step 1 must have exactly one of say, respond, play, interrupt, sound, pause, expect, message, send, not none",
+        "step 1 must have exactly one of say, respond, play, hear, interrupt, sound, pause, expect, message, send, not",
     ),
     (
         "steps:\n- say: hi\n- label: x\n  paws: 0.5\n",
@@ -84,7 +91,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- say: hi\n  pause: 1\n",
         2,
-        "exactly one of say, respond, play, interrupt, sound, pause, expect, message, send, not say and pause",
+        "exactly one of say, respond, play, hear, interrupt, sound, pause, expect, message, send, not say and pause",
     ),
     (
         "steps:\n- say: hi\n  lable: x\n",
@@ -126,13 +133,13 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "session: {turn_detection: server_vad}\nsteps:\n- sound: {play: a.wav, kind: aside}\n- say: hi\n",
         3,
-        "is about no turn: it must follow a `say`, `respond` or `play`",
+        "is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
     ),
     (
         "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n"
         "- sound: {play: a.wav, kind: aside, during: silence}\n- interrupt: {after: 1}\n- say: ho\n",
         5,
-        "is about no turn: it must follow a `say`, `respond` or `play`",
+        "is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
     ),
     (
         "steps:\n- say: hi\n- sound: {play: a.wav, kind: aside, during: silence, after: 1}\n",
@@ -280,7 +287,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- say: hi\n- pause: 1\n- expect: {event: committed, within: 1}\n",
         4,
-        "expect is about no turn: it must follow a `say`, `respond` or `play`",
+        "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
     ),
     (
         "steps:\n- say: hi\n- expect:\n    within: 1\n    event: text_delta\n",
@@ -329,7 +336,11 @@ WRONG: list[tuple[str, int | None, str]] = [
     ),
     ("steps:\n- message: {role: user, text: x, image: none.png}\n", 2, "none.png: no such file"),
     ("steps:\n- say: hi\n  image: a.wav\n", 3, "a.wav: is neither PNG nor JPEG"),
-    ("steps:\n- message: {role: user, text: x}\n", 1, "steps has no turn: it needs a `say`, `respond` or `play`"),
+    (
+        "steps:\n- message: {role: user, text: x}\n",
+        1,
+        "steps has no turn: it needs a `say`, `respond`, `play` or `hear`",
+    ),
     ("variables: rows.csv\nsteps:\n- say: hi\n- message: {role: user, text: '${x}'}\n", 4, "text has ${x}"),
     ("steps:\n- respond: {conversation: both}\n", 2, 'conversation must be auto or none, not the text "both"'),
     ("steps:\n- respond: {input: Hello}\n", 2, 'input must be a list, not the text "Hello"'),

@@ -101,7 +101,7 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
         raise ScriptError(path, _line(error, path), problem) from error
     if not any(step.plays_turn for step in rehearsal.steps):
         line = inspect.unwrap(method).__code__.co_firstlineno
-        raise ScriptError(path, line, f"{name} has no turn: it needs a say, play or respond")
+        raise ScriptError(path, line, f"{name} has no turn: it needs a say, play, respond or hear")
     try:
         built = build_script(path, settings, rehearsal.steps, whole=rehearsal.whole)
     except UsageError as error:
@@ -186,6 +186,13 @@ class Caller:
         `expected_reply` and `success`, as `say` has them.
         """
         return self._take_turn("respond", label=label, **response)
+
+    def hear(self, what: str = "greeting", *, label: str = "", **options: Any) -> TakenTurn:
+        """Wait, as the first turn of a call, until the service has greeted its caller, whom nobody asked to.
+
+        `options`: `expected_reply` and `success`, as `say` has them.
+        """
+        return self._take_turn("hear", hear=what, label=label, **options)
 
     def message(self, role: str, text: str, image: str | Path | None = None) -> None:
         """Let the last turn end, then add a message to the conversation, which asks for no answer.
