@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-USAGE_STATUS, INVALID_STATUS = 2, 4
-"""Exit statuses: what was asked for cannot be done; the run was done and is invalid."""
+USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
+"""Exit statuses: what was asked for cannot be done; the run was done and is invalid; Ctrl-C."""
 
 
 class BenchError(Exception):

@@ -20,13 +20,11 @@ from bench.cli.report import export, report
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.simulate import simulate
 from bench.cli.start import bench, init, options
-from bench.errors import USAGE_STATUS, BenchError
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError
 from bench.plain import one_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-INTERRUPTED_STATUS = 130
 
 app = typer.Typer(
     name="rtbench",

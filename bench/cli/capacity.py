@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.service_options import with_service_options
-from bench.errors import UsageError
+from bench.errors import INTERRUPTED_STATUS, UsageError
 from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bench.capacity.play import PreparedSearch
     from bench.capacity.result import Capacity, LevelOutcome, SearchPlan
 
-INTERRUPTED_STATUS = 130
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
 """Limits of the answer's precision, in percent."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.report import FOLDER, RunName, run_named
 from bench.errors import BenchError, UsageError
 from bench.plain import printable
 
@@ -25,7 +26,7 @@ baseline = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Folder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where baselines are kept")]
-FOLDER = Path("baselines")
+BASELINES = Path("baselines")
 
 
 class OnInconclusive(StrEnum):
@@ -37,7 +38,7 @@ class OnInconclusive(StrEnum):
 
 
 def check(
-    run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
+    name: RunName = "",
     thresholds: Annotated[
         Path | None, typer.Option(metavar="FILE", help="limits and margins in YAML, see scenarios/ci.yaml")
     ] = None,
@@ -66,7 +67,9 @@ def check(
     from reports.gate import outputs
     from reports.gate.outputs import terminal
 
+    run = Path(name or FOLDER)
     try:
+        run = _whole_run(name)
         found = _asked(run, thresholds, baseline, on_inconclusive, allow)
     except BenchError as error:
         tell_ci_of_refusal(str(error))
@@ -87,19 +90,25 @@ def _asked(
     from bench.cli.report import close_if_left
     from bench.run.folder import read_document
     from reports.gate.check import checked
-    from reports.sides.named import folder_of
     from reports.sides.workload import allowed
     from reports.thresholds import read_thresholds
 
-    if not run.exists() and (whole := folder_of(str(run))).is_dir():
-        target = str(run).removeprefix(f"{whole}:")
-        raise UsageError(
-            f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
-        )
     limits = read_thresholds(thresholds) if thresholds else ()
     may_differ = allowed(allow)
     close_if_left(run, read_document(run))
     return checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+
+
+def _whole_run(name: str) -> Path:
+    """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
+    from reports.sides.named import folder_of
+
+    if not Path(name).exists() and (whole := folder_of(name)).is_dir():
+        target = name.removeprefix(f"{whole}:")
+        raise UsageError(
+            f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
+        )
+    return run_named(name)
 
 
 def tell_ci_of_refusal(error: str) -> None:
@@ -125,9 +134,7 @@ def tell_ci(found: Checked, comment: Path) -> None:
 
 
 @baseline.command()
-def save(
-    run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)], folder: Folder = FOLDER
-) -> None:
+def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     """Store a run's figures, of each target a file. A run that is invalid, not judged or without data is refused."""
     from bench.cli.report import close_if_left
     from bench.errors import UsageError
@@ -136,6 +143,7 @@ def save(
     from reports.runs import load_for_report
     from reports.sides.side import targets_of
 
+    run = run_named(name)
     close_if_left(run, read_document(run))
     found = [baselines.baseline_of(side) for side in targets_of(load_for_report(run))]
     if not found:
@@ -145,7 +153,7 @@ def save(
 
 
 @baseline.command(name="list")
-def listing(folder: Folder = FOLDER) -> None:
+def listing(folder: Folder = BASELINES) -> None:
     """Which scenarios and targets have baselines, of how many runs."""
     from reports.gate.baselines import list_baselines
 
@@ -155,7 +163,7 @@ def listing(folder: Folder = FOLDER) -> None:
 
 @baseline.command()
 def show(
-    which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = FOLDER
+    which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
     """The stored runs of a target, and how far their figures spread from run to run."""
     from bench.errors import UsageError

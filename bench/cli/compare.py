@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.report import close_if_left
+from bench.cli.report import FOLDER, RunName, close_if_left, run_named
 from bench.errors import INVALID_STATUS, UsageError
 from bench.plain import json_text, printable
 
-RUNS = Path("runs")
-
 
 def compare(
-    sides: Annotated[
-        list[str],
+    names: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="runs, or targets of runs; the first is the baseline",
-            metavar="RUN[:TARGET]",
+            help="runs, or targets of runs, the first is the baseline; the targets of the newest run by default",
+            metavar="[RUN[:TARGET]]...",
             show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -46,6 +45,7 @@ def compare(
     from reports.sides.named import folder_of
     from reports.sides.side import sides_of
 
+    sides = [_side_named(name) for name in names or [""]]
     for folder in dict.fromkeys(folder_of(side) for side in sides):
         close_if_left(folder, read_document(folder))
     found = sides_of(sides)
@@ -57,8 +57,26 @@ def compare(
         raise typer.Exit(INVALID_STATUS)
 
 
+def _side_named(name: str) -> str:
+    """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
+    from reports.sides.named import parted
+
+    folder, target = parted(name)
+    if name and folder.exists():
+        return name
+    run = run_named(str(folder) if name else "")
+    return str(run) if target is None else f"{run}:{target}"
+
+
 def size(
-    like: Annotated[str, typer.Option(metavar="RUN", help="a run that is like the planned one, or RUN:TARGET")],
+    like: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="a run that is like the planned one, or RUN:TARGET; the newest by default",
+            show_default=False,
+        ),
+    ] = "",
     measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
     detect: Annotated[
         str | None, typer.Option(metavar="SHARE", help="the change to find: 20% (of rates: points, 3%)")
@@ -77,7 +95,7 @@ def size(
     from reports.sizing.size import size_question, sized
     from reports.sizing.text import as_data, size_lines
 
-    found = sized(like, size_question(measure, detect, margin, power, gates))
+    found = sized(_side_named(like), size_question(measure, detect, margin, power, gates))
     if as_json:
         print(json_text(as_data(found)))
         return
@@ -86,7 +104,7 @@ def size(
 
 
 def decide(
-    run: Annotated[Path, typer.Argument(help="the folder of a run with --until-decided", show_default=False)],
+    name: RunName = "",
 ) -> None:
     """Say whether a run that was started with --until-decided is decided, and how it came to that.
 
@@ -98,6 +116,7 @@ def decide(
     from reports.looks.decision import decision_lines
     from reports.numbers import NBSP
 
+    run = run_named(name)
     close_if_left(run, read_document(run))
     decision = look_at(run)
     for line in decision_lines(decision):
@@ -133,7 +152,7 @@ def history(
     """
     from reports.histories.history import history_of, history_question, in_folders
 
-    folders = folder or [RUNS]
+    folders = folder or [Path(os.environ.get("LOCUST_RUNS") or FOLDER)]
     questions = [history_question(text) for text in measure or ()]
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)

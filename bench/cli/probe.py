@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.report import wants_colour, width
+from bench.cli.report import run_named, wants_colour, width
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
@@ -133,12 +133,30 @@ def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat
 
 
 def replay(
-    log: Annotated[Path, typer.Argument(help="an event log: events/*.jsonl of a run", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[LOG|RUN]",
+            help="an event log, events/*.jsonl of a run; or a run, of which it is the first; the newest by default",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Show a session's events as they came, and compute its measures anew from the log."""
     from bench.run.replay import replay
 
-    show(replay(log), again=True)
+    show(replay(_event_log(name)), again=True)
+
+
+def _event_log(name: str) -> Path:
+    """The log of that name, or the first of a run's. Raises UsageError where it has none."""
+    if name.endswith(".jsonl") or Path(name).is_file():
+        return Path(name)
+    run = run_named(name)
+    logs = sorted((run / "events").glob("*.jsonl"))
+    if not logs:
+        raise UsageError(f"{run} has no event logs: play it with --record-events 1%, or name a log (events/*.jsonl)")
+    return logs[0]
 
 
 def show(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:

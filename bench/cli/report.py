@@ -18,13 +18,38 @@ if TYPE_CHECKING:
     from reports.export import Format
     from reports.summary.summary import Summary
 
+FOLDER = Path("runs")
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="[RUN]", help="a run, by its folder or its name; the newest by default", show_default=False),
+]
 WIDEST = 100
 COLOURLESS = ("dumb", "unknown")
 """Terminals without colours, by TERM."""
 
 
+def run_named(name: str) -> Path:
+    """The folder of a run by its path, or by its name where runs are kept; the newest one for no name, which is told.
+
+    Raises UsageError where there is none.
+    """
+    if name and Path(name).exists():
+        return Path(name)
+    from bench.run.kept import chosen_run
+
+    run = chosen_run(name, Path(os.environ.get("LOCUST_RUNS") or FOLDER))
+    if not name:
+        print(f"rtbench: {printable(str(run))}, the newest run", file=sys.stderr)
+    return run
+
+
 def report(
-    run: Annotated[list[Path], typer.Argument(help="the folder of a run, or of several", show_default=False)],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...", help="runs, by their folders or names; the newest by default", show_default=False
+        ),
+    ] = None,
     without_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
     ] = None,
@@ -35,6 +60,7 @@ def report(
     Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
     Without a host it is another run, in a folder beside it, that is reported: RUN-without-NAME.
     """
+    run = [run_named(name) for name in names or [""]]
     if without_host:
         run = [_without(each, sorted(set(without_host))) for each in run]
     if len(run) > 1:
@@ -136,13 +162,13 @@ class TableChoice(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
     form: Annotated[
         Form,
         typer.Option(
             "--format", help="Write rows as CSV, Parquet or JSON lines, or the histograms.", show_default=False
         ),
     ],
+    name: RunName = "",
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
     ] = None,
@@ -164,6 +190,7 @@ def export(
     from reports.export import TABLES, export_log, export_tables
 
     _refuse_mixture(form, table, measure)
+    run = run_named(name)
     close_if_left(run, read_document(run))
     if form is Form.HLOG:
         written = [export_log(run, out, measure, force=force)]

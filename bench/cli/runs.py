@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.report import FOLDER
 from bench.errors import INVALID_STATUS, UsageError
 from bench.plain import json_text, one_line, printable
 from bench.run.kept import KeptRun, KeptRuns
@@ -19,8 +20,6 @@ from bench.units import NS_PER_S
 from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NONE, count, quantity, shortened
 from reports.text.lines import Grid, Part, pour
-
-FOLDER = Path("runs")
 
 
 def runs(
@@ -61,11 +60,11 @@ def runs(
 
 def _remove(folder: Path, names: Sequence[str], older_than: str, *, yes: bool) -> None:
     """Raises UsageError where one of the names is no run, or may not go."""
-    from bench.run.kept import check_removable, named_run, remove_run
+    from bench.run.kept import check_removable, chosen_run, remove_run
 
     chosen: dict[Path, Path] = {}
     for name in names:
-        run = named_run(name, folder)
+        run = chosen_run(name, folder)
         check_removable(run)
         chosen[run.resolve()] = run
     chosen |= {run.resolve(): run for run in _old(folder, older_than)}
@@ -130,9 +129,9 @@ def open_run(
     """
     from bench.run.close import is_under_way
     from bench.run.folder import read_document
-    from bench.run.kept import named_run, newest_run
+    from bench.run.kept import chosen_run
 
-    path = named_run(run, folder) if run else newest_run(folder)
+    path = chosen_run(run, folder)
     page = path / "report.html"
     if not page.exists():
         if is_under_way(path, read_document(path)):

@@ -91,8 +91,13 @@ def kept_runs(folder: Path) -> KeptRuns:
     return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.began_utc_ns, run.name)), notices)
 
 
-def named_run(name: str, folder: Path) -> Path:
-    """The folder of a run, given by its path or by its name in `folder`. Raises UsageError where there is none."""
+def chosen_run(name: str, folder: Path) -> Path:
+    """The folder of a run that is given by its path, or by its name in `folder`; the newest one there for no name.
+
+    Raises UsageError where there is none.
+    """
+    if not name:
+        return newest_run(folder)
     for path in (Path(name), folder / name):
         if (path / "run.json").is_file():
             return path
@@ -101,10 +106,15 @@ def named_run(name: str, folder: Path) -> Path:
 
 def newest_run(folder: Path) -> Path:
     """The folder of the run that began last, of those that are not under way. Raises UsageError where there is none."""
-    for run in kept_runs(folder).runs:
-        if not run.under_way:
-            return folder / run.name
-    raise UsageError(f"{folder} has no run that has ended")
+    began = {}
+    for path in run_folders(folder):
+        with suppress(UsageError, msgspec.ValidationError):  # what is damaged is no run to choose
+            document = files.read_document(path)
+            if not is_under_way(path, document):
+                began[path] = msgspec.convert(document, _Document).began_utc_ns, path.name
+    if not began:
+        raise UsageError(f"{folder} has no run that has ended: name a run by its folder")
+    return max(began, key=lambda path: began[path])
 
 
 def remove_run(run: Path) -> None:

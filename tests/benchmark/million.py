@@ -142,7 +142,7 @@ def report(folder: Path) -> None:
     from bench.cli.report import report as command
 
     with (folder.parent / "terminal.txt").open("w") as sys.stdout:
-        command([folder])
+        command([str(folder)])
 
 
 PARTS = {"record": record, "close": close, "report": report}

@@ -17,7 +17,7 @@ from tests.reports.synthetic import Plan
 
 
 def test_the_last_line_is_the_path_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([synthetic.write(tmp_path, Plan())])
+    report([str(synthetic.write(tmp_path, Plan()))])
     lines = capsys.readouterr().out.splitlines()
 
     assert lines[-1] == str(tmp_path / "report.html")
@@ -26,7 +26,7 @@ def test_the_last_line_is_the_path_of_the_page(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([synthetic.write(tmp_path, Plan(valid=False))])
+    report([str(synthetic.write(tmp_path, Plan(valid=False)))])
     lines = capsys.readouterr().out.splitlines()
 
     assert lines[-2].startswith(
@@ -36,14 +36,14 @@ def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pyt
 
 
 def test_a_run_without_turns_still_has_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([synthetic.write(tmp_path, Plan(sessions=0))])
+    report([str(synthetic.write(tmp_path, Plan(sessions=0)))])
 
     assert "This run holds no turns and no sessions." in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_run_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run folder"):
-        report([tmp_path])
+        report([str(tmp_path)])
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monke
 
     monkeypatch.setattr(render, "write_text", refuse)
     with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
-        report([synthetic.write(tmp_path, Plan())])
+        report([str(synthetic.write(tmp_path, Plan()))])
 
 
 def test_several_runs_stand_side_by_side_and_each_has_its_report(
@@ -65,7 +65,7 @@ def test_several_runs_stand_side_by_side_and_each_has_its_report(
         synthetic.write(tmp_path / "20261121T091400Z-second", Plan(sessions=40, valid=False)),
         synthetic.write(tmp_path / "20261122T091400Z-empty", Plan(sessions=0)),
     ]
-    report(runs)
+    report([*map(str, runs)])
     out = capsys.readouterr().out
     lines = out.splitlines()
 
@@ -84,10 +84,10 @@ def test_the_figures_side_by_side_are_those_of_each_run_alone(
 ) -> None:
     """Nothing is pooled: two runs of one target keep a row each."""
     runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=10, seed=seed)) for seed in (1, 2)]
-    report(runs)
+    report([*map(str, runs)])
     together = capsys.readouterr().out.splitlines()
     for run in runs:
-        report([run])
+        report([str(run)])
         alone = capsys.readouterr().out
         row = next(line for line in together if line.startswith(f"{run.name} ")).split()
         assert all(figure in alone for figure in row[2:5])
@@ -98,7 +98,7 @@ def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_writte
     run = synthetic.write(tmp_path / "run", Plan())
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UsageError, match="nothing is not a run folder"):
-        report([run, tmp_path / "nothing"])
+        report([str(run), str(tmp_path / "nothing")])
 
     assert not (run / "report.html").exists()
 
@@ -113,7 +113,7 @@ def test_a_run_whose_writer_is_gone_is_closed_first(
     stand_in.close = closed.append
     monkeypatch.setitem(sys.modules, "bench.run.close", stand_in)
     monkeypatch.setattr("bench.run.close", stand_in, raising=False)
-    report([synthetic.write_killed(tmp_path, Plan(sessions=20))])
+    report([str(synthetic.write_killed(tmp_path, Plan(sessions=20)))])
 
     assert closed == ([tmp_path] if gone else [])
     assert (tmp_path / "report.html").exists()

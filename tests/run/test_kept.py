@@ -14,10 +14,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bench.cli.app import app
+from bench.cli.report import report
 from bench.cli.runs import before_utc_ns, runs, table
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.kept import kept_runs, named_run, newest_run, remove_run
+from bench.run.kept import chosen_run, kept_runs, newest_run, remove_run
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -97,9 +98,9 @@ def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path
 def test_a_run_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
     folder = run(tmp_path / "one")
 
-    assert named_run("one", tmp_path) == named_run(str(folder), Path("elsewhere")) == folder
+    assert chosen_run("one", tmp_path) == chosen_run(str(folder), Path("elsewhere")) == folder
     with pytest.raises(UsageError, match="there is no run two"):
-        named_run("two", tmp_path)
+        chosen_run("two", tmp_path)
 
 
 def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
@@ -113,6 +114,41 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
     assert newest_run(tmp_path) == newest
     with pytest.raises(UsageError, match="no run that has ended"):
         newest_run(tmp_path / "live")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which two runs are kept where runs are."""
+    folder = tmp_path_factory.mktemp("home")
+    run(folder / "runs" / "one")
+    run(folder / "runs" / "two", 1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["report", "check", "compare", "decide", "replay", "export --format csv", "size --detect 20%", "baseline save"],
+)
+def test_a_command_without_a_name_takes_the_newest_run_and_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(home)
+
+    assert rtbench(*command.split()).stderr.startswith("rtbench: runs/two, the newest run\n")
+
+
+def test_a_run_of_a_command_may_be_given_by_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+
+    assert rtbench("report", "one").stdout.splitlines()[-1] == "runs/one/report.html"
+    assert rtbench("compare", "one", "two").stdout.splitlines()[-1] == "runs/two/compare.html"
+
+
+def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match="there are no runs in runs: No such file or directory; name"):
+        report(None)
 
 
 def test_named_runs_are_removed_and_nothing_else_is(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_report_without_a_host_is_that_of_a_run_beside_it(
 ) -> None:
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
     for _ in range(2):
-        report([master], ["west"])
+        report([str(master)], ["west"])
         said = capsys.readouterr().out
         assert "west is left out, as was asked for, with 6 sessions and 18 turns." in " ".join(said.split())
         assert said.splitlines()[-1] == str(master.parent / "led-without-west" / "report.html")

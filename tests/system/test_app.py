@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bench.cli
 from bench.installation import tool_version
 from tests import forked
 from tests.reports.gate.made import ENOUGH, run
@@ -68,3 +69,20 @@ def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert "Usage:" in ended.stdout
+
+
+def test_ctrl_c_while_the_commands_are_imported_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pressed:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "bench.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "bench.cli.app", raising=False)
+    monkeypatch.delattr(bench.cli, "app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Pressed(), *sys.meta_path])
+
+    with pytest.raises(SystemExit) as ended:
+        bench.cli.main()
+
+    assert ended.value.code == 130

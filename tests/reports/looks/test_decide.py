@@ -333,7 +333,7 @@ def test_the_commands_exit_status_is_the_decisions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], gates: dict[str, list[str]], status: int
 ) -> None:
     with pytest.raises(typer.Exit) as exited:
-        decide(run(tmp_path, gates))
+        decide(str(run(tmp_path, gates)))
     lines = capsys.readouterr().out.splitlines()
 
     assert exited.value.exit_code == status
@@ -341,7 +341,7 @@ def test_the_commands_exit_status_is_the_decisions(
 
 
 def test_a_green_run_ends_the_command_without_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    decide(run(tmp_path, LOOSE))
+    decide(str(run(tmp_path, LOOSE)))
     said = capsys.readouterr().out
 
     assert "✓" in said
@@ -410,7 +410,7 @@ def test_a_rate_without_any_event_is_shown_without_a_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with contextlib.suppress(typer.Exit):
-        decide(run(tmp_path, {"failures": ["rate<+0.1pt"]}))
+        decide(str(run(tmp_path, {"failures": ["rate<+0.1pt"]})))
     out = capsys.readouterr().out
 
     assert "∞" not in out.partition("Standard errors")[0]
