@@ -1,8 +1,4 @@
-"""`rtbench bench` and `rtbench init`: the first run, and the folder that a new user begins with.
-
-The run is one Locust process with shipped scenarios, simulated unless a service is named. The folder is made of the
-examples that come with the tool; all of it works as it stands.
-"""
+"""Starts the run of `make bench`, in one Locust process: shipped scenarios, simulated unless a service is named."""
 
 from __future__ import annotations
 
@@ -14,16 +10,15 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
+from bench.cli.starter import EXAMPLES
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INVALID_STATUS, UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
-from bench.spawn import HOME
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
 from bench.target.target import Target
@@ -187,63 +182,3 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
             continue
         except subprocess.TimeoutExpired:
             raise UsageError(f"the run did not end within {RUN_S / 60:.0f} min, and was ended") from None
-
-
-EXAMPLES = Path(HOME) / "scenarios"
-KEPT_PLACES = (
-    "voice_turns.py",
-    "ci.yaml",
-    "targets.schema.json",
-    "scripts/voice_turns.yaml",
-    "scripts/script.schema.json",
-    "audio/opening_hours.wav",
-    "audio/late_parcel.wav",
-    "audio/order_number.wav",
-    "audio/goodbye.wav",
-)
-"""What is in `scenarios` in the tool and for its user, so that the commands of the documents work in both places."""
-
-
-class CiSystem(StrEnum):
-    """A system that runs the workflow which is written."""
-
-    GITHUB = "github"
-    AZURE = "azure"
-
-
-WORKFLOWS = {CiSystem.GITHUB: ".github/workflows/latency.yml", CiSystem.AZURE: "azure-pipelines.yml"}
-
-
-def starter_files(ci: CiSystem) -> Mapping[Path, Path]:
-    """The files of a new folder, each with the example that it is a copy of."""
-    renamed = {
-        "README.md": "README.md",
-        ".gitignore": "gitignore",
-        "targets.yaml": "targets.yaml",
-        WORKFLOWS[ci]: f"{ci}.yml",
-    }
-    return {Path(name): EXAMPLES / "starter" / example for name, example in renamed.items()} | {
-        Path("scenarios", name): EXAMPLES / name for name in KEPT_PLACES
-    }
-
-
-def write_starter(folder: Path, ci: CiSystem) -> dict[Path, bool]:
-    """Write the files of a new folder; returns whether each was written. What is there already stays as it is.
-
-    Raises UsageError where the folder cannot be written.
-    """
-    try:
-        return {path: _written(folder / path, example) for path, example in starter_files(ci).items()}
-    except OSError as error:
-        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-
-
-def _written(path: Path, example: Path) -> bool:
-    """Copy an example to a path where nothing is yet, not even a link that leads nowhere; returns whether it did."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("xb") as file:
-            file.write(example.read_bytes())
-    except FileExistsError:
-        return False
-    return True

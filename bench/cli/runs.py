@@ -15,11 +15,6 @@ import typer
 from bench.cli.report import FOLDER
 from bench.errors import INVALID_STATUS, UsageError
 from bench.plain import json_text, one_line, printable
-from bench.run.kept import KeptRun, KeptRuns
-from bench.units import NS_PER_S
-from reports.blocks import Cell, Paragraph, row_of
-from reports.numbers import NONE, count, quantity, shortened
-from reports.text.lines import Grid, Part, pour
 
 
 def runs(
@@ -53,7 +48,7 @@ def runs(
         print(json_text(msgspec.to_builtins(kept_runs(folder))))
     else:
         from bench.cli.report import wants_colour, width
-        from bench.cli.runs import table
+        from bench.cli.runs_text import table
 
         sys.stdout.write(table(kept_runs(folder), width(), colour=wants_colour()))
 
@@ -217,45 +212,3 @@ def upload(
     from bench.run.upload import Uploader, destination_of
 
     sys.stdout.write(printable(f"uploaded to {Uploader(destination_of(url, 'URL')).upload(run)}") + "\n")
-
-
-HEADS = ("run", "began, UTC", "targets", "sessions", "verdict", "size")
-LEFT = (0, 1, 2, 4)
-"""Columns of text."""
-LAYOUTS = (range(6), (0, 2, 3, 4, 5), (0, 3, 4, 5))
-NAME_LEAST, TARGETS_MOST = 24, 24
-
-
-def table(kept: KeptRuns, width: int = 100, *, colour: bool = False) -> str:
-    """A row for each run, with its labels below it; then what could not be read."""
-    return pour(
-        (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
-    )
-
-
-def _runs(kept: KeptRuns) -> Iterator[Part]:
-    if not kept.runs:
-        yield Paragraph(f"{printable(kept.folder)} has no runs")
-        return
-    rows = (row_of([*_cells(run)]) for run in kept.runs)
-    yield Grid([row_of([*HEADS]), *rows], LEFT, LAYOUTS, least=NAME_LEAST, ending=NAME_LEAST // 2)
-
-
-def _cells(run: KeptRun) -> Iterator[Cell | str]:
-    labels = " · ".join(f"{key}={value}" for key, value in run.labels.items())
-    yield Cell(printable(run.name), below=printable(labels))
-    yield f"{datetime.fromtimestamp(run.began_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
-    yield shortened(printable(", ".join(run.targets)) or NONE, TARGETS_MOST)
-    yield NONE if run.sessions is None else count(run.sessions)
-    yield _verdict(run)
-    yield quantity(run.size_bytes)
-
-
-def _verdict(run: KeptRun) -> Cell:
-    """Whether its figures may be used; of one that is not closed, what it is doing."""
-    simulated = " ◇ SIMULATED" if run.simulated else ""
-    if run.under_way:
-        return Cell(f"… under way{simulated}")
-    if run.valid is None:
-        return Cell(f"? NOT JUDGED{simulated}", style="warn")
-    return Cell(f"{'✓ VALID' if run.valid else '✕ INVALID'}{simulated}", style="good" if run.valid else "bad")

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.quick import CiSystem
 from bench.cli.service_options import with_service_options
+from bench.cli.starter import CiSystem
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (
@@ -31,7 +31,7 @@ def init(
 
     What is there already is left as it was. What is written plays against the simulator as it stands.
     """
-    from bench.cli.quick import write_starter
+    from bench.cli.starter import write_starter
 
     for path, written in write_starter(folder, ci).items():
         print(folder / path if written else f"{folder / path} was there already, and is left as it was")

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from bench.cli.app import app
 from bench.cli.report import report
-from bench.cli.runs import before_utc_ns, runs, table
+from bench.cli.runs import before_utc_ns, runs
+from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.kept import chosen_run, kept_runs, newest_run, remove_run
