@@ -146,7 +146,10 @@ class CallAnswered(Input, frozen=True, tag="call"):
 
 
 class NetworkMeasured(Input, frozen=True, tag="measured"):
-    """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended."""
+    """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended.
+
+    `rtt_ns` is smoothed, `min_rtt_ns` the shortest of late; `retransmits` counts since the connection was opened.
+    """
 
     rtt_ns: int
     min_rtt_ns: int
