@@ -288,6 +288,12 @@ TURNS = (
         "silence that the simulated player was forced into within the reply, and how often",
     ),
     _whole("stall_error_ns", "how far the time of `stall_ns` can be off, either way", audit=True),
+    _whole(
+        "onset_error_ns",
+        "how far the begin of the reply can be off where it is [found in the "
+        "audio](accuracy.md#where-the-ear-finds-a-sound): a part of `first_audible_error_ns`; null elsewhere",
+        audit=True,
+    ),
     _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
     _whole(
         "network_rtt_ns network_rtt_smoothed_ns retransmits",

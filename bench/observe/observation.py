@@ -95,6 +95,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     wasted_audio_ns: int | None = None
     received_audio_ns: int = 0
     overlap_ns: int | None = None
+    onset_error_ns: int | None = None
     quality: Quality = UNJUDGED
 
     @property
@@ -136,16 +137,15 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return value
 
     def bound_ns(self, measure: Measure) -> int | None:
-        """How far a measure between two instants that this turn has can be off; None where nobody knows."""
+        """How far a measure between two instants can be off by their stamps; None where nobody knows."""
         begin, end = self.origin or "" if measure.begin == ORIGIN else measure.begin, measure.end
         errors_ns, widths_ns = self.errors_ns, self.widths_ns
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
             return None
         if begin in SENDS and begin not in widths_ns:
             return None
-        return bound_ns(
-            (errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (errors_ns.get(end, 0), widths_ns.get(end, 0))
-        )
+        end_error_ns = errors_ns.get(end, 0) - ((self.onset_error_ns or 0) if end == "first_audible" else 0)
+        return bound_ns((errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (end_error_ns, widths_ns.get(end, 0)))
 
 
 class SessionObservation(msgspec.Struct, frozen=True):

@@ -217,8 +217,11 @@ class Timeline:
                 self._take(event, came, wire_bytes)
                 wire_bytes = 0
             return
-        for event in events:
-            self._take(event, arrival, wire_bytes)
+        for event in events:  # as `_take`, the call of which each event would pay for
+            if event.kind in SESSION_KINDS:
+                self._session_event(event, arrival)
+            else:
+                self._turn_event(event, arrival, wire_bytes)
             wire_bytes = 0  # they are the message's, and counted once
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:

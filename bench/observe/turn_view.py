@@ -190,6 +190,7 @@ def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
         wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
+        onset_error_ns=reply.begin_error_ns if reply.last_sound is not None else None,
         quality=_quality(turn) if task_done is None else _quality(turn)._replace(task_done=task_done),
         traits=traits(turn),
         context_tokens=turn.context.input if turn.context else None,

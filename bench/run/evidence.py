@@ -41,10 +41,12 @@ Readers = Mapping[files.TableName, files.ReadColumns]
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
+ONSET = "first_audible"
+"""The instant that is looked for in the audio where a service says nothing of its replies."""
 STOPPED = ("silent_error_ns", "stall_error_ns")
 BY_COLUMN = {
     "stall": ("stall_error_ns",),
-    "dead_air": ("stall_error_ns",),
+    "dead_air": ("stall_error_ns", "onset_error_ns"),
     "function_time": ("call_done_error_ns",),
     "audio_wasted": STOPPED,
     "overlap": STOPPED,
@@ -204,6 +206,9 @@ def _places(read: files.ReadColumns, hosts: Sequence[str]) -> Iterator[MaskedRow
 
 def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[MaskedRows]) -> Iterator[Exactness]:
     values, slack = _values_with_bounds(read, measure)
+    onset_ms = np.zeros(len(values))
+    if measure.scope == "turn" and measure.end == ONSET:
+        onset_ms = np.nan_to_num(floats(read(["onset_error_ns"]), "onset_error_ns")) / NS_PER_MS
     there, known = ~np.isnan(values), ~np.isnan(slack)
     for host, target, mine, good in places:
         counted = there & (good if (good & there & known).any() else mine)
@@ -212,7 +217,10 @@ def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[Mask
             rank = math.ceil(0.99 * int(counted.sum()))
             known_slack = np.sort(slack[counted & known])  # those that are not known may be larger than any
             p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
-            yield Exactness(target, measure.name, p99, median, measure.unit, host)
+            of_stamps = None
+            if p99 is not None and (found := onset_ms[counted & known]).any():
+                of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
+            yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps)
 
 
 def _values_with_bounds(read: files.ReadColumns, measure: Measure) -> tuple[Floats, Floats]:

@@ -46,6 +46,8 @@ class Exactness:
     unit: str = "ms"
     host: str = ""
     """Host that these rows are of; empty for those of all hosts."""
+    stamps_p99: float | None = None
+    """The same by stamps alone, where how exactly a begin is found in the audio is a part of it."""
 
     @property
     def limit(self) -> float:
@@ -188,7 +190,9 @@ def _of_unknown_bounds(evidence: Evidence) -> list[str]:
 
 
 def _stamps(evidence: Evidence) -> Rule:
-    known = [measure for measure in _headline(evidence) if measure.bound_p99 is not None]
+    headline = _headline(evidence)
+    stamped = (one if one.stamps_p99 is None else replace(one, bound_p99=one.stamps_p99) for one in headline)
+    known = [measure for measure in stamped if measure.bound_p99 is not None]
     worst = max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
     several = len({measure.target for measure in evidence.measures}) > 1
     figure, absent = worst.bound_p99, "no turn got a first delta"

@@ -158,6 +158,23 @@ def test_a_response_whose_end_is_not_exact_leaves_the_run_valid(tmp_path: Path) 
     assert [one["measure"] for one in verdict["inexact"]] == ["response_total"]
 
 
+@pytest.mark.parametrize(("onset_ms", "valid"), [(99, True), (50, False)])
+def test_a_begin_that_is_found_in_noise_makes_a_measure_inexact_and_no_run_invalid(
+    tmp_path: Path, onset_ms: int, valid: bool
+) -> None:
+    """The harness is no bottleneck where a voice cannot be told from what is behind it."""
+    folder, (recorder,) = build_run(tmp_path)
+    instants = {"speech_end": at(0), "first_audible": at(1_000), "ended": at(2_000)}
+    errors_ns, widths_ns = {"first_audible": 99 * MS}, {"speech_end": 0}
+    heard = build_observation(instants=instants, errors_ns=errors_ns, widths_ns=widths_ns, onset_error_ns=onset_ms * MS)
+    recorder.session(labels(1)).turn_ended(heard)
+    recorder.close()
+    verdict = close(folder)["verdict"]
+
+    assert verdict["valid"] is valid
+    assert [one["measure"] for one in verdict["inexact"]] == ["voice_to_voice"]
+
+
 def test_a_failed_turn_makes_no_measure_inexact(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT))

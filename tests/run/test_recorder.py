@@ -95,7 +95,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
         context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True,
         truncated_right=True, false_reply=False, cut_off=True,
         interruption="noise", function_calls=2, function_time_ns=50, dead_air_ns=60, late_audio_ns=70,
-        wasted_audio_ns=80, received_audio_ns=85, overlap_ns=90,
+        wasted_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_error_ns=95,
     )  # fmt: skip
     record = recorder.session(LABELS)
     record.turn_ended(turn)
