@@ -42,7 +42,7 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, open_file, read_file, read_json
 from bench.run import spool
 from bench.run.disk import write_text
-from bench.run.document import SCHEMA_VERSION
+from bench.run.document import GIVEN_UP, SCHEMA_VERSION
 from bench.run.part import AnyPart, parts, with_every_column
 from bench.units import NS_PER_S
 
@@ -237,6 +237,9 @@ def read_document(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder / 'run.json'} is not a run's document: it has no schema version")
     if document["schema"] > SCHEMA_VERSION:
         raise UsageError(f"{folder} was written by a newer rtbench (schema {document['schema']}); upgrade to read it")
+    stopped = str(document.get("stopped") or "")
+    if stopped.startswith(GIVEN_UP):  # all that older versions said of it
+        document.setdefault("given_up", stopped.removeprefix(GIVEN_UP))
     return document
 
 

@@ -1,9 +1,6 @@
 """What figures draw of percentiles, connecting, bytes and the way to the service: small aggregates of a run.
 
 The same frames feed the tables of numbers below the figures. Times are seconds since the run began, latencies ms.
-
-Each session is one mark: its shortest network round trip, and the median of ttfa without it. Of many sessions hexagons
-are counted, so that the figure does not grow with the run.
 """
 
 from __future__ import annotations
@@ -176,7 +173,11 @@ class TargetScatter:
 
 @dataclass(frozen=True)
 class RttScatter:
-    """All targets of a stratum, on one scale; ms."""
+    """All targets of a stratum, on one scale; ms.
+
+    Each session is one mark: its shortest network round trip, and the median of ttfa without it. Of many sessions
+    hexagons are counted, so that the figure does not grow with the run.
+    """
 
     stratum: Stratum
     low_rtt: float

@@ -167,8 +167,6 @@ NUMBERED = 10
 AGES = 12
 CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
 """Up to so many input tokens turns stand together; the last place is for more."""
-TAIL = 4
-"""Turns that must lie beyond a p95 before it is told."""
 ALIKE = 0.9
 """From this correlation on, turn number and age are taken for one thing."""
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
@@ -198,8 +196,8 @@ class Group:
         return self.p50 if p == self.p50.p else self.p95
 
     def told(self, p: float) -> bool:
-        """Whether a quantile may be told: a median with an interval, a tail with four turns beyond it."""
-        return self.p50.bounded if p == self.p50.p else self.n * (1 - p) >= TAIL - 1e-9
+        """Whether a quantile may be told: by the rule of every figure of turns."""
+        return self.at(p).bounded
 
     @property
     def quantiles(self) -> list[Estimate]:

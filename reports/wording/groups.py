@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from reports.blocks import Cell, Column, Head, Line, Row, Table, table
-from reports.numbers import NBSP, count, ms, percent, plural, three, together
+from reports.numbers import NBSP, count, ms, percent, plural, together
 from reports.summary.groups import Apart, By, Group, Waits
 from reports.summary.summary import Summary
 from reports.wording import words
@@ -71,15 +71,7 @@ def _row(waits: Waits, group: Group, targets: Sequence[str]) -> Line:
 
 def quantile_cell(group: Group, p: float) -> words.Shown:
     """A quantile with its interval, or why there is none; the failed turns stand beside it."""
-    estimate = group.at(p)
-    if _has_interval(group, p):
-        return words.Shown(three(estimate.value), words.interval(estimate))
-    return words.estimate_cell(estimate, group.n, group.failed.count, "")
-
-
-def _has_interval(group: Group, p: float) -> bool:
-    estimate = group.at(p)
-    return estimate.published or (p != 0.5 and group.told(p) and math.isfinite(estimate.value))
+    return words.estimate_cell(group.at(p), group.n, group.failed.count, "")
 
 
 def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
@@ -87,7 +79,7 @@ def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
     yield from map(Cell, (group.place.name, waits.target, count(group.turns), count(group.sessions)))
     for p in (0.5, 0.95):
         figure, interval = quantile_cell(group, p)
-        yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if _has_interval(group, p) else figure)
+        yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if group.at(p).published else figure)
     rates = (rate for rate in (group.failed, group.unopened) if rate is not None)
     yield from (Cell(percent(rate.count, rate.of)) for rate in rates)
 

@@ -11,7 +11,7 @@ import reports
 from reports.page.calls import along as section
 from reports.page.charts import wait_lines
 from reports.page.svg import HALF, WIDE
-from reports.statistics.quantiles import quantile
+from reports.statistics.quantiles import lack, quantile
 from reports.summary.groups import AGES, By, Waits, one_thing
 from reports.summary.summary import Summary
 from tests.reports.shared import summary_of
@@ -82,9 +82,10 @@ def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> Non
     assert ">12<" in drawn
 
 
-def test_a_p95_needs_turns_beyond_it() -> None:
+def test_a_figure_of_a_group_needs_what_one_of_all_turns_needs() -> None:
     for group in waits(summary_of(LONG), "turn")[0].groups:
-        assert group.told(0.95) == (group.n >= 80)
+        for p in (0.5, 0.95):
+            assert group.told(p) == (lack(p, group.n, group.sessions) is None)
 
 
 def test_a_session_of_one_turn_has_no_course() -> None:

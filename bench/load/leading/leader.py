@@ -27,6 +27,7 @@ from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
 from bench.load.playing.pairs import Place
 from bench.run import folder as files
+from bench.run.document import GIVEN_UP
 from bench.run.part import parts
 from bench.run.upload import destination_of
 from bench.target.tokens import Keyring, closed_on_failure
@@ -210,7 +211,7 @@ class Leader(ProcessRole):
         """End a run whose figures cannot be used."""
         if not self._current.stopped:
             self._current.document["given_up"] = cause
-        self.request_stop(f"do not use these figures: {cause}")
+        self.request_stop(f"{GIVEN_UP}{cause}")
 
     def refuse(self, problem: str) -> None:
         if self._environment.process_exit_code == USAGE_STATUS:

@@ -261,6 +261,12 @@ def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path)
     assert decision_sentence(found) == "do not use these figures: the load generator was late for 12 pairs in a row"
 
 
+def test_a_run_that_an_older_version_gave_up_is_invalid_as_well(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, UNDECIDED, stopped="do not use these figures: the load generator was late"))
+
+    assert (found.status, decision_sentence(found)) == (4, "do not use these figures: the load generator was late")
+
+
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
     scripts = [{"name": "talk", "target": name, "digest": f"sha256:{name}"} for name in TWO.targets]
     found = look_at(run(tmp_path, UNDECIDED, state="running", verdict=None, scripts=scripts))
