@@ -21,10 +21,11 @@ from reports.sides.side import ABSENT, Side, targets_of
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
-from reports.summary.notices import notices
+from reports.summary.notices import noticed
 from reports.summary.verdict import verdict_of
 from reports.thresholds import Threshold, near
 from reports.turns import measured_sessions
+from reports.wording.notices import run_notices
 from reports.wording.unusable import of_run
 
 REMEDY = (
@@ -226,4 +227,4 @@ def _notices(run: RunFrames, sides: Sequence[Side], told: Sequence[Path]) -> lis
     """What to read before the run's figures, where a comparison has not said it."""
     if not sides or run.folder in told:
         return []
-    return [*notices(run, sides[0].turns, measured_sessions(run))]
+    return [*run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))]

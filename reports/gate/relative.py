@@ -17,9 +17,10 @@ from reports.sides.named import parted
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, drifts_of
 from reports.statistics.differences import LEVEL
-from reports.summary.drift import PoolDrift, suspected
+from reports.summary.drift import PoolDrift
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.differences import margin
+from reports.wording.remarks import drift_suspected
 
 ASSUMED = (
     "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "
@@ -141,7 +142,7 @@ def _drifts(targets: Sequence[Side]) -> list[PoolDrift]:
 
 def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
     if drifts:
-        yield DRIFTED.format(whose, suspected(drifts))
+        yield DRIFTED.format(whose, drift_suspected(drifts))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money, Pr
 from reports.summary.quota import Quota, Throttling
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
+from reports.wording.notices import decided
 
 NAMED = 2
 """So many targets are named one by one in a sentence."""
@@ -33,7 +34,7 @@ def arms(summary: Summary) -> Section | None:
     if not known:
         return None
     columns = [Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
-    interleaved = summary.interleaving.sentence if summary.interleaving else ""
+    interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
     facts = table([Column("setting", style="vh"), *columns], [_fact(*fact) for fact in known], style="facts")
     return Section("targets", "Targets", "What was measured?", [*line(interleaved), facts])
 
@@ -49,8 +50,8 @@ def arms_apart(summary: Summary) -> list[Block]:
     differences = remarks.difference_lines(summary)
     if not differences:
         return []
-    interleaved = summary.interleaving.sentence if summary.interleaving else ""
-    beside = f"{interleaved} {'' if summary.decided else remarks.NO_TEST}".strip()
+    interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
+    beside = f"{interleaved} {'' if decided(summary.run) else remarks.NO_TEST}".strip()
     return [Bullets(differences, "apart"), Paragraph(beside, "note")]
 
 

@@ -53,7 +53,7 @@ def answers(summary: Summary) -> list[Block]:
     groups = words.tables(summary) if sum(summary.outcomes.begun) else []
     if not groups:
         return []
-    chunked = note(grown(summary)) if summary.setup.chunks else []
+    chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
     marks = [Reading(MARKS)] if any(_published(group) for group in groups) else []
     how = Fold("How to read this", [Paragraph(READING, "")], style="note")
     return [*(_table(summary, group) for group in groups), *chunked, *marks, *note(ENDLESS), how]

@@ -44,7 +44,7 @@ from reports.summary.segments import Band, Breakdown
 from reports.summary.slowest import SlowTurn
 from reports.summary.summary import HEARD, Summary
 from reports.summary.talks import Talk
-from reports.wording import groups, remarks, words
+from reports.wording import groups, remarks, settings, words
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
@@ -98,7 +98,9 @@ def segments(summary: Summary) -> Section | None:
     if not rows:
         return None
     every: list[Block] = [_all_segments(summary, rows), _table(summary, rows)]
-    notes = [n for n in (summary.setup.contained, summary.setup.packetisation, words.COMPARABLE) if n]
+    notes = [
+        n for n in (settings.contained(summary.setup), settings.packetisation(summary.setup), words.COMPARABLE) if n
+    ]
     meant: list[Block] = [Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
     blocks: list[Block] = [
         *([_bands(summary, bands), Fold("All turns, step by step", every, style="gap")] if bands else every),

@@ -28,11 +28,10 @@ from reports.blocks import (
 from reports.numbers import count, percent
 from reports.page.pieces import note, of_target, quantiles
 from reports.summary.curves import WHOLE_S
-from reports.summary.drift import figures_of
 from reports.summary.events import measured_seconds
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
-from reports.wording import groups, words
+from reports.wording import groups, remarks, words
 
 POOLED = (
     "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
@@ -140,7 +139,11 @@ def _spreads(summary: Summary) -> list[Block]:
     """What says how large a comparison must be."""
     effect: Inline = (Term("design effect"), ", p50")
     rows: list[Row | Line] = [
-        [words.named(f), of_target(summary, summary.targets.index(f.target), words.whose(f)), *figures_of(spread)]
+        [
+            words.named(f),
+            of_target(summary, summary.targets.index(f.target), words.whose(f)),
+            *remarks.spread_figures(spread),
+        ]
         for f, spread in summary.spreads
     ]
     what = Paragraph("How the waits scatter, which is what the size of a comparison hangs on:", "q gap")

@@ -33,7 +33,8 @@ from reports.page.pieces import note
 from reports.question import RATES
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
-from reports.wording import groups, remarks, sentences, words
+from reports.wording import remarks, sentences, settings, words
+from reports.wording.notices import decided, notices
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -97,7 +98,7 @@ def _lead(summary: Summary) -> list[Block]:
     throughput = "; ".join(remarks.throughput(summary))
     second = " ".join(filter(None, (sentences.heard(summary), sentences.second(summary))))
     carried = f"Throughput: {throughput}." if throughput else ""
-    texts = (remarks.machine(summary), summary.decided, second, sentences.way_out(summary), carried)
+    texts = (remarks.machine(summary), decided(summary.run), second, sentences.way_out(summary), carried)
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
     return [*(alarm if summary.verdict.broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
 
@@ -111,12 +112,12 @@ def _broken(rule: RuleResult) -> Iterable[Inline]:
 
 def _answer(summary: Summary) -> list[Block]:
     """The figures that the run was made for, how far its arms lie apart, its cost, and what to know beside them."""
-    notices = groups.notices(summary)
+    noted = notices(summary)
     return [
         *answers.answers(summary),
         *accounts.arms_apart(summary),
         *note(accounts.whole_cost(summary)),
-        *([Bullets(notices)] if notices else []),
+        *([Bullets(noted)] if noted else []),
     ]
 
 
@@ -125,7 +126,7 @@ def _how(summary: Summary, definitions: dict[str, str]) -> Section:
     blocks: list[Block] = [
         Reading("A word with a dotted line says it where it stands; here are all of them."),
         Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
-        Fold("Settings of this run", [Definitions(list(settings(summary)), linked=False)]),
+        Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     return Section("how", "Definitions", "What do the words mean?", blocks)
 
@@ -178,7 +179,8 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     shown |= {rule.measure for rule in summary.verdict.rules}
     shown |= set(summary.mains.values())
     measures = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
-    grown = {"packetisation": summary.setup.packetisation} if summary.setup.packetisation else {}
+    chunked = settings.packetisation(summary.setup)
+    grown = {"packetisation": chunked} if chunked else {}
     rates = {rate.name: RATES[rate.name].sentence for rate in summary.rates}
     return measures | rates | METHOD | grown
 
@@ -201,7 +203,7 @@ KEYS = (
 """The parts of run.json that the page shows as they are."""
 
 
-def settings(summary: Summary) -> Iterable[tuple[str, str]]:
+def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
     """What was run, flattened: one line for each part of the document."""
     document = summary.run.document
     for key in KEYS:

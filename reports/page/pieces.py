@@ -14,6 +14,7 @@ from reports.summary.events import PS, Distribution
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary
 from reports.wording import words
+from reports.wording.settings import contained_chunk
 from reports.wording.words import cell
 
 
@@ -41,8 +42,8 @@ def line(text: Inline) -> list[Block]:
 
 def grown(summary: Summary) -> Inline:
     """By how much the caller's chunks make measures longer; empty where they do not."""
-    lead = summary.setup.contained_chunk
-    return (f"{lead[:1].upper()}{lead[1:]} ", Term("packetisation"), ".") if summary.setup.chunks else ""
+    lead = contained_chunk(summary.setup)
+    return (f"{lead[:1].upper()}{lead[1:]} ", Term("packetisation"), ".") if summary.setup.vad_chunks_ms else ""
 
 
 def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:

@@ -35,7 +35,6 @@ from reports.question import RATES, TRIALS
 from reports.strata import Stratum
 from reports.summary import curves
 from reports.summary.context import SLOPES
-from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.offered import Arriving, Offered, call_bins
@@ -60,7 +59,7 @@ def time(summary: Summary) -> Section | None:
     if frame is None:
         return None
     question = "Did the wait change during the run?" if frame.drawable else "When did turns fail?"
-    drift = drift_said(summary.drifts)
+    drift = remarks.drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
     shown = plot_figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
     return Section("time", "Over time", question, [shown])

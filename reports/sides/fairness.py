@@ -20,9 +20,11 @@ from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
-from reports.summary.notices import notices as notices_of
+from reports.summary.notices import noticed
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
+from reports.wording.notices import run_notices
+from reports.wording.remarks import interleaved
 from reports.wording.unusable import Cause, of_run, run_called
 
 
@@ -233,7 +235,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     first = sides[0]
     begun = measured_sessions(first.run)
     if first.paired and (found := interleaving_of(first.run.document, begun, len(first.turns.targets))):
-        yield found.sentence
+        yield interleaved(found)
     if first.clusters.cut:
         cut = first.clusters.cut
         yield f"{plural(cut, 'pair')} without a session of each side {'is' if cut == 1 else 'are'} left out."
@@ -246,7 +248,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
-        said_of_run = notices_of(side.run, side.turns, measured_sessions(side.run))
+        said_of_run = run_notices(side.run, noticed(side.run, side.turns, measured_sessions(side.run)))
         yield from (f"{where}{notice}" for notice in said_of_run)
 
 

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 
 from bench.foreign import JsonError, read_json
 from bench.plain import printable
 from bench.units import NS_PER_MS
-from reports.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
+from reports.numbers import count, listed, plural, shortened
 from reports.schemas.document import Count, Known, Record, about
 from reports.strata import Stratum
 from reports.summary.figures import Figures
-from reports.summary.outcomes import Outcomes
 
 TOLD = (0.5, 0.95)
 FAIR = 0.01
@@ -68,17 +66,6 @@ class Interleaving(Record, frozen=True):
     unopened: Annotated[Count, about("of the whole ones, those of which a session never opened")]
     apart_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
 
-    @property
-    def sentence(self) -> str:
-        """Interleaved: 120 pairs in 16 blocks of 2 minutes; sessions of a pair began within 12 ms of each other."""
-        pair = "pair" if self.arms == 2 else "group"
-        many = plural(self.pairs, "pair") if self.arms == 2 else f"{plural(self.pairs, 'group')} of {self.arms}"
-        cut = f", {count(self.cut)} more {'was' if self.cut == 1 else 'were'} not whole" if self.cut else ""
-        blocks = f"{plural(self.blocks, 'block')} of {BLOCK_MIN}{NBSP}minutes"
-        unopened = f", in {count(self.unopened)} a session never opened" if self.unopened else ""
-        began = f"sessions of a {pair} began within {ms(max(self.apart_ms, 0.1))} of each other"
-        return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
-
 
 @dataclass(frozen=True)
 class ArmsQuantile:
@@ -93,14 +80,6 @@ class ArmsQuantile:
     @property
     def ratios(self) -> tuple[float, ...]:
         return tuple(value / self.values_ms[0] for value in self.values_ms)
-
-    @property
-    def sentence(self) -> str:
-        """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %)."""
-        times = together(*self.values_ms)
-        apart = ["", *(f" ({change(ratio)})" for ratio in self.ratios[1:])]
-        told = [f"{name} {time}{by}" for name, time, by in zip(self.targets, times, apart, strict=True)]
-        return f"{self.measure} p{self.p * 100:g}: {', '.join(told)}"
 
 
 def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[ArmFacts, ...]:
@@ -239,23 +218,3 @@ def arms_differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
             if len(told) > 1:
                 values = tuple(figures.at(p).value for figures in told)
                 yield ArmsQuantile(measure, stratum, p, tuple(figures.target for figures in told), values)
-
-
-def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
-    """Why arms may not be fit to be compared: they failed, or were throttled, differently."""
-    if len(targets) < 2:
-        return
-    failures = dict(_known(targets, [outcomes.failures(place) for place in range(len(targets))]))
-    if failures and max(failures.values()) - min(failures.values()) > FAIR:
-        ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
-        shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
-        ends_said = " to ".join(shares)
-        yield f"Failures differ by more than 1{NBSP}point between the arms ({ends_said}): look at these first."
-    throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
-    shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
-    if shares:
-        yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such arms are no fair comparison."
-
-
-def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[str, float]]:
-    return ((name, share) for name, share in zip(targets, shares, strict=True) if not np.isnan(share))

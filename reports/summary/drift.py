@@ -8,16 +8,14 @@ of medians excludes 1 and the medians lie more than 5 % apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from reports.numbers import NBSP, NONE, change, listed, three
 from reports.samples import Sampled
 from reports.schemas.document import Rounded
 from reports.statistics.counting import distinct, packed
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.power import Spread
 from reports.statistics.quantiles import Sample
 from reports.statistics.resample import Arms, seed_of
 from reports.strata import Stratum, Wait
@@ -46,34 +44,6 @@ class PoolDrift(Drift, frozen=True, kw_only=True):
     """The same, with the label that tells it from others of the run."""
 
     label: str
-
-
-def said(found: Sequence[PoolDrift]) -> str:
-    """Second half against first, p50 (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
-    if not found:
-        return ""
-    named = len(found) > 1
-    parts = [
-        f"{f'{one.label} ' if named else ''}{change(one.ratio)} ({_end(one.low)} to {_end(one.high)})" for one in found
-    ]
-    drifted = [one.label for one in found if one.suspected]
-    where = f" on {listed(drifted)}" if named else ""
-    end = (
-        f"Drift suspected{where}: look at the run over time."
-        if drifted
-        else f"No drift is suspected: it takes more than 5{NBSP}%, and an interval that excludes 0."
-    )
-    return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
-
-
-def suspected(found: Sequence[PoolDrift]) -> str:
-    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 % to +18 %); else nothing."""
-    parts = [f"{one.label} {change(one.ratio)} ({_end(one.low)} to {_end(one.high)})" for one in found if one.suspected]
-    return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
-
-
-def _end(ratio: float) -> str:
-    return change(ratio) if 0 < ratio < math.inf else "open"
 
 
 def drifts(
@@ -114,9 +84,3 @@ def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> t
     if not math.isfinite(found.d):
         return None
     return math.exp(found.d), math.exp(found.low), math.exp(found.high)
-
-
-def figures_of(spread: Spread) -> tuple[str, ...]:
-    """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
-    told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-    return (*(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told), three(spread.worth))

@@ -1,183 +1,49 @@
-"""What to read before the figures: what is missing, what nobody asked for."""
+"""What is to be known before a run's figures are read, in numbers; `reports.wording.notices` says it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bench.foreign import read_file, read_json
-from bench.retirements import SOON_DAYS, retirement_of
-from bench.run.document import ORDINARY_ENDS
-from bench.units import NS_PER_S
-from reports.exactness import Inexact
-from reports.numbers import NBSP, listed, plural, span
-from reports.runs import RunFrames, hosts_of
+from reports.runs import RunFrames
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
-HEARD_ALONE = frozenset({"gpt-live"})
-"""Dialects of services in whose sessions only what is audible is known."""
-NAMED = 4
-"""So many measures that are not exact are named in a sentence."""
 FILLER = "filler"
 """The trait of turns whose caller may hear a filler first."""
-FAR_OFF_NS = NS_PER_S
-"""A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
-DECIDED = ("regressed", "not regressed")
-"""Reasons of a decision that is an answer."""
 
 
-def notices(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
-    """Sentences, those of the document first."""
-    yield from (str(notice) for notice in run.document.get("notices") or [])
-    yield from _missing(run, run.document.get("totals") or {})
-    yield from _unknown(run.document)
-    yield from _wrong_clocks(run.document)
-    if run.document.get("state") == "running" and not run.closed:
-        yield "This run is under way: its figures cover what has been written so far."
-    elif not run.closed or run.document.get("state") == "killed":
-        yield "This run did not end cleanly: its figures cover what had been written by then."
-    stopped = str(run.document.get("stopped") or "")
-    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
-        yield f"This run ended before its time: {stopped.rstrip('.')}."
-    yield from _retirements(run, sessions)
-    yield from _not_exact(run)
-    left_out = len(run.turns) - turns.rows.size
-    if left_out and turns.rows.size:  # where nothing is left the headline says so
-        are = "is" if left_out == 1 else "are"
-        yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {are} of the warm-up, and left out."
-    yield from _heard_alone(run)
-    yield from _filled(turns)
-    stray = int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64)))
-    if stray:
-        made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
-        yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
+@dataclass(frozen=True)
+class Noticed:
+    """What a run's rows tell beside its figures."""
+
+    turns: int
+    left_out: int
+    """those of them that are of the warm-up, where others are not"""
+    filled: int
+    """measured turns whose caller may have heard a filler first"""
+    stray_commits: int
+    """that no turn of the script made"""
+    models: tuple[tuple[str, str], ...]
+    """(target, model) of whatever answered, and of what transcribed the caller's words"""
 
 
-def _heard_alone(run: RunFrames) -> Iterable[str]:
-    """A sentence where a service tells nothing of turns."""
-    targets = [target for target in run.document.get("targets") or [] if target.get("dialect") in HEARD_ALONE]
-    if targets:
-        whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
-        yield (
-            f"{whose}GPT-Live tells nothing of turns. What callers hear is measured, from the audio alone "
-            "(voice_to_voice), and traffic; ttfa, transcripts, turn detection and tokens are absent."
-        )
-
-
-def _filled(turns: Turns) -> Iterable[str]:
-    """A sentence where what is heard first may not be the service's answer, and no event tells."""
-    filled = int(turns.frame["traits"].iloc[turns.rows].astype("string").str.contains(FILLER).sum())
-    if filled:
-        are = "1 turn is" if filled == 1 else f"{filled:,} turns are"
-        yield (
-            f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
-            "voice_to_voice, may be of a filler, and no event tells it."
-        )
-
-
-def _retirements(run: RunFrames, sessions: pd.DataFrame) -> Iterable[str]:
-    """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
-    if run.simulated:
-        return
-    today = datetime.fromtimestamp((run.document.get("began_utc_ns") or 0) / NS_PER_S, UTC).date()
-    services = {str(target.get("label")): str(target.get("service")) for target in run.document.get("targets") or []}
-    for target, model in dict.fromkeys(_models(sessions)):
-        retirement = retirement_of(services.get(target, ""), model)
-        if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
-            yield f"{_whose(run, target)}{model} {retirement.words(today)}, seen from the day of this run."
+def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
+    """`sessions`: the measured ones."""
+    return Noticed(
+        turns=len(run.turns),
+        left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
+        filled=int(turns.frame["traits"].iloc[turns.rows].astype("string").str.contains(FILLER).sum()),
+        stray_commits=int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64))),
+        models=tuple(dict.fromkeys(_models(sessions))),
+    )
 
 
 def _models(sessions: pd.DataFrame) -> Iterable[tuple[str, str]]:
-    """(target, model) of whatever answered, and of what transcribed the caller's words."""
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
     for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
         yield str(target), str(model)
         yield str(target), transcription_model(settings)
-
-
-def _not_exact(run: RunFrames) -> Iterable[str]:
-    """A sentence for each target, with how far the worst of its measures can be off: by 31 ms (p99; limit 20 ms).
-
-    The others stand in a table with the harness's health.
-    """
-    for target in dict.fromkeys(one.target for one in run.inexact):
-        mine = [one for one in run.inexact if one.target == target]
-        worst, names = max(mine, key=_times), list(dict.fromkeys(one.measure for one in mine))
-        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-        what, them = ("These measures are", "them") if len(names) > 1 else ("This measure is", "it")
-        those = f"{listed([*names[:NAMED], *more])}; " if len(names) > 1 else ""
-        yield (
-            f"{_whose(run, target)}{what} not exact in this run, so no verdict uses {them}: "
-            f"{those}{worst.measure} can be off {worst.off}."
-        )
-
-
-def _times(one: Inexact) -> float:
-    """How many times its limit a measure can be off."""
-    return one.figure / one.limit if one.figure is not None and one.limit else math.inf
-
-
-def _whose(run: RunFrames, target: str) -> str:
-    return f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
-
-
-def decided(run: RunFrames) -> str:
-    """At which look a run was decided that was to end once it was, as decision.json has it; empty where none did."""
-    try:
-        found = read_json(read_file(run.folder / "decision.json")) if run.document.get("decision_plan") else {}
-        if not found.get("by_look"):
-            return ""
-        where = f"look{NBSP}{len(found['looks'])} of {len(found['plan']['looks'])}, {plural(found['pairs'], 'pair')}"
-        how = ", decided" if found["reason"] in DECIDED and not found["invalid"] else ""
-        return f"This run ended at {where}{how}: {found['outcome']}."
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""
-
-
-def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Worker 1 on west was lost 9 s into the run: at most 57 turns and 12 calls of it are unknown."""
-    for worker in document.get("lost") or []:
-        counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
-        most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
-        host = f" on {worker['host']}" if worker.get("host") else ""
-        what = f"was lost{_since(document, worker)}"
-        if worker.get("why"):
-            what = f"left damaged data ({worker['why']})"
-        unknown = "how many turns of it are missing is unknown"
-        if worker.get("turns") is not None:
-            unknown = f"at most {' and '.join(most)} of it are unknown"
-        yield f"Worker {worker['worker']}{host} {what}: {unknown}."
-
-
-def _wrong_clocks(document: dict[str, Any]) -> Iterable[str]:
-    """A sentence for each host whose clock was far from the leader's."""
-    for host in hosts_of(document):
-        ahead_ns = host.get("clock_offset_ns") or 0
-        if abs(ahead_ns) >= FAR_OFF_NS:
-            apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
-            led = "the one of the host that led the run"
-            corrected = "its seconds and phases are corrected by that, and its own logs are not"
-            yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
-
-
-def _since(document: dict[str, Any], worker: dict[str, Any]) -> str:
-    """9 s into the run; empty where nobody knows."""
-    if worker.get("since_utc_ns") is None:
-        return ""
-    into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
-    return f" {max(0.0, into_s):.0f} s into the run"
-
-
-def _missing(run: RunFrames, totals: dict[str, Any]) -> Iterable[str]:
-    begun = totals.get("turns_begun")
-    if isinstance(begun, int) and begun > len(run.turns):
-        yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
-    fallbacks = totals.get("stamp_fallbacks")
-    if fallbacks:
-        yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."

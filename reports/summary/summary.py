@@ -26,7 +26,6 @@ from reports.summary.arms import (
     arms_differences,
     arms_of,
     interleaving_of,
-    unfair,
 )
 from reports.summary.context import slopes
 from reports.summary.drift import PoolDrift, drifts
@@ -44,7 +43,7 @@ from reports.summary.groups import Apart, By, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts_in, machines
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
-from reports.summary.notices import decided, notices
+from reports.summary.notices import Noticed, noticed
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
@@ -165,7 +164,7 @@ class Summary:
     arriving: Arriving | None
     """None in a closed loop"""
     incidents: Incidents
-    notices: tuple[str, ...]
+    noticed: Noticed
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -189,11 +188,6 @@ class Summary:
     def sessions(self) -> pd.DataFrame:
         """The measured ones."""
         return measured_sessions(self.run)
-
-    @cached_property
-    def decided(self) -> str:
-        """At which look the run ended, and as what; empty where it was not to end once it was decided."""
-        return decided(self.run)
 
     @cached_property
     def drifts(self) -> tuple[PoolDrift, ...]:
@@ -285,7 +279,7 @@ def summarise(run: RunFrames) -> Summary:
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
         arriving=_arriving(run, turns.targets, window),
         incidents=incidents_of(run.document, window.began_utc_ns),
-        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
+        noticed=noticed(run, turns, sessions),
     )
 
 

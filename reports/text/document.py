@@ -32,7 +32,8 @@ from reports.summary.setup import Setup
 from reports.summary.slowest import Slow
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import RunVerdict
-from reports.wording import groups
+from reports.wording.notices import notices
+from reports.wording.settings import packetisation
 
 SUMMARY_VERSION: Literal[4] = 4
 
@@ -267,7 +268,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             targets=list(summary.targets),
             main=summary.main,
             mains={stratum.key: measure for stratum, measure in summary.mains.items()},
-            setup=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, setup.packetisation),
+            setup=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)),
             answers=[_answer(answer) for answer in summary.answers],
             heard=[_answer(answer) for answer in summary.heard],
             read=[_answer(answer) for answer in summary.read],
@@ -295,7 +296,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             incidents=list(summary.incidents.kept),
             incident_counts=dict(summary.incidents.counts),
             slowest=list(summary.slowest),
-            notices=groups.notices(summary),
+            notices=notices(summary),
         )
     )
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from reports.blocks import Cell, Paragraph, Row, row_of
 from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
-from reports.summary import drift
 from reports.summary.events import ALL
 from reports.summary.groups import By
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import RuleResult, trust
 from reports.text.lines import Badges, Grid, Named, Part, pour
-from reports.wording import groups, remarks, words
+from reports.wording import groups, remarks, settings, words
+from reports.wording.notices import decided, notices
 from reports.wording.sentences import headline, heard, second
 
 NAME_LEAST, NAME_MOST = 9, 14
@@ -111,7 +111,7 @@ def _opening(summary: Summary) -> Iterable[Part]:
     for rule in verdict.broken:
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
         yield Paragraph(f"What to do: {words.remedy(rule)}" if rule.remedy else "")
-    yield Paragraph(" ".join(filter(None, (summary.decided, heard(summary), second(summary)))))
+    yield Paragraph(" ".join(filter(None, (decided(summary.run), heard(summary), second(summary)))))
 
 
 def _closing(summary: Summary) -> Iterable[Part]:
@@ -123,7 +123,7 @@ def _closing(summary: Summary) -> Iterable[Part]:
         yield Named("segments", [words.breakdown(row, summary)])
     yield Named("interrupted", words.medians(summary, INTERRUPTED))
     yield Named("functions", words.medians(summary, CALLED))
-    yield Named("drift", [drift.suspected(summary.drifts)])
+    yield Named("drift", [remarks.drift_suspected(summary.drifts)])
     yield Named("slope", words.slope_lines(summary))
     yield Named("detection", _detection(summary))
     yield Named("rates", words.rate_lines(summary))
@@ -137,15 +137,15 @@ def _closing(summary: Summary) -> Iterable[Part]:
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", _cost(summary))
     yield Named("harness", _harness(summary))
-    for notice in (*groups.notices(summary), summary.setup.chunks):
+    for notice in (*notices(summary), settings.chunks(summary.setup)):
         yield Named("note", [notice])
 
 
 def _arms(summary: Summary) -> list[str]:
     """How they were interleaved, and how far apart they lie."""
     differences = remarks.against(summary)
-    interleaved = [summary.interleaving.sentence.rstrip(".")] if summary.interleaving else []
-    untested = ["no test was made: rtbench compare does"] if differences and not summary.decided else []
+    interleaved = [remarks.interleaved(summary.interleaving).rstrip(".")] if summary.interleaving else []
+    untested = ["no test was made: rtbench compare does"] if differences and not decided(summary.run) else []
     return [*interleaved, *differences, *untested]
 
 

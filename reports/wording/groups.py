@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from reports.blocks import Cell, Column, Head, Line, Row, Table, table
@@ -82,21 +81,6 @@ def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
         yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if group.at(p).published else figure)
     rates = (rate for rate in (group.failed, group.unopened) if rate is not None)
     yield from (Cell(percent(rate.count, rate.of)) for rate in rates)
-
-
-def notices(summary: Summary) -> list[str]:
-    """What is to be read before the figures: those of the run, and where pooled figures mislead."""
-    said = []
-    for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):
-        apart = list(several)
-        of, differences = apart[0].of, "; ".join(map(apart_words, apart))
-        alone = len({(one.by, one.label) for one in summary.waits if one.by == of.by}) == 1
-        if of.by == "host":
-            pooled = "Pooled" if alone else f"{of.label}: pooled"
-            said.append(f"{pooled} over {len(of.places)} hosts that differ: {differences}.")
-        else:
-            said.append(f"{'' if alone else f'{of.label}: '}{differences}: the figures of the whole run pool both.")
-    return [*summary.notices, *said]
 
 
 RATES = {"failed": "turns failed", "unopened": "sessions did not open"}

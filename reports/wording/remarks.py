@@ -9,9 +9,27 @@ import numpy as np
 
 from bench.money import dollars
 from bench.units import NS_PER_MS
-from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
+from reports.numbers import (
+    NBSP,
+    NONE,
+    change,
+    clock,
+    count,
+    listed,
+    ms,
+    percent,
+    plural,
+    quantity,
+    span,
+    three,
+    together,
+    usd,
+)
 from reports.runs import RunFrames
+from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
+from reports.summary.arms import BLOCK_MIN, ArmsQuantile, Interleaving
+from reports.summary.drift import PoolDrift
 from reports.summary.hosts import Machine
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.offered import Arriving, Offered
@@ -44,7 +62,7 @@ def difference_lines(summary: Summary) -> list[str]:
         return []
     several = len({one.stratum for one in summary.differences}) > 1
     return [
-        f"{one.sentence}{f', {one.stratum.since}' if several and one.stratum.since else ''}."
+        f"{quantile_apart(one)}{f', {one.stratum.since}' if several and one.stratum.since else ''}."
         for one in summary.differences
     ]
 
@@ -364,3 +382,56 @@ def divided(run: RunFrames, frame: Arriving) -> str:
     workers = int(run.document.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)
     return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""
+
+
+def interleaved(one: Interleaving) -> str:
+    """Interleaved: 120 pairs in 16 blocks of 2 minutes; sessions of a pair began within 12 ms of each other."""
+    pair = "pair" if one.arms == 2 else "group"
+    many = plural(one.pairs, "pair") if one.arms == 2 else f"{plural(one.pairs, 'group')} of {one.arms}"
+    cut = f", {count(one.cut)} more {'was' if one.cut == 1 else 'were'} not whole" if one.cut else ""
+    blocks = f"{plural(one.blocks, 'block')} of {BLOCK_MIN}{NBSP}minutes"
+    unopened = f", in {count(one.unopened)} a session never opened" if one.unopened else ""
+    began = f"sessions of a {pair} began within {ms(max(one.apart_ms, 0.1))} of each other"
+    return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
+
+
+def quantile_apart(one: ArmsQuantile) -> str:
+    """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %)."""
+    times = together(*one.values_ms)
+    apart = ["", *(f" ({change(ratio)})" for ratio in one.ratios[1:])]
+    told = [f"{name} {time}{by}" for name, time, by in zip(one.targets, times, apart, strict=True)]
+    return f"{one.measure} p{one.p * 100:g}: {', '.join(told)}"
+
+
+def drift_said(found: Sequence[PoolDrift]) -> str:
+    """Second half against first, p50 (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
+    if not found:
+        return ""
+    named = len(found) > 1
+    parts = [f"{f'{one.label} ' if named else ''}{_drift(one)}" for one in found]
+    drifted = [one.label for one in found if one.suspected]
+    where = f" on {listed(drifted)}" if named else ""
+    end = (
+        f"Drift suspected{where}: look at the run over time."
+        if drifted
+        else f"No drift is suspected: it takes more than 5{NBSP}%, and an interval that excludes 0."
+    )
+    return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
+
+
+def drift_suspected(found: Sequence[PoolDrift]) -> str:
+    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 % to +18 %); else nothing."""
+    parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
+    return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
+
+
+def _drift(one: PoolDrift) -> str:
+    """+12 % (+7 % to +18 %)."""
+    low, high = (change(end) if 0 < end < math.inf else "open" for end in (one.low, one.high))
+    return f"{change(one.ratio)} ({low} to {high})"
+
+
+def spread_figures(spread: Spread) -> tuple[str, ...]:
+    """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
+    told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
+    return (*(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told), three(spread.worth))

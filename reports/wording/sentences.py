@@ -11,7 +11,7 @@ from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.summary.verdict import taken_by_warm_up
-from reports.wording import words
+from reports.wording import settings, words
 
 WAITS = {
     "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",
@@ -137,7 +137,7 @@ def heard(summary: Summary) -> str:
         for time, answer in zip(times, shown, strict=True)
     ]
     waited = f"Callers hear the reply {_spread(named, len(told))} after the end of their speech"
-    return f"{waited} (median {HEARD}, {summary.setup.player})."
+    return f"{waited} (median {HEARD}, {settings.player(summary.setup)})."
 
 
 def _whose(answer: CallerWait, summary: Summary) -> str:

@@ -21,6 +21,7 @@ from reports.summary.rates import Counts, TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, CallerWait, Summary
 from reports.summary.verdict import RuleResult, trust
+from reports.wording import settings
 
 CAUSES = {
     "stamp_error": ("arrival stamps are not exact", "the load generator fell behind what came in"),
@@ -226,7 +227,7 @@ def caption(answers: list[CallerWait], summary: Summary) -> str:
     """What a table of answers is of."""
     measure = answers[0].figures.measure
     if measure == HEARD:
-        return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
+        return f"Time from the end of speech to the first audible sample of the reply, {settings.player(summary.setup)}"
     first = "the first words of the reply’s transcript" if measure == READ else f"the first {KINDS[measure]} delta"
     stratum = _stratum_of(answers)
     of_traits = f", of turns {stratum.traits_words}" if stratum.traits else ""

@@ -18,6 +18,8 @@ from reports.page.svg import GLYPHS
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.wording import remarks
+from reports.wording.notices import notices
 from reports.wording.sentences import essentials
 from tests.reports import synthetic
 from tests.reports.edited import edited
@@ -59,7 +61,7 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     assert found is not None
     assert (found.pairs, found.cut, found.blocks) == (120, 0, 2)
     assert found.apart_ms == pytest.approx(3)
-    assert found.sentence.replace(NBSP, " ") == (
+    assert remarks.interleaved(found).replace(NBSP, " ") == (
         "Interleaved: 120 pairs in 2 blocks of 2 minutes; sessions of a pair began within 3 ms of each other."
     )
 
@@ -82,7 +84,7 @@ def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
 
     assert summary.interleaving is not None
     assert (summary.interleaving.pairs, summary.interleaving.cut) == (119, 2)
-    assert "2 more were not whole" in summary.interleaving.sentence
+    assert "2 more were not whole" in remarks.interleaved(summary.interleaving)
 
 
 def test_runs_of_one_arm_and_older_runs_are_not_interleaved() -> None:
@@ -98,7 +100,9 @@ def test_differences_are_those_of_the_published_quantiles() -> None:
     assert (first.measure, first.p, first.targets) == ("ttfa", 0.5, TWO.targets)
     assert first.values_ms == tuple(medians)
     assert first.ratios[1] == medians[1] / medians[0]
-    assert re.fullmatch(r"ttfa p50: sweden \d+ ms, eastus2 \d+ ms \(\+\d+ %\)", first.sentence.replace(NBSP, " "))
+    assert re.fullmatch(
+        r"ttfa p50: sweden \d+ ms, eastus2 \d+ ms \(\+\d+ %\)", remarks.quantile_apart(first).replace(NBSP, " ")
+    )
 
 
 def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
@@ -123,7 +127,9 @@ def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
     for said in (page_of_arms(TWO), markdown(summary)):
         assert "Interleaved: 120" in said
         assert "No test was made" in said
-        assert summary.differences[0].sentence.replace(NBSP, " ") in said.replace(NBSP, " ").replace("\\_", "_")
+        assert remarks.quantile_apart(summary.differences[0]).replace(NBSP, " ") in said.replace(NBSP, " ").replace(
+            "\\_", "_"
+        )
     assert "eastus2 against sweden: ttfa p50 +" in text.replace("\n            ", " ")
     assert "no test was made" in text
     assert as_data(summary)["differences"][0]["against"] == "sweden"
@@ -144,8 +150,8 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
         tmp_path, lambda _, row: row | (throttled if row["target"] == "eastus2" and row["pair"] < 6 else {})
     )
 
-    assert not [notice for notice in summary_of_arms(TWO).notices if "arms" in notice]
-    said = " ".join(unfair.notices).replace(NBSP, " ")
+    assert not [notice for notice in notices(summary_of_arms(TWO)) if "arms" in notice]
+    said = " ".join(notices(unfair)).replace(NBSP, " ")
     assert "Failures differ by more than 1 point between the arms (sweden 0 % to eastus2 5 %)" in said
     assert "More than 1 % was throttled (eastus2 5 %)" in said
 

@@ -25,7 +25,7 @@ from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.terminal import terminal
-from reports.wording import groups as said
+from reports.wording.notices import pooled
 from tests.benchmark.by_load import CHANGING, levels_of
 from tests.examples import trials
 from tests.reports import synthetic
@@ -51,7 +51,7 @@ def counted(summary: Summary, target: str) -> list[int]:
 
 def pooling(summary: Summary) -> list[str]:
     """The notices that one figure misleads."""
-    return [notice for notice in said.notices(summary) if "pool both" in notice]
+    return [notice for notice in pooled(summary) if "pool both" in notice]
 
 
 def by_load(summary: Summary) -> list[Waits]:
@@ -187,7 +187,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     few = replace(one.groups[0], failed=Rate(1, 200, 0.005, 0.0, 0.03), unopened=none)
     last = replace(few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many)
     found = tuple(apart(replace(one, groups=(few, last))))
-    (notice,) = said.notices(replace(summary, apart=found, waits=(one,), notices=()))
+    (notice,) = pooled(replace(summary, apart=found, waits=(one,)))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "

@@ -22,6 +22,7 @@ from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.turns import target_labels
+from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
@@ -390,7 +391,7 @@ def test_budget_and_estimate_stand_beside_the_cost() -> None:
     assert "budget 5.00 USD" in render.terminal(summary)
     assert "estimated 0.40 to 1.10 USD" in render.terminal(summary).replace("\n            ", " ")
     assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
-    assert f"This run ended before its time: {stopped}." in summary.notices
+    assert f"This run ended before its time: {stopped}." in notices(summary)
 
 
 def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:

@@ -17,6 +17,7 @@ from reports.summary import drift
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import terminal
+from reports.wording.remarks import drift_said
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -72,7 +73,7 @@ def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=30))
 
     assert summary.drifts == ()
-    assert drift.said(summary.drifts) == ""
+    assert drift_said(summary.drifts) == ""
     assert "drift is suspected" not in html(summary)
 
 
@@ -98,6 +99,6 @@ def test_it_takes_more_than_five_percent_and_an_interval_without_one(
 
 def test_open_ends_are_called_so() -> None:
     open_ended = PoolDrift("ttfa", "", "", "direct", False, 1.1, 0.0, float("inf"), label="direct")
-    text = drift.said([open_ended]).replace("\u00a0", " ")
+    text = drift_said([open_ended]).replace("\u00a0", " ")
 
     assert "+10 % (open to open)" in text

@@ -22,6 +22,7 @@ from reports.runs import load_for_report
 from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
+from reports.wording.notices import notices
 from reports.wording.reasons import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
@@ -85,7 +86,7 @@ def test_only_the_target_is_marked_that_it_is_so_of(tmp_path: Path) -> None:
     found = summary(tmp_path, replace(LATE, targets=("direct", "gateway")))
 
     assert {one.target for one in found.measures if one.inexact} == {"gateway"}
-    assert f"gateway: {NOTE}" in map(plain, found.notices)
+    assert f"gateway: {NOTE}" in map(plain, notices(found))
 
 
 @pytest.mark.parametrize("verdict", [{"valid": True, "rules": []}, {"valid": True, "rules": [], "inexact": None}])

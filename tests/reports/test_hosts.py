@@ -19,12 +19,13 @@ from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.groups import Group
-from reports.summary.notices import notices
+from reports.summary.notices import noticed
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.turns import turns_of
-from reports.wording import groups, words
+from reports.wording import words
+from reports.wording.notices import notices, run_notices
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -58,7 +59,7 @@ def apart(recorded: Recorded) -> Summary:
 
 
 def pooling(summary: Summary) -> list[str]:
-    return [notice for notice in groups.notices(summary) if "ooled over" in notice]
+    return [notice for notice in notices(summary) if "ooled over" in notice]
 
 
 def hosted(summary: Summary) -> tuple[Group, ...]:
@@ -171,7 +172,7 @@ def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_
     ]
     verdict = {"valid": True, "rules": [], "inexact": entries}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
-    (said,) = [notice for notice in summary.notices if "not exact" in notice]
+    (said,) = [notice for notice in notices(summary) if "not exact" in notice]
 
     assert said.replace("\u00a0", " ") == (
         "These measures are not exact in this run, so no verdict uses them: ttfa, ttft, response_total, "
@@ -196,7 +197,7 @@ def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
     ]
     plain = summary_of(PLAN)
     hosted = replace(plain.run, document=plain.run.document | {"hosts": hosts})
-    (notice,) = [n for n in notices(hosted, plain.turns, plain.run.sessions) if "clock" in n]
+    (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind the one of the host that led the run")
 
 

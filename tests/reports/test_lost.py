@@ -20,6 +20,7 @@ from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.turns import lost_of, lost_turns
+from reports.wording.remarks import interleaved
 from reports.wording.sentences import essentials, headline, second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
@@ -236,8 +237,8 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
 
     assert whole
     assert dead
-    assert "opened" not in whole.sentence
-    assert plain(dead.sentence).startswith(
+    assert "opened" not in interleaved(whole)
+    assert plain(interleaved(dead)).startswith(
         "Interleaved: 40 pairs in 1 block of 2 minutes, in 40 a session never opened;"
     )
 

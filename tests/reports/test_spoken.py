@@ -20,6 +20,8 @@ from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum
 from reports.text.document import as_data
 from reports.turns import Turns, turns_of
+from reports.wording import settings
+from reports.wording.notices import notices
 from reports.wording.sentences import headline, heard
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
@@ -191,16 +193,18 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
     assert counts.stalled == int(((turns["stalls"] > 0) & (turns["outcome"] == "ok")).sum())
     assert (counts.watched, counts.resent) == (80, int(turns["retransmits"].sum()))
     made = "2 commits were made by no turn of the script: noise, sounds during silence, or the idle timeout."
-    assert made in summary.notices
+    assert made in notices(summary)
 
 
 def test_the_chunk_of_vad_turns_is_explained() -> None:
     summary, manual = summary_of(Plan()), summary_of(Plan(kinds=("manual",)))
 
-    assert "up to one chunk (100\u00a0ms) of packetisation" in summary.setup.packetisation
-    assert summary.setup.chunks in render.terminal(summary).replace(" ms", "\u00a0ms")
-    assert "ttfa, transcript_*, response_total, turn_detection and voice_to_voice" in summary.setup.packetisation
-    assert not manual.setup.packetisation
+    assert "up to one chunk (100\u00a0ms) of packetisation" in settings.packetisation(summary.setup)
+    assert settings.chunks(summary.setup) in render.terminal(summary).replace(" ms", "\u00a0ms")
+    assert "ttfa, transcript_*, response_total, turn_detection and voice_to_voice" in settings.packetisation(
+        summary.setup
+    )
+    assert not settings.packetisation(manual.setup)
 
 
 @pytest.mark.parametrize("plan", [Plan(sessions=0, refused=3), Plan(kinds=("typed",))])
@@ -209,7 +213,7 @@ def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None
     summary = summary_of(plan, scripts=[script])
     page = render.write(summary).html.read_text()
 
-    assert not summary.setup.packetisation
+    assert not settings.packetisation(summary.setup)
     assert "packetisation" not in page + render.terminal(summary)
 
 
@@ -236,12 +240,12 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
     scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"“noticed” contains {said}." in summary.setup.contained.replace("\u00a0", " ")
+    assert f"“noticed” contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
     assert as_data(summary)["setup"]["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
 def test_settings_that_an_older_run_lacks_are_not_known() -> None:
     summary = summary_of(Plan(), scripts=[{"name": "voice_turns", "chunk_ms": 100}])
 
-    assert not summary.setup.packetisation
+    assert not settings.packetisation(summary.setup)
     assert "jitter buffer not recorded" in heard(summary)

@@ -15,11 +15,12 @@ from reports import strata
 from reports.page.page import html, markdown
 from reports.runs import load_for_report
 from reports.strata import Stratum, in_order
-from reports.summary.notices import notices
+from reports.summary.notices import noticed
 from reports.summary.summary import Summary
 from reports.text.document import as_data
 from reports.text.terminal import terminal
 from reports.turns import turns_of
+from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
@@ -180,7 +181,7 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
 ) -> None:
     synthetic.write(tmp_path, PLAN)
     summary = edited(tmp_path, with_fillers)
-    (notice,) = [notice for notice in summary.notices if "fillers" in notice]
+    (notice,) = [notice for notice in notices(summary) if "fillers" in notice]
 
     assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")
     assert summary.differences == ()
@@ -195,7 +196,11 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
     run = summary_of(PLAN).run
     targets = [t | {"dialect": "gpt-live" if t["label"] in heard_alone else "ga"} for t in run.document["targets"]]
     told = replace(run, document=run.document | {"targets": targets})
-    said = [notice for notice in notices(told, turns_of(told), told.sessions) if "nothing of turns" in notice]
+    said = [
+        notice
+        for notice in run_notices(told, noticed(told, turns_of(told), told.sessions))
+        if "nothing of turns" in notice
+    ]
 
     assert [line.startswith(f"{whose}GPT-Live tells nothing of turns.") for line in said] == [True] * (
         whose is not None

@@ -21,11 +21,12 @@ from reports import render
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
-from reports.summary.notices import notices
+from reports.summary.notices import noticed
 from reports.summary.outcomes import meaning
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data, as_json
 from reports.turns import turns_of
+from reports.wording.notices import decided, notices, run_notices
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
@@ -44,10 +45,10 @@ def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
     return replace(run, document=run.document | changes)
 
 
-def noticed(plan: Plan = SMALL, **changes: Any) -> list[str]:
+def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """What the summary of such a run would notice."""
     run = told(plan, **changes)
-    return list(notices(run, turns_of(run), run.sessions))
+    return list(run_notices(run, noticed(run, turns_of(run), run.sessions)))
 
 
 def figures(summary: Summary, measure: str, target: str = "sim", step: str = "all") -> Figures:
@@ -83,7 +84,7 @@ def test_turns_of_warm_up_are_left_out() -> None:
     assert 0 < figures(summary, "ttfa").n < 80
     assert figures(summary, "ttfa").n == sum(summary.outcomes.begun)
     assert summary.window.warmup_s > 30
-    assert any("warm-up" in notice for notice in summary.notices)
+    assert any("warm-up" in notice for notice in notices(summary))
 
 
 def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_path: Path) -> None:
@@ -189,12 +190,12 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
 
     assert (summary.verdict.valid, summary.verdict.reason) == (None, "the run has not ended")
     assert summary.window.length_s > 0
-    assert any("under way" in notice for notice in summary.notices)
+    assert any("under way" in notice for notice in notices(summary))
 
 
 def test_rows_that_are_missing_are_noticed() -> None:
     totals = {"turns_begun": 41, "stamp_fallbacks": 2}
-    said = summary_of(Plan(), totals=totals).notices
+    said = notices(summary_of(Plan(), totals=totals))
 
     assert any("41 turns were begun and 40 rows" in notice for notice in said)
     assert any("2 events had no usable kernel stamp" in notice for notice in said)
@@ -202,12 +203,12 @@ def test_rows_that_are_missing_are_noticed() -> None:
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
 def test_a_run_that_ended_early_says_why(stopped: str) -> None:
-    assert f"This run ended before its time: {stopped.rstrip('.')}." in noticed(stopped=stopped)
+    assert f"This run ended before its time: {stopped.rstrip('.')}." in noticed_of(stopped=stopped)
 
 
 @pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
 def test_an_ordinary_end_is_no_notice(stopped: str) -> None:
-    assert noticed(stopped=stopped) == []
+    assert noticed_of(stopped=stopped) == []
 
 
 DAY_NS = 86_400 * 10**9
@@ -228,7 +229,7 @@ def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
 ) -> None:
     plan = Plan(simulated=False)
     changes = synthetic.told(plan, service=service) | {"began_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
-    found = [notice for notice in noticed(plan, **changes) if "switched off" in notice]
+    found = [notice for notice in noticed_of(plan, **changes) if "switched off" in notice]
 
     assert len(found) == bool(said)
     assert all(notice.startswith(said) for notice in found)
@@ -246,7 +247,7 @@ def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tm
     changes = synthetic.told(plan, service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
     synthetic.write(tmp_path, plan, **changes)
     told = {"effective_settings": json.dumps(settings), "model": None}
-    said = edited(tmp_path, lambda _, row: row | told, "sessions").notices
+    said = notices(edited(tmp_path, lambda _, row: row | told, "sessions"))
 
     assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in said) == 1
 
@@ -254,7 +255,7 @@ def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tm
 def test_a_simulated_run_says_nothing_of_the_end_of_a_model() -> None:
     changes = synthetic.told(Plan(), service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 50 * DAY_NS}
 
-    assert not any("switched off" in notice for notice in noticed(**changes))
+    assert not any("switched off" in notice for notice in noticed_of(**changes))
 
 
 ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%"}
@@ -280,8 +281,8 @@ def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, deci
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = build(tmp_path, Plan(), stopped="whatever; stopped at a look", decision_plan={"pairs": 200})
 
-    assert summary.decided == f"This run ended at look\u00a03 of 4, 150\u00a0pairs{said}"
-    assert not any("before its time" in notice for notice in summary.notices)
+    assert decided(summary.run) == f"This run ended at look\u00a03 of 4, 150\u00a0pairs{said}"
+    assert not any("before its time" in notice for notice in notices(summary))
 
 
 @pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"by_look": False})])
@@ -289,12 +290,12 @@ def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: s
     tmp_path.joinpath("decision.json").write_text(written)
     summary = build(tmp_path, Plan(), stopped="interrupted", decision_plan={"pairs": 200})
 
-    assert summary.decided == ""
-    assert "This run ended before its time: interrupted." in summary.notices
+    assert decided(summary.run) == ""
+    assert "This run ended before its time: interrupted." in notices(summary)
 
 
 def test_a_run_without_a_plan_decides_nothing() -> None:
-    (notice,) = noticed(stopped=ANSWER["outcome"])
+    (notice,) = noticed_of(stopped=ANSWER["outcome"])
 
     assert notice.startswith("This run ended before its time: ")
 

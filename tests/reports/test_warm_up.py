@@ -20,7 +20,7 @@ from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of
 from reports.summary.curves import connecting
 from reports.summary.summary import Summary, summarise
-from reports.wording.remarks import token_wait
+from reports.wording.remarks import interleaved, token_wait
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, MS, Plan
 
@@ -109,7 +109,7 @@ def test_pairs_are_counted_as_they_are_compared(summaries: tuple[Summary, Summar
     assert whole.interleaving is not None
     assert whole.interleaving == measured.interleaving
     assert whole.interleaving.pairs == sides[0].sessions == len(whole.sessions) / 2
-    assert whole.interleaving.sentence in notices_on(sides)
+    assert interleaved(whole.interleaving) in notices_on(sides)
     assert whole.arms == measured.arms
 
 

@@ -1,0 +1,215 @@
+"""What to read before the figures: what is missing, what nobody asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from bench.foreign import read_file, read_json
+from bench.retirements import SOON_DAYS, retirement_of
+from bench.run.document import ORDINARY_ENDS
+from bench.units import NS_PER_S
+from reports.exactness import Inexact
+from reports.numbers import NBSP, listed, percent, plural, span
+from reports.runs import RunFrames, hosts_of
+from reports.summary.arms import FAIR
+from reports.summary.notices import Noticed
+from reports.summary.outcomes import Outcomes
+from reports.summary.summary import Summary
+from reports.wording.groups import apart_words
+
+HEARD_ALONE = frozenset({"gpt-live"})
+"""Dialects of services in whose sessions only what is audible is known."""
+NAMED = 4
+"""So many measures that are not exact are named in a sentence."""
+FAR_OFF_NS = NS_PER_S
+"""A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
+DECIDED = ("regressed", "not regressed")
+"""Reasons of a decision that is an answer."""
+
+
+def notices(summary: Summary) -> list[str]:
+    """What is to be read before the figures: of the run, of its arms, and where pooled figures mislead."""
+    return [
+        *run_notices(summary.run, summary.noticed),
+        *unfair(summary.outcomes, summary.targets),
+        *pooled(summary),
+    ]
+
+
+def pooled(summary: Summary) -> list[str]:
+    """Where figures of the whole run are of groups that surely differ."""
+    said = []
+    for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):
+        apart = list(several)
+        of, differences = apart[0].of, "; ".join(map(apart_words, apart))
+        alone = len({(one.by, one.label) for one in summary.waits if one.by == of.by}) == 1
+        if of.by == "host":
+            pooled = "Pooled" if alone else f"{of.label}: pooled"
+            said.append(f"{pooled} over {len(of.places)} hosts that differ: {differences}.")
+        else:
+            said.append(f"{'' if alone else f'{of.label}: '}{differences}: the figures of the whole run pool both.")
+    return said
+
+
+def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
+    """Why arms may not be fit to be compared: they failed, or were throttled, differently."""
+    if len(targets) < 2:
+        return
+    failures = dict(_known(targets, [outcomes.failures(place) for place in range(len(targets))]))
+    if failures and max(failures.values()) - min(failures.values()) > FAIR:
+        ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
+        shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
+        ends_said = " to ".join(shares)
+        yield f"Failures differ by more than 1{NBSP}point between the arms ({ends_said}): look at these first."
+    throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
+    shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
+    if shares:
+        yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such arms are no fair comparison."
+
+
+def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[str, float]]:
+    return ((name, share) for name, share in zip(targets, shares, strict=True) if not math.isnan(share))
+
+
+def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
+    """Sentences on a run, those of its document first."""
+    yield from (str(notice) for notice in run.document.get("notices") or [])
+    yield from _missing(run, run.document.get("totals") or {})
+    yield from _unknown(run.document)
+    yield from _wrong_clocks(run.document)
+    if run.document.get("state") == "running" and not run.closed:
+        yield "This run is under way: its figures cover what has been written so far."
+    elif not run.closed or run.document.get("state") == "killed":
+        yield "This run did not end cleanly: its figures cover what had been written by then."
+    stopped = str(run.document.get("stopped") or "")
+    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
+        yield f"This run ended before its time: {stopped.rstrip('.')}."
+    yield from _retirements(run, known)
+    yield from _not_exact(run)
+    if known.left_out:  # where nothing is left the headline says so
+        are = "is" if known.left_out == 1 else "are"
+        yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} of the warm-up, and left out."
+    yield from _heard_alone(run)
+    yield from _filled(known.filled)
+    if known.stray_commits:
+        made = "1 commit was" if known.stray_commits == 1 else f"{known.stray_commits:,} commits were"
+        yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+def _heard_alone(run: RunFrames) -> Iterable[str]:
+    """A sentence where a service tells nothing of turns."""
+    targets = [target for target in run.document.get("targets") or [] if target.get("dialect") in HEARD_ALONE]
+    if targets:
+        whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
+        yield (
+            f"{whose}GPT-Live tells nothing of turns. What callers hear is measured, from the audio alone "
+            "(voice_to_voice), and traffic; ttfa, transcripts, turn detection and tokens are absent."
+        )
+
+
+def _filled(filled: int) -> Iterable[str]:
+    """A sentence where what is heard first may not be the service's answer, and no event tells."""
+    if filled:
+        are = "1 turn is" if filled == 1 else f"{filled:,} turns are"
+        yield (
+            f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
+            "voice_to_voice, may be of a filler, and no event tells it."
+        )
+
+
+def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
+    """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
+    if run.simulated:
+        return
+    today = datetime.fromtimestamp((run.document.get("began_utc_ns") or 0) / NS_PER_S, UTC).date()
+    services = {str(target.get("label")): str(target.get("service")) for target in run.document.get("targets") or []}
+    for target, model in known.models:
+        retirement = retirement_of(services.get(target, ""), model)
+        if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
+            yield f"{_whose(run, target)}{model} {retirement.words(today)}, seen from the day of this run."
+
+
+def _not_exact(run: RunFrames) -> Iterable[str]:
+    """A sentence for each target, with how far the worst of its measures can be off: by 31 ms (p99; limit 20 ms).
+
+    The others stand in a table with the harness's health.
+    """
+    for target in dict.fromkeys(one.target for one in run.inexact):
+        mine = [one for one in run.inexact if one.target == target]
+        worst, names = max(mine, key=_times), list(dict.fromkeys(one.measure for one in mine))
+        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+        what, them = ("These measures are", "them") if len(names) > 1 else ("This measure is", "it")
+        those = f"{listed([*names[:NAMED], *more])}; " if len(names) > 1 else ""
+        yield (
+            f"{_whose(run, target)}{what} not exact in this run, so no verdict uses {them}: "
+            f"{those}{worst.measure} can be off {worst.off}."
+        )
+
+
+def _times(one: Inexact) -> float:
+    """How many times its limit a measure can be off."""
+    return one.figure / one.limit if one.figure is not None and one.limit else math.inf
+
+
+def _whose(run: RunFrames, target: str) -> str:
+    return f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
+
+
+def decided(run: RunFrames) -> str:
+    """At which look a run was decided that was to end once it was, as decision.json has it; empty where none did."""
+    try:
+        found = read_json(read_file(run.folder / "decision.json")) if run.document.get("decision_plan") else {}
+        if not found.get("by_look"):
+            return ""
+        where = f"look{NBSP}{len(found['looks'])} of {len(found['plan']['looks'])}, {plural(found['pairs'], 'pair')}"
+        how = ", decided" if found["reason"] in DECIDED and not found["invalid"] else ""
+        return f"This run ended at {where}{how}: {found['outcome']}."
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _unknown(document: dict[str, Any]) -> Iterable[str]:
+    """Worker 1 on west was lost 9 s into the run: at most 57 turns and 12 calls of it are unknown."""
+    for worker in document.get("lost") or []:
+        counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
+        most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
+        host = f" on {worker['host']}" if worker.get("host") else ""
+        what = f"was lost{_since(document, worker)}"
+        if worker.get("why"):
+            what = f"left damaged data ({worker['why']})"
+        unknown = "how many turns of it are missing is unknown"
+        if worker.get("turns") is not None:
+            unknown = f"at most {' and '.join(most)} of it are unknown"
+        yield f"Worker {worker['worker']}{host} {what}: {unknown}."
+
+
+def _wrong_clocks(document: dict[str, Any]) -> Iterable[str]:
+    """A sentence for each host whose clock was far from the leader's."""
+    for host in hosts_of(document):
+        ahead_ns = host.get("clock_offset_ns") or 0
+        if abs(ahead_ns) >= FAR_OFF_NS:
+            apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            led = "the one of the host that led the run"
+            corrected = "its seconds and phases are corrected by that, and its own logs are not"
+            yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
+
+
+def _since(document: dict[str, Any], worker: dict[str, Any]) -> str:
+    """9 s into the run; empty where nobody knows."""
+    if worker.get("since_utc_ns") is None:
+        return ""
+    into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
+    return f" {max(0.0, into_s):.0f} s into the run"
+
+
+def _missing(run: RunFrames, totals: dict[str, Any]) -> Iterable[str]:
+    begun = totals.get("turns_begun")
+    if isinstance(begun, int) and begun > len(run.turns):
+        yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
+    fallbacks = totals.get("stamp_fallbacks")
+    if fallbacks:
+        yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."

@@ -1,0 +1,79 @@
+"""What of figures is a setting of the run's scripts, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from reports.numbers import NBSP, listed, three
+from reports.summary.setup import Setup, found_values
+
+GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
+"""Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
+
+
+def player(setup: Setup) -> str:
+    """jitter buffer of 60 ms included"""
+    if not setup.jitter_buffers_ms:
+        return "jitter buffer not recorded"
+    return f"{_buffers(setup.jitter_buffers_ms)} included"
+
+
+def packetisation(setup: Setup) -> str:
+    """Why VAD turns wait longer the larger their chunks are; empty without VAD turns."""
+    if not setup.vad_chunks_ms:
+        return ""
+    return (
+        "The service hears the end of speech only with the chunk that holds it and with the silence after it. "
+        f"So of VAD turns, {chunks(setup)}: {listed(list(GROWS))}. Compare only runs of one chunk size."
+    )
+
+
+def chunks(setup: Setup) -> str:
+    """The same in short."""
+    if not setup.vad_chunks_ms:
+        return ""
+    return f"{contained_chunk(setup)} packetisation"
+
+
+def contained_chunk(setup: Setup) -> str:
+    """What `chunks` says before its last word, which has a definition."""
+    return f"measures from the end of speech contain up to one chunk ({_ms(setup.vad_chunks_ms)}) of"
+
+
+def contained(setup: Setup) -> str:
+    """What of the segments of voice_to_voice is a setting, in sentences."""
+    noticed = [f"“noticed” contains {part}" for part in _waited_for(setup.detections)]
+    buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
+    audible = f"“first audible” contains the {buffered} and the reply’s own opening silence"
+    return " ".join(f"{said}." for said in (*noticed, audible))
+
+
+def _waited_for(detections: tuple[dict[str, Any], ...]) -> Iterable[str]:
+    """What the service waits for before it takes a turn as ended."""
+    silent = [one for one in detections if one.get("type") == "server_vad"]
+    silences_ms = found_values(silent, "silence_duration_ms")
+    if silences_ms:
+        yield f"the {_ms(silences_ms)} of silence_duration_ms that {_who(len(silences_ms))}"
+    if any(one.get("silence_duration_ms") is None for one in silent):
+        yield (
+            "the service’s own silence_duration_ms, which no script sets"
+            if not silences_ms
+            else ("the service’s own silence_duration_ms where a script sets none")
+        )
+    eager = dict.fromkeys(str(one.get("eagerness")) for one in detections if one.get("type") == "semantic_vad")
+    for eagerness in eager:
+        set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
+        yield f"what semantic_vad waits for, by {set_}"
+
+
+def _who(values: int) -> str:
+    return "the script sets" if values == 1 else "scripts set"
+
+
+def _buffers(values_ms: tuple[float, ...]) -> str:
+    return f"jitter buffer{'s' if len(values_ms) > 1 else ''} of {_ms(values_ms)}"
+
+
+def _ms(values: tuple[float, ...]) -> str:
+    return f"{listed([three(value) for value in values])}{NBSP}ms"
