@@ -122,7 +122,7 @@ STARTED = {
     "bench.capacity.play": {"bench.load.leading.forecast"},
     "bench.load.leading.looks": {"reports.looks"},
     "bench.load.leading.closing": {"bench.cli.app"},
-    "bench.load.leading.telemetry": {"bench.load.leading.exporter"},
+    "bench.load.leading.monitor": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""
 
@@ -356,7 +356,7 @@ def test_what_draws_a_figure_computes_nothing(name: str) -> None:
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
     for name in ("playing.sessions", "playing.progress", *(f"leading.{name}" for name in (
-        "exporter", "tally", "telemetry", "terminal", "monitor", "web_ui")))
+        "exporter", "tally", "terminal", "monitor", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
 

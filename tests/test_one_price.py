@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import reports
 from bench.doctor.service_findings import replied
-from bench.load.playing.spending import Spending
+from bench.load.playing.progress import Spending
 from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.protocol.events import Usage
 from reports.runs import RunFrames

@@ -12,14 +12,12 @@ import typer
 
 from bench.cli.calibrate import calibrate
 from bench.cli.capacity import capacity
-from bench.cli.check import baseline, check
-from bench.cli.compare import compare, decide, history, size
-from bench.cli.doctor import doctor
-from bench.cli.probe import probe, replay
 from bench.cli.report import export, report
 from bench.cli.runs import merge, open_run, runs, upload
+from bench.cli.service import doctor, probe, replay
 from bench.cli.simulate import simulate
 from bench.cli.start import bench, init, options
+from bench.cli.verdicts import baseline, check, compare, decide, history, size
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError
 from bench.plain import one_line
 

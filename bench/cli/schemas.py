@@ -12,7 +12,7 @@ import msgspec
 
 import reports
 from bench.capacity.result import Capacity
-from bench.cli.doctor import JSON_VERSION
+from bench.cli.service import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration

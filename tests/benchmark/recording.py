@@ -14,9 +14,8 @@ import numpy as np
 from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.load.leading.tally import Tally
 from bench.load.playing.arm import Arm, Pacer
-from bench.load.playing.progress import Progress
+from bench.load.playing.progress import Progress, Spending
 from bench.load.playing.sessions import Driver, RunListener
-from bench.load.playing.spending import Spending
 from bench.money import Prices, Terms
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation

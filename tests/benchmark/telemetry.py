@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 
 import gevent
 
-from bench.load.leading.telemetry import Telemetry
+from bench.load.leading.monitor import Telemetry
 from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, LiveKey, ProgressReport
 from bench.measures import HEADLINE
 from bench.run import folder as files

@@ -66,11 +66,11 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,
     ("bench.cli.app", "capacity"): CAPACITY,
-    ("bench.cli.app", "probe"): PATCHED + "import bench.cli.probe, bench.probe, bench.target.targets",
-    ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.targets",
+    ("bench.cli.app", "probe"): PATCHED + "import bench.cli.service, bench.probe, bench.target.targets",
+    ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.service, bench.doctor.examine, bench.target.targets",
     ("bench.cli.app", "simulate"): SIMULATE,
     **{("bench.cli.app", command): REPORT for command in REPORTING},
-    ("bench.cli.app", "replay"): "import bench.cli.probe, bench.run.replay",
+    ("bench.cli.app", "replay"): "import bench.cli.service, bench.run.replay",
     ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""

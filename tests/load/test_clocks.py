@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.remote import ClockOffset, best, offset_of
+from bench.load.leading.link import ClockOffset, best, offset_of
 
 TIMES = st.integers(0, 10**12)
 

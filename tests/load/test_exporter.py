@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from bench.load.leading.exporter import MOST_SCALE, Exported, Instruments, Told
-from bench.load.leading.telemetry import attributes_of
+from bench.load.leading.monitor import attributes_of
 from bench.load.playing.progress import TARGET_COUNTS, VALUE, WAIT, LiveKey
 from tests.helpers import resolve_target
 

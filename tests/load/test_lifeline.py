@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from bench.load.leading.lifeline import Lifeline
+from bench.load.leading.link import Lifeline
 
 
 def test_a_master_that_is_silent_for_longer_than_a_worker_is_patient_is_lost() -> None:

@@ -22,9 +22,9 @@ from bench.load.playing.progress import (
     LiveKey,
     Progress,
     ProgressReport,
+    Spending,
     Times,
 )
-from bench.load.playing.spending import Spending
 from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key

@@ -10,8 +10,8 @@ import gevent
 import msgspec
 import pytest
 
-from bench.load.leading import remote
-from bench.load.leading.remote import LEAST_BYTES, Shipper
+from bench.load.leading import link
+from bench.load.leading.link import LEAST_BYTES, Shipper
 from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source, part_file
 
 
@@ -26,7 +26,7 @@ def source(tmp_path: Path) -> Source:
 def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_said(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "AGAIN_S", 0.002)
+    monkeypatch.setattr(link, "AGAIN_S", 0.002)
     sent: list[dict[str, Any]] = []
     shipper = Shipper(source, sent.append)
 

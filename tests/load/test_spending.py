@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.playing.spending import Spending, over_budget, unknown_price
+from bench.load.playing.progress import Spending, over_budget, unknown_price
 from bench.money import Prices, Terms
 from bench.protocol.events import UNREAD, Usage
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.leading import telemetry
-from bench.load.leading.telemetry import check_installed
+from bench.load.leading import monitor
+from bench.load.leading.monitor import check_installed
 
 
 def nowhere(name: str) -> ModuleSpec | None:
@@ -20,7 +20,7 @@ def nowhere(name: str) -> ModuleSpec | None:
 def test_without_the_extra_packages_there_is_a_line_that_says_so(
     find_spec: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry, "find_spec", find_spec)
+    monkeypatch.setattr(monitor, "find_spec", find_spec)
 
     with pytest.raises(UsageError, match="extra `otel`"):
         check_installed()

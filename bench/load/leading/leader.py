@@ -14,10 +14,9 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading.closing import close_run, holds_rows, upload_run
 from bench.load.leading.looks import LookPlan, Looks, decision_plan, plan_words, scripts_of
-from bench.load.leading.monitor import Monitor
+from bench.load.leading.monitor import Monitor, Telemetry, check_installed
 from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
-from bench.load.leading.telemetry import Telemetry, check_installed
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
 from bench.load.planning.demand import asked, demand_of
 from bench.load.planning.options import MOST_PAIRS, Environment, Options

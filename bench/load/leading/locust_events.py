@@ -23,7 +23,7 @@ from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, BenchError
-from bench.load.leading import lifeline, messages
+from bench.load.leading import link, messages
 from bench.load.leading.leader import Alone
 from bench.load.leading.master import Master
 from bench.load.leading.role import ProcessRole
@@ -71,7 +71,7 @@ def say_in_a_line(kind: type[BaseException], error: BaseException, trace: Traceb
 
 sys.excepthook = say_in_a_line
 messages.keep_port()  # before there is one
-lifeline.tie_forks()  # else a worker looks for a dead master for minutes
+link.tie_forks()  # else a worker looks for a dead master for minutes
 events.init_command_line_parser.add_listener(add_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 events.init_command_line_parser.add_listener(fork_for_allowed_cores)

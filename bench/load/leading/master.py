@@ -19,10 +19,10 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.leading import lifeline, messages
+from bench.load.leading import link, messages
 from bench.load.leading.leader import Leader
+from bench.load.leading.link import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
-from bench.load.leading.remote import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
 from bench.load.planning.options import Environment
 from bench.load.playing.arm import Arm
@@ -136,7 +136,7 @@ class Master(Leader):
 
     def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
         """Hand the run to the workers that are there: who comes later takes no part."""
-        lifeline.hold(folder)
+        link.hold(folder)
         keyring.close()  # its workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}

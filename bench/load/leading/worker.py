@@ -16,8 +16,8 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.leading import lifeline, messages
-from bench.load.leading.remote import Shipper
+from bench.load.leading import link, messages
+from bench.load.leading.link import Shipper
 from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
 from bench.load.planning.options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
@@ -45,7 +45,7 @@ class Worker(ProcessRole):
         self._number = 0
         self._shipper: Shipper | None = None
         """Ships the spool of a worker on another host than its master; None of any other."""
-        self._master = lifeline.Lifeline()
+        self._master = link.Lifeline()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
         runner.register_message(messages.RECEIPT, self._on_receipt)
@@ -82,7 +82,7 @@ class Worker(ProcessRole):
     def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # as its master has it
-        lifeline.outlive_parent()  # what is recorded must reach the disk
+        link.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
         if not shares:
             self._parsed.yes = self._yes

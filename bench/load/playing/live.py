@@ -22,9 +22,8 @@ from bench.load.playing.arm import Arm
 from bench.load.playing.call import Assignment, Call, Cut
 from bench.load.playing.flusher import Flusher
 from bench.load.playing.pairs import Pair, PairNumbers, Place, is_sampled, order
-from bench.load.playing.progress import Progress, ProgressReport
+from bench.load.playing.progress import Progress, ProgressReport, Spending
 from bench.load.playing.sessions import Driver, Sessions
-from bench.load.playing.spending import Spending
 from bench.load.playing.starts import CallLine, Start, Starts
 from bench.observe import quality
 from bench.run.histograms import MEASURED

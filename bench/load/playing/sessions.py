@@ -12,8 +12,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.planning.options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
-from bench.load.playing.progress import Progress
-from bench.load.playing.spending import over_budget, unknown_price
+from bench.load.playing.progress import Progress, over_budget, unknown_price
 from bench.measures import CATALOGUE, FIRST_DELTAS
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline

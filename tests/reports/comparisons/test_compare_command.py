@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from bench.cli.compare import compare
+from bench.cli.verdicts import compare
 from bench.errors import UsageError
 from bench.run import close
 from tests.reports import synthetic

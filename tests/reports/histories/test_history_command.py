@@ -11,7 +11,7 @@ import typer
 from jsonschema import Draft202012Validator
 
 import reports
-from bench.cli.compare import history
+from bench.cli.verdicts import history
 from bench.errors import UsageError
 from reports import runs
 from reports.gate import baselines

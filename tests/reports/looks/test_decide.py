@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import typer
 
-from bench.cli.compare import decide
+from bench.cli.verdicts import decide
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bench.cli.compare import size as command
+from bench.cli.verdicts import size as command
 from bench.errors import UsageError
 from reports.sizing import size as plan_size
 from reports.sizing.size import Size, share_of, size_question, sized

@@ -53,7 +53,7 @@ options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
 kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)
 runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(client_id="me"))
-runs._ran, runs._given, runs._master = False, {}, worker.lifeline.Lifeline()
+runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()

@@ -8,8 +8,8 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.load.leading import telemetry
-from bench.load.leading.telemetry import BEHIND, MOST_LINES, Telemetry
+from bench.load.leading import monitor
+from bench.load.leading.monitor import BEHIND, MOST_LINES, Telemetry
 from bench.load.playing.progress import ProgressReport
 
 
@@ -17,7 +17,7 @@ def made(said: list[str], *command: str) -> Telemetry:
     """With another child."""
     planned: Any = SimpleNamespace(targets=[], scenario="talk")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(telemetry, "python_command", lambda _: list(command))
+        patch.setattr(monitor, "python_command", lambda _: list(command))
         return Telemetry("run-1", planned, said.append)
 
 

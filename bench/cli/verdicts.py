@@ -1,4 +1,7 @@
-"""`rtbench check`, `rtbench baseline`: a run against thresholds and good runs, for CI; good runs kept for that."""
+"""The commands of verdicts: `rtbench compare`, `size`, `decide` and `history`, and for CI `check` and `baseline`.
+
+They say what differs between runs, how surely, and over time; and hold a run against thresholds and good runs.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,169 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.report import FOLDER, RunName, run_named
-from bench.errors import BenchError, UsageError
-from bench.plain import printable
+from bench.cli.report import FOLDER, RunName, close_if_left, run_named
+from bench.errors import INVALID_STATUS, BenchError, UsageError
+from bench.plain import json_text, printable
+
+
+def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="runs, or targets of runs, the first is the baseline; the targets of the newest run by default",
+            metavar="[RUN[:TARGET]]...",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="where to write compare.html, .md and .json (default: the last run's folder)", metavar="FOLDER"
+        ),
+    ] = None,
+    level: Annotated[float, typer.Option(help="one-sided level of the verdicts")] = 0.05,
+) -> None:
+    """Compare runs, or the targets of one interleaved run: each figure's difference, its interval, a verdict.
+
+    Exit status 0: compared, whatever the verdict (`rtbench check` decides by it); 4: no fair comparison, or no data.
+    Runs that were killed are closed first. The last line is the path of compare.html.
+    """
+    if not 0 < level < 0.5:
+        raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
+    from bench.cli.report import close_if_left, wants_colour, width
+    from bench.run.folder import read_document
+    from reports.comparisons import document, text
+    from reports.comparisons.comparison import compared
+    from reports.sides.named import folder_of
+    from reports.sides.side import sides_of
+
+    sides = [_side_named(name) for name in names or [""]]
+    for folder in dict.fromkeys(folder_of(side) for side in sides):
+        close_if_left(folder, read_document(folder))
+    found = sides_of(sides)
+    comparison = compared(found, level=level)
+    paths = document.write(comparison, out or found[-1].run.folder)
+    sys.stdout.write(text.terminal(comparison, width(), colour=wants_colour()))
+    sys.stdout.write(f"{text.essentials(comparison)}\n{printable(str(paths.html))}\n")
+    if comparison.status == INVALID_STATUS:
+        raise typer.Exit(INVALID_STATUS)
+
+
+def _side_named(name: str) -> str:
+    """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
+    from reports.sides.named import parted
+
+    folder, target = parted(name)
+    if name and folder.exists():
+        return name
+    run = run_named(str(folder) if name else "")
+    return str(run) if target is None else f"{run}:{target}"
+
+
+def size(
+    like: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="a run that is like the planned one, or RUN:TARGET; the newest by default",
+            show_default=False,
+        ),
+    ] = "",
+    measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
+    detect: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="the change to find: 20% (of rates: points, 3%)")
+    ] = None,
+    margin: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="how much worse is accepted: 10% (of rates: 1%)")
+    ] = None,
+    power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
+    gates: Annotated[
+        int, typer.Option(help="gates of the check that share its error (Holm); by default p50, p95 and failures")
+    ] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say how many sessions, how long and how much money it takes to find a change, as a range."""
+    from reports.numbers import NBSP
+    from reports.sizing.size import size_question, sized
+    from reports.sizing.text import as_data, size_lines
+
+    found = sized(_side_named(like), size_question(measure, detect, margin, power, gates))
+    if as_json:
+        print(json_text(as_data(found)))
+        return
+    for line in size_lines(found):
+        sys.stdout.write(line.replace(NBSP, " ") + "\n")
+
+
+def decide(
+    name: RunName = "",
+) -> None:
+    """Say whether a run that was started with --until-decided is decided, and how it came to that.
+
+    Exit status: 0 every gate passes, 1 one regressed, 3 inconclusive or not decided yet, 4 invalid. Writes
+    decision.json.
+    """
+    from bench.run.folder import read_document
+    from reports.looks.decide import look_at
+    from reports.looks.decision import decision_lines
+    from reports.numbers import NBSP
+
+    run = run_named(name)
+    close_if_left(run, read_document(run))
+    decision = look_at(run)
+    for line in decision_lines(decision):
+        sys.stdout.write(line.replace(NBSP, " ") + "\n")
+    if decision.status:
+        raise typer.Exit(decision.status)
+
+
+def history(
+    folder: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FOLDER", help="folders of runs or of stored baselines, or runs [default: runs]", show_default=False
+        ),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEASURE",
+            help="ttfa:p95, response_total:p50, failures, …; may be repeated [default: waits and failures]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="where to write the page [default: history.html in the first FOLDER]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the history as JSON, and write no page")] = False,
+) -> None:
+    """Show each figure over weeks, a point for each run and target, and mark where its level changed.
+
+    Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
+    """
+    from reports.histories.history import history_of, history_question, in_folders
+
+    folders = folder or [Path(os.environ.get("LOCUST_RUNS") or FOLDER)]
+    questions = [history_question(text) for text in measure or ()]
+    runs, stored = in_folders(folders)
+    found = history_of(runs, stored, questions)
+    if as_json:
+        from reports.histories.document import as_data
+
+        print(json_text(as_data(found)))
+    else:
+        from bench.cli.report import wants_colour, width
+        from reports.histories.document import write
+        from reports.histories.text import terminal
+
+        # a run's page would lie in its folder; that of many lies beside them
+        first = folders[0].resolve().parent if (folders[0] / "run.json").is_file() else folders[0]
+        page = write(found, out or first / "history.html")
+        sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{printable(str(page))}\n")
+    if all(entry.unfit for entry in found.entries):
+        raise typer.Exit(INVALID_STATUS)
+
 
 if TYPE_CHECKING:
     from reports.gate import baselines

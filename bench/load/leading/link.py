@@ -1,4 +1,7 @@
-"""What a worker on another host than its master's needs: its clock compared with the master's, and its part shipped.
+"""Holds what ties a worker to its master: whether that lives, how their clocks differ, and what was recorded shipped.
+
+A master holds a lock on the run's folder, and the kernel lets go of it when the process ends, however it does. So a
+number of a process that another has by now tells nothing wrong. On another host its silence tells.
 
 Clocks are compared by messages there and back, with four stamps of UTC: sent here, received there, answered there,
 received here. If both ways take equally long, the other clock is ahead by the mean of the two differences; where they
@@ -12,7 +15,14 @@ got stays on the worker's disk, where `rtbench merge` can read it.
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
+import math
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gevent
@@ -22,6 +32,72 @@ from gevent.event import AsyncResult
 from bench.clock import monotonic_ns
 from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source
 from bench.units import NS_PER_S
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent ends."""
+
+
+def tie_forks() -> None:
+    """Have the kernel end whatever this process forks together with it, until it says `outlive_parent`; on Linux."""
+    parents: list[int] = []
+    os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=lambda: _end_with(parents[-1]))
+
+
+def outlive_parent() -> None:
+    """Go on when the process ends that forked this one."""
+    _on_end_of_parent(0)
+
+
+def _end_with(parent: int) -> None:
+    _on_end_of_parent(signal.SIGKILL)
+    if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parent:
+        os._exit(1)  # it had ended before the kernel was asked
+
+
+def _on_end_of_parent(number: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def hold(folder: Path) -> None:
+    """Take the lock of a run's folder, for as long as this process lives."""
+    file = os.open(folder, os.O_RDONLY)
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+class Lifeline:
+    """Tells whether a master lives: by its lock where it shares a disk, and by how long it has been silent."""
+
+    def __init__(self) -> None:
+        self.patience_s = math.inf
+        self._silent_s = 0
+        self._locked: int | None = None
+
+    def tie(self, folder: Path | None) -> None:
+        """Go by the lock on the folder of a run; None: of a master on another host nothing but its silence tells."""
+        if self._locked is not None:
+            os.close(self._locked)
+        self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
+
+    def heard(self) -> None:
+        """Note a word of the master's."""
+        self._silent_s = 0
+
+    def is_cut(self) -> bool:
+        """Whether the master is lost; asked once a second, so that a process that stood still blames nobody for it."""
+        self._silent_s += 1
+        return self._silent_s > self.patience_s or self._is_let_go()
+
+    def _is_let_go(self) -> bool:
+        """Whether nobody holds the lock any more. A file system without locks tells nothing."""
+        if self._locked is None:
+            return False
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
 
 EXCHANGES = 8
 
