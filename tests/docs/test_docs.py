@@ -24,6 +24,7 @@ from reports.summary.outcomes import FAMILIES, MEANINGS
 from tests.docs import columns, decisions, options
 
 ROOT = Path(__file__).parents[2]
+NAMING = ("bench", "reports", "scenarios", "docs", "rtbench")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -153,6 +154,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
 
     assert not [link for link in links if "://" not in link and not _leads_somewhere(page, link)]
+
+
+def test_pages_that_texts_name_exist() -> None:
+    """Outside of links too: in comments, workflows and messages, where no anchor is held."""
+    texts = [path for kind in ("md", "py", "yml", "yaml") for top in NAMING for path in (ROOT / top).rglob(f"*.{kind}")]
+    named = {
+        (str(path.relative_to(ROOT)), page)
+        for path in (*texts, *ROOT.glob("*.md"), *ROOT.glob("*.yml"))
+        for page in re.findall(r"\bdocs/[a-z-]+\.md", path.read_text(encoding="utf-8"))
+    }
+
+    assert not {(path, page) for path, page in named if not (ROOT / page).is_file()}
+    assert named
 
 
 def _leads_somewhere(page: Path, link: str) -> bool:
