@@ -44,7 +44,7 @@ class HostedRun:
         ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
         served = ("--host", self.net.service_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
         logs = ("--truth", str(self.truth), "--ready-file", str(ready), "--profile", str(self.folder / "quick.yaml"))
-        command = [sys.executable, "-m", "bench.cli.app", "simulate", *served, *logs]
+        command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "simulate", *served, *logs]
         process = started(self.net.of_hub, command, ROOT, self.folder / "simulator.log")
         until = time.monotonic() + GUARD_S
         while not (ready.exists() and ready.read_text()):

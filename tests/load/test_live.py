@@ -381,6 +381,13 @@ def wait_for(happened: Callable[[], bool]) -> None:
         gevent.sleep(0.01)
 
 
+@pytest.fixture
+def _held_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is refused waits for 20 ms: how long is a matter of the pacer's own tests."""
+    monkeypatch.setattr("bench.load.playing.pacer.FIRST_WAIT_NS", NS_PER_S // 50)
+
+
+@pytest.mark.usefixtures("_held_shortly")
 def test_after_a_wait_one_session_starts_alone_and_the_others_once_it_has_opened(tmp_path: Path) -> None:
     here = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after-ms": "1"}))
     stand = Stand(tmp_path, dialers={"here": here})
@@ -401,6 +408,7 @@ def test_after_a_wait_one_session_starts_alone_and_the_others_once_it_has_opened
     assert not pacer.on_trial
 
 
+@pytest.mark.usefixtures("_held_shortly")
 def test_a_session_that_cannot_even_be_prepared_leaves_the_start_to_the_next(tmp_path: Path) -> None:
     stand = Stand(tmp_path)
     stand.live.arms[0].pacer.throttled("connection", 0, monotonic_ns(), None)
@@ -562,10 +570,10 @@ def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Pa
 
 
 @given(
-    at_ms=st.lists(st.integers(0, 40), max_size=12),
+    at_ms=st.lists(st.integers(0, 20), max_size=12),
     users=st.integers(0, 4),
-    held_ms=st.integers(0, 60),
-    lasts_ms=st.integers(0, 60),
+    held_ms=st.integers(0, 30),
+    lasts_ms=st.integers(0, 30),
     staffed=st.booleans(),
 )
 @settings(max_examples=25, deadline=None)

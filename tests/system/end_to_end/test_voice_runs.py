@@ -205,7 +205,7 @@ def turns_of_both_origins_are_answered_apart(run: VoiceRun) -> None:
 
 def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: VoiceRun) -> None:
     before = run.summary
-    command = [sys.executable, "-m", "bench.cli.app", "report", str(run.folder)]
+    command = [sys.executable, "-P", "-m", "bench.cli.app", "report", str(run.folder)]
     ended = forked.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     words = " ".join(ended.stdout.split())

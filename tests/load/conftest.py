@@ -1,0 +1,18 @@
+"""Settings of the tests of load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+POLLS = ("starts.IDLE_SLEEP_S", "starts.LONGEST_SLEEP_S", "starts.TRIAL_POLL_S", "live.POLL_S", "call.POLL_S")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _looks_often() -> Iterator[None]:
+    """Whoever waits looks every few milliseconds: no test asks how often."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in POLLS:
+            patch.setattr(f"bench.load.playing.{name}", 0.005)
+        yield
