@@ -11,6 +11,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,15 @@ started: Counter[str] = Counter()
 spent: tuple[float, int] = (0.0, 0)
 EARLIER = pytest.StashKey[dict[str, dict[str, float]]]()
 by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
-sys.addaudithook(lambda event, _: started.update([event]) if event in STARTS else None)
+
+
+def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
+    """Count a process that is started. `starts` is at hand to the end, when this module's own names are gone."""
+    if event in starts:
+        started.update([event])
+
+
+sys.addaudithook(partial(_note_start, STARTS))
 
 
 def _spent() -> tuple[float, int]:
@@ -154,10 +163,11 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The files that took longest come first, so that none is left to one worker at the end."""
+    """The files that took longest, or at first those in OVER, come first: none is left to one worker at the end."""
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
     took_s = {name: cost["s"] for name, cost in costs.items()}
-    items.sort(key=lambda item: -took_s.get(item.nodeid.split("::")[0], 0))
+    longest = dict.fromkeys(EXCUSED, float(BUDGET_CPU_S)) | took_s
+    items.sort(key=lambda item: -longest.get(item.nodeid.split("::")[0], 0))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import theilslopes  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import centre
 from reports.statistics.centre import slope_differences, theil_sen
@@ -25,7 +25,7 @@ def test_a_session_s_slope_is_theil_s_and_sen_s(sessions: list[list[tuple[int, f
     found = theil_sen(x.astype(float), y, codes, span=1.0)
 
     there = {
-        code: theilslopes([y for _, y in mine], [x for x, _ in mine]).slope
+        code: scipy.stats.theilslopes([y for _, y in mine], [x for x, _ in mine]).slope
         for code, mine in enumerate(sessions)
         if len(mine) >= centre.POINTS and len({x for x, _ in mine}) > 1
     }
