@@ -383,8 +383,8 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def _held_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is refused waits for 20 ms: how long is a matter of the pacer's own tests."""
-    monkeypatch.setattr("bench.load.playing.pacer.FIRST_WAIT_NS", NS_PER_S // 50)
+    """Who is refused waits for 20 ms: how long has tests of its own."""
+    monkeypatch.setattr("bench.load.playing.arm.FIRST_WAIT_NS", NS_PER_S // 50)
 
 
 @pytest.mark.usefixtures("_held_shortly")
