@@ -26,7 +26,7 @@ from reports.summary.verdict import verdict_of
 from reports.thresholds import Threshold, near
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
-from reports.wording.unusable import of_run
+from reports.wording.reasons import of_run
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "

@@ -16,8 +16,7 @@ from reports.runs import RunFrames
 from reports.statistics.verdicts import DRIFTS
 from reports.text.lines import Grid, pour
 from reports.wording.differences import as_share, difference_interval, figure, margin, scale_of, signed
-from reports.wording.reasons import said
-from reports.wording.unusable import LEAD, Cause, texts
+from reports.wording.reasons import LEAD, Cause, said, texts
 
 STATUSES: dict[End, ExitStatus] = {"not regressed": 0, "regressed": 1}
 

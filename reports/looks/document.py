@@ -17,8 +17,7 @@ from reports.schemas.document import Closed, Known, Number, about, data_of, text
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import Word
 from reports.strata import NO_STRATUM
-from reports.wording.reasons import said
-from reports.wording.unusable import texts
+from reports.wording.reasons import said, texts
 
 SCHEMA: Literal[1] = 1
 NAME = "decision.json"

@@ -41,9 +41,8 @@ from reports.summary.figures import (
 )
 from reports.summary.groups import Apart, By, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts_in, machines
-from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
-from reports.summary.notices import Noticed, noticed
+from reports.summary.notices import Incidents, Noticed, incidents_of, noticed
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of

@@ -21,8 +21,8 @@ from reports.summary.events import Distribution, Throughput
 from reports.summary.figures import Figures
 from reports.summary.groups import By, Group, Waits
 from reports.summary.hosts import Host, Machine
-from reports.summary.incidents import Incident
 from reports.summary.money import Money
+from reports.summary.notices import Incident
 from reports.summary.offered import Arriving
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
