@@ -201,7 +201,7 @@ class Line:
         `for_turn`: only the turn's end is waited for.
         """
         until_ns = min(until_ns, self.functions.due_ns, self._transport.now_ns() + FAR_NS)
-        self.streaming, self._wakes_ns = self._timeline.turns.goes_on, until_ns
+        self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
         if not self.send_due():
             reply = self if self._timeline.turns.answering else None
@@ -227,7 +227,7 @@ class Line:
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
         for event in events:
-            if event.kind in DELTAS and timeline.may_take(event):
+            if event.kind in DELTAS and timeline.may_match(event):
                 self._transport.learn(message, event)
         # Waking costs more than understanding a message: so who waits for the turn's end wakes only where it must.
         return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)

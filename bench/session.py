@@ -173,10 +173,10 @@ class Session:
             if not self._timeline.turns.all_over:
                 self._line.send(message)
         if turn.kind == "audio" and not turn.plan.vad:
-            self._clear_rest(turn)
+            self._clear_input(turn)
 
-    def _clear_rest(self, turn: PreparedTurn) -> None:
-        """Have the service forget the audio of a broken turn, which would else be the next one's."""
+    def _clear_input(self, turn: PreparedTurn) -> None:
+        """Clear the service's input buffer after a turn that failed, so that its audio does not join the next turn."""
         if self._timeline.turns.all_over and not self._timeline.over:
             self._line.send(OutgoingMessage(*self._script.dialect.clear(f"{turn.plan.event_prefix}clear")))
 
@@ -237,7 +237,7 @@ class Session:
         self._line.send(step.message)
 
     def expect(self, expected: PreparedExpectation) -> None:
-        """Wait for what the turn under way must get; it fails where that does not come."""
+        """Wait for the event that the script requires of the turn under way, which fails where it comes too late."""
         until_ns = self.now_ns + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
         self._await(waits.expected_events)

@@ -133,10 +133,10 @@ class PendingTurns:
         return turn is not None and turn.state is State.ANSWERING and not turn.expected
 
     @property
-    def goes_on(self) -> bool:
+    def streaming(self) -> bool:
         """Whether the first deltas of the current turn's reply came: only its end is awaited."""
         turn = self.last
-        return turn is not None and self.answering and turn.goes_on
+        return turn is not None and self.answering and turn.streaming
 
     def awaits_output(self, call_id: str) -> bool:
         """Whether what a call returns is to be handed over: its turn is under way."""

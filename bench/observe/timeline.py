@@ -252,13 +252,13 @@ class Timeline:
         facts.events += len(deltas)
         self.arrived_ns = last_ns
 
-    def may_take(self, event: Event) -> bool:
+    def may_match(self, event: Event) -> bool:
         """Whether deltas like this one, which came last, may be matched.
 
         They are the current turn's, nothing more is awaited of them, and audio can be heard already.
         """
         turn = self.turns.last
-        if turn is None or turn.plan.duplex or not (self.turns.answering and turn.hears(event.kind)):
+        if turn is None or turn.plan.duplex or not (self.turns.answering and turn.may_match(event.kind)):
             return False
         return self.owners.claim(event, turn).turn is turn
 
@@ -272,7 +272,7 @@ class Timeline:
             if event.kind in DECISIVE:
                 return True
         turns = self.turns
-        return turns.all_over or streaming is not turns.goes_on or self.wake_ns < until_ns
+        return turns.all_over or streaming is not turns.streaming or self.wake_ns < until_ns
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:

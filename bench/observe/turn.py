@@ -242,15 +242,15 @@ class Turn:
                 self.response_id = event.response_id
 
     @property
-    def goes_on(self) -> bool:
+    def streaming(self) -> bool:
         """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
         if self.between_items:
             return False
         if self.plan.wants_audio:
-            return self.hears(Kind.AUDIO_DELTA) and Kind.TRANSCRIPT_DELTA in self.reply.deltas
+            return self.may_match(Kind.AUDIO_DELTA) and Kind.TRANSCRIPT_DELTA in self.reply.deltas
         return Kind.TEXT_DELTA in self.reply.deltas
 
-    def hears(self, kind: Kind) -> bool:
+    def may_match(self, kind: Kind) -> bool:
         """Whether nothing of a delta of this kind is needed but when it came and how long it is."""
         if kind is Kind.AUDIO_DELTA:
             return self.reply.audible

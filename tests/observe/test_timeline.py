@@ -1199,12 +1199,12 @@ def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_el
         delta(GA, "audio", "r1"),
     ):
         talk.hear(50, data)
-        ready.append(talk.timeline.turns.goes_on)
+        ready.append(talk.timeline.turns.streaming)
     (event,) = GA.decode(delta(GA, "audio", "r1"))
     (other,) = GA.decode(delta(GA, "audio", "r2"))
 
     assert ready == [False, False, False, True, True]
-    assert talk.timeline.may_take(event)
-    assert not talk.timeline.may_take(other)
+    assert talk.timeline.may_match(event)
+    assert not talk.timeline.may_match(other)
     talk.hear(60, done("r1"))
-    assert not talk.timeline.turns.goes_on
+    assert not talk.timeline.turns.streaming

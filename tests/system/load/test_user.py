@@ -14,7 +14,8 @@ from tests import forked
 
 ROOT = Path(__file__).parents[3]
 OUTSIDE = (
-    "there is no session here: call say, respond, play, interrupt, sound, pause, expect, message, send inside a @task"
+    "there is no session here: call say, respond, play, hear, interrupt, sound, pause, expect, message, send "
+    "inside a @task"
 )
 BEGIN = """
 import json, sys
