@@ -290,15 +290,18 @@ def column_reader(folder: Path, table: TableName) -> ReadColumns:
 
 
 def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
-    """Read columns from Parquet; null are those that an older version of this tool did not write, and lost bounds."""
+    """Read columns from Parquet; null are those that an older version of this tool did not write, and lost bounds.
+
+    One thread reads them: several keep 60 MB more of a million turns in heaps of their own, and are hardly sooner done.
+    """
     path = folder / f"{table}.parquet"
     with open_rows(path, schema, dictionaries) as (file, there):
-        rows = file.read(there, use_threads=path.stat().st_size > SMALL_BYTES)
+        rows = file.read(there, use_threads=False)
         number = file.metadata.num_rows
     beside = rows.select([])
     if apart := _bounds_apart(folder, schema, there):
         with open_rows(folder / BOUNDS_FILE, apart, beside=number) as (file, names):
-            beside = file.read(names, use_threads=path.stat().st_size > SMALL_BYTES)
+            beside = file.read(names, use_threads=False)
     for place, field in enumerate(schema):
         if field.name not in there:
             known = field.name in beside.column_names
