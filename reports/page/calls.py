@@ -4,7 +4,7 @@ slowest turns. Nothing is computed here."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reports.blocks import (
     Beside,
@@ -39,7 +39,7 @@ from reports.strata import Stratum
 from reports.summary.curves import RttScatter, ways
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
-from reports.summary.groups import By, Waits, one_thing
+from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Band, Breakdown
 from reports.summary.slowest import SlowTurn
 from reports.summary.summary import HEARD, Summary
@@ -267,7 +267,19 @@ def _at_levels(summary: Summary, pools: Sequence[Waits]) -> Figure:
     return plot_figure(charts.wait_lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
 
 
-def _drawable(summary: Summary, *keys: By) -> list[list[Waits]]:
+DRAWN = ("turn", "age", "context", "calls", "host")
+"""Keys whose groups have a section with a figure, or with more of them."""
+
+
+def by_others(summary: Summary) -> Iterable[Section]:
+    """The groups of every other key, in a table of each stratum."""
+    for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
+        blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
+        named = groups.key_words(by)
+        yield Section(by, named.title, f"Does the wait depend on the {named.head}?", blocks)
+
+
+def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
     """The waits of each key and stratum of which any target has a median at two places."""
     every = (of for key in keys for of in summary.waits_by(key))
     return [of for of in every if any(len(waits.told) > 1 for waits in of)]
@@ -290,7 +302,7 @@ def _caption(frame: Sequence[Waits]) -> Inline:
         "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
     )
     shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
-    return (Strong(f"{groups.KEYS[frame[0].by].title}."), f" {_moved(frame)}", shown)
+    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {_moved(frame)}", shown)
 
 
 def _moved(frame: Sequence[Waits]) -> str:

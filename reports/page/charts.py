@@ -25,7 +25,7 @@ from reports.statistics.quantiles import Estimate
 from reports.summary.curves import GRIDS, Curve, RttScatter, TargetScatter
 from reports.summary.groups import Waits
 from reports.summary.rates import Rate
-from reports.wording.groups import KEYS, described
+from reports.wording.groups import described, key_words
 
 SHELF = 12
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -214,7 +214,7 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
 
     Below them, by calls in progress, the shares that failed; and the number of turns, there and where it thins out.
     """
-    by, words = of[0].by, KEYS[of[0].by]
+    by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
     plot = frame(
@@ -353,6 +353,6 @@ def _read_waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     named: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
     told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]
     lines = [(label, {name: described(group) for name, group in groups.items()}) for label, groups in told]
-    words = {name: KEYS[of[0].by].of(group) for _, groups in told for name, group in groups.items()}
+    words = {name: key_words(of[0].by).of(group) for _, groups in told for name, group in groups.items()}
     places = sorted(named, key=lambda name: named[name])
     plot.read_lines([(name, x(named[name]), words.get(name, f"{name}: no turns")) for name in places], lines)

@@ -82,8 +82,7 @@ def hosts(summary: Summary) -> Section | None:
         return None
     blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
     for of in summary.waits_by("host"):
-        said = f"{groups.waits_caption(of[0])}, in ms, with 95 % intervals over sessions."
-        blocks += [Paragraph(said, "q gap"), groups.waits_table(of, summary.targets)]
+        blocks += groups.waits_blocks(of, summary.targets)
     own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
     blocks += [
         Paragraph("What each harness measured of itself: p99, in ms.", "q gap"),

@@ -162,6 +162,7 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         calls.network(summary),
         sections.flow(summary),
         sections.others(summary),
+        *calls.by_others(summary),
         health.hosts(summary),
         health.health(summary),
         accounts.incidents(summary),

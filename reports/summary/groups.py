@@ -1,7 +1,8 @@
-"""Waits of groups of turns, one table: by turn number, age and context of sessions, calls in progress, host; pure.
+"""Waits of groups of turns, one table: by turn number, age and context of sessions, calls in progress, host, region;
+pure.
 
-A key says at which place each turn of a pool stands; a new breakdown is one key, a row of KEYS and its words in
-`reports.wording.groups`. Only measured turns count, and those of a pool are of one stratum.
+A key says at which place each turn of a pool stands; a new breakdown is one key and its row of KEYS, by which page,
+terminal and summary.json show it. Only measured turns count, and those of a pool are of one stratum.
 
 Calls in progress are the sessions of one target, those of the warm-up too, from their start (before they connect) to
 their end. A turn counts as many as there were at the instant that its latency counts from, or, where it did not get so
@@ -11,7 +12,7 @@ far, at its start; a session as many as there were at its own start.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -23,7 +24,7 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.bins import count_step
 from reports.numbers import NBSP, three
-from reports.runs import RunFrames, hosts_of
+from reports.runs import RunFrames, hosts_of, sequence
 from reports.samples import Sampled
 from reports.statistics.counting import (
     CallCounts,
@@ -42,8 +43,6 @@ from reports.strata import Stratum
 from reports.summary.rates import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
 
-By = Literal["turn", "age", "context", "calls", "host"]
-
 
 @dataclass(frozen=True)
 class Place:
@@ -55,9 +54,16 @@ class Place:
     high: float = math.nan
 
 
+Compared = Literal["ends", "pairs"]
+"""Which places are held against each other: the first and the last, or of all pairs the two that lie farthest apart."""
+
+
 @dataclass(frozen=True)
 class Places:
-    """The places of a key, and at which of them each measured turn stands: −1 at none."""
+    """The places of a key, and at which of them each measured turn stands: −1 at none.
+
+    `compared`: where a figure of the whole run is one of their mixture; None where it is not.
+    """
 
     places: tuple[Place, ...]
     place: Integers
@@ -65,10 +71,16 @@ class Places:
     """where the axis ends"""
     every: bool = False
     """places without a turn are told as well"""
+    compared: Compared | None = None
     began: Integers | None = None
     """at which place each measured session of the target began, where the key knows it"""
     unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """beside each of them, whether it failed before it opened"""
+
+    @property
+    def sure(self) -> float:
+        """The level of intervals that must have nothing in common: of pairs the wider, the more of them there are."""
+        return SURE if self.compared == "ends" else 1 - (1 - SURE) / math.comb(len(self.places), 2)
 
 
 MOST = 8
@@ -103,7 +115,7 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
         least, most = first * step + 1, (last + 1) * step
         name = f"{least:,}–{most:,}" if most > least else f"{least:,}"
         places.append(Place(name, float(count[mine & (place == at)].mean()), least, most))
-    return Places(tuple(places), place, end=places[-1].high, began=began, unopened=unopened)
+    return Places(tuple(places), place, end=places[-1].high, compared="ends", began=began, unopened=unopened)
 
 
 def _has_stages(run: RunFrames) -> bool:
@@ -172,7 +184,7 @@ ALIKE = 0.9
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
 """Groups that lie nearer together are pooled without a word: a share of the lower wait and ms, or points of a rate."""
 SURE = 0.98
-"""The level of intervals that must have nothing in common."""
+"""The level at which two places are compared."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +221,8 @@ class Group:
 class Waits:
     """The main waits of one pool by one key, from its first place to its last."""
 
-    by: By
+    by: str
+    """one of KEYS"""
     measure: str
     target: str
     label: str
@@ -217,6 +230,7 @@ class Waits:
     stratum: Stratum
     end: float
     """where the key's axis ends"""
+    compared: Compared | None
     places: tuple[Place, ...]
     groups: tuple[Group, ...]
 
@@ -293,15 +307,40 @@ def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     if len(names) < 2:
         return None
     codes = pd.Index(names).get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows].astype(np.int64)
-    return Places(tuple(Place(name, at) for at, name in enumerate(names)), codes, end=len(names), every=True)
+    return _named(names, codes, every=True)
 
 
-KEYS: dict[By, Callable[[RunFrames, Turns, Pool], Places | None]] = {
+NOT_TOLD = "not told"
+
+
+def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+    """By the region that the service said it answered a session from; None where one answered all of the target's.
+
+    One deployment may be served from several.
+    """
+    names = [*sequence(run.sessions, "region"), NOT_TOLD]
+    of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
+    of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_TOLD)
+    code = pd.Index(names).get_indexer(pd.Index(of_session))[turns.session]
+    there = distinct(code[turns.of(pool)])
+    place = np.full(len(names), -1)
+    place[there] = np.arange(there.size)
+    return _named([names[at] for at in there], place[code]) if there.size > 1 else None
+
+
+def _named(names: Sequence[str], codes: Integers, *, every: bool = False) -> Places:
+    """Places that have names and no order. `codes`: of each measured turn, by their place among the names."""
+    places = tuple(Place(name, at) for at, name in enumerate(names))
+    return Places(places, codes.astype(np.int64), end=len(names), every=every, compared="pairs")
+
+
+KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
     "turn": by_turn,
     "age": by_age,
     "context": by_context,
     "calls": by_calls,
     "host": by_host,
+    "region": by_region,
 }
 
 
@@ -316,29 +355,17 @@ def waits_by(
                 one = samples[mains[pool.stratum]]
                 waits = _waits(by, one, pool, places, LEVEL)
                 found += [waits] if waits.groups else []
-                if by in COMPARED:
-                    sure = _waits(by, one, pool, places, COMPARED[by](len(places.places)))
-                    differing += [*apart(sure)]
+                if places.compared:
+                    differing += [*apart(_waits(by, one, pool, places, places.sure))]
     return tuple(found), tuple(differing)
 
 
-COMPARED: dict[By, Callable[[int], float]] = {
-    "calls": lambda groups: SURE,
-    "host": lambda groups: 1 - (1 - SURE) / math.comb(groups, 2),
-}
-"""The level at which the groups of a key are compared, of which figures of the whole run are a mixture.
-
-Of calls in progress the first and the last; of hosts the two that lie farthest apart of all pairs, so intervals are
-wider with their number.
-"""
-
-
-def _waits(by: By, one: Sampled, pool: Pool, places: Places, level: float) -> Waits:
+def _waits(by: str, one: Sampled, pool: Pool, places: Places, level: float) -> Waits:
     """With intervals at this level."""
     groups = tuple(_groups(one, pool, places, level))
     target = one.turns.targets[pool.target]
-    name = one.measure.name
-    return Waits(by, name, target, pool.label, pool.target, pool.stratum, places.end, places.places, groups)
+    name, axis = one.measure.name, (places.end, places.compared)
+    return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups)
 
 
 def _groups(one: Sampled, pool: Pool, places: Places, level: float) -> Iterable[Group]:
@@ -372,7 +399,8 @@ def apart(waits: Waits) -> Iterable[Apart]:
 
     So a figure of the whole run is one of the mixture, and may mislead.
     """
-    groups = [waits.groups[0], waits.groups[-1]] if waits.by == "calls" and waits.groups else waits.groups
+    ends = waits.compared == "ends" and waits.groups
+    groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
     for p in (0.95, 0.5):
         known = [group for group in groups if group.told(p) and math.isfinite(group.at(p).value)]
         if len(known) > 1:

@@ -39,7 +39,7 @@ from reports.summary.figures import (
     turn_figures,
     with_marks,
 )
-from reports.summary.groups import Apart, By, Waits, waits_by
+from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts_in, machines
 from reports.summary.money import Money, money_of
 from reports.summary.notices import Incidents, Noticed, incidents_of, noticed
@@ -169,7 +169,7 @@ class Summary:
     def targets(self) -> tuple[str, ...]:
         return self.turns.targets
 
-    def waits_by(self, by: By) -> list[list[Waits]]:
+    def waits_by(self, by: str) -> list[list[Waits]]:
         """The waits by one key, those of each stratum together."""
         of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
         return [waits for waits in of_strata if waits]

@@ -19,7 +19,7 @@ from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
 from reports.summary.events import Distribution, Throughput
 from reports.summary.figures import Figures
-from reports.summary.groups import By, Group, Waits
+from reports.summary.groups import KEYS, Group, Waits
 from reports.summary.hosts import Host, Machine
 from reports.summary.money import Money
 from reports.summary.notices import Incident
@@ -116,15 +116,16 @@ class WaitSpread(Wait, frozen=True):
 
 class GroupWait(Wait, frozen=True):
     """The turns of a target that a key puts together: by their number, the age of their session when they began, the
-    tokens that their first response read, the calls in progress, or the host that recorded them.
+    tokens that their first response read, the calls in progress, the host that recorded them, or the region that
+    answered them.
     """
 
-    by: By
+    by: Annotated[str, about(", ".join(KEYS))]
     name: str
     low: Annotated[
-        Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of hosts")
+        Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of names")
     ] = field(name="from")
-    high: Annotated[Rounded, about("to where; null: without an end, and of hosts")] = field(name="to")
+    high: Annotated[Rounded, about("to where; null: without an end, and of names")] = field(name="to")
     turns: Count
     sessions: Count
     failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")

@@ -13,7 +13,6 @@ from reports.blocks import Cell, Paragraph, Row, row_of
 from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.events import ALL
-from reports.summary.groups import By
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import RuleResult, trust
 from reports.text.lines import Badges, Grid, Named, Part, pour
@@ -66,7 +65,7 @@ WIDE_HEADS = {"p50": "p50 (95 %)", "p95": "p95 (95 %)"}
 GROUP_LAYOUTS = ((0, 2, 3, 4, 5, 6, 7), (0, 2, 4, 5, 6, 7), (0, 2, 4, 5, 6), (0, 4, 5, 6), (0, 5, 6))
 
 
-def waits_parts(summary: Summary, by: By) -> Iterable[Grid]:
+def waits_parts(summary: Summary, by: str) -> Iterable[Grid]:
     """Groups of turns in rows under the pool that they are of; nothing where the key says nothing of the run."""
     pools = [waits for of in summary.waits_by(by) for waits in of]
     rows: list[Row] = []
@@ -97,8 +96,8 @@ INCIDENT_LINES = 2
 def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
     """The summary as text, some twenty lines."""
     table = [answers_grid(summary)] if sum(summary.outcomes.begun) else []
-    keys: tuple[By, ...] = ("calls", "host")
-    by_key = (waits_parts(summary, key) for key in keys)
+    compared = dict.fromkeys(waits.by for waits in summary.waits if waits.compared)
+    by_key = (waits_parts(summary, key) for key in compared)
     return pour((_opening(summary), table, *by_key, _closing(summary)), width, colour)
 
 

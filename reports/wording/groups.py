@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from reports.blocks import Cell, Column, Head, Line, Row, Table, table
+from reports.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.numbers import NBSP, count, ms, percent, plural, together
-from reports.summary.groups import Apart, By, Group, Waits
-from reports.summary.summary import Summary
+from reports.summary.groups import Apart, Group, Waits
 from reports.wording import words
 
 
@@ -19,25 +18,35 @@ class KeyWords(NamedTuple):
     head: str
     title: str
     axis: str
-    one: str
+    one: str = "{}"
     more: str = ""
     """the same of more than one, where it differs"""
+    where: str = "with"
+    """how a figure stands to a group: 412 ms on red"""
 
     def of(self, group: Group) -> str:
         """turn 3; 11–20 calls in progress."""
         return (self.more if self.more and group.place.high > 1 else self.one).format(group.place.name)
 
 
-KEYS: dict[By, KeyWords] = {
+OTHERWISE: dict[str, KeyWords] = {
     "turn": KeyWords("turn", "By turn number", "turn number in the session", "turn {}"),
-    "age": KeyWords("age of the session", "By session age", "age of the session at the turn’s start", "{}"),
+    "age": KeyWords("age of the session", "By session age", "age of the session at the turn’s start"),
     "context": KeyWords("input tokens", "By input tokens", "input tokens of the turn’s first response", "{} tokens"),
     "calls": KeyWords(
         *("calls in progress", "By calls in progress", "calls in progress"),
         *(f"{{}}{NBSP}call in progress", f"{{}}{NBSP}calls in progress"),
     ),
-    "host": KeyWords("host", "By host", "host", "{}"),
+    "host": KeyWords("host", "By host", "host", where="on"),
+    "region": KeyWords("region", "By region", "region", where="in"),
 }
+
+
+def key_words(by: str) -> KeyWords:
+    """Its own, or the key's plain name."""
+    return OTHERWISE.get(by, KeyWords(by, f"By {by}", by))
+
+
 HEAD, TARGET, TURNS, SESSIONS, P50, P95, FAILED, UNOPENED = range(8)
 """Places of the table's columns; the last is there where the key knows of sessions that did not open."""
 
@@ -50,7 +59,7 @@ def waits_caption(waits: Waits) -> str:
 def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     """A row for each group of these, which are of one key and measure, in ms."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
-    heads: list[Head] = [Column(KEYS[of[0].by].head, left=True), Column("target", left=True), "turns", "sessions"]
+    heads: list[Head] = [Column(key_words(of[0].by).head, left=True), Column("target", left=True), "turns", "sessions"]
     heads += ["p50", "p95", "failed", *(["not opened"] if opening else [])]
     rows: list[Row | Line] = [_row(waits, group, targets) for waits in of for group in waits.groups]
     return table(heads, rows)
@@ -88,8 +97,8 @@ RATES = {"failed": "turns failed", "unopened": "sessions did not open"}
 
 def apart_words(one: Apart) -> str:
     """p95 of ttfa is 412 ms on red and 1,830 ms on blue; 0.2 % of the turns failed with 1–10 calls in progress and …"""
-    where = "on" if one.of.by == "host" else "with"
-    low, high = f"{where} {KEYS[one.of.by].of(one.low)}", f"{where} {one.high.place.name}"
+    named = key_words(one.of.by)
+    low, high = f"{named.where} {named.of(one.low)}", f"{named.where} {one.high.place.name}"
     if one.what in ("p95", "p50"):
         p = 0.95 if one.what == "p95" else 0.5
         times = together(one.low.at(p).value, one.high.at(p).value)
@@ -113,7 +122,7 @@ def described(group: Group) -> str:
     return ", ".join(parts)
 
 
-def by_key(summary: Summary, by: By) -> Iterable[Table]:
-    """A table for each stratum; nothing where the key says nothing of the run."""
-    for of in summary.waits_by(by):
-        yield waits_table(of, summary.targets)
+def waits_blocks(of: Sequence[Waits], targets: Sequence[str]) -> list[Block]:
+    """What the waits are of, and their table."""
+    what = f"{waits_caption(of[0])}, in ms, with 95 % intervals over sessions."
+    return [Paragraph(what, "q gap"), waits_table(of, targets)]

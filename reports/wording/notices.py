@@ -19,7 +19,7 @@ from reports.summary.arms import FAIR
 from reports.summary.notices import Noticed
 from reports.summary.outcomes import Outcomes
 from reports.summary.summary import Summary
-from reports.wording.groups import apart_words
+from reports.wording.groups import apart_words, key_words
 
 HEARD_ALONE = frozenset({"gpt-live"})
 """Dialects of services in whose sessions only what is audible is known."""
@@ -47,9 +47,10 @@ def pooled(summary: Summary) -> list[str]:
         apart = list(several)
         of, differences = apart[0].of, "; ".join(map(apart_words, apart))
         alone = len({(one.by, one.label) for one in summary.waits if one.by == of.by}) == 1
-        if of.by == "host":
+        if of.compared == "pairs":
             pooled = "Pooled" if alone else f"{of.label}: pooled"
-            said.append(f"{pooled} over {len(of.places)} hosts that differ: {differences}.")
+            places = f"{len(of.places)} {key_words(of.by).head}s"
+            said.append(f"{pooled} over {places} that differ: {differences}.")
         else:
             said.append(f"{'' if alone else f'{of.label}: '}{differences}: the figures of the whole run pool both.")
     return said

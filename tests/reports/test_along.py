@@ -12,7 +12,7 @@ from reports.page.calls import along as section
 from reports.page.charts import wait_lines
 from reports.page.svg import HALF, WIDE
 from reports.statistics.quantiles import lack, quantile
-from reports.summary.groups import AGES, By, Waits, one_thing
+from reports.summary.groups import AGES, Waits, one_thing
 from reports.summary.summary import Summary
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
@@ -20,12 +20,12 @@ from tests.reports.synthetic import Plan
 LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
 
 
-def waits(summary: Summary, by: By, origin: str = "speech_end") -> list[Waits]:
+def waits(summary: Summary, by: str, origin: str = "speech_end") -> list[Waits]:
     return next(of for of in summary.waits_by(by) if of[0].stratum.origin == origin)
 
 
 @pytest.mark.parametrize("by", ["turn", "age"])
-def test_each_turn_stands_in_one_place(by: By) -> None:
+def test_each_turn_stands_in_one_place(by: str) -> None:
     summary = summary_of(LONG)
 
     for one, answer in zip(waits(summary, by), summary.answers, strict=True):
