@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,11 @@ class Dialer:
 
         What is answered, of an error or in headers, is handed on without secrets.
         """
-        own = self._authorization(limits, phases)
-        headers = [*self.target.headers, *([own] if own else [])]
+        own, call_id = self._authorization(limits, phases), uuid.uuid4().hex
+        headers = [*self.target.connection_headers(call_id), *([own] if own else [])]
         try:
             socket = open_websocket(
-                self.target.connection_url(),
+                self.target.connection_url(call_id),
                 headers,
                 self._context,
                 limits,
@@ -57,7 +58,8 @@ class Dialer:
         except ConnectError as error:
             detail = self._keyring.hide(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
-        socket.handshake = socket.handshake._replace(headers=self._hidden(socket.handshake.headers))
+        shown = self._hidden(socket.handshake.headers)
+        socket.handshake = socket.handshake._replace(headers=shown, call_id=call_id)
         return socket
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -95,7 +97,7 @@ def connected(
     except Exception as error:
         _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
         raise
-    instants, headers, errors_ns = transport.handshake
+    instants, headers, errors_ns, _ = transport.handshake
     told(headers)
     timeline.tell(Connected(instants, headers, phases.token_wait_ns, errors_ns))
     return transport

@@ -22,6 +22,7 @@ from bench.observe.work import (
     MeasureNetwork,
     Pay,
     Retrieve,
+    TellPlayed,
     Truncate,
 )
 from bench.plan.functions import CallHandler
@@ -69,6 +70,7 @@ class Line:
     def __init__(self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: Listener) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
         self._decode = script.dialect.decode
+        self._words = script.dialect.provider and script.dialect.provider.words(transport.handshake.call_id)
         self.microphone = Microphone(script.between)
         self.functions = CallHandler(script.functions, script.choices)
         self._asks_late = bool(script.between) and not script.service_responds
@@ -119,7 +121,17 @@ class Line:
 
     def send(self, message: OutgoingMessage) -> None:
         """Send a message; where the connection is gone, the timeline is told that instead."""
-        self._note_sent(message, self._transport.send(message.data, stamped=_is_stamped(message)))
+        self._note_sent(message, self._transport.send(self._written(message), stamped=_is_stamped(message)))
+
+    def _written(self, message: OutgoingMessage) -> bytes:
+        return message.data if self._words is None else self._words.written(message.act, message.data)
+
+    def hang_up(self) -> None:
+        """Say goodbye, where the dialect does, and close the connection."""
+        goodbye = None if self._words is None else self._words.goodbye()
+        if goodbye is not None and self._transport.closed is None:
+            self.send(OutgoingMessage(*goodbye))
+        self._transport.close()
 
     def _note_sent(self, message: OutgoingMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
         """Tell of a message that was handed to the kernel, or of the connection's end, by which it was not.
@@ -183,7 +195,7 @@ class Line:
         if message is self._opening and self._turn is not None:
             self._opening = None
             self._begin(self._turn)
-        receipt = self._transport.offer(message.data, stamped=_is_stamped(message))
+        receipt = self._transport.offer(self._written(message), stamped=_is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns
         else:
@@ -200,7 +212,7 @@ class Line:
 
         `for_turn`: only the turn's end is waited for.
         """
-        until_ns = min(until_ns, self.functions.due_ns, self._transport.now_ns() + FAR_NS)
+        until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
         self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
         if not self.send_due():
@@ -259,6 +271,11 @@ class Line:
     def _retrieve(self, work: Retrieve) -> None:
         self.send(OutgoingMessage(*self._script.dialect.retrieve(work.item_id, work.event_id), item=work.item_id))
 
+    def _tell_played(self, work: TellPlayed) -> None:
+        told = None if self._words is None else self._words.played(work.mark)
+        if told is not None:
+            self.send(OutgoingMessage(*told))
+
     def _measure(self, _: MeasureNetwork) -> None:
         network = self._transport.network()
         if network is not None:
@@ -307,6 +324,7 @@ WORK: dict[type, Callable[[Line, Any], None]] = {
     Cancel: Line._cancel,
     Truncate: Line._truncate,
     Retrieve: Line._retrieve,
+    TellPlayed: Line._tell_played,
     MeasureNetwork: Line._measure,
     HandOut: Line._hand_out,
     AskForResponse: Line._request,

@@ -130,7 +130,7 @@ class Session:
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self.now_ns))
         self._line.do_work()
-        self._transport.close()
+        self._line.hang_up()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""

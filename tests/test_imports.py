@@ -33,7 +33,7 @@ ROOMS = ("planning", "playing", "leading", "user")
 # The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
 STATIONS = (
     "wire", "refusals", "quota", "delay", "voice", "faults", "profile", "outbox",
-    "session", "conversation", "answering", "caller_turns", "behaviour", "gpt_live",
+    "session", "conversation", "answering", "caller_turns", "behaviour", "gpt_live", "agent_wires", "agent",
     "served", "truth", "serving",
 )  # fmt: skip
 

@@ -52,6 +52,7 @@ class Walkie:
 
     name = "walkie"
     duplex = False
+    provider = None
     acts: ClassVar = {
         "tune": Act.SET_UP,
         "type": Act.ITEM,

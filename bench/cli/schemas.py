@@ -19,6 +19,7 @@ from bench.run.calibration import Calibration
 from bench.run.document import CLOSED, RunDocument
 from bench.run.kept import KeptRuns
 from bench.run.log_lines import AnyLine
+from bench.simulator.agent_wires import WIRES
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.comparisons.document import CompareDocument
 from reports.gate.baselines import Baseline
@@ -43,6 +44,8 @@ from reports.schemas.document import (
 from reports.sizing.text import SizeDocument
 from reports.text.document import SummaryDocument
 
+URLS = ("ga", "preview", "openai", "voice_live", "gpt_live")
+"""The addresses of services in a ready file; those of agents stand beside them."""
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {
     **{"compare": "comparisons", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"},
@@ -135,7 +138,7 @@ def ready_document() -> Schema:
             "pid": WHOLE,
             "pids": many(WHOLE),
             "port": COUNT,
-            "urls": record(each(("ga", "preview", "openai", "voice_live", "gpt_live"), TEXT)),
+            "urls": record(each((*URLS, *(f"agent_{name}" for name in WIRES)), TEXT)),
             "identity": maybe(record(each(("endpoint", "header"), TEXT))),
         }
     )

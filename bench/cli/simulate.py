@@ -251,6 +251,9 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     """The content of the ready file. The URLs are complete: a client only adds its key."""
     import os
 
+    from bench.simulator.agent_wires import WIRES
+    from bench.simulator.wire import AGENT_PATH
+
     host = WILDCARDS.get(host, host)
     scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     preview = "api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
@@ -260,6 +263,7 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
         "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
         "voice_live": f"{scheme}://{place}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
         "gpt_live": f"{scheme}://{place}/v1/live/sessions",
+        **{f"agent_{name}": f"{scheme}://{place}{AGENT_PATH}{name}" for name in WIRES},
     }
     facts = {"schema": READY_VERSION, "simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
     return facts | {"ca": str(ca) if ca else None, "urls": urls}
@@ -277,6 +281,7 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
         f"  Azure GA       {facts['urls']['ga']}",
         f"  Azure preview  {facts['urls']['preview']}",
         f"  Voice Live     {facts['urls']['voice_live']}",
+        f"  agents         {', '.join(url for name, url in facts['urls'].items() if name.startswith('agent_'))}",
         f"  OpenAI         {facts['urls']['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
         *([f"  trust          {facts['ca']}"] if facts["ca"] else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity['endpoint']}"] if identity else []),

@@ -2,7 +2,8 @@
 
 A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins
 where sound does (`bench.observe.onsets`), with the delta that holds it, and is over once deltas without any make up
-`SILENCE_NS`; what it is made of has an id of our own. Deltas are held back for as long as it takes to know that sound
+`SILENCE_NS`, or, of a service that falls silent by sending nothing, once nothing was played for so long; what it is
+made of has an id of our own. Deltas are held back for as long as it takes to know that sound
 begins in them. The result follows from what is heard in each delta, and from when it came: `listened` puts the first
 into the delta, so that a log that keeps that and no audio gives the same replies.
 """
@@ -18,13 +19,16 @@ import numpy as np
 
 from bench.clock import Arrival
 from bench.observe.onsets import BLOCK_MS, WINDOW, Onsets
+from bench.observe.playout import Playout
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import CutPayload, Event, Kind, audio_payload, said
 from bench.protocol.untrusted import LONGEST_TEXT
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
 SILENCE_NS = 800 * NS_PER_MS
 """Silence that ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""
+CAUGHT = "turn_detected"
+"""Why a reply is cancelled that its caller speaks into, in the words of the Realtime API."""
 GAP_NS = 100 * NS_PER_MS
 """Time without any audio from which on it is silence that was not sent; less is a delay on the way."""
 LONGEST_GAP_S = 3
@@ -44,15 +48,15 @@ class Held(NamedTuple):
 
 
 class Ear:
-    """Hears one session's audio, in `audio`'s format."""
+    """Hears one session's audio, in `audio`'s format. `pauses`: the service may fall silent by sending nothing."""
 
-    def __init__(self, audio: AudioFormat) -> None:
+    def __init__(self, audio: AudioFormat, *, pauses: bool = False) -> None:
+        self._pauses = pauses
+        self.playout = Playout()
         self._begin_stream(audio)
         self._replies = 0
         self._speaking = False
         self._words = ""
-        self._played_ns = 0
-        """When all that came has been played, by a player without a buffer."""
 
     def hear_format(self, audio: AudioFormat) -> None:
         """Hear audio in this format from now on."""
@@ -93,8 +97,9 @@ class Ear:
 
     def _unsent(self, arrival: Arrival) -> int:
         """How many samples of silence were not sent before a delta that comes now."""
-        silent_ns = arrival.at_ns - self._played_ns
-        return silent_ns * self.audio.rate_hz // NS_PER_S if self._played_ns and silent_ns >= GAP_NS else 0
+        played_ns = self.playout.until_ns
+        silent_ns = arrival.at_ns - played_ns
+        return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def heard_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         """What the `listened` events of a message come to; those that the service did not send have no name.
@@ -107,13 +112,18 @@ class Ear:
                 yield Event(Kind.NOTED, event.name), arrival
             elif event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, CutPayload):
                 yield from self._heard(event, event.payload, arrival)
+            elif event.kind is Kind.MARKED:
+                self.playout.mark(arrival.at_ns, event.text)
+                yield Event(Kind.NOTED, event.name), arrival
+            elif event.kind is Kind.CLEARED:
+                yield from self._cleared(event, arrival)
             else:
                 yield event, arrival
 
     def _heard(self, event: Event, sound: CutPayload, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
         unsent = self._unsent(arrival)
-        self._played_ns = max(self._played_ns, arrival.at_ns) + self.audio.duration_ns(event.payload_bytes)
+        self.playout.play(arrival.at_ns, self.audio.duration_ns(event.payload_bytes))
         self._end += unsent
         if unsent and self._is_over:
             yield from self._ending(arrival)
@@ -140,8 +150,34 @@ class Ear:
     @property
     def _is_over(self) -> bool:
         """Whether no sound that is known later can be of the reply that is heard."""
-        silent_ns = self.audio.duration_ns((self._end - self._last) * self.audio.sample_bytes)
-        return self._speaking and silent_ns >= SILENCE_NS + KNOWN_NS
+        return self._speaking and self._silent_ns >= SILENCE_NS + KNOWN_NS
+
+    @property
+    def _silent_ns(self) -> int:
+        """How long the silence is that the reply ends in, as far as that came."""
+        return self.audio.duration_ns((self._end - self._last) * self.audio.sample_bytes)
+
+    @property
+    def over_ns(self) -> int:
+        """When the reply that is played is over if nothing more of it comes."""
+        if not (self._pauses and self._speaking):
+            return NEVER_NS
+        return self.playout.until_ns + SILENCE_NS + KNOWN_NS - self._silent_ns
+
+    def ended_by(self, now_ns: int) -> Iterator[tuple[Event, Arrival]]:
+        """The end of a reply that was over by now."""
+        if (over_ns := self.over_ns) <= now_ns:
+            yield from self._ending(Arrival(over_ns))
+
+    def _cleared(self, event: Event, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+        """What is left of a reply is dropped; one that was played to its end is over before."""
+        drops, speaking = arrival.at_ns < self.playout.until_ns, self._speaking
+        self.playout.clear(arrival.at_ns)
+        if speaking and not drops:
+            yield from self._ending(arrival)
+        yield event, arrival
+        if speaking and drops:
+            yield from self._ending(arrival, "cancelled")
 
     def _begin_reply(
         self, event: Event, sound: CutPayload, begins: int, arrival: Arrival
@@ -167,9 +203,10 @@ class Ear:
             event, response_id=name, item_id=name, payload=event.payload if sound is None else sound
         )
 
-    def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+    def _ending(self, arrival: Arrival, status: str = "completed") -> Iterator[tuple[Event, Arrival]]:
         """The end of the reply that was heard."""
         name = f"heard-{self._replies}"
         self._speaking, words, self._words = False, self._words.strip(), ""
         yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
-        yield Event(Kind.RESPONSE_DONE, "", name, status="completed"), arrival
+        reason = "" if status == "completed" else CAUGHT
+        yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival

@@ -146,6 +146,12 @@ class Interruption:
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
             self.instants["silent"], self.errors_ns["silent"] = at_ns, 0
 
+    def fell_quiet(self, at_ns: int) -> None:
+        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself."""
+        began_ns = self.instants.get("barge_in")
+        if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns > began_ns:
+            self.instants["silent"], self.errors_ns["silent"], self.stopped_ns = at_ns, 0, at_ns
+
     @property
     def yielded(self) -> bool | None:
         """Whether the player was silent in time; None of what was no interruption by speech, or came too late."""

@@ -54,7 +54,8 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
-        timeout = _timed_out(turn.progress_ns, limits.next_delta, "next_delta")
+        heard_ns = turn.reply.playback_ends_ns if turn.plan.duplex else 0  # nothing need come before it was played
+        timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     begun_ns = turn.reply.created_ns
     return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", NO_END))
 
@@ -165,7 +166,7 @@ class PendingTurns:
     def cuts(self) -> Iterator[Cancel | Truncate | Retrieve]:
         """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
         stopped = self.interrupted
-        if stopped is not None and stopped.interruption is not None:
+        if stopped is not None and stopped.interruption is not None and not stopped.plan.duplex:
             interruption, prefix = stopped.interruption, stopped.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False

@@ -94,9 +94,9 @@ class SessionFacts:
     """The facts of one session. `turns_wanted`: the number of turns that its script has."""
 
     __slots__ = (
-        "audio_received", "audio_sent", "billed", "caller_time_ns", "close_code", "close_reason", "detail", "errors",
-        "errors_ns", "events", "fallbacks", "headers", "history_left", "history_taken_ns", "idle_prompts", "instants",
-        "last_error", "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage",
+        "announced", "audio_received", "audio_sent", "billed", "caller_time_ns", "close_code", "close_reason", "detail",
+        "errors", "errors_ns", "events", "fallbacks", "headers", "history_left", "history_taken_ns", "idle_prompts",
+        "instants", "last_error", "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage",
         "token_wait_ns", "turns_begun", "turns_ended", "turns_good", "turns_wanted", "unknown", "unpaid", "widths_ns",
         "wire_received", "wire_sent",
     )  # fmt: skip
@@ -107,6 +107,8 @@ class SessionFacts:
         self.instants["connect_start"] = start_ns
         self.errors_ns: dict[str, int] = {}
         self.widths_ns: dict[str, int] = {}
+        self.announced = True
+        """Whether the service says that the session is open."""
         self.outcome = self.detail = ""
         self.renewed = False
         self.service_session_id = ""
@@ -163,6 +165,10 @@ class SessionFacts:
         self.instants["connect_start"] = self.start_ns + connected.token_wait_ns
         self.instants.update(connected.instants)
         self.errors_ns.update(connected.errors_ns)
+        if not self.announced and (open_ns := connected.instants.get("upgrade_done")) is not None:
+            error_ns = connected.errors_ns.get("upgrade_done", 0)
+            for instant in DESCRIPTIONS.values():
+                self.instants[instant], self.errors_ns[instant] = open_ns, error_ns
         self.headers, self.token_wait_ns = connected.headers, connected.token_wait_ns
 
     def described(self, event: Event, arrival: Arrival) -> None:

@@ -47,6 +47,7 @@ from bench.observe.inputs import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
+from bench.observe.playout import MOST_MARKS
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
@@ -57,6 +58,7 @@ from bench.observe.work import (
     HandOut,
     MeasureNetwork,
     Pay,
+    TellPlayed,
     Work,
 )
 from bench.outcomes import GOOD, TEXT_SESSION
@@ -75,11 +77,16 @@ NO_JUDGES: dict[int, Judge] = {}
 SESSION_KINDS = frozenset({*DESCRIPTIONS, Kind.MALFORMED, Kind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
 
+NOTICES_CALLER = frozenset({Kind.SPEECH_STARTED, Kind.CLEARED})
+"""Events by which a service says that it hears its caller, and a player stops."""
+
 UNTIMED = frozenset(
     {Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.ITEM_RETRIEVED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN}
 )
 """Events that bring no deadline nearer, and at most put it off."""
-DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED}
+DECISIVE = TRANSCRIPTIONS | {
+    *(Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED, Kind.CLEARED, Kind.MARKED),
+}
 """Events after which there may be something to do though the turn goes on."""
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
@@ -118,7 +125,10 @@ class Timeline:
         self.facts = SessionFacts(start_ns, wanted, {"called": called_ns, "intended_start": intended_ns})
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=service_responds)
-        self._ear = Ear(chosen(dialect.output_formats, None)) if dialect.duplex else None
+        self._ear = (
+            Ear(chosen(dialect.output_formats, None), pauses=dialect.provider is not None) if dialect.duplex else None
+        )
+        self.facts.announced = dialect.provider is None
         self._watch: SilenceWatch | None = None  # while something is heard that asks for no reply, and replies to it
         self._false_reply: bool | None = None  # whether there was any since the last turn began
         self._length = ConversationLength()
@@ -216,6 +226,9 @@ class Timeline:
             for event, came in self._ear.heard_in(self.listened(events, arrival), arrival):
                 self._take(event, came, wire_bytes)
                 wire_bytes = 0
+            self._wake_ns = min(self._wake_ns, self._ear.over_ns)
+            if self._ear.playout.overfull:
+                self._fail("endless:marks", at_ns, f"over {MOST_MARKS} marks wait for what was not played yet")
             return
         for event in events:  # as `_take`, the call of which each event would pay for
             if event.kind in SESSION_KINDS:
@@ -302,7 +315,7 @@ class Timeline:
                 self._wake_ns = NOT_KNOWN
         if event.usage is not None and event.response_id not in self.facts.billed:
             self._bill(event.response_id, event.usage, turn)
-        if kind is Kind.SPEECH_STARTED and self.turns.interrupted is not None:
+        if kind in NOTICES_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.hear_barge_in(arrival)
         if event.foreign:
             self._fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
@@ -429,8 +442,13 @@ class Timeline:
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.due(self.limits)
-            self._wake_ns = due[0] if due else NEVER_NS
+            self._wake_ns = min(due[0] if due else NEVER_NS, NEVER_NS if self._ear is None else self._ear.over_ns)
         return self._wake_ns
+
+    @property
+    def mark_due_ns(self) -> int:
+        """When the service is to be told that a mark of its was played, if nothing comes before."""
+        return NEVER_NS if self._ear is None else self._ear.playout.due_ns
 
     def expire(self, now_ns: int) -> None:
         """Tell the timeline that it is `now_ns`, where something is due by then."""
@@ -442,6 +460,9 @@ class Timeline:
     def _expire(self, now_ns: int) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
         self._wake_ns = NOT_KNOWN
+        if self._ear is not None:
+            for event, ended in self._ear.ended_by(now_ns):
+                self._turn_event(event, ended, 0)
         due = self.turns.due(self.limits)
         if due is None or now_ns < due[0]:
             return
@@ -512,6 +533,9 @@ class Timeline:
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
             yield Pay(usage)
+        if self._ear is not None and not self.over:
+            for mark in self._ear.playout.played_by(now_ns):
+                yield TellPlayed(mark)
         if turns.interrupted is not None and not self.over:
             yield from turns.cuts()
         if turns.holds_ended:

@@ -19,8 +19,10 @@ from bench.units import NEVER_NS
 AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
-HEARD = frozenset({"start", "speech_begin", "speech_end", "first_audible", "ended"})
-"""Instants of a turn of which the service tells nothing."""
+HEARD = frozenset(
+    {"start", "speech_begin", "speech_end", "first_audible", "barge_in", "barge_in_heard", "silent", "ended"}
+)
+"""Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
 UNTOLD: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),

@@ -38,6 +38,12 @@ class Retrieve(NamedTuple):
     event_id: str
 
 
+class TellPlayed(NamedTuple):
+    """Tell the service that all that came before a mark of its was played, or dropped."""
+
+    mark: str
+
+
 class MeasureNetwork(NamedTuple):
     """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
 
@@ -62,4 +68,4 @@ class GoOn(NamedTuple):
     """Ask for the response that goes on from what the functions returned."""
 
 
-Work = Pay | Cancel | Truncate | Retrieve | MeasureNetwork | HandOut | AskForResponse | CallFunction | GoOn
+Work = Pay | Cancel | Truncate | Retrieve | TellPlayed | MeasureNetwork | HandOut | AskForResponse | CallFunction | GoOn

@@ -175,7 +175,11 @@ DETECTION_TABLES = {
         TurnDetection,
     ),
     FULL_DUPLEX: Table(
-        {"type": Field(Choice((FULL_DUPLEX,)), "The model listens while it speaks. GPT-Live only.", required=True)},
+        {
+            "type": Field(
+                Choice((FULL_DUPLEX,)), "Both sides listen all the time. GPT-Live and agents only.", required=True
+            )
+        },
         TurnDetection,
     ),
     "azure_semantic_vad": _azure_detector("azure_semantic_vad", "Detection by meaning", LANGUAGES),

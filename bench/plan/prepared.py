@@ -298,6 +298,7 @@ class Encoder:
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[OutgoingMessage, ...]:
         """A recording as the speech of turn `number`. `keep`: it is one that many sessions say."""
+        chunk_ms = self._piece_ms(chunk_ms)
         key = (pcm.digest, pcm.speech, chunk_ms, paced, number)
         kept = self._speeches.get(key)
         if kept is not None:
@@ -310,6 +311,7 @@ class Encoder:
 
     def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
         """A recording that is no turn's."""
+        chunk_ms = self._piece_ms(chunk_ms)
         key = (pcm.digest, pcm.speech, chunk_ms)
         if key not in self._sounds:
             pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=True))
@@ -320,6 +322,7 @@ class Encoder:
         """What an open microphone records after a recording: the noise that was behind it; () where it is closed."""
         if not self.detects or self._background is None:
             return self.silence(chunk_ms)
+        chunk_ms = self._piece_ms(chunk_ms)
         key = (pcm.digest, pcm.speech, chunk_ms)
         if key not in self._betweens:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
@@ -332,7 +335,12 @@ class Encoder:
         """What an open microphone records where nothing is heard; () where it is closed."""
         if not self.detects:
             return ()
-        return (self._append(silence(self.input_format, chunk_ms), BETWEEN_ID, paced=True),)
+        return (self._append(silence(self.input_format, self._piece_ms(chunk_ms)), BETWEEN_ID, paced=True),)
+
+    def _piece_ms(self, chunk_ms: int) -> int:
+        """How long pieces of audio are, which a provider may cut for itself."""
+        provider = self.dialect.provider
+        return chunk_ms if provider is None or provider.frame_ms is None else provider.frame_ms
 
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech sets the noise's level

@@ -146,6 +146,8 @@ class Interrupt(SpokenTurn):
     def features(self) -> Iterator[Feature]:
         yield from super().features()
         yield Feature.INTERRUPTION
+        if not self.plays_turn or self.interrupt.verify:
+            yield Feature.CUT
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)

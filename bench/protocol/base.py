@@ -7,7 +7,7 @@ and of settings (`bench.protocol.settings`). Only a dialect knows how they are s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
 
@@ -47,13 +47,23 @@ class Act(Enum):
     REQUEST = auto()
     """Ask for a response."""
     RAW = auto()
-    """Whatever the script says in the words of the service."""
+    """Whatever the script says in the words of the service, or the line in its own."""
     CANCEL = auto()
     """Have the response under way end."""
     TRUNCATE = auto()
     """Say up to where an item of the service's was heard."""
     RETRIEVE = auto()
     """Ask what the service keeps of an item."""
+
+
+BINARY = "binary"
+"""The key under which a log has a binary message, in base64."""
+
+
+class Binary(bytes):
+    """A message in binary frames (RFC 6455 §5.6); any other is text."""
+
+    __slots__ = ()
 
 
 class ClientMessage(NamedTuple):
@@ -80,11 +90,38 @@ class Feature(Enum):
     ASKED = "asks for an answer to nothing"
     MESSAGE = "adds a message to the conversation"
     INTERRUPTION = "interrupts a reply"
+    CUT = "stops a reply without a word, or checks what is kept of it"
     SOUND = "lets a sound be heard"
     EXPECTATION = "expects an event"
     HISTORY = "begins with what was said before"
     PIPELINED = "sends before the service has greeted"
     RENEWAL = "goes on in another session"
+
+
+class CallWords(Protocol):
+    """What one session says in its own name: its ids, numbers and times. It has a memory, as no dialect has."""
+
+    def written(self, act: Act, data: bytes) -> bytes:
+        """A message that was encoded for all sessions, as this one sends it next."""
+
+    def played(self, mark: str) -> ClientMessage | None:
+        """Say that all that came before this mark was played, or dropped; None where nobody is to know."""
+
+    def goodbye(self) -> ClientMessage | None:
+        """What is said before the connection is closed; None where nothing is."""
+
+
+class Provider(NamedTuple):
+    """How a provider of telephony carries calls to an agent, which says of none that it is open: its connection is.
+
+    `words`: what one call says in its own name, by its id. `frame_ms`: how long each piece of the caller's audio is;
+    None where that is for the script to say. `headers`: what the upgrade has beside a target's own headers; `{uuid}` is
+    the id of the call.
+    """
+
+    words: Callable[[str], CallWords]
+    frame_ms: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Dialect(Protocol):
@@ -93,6 +130,9 @@ class Dialect(Protocol):
     `event_id` is the client's own id of a message; an error that comes of the message gives it back
     (`Failure.event_id`), where the dialect has such ids.
     """
+
+    provider: Provider | None
+    """What stands between the caller and an agent; None of a service that is called as it is."""
 
     @property
     def name(self) -> str:

@@ -43,6 +43,10 @@ class Kind(Enum):
     """The arguments of a function call are whole."""
     TRUNCATED = auto()
     """The service has cut an item of its own where the client said that it was heard to."""
+    CLEARED = auto()
+    """What was not played yet is to be dropped: the service has noticed that its caller speaks."""
+    MARKED = auto()
+    """The service is to be told when all that came before was played; `text` is what it calls that place."""
     ITEM_RETRIEVED = auto()
     """What the service keeps of an item that the client asked for."""
     INPUT_TRANSCRIBED = auto()

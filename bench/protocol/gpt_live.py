@@ -15,24 +15,13 @@ from typing import Any
 import msgspec
 
 from bench.plain import word
-from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name, chosen
-from bench.protocol.base import Act, Awaited, ClientMessage, Feature
-from bench.protocol.events import EMPTY, Effect, Event, Failure, FunctionCall, Kind, base64_bytes, text_characters
+from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name
+from bench.protocol.base import Act, Awaited, ClientMessage
+from bench.protocol.duplex import Duplex
+from bench.protocol.events import EMPTY, Effect, Event, Failure, Kind, base64_bytes, text_characters
 from bench.protocol.openai import GPT_LIVE_NAME
 from bench.protocol.openai_events import LONGEST_SESSION, failure_of
-from bench.protocol.settings import (
-    FULL_DUPLEX,
-    FunctionOutput,
-    Keys,
-    Message,
-    ResponseSettings,
-    SessionSettings,
-    SettingsRefusal,
-    TurnDetection,
-    merged,
-    undone,
-    without_none,
-)
+from bench.protocol.settings import Keys, SessionSettings, SettingsRefusal, merged, undone, without_none
 from bench.protocol.untrusted import LONGEST_ID, object_in, shortened_settings, string_in, text_of
 
 FIRST_MODEL = "gpt-live-1"
@@ -73,8 +62,6 @@ HERE = frozenset(
     {"output", "instructions", "voice", "turn_detection", "input_format", "output_format", "model", "extra"}
 )
 """The settings of a session that it has words for."""
-ONLY_DUPLEX = f"turn_detection must be {FULL_DUPLEX}: GPT-Live decides by itself when to speak, and takes no commits"
-NOT_HERE = "which GPT-Live has not"
 
 
 class _Wire(msgspec.Struct):
@@ -91,53 +78,21 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class GptLive:
+class GptLive(Duplex):
     """A `bench.protocol.base.Dialect`: of OpenAI's path /v1/live/sessions, and Azure's /openai/v1/live/sessions."""
 
     name = GPT_LIVE_NAME
-    duplex = True
+    title = "GPT-Live"
+    settings = HERE
+    only_duplex = "GPT-Live decides by itself when to speak, and takes no commits"
     input_formats: Mapping[AudioFormatName, AudioFormat] = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     output_formats = input_formats
     acts: Mapping[str, Act] = MappingProxyType({START: Act.SET_UP, APPEND: Act.APPEND})
-    lacks: Mapping[Feature, str] = MappingProxyType(
-        dict.fromkeys(
-            (
-                *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.INTERRUPTION),
-                *(Feature.SOUND, Feature.EXPECTATION, Feature.HISTORY, Feature.PIPELINED, Feature.RENEWAL),
-            ),
-            f"{NOT_HERE}: remove it",
-        )
-        | {Feature.TYPED: f"{NOT_HERE}: `play` a recording instead"}
-    )
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
-        if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
-            return SettingsRefusal(("turn_detection",), ONLY_DUPLEX)
-        if settings.output == "text":
-            return SettingsRefusal(("output",), "output must be audio: GPT-Live speaks")
-        unset = SessionSettings()
-        names = (name for name in settings.__struct_fields__ if name not in HERE)
-        if (
-            foreign := next((name for name in names if getattr(settings, name) != getattr(unset, name)), None)
-        ) is not None:
-            return SettingsRefusal((foreign,), f"{foreign} is no setting of GPT-Live: remove it")
+    def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
             return SettingsRefusal(("voice",), "voice must be the name of a voice at GPT-Live")
-        return self._unfit_format(settings) or undone(self._session(settings), settings.extra, KEPT)
-
-    def _unfit_format(self, settings: SessionSettings) -> SettingsRefusal | None:
-        for key, name in (("input_format", settings.input_format), ("output_format", settings.output_format)):
-            if name is not None and name not in self.input_formats:
-                return SettingsRefusal((key,), f"{key} must be one of {', '.join(self.input_formats)}, not {name}")
-        if self.hears(settings) is self.speaks(settings):
-            return None
-        return SettingsRefusal(("output_format",), "output_format must be input_format: GPT-Live has one for both ways")
-
-    def hears(self, settings: SessionSettings) -> AudioFormat:
-        return chosen(self.input_formats, settings.input_format)
-
-    def speaks(self, settings: SessionSettings) -> AudioFormat:
-        return chosen(self.output_formats, settings.output_format)
+        return undone(self._session(settings), settings.extra, KEPT)
 
     # What a session says.
 
@@ -168,35 +123,6 @@ class GptLive:
     def _message(self, act: Act, name: str, event_id: str, **fields: Any) -> ClientMessage:
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
-    # What it has no words for: a script that wants it is refused before (`lacks`).
-
-    def message(self, message: Message, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def commit(self, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def clear(self, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def cancel(self, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
-    def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
-        raise NotImplementedError
-
     # How the service is read.
 
     def decode(self, message: bytes) -> Sequence[Event]:
@@ -224,18 +150,6 @@ class GptLive:
             return message
         fields = _decode_fields(message)
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
-
-    def text_only(self, session: Mapping[str, Any]) -> str:
-        return ""
-
-    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        return None
-
-    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        return None
-
-    def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        return False
 
     def is_expiry(self, code: int, reason: str) -> bool:
         closed, words = LONGEST_SESSION

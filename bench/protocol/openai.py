@@ -26,7 +26,7 @@ from bench.protocol.audio import (
     by_name,
     chosen,
 )
-from bench.protocol.base import Act, Awaited, ClientMessage, Feature
+from bench.protocol.base import Act, Awaited, ClientMessage, Feature, Provider
 from bench.protocol.events import (
     FunctionCall,
     Kind,
@@ -110,6 +110,7 @@ class OpenAI(EventReader, ABC):
     output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
     lacks: Mapping[Feature, str] = MappingProxyType({})
     duplex = False
+    provider: Provider | None = None
 
     def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
         """Take the arguments of `EventReader`; `names`: what a client's messages are called."""

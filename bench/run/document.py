@@ -41,6 +41,7 @@ class TargetEntry(TypedDict):
     model: NotRequired[str | None]
     variant_of: NotRequired[str | None]
     deflate: NotRequired[bool]
+    duplex: NotRequired[bool]
     connects_per_min: NotRequired[float | None]
     prices: NotRequired[Prices | None]
     session: NotRequired[dict[str, Any]]

@@ -21,7 +21,7 @@ from bench.observe.inputs import NO_JSON
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
 from bench.plain import printable
-from bench.protocol.base import Dialect
+from bench.protocol.base import BINARY, Binary, Dialect
 from bench.protocol.events import WITH_AUDIO, Event
 from bench.protocol.rate_limits import LIMITED, RateLimit
 
@@ -50,7 +50,12 @@ def received_events(
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped."""
+    """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped.
+
+    A binary message is JSON of one key, in base64.
+    """
+    if isinstance(raw, Binary):
+        return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
         value = msgspec.json.decode(raw)
         shown = without_secrets(value, hide)

@@ -83,7 +83,7 @@ class SimulatedSession(ABC):
             return self._unreadable(at_ns, rejected)
         return self.receive(event, at_ns)
 
-    def receive_binary(self, at_ns: int) -> EventReceipt:
+    def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         problem = "Expected a text WebSocket message; binary frames are not supported."
         return self._unreadable(at_ns, RejectedError("invalid_event", problem))
 

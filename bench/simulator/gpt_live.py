@@ -27,7 +27,7 @@ from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, first_audible
+from bench.simulator.voice import RecordedReply, first_audible, reply_samples
 from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
@@ -202,7 +202,7 @@ def silent(format: AudioFormat) -> Piece:
 
 def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
     """A reply cut into deltas, its words spread evenly over them."""
-    whole = b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name])
+    whole = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * TICK_MS // 1000
     cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]
     shares = [round(len(reply.tokens) * number / len(cut)) for number in range(len(cut) + 1)]

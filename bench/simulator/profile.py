@@ -163,6 +163,15 @@ class KnownWords:
 
 
 @dataclass(frozen=True)
+class AgentManners:
+    """How agents are, beside their delays."""
+
+    greets: bool = key(Flag(), "Whether it speaks first.", True)
+    noise_dbfs: float | None = key(Number(-90, 0), "Level of the noise behind it, which never stops.")
+    filler: float = key(SHARE, "Share of its answers that have a filler ahead.", 0.0)
+
+
+@dataclass(frozen=True)
 class Slowdown:
     """How delays of responses grow with the sessions that are open on the whole server."""
 
@@ -199,6 +208,7 @@ class Profile:
     vad: SpeechDetection = SpeechDetection()
     truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords = KnownWords()
+    agent: AgentManners = AgentManners()
     formats: tuple[AudioFormatName, ...] | None = None  # of audio, in sessions of GA; None: OpenAI's
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
@@ -264,6 +274,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "truncates_ignored": Field(SHARE, "Share of truncates that are acknowledged and change nothing."),
         "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
         "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
+        "agent": Field(table_of(AgentManners), "How agents are that are called."),
         "formats": Field(OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own."),
     },
     dict,

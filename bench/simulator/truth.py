@@ -22,6 +22,8 @@ Sent:      s       session id, as in the session.created that the client saw
                    were cached
            p       of speech_started and speech_stopped: where in the session's input audio (bytes, as in from and to)
                    speech began, and where it ended: the first byte of its first active frame, the one after its last
+           u       of the first frame of what an agent says: greeting, filler or answer; of an answer p is where the
+                   speech ended that it answers
 Opened:    s, at   where tokens are issued: the session, and when its upgrade was asked for
            d       "open"
            token   number of the token that opened it, counted from 1 in the order of issue; null where the key did
@@ -151,7 +153,7 @@ def _further(event: Outgoing) -> str:
     item = f',"i":{json_string(event.item_id).decode()}' if event.item_id else ""
     call = f',"c":{json_string(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
-        return f'{item},"a":{"null" if event.audible_byte is None else event.audible_byte}'
+        item = f'{item},"a":{"null" if event.audible_byte is None else event.audible_byte}'
     return item + call + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
 
 

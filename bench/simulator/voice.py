@@ -71,6 +71,11 @@ def load_replies() -> tuple[RecordedReply, ...]:
     )
 
 
+def reply_samples(reply: RecordedReply, format: AudioFormat) -> Samples:
+    """A reply as it is heard in a format."""
+    return format.decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name]))
+
+
 def opening_with_silence(samples: Samples, silence_ms: int) -> Samples:
     """24 kHz samples from the first audible one on, behind so much silence."""
     return np.pad(samples[first_audible(samples) or 0 :], (silence_ms * RATE_HZ // 1000, 0))

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.foreign import JsonError, read_json
 from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import Binary
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 
 Json = dict[str, Any]
@@ -101,6 +102,9 @@ OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
 OPENAI_GA = WireDialect("openai-ga", GA)
 VOICE_LIVE = WireDialect("voice-live", PREVIEW)
 GPT_LIVE = WireDialect("gpt-live", GA)
+AGENT_PATH = "/agent/"
+"""Below it agents are called, each way by its name."""
+AGENT = WireDialect("agent", GA)
 XAI = WireDialect("xai", GA, formats=tuple(RATED_FORMATS), greeting="conversation.created")
 INWORLD = WireDialect("inworld", GA, formats=tuple(RATED_FORMATS))
 QWEN = WireDialect("qwen", PREVIEW)
@@ -186,11 +190,11 @@ def json_string(text: str) -> bytes:
     return msgspec.json.encode(text)
 
 
-def text_frame(body: bytes) -> bytes:
-    """An unmasked, final text frame (RFC 6455 §5.2); servers do not mask."""
-    size = len(body)
+def whole_frame(body: bytes) -> bytes:
+    """A message in one unmasked frame (RFC 6455 §5.2); servers do not mask."""
+    size, first = len(body), b"\x82" if type(body) is Binary else b"\x81"
     if size < 126:
-        return b"\x81" + size.to_bytes(1, "big") + body
+        return first + size.to_bytes(1, "big") + body
     if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + body
-    return b"\x81\x7f" + size.to_bytes(8, "big") + body
+        return first + b"\x7e" + size.to_bytes(2, "big") + body
+    return first + b"\x7f" + size.to_bytes(8, "big") + body

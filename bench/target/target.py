@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from bench.target.credentials import Credential
 from bench.transport.base import DIRECT, NetworkPath, Proxy
 
 EACH_CONNECTION = "{uuid}"
-"""What stands in a query for a name that no two connections share."""
+"""What stands in a query, or in a header, for a name that no two connections share."""
 Service = str
 """`azure`, a name of `bench.target.services`, or `other`."""
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
@@ -103,9 +102,16 @@ class Target:
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
         return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
 
-    def connection_url(self) -> str:
-        """The URL of one connection, with a UUID of its own where the target wants one."""
-        return self.url.replace(EACH_CONNECTION, uuid.uuid4().hex)
+    def connection_url(self, call_id: str) -> str:
+        """The URL of one connection, with its id where the target wants one."""
+        return self.url.replace(EACH_CONNECTION, call_id)
+
+    def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
+        """The headers of one connection's upgrade: its own, and those of its provider that it does not set itself."""
+        own = {name.lower() for name, _ in self.headers}
+        provided = self.dialect.provider.headers if self.dialect.provider else ()
+        every = (*(header for header in provided if header[0].lower() not in own), *self.headers)
+        return [(name, value.replace(EACH_CONNECTION, call_id)) for name, value in every]
 
     @property
     def public_url(self) -> str:

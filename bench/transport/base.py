@@ -60,12 +60,13 @@ class Closure(NamedTuple):
 class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
-    `errors_ns`: how much earlier each phase may really have ended.
+    `errors_ns`: how much earlier each phase may really have ended. `call_id`: a name that no two connections share.
     """
 
     instants: Mapping[str, int]
     headers: Mapping[str, str]
     errors_ns: Mapping[str, int] = MappingProxyType({})
+    call_id: str = ""
 
 
 class Network(NamedTuple):
@@ -176,7 +177,7 @@ class Transport(Protocol):
         """The instant now, on the clock that the stamps are on."""
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Hand one text message to the kernel; None where the connection is gone (see `closed`).
+        """Hand one message to the kernel, text unless it is `Binary`; None where the connection is gone (see `closed`).
 
         `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
         """

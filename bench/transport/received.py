@@ -27,7 +27,7 @@ class Read(NamedTuple):
 
 
 class Received(NamedTuple):
-    """One text message, when it arrived, and the bytes of its frames with their headers."""
+    """One message, when it arrived, and the bytes of its frames with their headers. `data`: text, or `Binary`."""
 
     data: bytes
     arrival: Arrival

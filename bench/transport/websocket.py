@@ -28,6 +28,7 @@ from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.outcomes import ACCEPT_HEADER
+from bench.protocol.base import Binary
 from bench.protocol.events import Event
 from bench.transport.answer import SWITCHING, HttpAnswer, read_answer, refusal
 from bench.transport.base import (
@@ -47,7 +48,7 @@ from bench.transport.base import (
     TransmitStamp,
 )
 from bench.transport.connect import connect
-from bench.transport.fast.frames import LONGEST, MASK_BYTES, frame_bytes, masked_text
+from bench.transport.fast.frames import LONGEST, MASK_BYTES, frame_bytes, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.received import Read, Received
 from bench.transport.tcp import ByteStream, TakeRead, TcpStream
@@ -126,6 +127,7 @@ class WebSocket:
         self._unread: Read | None = None  # what the loop has read and left to whoever listens
         self._woken = False
         self._begun = bytearray()  # of a message in fragments; one object, however many they are
+        self._binary = False  # whether it is one
         self._message_bytes = 0  # its frames, so far
         self._head = b"" if protocol.state is State.CONNECTING else None
         self._answer_came: HttpAnswer | None = None
@@ -203,24 +205,25 @@ class WebSocket:
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
             return None
-        data = self._framed_text(message)
+        data = self._frame_of(message)
         try:
             return SendReceipt(self._stream.write(data, stamped=stamped), len(data))
         except OSError as error:
             self._lost(error)
             return None
 
-    def _framed_text(self, message: bytes) -> bytes:
+    def _frame_of(self, message: bytes) -> bytes:
         """A message as it is written."""
         if self._deflate is None and self._protocol.state is State.OPEN:
-            return masked_text(message, os.urandom(MASK_BYTES))
-        self._protocol.send_text(message)
+            return masked_frame(message, os.urandom(MASK_BYTES))
+        send = self._protocol.send_binary if type(message) is Binary else self._protocol.send_text
+        send(message)
         return b"".join(self._protocol.data_to_send())
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
             return None
-        data = self._framed_text(message)
+        data = self._frame_of(message)
         self._offered = len(data)
         handed = self._stream.offer(data, stamped=stamped)
         return None if handed is None else SendReceipt(handed, len(data))
@@ -360,10 +363,13 @@ class WebSocket:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return False
         self._message_bytes += wire_bytes
+        if frame.opcode is not Opcode.CONT:
+            self._binary = frame.opcode is Opcode.BINARY
         if frame.opcode is Opcode.CONT or not frame.fin:
             self._begun += frame.data
         if frame.fin:
-            data = bytes(self._begun if frame.opcode is Opcode.CONT else frame.data)
+            made = Binary if self._binary else bytes
+            data = made(self._begun if frame.opcode is Opcode.CONT else frame.data)
             arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
             self._came.append(Received(data, arrival, self._message_bytes))
             self._message_bytes = 0

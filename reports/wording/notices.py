@@ -21,8 +21,6 @@ from reports.summary.outcomes import Outcomes
 from reports.summary.summary import Summary
 from reports.wording.groups import apart_words, key_words
 
-HEARD_ALONE = frozenset({"gpt-live"})
-"""Dialects of services in whose sessions only what is audible is known."""
 NAMED = 4
 """So many measures that are not exact are named in a sentence."""
 FAR_OFF_NS = NS_PER_S
@@ -103,11 +101,11 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
 
 def _heard_alone(run: RunFrames) -> Iterable[str]:
     """A sentence where a service tells nothing of turns."""
-    targets = [target for target in run.document.get("targets") or [] if target.get("dialect") in HEARD_ALONE]
+    targets = [target for target in run.document.get("targets") or [] if target.get("duplex")]
     if targets:
         whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
         yield (
-            f"{whose}GPT-Live tells nothing of turns. What callers hear is measured, from the audio alone "
+            f"{whose}Nothing tells of turns there. What callers hear is measured, from the audio alone "
             "(voice_to_voice), and traffic; ttfa, transcripts, turn detection and tokens are absent."
         )
 

@@ -147,7 +147,7 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
         case "bytes":
             behaviour.receive_text(spoilt_bytes(random, json.dumps(event).encode()), at_ns)
         case "binary":
-            behaviour.receive_binary(at_ns)
+            behaviour.receive_binary(random.randbytes(9), at_ns)
 
 
 def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:

@@ -194,14 +194,12 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
     heard_alone: tuple[str, ...], whose: str | None
 ) -> None:
     run = summary_of(PLAN).run
-    targets = [t | {"dialect": "gpt-live" if t["label"] in heard_alone else "ga"} for t in run.document["targets"]]
+    targets = [t | {"duplex": t["label"] in heard_alone} for t in run.document["targets"]]
     told = replace(run, document=run.document | {"targets": targets})
     said = [
         notice
         for notice in run_notices(told, noticed(told, turns_of(told), told.sessions))
-        if "nothing of turns" in notice
+        if "tells of turns" in notice
     ]
 
-    assert [line.startswith(f"{whose}GPT-Live tells nothing of turns.") for line in said] == [True] * (
-        whose is not None
-    )
+    assert [line.startswith(f"{whose}Nothing tells of turns there.") for line in said] == [True] * (whose is not None)

@@ -22,7 +22,7 @@ from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
 from bench.simulator.profile import default_profile
-from bench.simulator.wire import text_frame
+from bench.simulator.wire import whole_frame
 from bench.transport.base import PacedSender, ReplyListener, Take
 from bench.transport.fast.reader import MessageReader
 from bench.transport.received import DeltaArrival, Read, Received
@@ -74,7 +74,7 @@ class MatchingTransport(PatientTransport):
 
     def _read(self, take: Take, message: Received) -> bool:
         at_ns, _, kernel = message.arrival
-        came = self._reader.read(Read(text_frame(message.data), at_ns, at_ns, kernel, True))
+        came = self._reader.read(Read(whole_frame(message.data), at_ns, at_ns, kernel, True))
         assert isinstance(came, list)
         self.matched += not came
         return any([take(one) for one in came])

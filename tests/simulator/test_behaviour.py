@@ -428,7 +428,7 @@ def test_a_binary_frame_is_an_error() -> None:
     behaviour = build_behaviour()
     drain(behaviour)
 
-    behaviour.receive_binary(AT_NS)
+    behaviour.receive_binary(b"", AT_NS)
 
     assert error_of(drain(behaviour))["code"] == "invalid_event"
 

@@ -82,7 +82,7 @@ def test_a_variant_has_another_model_of_its_service(tmp_path: Path) -> None:
 def test_each_connection_to_inworld_has_a_key_of_its_own(tmp_path: Path) -> None:
     target = named(tmp_path, "service: inworld")
 
-    assert target.connection_url() != target.connection_url()
+    assert target.connection_url("a") != target.connection_url("b")
 
 
 @pytest.mark.parametrize(

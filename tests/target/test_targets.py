@@ -177,7 +177,7 @@ def test_headers_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> N
 
 def test_a_url_may_hold_variables_in_its_query_and_a_uuid_of_each_connection(tmp_path: Path) -> None:
     target = the_one(tmp_path, "url: 'wss://voice.example/v1/realtime?model=m&apiKey=${MY_KEY}&key={uuid}'")
-    first, second = target.connection_url(), target.connection_url()
+    first, second = target.connection_url("a"), target.connection_url("b")
 
     assert f"apiKey={quote(SECRET, safe='')}&key=" in first
     assert first != second
@@ -363,7 +363,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by key_env"),
         ((*AZURE, "api_version: 2024-12-17"), 5, "a model version and no api-version"),
         ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
-        ((URL, "dialect: GA"), 4, 'or stepfun, not the text "GA"'),
+        ((URL, "dialect: GA"), 4, 'or pcm, not the text "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "label: a b"), 4, "label must be 1 to 64 of A-Z a-z 0-9 . _ -"),
         ((URL, "label: a", "label: b"), 5, "one has the key 'label' twice"),

@@ -13,7 +13,7 @@ from websockets.server import ServerProtocol
 
 from bench.clock import Arrival
 from bench.transport.fast import compiled
-from bench.transport.fast.frames import MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
+from bench.transport.fast.frames import MASK_BYTES, frame_bytes, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader
 from bench.transport.received import Received
 from bench.transport.websocket import WebSocket
@@ -135,7 +135,7 @@ def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
 @given(SIZES, st.binary(min_size=4, max_size=4))
 def test_what_is_sent_is_masked_as_websockets_does_it(size: int, mask: bytes) -> None:
     payload = b"x" * size
-    frame = masked_text(payload, mask)
+    frame = masked_frame(payload, mask)
     whole = ServerProtocol(state=State.OPEN, max_size=None)
     whole.receive_data(frame)
 

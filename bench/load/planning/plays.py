@@ -193,6 +193,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "label": target.label,
         "url": target.public_url,
         "dialect": target.dialect.name,
+        "duplex": target.dialect.duplex,
         "service": target.service,
         "loopback": target.loopback,
         "region": target.region,

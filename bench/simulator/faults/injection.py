@@ -18,7 +18,7 @@ from msgspec import structs
 
 from bench.simulator.faults.kinds import OF_RESPONSES, Fault
 from bench.simulator.refusals import AZURE, OPENAI, Complaint, RefusedUpgrade
-from bench.simulator.wire import GA, PREVIEW, Json, Outgoing, error_fields, event_bytes, text_frame
+from bench.simulator.wire import GA, PREVIEW, Json, Outgoing, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_MS, NS_PER_S
 
 
@@ -164,7 +164,7 @@ def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
             frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, rest))
             yield HandOver(given.event, b"".join(frames))
         case "drip":
-            frame = given.frame or text_frame(body)
+            frame = given.frame or whole_frame(body)
             size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
             last = (len(frame) - 1) // size * size
             for begin in range(0, last, size):
@@ -192,7 +192,7 @@ def _with_body(given: HandOver, body: bytes) -> HandOver:
 
 def _frame(head: int, body: bytes) -> bytes:
     """An unmasked frame with this first byte."""
-    return bytes([head]) + text_frame(body)[1:]
+    return bytes([head]) + whole_frame(body)[1:]
 
 
 ENDLESS_NS = 20 * NS_PER_MS

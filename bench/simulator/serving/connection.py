@@ -23,7 +23,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.protocol.base import SIMULATOR_HEADER
+from bench.protocol.base import SIMULATOR_HEADER, Binary
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import (
     EndResponse,
@@ -51,7 +51,7 @@ from bench.simulator.served import LatenessCounts
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.truth import TruthLog
-from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, text_frame
+from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
@@ -99,9 +99,10 @@ class Connection:
         self._shared, self._ended = shared, ended
         extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
         self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES, extensions=extensions)
-        self._framed: Callable[[bytes], bytes] = text_frame
+        self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
+        self._binary = False  # whether they are a binary message's
         self._events_per_segment = shared.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None
         self._chores: list[asyncio.TimerHandle] = []
@@ -189,14 +190,14 @@ class Connection:
         at_ns = arrival.at_ns
         if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return  # the protocol object has answered
-        if frame.opcode is Opcode.BINARY:
-            received = self._behaviour.receive_binary(at_ns)
-        else:
-            self._fragments.append(bytes(frame.data))
-            if not frame.fin:
-                return
-            message, self._fragments = b"".join(self._fragments), []
-            received = self._behaviour.receive_text(message, at_ns)
+        if frame.opcode is not Opcode.CONT:
+            self._binary = frame.opcode is Opcode.BINARY
+        self._fragments.append(bytes(frame.data))
+        if not frame.fin:
+            return
+        message, self._fragments = b"".join(self._fragments), []
+        receive = self._behaviour.receive_binary if self._binary else self._behaviour.receive_text
+        received = receive(message, at_ns)
         if self._shared.truth:
             self._shared.truth.received(self._behaviour.ids.session, received, arrival)
         if self._injector:
@@ -234,7 +235,8 @@ class Connection:
                 self._shared.truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
-        return Frame(Opcode.TEXT, body).serialize(mask=False, extensions=self._protocol.extensions)
+        opcode = Opcode.BINARY if type(body) is Binary else Opcode.TEXT
+        return Frame(opcode, body).serialize(mask=False, extensions=self._protocol.extensions)
 
     # Faults
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from bench.protocol.openai import RATED_FORMATS
+from bench.simulator.agent_wires import WIRES
 from bench.simulator.refusals import (
     BAD_KEY,
     BAD_OPENAI_KEY,
@@ -32,6 +34,8 @@ from bench.simulator.refusals import (
     RefusedUpgrade,
 )
 from bench.simulator.wire import (
+    AGENT,
+    AGENT_PATH,
     AZURE_GA,
     AZURE_PREVIEW,
     GLM,
@@ -109,6 +113,8 @@ PATHS = {"/api-ws/v1/realtime": QWEN, "/api/paas/v4/realtime": GLM, "/api/v1/rea
 """Paths of services that speak the Realtime API with differences of their own."""
 MODELS = {"grok-": XAI, "step": STEPFUN}
 """How models are called of such services that have OpenAI's path."""
+DEFAULT_FORMAT = "pcm16@16000"
+"""The format of agents whose caller does not say it."""
 MAX_CUSTOM_HEADERS = 10
 STANDARD_HEADERS = {
     "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
@@ -131,12 +137,16 @@ class Authenticator:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`token` is the number of the token that was taken; None where a key was, or nothing was asked for."""
+    """`token` is the number of the token that was taken; None where a key was, or nothing was asked for.
+
+    `wire`: how an agent is called; its `model` is the format of its audio, where nothing else says that.
+    """
 
     dialect: WireDialect
     model: str
     complaint: Complaint | None = None
     token: int | None = None
+    wire: str = ""
 
 
 class _Shown(NamedTuple):
@@ -171,6 +181,10 @@ def admit(
             return _azure_refusal(headers, shown) or _voice_live(query, shown.token)
         case "/v1/live/sessions" | "/openai/v1/live/sessions":
             return _azure_refusal(headers, shown) or Accepted(GPT_LIVE, "", token=shown.token)
+        case path if path.startswith(AGENT_PATH) and path.removeprefix(AGENT_PATH) in WIRES:
+            format = query.get("format", DEFAULT_FORMAT)
+            named = format if format in RATED_FORMATS else DEFAULT_FORMAT
+            return shown.problem or Accepted(AGENT, named, token=shown.token, wire=path.removeprefix(AGENT_PATH))
         case path if path in PATHS:
             return shown.problem or Accepted(PATHS[path], query.get("model") or "simulated", token=shown.token)
         case _ if is_openai(target):

@@ -27,6 +27,8 @@ import numpy as np
 
 from bench.clock import enable_stamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
+from bench.simulator.agent import AgentBehaviour
+from bench.simulator.agent_wires import WIRES
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, StruckFault
 from bench.simulator.faults.kinds import Fault
@@ -218,6 +220,8 @@ class Server:
             np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
             Ids(self._worker.id_tag(self.sessions)),
         )
+        if accepted.wire:
+            return AgentBehaviour(WIRES[accepted.wire](accepted.model), *what[2:])
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
         spoken = accepted.dialect

@@ -11,10 +11,11 @@ import struct
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks in C where it can be had
 
 from bench.clock import Arrival
+from bench.protocol.base import Binary
 from bench.transport.received import Received
 
-FINAL_TEXT = 0x81
-"""FIN, no reserved bits, opcode 1 (RFC 6455 §5.2)."""
+FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
+"""FIN, no reserved bits, opcode 1 or 2 (RFC 6455 §5.2)."""
 SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
 SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 LONGEST = 0xFFFF
@@ -43,15 +44,15 @@ def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
     return texts, at
 
 
-def masked_text(payload: bytes, mask: bytes) -> bytes:
-    """A text frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
-    length = len(payload)
+def masked_frame(payload: bytes, mask: bytes) -> bytes:
+    """A message in one frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
+    length, first = len(payload), FINAL_BINARY if type(payload) is Binary else FINAL_TEXT
     if length < SHORT:
-        header = struct.pack("!BB", FINAL_TEXT, MASKED | length)
+        header = struct.pack("!BB", first, MASKED | length)
     elif length <= LONGEST:
-        header = struct.pack("!BBH", FINAL_TEXT, MASKED | TWO_BYTES, length)
+        header = struct.pack("!BBH", first, MASKED | TWO_BYTES, length)
     else:
-        header = struct.pack("!BBQ", FINAL_TEXT, MASKED | EIGHT_BYTES, length)
+        header = struct.pack("!BBQ", first, MASKED | EIGHT_BYTES, length)
     return b"".join((header, mask, apply_mask(payload, mask)))
 
 

@@ -1,0 +1,197 @@
+"""Behaves as one call with an agent: a server that hears a caller, and talks back. Pure.
+
+It greets first, unless its profile says otherwise, and answers a drawn delay (`first_audio`) after it has noticed that
+its caller is silent. What it says goes out in frames of 20 ms, `speed` times as fast as it is spoken where the caller's
+line lets it drop what was not played (`clear`), and as fast as it is spoken where not. Where the caller speaks into it,
+it stops a drawn delay (`speech_started`) later, unless it takes that for no speech (`vad.ignores`): then it says what
+it has to say, and answers after that.
+
+The truth log has of the first frame of whatever it says what that is (`u`), and of an answer where the caller's speech
+ended in what it was sent (`p`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.protocol.audio import AudioFormat, Samples
+from bench.simulator.agent_wires import AgentWire
+from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.outbox import Outbox, OutboxStep
+from bench.simulator.profile import Profile, drawn
+from bench.simulator.session.effective import Detection, InputSettings
+from bench.simulator.voice import RecordedReply, first_audible, reply_samples
+from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
+from bench.units import NS_PER_MS
+
+FRAME_MS = 20
+SILENCE_MS = 500
+"""How much silence ends the caller's speech."""
+FILLER_MS = 600
+"""How long a filler is."""
+FULL_SCALE = 32_768
+
+
+class Frame(NamedTuple):
+    """20 ms of what it says. `facts`: of the first frame of something."""
+
+    samples: Samples
+    facts: Json | None = None
+    last: bool = False
+
+
+class AgentBehaviour(SimulatedSession):
+    """One call, over a wire."""
+
+    def __init__(
+        self, wire: AgentWire, profile: Profile, replies: Sequence[RecordedReply], rng: np.random.Generator, ids: Ids
+    ) -> None:
+        self.ids = ids
+        self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
+        self._outbox = Outbox(ids, rng, obfuscated=False)
+        self._audio = InputAudio(profile.vad.least_speech_ms)
+        self._audio.set_silence(SILENCE_MS)
+        self._speed = profile.speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
+        self._opened = self._streaming = False
+        self._frames: deque[Frame] = deque()
+        """What is still to be sent."""
+        self._plays_until_ns = 0
+        """When the caller will have heard what was sent."""
+        self._said = 0
+
+    def open(self, at_ns: int) -> None:
+        if self._wire.opens_at_once:
+            self._begin_call(at_ns)
+
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        """There are no responses."""
+
+    def end(self) -> None:
+        for part in (self._outbox, self):
+            vars(part).clear()
+
+    def _begin_call(self, at_ns: int) -> None:
+        self._opened = True
+        if self._profile.agent.noise_dbfs is not None:
+            self._stream(at_ns)
+        if self._profile.agent.greets:
+            self._plan_speech(at_ns, {"u": "greeting"})
+
+    # What comes
+
+    def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
+        audio = self._wire.audio_in(message)
+        if audio is None:
+            return EventReceipt("invalid_event")
+        return EventReceipt("audio", None, **self._hear(audio, at_ns))
+
+    def _take(self, event: Json, at_ns: int) -> ReceiptFields:
+        taken = self._wire.take(event)
+        if taken.opens and not self._opened:
+            self._begin_call(at_ns)
+        return self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        received = super().receive(event, at_ns)
+        return received._replace(type=self._wire.name_of(event), event_id=self._wire.id_of(event))
+
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
+        """An agent has nobody to complain to."""
+
+    def _hear(self, audio: bytes, at_ns: int) -> ReceiptFields:
+        begin = self._audio.end.byte
+        heard = InputSettings(self._wire.format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        for edge in self._audio.append(audio, heard):
+            self._notice(edge, at_ns)
+        return {"from_byte": begin, "to_byte": self._audio.end.byte}
+
+    def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
+        if not edge.began:
+            self._plan_speech(at_ns, {"u": "answer", "p": edge.byte})
+        elif (self._frames or at_ns < self._plays_until_ns) and not drawn(self._profile.vad.ignores, self._rng):
+            due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
+            self._outbox.plan([(due_ns, self._fall_silent)])
+
+    # What it says
+
+    def _plan_speech(self, at_ns: int, facts: Json) -> None:
+        """Say the next recording once it was thought of; perhaps with a filler ahead."""
+        due_ns = self._outbox.after(at_ns, self._profile.delays.first_audio)
+        if facts["u"] == "answer" and drawn(self._profile.agent.filler, self._rng):
+            filler = partial(self._say, {"u": "filler"}, FILLER_MS)
+            self._outbox.plan([(due_ns, filler)])
+            due_ns = self._outbox.after(due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause)
+        self._outbox.plan([(due_ns, partial(self._say, facts, None))])
+
+    def _say(self, facts: Json, longest_ms: int | None, due_ns: int) -> Outgoing | None:
+        reply = self._replies[self._said % len(self._replies)]
+        self._said += 1
+        samples = reply_samples(reply, self._wire.format)
+        size = self._wire.format.rate_hz * FRAME_MS // 1000
+        longest = len(samples) if longest_ms is None else self._wire.format.rate_hz * longest_ms // 1000
+        whole = min(len(samples), longest) // size * size
+        for begin in range(0, whole, size):
+            first, last = begin == 0, begin + size == whole
+            self._frames.append(Frame(samples[begin : begin + size], facts if first else None, last))
+        self._stream(due_ns)
+        return None
+
+    def _fall_silent(self, due_ns: int) -> Outgoing | None:
+        if not self._frames and due_ns >= self._plays_until_ns:
+            return None
+        self._frames.clear()
+        self._plays_until_ns = min(self._plays_until_ns, due_ns)
+        return self._outgoing(due_ns, self._wire.clear())
+
+    # The stream
+
+    def _stream(self, at_ns: int) -> None:
+        if not self._streaming:
+            self._streaming = True
+            self._outbox.plan(self._due_frames(at_ns))
+
+    def _due_frames(self, at_ns: int) -> Iterator[OutboxStep]:
+        """A step for each frame, as long as there is anything to send."""
+        number = 0
+        while self._frames or self._profile.agent.noise_dbfs is not None:
+            yield at_ns + round(number * FRAME_MS * NS_PER_MS / self._speed), self._send_frame
+            number += 1
+        self._streaming = False
+
+    def _send_frame(self, due_ns: int) -> Outgoing | None:
+        format = self._wire.format
+        silent = np.zeros(format.rate_hz * FRAME_MS // 1000, np.int16)
+        if not self._frames and self._profile.agent.noise_dbfs is None:  # it was told to fall silent
+            return None
+        frame = self._frames.popleft() if self._frames else Frame(silent)
+        self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
+        if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
+            self._outbox.plan([(due_ns, partial(self._mark, mark))])
+        return self._audio_message(self._noisy(frame.samples), frame.facts, format, due_ns)
+
+    def _noisy(self, samples: Samples) -> Samples:
+        """The samples with the noise of its room."""
+        level_dbfs = self._profile.agent.noise_dbfs
+        if level_dbfs is None:
+            return samples
+        noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
+        return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+    def _audio_message(self, samples: Samples, facts: Json | None, format: AudioFormat, due_ns: int) -> Outgoing:
+        audio = format.encode(samples)
+        audible = first_audible(format.decode(audio))
+        name, body = self._wire.audio_out(audio)
+        audible_byte = None if audible is None else audible * format.sample_bytes
+        return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=audible_byte, facts=facts)
+
+    def _mark(self, mark: tuple[str, bytes], due_ns: int) -> Outgoing | None:
+        return self._outgoing(due_ns, mark)
+
+    def _outgoing(self, due_ns: int, message: tuple[str, bytes] | None) -> Outgoing | None:
+        return None if message is None else Outgoing(due_ns, *message)

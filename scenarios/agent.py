@@ -1,0 +1,12 @@
+"""Callers of your own agent, who let it greet, ask something, and interrupt an answer.
+
+Run it with `locust -f scenarios/agent.py --headless -u 10 -t 1m --url ws://localhost:8765/ws --dialect twilio`.
+"""
+
+from rtbench import RealtimeUser
+
+
+class AgentCaller(RealtimeUser):
+    """A caller of an agent behind Twilio, behind Azure Communication Services, or on a plain WebSocket."""
+
+    script = "scripts/agent.yaml"

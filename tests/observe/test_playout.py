@@ -1,0 +1,135 @@
+"""What the caller's end of a line plays, and when it says that a mark was played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival
+from bench.observe.ear import KNOWN_NS, SILENCE_NS, Ear
+from bench.observe.playout import MOST_MARKS, Playout
+from bench.protocol.audio import PCM16_16K
+from bench.protocol.base import Binary
+from bench.protocol.events import Event, Kind
+from bench.protocol.pcm import PCM
+from bench.units import NEVER_NS
+from tests.helpers import MS
+
+FRAME_MS = 20
+LOUD = Binary(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), FRAME_MS)))
+"""20 ms of a tone of 1 kHz."""
+SILENT = Binary(bytes(2 * 16 * FRAME_MS))
+
+
+BEGIN_MS = 2_000
+QUIET = tuple((number * FRAME_MS, SILENT) for number in range(BEGIN_MS // FRAME_MS))
+SPOKEN = tuple((BEGIN_MS + number * FRAME_MS, LOUD) for number in range(10))
+END_MS = BEGIN_MS + 200
+
+
+def ear_after(*messages: tuple[int, bytes]) -> Ear:
+    """An ear that has heard these messages, each at its ms."""
+    ear = Ear(PCM16_16K, pauses=True)
+    for at_ms, data in (*QUIET, *messages):
+        heard(ear, PCM.decode(data), at_ms)
+    return ear
+
+
+def heard(ear: Ear, events: Sequence[Event], at_ms: int) -> list[tuple[Kind, str]]:
+    """What an ear makes of events that come at an instant, without the words of replies."""
+    arrival = Arrival(at_ms * MS)
+    pairs = ear.heard_in(ear.listened(events, arrival), arrival)
+    return [(event.kind, event.status) for event, _ in pairs if event.kind is not Kind.TRANSCRIPT_DONE]
+
+
+def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
+    playout = Playout()
+    playout.play(0, 300 * MS)
+    playout.mark(10 * MS, "first")
+    playout.play(100 * MS, 200 * MS)
+    playout.mark(110 * MS, "second")
+
+    assert playout.due_ns == 300 * MS
+    assert playout.played_by(299 * MS) == []
+    assert playout.played_by(300 * MS) == ["first"]
+    assert playout.due_ns == 500 * MS
+    assert playout.played_by(500 * MS) == ["second"]
+    assert playout.due_ns == NEVER_NS
+
+
+def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once() -> None:
+    playout = Playout()
+    playout.play(0, 3_000 * MS)
+    playout.mark(0, "dropped")
+    playout.clear(200 * MS)
+    playout.play(210 * MS, 20 * MS)
+
+    assert playout.played_by(200 * MS) == ["dropped"]
+    assert playout.until_ns == 230 * MS
+
+
+def test_a_storm_of_marks_is_too_many_only_where_they_wait() -> None:
+    played, waiting = Playout(), Playout()
+    for number in range(3 * MOST_MARKS):
+        played.mark(number, str(number))
+    waiting.play(0, 1)
+    for number in range(MOST_MARKS + 1):
+        waiting.mark(0, str(number))
+
+    assert (played.overfull, waiting.overfull) == (False, True)
+
+
+@given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
+def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: list[tuple[str, int, int]]) -> None:
+    playout, now_ns, told, made = Playout(), 0, [], []
+    for number, (kind, wait, length) in enumerate(steps):
+        now_ns += wait
+        told += playout.played_by(now_ns)
+        match kind:
+            case "p":
+                playout.play(now_ns, length)
+            case "m":
+                playout.mark(now_ns, str(number))
+                made.append(str(number))
+            case "c":
+                playout.clear(now_ns)
+        assert playout.due_ns <= max(now_ns, playout.until_ns) or len(told) == len(made)
+    assert told + playout.played_by(NEVER_NS) == made
+
+
+def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
+    ear = ear_after(*SPOKEN, (END_MS, SILENT))
+
+    assert ear.over_ns == END_MS * MS + SILENCE_NS + KNOWN_NS
+    assert list(ear.ended_by(ear.over_ns - 1)) == []
+    assert [(event.kind, came.at_ns) for event, came in ear.ended_by(ear.over_ns + 5)][-1] == (
+        Kind.RESPONSE_DONE,
+        END_MS * MS + SILENCE_NS + KNOWN_NS,
+    )
+    assert ear.over_ns == NEVER_NS
+
+
+def test_a_service_that_never_falls_silent_ends_no_reply_by_sending_nothing() -> None:
+    ear = Ear(PCM16_16K)
+    for at_ms, data in (*QUIET, *SPOKEN):
+        heard(ear, PCM.decode(data), at_ms)
+
+    assert ear.over_ns == NEVER_NS
+
+
+def test_what_came_faster_than_it_is_spoken_is_over_once_it_was_played() -> None:
+    ear = ear_after(*((BEGIN_MS, LOUD) for _ in range(100)))
+
+    assert ear.over_ns == (BEGIN_MS + 100 * FRAME_MS) * MS + SILENCE_NS + KNOWN_NS
+
+
+def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> None:
+    cut, played = ear_after(*((BEGIN_MS, LOUD) for _ in range(100))), ear_after(*SPOKEN)
+    clear = Event(Kind.CLEARED, "clear")
+
+    assert heard(cut, [clear], BEGIN_MS + 500) == [(Kind.CLEARED, ""), (Kind.RESPONSE_DONE, "cancelled")]
+    assert heard(played, [clear], BEGIN_MS + 500) == [(Kind.RESPONSE_DONE, "completed"), (Kind.CLEARED, "")]
+    assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
