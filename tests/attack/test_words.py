@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import os
 import re
 import shutil
 import sys
 import unicodedata
+import zlib
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -32,6 +35,7 @@ from reports.histories.entry import _Summary as Summary
 from reports.runs import RUN
 from reports.schemas.document import misfit
 from tests.attack.test_files import LOG, places, with_value
+from tests.examples import some
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.run.test_merge import build_part, closed, copied
@@ -79,7 +83,9 @@ THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"
 
 
 def check_commands(run: Path, scratch: Path) -> None:
-    """Each command that reads a folder, on this one and beside another."""
+    """Commands that read a folder, on this one and beside another: `report`, and in the small circle a third of the
+    others, by the test's name.
+    """
     limits, other = scratch / "ci.yaml", scratch / "other"
     limits.write_text(THRESHOLDS)
     margins = scratch / "margins.yaml"
@@ -87,33 +93,34 @@ def check_commands(run: Path, scratch: Path) -> None:
     if not other.exists():
         synthetic.write(other, PLAN)
     kept, merged = scratch / "baselines", scratch / "merged"
-    for words in (
-        ("report", run),
-        ("runs", run.parent),
-        ("runs", run.parent, "--json"),
-        ("open", run),
-        ("check", run, "--thresholds", limits),
-        ("check", run, "--thresholds", margins, "--baseline", other),
-        ("check", other, "--thresholds", margins, "--baseline", run),
-        ("baseline", "save", run, "--folder", kept),
-        ("baseline", "list", "--folder", kept),
-        ("check", other, "--thresholds", margins, "--baseline", kept),
-        ("compare", run, other, "--out", scratch),
-        ("compare", run, "--out", scratch),
-        ("decide", run),
-        ("history", run, other, kept, "--out", scratch / "history.html"),
-        ("history", run, "--json"),
-        ("merge", run, "-o", merged),
-        ("merge", run, other, "-o", scratch / "both"),
-        ("size", "--like", run, "--detect", "20%"),
-        ("simulate", "--like", run),
-        ("simulate", "--like", f"{run}:{EVIL}"),
-        ("simulate", "--like", run, "--like-step", EVIL),
-        ("export", run, "--format", "csv", "--force"),
-        ("export", run, "--format", "hlog", "--force"),
-        ("upload", run, "http://127.0.0.1:1/c"),
-        *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
-    ):
+    this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
+    others: list[list[tuple[object, ...]]] = [
+        [("runs", run.parent)],
+        [("runs", run.parent, "--json")],
+        [("open", run)],
+        [("check", run, "--thresholds", limits)],
+        [("check", run, "--thresholds", margins, "--baseline", other)],
+        [("check", other, "--thresholds", margins, "--baseline", run)],
+        [
+            ("baseline", "save", run, "--folder", kept),
+            ("baseline", "list", "--folder", kept),
+            ("check", other, "--thresholds", margins, "--baseline", kept),
+            ("history", run, other, kept, "--out", scratch / "history.html"),
+        ],
+        [("compare", run, other, "--out", scratch)],
+        [("compare", run, "--out", scratch)],
+        [("decide", run)],
+        [("history", run, "--json")],
+        [("merge", run, "-o", merged)],
+        [("merge", run, other, "-o", scratch / "both")],
+        [("size", "--like", run, "--detect", "20%")],
+        [("simulate", "--like", run), ("simulate", "--like", f"{run}:{EVIL}")],
+        [("simulate", "--like", run, "--like-step", EVIL)],
+        [("export", run, "--format", "csv", "--force"), ("export", run, "--format", "hlog", "--force")],
+        [("upload", run, "http://127.0.0.1:1/c")],
+        [("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]],
+    ]
+    for words in (("report", run), *itertools.chain.from_iterable(some(others, 7, this))):
         harm = harm_in(told(*words))
         assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
     for page in (*run.glob("*.md"), *scratch.glob("*.md")):

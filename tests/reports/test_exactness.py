@@ -12,7 +12,7 @@ import reports
 from bench.errors import UsageError
 from reports import render
 from reports.exactness import Inexact
-from reports.gate.baselines import baseline_of, save
+from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
@@ -26,6 +26,7 @@ from reports.wording.notices import notices
 from reports.wording.reasons import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.gate.test_check import store
 from tests.reports.looks.test_decide import TWO
 from tests.reports.looks.test_decide import run as decided_run
 from tests.reports.sizing.test_size import size_of
@@ -150,10 +151,7 @@ def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> Non
     stored = [baseline_of(side) for side in sides(run(tmp_path / "late", late))]
     assert "response_total" not in {one.measure for baseline in stored for one in baseline.quantiles}
 
-    for number in range(5):
-        for side in sides(run(tmp_path / f"made-{number}", replace(ENOUGH, seed=100 + number))):
-            save(baseline_of(side), tmp_path / "baselines")
-    found = checked(tmp_path / "late", thresholds("response_total: med<+60%"), str(tmp_path / "baselines"))
+    found = checked(tmp_path / "late", thresholds("response_total: med<+60%"), str(store(tmp_path, 5)))
 
     assert (found.items[0].word, plain(found.items[0].reason)) == ("inconclusive", WHY)
 

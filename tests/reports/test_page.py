@@ -126,7 +126,7 @@ def test_each_question_of_a_caller_has_its_figure() -> None:
 
 def test_a_figure_does_not_grow_with_the_turns() -> None:
     """Beyond the numbers of turns and sessions that are drawn one by one."""
-    sizes = [len(page_of(Plan(sessions=n, turns=10, seconds=600))) for n in (2500, 5000)]
+    sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2500, 5000)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from bench.cli.report import report
 from bench.errors import UsageError
-from reports import render
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -39,20 +35,6 @@ def test_a_run_without_turns_still_has_a_report(tmp_path: Path, capsys: pytest.C
     report([str(synthetic.write(tmp_path, Plan(sessions=0)))])
 
     assert "This run holds no turns and no sessions." in capsys.readouterr().out
-
-
-def test_a_folder_that_is_no_run_is_said_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a run folder"):
-        report([str(tmp_path)])
-
-
-def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, text: str) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(render, "write_text", refuse)
-    with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
-        report([str(synthetic.write(tmp_path, Plan()))])
 
 
 def test_several_runs_stand_side_by_side_and_each_has_its_report(
@@ -101,19 +83,3 @@ def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_writte
         report([str(run), str(tmp_path / "nothing")])
 
     assert not (run / "report.html").exists()
-
-
-@pytest.mark.parametrize("gone", [True, False])
-def test_a_run_whose_writer_is_gone_is_closed_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
-) -> None:
-    closed: list[Path] = []
-    stand_in: Any = ModuleType("bench.run.close")
-    stand_in.writer_is_gone = lambda folder, document: gone
-    stand_in.close = closed.append
-    monkeypatch.setitem(sys.modules, "bench.run.close", stand_in)
-    monkeypatch.setattr("bench.run.close", stand_in, raising=False)
-    report([str(synthetic.write_killed(tmp_path, Plan(sessions=20)))])
-
-    assert closed == ([tmp_path] if gone else [])
-    assert (tmp_path / "report.html").exists()

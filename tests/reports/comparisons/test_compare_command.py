@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 
 from bench.cli.verdicts import compare
 from bench.errors import UsageError
-from bench.run import close
-from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, run
 from tests.reports.synthetic import Plan
 
@@ -76,31 +73,6 @@ def test_no_fair_comparison_has_a_status_of_its_own(
     assert lines[-1] == str(tmp_path / "b" / "compare.html")
 
 
-def test_a_run_whose_writer_is_gone_is_closed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed = synthetic.write_killed(tmp_path / "killed", RUN)
-    closed: list[Path] = []
-    monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: True)
-    monkeypatch.setattr(close, "close", closed.append)
-    with pytest.raises(typer.Exit):
-        compare([f"{killed}:sim", run(tmp_path / "a")])
-
-    assert closed == [killed]
-
-
 def test_one_run_of_one_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has one target, sim"):
         compare([run(tmp_path)])
-
-
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a run folder"):
-        compare([str(tmp_path), str(tmp_path)])
-
-
-def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, text: str) -> Any:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("reports.comparisons.document.write_text", refuse)
-    with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
-        compare([run(tmp_path, PAIRED)])

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from bench.cli.app import app
 from bench.errors import UsageError
-from bench.run import close
 from tests.reports.gate.made import ENOUGH, PAIRED, run
 from tests.reports.synthetic import Plan
 
@@ -66,8 +65,6 @@ def test_what_cannot_be_asked_is_a_usage_error(tmp_path: Path) -> None:
         rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"))
     with pytest.raises(UsageError, match="--allow"):
         rtbench("check", folder, "--allow", "colour")
-    with pytest.raises(UsageError, match="is not a run folder"):
-        rtbench("check", tmp_path)
 
 
 @pytest.mark.parametrize(("asked", "status"), [("fail", 3), ("warn", 0), ("pass", 0)])
@@ -120,14 +117,6 @@ def test_what_cannot_be_asked_is_told_to_ci_and_leaves_no_earlier_check(
     assert not (folder / "check.md").exists()
 
 
-def test_files_of_a_folder_that_is_no_run_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "check.md").write_text("mine", encoding="utf-8")
-
-    with pytest.raises(UsageError, match="is not a run folder"):
-        rtbench("check", tmp_path)
-    assert (tmp_path / "check.md").read_text(encoding="utf-8") == "mine"
-
-
 def test_a_target_of_the_run_is_asked_by_a_filter(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", PAIRED)
 
@@ -146,17 +135,6 @@ def test_junit_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
     rtbench("check", run(tmp_path / "run", PAIRED), "--junit", tmp_path / "junit.xml")
 
     assert (tmp_path / "junit.xml").read_text(encoding="utf-8").count("<testcase ") == 3
-
-
-def test_a_run_that_was_killed_is_closed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = run(tmp_path / "run")
-    (folder / "spool").mkdir()
-    closed: list[Path] = []
-    monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: True)
-    monkeypatch.setattr(close, "close", closed.append)
-    rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5s"))
-
-    assert closed == [folder]
 
 
 def test_baselines_are_saved_listed_shown_and_checked_against(tmp_path: Path) -> None:

@@ -105,20 +105,3 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, capsys: pytest
     (at,) = [place for place, line in enumerate(lines) if line.startswith("left out")]
 
     assert "run-001" in "".join(lines[at : at + 3])
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_folder_without_runs_is_a_usage_error(tmp_path: Path, there: bool) -> None:
-    if there:
-        (tmp_path / "runs").mkdir()
-
-    with pytest.raises(UsageError, match="no run"):
-        history([tmp_path / "runs"])
-
-
-def test_a_page_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    many(tmp_path / "runs", range(2))
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(UsageError, match="cannot be written"):
-        history([tmp_path / "runs"], out=tmp_path / "file" / "history.html")

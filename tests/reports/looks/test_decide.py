@@ -377,17 +377,6 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_line(
     assert "\n" not in str(raised.value)
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reports.looks import document
-
-    def refuse(path: Path, text: str) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(document, "write_text", refuse)
-    with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
-        look_at(run(tmp_path, TIGHT))
-
-
 def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731

@@ -1,0 +1,86 @@
+"""What all commands that read runs do alike, one table of them for each claim."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.run import close
+from tests.reports import synthetic
+from tests.reports.gate.test_commands import no_ci, rtbench
+from tests.reports.looks.test_decide import TIGHT, planned
+from tests.reports.shared import write_summary
+from tests.reports.synthetic import Plan
+
+__all__ = ["no_ci"]
+pytestmark = pytest.mark.usefixtures("few_draws")
+
+PLAN = Plan(sessions=40, turns=3, targets=("east", "west"), paired=True)
+COMMANDS = {
+    "report": "report.html",
+    "compare": "compare.json",
+    "check --thresholds {folder}/ci.yaml": "check.json",
+    "decide": "decision.json",
+    "history": "../history.html",
+    "export --format csv": "export",
+    "baseline save --folder {folder}/run/kept": "kept",
+    "size --detect 20% --like": "",
+}
+"""What stands before the folder of a run, and where from there is the file or folder that the command writes."""
+CLOSING = ("report", "compare", "check --thresholds {folder}/ci.yaml", "baseline save --folder {folder}/run/kept")
+
+
+def ask(command: str, run: Path) -> None:
+    (run.parent / "ci.yaml").write_text("ttfa: p(50)<9s\n", encoding="utf-8")
+    rtbench(*command.format(folder=run.parent).split(), run)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "nothing"
+    if there:
+        folder.mkdir()
+        (folder / "check.md").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"nothing is not a run folder|no run[^\n]*nothing") as raised:
+        ask(command, folder)
+
+    assert "\n" not in str(raised.value)
+    assert [path.read_text(encoding="utf-8") for path in folder.rglob("*")] == ["mine"] * there
+
+
+@pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
+def test_what_cannot_be_written_is_said_in_a_line(command: str, tmp_path: Path) -> None:
+    """There is a folder of the file's name, or a file of the folder's."""
+    plan = planned(TIGHT, pairs=20, looks=[20])
+    run = synthetic.write(tmp_path / "run", PLAN, decision_plan=plan, interleaved=True)
+    write_summary(run)
+    place = run / COMMANDS[command]
+    if place.suffix:
+        (place / "mine").mkdir(parents=True)
+    else:
+        place.write_text("mine", encoding="utf-8")
+    with pytest.raises(
+        UsageError, match=r"cannot be written.*: (Is a directory|Not a directory|File exists)"
+    ) as raised:
+        ask(command, run)
+
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("command", CLOSING)
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_run_whose_writer_is_gone_is_closed_first(
+    command: str, gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = synthetic.write_killed(tmp_path / "run", PLAN)
+    closed: list[Path] = []
+    monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: gone)
+    monkeypatch.setattr(close, "close", closed.append)
+    with suppress(UsageError):  # what was not ended is no baseline, closed or not
+        ask(command, run)
+
+    assert closed == ([run] if gone else [])
