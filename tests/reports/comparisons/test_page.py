@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -30,7 +29,6 @@ from tests.reports.comparisons.invented import (
     sides,
 )
 from tests.reports.synthetic import Plan
-from tests.reports.test_page import Outline
 
 NBSP = "\u00a0"
 MADE: dict[str, Any] = {
@@ -59,32 +57,6 @@ def judged(*verdicts: Any) -> Comparison:
     """A comparison whose gated figures have these verdicts."""
     found = tuple(finding("ttfa", 0.5, word, ratio(600, 610, 0.98, 1.05), gated=True) for word in verdicts)
     return comparison(findings=found)
-
-
-@pytest.mark.parametrize("name", MADE)
-def test_every_page_is_whole_and_needs_nothing_else(name: str) -> None:
-    text = page.html(comparison(**MADE[name]))
-    outline = Outline()
-    outline.feed(text)
-
-    assert not outline.open
-    assert len(outline.ids) == len(set(outline.ids))
-    assert {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
-    assert "default-src 'none'" in text
-    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
-    assert "nan" not in words(text).lower().split()
-    assert len(text) < 600_000
-
-
-@pytest.mark.parametrize("name", MADE)
-def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
-    drawn = [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", page.html(comparison(**MADE[name])), re.S)]
-
-    assert {figure.get("class") for figure in drawn} <= {"figure"}
-    assert len({figure.get("aria-label") for figure in drawn}) == len(drawn)
-    for figure in drawn:
-        assert figure.get("aria-label")
-        assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
 
 
 @pytest.mark.parametrize(
@@ -126,14 +98,6 @@ def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
     assert "What to do: Run with --processes 2." in words(text)
     assert '<main class="struck">' in text
     assert '<main class="struck">' not in page.html(comparison())
-
-
-def test_a_simulated_comparison_says_so_wherever_it_is_seen() -> None:
-    text = page.html(comparison())
-
-    assert "SIMULATED" in (re.search(r"<title>(.*?)</title>", text) or ["", ""])[1]
-    assert text.count("SIMULATED") == 3
-    assert "SIMULATED" not in page.html(comparison(simulated=False))
 
 
 def test_a_provisional_verdict_says_what_was_assumed() -> None:
@@ -186,15 +150,6 @@ def test_few_turns_have_no_difference_by_percentile() -> None:
     assert "Which turns got slower?" not in words(page.html(comparison(**MADE["all failed"])))
 
 
-def test_labels_are_text_and_nothing_else() -> None:
-    label = "<script>alert(1)</script>"
-    made = comparison(sides=sides(label, "gateway"), notices=(label,))
-    text = page.html(replace(made, checks=(replace(CHECKS[0], name=label, texts=(label, label)),)))
-
-    assert text.count("<script>") == 1
-    assert [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.S)]
-
-
 def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
     text = page.html(replace(judged("inconclusive"), decision=decision()))
 
@@ -223,10 +178,7 @@ def test_a_decision_does_not_outvote_an_unfair_comparison() -> None:
 def test_an_interleaved_run_has_a_page(tmp_path: Path, targets: tuple[str, ...]) -> None:
     plan = Plan(sessions=40 * len(targets), turns=6, targets=targets, paired=True, failed=0.02, seconds=600)
     made = compared(sides_of([synthetic.write(tmp_path / "run", plan, interleaved=True)]), draws=500)
-    outline = Outline()
-    outline.feed(page.html(made))
 
-    assert not outline.open
     assert "VALID COMPARISON" in page.html(made)
 
 

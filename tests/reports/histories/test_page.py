@@ -99,13 +99,6 @@ def test_scenarios_have_sections_that_their_filter_hides() -> None:
     assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
 
 
-def test_names_from_elsewhere_are_escaped() -> None:
-    found = page([entry(n, target="<script>x</script>", labels={"<b>": "<i>"}) for n in range(3)])
-
-    assert "<script>x" not in found
-    assert "<i>" not in found
-
-
 def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begins_a_change() -> None:
     lines = terminal(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
     marked = [line for line in lines if "↕" in line]
