@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from bench.capacity.document import LevelOutcome
+
 from bench.capacity.page import page_of as capacity_page
 from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry

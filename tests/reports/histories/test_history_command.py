@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator
 
 import reports
 from bench.cli.verdicts import history
-from bench.errors import UsageError
 from reports import runs
 from reports.gate import baselines
 from reports.sides.side import targets_of
