@@ -91,7 +91,7 @@ OVER = {
         run/test_close run/test_damaged run/test_merge run/test_union
     """,
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
-    "pages of a dozen runs are drawn, one of 50,000 turns among them, and parsed": "reports/test_page",
+    "pages of a dozen runs and as many comparisons are drawn and parsed": "reports/test_every_page",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/gate/test_check reports/looks/test_decide
     """,
