@@ -84,21 +84,19 @@ OVER = {
     "every command of every page": "system/docs/test_running",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
-    "every place of every file is spoilt, and every command reads it": """
-        attack/test_files attack/test_folders attack/test_words
-    """,
+    "every place of a run's folder is spoilt, and commands read it": "attack/test_folders attack/test_words",
+    "eight commands are played, each on three folders": "reports/test_commands_alike",
     "each step of a close is cut, and each kind of damage merged, in a run folder of its own": """
         run/test_close run/test_damaged run/test_merge run/test_union
     """,
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
-    "pages of a dozen runs and as many comparisons are drawn and parsed": "reports/test_every_page",
+    "pages of a dozen runs and as many comparisons are drawn and parsed": "reports/test_every_page reports/test_page",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/gate/test_check reports/looks/test_decide
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
     "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
-        reports/test_arms reports/test_costs reports/test_frames reports/test_lost reports/test_quota
-        reports/test_spoken reports/test_summary
+        reports/test_arms reports/test_costs reports/test_lost reports/test_summary
     """,
 }
 """Why files may cost more. Any other is told at the end, and fails where CI is set and it costs three budgets."""

@@ -18,7 +18,7 @@ from tests.reports.synthetic import Plan
 __all__ = ["no_ci"]
 pytestmark = pytest.mark.usefixtures("few_draws")
 
-PLAN = Plan(sessions=40, turns=3, targets=("east", "west"), paired=True)
+PLAN = Plan(sessions=20, turns=2, targets=("east", "west"), paired=True)
 COMMANDS = {
     "report": "report.html",
     "compare": "compare.json",
@@ -55,7 +55,7 @@ def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tm
 @pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
 def test_what_cannot_be_written_is_said_in_a_line(command: str, tmp_path: Path) -> None:
     """There is a folder of the file's name, or a file of the folder's."""
-    plan = planned(TIGHT, pairs=20, looks=[20])
+    plan = planned(TIGHT, pairs=10, looks=[10])
     run = synthetic.write(tmp_path / "run", PLAN, decision_plan=plan, interleaved=True)
     write_summary(run)
     place = run / COMMANDS[command]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.capacity.document import LevelOutcome
 
 from bench.capacity.page import page_of as capacity_page
+from bench.capacity.result import LevelOutcome
 from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
