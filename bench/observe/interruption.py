@@ -146,11 +146,17 @@ class Interruption:
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
             self.instants["silent"], self.errors_ns["silent"] = at_ns, 0
 
-    def fell_quiet(self, at_ns: int) -> None:
-        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself."""
+    def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
+        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself.
+
+        `last_sound`: when the last delta came in which sound is.
+        """
         began_ns = self.instants.get("barge_in")
-        if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns > began_ns:
-            self.instants["silent"], self.errors_ns["silent"], self.stopped_ns = at_ns, 0, at_ns
+        if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
+            return
+        self.instants["silent"], self.errors_ns["silent"], self.stopped_ns = at_ns, last_sound.error_ns, at_ns
+        if last_sound.at_ns > began_ns:
+            self.instants["quiet"], self.errors_ns["quiet"] = last_sound.at_ns, last_sound.error_ns
 
     @property
     def yielded(self) -> bool | None:

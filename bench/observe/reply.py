@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from bench.clock import Arrival
+from bench.observe.ear import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind
 from bench.protocol.untrusted import LONGEST_TEXT
@@ -302,6 +303,15 @@ class Reply:
         """When the player has played all that came so far, or was stopped; 0 where nothing came."""
         ends_ns = max((item.player.ends_ns for item in self.items.values()), default=0)
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
+
+    @property
+    def falls_silent_ns(self) -> int:
+        """When it is silent whose end is found in the audio: with its last sound, where the stream goes on in silence.
+
+        Where nothing more is sent, once what came has been played.
+        """
+        goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
+        return self.silent_ns if self.last_sound is not None and goes_on else self.playback_ends_ns
 
     def longest_silence_ns(self, since_ns: int) -> int:
         """The longest time in which nothing is heard, from an instant on: before the first item, or between two."""

@@ -383,8 +383,8 @@ class Turn:
             return ("protocol:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
         if not self.plan.wants_audio and Kind.TEXT_DELTA not in self.reply.deltas:
             return "failed:no_text", ""
-        if self.interruption is not None and self.plan.duplex:
-            self.interruption.fell_quiet(self.reply.playback_ends_ns)
+        if self.interruption is not None and self.reply.last_sound is not None:
+            self.interruption.fell_quiet(self.reply.falls_silent_ns, self.reply.last_sound)
         if self.interruption is not None and self.interruption.stopped_ns is not None:
             return self._stopped
         if self.interruption is None or self.reply.playback_ends_ns <= at_ns:

@@ -20,7 +20,7 @@ AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
 HEARD = frozenset(
-    {"start", "speech_begin", "speech_end", "first_audible", "barge_in", "barge_in_heard", "silent", "ended"}
+    {"start", "speech_begin", "speech_end", "first_audible", "barge_in", "barge_in_heard", "silent", "quiet", "ended"}
 )
 """Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
 UNTOLD: Mapping[str, Any] = {
@@ -94,7 +94,7 @@ def _overlap_ns(turn: Turn) -> int | None:
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
         return None
-    ends_ns = turn.reply.playback_ends_ns
+    ends_ns = turn.reply.falls_silent_ns
     if interruption.spoken_ns is not None:
         ends_ns = min(ends_ns, interruption.spoken_ns)
     return max(0, ends_ns - interruption.instants["barge_in"])

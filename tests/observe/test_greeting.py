@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,13 +43,13 @@ def receive(timeline: Timeline, at_ms: float, data: bytes) -> None:
     timeline.received(GPT_LIVE.decode(data), message)
 
 
-def hear(timeline: Timeline, samples: np.ndarray) -> None:
-    """Hear these samples in frames, from when the session is ready on."""
+def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
+    """Hear these samples in frames, from so long after the session is ready on."""
     size = 8 * FRAME_MS
     for number in range(len(samples) // size):
         audio = base64.b64encode(G711_ULAW.encode(samples[number * size :][:size])).decode()
         delta = f'{{"type":"session.output_audio.delta","delta":"{audio}"}}'.encode()
-        receive(timeline, READY_MS + (number + 1) * FRAME_MS, delta)
+        receive(timeline, READY_MS + after_ms + (number + 1) * FRAME_MS, delta)
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
@@ -77,3 +78,31 @@ def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delt
 
     assert turn.outcome == "timeout:first_delta"
     assert "greeting" not in timeline.session().measures_ns()
+
+
+@pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
+def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: str, level_db: float) -> None:
+    """And not with the stream, which goes on; in noise as soon as the voice cannot be told from it."""
+    said = stream(behind, level_db, G711_ULAW, 1)
+    (begin, end), *_ = said.sounds
+    interrupted_ms = READY_MS + (begin + end) / 2 / 8
+    timeline = Timeline(AT_NS, 2, Limits(), GPT_LIVE, service_responds=True)
+    receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
+    timeline.tell(inputs.Begun(at(READY_MS), PLAN))
+    samples = said.samples[: end + 8_000 * 6 // 5]
+    half = (begin + end) // 2 // (8 * FRAME_MS) * 8 * FRAME_MS
+    hear(timeline, samples[:half])
+    timeline.tell(inputs.InterruptionAwaited("speech"))
+    spoken = replace(PLAN, number=2, event_prefix="turn-2-", vad=True, greeting=False)
+    timeline.tell(inputs.Begun(at(interrupted_ms), spoken))
+    timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, moments={"speech_begin": 0}))
+    hear(timeline, samples[half:], after_ms=half / 8)
+    (turn,) = timeline.take(at(60_000))
+
+    frame, place = divmod(end, 8 * FRAME_MS)
+    silent_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
+    assert turn.outcome == "interrupted"
+    assert abs(turn.instants["silent"] - at(silent_ms)) <= (0 if behind == "silence" else 130) * NS_PER_MS + 1
+    assert turn.instants["quiet"] <= turn.instants["silent"]
+    assert turn.overlap_ns == turn.instants["silent"] - at(interrupted_ms)
+    assert turn.measures_ns()["barge_in_yield"] == turn.instants["silent"] - at(interrupted_ms)
