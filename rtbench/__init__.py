@@ -47,11 +47,12 @@ NAME_TAKEN_STATUS = 2
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for; ends the process where a module of the user's has the name of one of our packages."""
+    """Imports what is asked for; ends the process on Windows, and where a module of the user's has a name of ours."""
     place = next((place for place, names in PLACES.items() if name in names), None)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _claim("bench")
+    importlib.import_module("bench.installation").refuse_windows()
     _claim(place.partition(".")[0])
     found = globals()[name] = getattr(importlib.import_module(place), name)
     return found

@@ -108,11 +108,16 @@ def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.
     assert quick.spare_cores() == 0.5
 
 
+BUSY = {"name": "red", "workers": 1} | {"processors": {"cores": 2, "own": 0.1, "programs": 0.97, "taken_most": 1.0}}
+"""A host of which other programs had the cores."""
+
+
 @pytest.mark.parametrize(
     ("plan", "changes", "run_status", "status"),
     [
         (Plan(), {}, 0, 0),
         (Plan(valid=False), {}, 4, 0),  # inexact, and nothing else is wrong
+        (Plan(valid=False), {"hosts": [BUSY]}, 4, 0),
         (Plan(valid=False, failed=0.1), {}, 4, 1),
         (Plan(failed=0.1), {}, 1, 1),
         (Plan(), {"verdict": None}, 4, 4),  # not judged
@@ -141,6 +146,7 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
         assert told.startswith("The tool works: ")
         assert "audio chunks were sent late (send_lag 14.2" in told
         assert ("failed, as said above" in told) is (plan.failed > 0)
+        assert ("This machine was busy with other work" in told) is ("hosts" in changes)
 
 
 def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from bench.cli.starter import EXAMPLES
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
@@ -87,7 +89,7 @@ def looked(summary: Summary) -> str:
     """What a quick run whose figures are inexact says last: that the tool works, and why they are."""
     turns, failed = sum(summary.outcomes.begun), sum(summary.outcomes.failed)
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
-    busy = any(filled_by(vars(machine)) for machine in summary.machines)
+    busy = any(filled_by(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     rules = listed([f"{words.rule_said(rule)} ({rule.measure} {rule.written(rule.figure)}, limit "
                     f"{rule.written(rule.limit)})" for rule in summary.verdict.broken])  # fmt: skip

@@ -47,10 +47,10 @@ def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeyp
     assert (step.outcome == "good") == (step.why == "")
     assert step.failed == 0
 
-    # The truth tells of every turn.
+    # The truth tells of every turn, but where it is not known itself: then the simulator was held up.
     assert step.kind == kind
     assert step.turns > 0
-    assert step.unjoined == 0
+    assert step.unjoined <= step.left_out
 
     # A load that was not there is not called good.
     assert 0 <= step.open <= SESSIONS

@@ -13,7 +13,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wa
 
 SCENARIOS = {
     "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
-    "tools": 1,
+    "tools": 1, "agent": 2,
 }  # fmt: skip
 """After how many turns each is asked to stop, for recordings and replies take their time."""
 
@@ -27,10 +27,14 @@ def test_every_scenario_that_is_shipped_is_played_here() -> None:
 def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(simulator: Ready, tmp_path: Path) -> None:
     """All at once."""
     parents = {name: tmp_path / name for name in SCENARIOS}
-    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
+    load = ("-u", "2", "-r", "2")
+    model = ("--url", simulator.urls["ga"])
+    agent = ("--url", simulator.urls["agent_twilio"], "--dialect", "twilio")
     with ExitStack() as stack:
         processes = {
-            name: stack.enter_context(locust(ROOT / "scenarios" / f"{name}.py", parents[name], *load))
+            name: stack.enter_context(
+                locust(ROOT / "scenarios" / f"{name}.py", parents[name], *load, *(agent if name == "agent" else model))
+            )
             for name in SCENARIOS
         }
         for name, turns in SCENARIOS.items():
