@@ -87,10 +87,12 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
     said = capsys.readouterr()
     assert (compared in (0, 4), said.err) == (True, "")
     assert "slow" in said.out
-    # The limit is broken by 40 turns, whatever they say of the margin.
+    # The limit is broken; but turns under one drift are alike, so these may be too few to say so.
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<1ms\n  - p(50)<+10%\n")
     checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
-    assert (checked, capsys.readouterr().err) == (1 if compared == 0 else 4, "")
+    assert checked in ((1, 3) if compared == 0 else (4,))
+    assert capsys.readouterr().err == ""
+    assert json.loads((folder / "check.json").read_text())["exit_code"] == checked
 
 
 def _words(value: Any) -> Iterator[str]:
