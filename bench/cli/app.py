@@ -24,6 +24,9 @@ from bench.plain import one_line
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
+"""Click's error for a command line that cannot be read, which Typer holds without a name of its own."""
+
 app = typer.Typer(
     name="rtbench",
     no_args_is_help=True,
@@ -111,11 +114,18 @@ def main() -> None:
     """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
-        commands()()
+        sys.exit(commands()(standalone_mode=False))
     except BenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
-    except KeyboardInterrupt:
+    except COMMAND_LINE_ERROR as error:
+        said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
+        if error.ctx is None or not said:  # no command was named: the message is the help
+            error.show()
+        else:
+            print(f"rtbench: {said.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)
 
 

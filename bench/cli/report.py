@@ -162,13 +162,10 @@ class TableChoice(StrEnum):
 
 
 def export(
-    form: Annotated[
-        Form,
-        typer.Option(
-            "--format", help="Write rows as CSV, Parquet or JSON lines, or the histograms.", show_default=False
-        ),
-    ],
     name: RunName = "",
+    form: Annotated[
+        Form, typer.Option("--format", help="Write rows as CSV, Parquet or JSON lines, or the histograms.")
+    ] = Form.CSV,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
     ] = None,

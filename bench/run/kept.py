@@ -101,7 +101,7 @@ def chosen_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if (path / "run.json").is_file():
             return path
-    raise UsageError(f"there is no run {name}, nor one of this name in {folder}; `rtbench runs {folder}` lists them")
+    raise UsageError(f"there is no run {name}, nor one of this name in {folder}: `rtbench runs` lists those that there are")
 
 
 def newest_run(folder: Path) -> Path:
@@ -113,7 +113,7 @@ def newest_run(folder: Path) -> Path:
             if not is_under_way(path, document):
                 began[path] = msgspec.convert(document, _Document).began_utc_ns, path.name
     if not began:
-        raise UsageError(f"{folder} has no run that has ended: name a run by its folder")
+        raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
     return max(began, key=lambda path: began[path])
 
 
@@ -154,7 +154,9 @@ def run_folders(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if (path / "run.json").is_file()]
     except OSError as error:
-        raise UsageError(f"there are no runs in {folder}: {error.strerror}; name the folder that they are in") from None
+        raise UsageError(
+            f"no runs in {folder} ({error.strerror}): play one (`rtbench bench`), or name a run or the folder of runs"
+        ) from None
 
 
 def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from bench.cli.app import app
+from bench.cli.app import app, main
 from bench.cli.report import report
 from bench.cli.runs import before_utc_ns, runs
 from bench.cli.runs_text import table
@@ -92,7 +92,7 @@ def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) ->
 
 def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path: Path) -> None:
     assert rtbench("runs", tmp_path).stdout.split() == [str(tmp_path), "has", "no", "runs"]
-    with pytest.raises(UsageError, match=r"there are no runs in .*nowhere: No such file"):
+    with pytest.raises(UsageError, match=r"no runs in .*nowhere \(No such file"):
         kept_runs(tmp_path / "nowhere")
 
 
@@ -113,7 +113,7 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
     files.write_document(tmp_path / "live", document)
 
     assert newest_run(tmp_path) == newest
-    with pytest.raises(UsageError, match="no run that has ended"):
+    with pytest.raises(UsageError, match="no run in .* has ended"):
         newest_run(tmp_path / "live")
 
 
@@ -148,7 +148,7 @@ def test_a_run_of_a_command_may_be_given_by_its_name(home: Path, monkeypatch: py
 def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(UsageError, match="there are no runs in runs: No such file or directory; name"):
+    with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): play one"):
         report(None)
 
 
@@ -282,3 +282,24 @@ def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> No
 
     assert "is under way, and has no page yet" in str(ended.exception)
     assert not (tmp_path / "live" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
+        (["bogus"], "rtbench: No such command 'bogus'; see rtbench --help\n"),
+        (["merge"], "rtbench: Missing argument 'PART…'; see rtbench merge --help\n"),
+        (["export", "--format", "x"], "rtbench: Invalid value for '--format': 'x' is not one of"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_answered_in_one_line(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rtbench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (2, 1)
+    assert told.startswith(said)
