@@ -101,7 +101,9 @@ def chosen_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if (path / "run.json").is_file():
             return path
-    raise UsageError(f"there is no run {name}, nor one of this name in {folder}: `rtbench runs` lists those that there are")
+    raise UsageError(
+        f"there is no run {name}, nor one of this name in {folder}: `rtbench runs` lists those that there are"
+    )
 
 
 def newest_run(folder: Path) -> Path:

@@ -113,7 +113,7 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
     files.write_document(tmp_path / "live", document)
 
     assert newest_run(tmp_path) == newest
-    with pytest.raises(UsageError, match="no run in .* has ended"):
+    with pytest.raises(UsageError, match=r"no run in .* has ended"):
         newest_run(tmp_path / "live")
 
 
