@@ -25,6 +25,7 @@ from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSess
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.outbox import Outbox, OutboxStep
 from bench.simulator.profile import Profile, drawn
+from bench.simulator.quota import Servers
 from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, first_audible, reply_samples
 from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
@@ -50,9 +51,17 @@ class AgentBehaviour(SimulatedSession):
     """One call, over a wire."""
 
     def __init__(
-        self, wire: AgentWire, profile: Profile, replies: Sequence[RecordedReply], rng: np.random.Generator, ids: Ids
+        self,
+        wire: AgentWire,
+        profile: Profile,
+        replies: Sequence[RecordedReply],
+        rng: np.random.Generator,
+        ids: Ids,
+        servers: Servers,
     ) -> None:
         self.ids = ids
+        self._servers = servers  # of the whole server
+        servers.sessions += 1
         self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio(profile.vad.least_speech_ms)
@@ -73,6 +82,7 @@ class AgentBehaviour(SimulatedSession):
         """There are no responses."""
 
     def end(self) -> None:
+        self._servers.sessions -= 1
         for part in (self._outbox, self):
             vars(part).clear()
 
@@ -122,17 +132,23 @@ class AgentBehaviour(SimulatedSession):
 
     def _plan_speech(self, at_ns: int, facts: Json) -> None:
         """Say the next recording once it was thought of; perhaps with a filler ahead."""
-        due_ns = self._outbox.after(at_ns, self._profile.delays.first_audio)
+        begin_ns = self._servers.begin_ns(at_ns)
+        slowness = self._profile.slowness(begin_ns, self._servers.sessions)
+        due_ns = begin_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
         if facts["u"] == "answer" and drawn(self._profile.agent.filler, self._rng):
             filler = partial(self._say, {"u": "filler"}, FILLER_MS)
             self._outbox.plan([(due_ns, filler)])
             due_ns = self._outbox.after(due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause)
+        self._servers.occupy(due_ns + round(self._next_reply.audio_ms * NS_PER_MS / self._speed))
         self._outbox.plan([(due_ns, partial(self._say, facts, None))])
 
+    @property
+    def _next_reply(self) -> RecordedReply:
+        return self._replies[self._said % len(self._replies)]
+
     def _say(self, facts: Json, longest_ms: int | None, due_ns: int) -> Outgoing | None:
-        reply = self._replies[self._said % len(self._replies)]
+        samples = reply_samples(self._next_reply, self._wire.format)
         self._said += 1
-        samples = reply_samples(reply, self._wire.format)
         size = self._wire.format.rate_hz * FRAME_MS // 1000
         longest = len(samples) if longest_ms is None else self._wire.format.rate_hz * longest_ms // 1000
         whole = min(len(samples), longest) // size * size

@@ -221,7 +221,7 @@ class Server:
             Ids(self._worker.id_tag(self.sessions)),
         )
         if accepted.wire:
-            return AgentBehaviour(WIRES[accepted.wire](accepted.model), *what[2:])
+            return AgentBehaviour(WIRES[accepted.wire](accepted.model), *what[2:], self._servers)
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
         spoken = accepted.dialect

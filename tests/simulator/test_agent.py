@@ -1,0 +1,75 @@
+"""A call with the simulated agent: when it speaks, as the load of the whole server has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import RATED_FORMATS
+from bench.simulator.agent import FRAME_MS, SILENCE_MS, AgentBehaviour
+from bench.simulator.agent_wires import PcmWire
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import AgentManners, Slowdown, default_profile
+from bench.simulator.quota import Servers
+from bench.simulator.wire import Ids, Outgoing
+from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, sound
+
+SPEECH_MS = 600
+FORMAT: AudioFormatName = "pcm16@16000"
+SPOKEN_NS = AT_NS + (SPEECH_MS + SILENCE_MS) * MS
+"""When the caller has been silent for long enough."""
+DELAY_NS = 300 * MS
+
+
+def build_agent(servers: Servers | None = None, **changes: Any) -> AgentBehaviour:
+    """A call with an agent that answers 300 ms after it noticed that its caller is silent, and does not greet."""
+    delays = replace(default_profile().delays, first_audio=LogNormal(300, 300))
+    profile = build_profile(delays=delays, agent=AgentManners(greets=False), **changes)
+    rng, ids = np.random.default_rng(1), Ids("a" * 12)
+    agent = AgentBehaviour(PcmWire(FORMAT), profile, [REPLY], rng, ids, servers or Servers())
+    agent.open(AT_NS)
+    return agent
+
+
+def answer_of(agent: AgentBehaviour) -> list[Outgoing]:
+    """What it sends to a caller who has spoken once."""
+    heard = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
+    size = RATED_FORMATS[FORMAT].bytes_per_s * FRAME_MS // 1000
+    for place, begin in enumerate(range(0, len(heard), size), 1):
+        agent.receive_binary(heard[begin : begin + size], AT_NS + place * FRAME_MS * MS)
+    return list(agent.due(LATER_NS))
+
+
+def test_it_answers_so_long_after_it_has_noticed_that_its_caller_is_silent() -> None:
+    first, *rest = answer_of(build_agent())
+
+    assert first.due_ns == SPOKEN_NS + DELAY_NS
+    assert first.facts is not None
+    assert first.facts["u"] == "answer"
+    assert [later.due_ns - first.due_ns for later in rest[:2]] == [FRAME_MS * MS, 2 * FRAME_MS * MS]
+
+
+def test_calls_beyond_so_many_make_its_answers_slower_until_they_have_ended() -> None:
+    servers, slowdown = Servers(), Slowdown(sessions=2, per_session=0.5)
+    others = [build_agent(servers) for _ in range(2)]
+    slow = build_agent(servers, slowdown=slowdown)
+
+    assert servers.sessions == 3
+    assert answer_of(slow)[0].due_ns == pytest.approx(SPOKEN_NS + 1.5 * DELAY_NS, abs=1)
+    for agent in (slow, *others):
+        agent.end()
+    assert servers.sessions == 0
+    assert answer_of(build_agent(servers, slowdown=slowdown))[0].due_ns == SPOKEN_NS + DELAY_NS
+
+
+def test_an_answer_waits_until_the_one_before_it_is_said_where_one_is_made_at_a_time() -> None:
+    servers = Servers(1)
+    first, second = (answer_of(build_agent(servers)) for _ in range(2))
+
+    assert first[0].due_ns == SPOKEN_NS + DELAY_NS
+    assert second[0].due_ns == first[-1].due_ns + FRAME_MS * MS + DELAY_NS
+    assert servers.responses == 2
