@@ -2,8 +2,9 @@
 
 Messages: Azure's "Audio streaming quickstart", and `StreamingData` of the package @azure/communication-call-automation:
 `AudioMetadata` first, then `AudioData` (PCM, 16 or 24 kHz, one channel, 20 ms) both ways, `DtmfData` to the agent, and
-`StopAudio` from it, which drops what was not played. Agents write keys with small letters or with capitals: both are
-read. The instants of what is sent (`timestamp`) count from the beginning of 1970, where the call begins.
+`StopAudio` from it, which drops what was not played. Agents write keys and kinds with small letters first, as that
+package makes them (`audioData`), or with capitals: both are read. The instants of what is sent (`timestamp`) count from
+the beginning of 1970, where the call begins.
 """
 
 from __future__ import annotations
@@ -100,10 +101,11 @@ class Acs(Agent):
         except UNREADABLE as error:
             return malformed(error)
         name, audio = (wire.kind or wire.capital_kind)[:LONGEST_ID], wire.audio or wire.capital_audio or _Audio()
-        if name == AUDIO:
+        kind = name[:1].upper() + name[1:]
+        if kind == AUDIO:
             payload = audio.data if len(audio.data) else audio.capital_data
             return (Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload),)
-        return (Event(Kind.CLEARED if name == STOP else Kind.UNKNOWN, name),)
+        return (Event(Kind.CLEARED if kind == STOP else Kind.UNKNOWN, name),)
 
     def without_audio(self, message: bytes) -> bytes:
         fields = msgspec.json.decode(message)

@@ -127,9 +127,11 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
     own = known.dialect if known else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
+    if not path and dialect.provider is None:
+        raise SettingError("url", f"{names['url']} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
     is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
     service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
-    resource = parts.path + (f"?{parts.query}" if parts.query else "")
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, names["url"])
     return _address(parts, resource, dialect, service, notices)
 
@@ -206,8 +208,6 @@ def _url_parts(url: str, names: KeyNames) -> SplitResult:
         raise SettingError(
             "url", f"{source} must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
         )
-    if not url_path(parts):
-        raise SettingError("url", f"{source} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):
             remedy = f"name its variable by {names['key_env']}, or write {name}=${{NAME}} with the name of its variable"

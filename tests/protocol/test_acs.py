@@ -67,6 +67,8 @@ def test_the_upgrade_names_the_call() -> None:
         ({"kind": "AudioData", "audioData": {"data": AUDIO}, "stopAudio": None}, Kind.AUDIO_DELTA),
         ({"kind": "StopAudio", "audioData": None, "stopAudio": {}}, Kind.CLEARED),
         ({"Kind": "StopAudio", "AudioData": None, "StopAudio": {}}, Kind.CLEARED),
+        ({"kind": "audioData", "audioData": {"data": AUDIO, "isSilent": False}, "stopAudio": {}}, Kind.AUDIO_DELTA),
+        ({"kind": "stopAudio", "stopAudio": {}}, Kind.CLEARED),
         ({"kind": "AudioData"}, Kind.AUDIO_DELTA),
         ({"kind": "Mark"}, Kind.UNKNOWN),
         ({}, Kind.UNKNOWN),

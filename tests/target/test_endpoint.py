@@ -354,6 +354,13 @@ def test_openai_is_asked_for_its_preview_by_a_header(url: str, dialect: str, bet
     assert (("OpenAI-Beta", "realtime=v1") in headers) is beta
 
 
+@pytest.mark.parametrize("url", ["ws://localhost:8765", "ws://localhost:8765/", "ws://localhost:8765?call={uuid}"])
+def test_an_agent_may_be_at_the_root_of_its_server(url: str) -> None:
+    target = resolve_target({}, url=url, dialect="twilio")
+
+    assert target.resource == url.replace("ws://localhost:8765", "/").replace("//", "/")
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
