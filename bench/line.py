@@ -112,6 +112,14 @@ class Line:
         """Whether the turn that is said has begun."""
         return self._opening is None
 
+    def sound_end(self, timeline: Timeline, _: int) -> int | None:
+        """The end of what the microphone was given to record, or the session's; a wait, as those of `waits`."""
+        return timeline.wake_ns if self.microphone.speaking and not timeline.over else None
+
+    def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:
+        """The end of what is said in a turn, or the turn's: some end before all of it is said."""
+        return None if self._opening is None and timeline.turns.all_over else self.sound_end(timeline, now_ns)
+
     def _begin(self, turn: PreparedTurn) -> None:
         self.functions.begin(turn.calls, turn.response, turn.plan.event_prefix)
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), turn.plan))

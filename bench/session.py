@@ -156,7 +156,7 @@ class Session:
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
         longest_ns = self.now_ns + int(self._script.limits.done * NS_PER_S)
-        if not self._await_in_time(waits.at_most(waits.quiet, longest_ns), ending=self._ending):
+        if not self._await_unless_ending(waits.at_most(waits.quiet, longest_ns)):
             self._timeline.tell(inputs.GaveUp())
 
     def say(self, turn: PreparedTurn) -> None:
@@ -181,14 +181,11 @@ class Session:
             self._line.send(OutgoingMessage(*self._script.dialect.clear(f"{turn.plan.event_prefix}clear")))
 
     def _speak(self, turn: PreparedTurn) -> None:
-        line = self._line
         if not self._script.between:
-            line.microphone.open(self.now_ns)
-        line.take_turn(turn)
-        while line.microphone.speaking:
-            line.listen(self._timeline.wake_ns, for_turn=True)
-            if self._timeline.over or (line.begun and self._timeline.turns.all_over):
-                line.microphone.hush()
+            self._line.microphone.open(self.now_ns)
+        self._line.take_turn(turn)
+        self._await(self._line.speech_end, for_turn=True)
+        self._line.microphone.hush()  # the rest of it, where the turn is over before all of it is said
 
     def interrupt(self, interrupt: PreparedInterruption) -> None:
         """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
@@ -206,8 +203,7 @@ class Session:
 
     def _murmur(self, sound: PreparedSound) -> None:
         self._line.microphone.speak(sound.chunks, sound.between)
-        while self._line.microphone.speaking and not self._timeline.over:
-            self._line.listen(self._timeline.wake_ns)
+        self._await(self._line.sound_end)
 
     def _break_silence(self, sound: PreparedSound) -> None:
         """Let a sound be heard that asks for no reply, and whatever the service replies."""
@@ -250,7 +246,7 @@ class Session:
     def _await_in_time(self, wait: waits.Until, ending: Callable[[], bool] = lambda: False) -> bool:
         """Listen until what is waited for is there; False where all was heard by then, and it was not among it.
 
-        Where the run is `ending` it is not waited for.
+        Where the run is `ending` it is not waited for: between turns nothing is lost by that.
         """
         while (until_ns := wait(self._timeline, self.now_ns)) is not None and not ending():
             if self._transport.heard_ns >= until_ns:
@@ -258,10 +254,8 @@ class Session:
             self._line.listen(min(until_ns, self.now_ns + SLICE_NS))
         return True
 
-    def _await_unless_ending(self, wait: waits.Until) -> None:
-        """The same, unless the run ends before: between turns nothing is lost by that."""
-        while not self._ending() and (until_ns := wait(self._timeline, self.now_ns)) is not None:
-            self._line.listen(min(until_ns, self.now_ns + SLICE_NS))
+    def _await_unless_ending(self, wait: waits.Until) -> bool:
+        return self._await_in_time(wait, self._ending)
 
 
 HANDLERS: dict[type, Callable[[Session, Any], None]] = {

@@ -23,6 +23,7 @@ from bench.observe.reply import Reply
 from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
+from bench.units import NS_PER_MS
 
 
 def begins_reply(event: Event) -> bool:
@@ -31,14 +32,30 @@ def begins_reply(event: Event) -> bool:
 
 
 class SilenceWatch:
-    """The watch over one sound. `audio`: the format of replies, which are played behind a jitter buffer."""
+    """Watches for replies to sounds that ask for none, one sound at a time."""
 
-    def __init__(self, audio: AudioFormat, jitter_buffer_ns: int) -> None:
-        self._reply = Reply(audio, jitter_buffer_ns)
+    __slots__ = ("_prompts", "_replied", "_reply", "false_reply", "watching")
+
+    def __init__(self) -> None:
+        self.watching = False
+        """Whether a sound is heard that asks for no reply, or is waited for what is replied to it."""
+        self._reply: Reply | None = None
+        self._replied = False
         self._prompts = 0
         """How often the service said that the caller is silent, and has not spoken yet."""
-        self.replied = False
-        """Whether it has replied."""
+        self.false_reply: bool | None = None
+        """Whether the service replied to a sound since the last turn began; None where none was watched."""
+
+    def begin(self, audio: AudioFormat, jitter_buffer_ns: int) -> None:
+        """Watch the sound that is about to be heard. `audio`: the format of replies, played behind a jitter buffer."""
+        self.watching, self._replied, self._prompts = True, False, 0
+        self._reply = Reply(audio, jitter_buffer_ns)
+
+    def end(self, *, service_responds: bool) -> None:
+        """Keep what came of it for the turn that follows; a client that asks for all replies gets no others."""
+        if self.watching and service_responds:
+            self.false_reply = self._replied or bool(self.false_reply)
+        self.watching, self._reply = False, None
 
     def received(self, event: Event, arrival: Arrival, *, begins: bool) -> None:
         """Take an event that is no turn's. `begins`: it is the first of its response."""
@@ -47,14 +64,14 @@ class SilenceWatch:
         elif begins and self._prompts:
             self._prompts -= 1
         elif begins:
-            self.replied = True
-        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
+            self._replied = True
+        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._reply is not None:
             self._reply.delta(event, arrival)
 
     @property
     def playback_ends_ns(self) -> int:
         """When the caller has heard all that came so far; 0 where nothing came."""
-        return self._reply.playback_ends_ns
+        return 0 if self._reply is None else self._reply.playback_ends_ns
 
 
 class ConversationLength:
@@ -197,6 +214,16 @@ class SessionFacts:
             self.history_taken_ns = arrival.at_ns
             if not self.history_left:
                 self.arrived("history_taken", arrival)
+
+    def idle_prompted(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
+        """Count that the service speaks up by itself; of the first time note when it did so, and when that was due.
+
+        That is `timeout_ms` after the last reply was played; 0 where nothing was played, or a turn is under way.
+        """
+        self.idle_prompts += 1
+        if self.idle_prompts == 1 and played_ns and timeout_ms is not None:
+            self.instants["idle_due"] = played_ns + timeout_ms * NS_PER_MS
+            self.arrived("idle_prompted", arrival)
 
     def renews(self, heard_ns: int | None) -> None:
         """Note that the session takes another one's place, whose last reply was heard to its end at this instant."""

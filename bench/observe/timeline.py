@@ -68,7 +68,7 @@ from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
-from bench.units import NEVER_NS, NS_PER_MS
+from bench.units import NEVER_NS
 
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
@@ -105,7 +105,7 @@ class Timeline:
     """
 
     __slots__ = (
-        "_dialect", "_ear", "_false_reply", "_first", "_length", "_most_bytes", "_most_events", "_renewable",
+        "_dialect", "_ear", "_first", "_length", "_most_bytes", "_most_events", "_renewable",
         "_responses_left", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
     )  # fmt: skip
 
@@ -129,8 +129,7 @@ class Timeline:
             Ear(chosen(dialect.output_formats, None), pauses=dialect.provider is not None) if dialect.duplex else None
         )
         self.facts.announced = dialect.provider is None
-        self._watch: SilenceWatch | None = None  # while something is heard that asks for no reply, and replies to it
-        self._false_reply: bool | None = None  # whether there was any since the last turn began
+        self._watch = SilenceWatch()
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
         self.arrived_ns = start_ns
@@ -151,7 +150,7 @@ class Timeline:
         turn = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
         if self._ear is not None:
             self._ear.hear_format(turn.format)
-        turn.false_reply, self._false_reply = self._false_reply, None
+        turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
         self.turns.begin(turn)
         self._first = self._first or plan.number
@@ -195,15 +194,6 @@ class Timeline:
         elif act is Act.COMMIT:
             self.owners.committed(turn)
 
-    def _break_silence(self, broken: SilenceBroken) -> None:
-        self._watch = SilenceWatch(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns)
-
-    def _restore_silence(self, _: SilenceRestored) -> None:
-        """Keep what came of the watch for the turn that follows; a client that asks for all replies gets no others."""
-        if self._watch is not None and self.owners.service_responds:
-            self._false_reply = self._watch.replied or bool(self._false_reply)
-        self._watch = None
-
     # What came.
 
     def received(self, events: Sequence[Event], message: Received) -> None:
@@ -230,22 +220,13 @@ class Timeline:
             if self._ear.playout.overfull:
                 self._fail("endless:marks", at_ns, f"over {MOST_MARKS} marks wait for what was not played yet")
             return
-        for event in events:  # as `_take`, the call of which each event would pay for
-            if event.kind in SESSION_KINDS:
-                self._session_event(event, arrival)
-            else:
-                self._turn_event(event, arrival, wire_bytes)
+        for event in events:
+            self._take(event, arrival, wire_bytes)
             wire_bytes = 0  # they are the message's, and counted once
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
         """The events of a message, in which audio is replaced by what is heard of it where replies are found in it."""
         return events if self._ear is None else self._ear.listened(events, arrival)
-
-    def _take(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
-        if event.kind in SESSION_KINDS:
-            self._session_event(event, arrival)
-        else:
-            self._turn_event(event, arrival, wire_bytes)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""
@@ -298,17 +279,20 @@ class Timeline:
                 for turn in self.turns.open:
                     turn.may_be_filled = True
 
-    def _turn_event(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
-        kind = event.kind
+    def _take(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+        kind, watch = event.kind, self._watch
+        if kind in SESSION_KINDS:
+            self._session_event(event, arrival)
+            return
         if kind is Kind.UNKNOWN:
             self.facts.count_unknown(event.name)
-        is_new = self._watch is not None and begins_reply(event) and not self.owners.knows(event.response_id)
+        is_new = watch.watching and begins_reply(event) and not self.owners.knows(event.response_id)
         claim = self.owners.claim(event, self.turns.current)
         turn = claim.turn
         if claim.decides is not None and turn is not None:
             turn.claimed(event, claim.decides, claim.requests)
-        if self._watch is not None and turn is None:
-            self._watch.received(event, arrival, begins=is_new)
+        if turn is None and watch.watching:
+            watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
             self._happened(event, arrival, turn)
             if kind not in UNTIMED:
@@ -340,21 +324,13 @@ class Timeline:
         elif kind is Kind.ITEM_DELETED or kind is Kind.TRUNCATED:
             self._length.client_changed()
         elif kind is Kind.IDLE_TIMEOUT:
-            self._note_idle_prompt(arrival)
+            played_ns = self.playback_ends_ns if self.turns.all_over else 0
+            self.facts.idle_prompted(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
         elif kind is Kind.RESPONSE_DONE:
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
                 self._fail("endless:responses", arrival.at_ns, detail)
-
-    def _note_idle_prompt(self, arrival: Arrival) -> None:
-        """Count that the service speaks up by itself; of the first time note when it did so, and when that was due."""
-        facts = self.facts
-        facts.idle_prompts += 1
-        played_ns, timeout_ms = self.playback_ends_ns, self._dialect.idle_timeout_ms(facts.settings)
-        if facts.idle_prompts == 1 and self.turns.all_over and played_ns and timeout_ms is not None:
-            facts.instants["idle_due"] = played_ns + timeout_ms * NS_PER_MS
-            facts.arrived("idle_prompted", arrival)
 
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
         """Add the tokens of a response to its turn while that is open, else to the session's own.
@@ -462,7 +438,7 @@ class Timeline:
         self._wake_ns = NOT_KNOWN
         if self._ear is not None:
             for event, ended in self._ear.ended_by(now_ns):
-                self._turn_event(event, ended, 0)
+                self._take(event, ended, 0)
         due = self.turns.due(self.limits)
         if due is None or now_ns < due[0]:
             return
@@ -512,7 +488,7 @@ class Timeline:
     @property
     def playback_ends_ns(self) -> int:
         """The instant at which the player has played what was replied last; 0 where there is nothing to hear out."""
-        if self._watch is not None:
+        if self._watch.watching:
             return self._watch.playback_ends_ns
         last = self.turns.last
         return last.reply.playback_ends_ns if last is not None and last.outcome in GOOD else 0
@@ -591,8 +567,10 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Expected: lambda timeline, expected: timeline.turns.expect(expected),
     InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
     Interrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted.at_ns),
-    SilenceBroken: Timeline._break_silence,
-    SilenceRestored: Timeline._restore_silence,
+    SilenceBroken: lambda timeline, broken: timeline._watch.begin(
+        timeline._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns
+    ),
+    SilenceRestored: lambda timeline, _: timeline._watch.end(service_responds=timeline.owners.service_responds),
     CallAnswered: lambda timeline, answered: timeline.turns.answer_call(answered),
     NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
     Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
