@@ -349,6 +349,9 @@ class Turn:
         failure = event.failure or Failure()
         if event.status == "completed":
             return self._completion(event, arrival)
+        if self.plan.duplex and event.status == "cancelled" and self._answers_a_pause:
+            self._await_next_reply(arrival.at_ns)
+            return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
             self.interruption.cancelled = True
             return "interrupted", ""
@@ -391,6 +394,14 @@ class Turn:
             return "ok", ""
         self.state = State.PLAYING  # it ends, at the latest, when all is played
         return None
+
+    @property
+    def _answers_a_pause(self) -> bool:
+        """Whether the reply began before the caller had said everything, and nobody has interrupted it."""
+        begun_ns, ended_ns = self.reply.playback_begins_ns, self.hearing.instants.get("speech_end")
+        if not self.plan.vad or begun_ns is None or (ended_ns is not None and begun_ns >= ended_ns):
+            return False
+        return self.interruption is None or "barge_in" not in self.interruption.instants
 
     def _await_next_reply(self, at_ns: int) -> None:
         self.hearing.await_rest()

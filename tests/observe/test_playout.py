@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
+from bench.limits import Limits
+from bench.observe import inputs
 from bench.observe.ear import KNOWN_NS, SILENCE_NS, Ear
 from bench.observe.playout import MOST_MARKS, Playout
+from bench.observe.timeline import Timeline
+from bench.plan.turn_plan import TurnPlan
+from bench.protocol.acs import ACS
 from bench.protocol.audio import PCM16_16K
 from bench.protocol.base import Binary
 from bench.protocol.events import Event, Kind
 from bench.protocol.pcm import PCM
+from bench.transport.received import Received
 from bench.units import NEVER_NS
-from tests.helpers import MS
+from tests.helpers import AT_NS, MS, after_ms, at
 
 FRAME_MS = 20
 LOUD = Binary(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), FRAME_MS)))
@@ -133,3 +141,33 @@ def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> No
     assert heard(cut, [clear], BEGIN_MS + 500) == [(Kind.CLEARED, ""), (Kind.RESPONSE_DONE, "cancelled")]
     assert heard(played, [clear], BEGIN_MS + 500) == [(Kind.RESPONSE_DONE, "completed"), (Kind.CLEARED, "")]
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
+
+
+@pytest.mark.parametrize("cleared_ms", [700, 1_100])
+def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not_its_answer(cleared_ms: int) -> None:
+    """It hears that its caller goes on, before or after that is said to the end, and answers again."""
+    timeline = Timeline(AT_NS, 1, Limits(), ACS, service_responds=True)
+    plan = TurnPlan(
+        1, "parcel", "turn-1-", "", speech_format="pcm16@16000", reply_format="pcm16@16000", vad=True, duplex=True
+    )
+    timeline.tell(inputs.Begun(at(0), plan))
+
+    def hear(at_ms: float, message: bytes) -> None:
+        timeline.received(ACS.decode(message), Received(message, Arrival(at(at_ms)), len(message)))
+
+    def send(at_ms: float, moment: str) -> None:
+        timeline.tell(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, moments={moment: 0}))
+
+    def audio(data: bytes) -> bytes:
+        return f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'.encode()
+
+    send(0, "speech_begin")
+    quiet = [(at_ms, audio(SILENT)) for at_ms in range(0, 400, FRAME_MS)]
+    loud = [(at_ms, audio(LOUD)) for at_ms in (*range(400, cleared_ms, FRAME_MS // 2), *range(1_400, 1_900, FRAME_MS))]
+    for at_ms, message in sorted([*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]):
+        hear(at_ms, message) if message else send(at_ms, "speech_end")
+    timeline.expire(at(10_000))
+    (turn,) = timeline.take(at(60_000))
+
+    assert (turn.outcome, turn.cut_off) == ("ok", True)
+    assert after_ms(turn, "first_audible") == 1_400
