@@ -384,7 +384,7 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
     """The final log, else what the workers have written so far; with what was counted beside them."""
     final = run_folder.histograms_path(path)
     if not final.exists():
-        return all_histograms(path, parts(path))
+        return all_histograms(run_folder.row_reader(path), parts(path))
     histograms, totals = hdr.read(final), document.get("totals") or {}
     histograms.out_of_range.update(_counter(totals.get("out_of_range")))
     histograms.negative.update(_counter(totals.get("negative")))

@@ -137,7 +137,7 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
 
 
 def histograms_are_those_of_the_rows(run: Path) -> None:
-    final, again = read(files.histograms_path(run)), all_histograms(run, parts(run))
+    final, again = read(files.histograms_path(run)), all_histograms(files.row_reader(run), parts(run))
     ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
     assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
     gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")

@@ -121,9 +121,10 @@ def merge(
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
-    histograms = all_histograms(folder, parts)
-    _add_rates(folder, histograms, document)
-    last_second = pc.max(files.read_table(folder, "seconds", ["second"])["second"]).as_py()
+    read = files.row_reader(folder)
+    histograms = all_histograms(read, parts)
+    _add_rates(read, histograms, document)
+    last_second = pc.max(read("seconds", ["second"])["second"]).as_py()
     began_utc_ns, last_utc_ns = document["began_utc_ns"], None if last_second is None else (last_second + 1) * NS_PER_S
     log = histograms.lines(began_utc_ns, last_utc_ns or began_utc_ns)
     write_text(files.histograms_path(folder), header(began_utc_ns, simulated=simulated) + "".join(log))
@@ -131,15 +132,15 @@ def merge(
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
-        "lost": _lost_entries(folder, lost(document.get("ended_utc_ns") or last_utc_ns or began_utc_ns)),
+        "lost": _lost_entries(read, lost(document.get("ended_utc_ns") or last_utc_ns or began_utc_ns)),
         "hosts": recorded_by(parts, document, histograms),
-        "stamp_source": _stamp_source(folder),
-        "totals": _totals(folder, facts, histograms),
+        "stamp_source": _stamp_source(read),
+        "totals": _totals(read, facts, histograms),
         "incidents": sorted(
             itertools.chain.from_iterable(each.incidents for each in facts), key=itemgetter("at_utc_ns")
         ),
     }
-    document["verdict"] = judge(*evidence(folder, histograms, document))
+    document["verdict"] = judge(*evidence(read, histograms, document))
     if document["lost"] or "parts" in document or len(document["hosts"]) > 1:  # else nobody will take it apart
         for part in parts:
             part.keep_documents(folder)
@@ -150,12 +151,12 @@ def merge(
     return document
 
 
-def _lost_entries(folder: Path, lost: Sequence[Lost]) -> list[dict[str, Any]]:
+def _lost_entries(read: files.ReadRows, lost: Sequence[Lost]) -> list[dict[str, Any]]:
     """What run.json says of lost workers; only where there are any, rows are read for it."""
     if not lost:
         return []
     columns: dict[files.TableName, list[str]] = {"turns": OF_TURNS, "sessions": OF_SESSIONS, "seconds": OF_SECONDS}
-    frames = (files.read_table(folder, table, names).to_pandas() for table, names in columns.items())
+    frames = (read(table, names).to_pandas() for table, names in columns.items())
     return lost_entries(lost, *frames)
 
 
@@ -199,15 +200,15 @@ def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     os.replace(fresh, folder / TRANSCRIPT)
 
 
-def _add_rates(folder: Path, histograms: Histograms, document: Mapping[str, Any]) -> None:
+def _add_rates(read: files.ReadRows, histograms: Histograms, document: Mapping[str, Any]) -> None:
     """Record bytes per second, both ways: of the run (all workers together), and of each session."""
     warmup_s = document.get("warmup_s") or 0.0
     measured_from_s = int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
-    seconds = files.read_table(folder, "seconds").to_pandas()
+    seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
     seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
-    sessions = files.read_table(folder, "sessions", RATED).to_pandas()
+    sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
     columns = list(CARRIED.values())  # of each worker by its own length, and then of all together
     own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "length_ns"]].sum()
@@ -221,18 +222,18 @@ def _add_rates(folder: Path, histograms: Histograms, document: Mapping[str, Any]
                 histograms.record(Key(measure, target, PER_SESSION, phase), int(rate))
 
 
-def _stamp_source(folder: Path) -> str | None:
+def _stamp_source(read: files.ReadRows) -> str | None:
     """Where the arrival stamps of all turns come from; None where there are none."""
-    column = files.read_table(folder, "turns", ["stamp_source"])["stamp_source"]
+    column = read("turns", ["stamp_source"])["stamp_source"]
     sources = set(pc.unique(column).to_pylist()) - {None}
     return sources.pop() if len(sources) == 1 else "mixed" if sources else None
 
 
-def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
+def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
     """Add up rows, and facts of all workers."""
-    turns = files.read_table(folder, "turns", ["outcome", "phase"])
-    sessions = files.read_table(folder, "sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
-    begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
+    turns = read("turns", ["outcome", "phase"])
+    sessions = read("sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
+    begun = read("seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
     for each in facts:
         for name, counter in summed.items():

@@ -37,7 +37,6 @@ from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
-Readers = Mapping[files.TableName, files.ReadColumns]
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
@@ -65,46 +64,43 @@ class MaskedRows(NamedTuple):
     good: npt.NDArray[np.bool_]
 
 
-def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
+def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
     """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
-    tables: Readers = {table: files.column_reader(folder, table) for table in TABLES.values()}
     exact = defaultdict[str, list[Exactness]](list)
-    for one in _exactness(tables, ["", *(host["name"] for host in hosts)]):
+    for one in _exactness(read, ["", *(host["name"] for host in hosts)]):
         exact[one.host].append(one)
     pooled = _evidence(
-        tables, document, exact[""], worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag")
+        read, document, exact[""], worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag")
     )
     parts = document.get("parts") or []
     filled = [filled_by(host.get("processors")) for host in every_host]
     pooled = replace(
         pooled,
-        missing_share=_missing_share(folder, document, parts),
+        missing_share=_missing_share(read, document, parts),
         broken=_broken(parts),
         filled_by=next(filter(None, filled), ""),
     )
     apart = (
-        _evidence(
-            tables, document, exact[host["name"]], host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"]
-        )
+        _evidence(read, document, exact[host["name"]], host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"])
         for host in hosts
     )
     return [pooled, *(replace(one, filled_by=by) for one, by in zip(apart, filled, strict=False))]
 
 
 def _evidence(
-    tables: Readers,
+    read: files.ReadRows,
     document: dict[str, Any],
     exact: Sequence[Exactness],
     hub_delay_p99: float | None,
     send_lag_p99: float | None,
     host: str = "",
 ) -> Evidence:
-    turns = _rows(tables["turns"], COLUMNS, host)
+    turns = _rows(read, "turns", COLUMNS, host)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
     stamped = turns["stamp_source"].filter(counted).drop_null()
-    starts = _starts(tables["sessions"], host)
+    starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
         measures=tuple(exact),
@@ -119,7 +115,9 @@ def _evidence(
     )
 
 
-def _missing_share(folder: Path, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> float | None:
+def _missing_share(
+    read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> float | None:
     """The share of turns that is missing at most, with parts that were left out and workers that were lost."""
     missing = [part["turns"] for part in parts if part["left_out"]]
     missing += [worker["turns"] for worker in document.get("lost") or []]
@@ -127,7 +125,7 @@ def _missing_share(folder: Path, document: Mapping[str, Any], parts: Sequence[Ma
         return None
     if None in missing:
         return math.nan
-    share: float = sum(missing) / max(1, sum(missing) + len(files.read_table(folder, "turns", ["turn"])))
+    share: float = sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
     return share
 
 
@@ -141,18 +139,18 @@ def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
     )
 
 
-def _rows(read: files.ReadColumns, columns: list[str], host: str) -> pa.Table:
+def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host: str) -> pa.Table:
     """Columns of a table, of one host where it is named."""
     if not host:
-        return read(columns)
-    rows = read([*columns, "host"])
+        return read(table, columns)
+    rows = read(table, [*columns, "host"])
     return rows.filter(pc.equal(rows["host"], host)).drop_columns("host")
 
 
-def _starts(read: files.ReadColumns, host: str) -> pa.Table:
+def _starts(read: files.ReadRows, host: str) -> pa.Table:
     """The measured sessions that were calls, with what `start_lag` and `service_time` are made of."""
     needed = [*CATALOGUE["start_lag"].columns, *CATALOGUE["service_time"].columns]
-    rows = _rows(read, list(dict.fromkeys(["phase", "called_at_ns", *needed])), host)
+    rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "called_at_ns", *needed])), host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
     return rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"])))
 
@@ -169,14 +167,13 @@ def exactness(folder: Path) -> Iterator[Exactness]:
     and one of whose bounds nobody knows any, is left out; where one in a hundred is not known, p99 is not. Many rows
     are read measure by measure, so that a million turns fit.
     """
-    return _exactness({table: files.column_reader(folder, table) for table in TABLES.values()}, [""])
+    return _exactness(files.row_reader(folder), [""])
 
 
-def _exactness(tables: Readers, hosts: Sequence[str]) -> Iterator[Exactness]:
+def _exactness(read: files.ReadRows, hosts: Sequence[str]) -> Iterator[Exactness]:
     """The same of each of these hosts, "" for all rows together."""
     for scope, table in TABLES.items():
-        read = tables[table]
-        places = list(_places(read, hosts))
+        places = list(_places(read, table, hosts))
         for measure in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
             yield from _of_measure(read, measure, places)
 
@@ -185,16 +182,15 @@ def worst_bound(folder: Path, measure: Measure) -> float:
     """How far a measured row's figure can be off at most, in the measure's unit; inf where no bound is known."""
     if not bound_columns(measure):
         return 0.0
-    table = TABLES[measure.scope]
-    read = partial(files.read_table, folder, table)
+    read = partial(files.read_table, folder)
     values, slack = _values_with_bounds(read, measure)
-    counted = pc.fill_null(pc.equal(read(["phase"])["phase"], "measure"), True).to_numpy()
+    counted = pc.fill_null(pc.equal(read(TABLES[measure.scope], ["phase"])["phase"], "measure"), True).to_numpy()
     there = counted & ~np.isnan(values)
     return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
 
 
-def _places(read: files.ReadColumns, hosts: Sequence[str]) -> Iterator[MaskedRows]:
-    rows = read(["target", "phase", "outcome", "host"])
+def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
+    rows = read(table, ["target", "phase", "outcome", "host"])
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
     for host in hosts:
@@ -204,11 +200,11 @@ def _places(read: files.ReadColumns, hosts: Sequence[str]) -> Iterator[MaskedRow
             yield MaskedRows(host, target, mine, mine & good)
 
 
-def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[MaskedRows]) -> Iterator[Exactness]:
+def _of_measure(read: files.ReadRows, measure: Measure, places: Sequence[MaskedRows]) -> Iterator[Exactness]:
     values, slack = _values_with_bounds(read, measure)
     onset_ms = np.zeros(len(values))
     if measure.scope == "turn" and measure.end == ONSET:
-        onset_ms = np.nan_to_num(floats(read(["onset_error_ns"]), "onset_error_ns")) / NS_PER_MS
+        onset_ms = np.nan_to_num(floats(read("turns", ["onset_error_ns"]), "onset_error_ns")) / NS_PER_MS
     there, known = ~np.isnan(values), ~np.isnan(slack)
     for host, target, mine, good in places:
         counted = there & (good if (good & there & known).any() else mine)
@@ -223,9 +219,9 @@ def _of_measure(read: files.ReadColumns, measure: Measure, places: Sequence[Mask
             yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps)
 
 
-def _values_with_bounds(read: files.ReadColumns, measure: Measure) -> tuple[Floats, Floats]:
+def _values_with_bounds(read: files.ReadRows, measure: Measure) -> tuple[Floats, Floats]:
     """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
-    rows = read(list(dict.fromkeys([*measure.columns, *bound_columns(measure)])))
+    rows = read(TABLES[measure.scope], list(dict.fromkeys([*measure.columns, *bound_columns(measure)])))
     values = measured.values_ns(rows, measure)
     return values / NS_PER_MS if measure.unit == "ms" else values, row_bounds(rows, measure)
 

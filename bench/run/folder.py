@@ -140,7 +140,8 @@ def _too_large(path: Path, name: str) -> pa.ArrowInvalid:
 BLOCK_NS = 120 * NS_PER_S
 """How long a block of a run is: the pairs of one began under much the same conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
-ReadColumns = Callable[[list[str]], pa.Table]
+ReadRows = Callable[[TableName, list[str]], pa.Table]
+"""Reads columns of a table."""
 SMALL_BYTES = 4 << 20
 """Up to this size a table is read in one go: as Parquet some twenty thousand turns."""
 
@@ -279,14 +280,20 @@ def read_table(
     return pa.concat_tables([schema.empty_table(), *_copied(batches)])
 
 
-def column_reader(folder: Path, table: TableName) -> ReadColumns:
-    """Return what reads columns of a table for whoever goes through it measure by measure: a small one is read once."""
-    path = folder / f"{table}.parquet"
-    size = path.stat().st_size if path.exists() else sum(part.size_bytes(table) for part in parts(folder))
-    if size > SMALL_BYTES:
-        return lambda columns: read_table(folder, table, columns)
-    rows = read_table(folder, table)
-    return lambda columns: rows.select(columns)
+def row_reader(folder: Path) -> ReadRows:
+    """Return what reads columns for whoever goes through a run measure by measure: a small table is read once."""
+    small: dict[TableName, pa.Table] = {}
+
+    def read(table: TableName, columns: list[str]) -> pa.Table:
+        if table not in small:
+            path = folder / f"{table}.parquet"
+            size = path.stat().st_size if path.exists() else sum(part.size_bytes(table) for part in parts(folder))
+            if size > SMALL_BYTES:
+                return read_table(folder, table, columns)
+            small[table] = read_table(folder, table)
+        return small[table].select(columns)
+
+    return read
 
 
 def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:

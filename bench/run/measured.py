@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -116,7 +115,7 @@ KeyedValues = Sequence[tuple[Key, Integers]]
 """Which rows are counted under which key, which has no measure yet; a key may stand there twice."""
 
 
-def all_histograms(folder: Path, parts: Iterable[AnyPart]) -> Histograms:
+def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms:
     """The histograms of a run that is not closed, with what was counted beside them: of all parts, and of the rows.
 
     A worker of an older version has recorded the times of rows, too, and a run that was closed has those and its rates;
@@ -128,35 +127,34 @@ def all_histograms(folder: Path, parts: Iterable[AnyPart]) -> Histograms:
         total.out_of_range.update(part.facts.out_of_range)
         total.negative.update(part.facts.negative)
     total.discard((*FROM_ROWS, *CARRIED))
-    record_rows(folder, total)
+    record_rows(read, total)
     return total
 
 
-def record_rows(folder: Path, histograms: Histograms) -> None:
+def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     """Record the times of all good turns and of all sessions of a run."""
-    _record_table(folder, histograms, "turns", ("turn",), list(_good_turns(folder)))
-    of_sessions = _grouped(files.read_table(folder, "sessions", ["target", "phase"]))
+    _record_table(read, histograms, "turns", ("turn",), list(_good_turns(read)))
+    of_sessions = _grouped(read("sessions", ["target", "phase"]))
     places = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
-    _record_table(folder, histograms, "sessions", ("session", "harness"), places)
+    _record_table(read, histograms, "sessions", ("session", "harness"), places)
 
 
 def _record_table(
-    folder: Path, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
+    read: files.ReadRows, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
 ) -> None:
     """Record a table measure by measure, from the columns that it needs alone."""
-    read = files.column_reader(folder, table)
     for measure in (CATALOGUE[name] for name in FROM_ROWS):
         if measure.scope in scopes:
-            values = values_ns(read(list(measure.columns)), measure)
+            values = values_ns(read(table, list(measure.columns)), measure)
             there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
             for key, mine in places:
                 histograms.record_all(key._replace(measure=measure.name), values_us[mine[there[mine]]])
 
 
-def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
+def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:
     """The places of good turns by where they are counted."""
     names = ["worker", "target", "phase", "script", "step", "traits", "origin"]
-    rows = files.read_table(folder, "turns", [*names, "outcome"])
+    rows = read("turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
     of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # each met them in the order of its rows

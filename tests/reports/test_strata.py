@@ -9,6 +9,7 @@ import pytest
 
 import reports
 from bench.measures import TRAITS
+from bench.run.folder import row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
 from reports import strata
@@ -156,7 +157,7 @@ def test_quantiles_in_python_are_told_apart(summary: Summary) -> None:
 
 def test_histograms_are_told_apart(summary: Summary) -> None:
     histograms = Histograms()
-    record_rows(summary.run.folder, histograms)
+    record_rows(row_reader(summary.run.folder), histograms)
 
     steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.calls.speech_end")
     found = [histograms.get(Key("ttfa", "west", step)) for step in steps]

@@ -107,15 +107,15 @@ def test_columns_are_the_same_of_a_table_that_is_read_once_and_of_one_that_is_to
     if closed:
         pq.write_table(files.read_table(folder, "turns"), folder / "turns.parquet")
     columns = ["worker", "outcome"]
-    at_once = files.column_reader(folder, "turns")(columns)
+    at_once = files.row_reader(folder)("turns", columns)
     monkeypatch.setattr(files, "SMALL_BYTES", 0)
     reads: list[object] = []
     read_table = files.read_table
     monkeypatch.setattr(files, "read_table", lambda *values: reads.append(values) or read_table(*values))
-    column_by_column = files.column_reader(folder, "turns")
+    column_by_column = files.row_reader(folder)
     assert reads == []
 
-    assert column_by_column(columns) == at_once
+    assert column_by_column("turns", columns) == at_once
     assert reads == [(folder, "turns", columns)]
     assert at_once.column_names == columns
 

@@ -73,7 +73,7 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
     recorder.flush()
     for _ in recorder.histogram_slices():
         pass
-    return all_histograms(folder, parts(folder))
+    return all_histograms(files.row_reader(folder), parts(folder))
 
 
 def counted(folder: Path, recorder: Recorder, measure: str, step: str = "all") -> list[int]:
