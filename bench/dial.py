@@ -14,7 +14,7 @@ from bench.limits import Limits
 from bench.observe.inputs import Connected, Failed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.base import Phases, Transport
+from bench.transport.interface import Phases, Transport
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket

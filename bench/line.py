@@ -31,7 +31,7 @@ from bench.plan.prepared import OutgoingMessage, PreparedScript, PreparedTurn
 from bench.plan.turn_plan import Judge
 from bench.protocol.base import Act
 from bench.protocol.events import DELTAS, Event, Usage
-from bench.transport.base import SendReceipt, Transport
+from bench.transport.interface import SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
 
 FAR_NS = 3_600_000_000_000

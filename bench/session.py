@@ -30,7 +30,7 @@ from bench.plan.prepared import (
 )
 from bench.protocol.base import Awaited
 from bench.protocol.settings import FunctionOutput
-from bench.transport.base import Transport
+from bench.transport.interface import Transport
 from bench.units import NS_PER_S
 
 SLICE_NS = 250_000_000

@@ -17,8 +17,8 @@ from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.work import HandOut
-from bench.plan.audio import Pcm
 from bench.plan.prepared import PreparedScript
+from bench.plan.recordings import Pcm
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.speech import Speech
@@ -36,7 +36,7 @@ from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.transport.base import Closure, PacedSender, ReplyListener, SendReceipt, Take, Transport
+from bench.transport.interface import Closure, PacedSender, ReplyListener, SendReceipt, Take, Transport
 from bench.transport.received import DeltaArrival, Received
 from tests.memory_transport import MemoryTransport, PeerAnswer
 

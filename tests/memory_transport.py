@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
 from bench.protocol.events import Event
-from bench.transport.base import (
+from bench.transport.fast.frames import MASK_BYTES, frame_bytes
+from bench.transport.interface import (
     Closure,
     Handshake,
     Network,
@@ -23,7 +24,6 @@ from bench.transport.base import (
     Take,
     TransmitStamp,
 )
-from bench.transport.fast.frames import MASK_BYTES, frame_bytes
 from bench.transport.received import Received
 
 PeerAnswer = tuple[int, bytes | Closure]
@@ -45,7 +45,7 @@ class TransmitDelays(NamedTuple):
 
 
 class MemoryTransport:
-    """A `bench.transport.base.Transport` whose peer is a function. `greeting` is what it says unasked."""
+    """A `bench.transport.interface.Transport` whose peer is a function. `greeting` is what it says unasked."""
 
     transmit: TransmitDelays | None = None
     """What is said of messages that are sent stamped; None: nothing, as where the platform has no such stamps."""
@@ -152,7 +152,7 @@ class LivePeer(Protocol):
 
 
 class LiveTransport(MemoryTransport):
-    """A `bench.transport.base.Transport` whose peer speaks when it wants to, as `bench.simulator.behaviour` does."""
+    """A `Transport` whose peer speaks when it wants to, as `bench.simulator.behaviour` does."""
 
     def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
         super().__init__(self._tell, clock=clock)

@@ -29,7 +29,7 @@ from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import Handshake, NetworkPath, Phases, Proxy
+from bench.transport.interface import Handshake, NetworkPath, Phases, Proxy
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.foreign import DEEPEST, JsonError, open_file, read_file, read_json
+from bench.plan.conversation import load_history
 from bench.plan.functions import Function, problem_of
-from bench.plan.messages import load_history
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionTool
 from bench.run import calibration, spool

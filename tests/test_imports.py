@@ -33,8 +33,8 @@ ROOMS = ("planning", "playing", "leading", "user")
 # The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
 STATIONS = (
     "wire", "refusals", "quota", "delay", "voice", "faults", "profile", "outbox",
-    "session", "conversation", "answering", "caller_turns", "behaviour", "gpt_live", "agent_wires", "agent",
-    "served", "truth", "serving",
+    "session", "conversation", "answering", "caller_turns", "behaviour",
+    "gpt_live_behaviour", "agent_wires", "agent_behaviour", "served", "truth", "serving",
 )  # fmt: skip
 
 # The same of `reports`: its folders, and the modules that stand beside them.
@@ -62,8 +62,8 @@ NAMED_IN = {
     "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
     "flask": ("bench.load.leading.web_ui",),
     "werkzeug": ("bench.load.leading.web_ui",),
-    "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
-    "soxr": ("bench.plan.audio", "bench.simulator.voice"),
+    "soundfile": ("bench.plan.recordings", "bench.simulator.voice"),
+    "soxr": ("bench.plan.recordings", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
     "websockets": ("bench.transport.websocket", "bench.transport.fast.frames", "bench.simulator"),
@@ -80,11 +80,11 @@ PURE = (
     "bench.remedies", "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live",
+    "bench.simulator.faults", "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",
     "bench.simulator.serving.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.conclude",
+    "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.ladder",
     "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip

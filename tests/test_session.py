@@ -18,7 +18,7 @@ from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.session import Session
-from bench.transport.base import Network, SendReceipt
+from bench.transport.interface import Network, SendReceipt
 from bench.transport.received import Received
 from tests.examples import thorough
 from tests.helpers import (

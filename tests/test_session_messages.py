@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan.messages import History
+from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script

@@ -7,7 +7,7 @@ import msgspec
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.session import Session
-from bench.transport.base import SendReceipt, TransmitStamp
+from bench.transport.interface import SendReceipt, TransmitStamp
 from tests.helpers import (
     MS,
     GuardedTransport,

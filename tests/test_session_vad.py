@@ -20,7 +20,7 @@ from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session
-from bench.transport.base import Closure, PacedSender, ReplyListener, SendReceipt, Take
+from bench.transport.interface import Closure, PacedSender, ReplyListener, SendReceipt, Take
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,

@@ -28,10 +28,10 @@ from bench.measures import segments
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
-from bench.plan.audio import Background, Pcm
+from bench.plan.conversation import History
 from bench.plan.functions import Function
-from bench.plan.messages import History
 from bench.plan.prepared import PreparedScript, PreparedTurn
+from bench.plan.recordings import Background, Pcm
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.speech import find_speech
@@ -78,7 +78,7 @@ from bench.simulator.wire import (
     Outgoing,
     WireDialect,
 )
-from bench.transport.base import Closure, PacedSender, ReplyListener, Take
+from bench.transport.interface import Closure, PacedSender, ReplyListener, Take
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,

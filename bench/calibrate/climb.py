@@ -26,14 +26,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import scenarios
-from bench.calibrate.conclude import DIED, KINDS, Ladder, StepEnd, longest, next_load, outcome_of
 from bench.calibrate.deviations import COLUMNS, Truth, joined, read_log, spread, spreads
+from bench.calibrate.ladder import DIED, KINDS, Ladder, StepEnd, longest, next_load, outcome_of
 from bench.clock import utc_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 from bench.outcomes import outcome_class
-from bench.plan.audio import load_pcm
+from bench.plan.recordings import load_pcm
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import FIRST_SESSIONS, LoadStep, SessionKind, Spread

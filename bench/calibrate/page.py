@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.calibrate.conclude import KINDS, closing, few_turns, telling_steps
+from bench.calibrate.ladder import KINDS, closing, few_turns, telling_steps
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB

@@ -32,7 +32,7 @@ def calibrate(
     beyond it. Exit status 4 where nothing could be concluded, for the simulator or other programs were at the limit.
     """
     from bench.calibrate.climb import plan_of
-    from bench.calibrate.conclude import closing, conclude, is_concluded
+    from bench.calibrate.ladder import closing, conclude, is_concluded
     from bench.calibrate.page import error_lines
     from bench.clock import utc_ns
     from bench.cores import allowed_cores, cores_of
@@ -95,7 +95,7 @@ def _writable_folders(out: Path | None) -> list[Path]:
 
 
 def _opening(plan: CalibrationPlan, cores: Cores, folders: Iterable[Path], *, tls: bool) -> str:
-    from bench.calibrate.conclude import KINDS
+    from bench.calibrate.ladder import KINDS
     from bench.run.calibration import file_name
 
     where = (
@@ -123,7 +123,7 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
     from functools import partial
 
     from bench.calibrate.climb import climb, played
-    from bench.calibrate.conclude import KINDS
+    from bench.calibrate.ladder import KINDS
     from bench.calibrate.page import heads, step_lines
     from bench.load_search import SHOWN
 
@@ -136,7 +136,7 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 
 def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
-    from bench.calibrate.conclude import is_coarse
+    from bench.calibrate.ladder import is_coarse
     from bench.calibrate.page import page_of
     from bench.errors import UsageError
     from bench.run.calibration import file_name, load, save

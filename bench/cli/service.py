@@ -225,7 +225,7 @@ def _refuse_unwritable(option: str, path: Path) -> None:
 
 
 def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat) -> None:
-    from bench.plan.audio import write_wav
+    from bench.plan.recordings import write_wav
 
     audio = b"".join(reply.audio(turn.response_id) for turn in replayed.turns)
     if audio:

@@ -239,7 +239,7 @@ def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
 
 def _tls(ca: Path) -> Any:
     from bench.errors import UsageError
-    from bench.simulator.serving.tls import loopback_tls
+    from bench.simulator.serving.certificates import loopback_tls
 
     try:
         return loopback_tls(ca)

@@ -61,7 +61,7 @@ def bench(
 def options() -> None:
     """Print the options of a run that this tool adds to Locust's own, with their variables and what they are for."""
     from bench.cli.report import wants_colour, width
-    from bench.load.planning.options import add_options
+    from bench.load.planning.run_options import add_options
     from reports.blocks import Paragraph
     from reports.text.lines import Named, pour
 

@@ -17,8 +17,8 @@ from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
 from bench.remedies import NO_PROXY
 from bench.target.target import Target
-from bench.transport.base import Phases, authority
 from bench.transport.connect import connect_first, look_up, open_tcp
+from bench.transport.interface import Phases, authority
 from bench.transport.tcp import TcpStream
 from bench.transport.tls import shake_hands, tls_context
 from bench.units import NS_PER_MS, NS_PER_S

@@ -16,7 +16,7 @@ from bench.observe.turn_view import all_instants
 from bench.observe.work import Cancel, Retrieve, Truncate
 from bench.outcomes import UNHEARD
 from bench.protocol.events import Failure, Kind
-from bench.transport.base import Network
+from bench.transport.interface import Network
 from bench.units import NS_PER_S
 
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"

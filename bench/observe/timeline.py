@@ -66,7 +66,7 @@ from bench.plan.turn_plan import Judge
 from bench.protocol.audio import chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
-from bench.transport.base import BAD_FRAME, TOO_LARGE
+from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NEVER_NS
 

@@ -24,7 +24,7 @@ from bench.outcomes import EXPECTED
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, CutPayload, Effect, Event, Failure, Kind, Usage, said
-from bench.transport.base import Network
+from bench.transport.interface import Network
 from bench.transport.received import DeltaArrival
 
 LATE_TRANSCRIPT_NS = 5_000_000_000

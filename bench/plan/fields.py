@@ -12,10 +12,10 @@ from typing import Any, get_args
 import msgspec
 
 from bench.limits import Limits
-from bench.plan.audio import Background, Pcm, load_pcm
+from bench.plan.conversation import File, History, load_history
 from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
 from bench.plan.functions import Function
-from bench.plan.messages import File, History, load_history
+from bench.plan.recordings import Background, Pcm, load_pcm
 from bench.plan.variables import Rows, load_rows
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm
+from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.draws import Choices
 from bench.plan.fields import NAME, RESPONSE, RESPONSE_FIELDS, WAV
 from bench.plan.functions import ExpectedCall
-from bench.plan.messages import IMAGE, MESSAGE
 from bench.plan.prepared import (
     AS_SESSION,
     Encoder,
@@ -28,6 +27,7 @@ from bench.plan.prepared import (
     request_event_id,
     tail_ns,
 )
+from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm
 from bench.plan.speech import Speech
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, TurnPlan, words_of
 from bench.protocol.base import Dialect, Feature

@@ -31,7 +31,7 @@ from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
 from bench.run.recorder import Labels
 from bench.run.rows import HIDDEN_HEADERS, received_events, sent_event
-from bench.transport.base import Closure, SendReceipt, Transport
+from bench.transport.interface import Closure, SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
 
 BUFFER_BYTES = 1 << 16

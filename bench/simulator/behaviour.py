@@ -29,7 +29,7 @@ from bench.simulator.quota import UNLIMITED, Quota, Servers
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import EffectiveSession
-from bench.simulator.session.services import form_of
+from bench.simulator.session.service_forms import form_of
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import (
     GA,

@@ -17,8 +17,8 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.services import SERVICES, service_at
-from bench.target.settings import KeyNames, TargetSettings
 from bench.target.target import EACH_CONNECTION, Service, is_loopback
+from bench.target.target_settings import KeyNames, TargetSettings
 from bench.target.urls import SettingError, is_variable, split_url, url_path
 
 AZURE_PREVIEW = "/openai/realtime"

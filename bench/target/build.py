@@ -20,10 +20,10 @@ from bench.target.credentials import Credential, cleaned, unquoted
 from bench.target.network_path import NONE, network_path_of
 from bench.target.prices import load_price_table
 from bench.target.services import MODEL, SERVICES, KnownService
-from bench.target.settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
 from bench.target.target import Auth, Entra, Target, as_label
+from bench.target.target_settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
 from bench.target.urls import SettingError, filled_resource, further_headers, subprotocols
-from bench.transport.base import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy
 
 BASIC = "Basic"
 CLOUDS: Mapping[str, tuple[str, str | None]] = {

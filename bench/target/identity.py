@@ -26,7 +26,7 @@ from bench.foreign import read_json
 from bench.target.credentials import Credential, hidden
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Entra
-from bench.transport.base import Proxy
+from bench.transport.interface import Proxy
 from bench.units import NS_PER_S
 
 FIRST_RETRIES = 2

@@ -14,7 +14,7 @@ import msgspec
 from bench.money import Prices, cost_usd
 from bench.protocol.events import Usage
 from bench.shapes import ByName, Day, Field, Text, key, table_of
-from bench.target.settings import PricesShape
+from bench.target.target_settings import PricesShape
 from bench.yaml_file import read_yaml
 
 GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"

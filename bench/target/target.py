@@ -14,7 +14,7 @@ from bench.money import UNLISTED_DIALECTS, Prices, Terms
 from bench.protocol.base import Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
-from bench.transport.base import DIRECT, NetworkPath, Proxy
+from bench.transport.interface import DIRECT, NetworkPath, Proxy
 
 EACH_CONNECTION = "{uuid}"
 """What stands in a query, or in a header, for a name that no two connections share."""

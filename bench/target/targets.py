@@ -18,7 +18,8 @@ from bench.target.address import EXAMPLE_ENDPOINT, with_model
 from bench.target.build import build_target
 from bench.target.credentials import cleaned, unquoted
 from bench.target.options import OPTIONS, ServiceOptions
-from bench.target.settings import (
+from bench.target.target import Entra, Target
+from bench.target.target_settings import (
     IN_FILE,
     ON_COMMAND_LINE,
     TARGET,
@@ -27,7 +28,6 @@ from bench.target.settings import (
     TargetSettings,
     VariantSettings,
 )
-from bench.target.target import Entra, Target
 from bench.target.urls import SettingError
 from bench.yaml_file import PlainValue, Value, read_yaml
 

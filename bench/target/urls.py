@@ -23,7 +23,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class SettingError(UsageError):
-    """The setting at `key` (see `settings.py`) cannot be used. The text is a sentence that names it."""
+    """The setting at `key` (see `target_settings.py`) cannot be used. The text is a sentence that names it."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)

@@ -24,7 +24,7 @@ from python_socks.sync import Proxy as Negotiator
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.transport.base import DIRECT, NetworkPath, Phases, Proxy, authority
+from bench.transport.interface import DIRECT, NetworkPath, Phases, Proxy, authority
 from bench.transport.received import READ_BYTES
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands

@@ -12,9 +12,9 @@ import gevent
 from gevent.hub import Waiter
 
 from bench.clock import Handed, enable_stamps, monotonic_ns
-from bench.transport.base import Network, PacedSender, TransmitStamp
 from bench.transport.fast.compiled import SocketReader
 from bench.transport.fast.reader import MessageReader
+from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
 from bench.transport.received import Read
 from bench.transport.transmit import TransmitStamps
@@ -57,8 +57,8 @@ class ByteStream(Protocol):
         """Pass reads to `take`, which the event loop calls, until it says True; False when `until_ns` passed before.
 
         Where it had passed already this is `read`: nothing that arrived by then is left. `sender`: as in
-        `bench.transport.base.Transport`; True also where that says so. `polled`: the socket may be looked at every few
-        milliseconds only.
+        `bench.transport.interface.Transport`; True also where that says so. `polled`: the socket may be looked at every
+        few milliseconds only.
         """
 
     @property

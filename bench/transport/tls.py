@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.transport.base import Network, PacedSender, TransmitStamp
+from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NS_PER_S

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from bench.clock import monotonic_of
-from bench.transport.base import TransmitStamp
+from bench.transport.interface import TransmitStamp
 from bench.units import NS_PER_S
 
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module names neither this nor what follows

@@ -31,7 +31,10 @@ from bench.outcomes import ACCEPT_HEADER
 from bench.protocol.base import Binary
 from bench.protocol.events import Event
 from bench.transport.answer import SWITCHING, HttpAnswer, read_answer, refusal
-from bench.transport.base import (
+from bench.transport.connect import connect
+from bench.transport.fast.frames import LONGEST, MASK_BYTES, frame_bytes, masked_frame
+from bench.transport.fast.reader import MessageReader
+from bench.transport.interface import (
     BAD_FRAME,
     DIRECT,
     MIB,
@@ -47,9 +50,6 @@ from bench.transport.base import (
     Take,
     TransmitStamp,
 )
-from bench.transport.connect import connect
-from bench.transport.fast.frames import LONGEST, MASK_BYTES, frame_bytes, masked_frame
-from bench.transport.fast.reader import MessageReader
 from bench.transport.received import Read, Received
 from bench.transport.tcp import ByteStream, TakeRead, TcpStream
 from bench.units import NS_PER_S
@@ -117,7 +117,7 @@ def client_protocol(
 
 
 class WebSocket:
-    """An open connection; a `bench.transport.base.Transport`."""
+    """An open connection; a `bench.transport.interface.Transport`."""
 
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol

@@ -21,9 +21,9 @@ from bench.errors import BenchError
 from bench.load.planning.demand import load_recorded
 from bench.load.planning.stages import load_course
 from bench.plain import one_line
-from bench.plan.audio import load_pcm
+from bench.plan.conversation import load_history, load_image
 from bench.plan.draws import load_think_times
-from bench.plan.messages import load_history, load_image
+from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.plan.variables import load_rows
 from bench.run.replay import replay

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.calibrate.deviations import Truth, instants, read_log
 from bench.cores import allowed_cores, cores_of, on
 from bench.measures import CATALOGUE
-from bench.plan.audio import load_pcm
+from bench.plan.recordings import load_pcm
 from bench.run import folder as files
 from bench.run.evidence import exactness, quantile
 from bench.simulator.truth import read_truth

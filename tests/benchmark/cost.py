@@ -30,7 +30,7 @@ from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
-from bench.transport.base import Network, TransmitStamp
+from bench.transport.interface import Network, TransmitStamp
 from bench.transport.received import Read, Received
 from bench.transport.websocket import WebSocket
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth

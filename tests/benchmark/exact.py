@@ -25,7 +25,7 @@ from bench.calibrate.climb import RECORDING
 from bench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
 from bench.cores import allowed_cores, cores_of, on
 from bench.measures import CATALOGUE
-from bench.plan.audio import load_pcm
+from bench.plan.recordings import load_pcm
 from bench.run import evidence
 from bench.run import folder as files
 from bench.run.evidence import exactness, quantile

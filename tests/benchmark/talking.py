@@ -18,7 +18,7 @@ import pandas as pd
 import soundfile
 
 from bench.measures import segments
-from bench.plan.audio import load_pcm
+from bench.plan.recordings import load_pcm
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from tests.benchmark.harness import quantiles, run_locust, turns_of

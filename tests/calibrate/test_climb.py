@@ -9,7 +9,7 @@ import pytest
 
 from bench.calibrate import climb as climbing
 from bench.calibrate.climb import Pace, pace_of, plan_of
-from bench.calibrate.conclude import KINDS
+from bench.calibrate.ladder import KINDS
 from bench.plan.script import load_script
 from bench.run.calibration import SessionKind
 from bench.simulator.profile import load_profile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.calibrate.conclude import KINDS, bytes_per_session, closing, conclude, is_coarse, is_concluded
+from bench.calibrate.ladder import KINDS, bytes_per_session, closing, conclude, is_coarse, is_concluded
 from bench.run.calibration import Calibration, LoadStep, Outcome, SessionKind, Trusted
 from tests.calibrate.builders import build_step, steps_of_both
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.conclude import Ladder, StepEnd, bounds_of_tries, loads, longest, next_load, too_much
+from bench.calibrate.ladder import Ladder, StepEnd, bounds_of_tries, loads, longest, next_load, too_much
 from bench.load_search import TRIES
 from bench.run.calibration import Outcome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from bench.calibrate.conclude import FULL, outcome_of
+from bench.calibrate.ladder import FULL, outcome_of
 from bench.run.calibration import LoadStep, Spread
 from bench.simulator.served import LATE_MS
 

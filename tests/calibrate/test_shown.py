@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from bench.calibrate.conclude import conclude
+from bench.calibrate.ladder import conclude
 from bench.calibrate.page import error_lines, heads, page_of, picture, step_lines
 from bench.run.calibration import Calibration, LoadStep
 from reports.page.html import poured

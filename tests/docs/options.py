@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bench.cli.start import OptionList
-from bench.load.planning.options import add_options
+from bench.load.planning.run_options import add_options
 from tests.made_page import made_anew, table
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"

@@ -14,9 +14,9 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.simulator.session.check_tables import PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.simulator.session.checks import EventPlace, missing
-from bench.simulator.session.services import form_of
-from bench.simulator.session.settings import PREVIEW_RESPONSE, PREVIEW_SESSION
+from bench.simulator.session.service_forms import form_of
 from bench.simulator.wire import OPENAI_GA
 from tests.doctor.test_explain import build_target
 

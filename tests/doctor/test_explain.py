@@ -16,7 +16,7 @@ from bench.protocol.openai_ga import GA
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Entra, Target
-from bench.transport.base import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy
 
 KEY = Credential("api-key", "a-key-that-nobody-may-see")
 ENTRA = Entra("https://cognitiveservices.azure.com/.default")

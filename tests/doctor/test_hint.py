@@ -16,7 +16,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import Replayed, replay
-from bench.simulator.session.openai import ga_session
+from bench.simulator.session.openai_forms import ga_session
 from bench.target.target import Target
 from bench.transport.received import Received
 from tests.doctor.test_explain import build_target

@@ -18,7 +18,7 @@ from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.transport.base import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
 from tests.transport.test_connect import serving

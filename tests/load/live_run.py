@@ -18,9 +18,9 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.demand import CLOSED_LOOP, Demand
-from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_scripts, plays_of_arms
+from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import SessionTask, script
 from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.live import LiveRun
@@ -32,10 +32,10 @@ from bench.run.spool import Spool
 from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import PacedSender, Phases, ReplyListener, Take
+from bench.transport.interface import PacedSender, Phases, ReplyListener, Take
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
-from tests.load.test_options import parsed
+from tests.load.test_run_options import parsed
 from tests.memory_transport import MemoryTransport, VirtualClock
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")

@@ -26,7 +26,7 @@ from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import Session
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
-from bench.transport.base import Closure
+from bench.transport.interface import Closure
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.live_run import FakeDialer, Stand
 from tests.memory_transport import PeerAnswer, VirtualClock

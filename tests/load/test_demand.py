@@ -9,9 +9,9 @@ import pytest
 
 from bench.errors import UsageError
 from bench.load.planning.demand import CLOSED_LOOP, Arrivals, Demand, Pattern, asked, demand_of
-from bench.load.planning.options import Options
+from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, LoadStage
-from tests.load.test_options import parsed
+from tests.load.test_run_options import parsed
 
 
 class Caller:

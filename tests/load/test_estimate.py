@@ -24,8 +24,8 @@ from bench.load.planning.estimate import (
     session_usage,
 )
 from bench.money import Prices
+from bench.plan.conversation import History
 from bench.plan.functions import ExpectedCall, Function
-from bench.plan.messages import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.steps import AddMessage, Pause

@@ -16,7 +16,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.target.target import Entra
-from bench.transport.base import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy
 from tests.helpers import resolve_target
 from tests.load.actors import Actor, actor, tone
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.cli.start import OptionList, options
-from bench.load.planning.options import add_options
+from bench.load.planning.run_options import add_options
 from bench.protocol.dialects import DIALECTS
 from bench.target.options import AUTHS
 

@@ -19,7 +19,7 @@ from bench.load.planning.planned import Planned, planned
 from bench.load.planning.tasks import script
 from bench.run.calibration import save, state_folder
 from tests.load.actors import actor
-from tests.load.test_options import parsed
+from tests.load.test_run_options import parsed
 from tests.run.test_calibration import build_calibration
 
 HERE = "ws://localhost:1/openai/v1/realtime?model=gpt-realtime"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.leading.web_ui import LOOPBACK_NAMES, as_asked, stranger
-from bench.load.planning.options import MOST_USERS, SHAPE, Options
-from tests.load.test_options import parsed
+from bench.load.planning.run_options import MOST_USERS, SHAPE, Options
+from tests.load.test_run_options import parsed
 
 FIELDS = sorted({"user_count", "spawn_rate", "run_time", *SHAPE})
 LENGTHS = st.sampled_from((1, 9, 19, 40, 400, 5_000))

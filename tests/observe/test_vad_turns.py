@@ -17,7 +17,7 @@ from bench.observe.timeline import Timeline
 from bench.observe.work import AskForResponse, HandOut, MeasureNetwork, Pay
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
-from bench.transport.base import Network
+from bench.transport.interface import Network
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,

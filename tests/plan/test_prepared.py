@@ -19,7 +19,6 @@ from ruamel.yaml import YAML
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.load.playing.pairs import ORDERS
-from bench.plan.audio import Background, Pcm
 from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, ThinkTime
 from bench.plan.prepared import (
     OutgoingMessage,
@@ -29,6 +28,7 @@ from bench.plan.prepared import (
     PreparedScript,
     PreparedTurn,
 )
+from bench.plan.recordings import Background, Pcm
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script, load_script
 from bench.plan.speech import Speech

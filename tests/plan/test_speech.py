@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.plan.audio import RATE_HZ, load_pcm
+from bench.plan.recordings import RATE_HZ, load_pcm
 from bench.plan.speech import Speech, find_speech, last_stretch
 
 Samples = NDArray[np.int16]

@@ -29,7 +29,7 @@ from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
-from bench.transport.base import Network
+from bench.transport.interface import Network
 from bench.transport.received import Received
 from tests.helpers import (
     AT_NS,

@@ -23,8 +23,8 @@ from bench.run.replay import replay
 from bench.session import Session
 from bench.simulator.profile import default_profile
 from bench.simulator.wire import whole_frame
-from bench.transport.base import PacedSender, ReplyListener, Take
 from bench.transport.fast.reader import MessageReader
+from bench.transport.interface import PacedSender, ReplyListener, Take
 from bench.transport.received import DeltaArrival, Read, Received
 from tests.helpers import Listening, say
 from tests.memory_transport import LivePeer, VirtualClock

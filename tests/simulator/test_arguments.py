@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.answering.functions import arguments, unfit_arguments
+from bench.simulator.answering.function_calls import arguments, unfit_arguments
 from tests.simulator.test_behaviour import JSON
 
 SIMPLE = st.one_of(

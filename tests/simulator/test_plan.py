@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.answering.functions import ModelCall
+from bench.simulator.answering.function_calls import ModelCall
 from bench.simulator.answering.plan import Asked, Planner, ResponseContent, ResponsePlan
 from bench.simulator.delay import DelayDrift
 from bench.simulator.profile import FunctionCalls

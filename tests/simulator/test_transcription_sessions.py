@@ -8,7 +8,7 @@ import pytest
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import KnownWords
-from bench.simulator.session.settings import LOGPROBS
+from bench.simulator.session.check_tables import LOGPROBS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,

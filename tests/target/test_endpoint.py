@@ -25,9 +25,9 @@ from bench.protocol.settings import ResponseSettings
 from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
-from bench.target.settings import TargetSettings
 from bench.target.target import Entra, Target
-from bench.transport.base import NetworkPath, Proxy
+from bench.target.target_settings import TargetSettings
+from bench.transport.interface import NetworkPath, Proxy
 from tests.helpers import resolve_target
 
 KEY = "k3y-of-the-resource"

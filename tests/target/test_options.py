@@ -13,9 +13,9 @@ import typer
 
 from bench.cli.app import app
 from bench.errors import UsageError
-from bench.load.planning.options import Options, add_options
+from bench.load.planning.run_options import Options, add_options
 from bench.target.options import OPTIONS, ServiceOptions
-from bench.target.settings import targets_schema
+from bench.target.target_settings import targets_schema
 from bench.target.targets import resolve_targets
 
 KEYS = {"api_key_env": "key_env"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.target.network_path import SCHEMES, environment_proxy, environment_proxy_secrets, parsed_proxy, proxy_url
-from bench.transport.base import Proxy
+from bench.transport.interface import Proxy
 
 SECRET = "s3cr3t-of-the-proxy"
 HOST = "res.openai.azure.com"

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
-from bench.target.settings import TARGETS, targets_schema
+from bench.target.target_settings import TARGETS, targets_schema
 from bench.target.targets import resolve_targets
 from bench.yaml_file import PlainValue
 

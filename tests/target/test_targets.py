@@ -19,7 +19,7 @@ from bench.target.credentials import Credential, hidden
 from bench.target.options import ServiceOptions
 from bench.target.target import Entra, Target
 from bench.target.targets import resolve_targets
-from bench.transport.base import Proxy
+from bench.transport.interface import Proxy
 
 SECRET = "s3cr3t-of-somebody"
 ENVIRON = {"MY_KEY": SECRET, "USER_NAME": "me@home", "PASSWORD": "p:w@/d", "PROXY_URL": f"socks5h://me:{SECRET}@p:1"}

@@ -19,7 +19,7 @@ from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, Entra, Target
 from bench.target.tokens import LONGEST_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
-from bench.transport.base import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy
 from bench.units import NS_PER_S
 
 SCOPE = "https://cognitiveservices.azure.com/.default"

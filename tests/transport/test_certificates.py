@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
-from bench.simulator.serving.tls import loopback_tls
-from bench.transport.base import DIRECT, Phases
+from bench.simulator.serving.certificates import loopback_tls
+from bench.transport.interface import DIRECT, Phases
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from tests.transport.test_connect import echoed, serving

@@ -19,9 +19,9 @@ from websockets.sync.server import ServerConnection, serve
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.simulator.serving.tls import loopback_tls
-from bench.transport.base import DIRECT, Network, NetworkPath, Phases, Proxy, authority
+from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import tunnel
+from bench.transport.interface import DIRECT, Network, NetworkPath, Phases, Proxy, authority
 from bench.transport.received import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket

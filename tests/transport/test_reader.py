@@ -27,10 +27,10 @@ from bench.limits import Limits
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, CutPayload
-from bench.simulator.serving.tls import loopback_tls
-from bench.transport.base import PacedSender, Phases
+from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, compiled, reader
 from bench.transport.fast.frames import leading_texts
+from bench.transport.interface import PacedSender, Phases
 from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import TakeRead, TcpStream

@@ -33,10 +33,10 @@ from bench.clock import APART_NS, Arrival, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.protocol.openai_ga import GA
-from bench.simulator.serving.tls import loopback_tls
+from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import tcp
-from bench.transport.base import Network, Phases
 from bench.transport.connect import connect, connect_first, look_up
+from bench.transport.interface import Network, Phases
 from bench.transport.loop import Poller
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from bench import clock
 from bench.clock import monotonic_ns
-from bench.simulator.serving.tls import loopback_tls
+from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import transmit
-from bench.transport.base import TransmitStamp
+from bench.transport.interface import TransmitStamp
 from bench.transport.loop import LoopWatch
 from bench.transport.transmit import (
     ACKNOWLEDGED,

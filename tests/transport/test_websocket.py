@@ -20,8 +20,8 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Network, PacedSender, Phases, TransmitStamp
 from bench.transport.fast.frames import frame_bytes
+from bench.transport.interface import Network, PacedSender, Phases, TransmitStamp
 from bench.transport.received import Read, Received
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol

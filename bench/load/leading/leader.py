@@ -19,8 +19,8 @@ from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
 from bench.load.planning.demand import asked, demand_of
-from bench.load.planning.options import MOST_PAIRS, Environment, Options
 from bench.load.planning.planned import Planned, check_two
+from bench.load.planning.run_options import MOST_PAIRS, Environment, Options
 from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE

@@ -28,7 +28,7 @@ from bench.load.leading.leader import Alone
 from bench.load.leading.master import Master
 from bench.load.leading.role import ProcessRole
 from bench.load.leading.worker import Worker
-from bench.load.planning.options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
+from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
 
 BIND_FAILURE = "Socket bind failure:"
 """As Locust says that the port of a master is in use."""

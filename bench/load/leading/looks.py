@@ -28,8 +28,8 @@ from gevent.os import posix_spawn, waitpid
 from bench.clock import monotonic_ns
 from bench.cores import LOWERED
 from bench.errors import UsageError
-from bench.load.planning.options import Options
 from bench.load.planning.plays import Plays, script_facts
+from bench.load.planning.run_options import Options
 from bench.run.validity import MORE_PROCESSES
 from bench.spawn import KILLED_S, own_environment, python_command
 from bench.units import NS_PER_S

@@ -20,8 +20,8 @@ from bench.errors import USAGE_STATUS, BenchError, UsageError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView
 from bench.load.planning.concurrency import check_descriptors, check_shares
-from bench.load.planning.options import Environment
 from bench.load.planning.planned import Planned, planned
+from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import CUT_S, LiveRun

@@ -26,7 +26,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 from bench.errors import UsageError
 from bench.load.leading.tally import TargetStanding, Wait
 from bench.load.leading.terminal import FAILED, UNKNOWN, sparkline
-from bench.load.planning.options import LOOPBACK, SHAPE, users_of
+from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
 from bench.money import dollars
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})

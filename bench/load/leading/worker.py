@@ -19,7 +19,7 @@ from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import link, messages
 from bench.load.leading.link import Shipper
 from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
-from bench.load.planning.options import Environment, worker_timeout_s
+from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
 from bench.load.playing.live import ALL_DONE, CUT_S
 from bench.load.playing.pairs import Place

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UsageError
-from bench.load.planning.options import Environment
+from bench.load.planning.run_options import Environment
 from bench.run.calibration import FIRST_SESSIONS, at_least
 from bench.target.target import Target
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.options import Options
+from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, load_course
 from bench.load.planning.tasks import class_file
 from bench.units import NS_PER_S

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.money import Prices, dollars, tariff_of
-from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.functions import ExpectedCall, Function
+from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn

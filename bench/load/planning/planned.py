@@ -15,7 +15,6 @@ from bench.errors import UsageError
 from bench.load.planning.concurrency import Concurrency, check_cost, concurrency, peak_users, process_advice
 from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, course_facts, demand_of
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
-from bench.load.planning.options import Environment, Options
 from bench.load.planning.plays import (
     Plays,
     loaded_scripts,
@@ -26,7 +25,8 @@ from bench.load.planning.plays import (
     target_facts,
     with_history,
 )
-from bench.plan.messages import load_history
+from bench.load.planning.run_options import Environment, Options
+from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import named_host, opening_document

@@ -19,7 +19,7 @@ from bench.load.planning.tasks import (
     script_path,
     tasks_of,
 )
-from bench.plan.messages import History
+from bench.plan.conversation import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script, Task, load_script, unfilled_names, varied
 from bench.protocol.base import Dialect

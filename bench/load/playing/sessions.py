@@ -10,7 +10,7 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.planning.options import Options
+from bench.load.planning.run_options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.progress import Progress, over_budget, unknown_price
 from bench.measures import CATALOGUE, FIRST_DELTAS

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.protocol.audio import AudioFormatName
-from bench.simulator.answering.functions import ModelCall
+from bench.simulator.answering.function_calls import ModelCall
 from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile
 from bench.simulator.voice import TOKEN_MS, AudioBlock, RecordedReply

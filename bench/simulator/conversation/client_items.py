@@ -15,6 +15,7 @@ from bench.simulator.conversation.items import (
     text_tokens,
     user_audio_tokens,
 )
+from bench.simulator.session.check_tables import function_name
 from bench.simulator.session.checks import (
     Check,
     CheckTable,
@@ -28,7 +29,6 @@ from bench.simulator.session.checks import (
     some,
     text,
 )
-from bench.simulator.session.settings import function_name
 from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024

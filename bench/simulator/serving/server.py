@@ -27,12 +27,12 @@ import numpy as np
 
 from bench.clock import enable_stamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.simulator.agent import AgentBehaviour
+from bench.simulator.agent_behaviour import AgentBehaviour
 from bench.simulator.agent_wires import WIRES
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, StruckFault
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.gpt_live import GptLiveBehaviour
+from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade

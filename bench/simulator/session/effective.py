@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
+from bench.simulator.session.check_tables import LOGPROBS
 from bench.simulator.session.checks import CheckTable, EventPlace, merged, missing
-from bench.simulator.session.settings import LOGPROBS
 from bench.simulator.wire import Json, RejectedError
 from bench.units import NS_PER_MS
 

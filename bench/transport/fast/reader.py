@@ -15,9 +15,9 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.protocol.events import EMPTY, Event, Kind
-from bench.transport.base import ReplyListener
 from bench.transport.fast.compiled import TemplateMatcher, leading_texts
 from bench.transport.fast.frames import missing_bytes
+from bench.transport.interface import ReplyListener
 from bench.transport.received import Read, Received
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)

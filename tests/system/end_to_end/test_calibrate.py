@@ -10,8 +10,8 @@ import site
 import pytest
 
 from bench.calibrate.climb import CalibrationPlan, Pace, played
-from bench.calibrate.conclude import Ladder
 from bench.calibrate.deviations import MEASURES
+from bench.calibrate.ladder import Ladder
 from bench.cores import allowed_cores, cores_of
 from bench.run.calibration import LoadStep, SessionKind
 from tests import forked

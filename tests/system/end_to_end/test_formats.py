@@ -10,7 +10,7 @@ from typing import Any, get_args
 import gevent
 import pytest
 
-from bench.plan.audio import RATE_HZ, load_pcm
+from bench.plan.recordings import RATE_HZ, load_pcm
 from bench.probe import probe, wav_script
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.openai import RATED_FORMATS

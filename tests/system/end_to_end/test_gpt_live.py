@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from bench.plan.audio import load_pcm
+from bench.plan.recordings import load_pcm
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, GPT_LIVE
 from bench.run.replay import Passage

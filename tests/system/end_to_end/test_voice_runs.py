@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.clock import APART_NS
 from bench.measures import segments
-from bench.plan.audio import load_pcm
+from bench.plan.recordings import load_pcm
 from bench.protocol.openai import FORMATS
 from bench.run import folder as files
 from bench.simulator.truth import read_truth

@@ -19,8 +19,8 @@ from bench.dial import Dialer
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
-from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.prepared import PreparedScript
+from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.speech import Speech
 from bench.plan.turns import WavTurn
 from bench.protocol.base import Dialect
@@ -30,7 +30,7 @@ from bench.protocol.settings import TurnDetection
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
 from bench.simulator.truth import read_truth
 from bench.target.tokens import Keyring
-from bench.transport.base import Phases
+from bench.transport.interface import Phases
 from bench.transport.websocket import WebSocket
 from reports.summary.outcomes import meaning
 from tests.faults.cells import FaultCell, cells

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.leading.looks import LookPlan, Looks, decision_plan, is_due, plan_words, scripts_of
-from bench.load.planning.options import Options
 from bench.load.planning.plays import loaded_scripts, prepared_plays
+from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import script
 from bench.protocol.openai_ga import GA
 from tests import forked
 from tests.load.actors import Actor, actor
-from tests.load.test_options import parsed
+from tests.load.test_run_options import parsed
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.identity import Token
 from bench.target.target import Entra, Target
-from bench.transport.base import NetworkPath
+from bench.transport.interface import NetworkPath
 from bench.target.tokens import Keyring
 
 role, folder = sys.argv[1], sys.argv[2]

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.serving.tls import loopback_tls
+from bench.simulator.serving.certificates import loopback_tls
 from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shown_reason, sign_in_error
 from bench.target.target import Entra
-from bench.transport.base import Proxy
+from bench.transport.interface import Proxy
 from tests import forked
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.proxies import running_proxy

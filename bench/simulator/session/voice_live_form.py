@@ -13,6 +13,7 @@ from typing import Any
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.voice_live import SPOKEN_FORMATS
+from bench.simulator.session.check_tables import GA_VOICE, LOGPROBS, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.session.checks import (
     Check,
     CheckTable,
@@ -40,7 +41,6 @@ from bench.simulator.session.effective import (
     flat_output,
     flat_session,
 )
-from bench.simulator.session.settings import GA_VOICE, LOGPROBS, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.wire import Json
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}

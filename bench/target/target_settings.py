@@ -1,8 +1,8 @@
 """What can be said of a target: every key of `targets.yaml`, with what is allowed at it.
 
 This is the one table of it; what an option says as well is described there (`options.py`). The file, its JSON Schema
-(`python -m bench.target.settings` prints it), the environment and the command line all go by it: each ends in one
-`TargetSettings`, of which `build.py` makes the target. `docs/targets.md` says the same at length.
+(`python -m bench.target.target_settings` prints it), the environment and the command line all go by it: each ends in
+one `TargetSettings`, of which `build.py` makes the target. `docs/targets.md` says the same at length.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class Surroundings:
 
 
 def targets_schema() -> Schema:
-    """What `settings.py` declares, as JSON Schema (draft 2020-12)."""
+    """What `target_settings.py` declares, as JSON Schema (draft 2020-12)."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
     return head | TARGETS.schema()
 

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
-from bench.simulator.session import voice_live
+from bench.simulator.session import voice_live_form
+from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, modalities, turn_detection
 from bench.simulator.session.checks import (
     CheckTable,
     EventPlace,
@@ -30,8 +31,7 @@ from bench.simulator.session.checks import (
     text,
 )
 from bench.simulator.session.effective import SessionForm, flat_input, flat_output
-from bench.simulator.session.openai import ga_form, openai_form, preview_session
-from bench.simulator.session.settings import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, modalities, turn_detection
+from bench.simulator.session.openai_forms import ga_form, openai_form, preview_session
 from bench.simulator.wire import GLM, INWORLD, QWEN, STEPFUN, VOICE_LIVE, XAI, Json, WireDialect
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
@@ -186,7 +186,7 @@ def inworld_form(ga: SessionForm) -> SessionForm:
 # All of them
 
 FORMS: Mapping[str, Callable[[WireDialect], SessionForm]] = {
-    VOICE_LIVE.name: lambda dialect: voice_live.FORM,
+    VOICE_LIVE.name: lambda dialect: voice_live_form.FORM,
     QWEN.name: lambda dialect: QWEN_FORM,
     GLM.name: lambda dialect: GLM_FORM,
     STEPFUN.name: lambda dialect: STEPFUN_FORM,

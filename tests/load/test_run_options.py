@@ -11,7 +11,7 @@ import configargparse
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning.options import Options, add_options
+from bench.load.planning.run_options import Options, add_options
 from bench.target.options import ServiceOptions
 
 

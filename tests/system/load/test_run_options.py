@@ -15,7 +15,7 @@ def with_locusts_parser(program: str) -> None:
     begin = """
 from locust import events
 from locust.argument_parser import get_parser, ui_extra_args_dict
-from bench.load.planning.options import add_options, stay_on_loopback
+from bench.load.planning.run_options import add_options, stay_on_loopback
 events.init_command_line_parser.add_listener(add_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 """
@@ -29,7 +29,7 @@ events.init_command_line_parser.add_listener(stay_on_loopback)
 def test_processes_of_minus_one_are_one_for_each_core_that_the_run_may_use(given: str) -> None:
     with_locusts_parser(f"""
 import os
-from bench.load.planning.options import fork_for_allowed_cores
+from bench.load.planning.run_options import fork_for_allowed_cores
 events.init_command_line_parser.add_listener(fork_for_allowed_cores)
 os.sched_getaffinity = lambda pid: range(3)
 if not {given}:

@@ -9,7 +9,8 @@ from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.session import settings
+from bench.simulator.session import check_tables
+from bench.simulator.session.check_tables import turn_detection
 from bench.simulator.session.checks import Check, EventPlace
 from bench.simulator.session.effective import (
     INSTRUCTIONS,
@@ -22,7 +23,6 @@ from bench.simulator.session.effective import (
     flat_session,
     transcriber_of,
 )
-from bench.simulator.session.settings import turn_detection
 from bench.simulator.wire import GA, Json, RejectedError, WireDialect
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
@@ -89,10 +89,10 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 def _ga_input(session: Json) -> InputSettings:
     heard = session["audio"]["input"]
     return InputSettings(
-        settings.format_of(heard["format"]),
+        check_tables.format_of(heard["format"]),
         detection_of(heard["turn_detection"]),
         transcriber_of(heard["transcription"]),
-        settings.LOGPROBS in (session["include"] or ()),
+        check_tables.LOGPROBS in (session["include"] or ()),
     )
 
 
@@ -119,7 +119,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
     return OutputSettings(
         audio="audio" in chosen["output_modalities"],
-        format=settings.format_of(spoken["format"]).name,
+        format=check_tables.format_of(spoken["format"]).name,
         voice=spoken["voice"],
         instructions=chosen["instructions"],
         max_output_tokens=chosen["max_output_tokens"],
@@ -138,10 +138,10 @@ def openai_form(dialect: WireDialect) -> SessionForm:
         return PREVIEW_TRANSCRIPTION_FORM
     return SessionForm(
         preview_session,
-        settings.PREVIEW_SESSION,
+        check_tables.PREVIEW_SESSION,
         lambda session: flat_input(session, FORMATS[session["input_audio_format"]]),
         flat_output,
-        settings.PREVIEW_RESPONSE,
+        check_tables.PREVIEW_RESPONSE,
         transcript_deltas=False,
         ignored=TYPED_KEYS[:1] if dialect.tolerant else (),  # the Mar 2025 quickstart sends the model
         ignored_nulls=TYPED_KEYS,
@@ -150,7 +150,7 @@ def openai_form(dialect: WireDialect) -> SessionForm:
 
 PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     preview_transcription,
-    settings.PREVIEW_TRANSCRIPTION,
+    check_tables.PREVIEW_TRANSCRIPTION,
     lambda session: _unanswered(flat_input(session, FORMATS[session["input_audio_format"]])),
     family="transcription_session",
     ignored_nulls=TYPED_KEYS[1:],
@@ -159,13 +159,13 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
 
 def ga_form(dialect: WireDialect) -> SessionForm:
     """The form of a session of GA that answers."""
-    format = settings.format_check(dialect.formats)
+    format = check_tables.format_check(dialect.formats)
     return SessionForm(
         partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
-        settings.ga_session_table(_transcriber(dialect), format),
+        check_tables.ga_session_table(_transcriber(dialect), format),
         _ga_input,
         _ga_output,
-        settings.ga_response_table(format),
+        check_tables.ga_response_table(format),
         type="realtime",
         ignored=("model",),
         ignored_nulls=TYPED_KEYS,
@@ -175,7 +175,7 @@ def ga_form(dialect: WireDialect) -> SessionForm:
 def _ga_transcription_form(dialect: WireDialect) -> SessionForm:
     return SessionForm(
         ga_transcription,
-        settings.ga_transcription_table(_transcriber(dialect), settings.format_check(dialect.formats)),
+        check_tables.ga_transcription_table(_transcriber(dialect), check_tables.format_check(dialect.formats)),
         lambda session: _unanswered(_ga_input(session)),
         type="transcription",
         settled=_without_detection,
@@ -183,4 +183,4 @@ def _ga_transcription_form(dialect: WireDialect) -> SessionForm:
 
 
 def _transcriber(dialect: WireDialect) -> Check:
-    return settings.AZURE_TRANSCRIBER if dialect.deployed else settings.OPENAI_TRANSCRIBER
+    return check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER

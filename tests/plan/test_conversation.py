@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.plan.messages import JPEG, MOST_BYTES, PNG, jpeg_size, load_history, load_image, png_size
+from bench.plan.conversation import JPEG, MOST_BYTES, PNG, jpeg_size, load_history, load_image, png_size
 from bench.protocol.settings import Message
 from tests.helpers import build_message, png
 
