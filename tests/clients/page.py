@@ -1,6 +1,6 @@
-"""The tables and programs of docs/simulator.md: `python -m tests.clients.page` writes them (`make schema`).
+"""The tables of clients in docs/simulator.md: `python -m tests.clients.page` writes them (`make schema`).
 
-Outcomes are the parameters of `test_cells.py` and of the benchmark; programs are those that they run.
+Outcomes are the parameters of `test_cells.py` and of the benchmark, which run the programs of this folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def source(name: str) -> str:
 
 def sections() -> dict[str, str]:
     """Each part of the page that is made, by its name."""
-    return {"steps": _steps(), "matrix": _matrix(), "programs": _programs()}
+    return {"steps": _steps(), "matrix": _matrix()}
 
 
 def written(page: str) -> str:
@@ -49,18 +49,17 @@ def _steps() -> str:
 
 
 def _matrix() -> str:
-    return table(
-        ("client", "dialect", *STEPS, "tried by"),
-        ((row.client, row.dialect, *(row.outcome(step) for step in STEPS), row.where) for row in ROWS),
-    )
-
-
-def _programs() -> str:
-    return "".join(f"### {name}\n\n```{_language(name)}\n{source(name)}```\n\n" for name in PROGRAMS)
-
-
-def _language(name: str) -> str:
-    return "js" if "Node" in name else "python"
+    """A row for the dialects of a client that hold the same steps."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for row in ROWS:
+        tried = {step: row.outcome(step) for step in STEPS}
+        failed = {step: outcome for step, outcome in tried.items() if outcome not in {"pass", "–"}}
+        passed = [step for step, outcome in tried.items() if outcome == "pass"]
+        held = "all" if len(passed) == len(STEPS) else ", ".join(passed)
+        held += "".join(f"; {step}: {outcome}" for step, outcome in failed.items())
+        alike.setdefault((row.client, held, row.where), []).append(row.dialect)
+    rows = ((client, ", ".join(dialects), held, where) for (client, held, where), dialects in alike.items())
+    return table(("client", "dialects", "steps that pass", "tried by"), rows)
 
 
 def main() -> None:

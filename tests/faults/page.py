@@ -80,25 +80,30 @@ def _when() -> str:
 
 
 def _outcomes() -> str:
-    return table(
-        ("fault", "where", "outcome"),
-        (
-            (_fault(case, place == 0), _gathered(places.split()), _outcome(case, outcome, place == 0))
-            for case in CASES
-            for place, (places, outcome) in enumerate(case.outcomes.items())
-        ),
-    )
+    return table(("fault", "where", "outcome"), _outcome_rows())
 
 
-def _fault(case: FaultCase, first: bool) -> str:
-    if not first:
-        return ""
+def _outcome_rows() -> Iterator[tuple[str, str, str]]:
+    """A row for each place of a fault; faults of one place and one outcome share theirs."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for case in CASES:
+        cells = [(_gathered(places.split()), _outcome(outcome)) for places, outcome in case.outcomes.items()]
+        if len(cells) == 1 and not case.note:
+            shared.setdefault(cells[0], []).append(_fault(case))
+            continue
+        for number, cell in enumerate(cells):
+            note = f"; {case.note}" if case.note and number == 0 else ""
+            yield _fault(case) if number == 0 else "", cell[0], cell[1] + note
+    for cell, faults in shared.items():
+        yield ", ".join(faults), *cell
+
+
+def _fault(case: FaultCase) -> str:
     return f"`{case.fault}`" + (f" and `{case.with_it}`" if case.with_it else "")
 
 
-def _outcome(case: FaultCase, outcome: str, first: bool) -> str:
-    said = " or ".join(f"`{word}`" for word in outcome.split(" or "))
-    return said + (f"; {case.note}" if case.note and first else "")
+def _outcome(outcome: str) -> str:
+    return " or ".join(f"`{word}`" for word in outcome.split(" or "))
 
 
 def main() -> None:
