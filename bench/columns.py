@@ -80,8 +80,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_width_ns" for name in sends),
             "whole",
-            "how much later that send may really have been: how long the call took. 0 where the kernel said when it "
-            "left. Null with it, and where nobody knows",
+            "how much later that send may really have been; 0 with the kernel's stamp. Null if unknown",
             "width",
             audit=True,
         ),
@@ -89,7 +88,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
             tuple(f"{name}_error_ns" for name in arrivals),
             "whole",
             "how much earlier that arrival may really have been: [the bound](measures.md#how-far-they-can-be-off) of "
-            "each instant. Null with it, and where nobody knows",
+            "each instant. Null if unknown",
             "error",
             audit=True,
         ),
@@ -105,8 +104,7 @@ _TARGET = _label(
 _WORKER = _whole("worker", "number of the process that recorded it, from 0", "identity")
 _HOST = _label(
     "host",
-    "name of the machine that recorded it; null in runs before it was kept, which one machine recorded: that of "
-    "`writer`",
+    "name of the machine that recorded it",
     "identity",
 )
 _SIMULATED = _flag("simulated", "measured against the simulator", "identity")
@@ -119,15 +117,13 @@ IDENTITY = (
     _label("arm", "the target's label where the run has several; null else", "identity"),
     _whole(
         "block pair",
-        "which two minutes of the run the sessions began in that began together, from 0; these, one per target, "
-        "numbered over all workers. In a run of one target each session is a pair of its own",
+        "the two minutes of the run in which its pair began, from 0; the number of the pair: sessions that began "
+        "together, one per target",
         "identity",
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the pair started, on CLOCK_MONOTONIC, as is `block`: a step of the wall clock "
-        "moves no pair; a turn has the phase of its session. A row without a phase is measured: runs of older versions "
-        "have none",
+        "`warmup` or `measure`, by when the pair started; a row without a phase is measured",
         "identity",
     ),
     _label("scenario script", "the Locust file and the script's name", "identity"),
@@ -159,10 +155,8 @@ TURN_MARKS = (
     _instants(
         "speech_begin speech_end",
         "send",
-        "when a microphone had recorded the first, and the last, sample of the caller's speech: (the instant at which "
-        "the chunk that holds it was handed to the kernel) − (the part of that chunk after the sample). So they do not "
-        "depend on the size of chunks. Absent for audio that is not paced. Where speech is in a WAV: "
-        "[below](#where-speech-ends)",
+        "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
+        "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
     _instants(
         "requested",
@@ -172,37 +166,33 @@ TURN_MARKS = (
     _instants(
         "request_acked",
         "clock",
-        "the peer's TCP acknowledged `response.create`, by the kernel; known only where the kernel said when it left, "
-        "too, and lost where it comes after the turn's end",
+        "the peer's TCP acknowledged `response.create`, by the kernel; lost if that comes after the turn's end",
     ),
     _instants(
         "speech_started speech_stopped",
         "arrival",
-        "arrival of the first and the last event of these names: what the service's VAD noticed. Only where the "
-        "service detects turns",
+        "the first and the last event of these names: what the service's VAD noticed",
     ),
-    _instants("committed", "arrival", "arrival of `input_audio_buffer.committed`, the last of several"),
-    _instants("response_created", "arrival", "arrival of `response.created`"),
+    _instants("committed", "arrival", "`input_audio_buffer.committed`, the last of several"),
+    _instants("response_created", "arrival", "`response.created`"),
     _instants(
         "first_text first_audio first_transcript",
         "arrival",
-        "arrival of the first delta of that kind with a payload",
+        "the first delta of that kind with a payload",
     ),
     _instants(
         "first_audible",
         "arrival",
         "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
     ),
-    _instants("last_audio", "arrival", "arrival of the last audio delta"),
-    _instants(
-        "audio_done transcript_done response_done", "arrival", "arrival of the closing events, of several the last"
-    ),
-    _instants("input_transcribed", "arrival", "arrival of the finished transcript of the caller's audio"),
+    _instants("last_audio", "arrival", "the last audio delta"),
+    _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
+    _instants("input_transcribed", "arrival", "the finished transcript of the caller's audio"),
     _instants(
         "call_named call_done",
         "arrival",
-        "arrival of the first item that names a [function](#function-calls); of the end of the arguments of the last "
-        "call in the first response that makes any",
+        "the first item that names a [function](#function-calls); the end of the last call's arguments in the first "
+        "response that makes any",
     ),
     _instants("answer_requested", "send", "the last `response.create` that followed what functions returned"),
     _instants(
@@ -214,24 +204,23 @@ TURN_MARKS = (
     _instants(
         "barge_in",
         "send",
-        "when the reply was [interrupted](#interruptions): the first sample of the interrupting speech, or of a sound, "
-        "in microphone time; or the clock before `response.cancel`",
+        "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
+        "before `response.cancel`",
     ),
-    _instants("barge_in_heard", "arrival", "arrival of the `speech_started` that this made"),
+    _instants("barge_in_heard", "arrival", "the `speech_started` that this made"),
     _instants(
         "silent",
         "arrival",
-        "when the simulated player was silent because of it: at `speech_started`; where the service did not hear it "
-        "within 2 s, at the end of the reply",
+        "when the simulated player was silent: at `speech_started`; if the service did not hear it within 2 s, at the "
+        "end of the reply",
     ),
     _instants(
         "quiet cancelled",
         "arrival",
-        "`last_audio` and `response_done` of a response that the interruption ended (its status is `cancelled`), where "
-        "they came after `barge_in`",
+        "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
     ),
     _instants("truncate_sent", "send", "`conversation.item.truncate` handed to the kernel"),
-    _instants("truncated", "arrival", "arrival of the last `conversation.item.truncated`"),
+    _instants("truncated", "arrival", "the last `conversation.item.truncated`"),
     _instants("ended", "clock", "when the outcome was decided"),
 )
 
@@ -247,32 +236,26 @@ TURNS = (
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
         "origin",
-        "the instant that latency counts from: `requested`, or `speech_end` where the service starts the response "
-        "itself. A turn that ended before it has no latency",
+        "the instant that latency counts from: `requested`, or `speech_end` if the service starts the response itself",
     ),
     _label(
         "traits",
-        "what sets the turn apart from others of its step, so that they are never pooled: `calls` (it called "
-        "functions), `after_interruption` (its caller had interrupted the reply before), `after_truncation` (the "
-        "service had shortened the conversation), `filler` (its session speaks [fillers](measures.md#fillers), or one "
-        "was heard while a function ran), several in this order and joined by `+`; null where nothing does",
+        "[traits](measures.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
     ),
     *_of_instants(TURN_MARKS),
     _whole(
         "transmit_lag_ns",
-        "the kernel's transmit stamp of `response.create` − our clock just before that send call: what the clock would "
-        "have added to this turn's latency. Null without a stamp",
+        "the kernel's transmit stamp of `response.create` − our clock just before the send; null without a stamp",
     ),
     _label(
         "sent_source",
-        "where `requested` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`; null where neither "
-        "happened, and in runs before there was a choice: our clock",
+        "where `requested` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`",
     ),
     _label("stamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
     _whole(
         "stamp_error_ns stamp_error_max_ns",
-        "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio where there is any), which older "
-        "runs have alone; the largest of the turn's events",
+        "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the largest of "
+        "the turn's events",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events audio_deltas text_deltas transcript_deltas unknown_events", "counts of received events"),
@@ -303,8 +286,7 @@ TURNS = (
     _number("audio_speed", "how much faster than it plays the reply's audio came, ×"),
     _label(
         "rtt_scope",
-        "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or at a `proxy`. Null "
-        "with them, and in runs before there was a choice: the service",
+        "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or at a `proxy`",
     ),
     _whole("retry_after_ns", _RETRY + "turn"),
     _whole(
@@ -347,13 +329,12 @@ TURNS = (
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words that should have been heard, and said, and the [errors](measures.md#quality) of what was; null where "
-        "the script does not know them, or nobody told what was said",
+        "words that should have been heard, and said, and the [errors](measures.md#quality) of what was",
         "quality",
     ),
     _flag(
         "task_done",
-        "whether the turn did what the script calls [success](measures.md#quality); null where it says nothing of it",
+        "whether the turn did what the script calls [success](measures.md#quality)",
         "quality",
     ),
 )
@@ -362,35 +343,33 @@ SESSION_MARKS = (
     _instants(
         "called",
         "clock",
-        "when the [call](load.md#calls-that-arrive) arrived that the session is: at its start or before; absent in "
-        "a closed loop",
+        "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
     ),
     _instants("heard_before", "clock", "the caller had heard the last reply of the session whose place this one takes"),
-    _instants("intended_start", "clock", "when it was meant to start: at its start or before"),
+    _instants("intended_start", "clock", "when it was meant to start"),
     _instants("connect_start", "clock", "the start of connecting, after a wait for a token"),
     _instants(
         "dns_done tcp_done tls_done",
         "clock",
-        "the ends of the phases of connecting. Behind a proxy `dns_done` is of the proxy's name, and `tcp_done` is "
-        "when its tunnel stands",
+        "the ends of the phases of connecting, behind a proxy those of the proxy and its tunnel",
     ),
-    _instants("upgrade_done", "arrival", "arrival of the answer to the upgrade to WebSocket"),
-    _instants("session_created", "arrival", "arrival of `session.created`"),
+    _instants("upgrade_done", "arrival", "the answer to the upgrade to WebSocket"),
+    _instants("session_created", "arrival", "`session.created`"),
     _instants("update_sent", "send", "`session.update` handed to the kernel"),
-    _instants("session_updated", "arrival", "arrival of `session.updated`"),
+    _instants("session_updated", "arrival", "`session.updated`"),
     _instants("history_begun", "clock", "before the first item of a history is sent"),
-    _instants("history_taken", "arrival", "arrival of the acknowledgement of its last item"),
+    _instants("history_taken", "arrival", "the acknowledgement of its last item"),
     _instants(
         "first_reply",
         "arrival",
-        "arrival of the first audio delta of the first turn's reply, else of its first text delta",
+        "the first audio delta of the first turn's reply, else its first text delta",
     ),
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
     _instants("greeted", "arrival", "`first_audible` of the [greeting](scripts.md#hear)"),
     _instants(
         "idle_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
     ),
-    _instants("idle_prompted", "arrival", "arrival of `input_audio_buffer.timeout_triggered`"),
+    _instants("idle_prompted", "arrival", "`input_audio_buffer.timeout_triggered`"),
     _instants("ended", "clock", "the session's end"),
 )
 
@@ -399,12 +378,11 @@ SESSIONS = (
     *_of_instants(SESSION_MARKS),
     _whole(
         "token_wait_ns",
-        "how long it waited for a sign-in before it could connect; 0 while a token lives, and with a key",
+        "how long it waited for a sign-in before connecting",
     ),
     _whole(
         "caller_time_ns",
-        "how long the caller took for the first turn, in which nobody was waited for: `session_updated`, or "
-        "`history_taken` where that came, → its origin; null without `first_reply_at_ns`",
+        "how long the caller took for the first turn: `session_updated`, or `history_taken`, → its origin",
     ),
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(
@@ -421,21 +399,17 @@ SESSIONS = (
     ),
     _flag(
         "renewed",
-        "whether [another session of its call](scripts.md#calls-that-outlive-their-session) took its place; the last "
-        "session of a call has false. What is said of calls goes by these",
+        "whether [another session of its call](scripts.md#calls-that-outlive-their-session) took its place",
     ),
     _whole(
         "idle_prompts",
-        "how often the service spoke up by itself, because the caller was silent for as long as its idle timeout",
+        "how often the service spoke up by itself, at its idle timeout",
     ),
-    _tokens(
-        "of all responses [that belong to no turn](measures.md#tokens); those of turns are in their rows. Null where "
-        "there were none, or none told any"
-    ),
+    _tokens("of all responses [that belong to no turn](measures.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
-    _whole("close_code", "where the other side closed, or the connection broke; null where we closed"),
-    _label("close_reason", "its words where the other side closed; null where it said none", "or null"),
+    _whole("close_code", "if the other side closed, or the connection broke"),
+    _label("close_reason", "the other side's words", "or null"),
     _label("model region", "as the service named them", "own"),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
     _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
@@ -447,12 +421,11 @@ SECONDS = (
     _whole("second", "UTC, seconds since 1970"),
     _whole(
         "length_ns",
-        "how much of it was recorded: less at both ends of a run, more where the loop was held up",
+        "how much of it was recorded: less at both ends, more if the loop was held up",
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the second began, on CLOCK_MONOTONIC. Null in runs of older versions: there it "
-        "is by `second`",
+        "`warmup` or `measure`, by when the second began",
     ),
     _TARGET,
     _WORKER,
@@ -460,9 +433,8 @@ SECONDS = (
     _SIMULATED,
     _whole(
         "calls calls_blocked calls_held calls_cut",
-        "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, counted when they "
-        "came, those whose start was held back, counted when they started, and those that were waiting for their start "
-        "when the run ended. All others started. 0 in a closed loop",
+        "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
+        "(counted at their start), and that were still waiting when the run ended",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
     _whole("turns_begun turns_ended turns_failed", "turns that began, ended and failed in it"),
@@ -474,8 +446,8 @@ SECONDS = (
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
         "requests_limit requests_remaining tokens_limit tokens_remaining",
-        "what the service told of its [limits](measures.md#limits-of-the-service): the limit by its last word of the "
-        "second, and the least that remained; null where it told nothing",
+        "what the service told of its [limits](measures.md#limits-of-the-service): the last limit it told, and the "
+        "least that remained",
     ),
     _number("cpu", "share of one core that the worker's process took"),
 )

@@ -33,8 +33,16 @@ def written(page: str) -> str:
 
 def _columns(columns: Iterable[ColumnGroup]) -> str:
     return table(
-        ("column", "type", ""), ((_code(some.names), str(TYPES[some.kind]), some.sentence) for some in columns)
+        ("column", "type", ""), ((_named(some.names), str(TYPES[some.kind]), some.sentence) for some in columns)
     )
+
+
+def _named(names: tuple[str, ...]) -> str:
+    """The names; of the columns of many instants, whose names stand in docs/measures.md, what they have in common."""
+    endings = [
+        ending for ending in ("_at_ns", "_width_ns", "_error_ns") if all(name.endswith(ending) for name in names)
+    ]
+    return _code([f"<instant>{endings[0]}"] if endings and len(names) > 3 else names)
 
 
 def _instants(instants: Iterable[InstantGroup]) -> str:
