@@ -1,7 +1,8 @@
 """The dialect of an agent that takes and gives its audio as it is, in binary messages: a plain WebSocket.
 
-So do voicebench, the raw serializer of pipecat, and many agents that somebody made for themselves. There is no standard
-of it. Text messages are JSON in no words that are known: they are kept in logs, and mark no instant.
+So do voicebench, pipecat with its serializer of Vonage's audio, and many agents that somebody made for themselves. No
+standard says how. Text messages are JSON in no words that are known: they are kept in logs, and mark no instant. Only
+`clear`, as an `action` (Vonage, "Audio Connector"), an `event` or a `type`, drops what was not played, as everywhere.
 """
 
 from __future__ import annotations
@@ -32,10 +33,16 @@ from bench.protocol.settings import SessionSettings
 AUDIO, TEXT = "audio", "text"
 
 
+CLEAR = b'"clear"'
+
+
 class _Wire(msgspec.Struct):
-    """What is looked at of a text message: whether it is a binary one, as logs have it."""
+    """What is looked at of a text message: `binary` where it is a binary one, as logs have it."""
 
     binary: msgspec.Raw = EMPTY
+    action: msgspec.Raw = EMPTY
+    event: msgspec.Raw = EMPTY
+    type: msgspec.Raw = EMPTY
 
 
 _decode_wire = msgspec.json.Decoder(_Wire).decode
@@ -78,7 +85,8 @@ class PcmAgent(Agent):
         if len(wire.binary):
             size = base64_bytes(wire.binary)
             return (Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=size, payload=wire.binary),)
-        return (Event(Kind.NOTED, TEXT),)
+        clears = CLEAR in (bytes(wire.action), bytes(wire.event), bytes(wire.type))
+        return (Event(Kind.CLEARED if clears else Kind.NOTED, TEXT),)
 
     def without_audio(self, message: bytes) -> bytes:
         return msgspec.json.encode({BINARY: ""}) if isinstance(message, Binary) else message

@@ -52,6 +52,10 @@ def test_audio_that_happens_to_hold_the_name_of_the_call_stays_as_it_is() -> Non
     [
         (b'{"type": "transcript", "text": "Hello"}', Kind.NOTED),
         (b"{}", Kind.NOTED),
+        (b'{"action": "clear"}', Kind.CLEARED),
+        (b'{"event": "clear", "stream_id": "s"}', Kind.CLEARED),
+        (b'{"type": "clear"}', Kind.CLEARED),
+        (b'{"type": "clear_cache", "event": {"clear": 1}, "action": ["clear"]}', Kind.NOTED),
         (Binary(b""), Kind.AUDIO_DELTA),
         (Binary(b"\x00"), Kind.AUDIO_DELTA),
         (b"ready", Kind.MALFORMED),
