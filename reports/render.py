@@ -1,4 +1,4 @@
-"""A run into its four forms: report.html, report.md and summary.json in the run's folder, and text for a terminal."""
+"""A run's report as files: report.html, report.md and summary.json in its folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.page.html import poured
 from reports.page.markdown import markdown_text
-from reports.page.page import page_of
+from reports.page.page import run_page
 from reports.runs import RunFrames
 from reports.summary.summary import Summary, summarise
-from reports.text import terminal as text
-from reports.text.document import as_json
+from reports.text.document import summary_json
 
 
 class Paths(NamedTuple):
@@ -24,7 +23,7 @@ class Paths(NamedTuple):
     json: Path
 
 
-def write(run: RunFrames | Summary) -> Paths:
+def write_report(run: RunFrames | Summary) -> Paths:
     """Write the three files into the run's folder, each in one step.
 
     A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
@@ -33,17 +32,11 @@ def write(run: RunFrames | Summary) -> Paths:
     summary = run if isinstance(run, Summary) else summarise(run)
     folder = summary.run.folder
     paths = Paths(folder / "report.html", folder / "report.md", folder / "summary.json")
-    page = page_of(summary)
-    texts = poured(page), markdown_text(page), as_json(summary)
+    page = run_page(summary)
+    texts = poured(page), markdown_text(page), summary_json(summary)
     try:
         for path, content in zip(paths, texts, strict=True):
             write_text(path, content)
     except OSError as error:
         raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from None
     return paths
-
-
-def terminal(run: RunFrames | Summary, width: int = 100, colour: bool = False) -> str:
-    """The summary for a terminal of so many columns."""
-    summary = run if isinstance(run, Summary) else summarise(run)
-    return text.terminal(summary, width, colour)

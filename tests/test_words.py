@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -45,10 +45,25 @@ def test_factors_between_units_are_named_in_one_place() -> None:
 @pytest.mark.parametrize("package", ["bench", "reports"])
 def test_a_name_of_a_package_is_one_thing(package: str) -> None:
     """A reader who meets a class or a type there need not ask which of several it is."""
-    defined = [(name, path) for path in MODULES if within(path, package) for name in types(tree(path))]
-    times = Counter(name for name, _ in defined)
+    assert standing_twice(package, types) == set()
 
-    assert {(name, path) for name, path in defined if times[name] > 1} == set()
+
+def test_a_public_function_of_the_reports_has_a_name_of_its_own() -> None:
+    assert standing_twice("reports", public_functions) == set()
+
+
+def standing_twice(package: str, names: Callable[[ast.Module], Iterator[str]]) -> set[tuple[str, str]]:
+    """The names that several modules of a package have, each with its modules."""
+    defined = [(name, path) for path in MODULES if within(path, package) for name in names(tree(path))]
+    times = Counter(name for name, _ in defined)
+    return {(name, path) for name, path in defined if times[name] > 1}
+
+
+def public_functions(module: ast.Module) -> Iterator[str]:
+    """The names of a module's functions that others may use."""
+    yield from (
+        node.name for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    )
 
 
 def test_a_docstring_begins_with_what_it_is_about() -> None:

@@ -67,10 +67,11 @@ def report(
         _side_by_side(list(dict.fromkeys(run)))
         return
     from reports import render
+    from reports.text.terminal import report_text
 
     summary = summarised(run[0])
-    paths = render.write(summary)
-    sys.stdout.write(render.terminal(summary, width(), colour=wants_colour()))
+    paths = render.write_report(summary)
+    sys.stdout.write(report_text(summary, width(), colour=wants_colour()))
     for line in closing(summary, paths.html):
         sys.stdout.write(line + "\n")
 
@@ -97,7 +98,7 @@ def _side_by_side(runs: list[Path]) -> None:
     pages: list[Path] = []
     for run in runs:
         summary = summarised(run)
-        pages.append(render.write(summary).html)
+        pages.append(render.write_report(summary).html)
         rows += rows_of(summary)
     sys.stdout.write(several(rows, pages, width()))
 
@@ -115,9 +116,9 @@ def summarised(run: Path) -> Summary:
 def closing(summary: Summary, html: Path) -> list[str]:
     """The last lines: the run in one line, whether its figures may be used first, and where the page is."""
     from reports.numbers import NBSP
-    from reports.wording.sentences import essentials
+    from reports.wording.sentences import run_essentials
 
-    return [essentials(summary).replace(NBSP, " "), printable(str(html))]
+    return [run_essentials(summary).replace(NBSP, " "), printable(str(html))]
 
 
 def close_if_left(folder: Path, document: dict[str, Any]) -> None:

@@ -136,7 +136,7 @@ def open_run(
         from bench.cli.report import summarised
         from reports import render
 
-        render.write(summarised(path))
+        render.write_report(summarised(path))
     webbrowser.open(page.resolve().as_uri())
     print(printable(str(page)))
 

@@ -10,7 +10,7 @@ from bench.run.kept import KeptRun, KeptRuns
 from bench.units import NS_PER_S
 from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NONE, count, quantity, shortened
-from reports.text.lines import Grid, Part, pour
+from reports.text.lines import Grid, Part, lines_of
 
 HEADS = ("run", "began, UTC", "targets", "sessions", "verdict", "size")
 LEFT = (0, 1, 2, 4)
@@ -21,7 +21,7 @@ NAME_LEAST, TARGETS_MOST = 24, 24
 
 def table(kept: KeptRuns, width: int = 100, *, colour: bool = False) -> str:
     """A row for each run, with its labels below it; then what could not be read."""
-    return pour(
+    return lines_of(
         (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
     )
 

@@ -63,12 +63,12 @@ def options() -> None:
     from bench.cli.report import wants_colour, width
     from bench.load.planning.run_options import add_options
     from reports.blocks import Paragraph
-    from reports.text.lines import Named, pour
+    from reports.text.lines import Named, lines_of
 
     listed = OptionList()
     add_options(listed)
     rows = (Named(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
-    sys.stdout.write(pour([[Paragraph(INTRODUCTION)], rows], width(), wants_colour()))
+    sys.stdout.write(lines_of([[Paragraph(INTRODUCTION)], rows], width(), wants_colour()))
 
 
 class OptionList:

@@ -54,9 +54,9 @@ def compare(
         close_if_left(folder, read_document(folder))
     found = sides_of(sides)
     comparison = compared(found, level=level)
-    paths = document.write(comparison, out or found[-1].run.folder)
-    sys.stdout.write(text.terminal(comparison, width(), colour=wants_colour()))
-    sys.stdout.write(f"{text.essentials(comparison)}\n{printable(str(paths.html))}\n")
+    paths = document.write_comparison(comparison, out or found[-1].run.folder)
+    sys.stdout.write(text.comparison_text(comparison, width(), colour=wants_colour()))
+    sys.stdout.write(f"{text.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
     if comparison.status == INVALID_STATUS:
         raise typer.Exit(INVALID_STATUS)
 
@@ -97,11 +97,11 @@ def size(
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
     from reports.numbers import NBSP
     from reports.sizing.size import size_question, sized
-    from reports.sizing.text import as_data, size_lines
+    from reports.sizing.text import size_data, size_lines
 
     found = sized(_side_named(like), size_question(measure, detect, margin, power, gates))
     if as_json:
-        print(json_text(as_data(found)))
+        print(json_text(size_data(found)))
         return
     for line in size_lines(found):
         sys.stdout.write(line.replace(NBSP, " ") + "\n")
@@ -161,18 +161,18 @@ def history(
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
     if as_json:
-        from reports.histories.document import as_data
+        from reports.histories.document import history_data
 
-        print(json_text(as_data(found)))
+        print(json_text(history_data(found)))
     else:
         from bench.cli.report import wants_colour, width
-        from reports.histories.document import write
-        from reports.histories.text import terminal
+        from reports.histories.document import write_history
+        from reports.histories.text import history_text
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if (folders[0] / "run.json").is_file() else folders[0]
-        page = write(found, out or first / "history.html")
-        sys.stdout.write(f"{terminal(found, width(), colour=wants_colour())}{printable(str(page))}\n")
+        page = write_history(found, out or first / "history.html")
+        sys.stdout.write(f"{history_text(found, width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
 
@@ -228,7 +228,7 @@ def check(
     """
     from bench.cli.report import wants_colour, width
     from reports.gate import outputs
-    from reports.gate.outputs import terminal
+    from reports.gate.outputs import check_text
 
     run = Path(name or FOLDER)
     try:
@@ -238,8 +238,8 @@ def check(
         tell_ci_of_refusal(str(error))
         outputs.refuse(str(error), run, junit)
         raise
-    paths = outputs.write(found, run, junit)
-    sys.stdout.write(terminal(found, width(), colour=wants_colour()))
+    paths = outputs.write_check(found, run, junit)
+    sys.stdout.write(check_text(found, width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{printable(str(paths.markdown))}\n")
     if found.status:

@@ -13,8 +13,8 @@ from bench.measures import CATALOGUE
 from bench.run.disk import write_text
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method, run_id
-from reports.comparisons.forest_rows import few_text
-from reports.comparisons.page import page_of
+from reports.comparisons.forest_rows import few_cell
+from reports.comparisons.page import comparison_page
 from reports.finding import ExitStatus, Finding
 from reports.looks.decision import Decision, decision_sentence
 from reports.page.html import poured
@@ -163,12 +163,12 @@ class CompareDocument(Closed, frozen=True):
     notices: list[str]
 
 
-def as_json(comparison: Comparison) -> str:
+def comparison_json(comparison: Comparison) -> str:
     """The file's text."""
-    return text_of(as_data(comparison))
+    return text_of(comparison_data(comparison))
 
 
-def as_data(comparison: Comparison) -> dict[str, Any]:
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """The comparison as lists, dictionaries, strings and numbers; an open or endless bound is null."""
     return data_of(
         CompareDocument(
@@ -176,7 +176,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
             status=comparison.status,
             valid=not comparison.unfair,
             simulated=comparison.simulated,
-            headline=sentences.headline(comparison),
+            headline=sentences.comparison_headline(comparison),
             definitions=definitions_version(comparison.sides[0]),
             sides=[_side(side) for side in comparison.sides],
             verdicts=dict(sentences.candidates(comparison)),
@@ -229,7 +229,7 @@ def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
         sentence=sentences.sentence(finding, comparison),
-        difference=None if difference is None or few_text(finding) else _difference(difference),
+        difference=None if difference is None or few_cell(finding) else _difference(difference),
         turns=OfBoth(*finding.turns),
         sessions=OfBoth(*finding.sessions),
         failed=OfBoth(*finding.failed),
@@ -267,11 +267,11 @@ class ComparePaths(NamedTuple):
     json: Path
 
 
-def write(comparison: Comparison, folder: Path) -> ComparePaths:
+def write_comparison(comparison: Comparison, folder: Path) -> ComparePaths:
     """Write the three files, each in one step. Raises UsageError where the folder cannot be written."""
     paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    page = page_of(comparison)
-    texts = poured(page), markdown_text(page), as_json(comparison)
+    page = comparison_page(comparison)
+    texts = poured(page), markdown_text(page), comparison_json(comparison)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):

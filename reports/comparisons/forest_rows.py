@@ -216,7 +216,7 @@ def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> Fo
 
 def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> ForestRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
-    question, few = finding.question, few_text(finding)
+    question, few = finding.question, few_cell(finding)
     difference = None if few else finding.difference
     unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
     scale = 100.0 if question.kind == "rate" else 1.0
@@ -247,7 +247,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
     )
 
 
-def few_text(finding: Finding) -> str:
+def few_cell(finding: Finding) -> str:
     """44 sessions; needs 198: of a quantile that an arm has too few sessions or turns for; else empty."""
     lacks = [one for one in finding.lacks if one is not None]
     if not lacks:

@@ -116,17 +116,17 @@ ROWS_MOST = 10
 BOUNDS = "Bars: the bounds that decide at each look, in colour the one that decided. Dashed: the margin."
 
 
-def html(comparison: Comparison) -> str:
+def comparison_html(comparison: Comparison) -> str:
     """The page: one file that needs nothing else."""
-    return poured(page_of(comparison))
+    return poured(comparison_page(comparison))
 
 
-def markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
     """The same page without its figures."""
-    return markdown_text(page_of(comparison))
+    return markdown_text(comparison_page(comparison))
 
 
-def page_of(comparison: Comparison) -> Page:
+def comparison_page(comparison: Comparison) -> Page:
     """What the page says: the verdict, the bars behind it, the looks, the percentiles, and whether all was fair."""
     defined = definitions(comparison)
     sections = (
@@ -166,7 +166,7 @@ def _title(comparison: Comparison, badges: Sequence[Badge]) -> str:
 def _headline(comparison: Comparison) -> str:
     """What was decided while the run ran is its verdict."""
     if comparison.unfair or comparison.decision is None:
-        return sentences.headline(comparison)
+        return sentences.comparison_headline(comparison)
     return brief(comparison.decision)
 
 
@@ -188,7 +188,7 @@ def _second(comparison: Comparison) -> str:
     if comparison.unfair:
         return ""
     if comparison.decision is None:
-        return sentences.second(comparison)
+        return sentences.comparison_second(comparison)
     sentence = decision_alone(comparison.decision)
     return LOOKED if _headline(comparison) == sentence else f"{sentence} {LOOKED}"
 

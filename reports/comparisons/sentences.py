@@ -74,7 +74,7 @@ def gated_of(comparison: Comparison, label: str) -> list[Finding]:
     return [finding for finding in comparison.gated if finding.candidate == label]
 
 
-def headline(comparison: Comparison) -> str:
+def comparison_headline(comparison: Comparison) -> str:
     """The answer in a sentence: of several candidates that of the worst."""
     if comparison.unfair:
         return reasons.do_not_use(comparison.causes)
@@ -86,7 +86,7 @@ def headline(comparison: Comparison) -> str:
     return _opening(word, label, _speaker(gated_of(comparison, label)), comparison)
 
 
-def second(comparison: Comparison) -> str:
+def comparison_second(comparison: Comparison) -> str:
     """What belongs to the headline: how sure it is, which other figures say so, what the other candidates did."""
     if comparison.unfair:
         return reasons.remedies(comparison.causes)

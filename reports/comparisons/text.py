@@ -14,20 +14,20 @@ from reports.marks import MARKS, marked
 from reports.numbers import NBSP, count, listed, percent, plural
 from reports.page.svg import glyph
 from reports.sides.fairness import Check
-from reports.text.lines import Badges, Grid, Named, Part, pour
+from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.differences import figure
 
 NAME_LEAST, ENDING = 14, 6
 """Letters of a figure's name where there is no room for it, and those of them that are its end."""
 
 
-def terminal(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
+def comparison_text(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
     """The comparison as text: the verdict first."""
     table = [_table(comparison)] if comparison.findings else []
-    return pour((_opening(comparison), table, _closing(comparison)), width, colour)
+    return lines_of((_opening(comparison), table, _closing(comparison)), width, colour)
 
 
-def essentials(comparison: Comparison) -> str:
+def comparison_essentials(comparison: Comparison) -> str:
     """✕ REGRESSED · ✓ VALID · ◇ SIMULATED · gateway against direct: the comparison in one line."""
     base, *others = [side.label for side in comparison.sides]
     badges = [text for text, _ in badges_of(comparison)]
@@ -50,9 +50,9 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _opening(comparison: Comparison) -> Iterable[Part]:
     badges = badges_of(comparison)
-    yield blocks.Paragraph(sentences.headline(comparison), f"{badges[0][1]} bold")
+    yield blocks.Paragraph(sentences.comparison_headline(comparison), f"{badges[0][1]} bold")
     yield Badges(badges, design(comparison))
-    yield blocks.Paragraph(sentences.second(comparison))
+    yield blocks.Paragraph(sentences.comparison_second(comparison))
 
 
 def design(comparison: Comparison) -> str:

@@ -18,7 +18,7 @@ from junitparser.junitparser import FinalResult
 
 from bench.plain import printable
 from reports.gate.items import Checked, Item
-from reports.gate.sentences import headline, item_said, remarks
+from reports.gate.sentences import check_headline, item_said, remarks
 from reports.numbers import NBSP
 
 MOST = 10
@@ -28,7 +28,7 @@ MOST = 10
 def github_commands(checked: Checked) -> Iterable[str]:
     """Lines for the step's output. What passes by `--on-inconclusive=pass` is not annotated."""
     if checked.status == 4:
-        yield github_command("error", "rtbench check", headline(checked))
+        yield github_command("error", "rtbench check", check_headline(checked))
         return
     yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
     for item in checked.of("failed")[:MOST]:
@@ -60,7 +60,7 @@ def _github_property(text: str) -> str:
 def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
     """Lines for the step's output; `comment`: check.md, which is shown under the run."""
     if checked.status == 4:
-        yield azure_command("task.logissue", {"type": "error"}, headline(checked))
+        yield azure_command("task.logissue", {"type": "error"}, check_headline(checked))
     else:
         for item in checked.of("failed"):
             yield azure_command("task.logissue", {"type": "error"}, item_said(item))
@@ -70,7 +70,7 @@ def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
     yield from (azure_command("task.logissue", {"type": "warning"}, warning) for warning in checked.warnings)
     yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
     if checked.warns:
-        yield azure_command("task.complete", {"result": "SucceededWithIssues"}, headline(checked))
+        yield azure_command("task.complete", {"result": "SucceededWithIssues"}, check_headline(checked))
 
 
 def azure_refusal(error: str) -> str:

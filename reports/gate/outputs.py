@@ -29,11 +29,11 @@ from reports.finding import ExitStatus
 from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.items import Checked, Grade, Item, OnInconclusive
 from reports.gate.sentences import (
-    badges,
     beside,
+    check_badges,
     check_glyph,
+    check_headline,
     ending,
-    headline,
     in_unit,
     interval_text,
     is_judged,
@@ -56,17 +56,17 @@ ROWS_MOST = 10
 WORST_FIRST = ("failed", "void", "unsure", "passed")
 
 
-def markdown(checked: Checked) -> str:
+def check_markdown(checked: Checked) -> str:
     """The file's text."""
-    return markup.pour(_parts(checked))
+    return markup.markdown_blocks(_parts(checked))
 
 
 def _parts(checked: Checked) -> Iterable[Block]:
     items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
     shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
     against = [f"against {checked.against}"] if checked.against else []
-    yield Heading(f"{check_glyph(checked)} {headline(checked)}")
-    yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
+    yield Heading(f"{check_glyph(checked)} {check_headline(checked)}")
+    yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
     yield Fold("Why, and what to do", [Bullets(_reasons(checked))])
@@ -119,7 +119,7 @@ NAME, VALUE, INTERVAL, LIMIT, VERDICT = range(5)
 LAYOUTS = (NAME, VALUE, INTERVAL, LIMIT, VERDICT), (VALUE, INTERVAL, LIMIT, VERDICT)
 
 
-def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
+def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
     several = len({item.target for item in checked.items}) > 1
     rows = [_row(item, checked, several) for item in checked.items]
@@ -128,13 +128,13 @@ def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
         *(Named("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),
     ]
-    return lines.pour((_opening(checked), table, closing), width, colour)
+    return lines.lines_of((_opening(checked), table, closing), width, colour)
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
-    yield Named(check_glyph(checked), [headline(checked)], "bold", indent=2)
+    yield Named(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
     against = [f"against {checked.against}"] if checked.against else []
-    yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against]))
+    yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against]))
     for warning in checked.warnings:
         yield Named("!", [warning], "warn bold", indent=2)
 
@@ -173,13 +173,13 @@ class CheckDocument(Record, frozen=True):
     warnings: tuple[str, ...]
 
 
-def as_data(checked: Checked) -> dict[str, Any]:
+def check_data(checked: Checked) -> dict[str, Any]:
     """The check as lists, dictionaries, strings and numbers."""
     return data_of(
         CheckDocument(
             schema=SCHEMA,
             status=checked.status,
-            headline=headline(checked).replace("\u00a0", " "),
+            headline=check_headline(checked).replace("\u00a0", " "),
             run_id=checked.run_id,
             scenario=checked.scenario,
             labels=dict(checked.labels),
@@ -197,9 +197,9 @@ def as_data(checked: Checked) -> dict[str, Any]:
     )
 
 
-def as_json(checked: Checked) -> str:
+def check_json(checked: Checked) -> str:
     """The file's text."""
-    return text_of(as_data(checked))
+    return text_of(check_data(checked))
 
 
 class CheckPaths(NamedTuple):
@@ -209,10 +209,10 @@ class CheckPaths(NamedTuple):
     markdown: Path
 
 
-def write(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
+def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
     """Write the files, each in one step. Raises UsageError for one that cannot be written."""
     paths = paths_in(folder)
-    texts = [(paths.json, as_json(checked)), (paths.markdown, markdown(checked))]
+    texts = [(paths.json, check_json(checked)), (paths.markdown, check_markdown(checked))]
     for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
         _write(path, text)
     return paths
@@ -250,6 +250,6 @@ def append_summary(checked: Checked, path: Path) -> None:
     """Add the comment to the summary of a GitHub step, after what other steps wrote there."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(markdown(checked) + "\n")
+            file.write(check_markdown(checked) + "\n")
     except OSError as error:
         raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None

@@ -98,7 +98,7 @@ def check_glyph(checked: Checked) -> str:
     return MARKS["failed" if bad else "unsure" if checked.of("unsure") else "passed"].glyph
 
 
-def headline(checked: Checked) -> str:
+def check_headline(checked: Checked) -> str:
     """One sentence that tells the verdict."""
     if checked.status == VOID:
         if why := _why_void(checked):
@@ -205,7 +205,7 @@ def _why_void(checked: Checked) -> list[str]:
     ]
 
 
-def badges(checked: Checked) -> list[str]:
+def check_badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.void and checked.against)
     return [marked(reasons.run_word(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]

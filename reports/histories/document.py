@@ -13,7 +13,7 @@ from reports.histories import text
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
 from reports.histories.history import History
-from reports.histories.page import html
+from reports.histories.page import history_html
 from reports.schemas.document import Count, Known, Record, Rounded, about, data_of
 from reports.statistics.changes import LEVEL
 from reports.strata import NO_STRATUM
@@ -110,7 +110,7 @@ class HistoryDocument(Record, frozen=True):
     notices: list[str]
 
 
-def as_data(history: History) -> dict[str, Any]:
+def history_data(history: History) -> dict[str, Any]:
     """The history as lists, dictionaries, strings and numbers."""
     return data_of(
         HistoryDocument(
@@ -188,11 +188,11 @@ def _change(moved: Moved) -> HistoryChange:
     )
 
 
-def write(history: History, path: Path) -> Path:
+def write_history(history: History, path: Path) -> Path:
     """Write the page in one step. Raises UsageError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, html(history, path.parent))
+        write_text(path, history_html(history, path.parent))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return path

@@ -112,12 +112,12 @@ METHOD = {
 }
 
 
-def html(history: History, folder: Path) -> str:
+def history_html(history: History, folder: Path) -> str:
     """The page: one file that needs nothing else. `folder`: where it is to stand, from where reports are linked."""
-    return poured(page_of(history, folder))
+    return poured(history_page(history, folder))
 
 
-def page_of(history: History, folder: Path) -> Page:
+def history_page(history: History, folder: Path) -> Page:
     """What the page says: what changed, each figure over weeks, and every run."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in history.series))}
     by_name = all(one.name == one.target for one in history.series)  # then series are what switches targets off

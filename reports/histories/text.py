@@ -17,7 +17,7 @@ from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import Question
 from reports.statistics.changes import ENOUGH, SIDE
-from reports.text.lines import Badges, Grid, Named, Part, pour
+from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import differences
 from reports.wording.differences import NOTHING, OPEN, TIMEOUT, difference_interval, figure, scale_of, signed
 
@@ -166,10 +166,10 @@ def level(course: Course) -> str:
 RUN_LEAST = 16
 
 
-def terminal(history: History, width: int = 100, colour: bool = False) -> str:
+def history_text(history: History, width: int = 100, colour: bool = False) -> str:
     """The history in at most so many columns; of as many figures as there is room for."""
     tables = ([*_series(scenario, one)] for scenario in history.scenarios for one in scenario.series)
-    return pour((_opening(history), *tables, _closing(history)), width, colour)
+    return lines_of((_opening(history), *tables, _closing(history)), width, colour)
 
 
 def _opening(history: History) -> Iterable[Part]:

@@ -23,7 +23,7 @@ import pandas as pd
 from bench.errors import UsageError
 from reports import runs
 from reports.looks.decision import Decision
-from reports.looks.document import write
+from reports.looks.document import write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
 from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, rate_seen, run_looks, untestable
 from reports.question import Question, better_of
@@ -52,7 +52,7 @@ def look_at(folder: Path) -> Decision:
     Raises UsageError where the folder is no run, was started without a plan, or cannot be written to.
     """
     decision = decision_of(runs.load_for_report(folder), str(folder))
-    write(decision, folder)
+    write_decision(decision, folder)
     return decision
 
 

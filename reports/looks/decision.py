@@ -14,7 +14,7 @@ from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
 from reports.runs import RunFrames
 from reports.statistics.verdicts import DRIFTS
-from reports.text.lines import Grid, pour
+from reports.text.lines import Grid, lines_of
 from reports.wording.differences import as_share, difference_interval, figure, margin, scale_of, signed
 from reports.wording.reasons import LEAD, Cause, said, texts
 
@@ -163,7 +163,7 @@ def _looks(decision: Decision) -> Iterable[str]:
             for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
         ]
         rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
-    yield from pour([[Grid(rows)]]).splitlines()
+    yield from lines_of([[Grid(rows)]]).splitlines()
     unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
     yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
 

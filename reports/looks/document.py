@@ -107,17 +107,17 @@ class DecisionDocument(Closed, frozen=True):
     gates: list[DecidedGate]
 
 
-def write(decision: Decision, folder: Path) -> Path:
+def write_decision(decision: Decision, folder: Path) -> Path:
     """Write the file. Raises UsageError where the folder cannot be written to."""
     path = folder / NAME
     try:
-        write_text(path, text_of(as_data(decision)))
+        write_text(path, text_of(decision_data(decision)))
     except OSError as error:
         raise UsageError(f"the decision cannot be written to {folder}: {error.strerror}") from None
     return path
 
 
-def as_data(decision: Decision) -> dict[str, Any]:
+def decision_data(decision: Decision) -> dict[str, Any]:
     """The decision as lists, dictionaries, strings and numbers."""
     run, course, plan = decision.run, decision.course, decision.plan
     baseline, candidate = decision.targets

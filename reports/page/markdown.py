@@ -48,10 +48,10 @@ def markdown_text(page: Page) -> str:
     ]
     for section in page.sections:
         blocks += section.blocks if section.anchor == ANSWER else [Fold(section.question, section.blocks)]
-    return pour([*blocks, Paragraph(page.footer)])
+    return markdown_blocks([*blocks, Paragraph(page.footer)])
 
 
-def pour(blocks: Iterable[Block]) -> str:
+def markdown_blocks(blocks: Iterable[Block]) -> str:
     """The text of blocks; what has no rows, texts or blocks is left out."""
     return f"{_poured(blocks)}\n".replace(NBSP, " ")
 

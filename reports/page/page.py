@@ -58,17 +58,17 @@ METHOD = {
 }
 
 
-def html(summary: Summary) -> str:
+def run_html(summary: Summary) -> str:
     """The page: one file that needs nothing else."""
-    return poured(page_of(summary))
+    return poured(run_page(summary))
 
 
-def markdown(summary: Summary) -> str:
+def run_markdown(summary: Summary) -> str:
     """The same page without its figures."""
-    return markdown_text(page_of(summary))
+    return markdown_text(run_page(summary))
 
 
-def page_of(summary: Summary) -> Page:
+def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
@@ -77,7 +77,7 @@ def page_of(summary: Summary) -> Page:
         title=f"{summary.verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
         badges=[_badge(summary), *([SIMULATED] if summary.simulated else [])],
         beside=f"{summary.called} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}",
-        headline=sentences.headline(summary),
+        headline=sentences.run_headline(summary),
         lead=_lead(summary),
         answer=_answer(summary),
         sections=[*shown, _how(summary, definitions)],
@@ -96,7 +96,7 @@ def _badge(summary: Summary) -> Badge:
 def _lead(summary: Summary) -> list[Block]:
     """What forbids the figures, then what went wrong, and how much was sent."""
     throughput = "; ".join(remarks.throughput(summary))
-    second = " ".join(filter(None, (sentences.heard(summary), sentences.second(summary))))
+    second = " ".join(filter(None, (sentences.heard(summary), sentences.run_second(summary))))
     carried = f"Throughput: {throughput}." if throughput else ""
     texts = (remarks.machine(summary), decided(summary.run), second, sentences.way_out(summary), carried)
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]

@@ -121,7 +121,7 @@ class SizeDocument(Closed, frozen=True):
     cheapest_by_usd: int | None = field(name="cheapest_turns_by_usd")
 
 
-def as_data(size: Size) -> dict[str, Any]:
+def size_data(size: Size) -> dict[str, Any]:
     """The size as lists, dictionaries, strings and numbers."""
     asked, question = size.asked, size.asked.question
     return data_of(

@@ -245,12 +245,12 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     notices: list[str]
 
 
-def as_json(summary: Summary) -> str:
+def summary_json(summary: Summary) -> str:
     """The file's text."""
-    return text_of(as_data(summary))
+    return text_of(summary_data(summary))
 
 
-def as_data(summary: Summary) -> dict[str, Any]:
+def summary_data(summary: Summary) -> dict[str, Any]:
     """The summary as lists, dictionaries, strings and numbers."""
     document, window, setup, verdict = summary.run.document, summary.window, summary.setup, summary.verdict
     return data_of(

@@ -65,7 +65,7 @@ class Grid:
 Part = Paragraph | Named | Badges | Grid
 
 
-def pour(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
+def lines_of(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
     """The text: a blank line stands between its parts, of which empty ones are left out."""
     texts = ("\n".join(line for block in part for line in _lines(block, width, colour)) for part in parts)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"

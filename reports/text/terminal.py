@@ -15,10 +15,10 @@ from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.events import ALL
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import RuleResult, trust
-from reports.text.lines import Badges, Grid, Named, Part, pour
+from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
-from reports.wording.sentences import headline, heard, second
+from reports.wording.sentences import heard, run_headline, run_second
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""
@@ -93,24 +93,24 @@ INCIDENTS = 3
 INCIDENT_LINES = 2
 
 
-def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
+def report_text(summary: Summary, width: int = 100, colour: bool = False) -> str:
     """The summary as text, some twenty lines."""
     table = [answers_grid(summary)] if sum(summary.outcomes.begun) else []
     compared = dict.fromkeys(waits.by for waits in summary.waits if waits.compared)
     by_key = (waits_parts(summary, key) for key in compared)
-    return pour((_opening(summary), table, *by_key, _closing(summary)), width, colour)
+    return lines_of((_opening(summary), table, *by_key, _closing(summary)), width, colour)
 
 
 def _opening(summary: Summary) -> Iterable[Part]:
     verdict = summary.verdict
     run = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}"
-    yield Badges([*zip(words.badges(summary), (MARKS[verdict.word].ink, "sim"), strict=False)], run, last=True)
-    yield Paragraph(headline(summary), "bold")
+    yield Badges([*zip(words.run_badges(summary), (MARKS[verdict.word].ink, "sim"), strict=False)], run, last=True)
+    yield Paragraph(run_headline(summary), "bold")
     yield Paragraph(remarks.machine(summary))
     for rule in verdict.broken:
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
         yield Paragraph(f"What to do: {words.remedy(rule)}" if rule.remedy else "")
-    yield Paragraph(" ".join(filter(None, (decided(summary.run), heard(summary), second(summary)))))
+    yield Paragraph(" ".join(filter(None, (decided(summary.run), heard(summary), run_second(summary)))))
 
 
 def _closing(summary: Summary) -> Iterable[Part]:
@@ -196,7 +196,7 @@ class RunRow:
 
 def rows_of(summary: Summary) -> list[RunRow]:
     """The rows of one run; of a run without turns one that says so."""
-    run, valid = summary.run.folder.resolve().name, " ".join(words.badges(summary))
+    run, valid = summary.run.folder.resolve().name, " ".join(words.run_badges(summary))
     if not sum(summary.outcomes.begun):
         return [RunRow("no turns", (run, NONE, "0", *("n/a",) * 3, "n/a", valid))]
     return [
@@ -217,7 +217,7 @@ def several(rows: Sequence[RunRow], pages: Sequence[Path], width: int = 100) -> 
     """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
     heads = dict.fromkeys(row.head for row in rows)
     tables = ((Paragraph(head), _runs_table([row.cells for row in rows if row.head == head])) for head in heads)
-    return "\n".join((pour(tables, width), WARNING, *map(str, pages), ""))
+    return "\n".join((lines_of(tables, width), WARNING, *map(str, pages), ""))
 
 
 def _runs_table(rows: Sequence[tuple[str, ...]]) -> Grid:

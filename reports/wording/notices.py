@@ -34,11 +34,11 @@ def notices(summary: Summary) -> list[str]:
     return [
         *run_notices(summary.run, summary.noticed),
         *unfair(summary.outcomes, summary.targets),
-        *pooled(summary),
+        *pooled_notices(summary),
     ]
 
 
-def pooled(summary: Summary) -> list[str]:
+def pooled_notices(summary: Summary) -> list[str]:
     """Where figures of the whole run are of groups that surely differ."""
     said = []
     for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):

@@ -20,7 +20,7 @@ WAITS = {
 """By origin: what counts from a request is no caller's wait, for the caller had ended before."""
 
 
-def headline(summary: Summary) -> str:
+def run_headline(summary: Summary) -> str:
     """The answer in a sentence; of several targets also those that gave none."""
     if summary.verdict.valid is False:
         return f"Do not use these figures: {words.cause(summary)}."
@@ -179,14 +179,14 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
 
 
-def essentials(summary: Summary) -> str:
+def run_essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
     spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
     if summary.verdict.valid is False:
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:
         told = _alone(summary.answers[0]) if len(summary.answers) == 1 else _tails(summary)
-    return " · ".join([*words.badges(summary), *told, *_counted(summary), *spent])
+    return " · ".join([*words.run_badges(summary), *told, *_counted(summary), *spent])
 
 
 def _counted(summary: Summary) -> list[str]:
@@ -241,7 +241,7 @@ def of_wanted(summary: Summary) -> str:
     return f"{count(sum(summary.outcomes.unmet))} of {count(sum(summary.outcomes.wanted))}"
 
 
-def second(summary: Summary) -> str:
+def run_second(summary: Summary) -> str:
     """What went wrong, in numbers."""
     outcomes = summary.outcomes
     begun, wanted, cut = (sum(n) for n in (outcomes.begun, outcomes.wanted, outcomes.censored))

@@ -40,7 +40,7 @@ COMPARABLE = (
 """What of VAD turns and manual ones may be compared."""
 
 
-def badges(summary: Summary) -> list[str]:
+def run_badges(summary: Summary) -> list[str]:
     """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
     verdict = marked(summary.verdict.word)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]

@@ -33,6 +33,7 @@ from bench.target.prices import load_price_table
 from bench.target.targets import resolve_targets
 from reports import render, thresholds
 from reports.summary.summary import summarise
+from reports.text.terminal import report_text
 from tests.examples import some
 from tests.fuzz.spoiling import HOSTILE, WRONG, dumped
 from tests.helpers import png
@@ -178,8 +179,8 @@ def run(scratch: Path) -> Path:
 def tell(folder: Path) -> None:
     """All that a report of one run tells."""
     summary = summarise(reports.load(folder, everything=False))
-    render.terminal(summary)
-    render.write(summary)
+    report_text(summary)
+    render.write_report(summary)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)

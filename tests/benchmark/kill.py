@@ -27,7 +27,7 @@ from bench.run.part import FACTS
 from bench.run.spool import path_of
 from bench.simulator.truth import read_truth
 from reports.summary.summary import summarise
-from reports.text.terminal import terminal
+from reports.text.terminal import report_text
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import locust, write_scenario
 
@@ -149,7 +149,7 @@ def _left(victim: str, when: str, killed_ns: int, runs: Path, log: Path) -> Kill
     try:
         run = reports.load(folder)
         if len(run.turns):
-            terminal(summarise(run))
+            report_text(summarise(run))
     except Exception as error:
         return Killed(victim, when, due=len(due), unreadable=f"{when}: {type(error).__name__}: {error}")
     told = run.turns["response_id"].dropna()

@@ -54,7 +54,7 @@ def loaded(folder: Path) -> list[Run]:
 def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    render.write(reports.load(synthetic.write(tmp_path / NAMED, PLAN), everything=False))
+    render.write_report(reports.load(synthetic.write(tmp_path / NAMED, PLAN), everything=False))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):

@@ -38,7 +38,7 @@ from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from reports.summary.summary import summarise
-from reports.text.terminal import terminal
+from reports.text.terminal import report_text
 from tests.attack.test_files import READERS, check
 from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
@@ -380,7 +380,7 @@ def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
 
 def _shown(folder: Path) -> str:
     """What the terminal shows of a run."""
-    return terminal(summarise(reports.load(folder, everything=False)))
+    return report_text(summarise(reports.load(folder, everything=False)))
 
 
 def _remove(path: Path) -> None:

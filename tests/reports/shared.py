@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measures import CATALOGUE
-from reports.page.page import html
+from reports.page.page import run_html
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_json
+from reports.text.document import summary_json
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -25,7 +25,7 @@ def summary_of(plan: Plan, **changes: Any) -> Summary:
 
 def page_of(plan: Plan, **changes: Any) -> str:
     """The page of the same run."""
-    return _kept_page(plan, json.dumps(changes)) if plan.is_small else html(summary_of(plan, **changes))
+    return _kept_page(plan, json.dumps(changes)) if plan.is_small else run_html(summary_of(plan, **changes))
 
 
 def folder() -> Path:
@@ -37,7 +37,7 @@ def folder() -> Path:
 
 def write_summary(run: Path) -> None:
     """Write what later commands read of a report: summary.json."""
-    (run / "summary.json").write_text(as_json(summarise(load_for_report(run))), encoding="utf-8")
+    (run / "summary.json").write_text(summary_json(summarise(load_for_report(run))), encoding="utf-8")
 
 
 @lru_cache(32)
@@ -47,7 +47,7 @@ def _kept_summary(plan: Plan, changes: str) -> Summary:
 
 @lru_cache(32)
 def _kept_page(plan: Plan, changes: str) -> str:
-    return html(_kept_summary(plan, changes))
+    return run_html(_kept_summary(plan, changes))
 
 
 def _summary(plan: Plan, changes: str) -> Summary:

@@ -24,13 +24,13 @@ from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
-from reports.comparisons.document import as_json as compare_json
+from reports.comparisons.document import comparison_json as compare_json
 from reports.gate.check import checked
-from reports.gate.outputs import as_json as check_json
+from reports.gate.outputs import check_json as check_json
 from reports.sides.side import sides_of
 from reports.statistics.quantiles import estimates
 from reports.summary.summary import summarise
-from reports.text.document import as_json
+from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
 from tests.reports import shared, synthetic
@@ -73,7 +73,7 @@ def run(request: pytest.FixtureRequest) -> reports.Run:
 
 def reported(run: reports.Run) -> list[dict[str, Any]]:
     """The figures of turns and sessions as summary.json has them, which prints what every report prints."""
-    summary = json.loads(as_json(summarise(run)))
+    summary = json.loads(summary_json(summarise(run)))
     return [*summary["turn_measures"], *summary["session_measures"]]
 
 
@@ -205,7 +205,7 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
     run.turns["yielded"] = pd.array(yielded, "boolean")
     run.turns["reply_words"] = pd.array(rng.integers(1, 9, len(run.turns)), "Int64")
     run.turns["reply_word_errors"] = pd.array(rng.integers(0, 9, len(run.turns)), "Int64")
-    summary = json.loads(as_json(summarise(run)))
+    summary = json.loads(summary_json(summarise(run)))
     groups = [
         *((row, {} if row["step"] == "all" else {"step": row["step"]}, False) for row in summary["turn_measures"]),
         *((row, {"turn": row["from"]}, True) for row in summary["groups"] if row["by"] == "turn" and row["to"]),

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports import render
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.page.svg import GLYPHS
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.wording import remarks
 from reports.wording.notices import notices
-from reports.wording.sentences import essentials
+from reports.wording.sentences import run_essentials
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.shared import page_of, summary_of
@@ -117,14 +117,14 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
 
     assert {one.stratum.origin for one in said} == {"requested", "speech_end"}
     assert all(one.targets == ("a", "b") for one in said)
-    assert "from response.create" in html(summary)
+    assert "from response.create" in run_html(summary)
 
 
 def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
     summary = summary_of_arms(TWO)
-    text = render.terminal(summary)
+    text = report_text(summary)
 
-    for said in (page_of_arms(TWO), markdown(summary)):
+    for said in (page_of_arms(TWO), run_markdown(summary)):
         assert "Interleaved: 120" in said
         assert "No test was made" in said
         assert remarks.quantile_apart(summary.differences[0]).replace(NBSP, " ") in said.replace(NBSP, " ").replace(
@@ -132,15 +132,15 @@ def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
         )
     assert "eastus2 against sweden: ttfa p50 +" in text.replace("\n            ", " ")
     assert "no test was made" in text
-    assert as_data(summary)["differences"][0]["against"] == "sweden"
+    assert summary_data(summary)["differences"][0]["against"] == "sweden"
 
 
 def test_an_invalid_run_tells_no_differences() -> None:
     summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
 
     assert summary.differences
-    assert "against a" not in render.terminal(summary)
-    assert "No test was made" not in html(summary)
+    assert "against a" not in report_text(summary)
+    assert "No test was made" not in run_html(summary)
 
 
 def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:
@@ -196,12 +196,12 @@ def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> No
     summary = summarise(reports.load(synthetic.write(tmp_path, Plan(targets=("a", "b")), targets=[]), everything=False))
 
     assert summary.arms[0].address == ""
-    assert html(summary)
+    assert run_html(summary)
 
 
 def test_six_arms_have_six_marks() -> None:
     summary = summary_of_arms(SIX)
-    page, lines = page_of_arms(SIX), render.terminal(summary).splitlines()
+    page, lines = page_of_arms(SIX), report_text(summary).splitlines()
 
     for glyph in GLYPHS[:6]:
         assert glyph in page
@@ -217,7 +217,7 @@ def test_curves_that_share_a_colour_are_broken_differently_and_marked() -> None:
 
 
 def test_the_terminal_keeps_its_width_with_six_arms() -> None:
-    lines = render.terminal(summary_of_arms(SIX)).splitlines()
+    lines = report_text(summary_of_arms(SIX)).splitlines()
 
     assert max(map(len, lines)) <= 100
 
@@ -226,7 +226,7 @@ def test_the_last_line_has_the_run_in_short() -> None:
     one, two = summary_of_arms(Plan(sessions=60, usage=True)), summary_of_arms(TWO)
     six, invalid = summary_of_arms(replace(SIX, sessions=600)), summary_of_arms(Plan(valid=False))
 
-    said = [essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
+    said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
     assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])
     assert re.fullmatch(r".* · ttfa p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1])
     assert " to " in said[2]

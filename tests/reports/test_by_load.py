@@ -17,15 +17,15 @@ from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.page.calls import by_load as section
 from reports.page.charts import wait_lines
-from reports.page.page import markdown
+from reports.page.page import run_markdown
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
-from reports.text.terminal import terminal
-from reports.wording.notices import pooled
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
+from reports.wording.notices import pooled_notices
 from tests.benchmark.by_load import CHANGING, levels_of
 from tests.examples import trials
 from tests.reports import synthetic
@@ -51,7 +51,7 @@ def counted(summary: Summary, target: str) -> list[int]:
 
 def pooling(summary: Summary) -> list[str]:
     """The notices that one figure misleads."""
-    return [notice for notice in pooled(summary) if "pool both" in notice]
+    return [notice for notice in pooled_notices(summary) if "pool both" in notice]
 
 
 def by_load(summary: Summary) -> list[Waits]:
@@ -119,8 +119,10 @@ def test_a_constant_load_says_nothing() -> None:
 
     assert by_load(summary) == []
     assert section(summary) is None
-    assert not [row for row in as_data(summary)["groups"] if row["by"] == "calls"]
-    assert not any("calls in progress" in text for text in (terminal(summary), markdown(summary), page_of(CONSTANT)))
+    assert not [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
+    assert not any(
+        "calls in progress" in text for text in (report_text(summary), run_markdown(summary), page_of(CONSTANT))
+    )
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["one level", "two levels"])
@@ -140,7 +142,7 @@ def test_a_wait_that_grows_with_the_load_is_told_with_both_ends() -> None:
     for notice, one in zip(notices, by_load(summary_of(SLOWER)), strict=True):
         few, many = (f"{level.p50.value / 1000:.2f}\xa0s" for level in (one.groups[0], one.groups[-1]))
         assert f"p50 of ttfa is {few} with 1–10\xa0calls in progress and {many} with 36–40" in notice
-        assert notice.replace("\xa0", " ") in " ".join(terminal(summary_of(SLOWER)).split())
+        assert notice.replace("\xa0", " ") in " ".join(report_text(summary_of(SLOWER)).split())
 
 
 def test_of_one_target_it_goes_without_a_name() -> None:
@@ -187,7 +189,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     few = replace(one.groups[0], failed=Rate(1, 200, 0.005, 0.0, 0.03), unopened=none)
     last = replace(few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many)
     found = tuple(apart(replace(one, groups=(few, last))))
-    (notice,) = pooled(replace(summary, apart=found, waits=(one,)))
+    (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "
@@ -258,17 +260,17 @@ def test_every_level_can_be_read_out() -> None:
 
 def test_every_form_has_a_row_for_each_level() -> None:
     summary = summary_of(RISING)
-    rows = [row for row in as_data(summary)["groups"] if row["by"] == "calls"]
+    rows = [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
     names = [level.place.name for one in by_load(summary) for level in one.groups]
 
     assert [f"{row['from']:g}–{row['to']:g}" for row in rows] == [row["name"] for row in rows] == names
-    for text in (terminal(summary), markdown(summary)):
+    for text in (report_text(summary), run_markdown(summary)):
         assert re.findall(r"^(?:\| |  )(\d+–\d+) ", text, re.MULTILINE) == names
 
 
 def test_a_p95_is_told_where_one_of_all_turns_would_be() -> None:
     summary = summary_of(replace(RISING, stages=((20, 5), (60, 15), (60, 40)), targets=("direct",)))
-    rows = [row for row in as_data(summary)["groups"] if row["by"] == "calls"]
+    rows = [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
 
     assert [row["p95"]["value"] is not None for row in rows] == [
         group.p95.bounded for one in by_load(summary) for group in one.groups

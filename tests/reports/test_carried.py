@@ -15,7 +15,7 @@ import reports
 from bench.errors import UsageError
 from bench.run.measured import CARRIED
 from reports.comparisons.comparison import compared
-from reports.comparisons.text import terminal
+from reports.comparisons.text import comparison_text
 from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.samples import session_sample
@@ -119,7 +119,9 @@ def test_a_comparison_tells_both_directions(tmp_path: Path) -> None:
 
     assert words["audio_received p50"] == "regressed"
     assert "audio_sent p50" in words
-    assert re.search(r"audio_received p50 +[\d,]+ B/s +[\d,]+ B/s +−50 %", terminal(comparison).replace("\u00a0", " "))
+    assert re.search(
+        r"audio_received p50 +[\d,]+ B/s +[\d,]+ B/s +−50 %", comparison_text(comparison).replace("\u00a0", " ")
+    )
 
 
 def test_a_stored_baseline_has_them(tmp_path: Path) -> None:

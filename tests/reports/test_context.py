@@ -13,13 +13,13 @@ from bench.errors import UsageError
 from reports.gate.baselines import baseline_of
 from reports.gate.by_limit import limit_results
 from reports.looks.plan import planned
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.sides.side import sides_of
 from reports.sizing.size import size_question
 from reports.summary.summary import Summary
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
@@ -76,7 +76,7 @@ def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: 
 
 
 def test_turns_stand_in_the_bins_of_their_tokens(summary: Summary) -> None:
-    rows = [row for row in as_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "west")]
+    rows = [row for row in summary_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "west")]
 
     assert [(row["from"], row["to"], row["n"]) for row in rows] == [
         (0, 2000, 80), (2000, 4000, 80), (4000, 8000, 160), (8000, 16000, 80),
@@ -91,13 +91,13 @@ def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
 
 
 def test_every_report_tells_the_slope(summary: Summary) -> None:
-    page = html(summary)
+    page = run_html(summary)
 
     assert "How does latency grow with the conversation?" in page
     assert "input tokens of the turn’s first response" in page
-    for text in (page, terminal(summary), markdown(summary).replace("\\", "")):
+    for text in (page, report_text(summary), run_markdown(summary).replace("\\", "")):
         assert "latency_slope" in text
-    told = [row for row in as_data(summary)["session_measures"] if row["measure"] == "latency_slope"]
+    told = [row for row in summary_data(summary)["session_measures"] if row["measure"] == "latency_slope"]
     assert [(row["target"], row["n"], row["unit"]) for row in told] == [
         ("west", 40, "ms/1k tokens"), ("east", 40, "ms/1k tokens"),
     ]  # fmt: skip
@@ -108,8 +108,8 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
     short = edited(tmp_path, growing(50))
 
     assert short.slopes == ()
-    assert "context" not in {row["by"] for row in as_data(short)["groups"]}
-    for text in (html(short), html(summary_of(Plan(sessions=20, turns=5)))):
+    assert "context" not in {row["by"] for row in summary_data(short)["groups"]}
+    for text in (run_html(short), run_html(summary_of(Plan(sessions=20, turns=5)))):
         assert "How does latency grow with the conversation?" not in text
 
 

@@ -15,12 +15,12 @@ import pytest
 
 import reports
 from bench.money import Prices, cost_usd
-from reports import render
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.turns import target_labels
 from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
@@ -112,8 +112,8 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     )
     assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn and is billed" in said(summary)
-    assert "0.22 USD of it for answers" in html(summary.summary).replace(NBSP, " ")
-    document = as_data(summary.summary)["money"]
+    assert "0.22 USD of it for answers" in run_html(summary.summary).replace(NBSP, " ")
+    document = summary_data(summary.summary)["money"]
     assert (document["stray_usd"], document["stray_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["stray_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
@@ -129,7 +129,7 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
     assert found.costs[0].per_session == pytest.approx(STRAY_USD)
     assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
     assert "nan" not in said(summary)
-    assert "What did it cost?" in html(summary.summary)
+    assert "What did it cost?" in run_html(summary.summary)
 
 
 def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_run_without_such_answers_says_nothing_of_them() -> None:
     summary = summary_with_prices()
 
     assert "no turn" not in said(summary)
-    assert as_data(summary)["money"]["stray_usd"] == 0
+    assert summary_data(summary)["money"]["stray_usd"] == 0
 
 
 PLAYED = {"wasted_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "tokens_audio_out": 80}
@@ -179,13 +179,13 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     assert waste.per_reply == pytest.approx(WASTED_USD)
     line = "0.01 USD of it for audio that 3 interruptions wasted (0.00384 each)"
     assert line in said(summary)
-    assert line in render.terminal(summary).replace(NBSP, " ").replace("\n            ", " ")
+    assert line in report_text(summary).replace(NBSP, " ").replace("\n            ", " ")
     cells = ["3", "9", "180", "0.01", "0.00384"]
-    assert f"| {' | '.join(cells)} |" in markdown(summary)
-    page = html(summary)
+    assert f"| {' | '.join(cells)} |" in run_markdown(summary)
+    page = run_html(summary)
     assert "an interruption" in page
     assert "the same share of the turn’s tokens" in page
-    document = as_data(summary)["money"]
+    document = summary_data(summary)["money"]
     assert document["waste"] == document["targets"][0]["waste"] == {
         "replies": 3, "replies_with_usage": 3, "replies_priced": 3, "seconds": 9, "audio_tokens": 180,
         "usd": 0.01152, "usd_per_reply": 0.00384,
@@ -205,8 +205,8 @@ def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
     summary = summary_with_prices()
 
     assert "interrupt" not in said(summary)
-    assert "never played, s" not in html(summary)
-    assert as_data(summary)["money"]["waste"] is None
+    assert "never played, s" not in run_html(summary)
+    assert summary_data(summary)["money"]["waste"] is None
 
 
 @pytest.mark.parametrize("column", ["tokens_audio_out", "received_audio_ns"])
@@ -274,8 +274,8 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert one.sessions == 20
     assert one.turns == one.priced == sum(summary.outcomes.begun)
     assert "reported no tokens" not in said(summary)
-    assert "USD a minute" in html(summary)
-    assert as_data(summary)["money"]["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
+    assert "USD a minute" in run_html(summary)
+    assert summary_data(summary)["money"]["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
 def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
     usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
 
     assert summary.money.usd == pytest.approx(before.money.usd + usd)
-    assert "image in" in html(summary)
-    assert "| image in |" in markdown(summary)
-    assert "image in" not in html(before)
+    assert "image in" in run_html(summary)
+    assert "| image in |" in run_markdown(summary)
+    assert "image in" not in run_html(before)
 
 
 def test_turns_of_warm_up_cost_as_well() -> None:
@@ -327,7 +327,7 @@ def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> 
     assert found.unpriced == ("gpt-x",)
     assert f"no price for gpt-x ({found.costs[1].turns} turns)" in said(summary)
     assert "in no amount" in said(summary)
-    assert as_data(summary.summary)["money"]["targets"][1]["usd"] is None
+    assert summary_data(summary.summary)["money"]["targets"][1]["usd"] is None
 
 
 def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
@@ -354,17 +354,17 @@ def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> No
     summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(usage=True))))
 
     assert (summary.money.turns, summary.money.priced) == (40, 0)
-    assert "cost " not in render.terminal(summary)
-    assert "What did it cost?" in html(summary)
-    assert "There is no price for" in html(summary)
+    assert "cost " not in report_text(summary)
+    assert "What did it cost?" in run_html(summary)
+    assert "There is no price for" in run_html(summary)
 
 
 def test_a_run_without_usage_says_nothing_of_money() -> None:
     summary = summary_with_prices(Plan())
 
-    assert "What did it cost?" not in html(summary)
-    assert "cost " not in render.terminal(summary)
-    assert as_data(summary)["money"]["usd"] is None
+    assert "What did it cost?" not in run_html(summary)
+    assert "cost " not in report_text(summary)
+    assert summary_data(summary)["money"]["usd"] is None
 
 
 def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
@@ -379,17 +379,17 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
 def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> None:
     simulated, real = summary_with_prices(Plan(usage=True)), summary_with_prices()
 
-    assert "SIMULATED: what the same tokens would cost" in render.terminal(simulated).replace("\n            ", " ")
-    assert all("This is what the same tokens would cost." in form(simulated) for form in (html, markdown))
-    assert "would cost" not in html(real) + render.terminal(real)
+    assert "SIMULATED: what the same tokens would cost" in report_text(simulated).replace("\n            ", " ")
+    assert all("This is what the same tokens would cost." in form(simulated) for form in (run_html, run_markdown))
+    assert "would cost" not in run_html(real) + report_text(real)
 
 
 def test_budget_and_estimate_stand_beside_the_cost() -> None:
     stopped = "the budget of 5.00 USD is spent: 5.02 USD"
     summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stopped=stopped)
 
-    assert "budget 5.00 USD" in render.terminal(summary)
-    assert "estimated 0.40 to 1.10 USD" in render.terminal(summary).replace("\n            ", " ")
+    assert "budget 5.00 USD" in report_text(summary)
+    assert "estimated 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
     assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
     assert f"This run ended before its time: {stopped}." in notices(summary)
 
@@ -405,15 +405,15 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
     assert float(one[1]) == pytest.approx(summary.money.costs[0].usd, rel=0.01)
     assert float(one[2]) == pytest.approx(summary.money.costs[0].per_turn, rel=0.01)
     assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
-    assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in render.terminal(summary)
-    assert f"Cost: sweden {one[1]} USD" in markdown(summary)
-    assert f"Cost: sweden {one[1]} USD" in html(summary).replace(NBSP, " ")
+    assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
+    assert f"Cost: sweden {one[1]} USD" in run_markdown(summary)
+    assert f"Cost: sweden {one[1]} USD" in run_html(summary).replace(NBSP, " ")
 
 
 def test_what_makes_arms_cost_differently_is_said_of_several() -> None:
     several, alone = summary_with_prices(), summary_with_prices(Plan(usage=True))
 
-    assert html(several).count("arms differ by the length of their replies, not by region") == 1
+    assert run_html(several).count("arms differ by the length of their replies, not by region") == 1
     assert "not by region" not in said(alone)
     assert "in all" not in said(alone)
 

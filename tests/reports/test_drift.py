@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.page import html
+from reports.page.page import run_html
 from reports.runs import load_for_report
 from reports.summary import drift
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import Summary, summarise
-from reports.text.terminal import terminal
+from reports.text.terminal import report_text
 from reports.wording.remarks import drift_said
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -47,8 +47,8 @@ def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
     assert [one.label for one in summary.drifts] == ["direct", "gateway"]
     assert not any(one.suspected for one in summary.drifts)
     assert all(one.low < one.ratio < one.high for one in summary.drifts)
-    assert "No drift is suspected" in html(summary)
-    assert "drift" not in terminal(summary)
+    assert "No drift is suspected" in run_html(summary)
+    assert "drift" not in report_text(summary)
 
 
 def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
@@ -57,8 +57,10 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
-    assert "Drift suspected on gateway" in html(summary)
-    assert "\ndrift       suspected, second half against the first, p50 (99 % interval): gateway +" in terminal(summary)
+    assert "Drift suspected on gateway" in run_html(summary)
+    assert "\ndrift       suspected, second half against the first, p50 (99 % interval): gateway +" in report_text(
+        summary
+    )
 
 
 def test_the_same_run_says_the_same_twice(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
 
     assert summary.drifts == ()
     assert drift_said(summary.drifts) == ""
-    assert "drift is suspected" not in html(summary)
+    assert "drift is suspected" not in run_html(summary)
 
 
 def test_a_run_without_turns_has_no_drift(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from bench.capacity.result import LevelOutcome
 from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
-from reports.histories.page import html as history_html
+from reports.histories.page import history_html as history_html
 from reports.page.html import poured
-from reports.page.page import html as run_html
-from reports.page.page import markdown
+from reports.page.page import run_html as run_html
+from reports.page.page import run_markdown
 from reports.sides.side import sides_of
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
@@ -39,7 +39,7 @@ EVIL = "<script>alert(1)</script>"
 
 
 def compared(**changes: Any) -> str:
-    return comparisons_page.html(comparison(**changes))
+    return comparisons_page.comparison_html(comparison(**changes))
 
 
 def history(entries: list[Entry]) -> str:
@@ -53,7 +53,7 @@ def capacity(levels: list[LevelOutcome]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
     **{f"comparison, {name}": partial(compared, **changes) for name, changes in MADE.items()},
-    "comparison of pairs": lambda: comparisons_page.html(
+    "comparison of pairs": lambda: comparisons_page.comparison_html(
         quick(sides_of([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),
     "history": lambda: history(stepped(12, 12)),
@@ -120,7 +120,7 @@ def run_of(label: str) -> str:
     """Its page and its Markdown."""
     plan = Plan(targets=(label, 'a"b\x07'))
     summary = summary_of(plan, scenario=label, notices=[label], settings={label: label})
-    return run_html(summary) + markdown(summary)
+    return run_html(summary) + run_markdown(summary)
 
 
 def comparison_of(label: str) -> str:

@@ -10,18 +10,18 @@ import pytest
 
 import reports
 from bench.errors import UsageError
-from reports import render
 from reports.exactness import Inexact
 from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.question import Question
 from reports.runs import load_for_report
 from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.wording.notices import notices
 from reports.wording.reasons import said
 from tests.reports.comparisons.build import quick, two
@@ -61,15 +61,15 @@ def test_a_bound_is_told_with_its_limit() -> None:
 def test_the_terminal_and_the_markdown_say_it(tmp_path: Path) -> None:
     found = summary(tmp_path)
 
-    assert NOTE in " ".join(plain(render.terminal(found)).split())
-    table = next(line for line in markdown(found).splitlines() if line.startswith("| response\\_total"))
+    assert NOTE in " ".join(plain(report_text(found)).split())
+    table = next(line for line in run_markdown(found).splitlines() if line.startswith("| response\\_total"))
     assert "not exact in this run" in table
-    ttfa = next(line for line in markdown(found).splitlines() if line.startswith("| ttfa"))
+    ttfa = next(line for line in run_markdown(found).splitlines() if line.startswith("| ttfa"))
     assert "not exact in this run" not in ttfa
 
 
 def test_the_json_says_it_of_the_verdict_and_of_each_figure(tmp_path: Path) -> None:
-    data = as_data(summary(tmp_path))
+    data = summary_data(summary(tmp_path))
     marked = {one["measure"] for one in data["turn_measures"] if one["inexact"]}
 
     assert [one["measure"] for one in data["verdict"]["inexact"]] == ["response_total"]
@@ -77,7 +77,7 @@ def test_the_json_says_it_of_the_verdict_and_of_each_figure(tmp_path: Path) -> N
 
 
 def test_the_page_marks_it(tmp_path: Path) -> None:
-    page = html(summary(tmp_path))
+    page = run_html(summary(tmp_path))
 
     assert NOTE in plain(page)
     assert "· not exact in this run" in page

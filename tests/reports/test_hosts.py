@@ -14,15 +14,15 @@ import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.comparisons.comparison import compared
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.groups import Group
 from reports.summary.notices import noticed
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording import words
 from reports.wording.notices import notices, run_notices
@@ -100,13 +100,13 @@ def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
 
 
 def test_every_report_shows_each_host(apart: Summary) -> None:
-    text, page, brief = terminal(apart, 100), html(apart), markdown(apart)
+    text, page, brief = report_text(apart, 100), run_html(apart), run_markdown(apart)
     for shown in (text, page, brief):
         assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
     assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
     assert '<section id="hosts">' in page
     assert "Do the hosts agree?" in brief
-    data = as_data(apart)
+    data = summary_data(apart)
     assert [(host["name"], host["clock_offset_ms"]) for host in data["hosts"]] == [("blue", None), ("red", None)]
     rows = [row for row in data["groups"] if row["by"] == "host"]
     assert [(row["name"], row["turns"], row["from"]) for row in rows] == [("blue", 360, None), ("red", 360, None)]
@@ -118,7 +118,7 @@ def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summ
     hosts = [host | clock for host, clock in zip(document["hosts"], clocks, strict=True)]
     files.write_document(folder, document | {"hosts": hosts})
     try:
-        assert "1.2 ± 0.3" in markdown(summarise(load_for_report(folder)))
+        assert "1.2 ± 0.3" in run_markdown(summarise(load_for_report(folder)))
     finally:
         files.write_document(folder, document)
 
@@ -152,7 +152,7 @@ def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:
     assert summary.hosts == ()
     assert "host" not in summary.run.turns.columns
     assert '<section id="hosts">' not in page_of(PLAN)
-    assert as_data(summary)["hosts"] == []
+    assert summary_data(summary)["hosts"] == []
 
 
 def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path
     verdict = {"valid": True, "rules": [], "inexact": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
     assert summary.answers[0].figures.inexact.endswith("on red")
-    assert as_data(summary)["verdict"]["inexact"][0]["host"] == "red"
+    assert summary_data(summary)["verdict"]["inexact"][0]["host"] == "red"
 
 
 def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_a_run_of_several_hosts_without_a_turn_has_a_page(tmp_path: Path) -> Non
     ]
     merge_runs(parts, tmp_path / "merged")
     summary = summarise(load_for_report(tmp_path / "merged"))
-    assert "What each harness measured of itself" in html(summary) or not summary.hosts
+    assert "What each harness measured of itself" in run_html(summary) or not summary.hosts

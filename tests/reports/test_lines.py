@@ -8,7 +8,7 @@ import pytest
 
 from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NBSP
-from reports.text.lines import Badges, Grid, Named, Part, inked, pour
+from reports.text.lines import Badges, Grid, Named, Part, inked, lines_of
 
 LONG = "gateway.of_the_north_with_a_long_name"
 ROWS = [
@@ -31,48 +31,48 @@ EVERY: dict[str, Part] = {
 @pytest.mark.parametrize("name", EVERY)
 def test_no_line_is_wider_than_the_terminal_and_colour_changes_no_letter(name: str) -> None:
     for width in range(32, 120):
-        text = pour([[EVERY[name]]], width)
+        text = lines_of([[EVERY[name]]], width)
 
         assert max(map(len, text.splitlines())) <= width
-        coloured = pour([[EVERY[name]]], width, colour=True)
+        coloured = lines_of([[EVERY[name]]], width, colour=True)
         assert coloured != text
         assert re.sub(r"\x1b\[\d+m", "", coloured) == text
 
 
 def test_a_blank_line_stands_between_parts_and_none_for_an_empty_one() -> None:
-    assert pour([[Paragraph("a"), Paragraph("b")], [], [Paragraph("")], [Paragraph("c")]]) == "a\nb\n\nc\n"
+    assert lines_of([[Paragraph("a"), Paragraph("b")], [], [Paragraph("")], [Paragraph("c")]]) == "a\nb\n\nc\n"
 
 
 def test_a_number_stays_with_its_unit() -> None:
-    assert pour([[Paragraph(f"a wait of some 986{NBSP}ms")]], 20) == "a wait of some\n986 ms\n"
+    assert lines_of([[Paragraph(f"a wait of some 986{NBSP}ms")]], 20) == "a wait of some\n986 ms\n"
 
 
 def test_a_text_beside_a_name_goes_on_below_it_and_a_short_one_is_kept_whole() -> None:
-    assert pour([[Named("fair", ["same workload", "run valid", "turns"])]], 36) == (
+    assert lines_of([[Named("fair", ["same workload", "run valid", "turns"])]], 36) == (
         "fair        same workload ·\n            run valid · turns\n"
     )
 
 
 def test_a_text_of_too_many_lines_is_cut_and_says_so() -> None:
-    text = pour([[Named("incident", ["word " * 40], most=2)]], 40)
+    text = lines_of([[Named("incident", ["word " * 40], most=2)]], 40)
 
     assert len(text.splitlines()) == 2
     assert text.endswith("…\n")
 
 
 def test_a_name_without_texts_is_left_out() -> None:
-    assert pour([[Named("arms", []), Named("note", [""]), Paragraph("end")]]) == "end\n"
+    assert lines_of([[Named("arms", []), Named("note", [""]), Paragraph("end")]]) == "end\n"
 
 
 def test_badges_have_a_line_of_their_own_where_there_is_no_room() -> None:
     badges = Badges([("✓ VALID", "good"), ("◇ SIMULATED", "sim")], "200 pairs")
 
-    assert pour([[badges]], 40) == "✓ VALID     ◇ SIMULATED        200 pairs\n"
-    assert pour([[badges]], 30) == "✓ VALID     ◇ SIMULATED\n200 pairs\n"
+    assert lines_of([[badges]], 40) == "✓ VALID     ◇ SIMULATED        200 pairs\n"
+    assert lines_of([[badges]], 30) == "✓ VALID     ◇ SIMULATED\n200 pairs\n"
 
 
 def test_a_table_gives_way_by_whole_columns() -> None:
-    texts = {width: pour([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], width) for width in (60, 30, 20)}
+    texts = {width: lines_of([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], width) for width in (60, 30, 20)}
 
     assert "986 (969–1,010)" in texts[60]
     assert "986 (" not in texts[30]
@@ -81,7 +81,7 @@ def test_a_table_gives_way_by_whole_columns() -> None:
 
 
 def test_a_first_cell_without_room_stands_above_its_row() -> None:
-    lines = pour([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], 60).splitlines()
+    lines = lines_of([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], 60).splitlines()
 
     assert lines[2:] == [
         "  ● direct  4,000         986 (969–1,010)",
@@ -93,7 +93,7 @@ def test_a_first_cell_without_room_stands_above_its_row() -> None:
 
 def test_a_first_column_is_cut_where_no_layout_fits_and_keeps_its_end() -> None:
     def first(ending: int | None) -> str:
-        return pour([[Grid([row_of(["abcdefghij", "123456"])], (0,), least=5, ending=ending)]], 14)
+        return lines_of([[Grid([row_of(["abcdefghij", "123456"])], (0,), least=5, ending=ending)]], 14)
 
     assert first(2) == "abc…ij  123456\n"
     assert first(None) == "…fghij  123456\n"

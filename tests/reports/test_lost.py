@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports import render
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.turns import lost_of, lost_turns
 from reports.wording.remarks import interleaved
-from reports.wording.sentences import essentials, headline, second
+from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
@@ -52,7 +52,7 @@ def _refused(row: Row) -> Row:
 
 
 def test_an_arm_without_a_turn_is_named_in_the_headline() -> None:
-    said = plain(headline(build(PAIRED, dead="dead")))
+    said = plain(run_headline(build(PAIRED, dead="dead")))
 
     assert re.match(r"Callers wait \S+ m?s on a from the end of their speech", said)
     assert said.endswith("dead: none of its 160 turns was begun (refused:tcp).")
@@ -62,7 +62,7 @@ def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Pat
     synthetic.write(tmp_path, PAIRED)
     late = {"outcome": "timeout:done"}
     edit(tmp_path, "turns", lambda _, row: row | (late if row["target"] == "dead" else {}))
-    said = plain(headline(summarise(load_for_report(tmp_path))))
+    said = plain(run_headline(summarise(load_for_report(tmp_path))))
 
     assert said.endswith("dead: all of its 160 turns failed (timeout:done).")
 
@@ -70,7 +70,7 @@ def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Pat
 def test_a_single_turn_that_never_began_is_no_plural() -> None:
     plan = Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True)
 
-    assert plain(headline(build(plan, dead="dead"))).endswith("dead: its only turn was never begun (refused:tcp).")
+    assert plain(run_headline(build(plan, dead="dead"))).endswith("dead: its only turn was never begun (refused:tcp).")
 
 
 def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     late = {"outcome": "timeout:done"}
     some = [f"s{number:05d}" for number in range(5, 80, 2)]
     edit(tmp_path, "turns", lambda _, row: row | (late if row["session_id"] in some else {}))
-    said = plain(headline(summarise(load_for_report(tmp_path))))
+    said = plain(run_headline(summarise(load_for_report(tmp_path))))
 
     assert re.search(
         r"Callers wait \S+ m?s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said
@@ -91,7 +91,7 @@ def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(
     kept = {"s00001": late, "s00003": {}}
     edit(tmp_path, "turns", lambda _, row: row | kept.get(row["session_id"], {}) if _kept(row, kept) else None)
     edit(tmp_path, "sessions", lambda _, row: row if _kept(row, kept) else None)
-    said = plain(headline(summarise(load_for_report(tmp_path))))
+    said = plain(run_headline(summarise(load_for_report(tmp_path))))
 
     assert said.endswith("On dead 8 turns of 2 sessions are too few for a median (4 of 8 wanted failed).")
 
@@ -101,8 +101,8 @@ def _kept(row: Row, names: dict[str, Any]) -> bool:
 
 
 def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() -> None:
-    alone = headline(build(Plan(sessions=20, turns=4)))
-    several = plain(headline(build(Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
+    alone = run_headline(build(Plan(sessions=20, turns=4)))
+    several = plain(run_headline(build(Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
 
     assert "the slowest of 80" in plain(alone)
     assert re.search(r"on a and \S+ ms on b from .* \(median\)\.$", several)
@@ -115,11 +115,11 @@ def test_failures_are_told_by_arm(tmp_path: Path) -> None:
     edit(tmp_path, "turns", lambda _, row: row | (late if (row["session_id"], row["turn"]) in bad else {}))
     summary = summarise(load_for_report(tmp_path))
 
-    assert plain(second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
+    assert plain(run_second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
 
 
 def test_lost_turns_are_told_by_arm() -> None:
-    said = plain(second(build(PAIRED, dead="dead")))
+    said = plain(run_second(build(PAIRED, dead="dead")))
 
     assert said.startswith("160 of 320 turns wanted failed (50 %; 160 of 160 on dead): 160 never begun")
 
@@ -128,13 +128,13 @@ def test_arms_without_a_turn_are_told_together() -> None:
     plan = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
     summary = build(plan, dead="b c")
 
-    assert plain(headline(summary)).endswith("b and c: none of their 320 turns was begun (refused:tcp).")
+    assert plain(run_headline(summary)).endswith("b and c: none of their 320 turns was begun (refused:tcp).")
 
 
 def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
     summary = build(PAIRED, dead="dead")
-    folded = plain(markdown(summary)).replace("\\", "")
-    page, text = plain(html(summary)), render.terminal(summary)
+    folded = plain(run_markdown(summary)).replace("\\", "")
+    page, text = plain(run_html(summary)), report_text(summary)
 
     assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
     assert re.search(
@@ -145,13 +145,13 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
 
 
 def test_the_headline_says_how_many_of_the_turns_wanted_never_began() -> None:
-    said = plain(headline(build(Plan(sessions=71, refused=29))))
+    said = plain(run_headline(build(Plan(sessions=71, refused=29))))
 
     assert said.endswith("29 % of the turns wanted were never begun.")
 
 
 def test_the_last_line_names_what_never_began() -> None:
-    line = plain(essentials(build(replace(PAIRED, sessions=100), dead="dead")))
+    line = plain(run_essentials(build(replace(PAIRED, sessions=100), dead="dead")))
 
     assert "dead: none of its 200 turns was begun (refused:tcp)" in line
     assert "200 turns, 200 of 400 wanted failed" in line
@@ -161,31 +161,31 @@ def test_the_last_line_names_what_never_began() -> None:
 def test_sessions_that_never_opened_are_failures_of_one_target() -> None:
     summary = build(Plan(sessions=40, turns=1, refused=45))
 
-    assert plain(second(summary)).startswith(
+    assert plain(run_second(summary)).startswith(
         "45 of 85 turns wanted failed (52.9 %): 45 never begun, their sessions ended as refused:401; "
         "none of the 40 begun failed."
     )
-    assert "40 turns, 45 of 85 wanted failed" in plain(essentials(summary))
+    assert "40 turns, 45 of 85 wanted failed" in plain(run_essentials(summary))
 
 
 def test_failed_and_lost_turns_are_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
-    found, data = summary.outcomes, as_data(summary)
+    found, data = summary.outcomes, summary_data(summary)
     bad, wanted = found.failed[0] + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
 
     assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failures"], rel=1e-5)
     assert (data["answers"][0]["lost_turns"], data["answers"][0]["turns_wanted"]) == (40, wanted)
-    assert rate in render.terminal(summary)
-    assert rate in plain(html(summary))
-    assert rate in markdown(summary)
-    assert plain(second(summary)).startswith(f"{rate} turns wanted failed")
-    assert f"{rate} wanted failed" in plain(essentials(summary))
+    assert rate in report_text(summary)
+    assert rate in plain(run_html(summary))
+    assert rate in run_markdown(summary)
+    assert plain(run_second(summary)).startswith(f"{rate} turns wanted failed")
+    assert f"{rate} wanted failed" in plain(run_essentials(summary))
 
 
 def test_lost_turns_are_endless_waits_of_their_session() -> None:
     summary = build(Plan(sessions=60, refused=40))
-    answer, data = summary.answers[0], as_data(summary)
+    answer, data = summary.answers[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
     lost = np.isinf(sample.values)
 
@@ -201,7 +201,7 @@ def test_lost_turns_are_endless_waits_of_their_session() -> None:
 
 def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> None:
     summary = build(Plan(sessions=60, refused=40))
-    page, folded = plain(html(summary)), plain(markdown(summary))
+    page, folded = plain(run_html(summary)), plain(run_markdown(summary))
 
     assert "60 %<small>160 failed, 160 never begun</small>" in page
     assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 never begun\) \|", folded)
@@ -246,12 +246,12 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
 def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
     summary = build(Plan(sessions=0, refused=3))
 
-    assert plain(essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
-    assert plain(headline(summary)) == "No turn was begun: 3 sessions ended as 3 × refused:401."
+    assert plain(run_essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
+    assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as 3 × refused:401."
 
 
 def test_a_run_of_nothing_lost_no_turn() -> None:
-    assert plain(essentials(build(Plan(sessions=0)))).endswith("0 turns, 0 failed")
+    assert plain(run_essentials(build(Plan(sessions=0)))).endswith("0 turns, 0 failed")
 
 
 @given(st.data())

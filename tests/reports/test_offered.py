@@ -16,14 +16,14 @@ import pytest
 import reports
 from bench.run.folder import SCHEMAS
 from reports import render
-from reports.page.page import html
+from reports.page.page import run_html
 from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.offered import call_bins
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -70,8 +70,8 @@ def test_a_closed_loop_says_nothing_of_calls() -> None:
 
     assert summary.arriving is None
     assert lines(summary) == []
-    assert as_data(summary)["arriving"] is None
-    assert 'id="calls"' not in html(summary)
+    assert summary_data(summary)["arriving"] is None
+    assert 'id="calls"' not in run_html(summary)
 
 
 def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
@@ -129,19 +129,19 @@ def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> 
     assert summary.arriving is not None
 
     assert summary.arriving.targets[0].length_s == 30.0
-    assert "Calls.txt." in text(html(summary))
+    assert "Calls.txt." in text(run_html(summary))
 
 
 def test_what_callers_wait_for_first_is_told_from_arrival_and_from_the_start(tmp_path: Path) -> None:
     summary = build(tmp_path)
-    page = text(html(summary))
+    page = text(run_html(summary))
     figures = {f.measure: f.at(0.5).value for f in summary.connecting}
 
     assert (figures["service_time"], figures["response_time"]) == pytest.approx((500.0, 540.0))
-    assert "service_time p50 500 ms" in text(terminal(summary, 200))
-    assert "response_time p50 540 ms" in text(terminal(summary, 200))
+    assert "service_time p50 500 ms" in text(report_text(summary, 200))
+    assert "response_time p50 540 ms" in text(report_text(summary, 200))
     assert "What load was offered, and what became of it?" in page
-    (offered,) = as_data(summary)["arriving"]["targets"]
+    (offered,) = summary_data(summary)["arriving"]["targets"]
     assert offered["offered"] == 120
 
 
@@ -184,7 +184,7 @@ def test_the_figure_has_a_bar_for_each_bin_with_the_blocked_on_top(tmp_path: Pat
 
 def test_every_document_can_be_made_of_such_a_run(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=60, turns=2, targets=("a", "b"), paired=True), blocked=2)
-    render.write(summary)
+    render.write_report(summary)
 
     rows = re.findall(r"\| ([ab]) \| (\d+) \| (0|2 \(6.2 %\)) \|", text((tmp_path / "report.md").read_text()))
     assert rows == [("a", "30", "0"), ("b", "32", "2 (6.2 %)")]

@@ -8,8 +8,8 @@ from reports.page import bars
 from reports.statistics.quantiles import Estimate
 from reports.strata import NO_STRATUM
 from reports.summary.figures import Figures
-from reports.text.document import as_data
-from reports.wording.sentences import essentials, headline
+from reports.text.document import summary_data
+from reports.wording.sentences import run_essentials, run_headline
 from reports.wording.words import estimate_cell
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
@@ -50,9 +50,9 @@ def test_a_median_of_six_sessions_that_are_alike_inside_is_told_everywhere() -> 
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
     (answer,) = summary.answers
     p50 = answer.figures.at(0.5)
-    told = as_data(summary)["answers"][0]["p50"]
+    told = summary_data(summary)["answers"][0]["p50"]
 
     assert p50.status == "open"
-    assert "≥\u00a0" in headline(summary)
-    assert "p50 ≥\u00a0" in essentials(summary)
+    assert "≥\u00a0" in run_headline(summary)
+    assert "p50 ≥\u00a0" in run_essentials(summary)
     assert (told["status"], told["published"], told["low"], told["high"]) == ("open", False, round(p50.low, 3), None)

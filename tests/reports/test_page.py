@@ -13,9 +13,10 @@ import pytest
 
 import reports
 from reports import render
-from reports.page.page import html, markdown
-from reports.page.page import page_of as page_as_data
-from reports.wording.sentences import headline, second
+from reports.page.page import run_html, run_markdown
+from reports.page.page import run_page as page_as_data
+from reports.text.terminal import report_text
+from reports.wording.sentences import run_headline, run_second
 from reports.wording.words import cell
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
@@ -92,7 +93,7 @@ def test_a_run_says_how_its_waits_scatter() -> None:
     assert [figures.target for figures, _ in summary.spreads] == ["direct", "gateway"]
     assert all(0.3 < spread.sigma < 0.8 and 0 < spread.icc < 1 for _, spread in summary.spreads)
     assert '<dt id="def-sigma">' in page_of(TWO)
-    assert "How the waits scatter" in markdown(summary)
+    assert "How the waits scatter" in run_markdown(summary)
 
 
 def test_marks_stay_inside_their_figure() -> None:
@@ -106,14 +107,14 @@ def test_marks_stay_inside_their_figure() -> None:
 
 def test_an_invalid_run_forbids_its_figures() -> None:
     summary = summary_of(Plan(valid=False))
-    page = html(summary)
+    page = run_html(summary)
 
-    assert headline(summary) == "Do not use these figures: the load generator could not keep up."
+    assert run_headline(summary) == "Do not use these figures: the load generator could not keep up."
     assert "Rule (c) failed: audio chunks were sent late." in page
     assert f"send_lag was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
     assert '<table class="answer struck" role="table">' in page
-    assert "INVALID" in render.terminal(summary)
-    render.write(summary)
+    assert "INVALID" in report_text(summary)
+    render.write_report(summary)
     assert (summary.run.folder / "report.md").read_text().startswith("### ✕ Do not use these figures")
     assert "~~" in (summary.run.folder / "report.md").read_text()
 
@@ -138,9 +139,9 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     """In every form; a valid one keeps it for programs."""
     changes = {"hosts": [HOST | {"processors": processors}]}
     summary = summary_of(Plan(valid=False), **changes)
-    told, paths = f"The machine over the run: {said}", render.write(summary)
+    told, paths = f"The machine over the run: {said}", render.write_report(summary)
     terminal, page, markdown = (
-        " ".join(text.split()) for text in (render.terminal(summary), html(summary), paths.markdown.read_text())
+        " ".join(text.split()) for text in (report_text(summary), run_html(summary), paths.markdown.read_text())
     )
 
     assert terminal.index(told) < terminal.index("Rule (c)")
@@ -149,19 +150,19 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     (machine,) = json.loads(paths.json.read_text())["machines"]
     others = None if processors["own"] is None else pytest.approx(0.61)
     assert machine == {"host": "red", "others": others} | processors
-    assert "The machine over the run" not in render.terminal(summary_of(Plan(), **changes))
+    assert "The machine over the run" not in report_text(summary_of(Plan(), **changes))
 
 
 def test_a_run_that_was_not_judged_says_why() -> None:
     summary = summary_of(Plan(), verdict=None, state="killed")
 
-    assert "NOT JUDGED" in html(summary)
-    assert "Not judged: the run was killed before it was judged." in second(summary)
+    assert "NOT JUDGED" in run_html(summary)
+    assert "Not judged: the run was killed before it was judged." in run_second(summary)
 
 
 def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=20))
-    paths = render.write(reports.load(folder))
+    paths = render.write_report(reports.load(folder))
 
     assert [path.name for path in paths] == ["report.html", "report.md", "summary.json"]
     assert "not judged" in paths.markdown.read_text().lower()
@@ -208,11 +209,11 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
     ],
 )
 def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
-    assert headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
+    assert run_headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
 
 
 def test_what_went_wrong_is_counted() -> None:
-    said = second(summary_of(Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
+    said = run_second(summary_of(Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
 
     assert said == (
         "17 of 50 turns wanted failed (34 %): 5 of those begun, most often as timeout:first_delta (3); "
@@ -224,9 +225,9 @@ def test_what_the_headline_has_counted_is_not_said_twice() -> None:
     every = summary_of(Plan(failed=1.0))
     cut = summary_of(Plan(sessions=1, turns=2, abandoned=2))
 
-    assert second(every).startswith("Most often as ")
-    assert "failed" not in second(cut)
-    assert second(summary_of(Plan(failed=1.0, valid=False))).startswith("40 of 40")
+    assert run_second(every).startswith("Most often as ")
+    assert "failed" not in run_second(cut)
+    assert run_second(summary_of(Plan(failed=1.0, valid=False))).startswith("40 of 40")
 
 
 def test_each_head_says_what_its_measure_counts_from() -> None:
@@ -239,18 +240,18 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
         (manual, ["ttfa from response.create, ms"]),
         (both, ["ttfa from response.create, ms", "ttfa from the end of speech, ms"]),
     ):
-        assert [line for line in render.terminal(summary).splitlines() if line.startswith("ttfa")] == heads
+        assert [line for line in report_text(summary).splitlines() if line.startswith("ttfa")] == heads
         counted = [head.removeprefix("ttfa ").removesuffix(", ms") for head in heads]
-        above = re.findall(r"^Time (from .*?) to the first .*ttfa, in ms", markdown(summary), re.M)
+        above = re.findall(r"^Time (from .*?) to the first .*ttfa, in ms", run_markdown(summary), re.M)
         assert [begins.replace("when response.create was sent", "from response.create") for begins in above] == counted
-        page = html(summary)
+        page = run_html(summary)
         assert all(f'<h3 class="gap">{head.removesuffix(", ms")}</h3>' in page for head in heads)
 
 
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
     summary = summary_of(Plan())
 
-    for text in (page_of(Plan()), markdown(summary).replace("\\_", "_")):
+    for text in (page_of(Plan()), run_markdown(summary).replace("\\_", "_")):
         said = text.replace(NBSP, " ")
         assert "“noticed” contains the 500 ms of silence_duration_ms that the script sets." in said
         assert "“first audible” contains the jitter buffer of 60 ms and the reply’s own opening silence." in said
@@ -286,16 +287,16 @@ def test_a_cell_says_why_there_is_no_figure() -> None:
 def test_the_terminal_keeps_its_width_and_colours_on_demand() -> None:
     summary = summary_of(TWO)
     for width in (60, 80, 100):
-        lines = render.terminal(summary, width).splitlines()
+        lines = report_text(summary, width).splitlines()
         assert all(len(line) <= width for line in lines)
-    assert "\x1b[" not in render.terminal(summary)
-    coloured = render.terminal(summary, colour=True)
+    assert "\x1b[" not in report_text(summary)
+    coloured = report_text(summary, colour=True)
     assert "\x1b[" in coloured
-    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render.terminal(summary)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == report_text(summary)
 
 
 def test_the_terminal_shows_the_answer() -> None:
-    text = render.terminal(summary_of(TWO))
+    text = report_text(summary_of(TWO))
 
     assert "✓ VALID     ◇ SIMULATED" in text
     assert re.search(r"● direct +\d+ +\d+ \([\d,]+–[\d,]+\)", text)
@@ -305,7 +306,7 @@ def test_the_terminal_shows_the_answer() -> None:
 
 def test_markdown_folds_its_detail() -> None:
     summary = summary_of(TWO)
-    text = markdown(summary)
+    text = run_markdown(summary)
 
     assert text.startswith("### ✓ Callers wait")
     assert text.splitlines()[1].startswith("**✓ VALID RUN** 2 of 2 checks passed · **◇ SIMULATED** rtbench simulate")

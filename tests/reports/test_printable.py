@@ -13,6 +13,8 @@ import reports
 from bench.plain import printable
 from reports import render
 from reports.page.markdown import plain
+from reports.summary.summary import summarise
+from reports.text.terminal import report_text
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
@@ -33,11 +35,11 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     )
     for table in ("turns", "sessions"):
         edit(folder, table, said_by_the_service)
-    run = reports.load(folder)
-    paths = render.write(run)
+    summary = summarise(reports.load(folder))
+    paths = render.write_report(summary)
     return {
-        "terminal": render.terminal(run),
-        "narrow terminal": render.terminal(run, 60),
+        "terminal": report_text(summary),
+        "narrow terminal": report_text(summary, 60),
         "report.md": paths.markdown.read_text(),
         "report.html": paths.html.read_text(),
     }

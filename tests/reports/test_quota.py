@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports import render
 from reports.page import panels
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.edited import edited
@@ -63,7 +63,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
 
     said = limits(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in html(summary)
+    assert "Did the service limit the rate?" in run_html(summary)
 
 
 def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_where_nothing_was_limited_nothing_is_said() -> None:
 
     assert not summary.quota.any
     assert "Did the service limit the rate?" not in page_of(Plan())
-    assert "limits " not in render.terminal(summary)
+    assert "limits " not in report_text(summary)
 
 
 def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp_path: Path) -> None:
@@ -118,17 +118,17 @@ def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp
 
     assert summary.quota.throttled > 0
     assert not summary.quota.drawable
-    assert "Did the service limit the rate?" in html(summary)
+    assert "Did the service limit the rate?" in run_html(summary)
 
 
 def test_limits_are_in_every_form() -> None:
     summary = summary_of(LIMITED)
-    first = as_data(summary)["limits"][0]
+    first = summary_data(summary)["limits"][0]
 
     assert first["throttled_turns"] == summary.quota.targets[0].turns
     assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
-    assert "limits      " in render.terminal(summary)
-    assert "Did the service limit the rate?" in markdown(summary)
+    assert "limits      " in report_text(summary)
+    assert "Did the service limit the rate?" in run_markdown(summary)
 
 
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
@@ -141,25 +141,25 @@ def test_incidents_are_told_with_time_and_worker() -> None:
 
     assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
     assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
-    assert render.terminal(summary).count("incident    ") == 4
-    assert "in all: token refresh × 4" in render.terminal(summary)
-    assert html(summary).count("&lt;b&gt;identity endpoint: 500") == 4
-    assert "&lt;b&gt;identity" in markdown(summary)
-    assert len(as_data(summary)["incidents"]) == 4
+    assert report_text(summary).count("incident    ") == 4
+    assert "in all: token refresh × 4" in report_text(summary)
+    assert run_html(summary).count("&lt;b&gt;identity endpoint: 500") == 4
+    assert "&lt;b&gt;identity" in run_markdown(summary)
+    assert len(summary_data(summary)["incidents"]) == 4
 
 
 def test_incidents_whose_words_were_not_kept_are_counted() -> None:
     summary = summary_of(LIMITED, incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in all: token refresh × 240"
-    assert "token refresh × 240. The words of 1 were kept." in html(summary)
+    assert "token refresh × 240. The words of 1 were kept." in run_html(summary)
 
 
 def test_few_incidents_are_not_counted_once_more() -> None:
     summary = summary_of(LIMITED, incidents=[incident(1)])
 
     assert len(incident_lines(summary, 3)) == 1
-    assert "What else happened?" in html(summary)
+    assert "What else happened?" in run_html(summary)
     assert "What else happened?" not in page_of(LIMITED)
 
 
@@ -171,7 +171,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("ttfa_less_rtt", "b") not in told
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
-    assert "on b to the proxy" in html(summary)
+    assert "on b to the proxy" in run_html(summary)
 
 
 def test_round_trips_say_where_they_end() -> None:
@@ -185,6 +185,6 @@ def test_sessions_that_waited_for_a_token_are_counted() -> None:
     waited, none = summary_of(Plan(token_waits=3)), summary_of(Plan())
 
     assert token_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
-    assert "3 of 10" in html(waited)
+    assert "3 of 10" in run_html(waited)
     assert token_wait(none) == ""
-    assert "#def-token_wait" not in html(none)
+    assert "#def-token_wait" not in run_html(none)

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.runs import load_frames
 from reports.sides.questions import default_questions
@@ -20,8 +20,8 @@ from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
@@ -85,10 +85,10 @@ def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
     assert [(rate.name, rate.target, rate.of) for rate in summary.rates] == [
         ("yield_rate", "west", 80), ("yield_rate", "east", 80),
     ]  # fmt: skip
-    data = as_data(summary)["rates"]
+    data = summary_data(summary)["rates"]
     assert [(row["of"], row["trials"]) for row in data] == [(80, "turns")] * 2
     assert all(row["low"] < row["value"] < row["high"] for row in data)
-    for text in (html(summary), terminal(summary), markdown(summary).replace("\\", "")):
+    for text in (run_html(summary), report_text(summary), run_markdown(summary).replace("\\", "")):
         assert "yield_rate" in text
 
 
@@ -96,17 +96,17 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     synthetic.write(tmp_path, Plan(sessions=30, turns=5))
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
-    (row,) = as_data(few)["rates"]
+    (row,) = summary_data(few)["rates"]
     assert (row["events"], row["of"], row["value"]) == (1, 9, None)
-    assert "cut_off_rate 1 of 9" in terminal(few).replace("\u00a0", " ")
+    assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
 
 
 def test_a_run_without_such_turns_says_nothing_of_them() -> None:
     summary = summary_of(PLAN)
 
     assert summary.rates == ()
-    assert as_data(summary)["rates"] == []
-    assert "yield_rate" not in html(summary)
+    assert summary_data(summary)["rates"] == []
+    assert "yield_rate" not in run_html(summary)
     assert not any(question.measure == "yield_rate" for question in default_questions(sides_of_summary(summary)))
 
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.summary.groups import KEYS, NOT_TOLD
 from reports.summary.summary import Summary
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.wording.groups import key_words
 from reports.wording.notices import notices
 from tests.reports import synthetic
@@ -62,16 +62,16 @@ def test_regions_that_surely_differ_are_named_where_figures_pool_them(routed: Su
 
 
 def test_every_report_shows_the_regions(routed: Summary) -> None:
-    text, page = terminal(routed, 100), html(routed)
+    text, page = report_text(routed, 100), run_html(routed)
 
-    assert "Does the wait depend on the region?" in markdown(routed)
+    assert "Does the wait depend on the region?" in run_markdown(routed)
     assert '<section id="region">' in page
     assert [line.split("  ")[1] for line in text.splitlines() if re.match(r"  (East|Sweden|not told)", line)] == [
         "East US 2",
         "Sweden Central",
         NOT_TOLD,
     ]
-    rows = [row for row in as_data(routed)["groups"] if row["by"] == "region"]
+    rows = [row for row in summary_data(routed)["groups"] if row["by"] == "region"]
     assert [(row["name"], row["from"]) for row in rows] == [
         ("East US 2", None),
         ("Sweden Central", None),

@@ -23,7 +23,7 @@ from bench.run.spool import path_of
 from reports import runs
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
-from reports.text.document import as_json
+from reports.text.document import summary_json
 from reports.turns import column_of, turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -89,7 +89,7 @@ def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[
     folder = write(tmp_path, Plan(sessions=60, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
     wide, narrow = runs.load_frames(folder, everything=everything), load_for_report(folder)
 
-    assert as_json(summarise(narrow)) == as_json(summarise(wide))
+    assert summary_json(summarise(narrow)) == summary_json(summarise(wide))
 
 
 def test_a_measure_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:

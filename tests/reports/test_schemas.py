@@ -16,7 +16,7 @@ from bench.run import folder as run_folder
 from bench.run.calibration import load, save
 from bench.run.document import SCHEMA_VERSION
 from reports.summary.summary import summarise
-from reports.text.document import as_data
+from reports.text.document import summary_data
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan, told
 from tests.run.test_calibration import build_calibration
@@ -108,7 +108,7 @@ def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(tmp_path: P
     run = reports.load(synthetic.write(tmp_path, plan, **(MORE if name == "full" else {})))
 
     assert problems("run", run.document) == []
-    assert problems("summary", as_data(summarise(run))) == []
+    assert problems("summary", summary_data(summarise(run))) == []
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA_VERSION + 1))
@@ -116,7 +116,7 @@ def test_stored_runs_are_as_the_schemas_say(schema: int) -> None:
     folder = STORED / f"schema-{schema}"
 
     assert problems("run", run_folder.read_document(folder)) == []
-    assert problems("summary", as_data(summarise(reports.load(folder)))) == []
+    assert problems("summary", summary_data(summarise(reports.load(folder)))) == []
     for log in sorted((folder / "events").glob("*.jsonl")):
         assert problems_of_lines("event-log", log) == []
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.page.page import html
+from reports.page.page import run_html
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from tests.reports import synthetic
@@ -54,7 +54,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     found: dict[str, str] = {}
     for plan, section in ((PLAN, ""), (RISING, "load-")):
         folder = synthetic.write(tmp_path_factory.mktemp("drawn"), plan)
-        page = html(summarise(load_for_report(folder)))
+        page = run_html(summarise(load_for_report(folder)))
         found |= {name: normal(svg) for name, svg in drawn(page) if name.startswith(section)}
     return found
 

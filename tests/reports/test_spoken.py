@@ -15,14 +15,15 @@ import reports
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports import render
-from reports.page.page import html
+from reports.page.page import run_html
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum
-from reports.text.document import as_data
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
 from reports.wording.notices import notices
-from reports.wording.sentences import headline, heard
+from reports.wording.sentences import heard, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
@@ -95,7 +96,7 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
     synthetic.write(tmp_path, Plan(sessions=20))
     other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
-    paths = render.write(summary)
+    paths = render.write_report(summary)
 
     assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
     for path in paths:
@@ -147,8 +148,8 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
 
     assert summary.mains == {Stratum("requested"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
-    assert "Callers wait" in headline(summary)
-    assert "The first text of the reply" in headline(summary)
+    assert "Callers wait" in run_headline(summary)
+    assert "The first text of the reply" in run_headline(summary)
 
 
 def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
@@ -178,7 +179,7 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
 
     assert found.failed > 0
     assert all(estimate.value == 21 for estimate in found.quantiles)
-    page = html(summary).partition('id="network"')[2].partition("</section>")[0].rpartition("<table>")[2]
+    page = run_html(summary).partition('id="network"')[2].partition("</section>")[0].rpartition("<table>")[2]
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_less_rtt")
 
 
@@ -200,7 +201,7 @@ def test_the_chunk_of_vad_turns_is_explained() -> None:
     summary, manual = summary_of(Plan()), summary_of(Plan(kinds=("manual",)))
 
     assert "up to one chunk (100\u00a0ms) of packetisation" in settings.packetisation(summary.setup)
-    assert settings.chunks(summary.setup) in render.terminal(summary).replace(" ms", "\u00a0ms")
+    assert settings.chunks(summary.setup) in report_text(summary).replace(" ms", "\u00a0ms")
     assert "ttfa, transcript_*, response_total, turn_detection and voice_to_voice" in settings.packetisation(
         summary.setup
     )
@@ -211,10 +212,10 @@ def test_the_chunk_of_vad_turns_is_explained() -> None:
 def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None:
     script = {"name": "voice_turns", "chunk_ms": 100, "turn_detection": "server_vad"}
     summary = summary_of(plan, scripts=[script])
-    page = render.write(summary).html.read_text()
+    page = render.write_report(summary).html.read_text()
 
     assert not settings.packetisation(summary.setup)
-    assert "packetisation" not in page + render.terminal(summary)
+    assert "packetisation" not in page + report_text(summary)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,9 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
     summary = summary_of(Plan(), scripts=scripts)
 
     assert f"“noticed” contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
-    assert as_data(summary)["setup"]["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
+    assert summary_data(summary)["setup"]["detections"] == [
+        d for n, d in enumerate(detections) if d not in detections[:n]
+    ]
 
 
 def test_settings_that_an_older_run_lacks_are_not_known() -> None:

@@ -20,7 +20,7 @@ from reports import render
 from reports.export import export_log, export_tables
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
-from reports.text.document import SUMMARY_VERSION, as_data
+from reports.text.document import SUMMARY_VERSION, summary_data
 
 STORED = Path(__file__).parent / "stored"
 MOST_BYTES = 200_000
@@ -34,7 +34,7 @@ def stored(schema: int) -> Path:
 def test_a_run_of_every_schema_is_reported(tmp_path: Path, schema: int) -> None:
     folder = shutil.copytree(stored(schema), tmp_path / "run")
     run = reports.load(folder, everything=False)
-    paths = render.write(run)
+    paths = render.write_report(run)
 
     assert run.document["schema"] == schema
     assert "VALID" in paths.markdown.read_text()
@@ -87,7 +87,7 @@ def test_how_late_sessions_began_is_known_since_schema_3(schema: int, known: boo
 
 def test_the_summary_that_was_written_says_of_a_run_what_is_said_of_it_now() -> None:
     written = json.loads((stored(2) / "summary.json").read_text(encoding="utf-8"))
-    now = as_data(summarise(reports.load(stored(2))))
+    now = summary_data(summarise(reports.load(stored(2))))
 
     assert written["schema"] == 3 < SUMMARY_VERSION == now["schema"]
     assert written.keys() <= now.keys()

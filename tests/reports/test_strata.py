@@ -13,16 +13,16 @@ from bench.run.folder import row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
 from reports import strata
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.strata import Stratum, in_order
 from reports.summary.notices import noticed
 from reports.summary.summary import Summary
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import notices, run_notices
-from reports.wording.sentences import headline
+from reports.wording.sentences import run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
@@ -65,7 +65,7 @@ def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: P
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
     summary = edited(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
 
-    said = headline(summary).replace("\N{NO-BREAK SPACE}", " ")
+    said = run_headline(summary).replace("\N{NO-BREAK SPACE}", " ")
     assert "4 turns with function calls, of 4 sessions, cannot carry a median with its interval" in said
 
 
@@ -116,23 +116,23 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
 
 
 def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
-    page, text = html(summary), terminal(summary, 140)
+    page, text = run_html(summary), report_text(summary, 140)
 
     assert "west · with function calls" in page
     assert "west · with function calls" in text
     assert "ttfa from the end of speech, with function calls" in page.replace("\u00a0", " ")
-    assert "With function calls it is" in headline(summary)
-    assert "with function calls" in markdown(summary)
-    answers = as_data(summary)["answers"]
+    assert "With function calls it is" in run_headline(summary)
+    assert "with function calls" in run_markdown(summary)
+    answers = summary_data(summary)["answers"]
     assert [(a["target"], a["traits"]) for a in answers] == [
         ("west", None), ("west", "calls"), ("east", None), ("east", "calls"),
     ]  # fmt: skip
-    assert as_data(summary)["mains"] == {"speech_end": "ttfa", "speech_end+calls": "ttfa"}
+    assert summary_data(summary)["mains"] == {"speech_end": "ttfa", "speech_end+calls": "ttfa"}
 
 
 def test_plain_runs_have_nothing_of_it() -> None:
     summary = summary_of(PLAN)
-    for text in (html(summary), terminal(summary), markdown(summary), headline(summary)):
+    for text in (run_html(summary), report_text(summary), run_markdown(summary), run_headline(summary)):
         assert "plain" not in text
         assert "function calls" not in text
 
@@ -186,7 +186,7 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
 
     assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")
     assert summary.differences == ()
-    for text in (terminal(summary), markdown(summary), html(summary)):
+    for text in (report_text(summary), run_markdown(summary), run_html(summary)):
         assert "with fillers on" in " ".join(text.split())
 
 

@@ -24,7 +24,8 @@ from reports.summary.figures import Figures
 from reports.summary.notices import noticed
 from reports.summary.outcomes import meaning
 from reports.summary.summary import Summary, summarise
-from reports.text.document import as_data, as_json
+from reports.text.document import summary_data, summary_json
+from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
 from tests.reports import synthetic
@@ -315,11 +316,11 @@ PLANS = {
 @pytest.mark.parametrize("name", PLANS)
 def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
     summary = summary_of(PLANS[name])
-    data = json.loads(as_json(summary), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    data = json.loads(summary_json(summary), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
     assert data["schema"] == 4
     assert data["simulated"] is PLANS[name].simulated
-    assert data == as_data(summary)
+    assert data == summary_data(summary)
     assert {answer["origin"] for answer in data["answers"]} <= {"requested", "speech_end"}
     assert len(data["heard"]) == len(summary.heard)
     assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
@@ -327,7 +328,7 @@ def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
 
 def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
     summary = summary_of(Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300))
-    data = as_data(summary)
+    data = summary_data(summary)
 
     by_turn, by_age = ([row for row in data["groups"] if row["by"] == by] for by in ("turn", "age"))
     for rows in (by_turn, by_age):
@@ -345,7 +346,7 @@ def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
 
 def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles() -> None:
     summary = summary_of(Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300))
-    data = as_data(summary)
+    data = summary_data(summary)
 
     assert (
         [row["target"] for row in data["spread"]] == [row["target"] for row in data["drift"]] == ["direct", "gateway"]
@@ -359,7 +360,7 @@ def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles()
 
 
 def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
-    answer = as_data(summary_of(Plan(failed=1.0)))["answers"][0]
+    answer = summary_data(summary_of(Plan(failed=1.0)))["answers"][0]
 
     assert (answer["p50"]["value"], answer["p50"]["censored"], answer["p50"]["published"]) == (None, True, False)
 
@@ -383,10 +384,10 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
         place = rows.schema.get_field_index("detail")
         pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
     summary = summarise(load_for_report(folder))
-    paths = render.write(summary)
+    paths = render.write_report(summary)
     outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
 
-    assert f"<{outcome}> said so" in render.terminal(summary)
+    assert f"<{outcome}> said so" in report_text(summary)
     assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["said"].values()
     assert f"&lt;{outcome}&gt; said so" in paths.html.read_text()
     assert "said so" in paths.markdown.read_text()
@@ -395,11 +396,11 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
 def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
     summary = summarise(load_for_report(folder))
-    paths = render.write(summary)
+    paths = render.write_report(summary)
     first = summary.outcomes.remedies()[0].line
     page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))
 
-    assert f"to do {first}" in " ".join(render.terminal(summary).split())
+    assert f"to do {first}" in " ".join(report_text(summary).split())
     assert f"What to do about {first}." in page
     assert f"<li>{first}" in page
     assert first in paths.markdown.read_text().replace("\\", "")

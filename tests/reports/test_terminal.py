@@ -12,7 +12,8 @@ import pytest
 
 from bench.cli.report import wants_colour
 from reports import render
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
+from reports.text.terminal import report_text
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -31,11 +32,11 @@ def test_no_line_is_wider_than_the_terminal(name: str) -> None:
     summary = summary_of(PLANS[name])
 
     for width in range(40, 101):
-        assert max(map(len, render.terminal(summary, width).splitlines())) <= width
+        assert max(map(len, report_text(summary, width).splitlines())) <= width
 
 
 def test_the_first_screenful_tells_first_audio_transcript_and_throughput() -> None:
-    lines = render.terminal(summary_of(Plan(sessions=60, turns=5))).splitlines()[:20]
+    lines = report_text(summary_of(Plan(sessions=60, turns=5))).splitlines()[:20]
 
     assert any(line.startswith("ttfa from ") for line in lines)
     assert any(line.startswith("transcript_first from ") for line in lines)
@@ -45,7 +46,7 @@ def test_the_first_screenful_tells_first_audio_transcript_and_throughput() -> No
 
 
 def test_how_waits_scatter_is_no_business_of_the_terminal() -> None:
-    assert "ICC" not in render.terminal(summary_of(Plan(sessions=60, turns=5)))
+    assert "ICC" not in report_text(summary_of(Plan(sessions=60, turns=5)))
 
 
 def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
@@ -53,15 +54,15 @@ def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
     summary.run.document["labels"] = {"commit": "1a2b3c", "build": "77"}
     told = "voice_turns (commit 1a2b3c, build 77)"
 
-    assert told in render.terminal(summary)
-    assert told in html(summary)
-    assert "commit 1a2b3c" in markdown(summary)
-    assert json.loads(render.write(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
+    assert told in report_text(summary)
+    assert told in run_html(summary)
+    assert "commit 1a2b3c" in run_markdown(summary)
+    assert json.loads(render.write_report(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
 def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
     summary = summary_of(PLANS["large"])
-    rows = {width: _row(render.terminal(summary, width)) for width in range(40, 101)}
+    rows = {width: _row(report_text(summary, width)) for width in range(40, 101)}
 
     for width, row in rows.items():
         assert set(NUMBER.findall(row)) <= set(NUMBER.findall(rows[100])), width
@@ -74,11 +75,11 @@ def test_what_failed_is_told_at_every_width() -> None:
     summary = summary_of(PLANS["failing"])
 
     for width in range(40, 101):
-        assert _row(render.terminal(summary, width)).endswith("%")
+        assert _row(report_text(summary, width)).endswith("%")
 
 
 def test_the_longest_waits_go_before_the_interval_of_the_median() -> None:
-    text = render.terminal(summary_of(PLANS["two"]), 60)
+    text = report_text(summary_of(PLANS["two"]), 60)
 
     assert "p50 (95 %)" in text
     assert "max" not in text
@@ -92,11 +93,11 @@ def _row(text: str) -> str:
 
 
 def test_a_median_of_too_few_sessions_says_how_many_it_needs() -> None:
-    assert "n/a (needs 6 sessions)" in render.terminal(summary_of(Plan(sessions=2, turns=10)))
+    assert "n/a (needs 6 sessions)" in report_text(summary_of(Plan(sessions=2, turns=10)))
 
 
 def test_a_figure_of_the_harness_says_which_it_is() -> None:
-    text = " ".join(render.terminal(summary_of(Plan())).split())
+    text = " ".join(report_text(summary_of(Plan())).split())
 
     assert "stamp_error 0.11 ms (limit 6.2 ms; p99 of first audio deltas)" in text
     assert re.search(r"send_lag [\d.]+ ms \(limit 10 ms; p99, a tenth of a chunk\)", text)
@@ -105,7 +106,7 @@ def test_a_figure_of_the_harness_says_which_it_is() -> None:
 def test_an_incident_is_wrapped_into_two_lines() -> None:
     words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the old token lives for 3 min more"
     told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": words}
-    text = render.terminal(summary_of(Plan(), incidents=[told]), 80)
+    text = report_text(summary_of(Plan(), incidents=[told]), 80)
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
 
@@ -115,7 +116,7 @@ def test_an_incident_is_wrapped_into_two_lines() -> None:
 
 def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:
     told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": "word " * 200 + "x" * 300}
-    lines = render.terminal(summary_of(Plan(), incidents=[told]), 80).splitlines()
+    lines = report_text(summary_of(Plan(), incidents=[told]), 80).splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
 
     assert lines[at + 1].endswith("…")

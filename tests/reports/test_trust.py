@@ -11,7 +11,9 @@ import pytest
 import reports
 from reports import render
 from reports.runs import RunFrames
+from reports.summary.summary import summarise
 from reports.summary.verdict import NOT_CALIBRATED, busiest, trust
+from reports.text.terminal import report_text
 from tests.reports.synthetic import Plan, write
 
 CITED = {
@@ -90,9 +92,9 @@ def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
 
 
 def test_every_report_says_it(run: RunFrames) -> None:
-    cited = citing(run, CITED)
-    paths = render.write(cited)
+    cited = summarise(citing(run, CITED))
+    paths = render.write_report(cited)
 
-    assert "calibrated on 2026-11-20" in " ".join(render.terminal(cited).split())
+    assert "calibrated on 2026-11-20" in " ".join(report_text(cited).split())
     assert f"C{LINE[1:]}." in paths.html.read_text()
     assert f"C{LINE[1:]}." in paths.markdown.read_text()

@@ -54,23 +54,23 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
     tmp_path: Path, changes: dict[str, bool | float | None], begins: str, mark: str
 ) -> None:
     comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | changes)))
-    reason = compare_sentences.headline(comparison).rstrip(".")
-    headline = check_sentences.headline(check)
+    reason = compare_sentences.comparison_headline(comparison).rstrip(".")
+    headline = check_sentences.check_headline(check)
 
     assert reason.replace(NBSP, " ").startswith(begins)
     assert headline.startswith(reason)
-    assert check_sentences.badges(check)[0] == text.badges_of(comparison)[0][0] == mark
+    assert check_sentences.check_badges(check)[0] == text.badges_of(comparison)[0][0] == mark
     assert (comparison.status, check.status) == (4, 4)
 
 
 def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
     comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
     outputs = {
-        "compare": text.terminal(comparison),
-        "compare.md": page.markdown(comparison).replace("\\", ""),
-        "compare.html": plain(page.html(comparison)),
-        "check": check_text.terminal(check),
-        "check.md": check_comment.markdown(check).replace("\\", ""),
+        "compare": text.comparison_text(comparison),
+        "compare.md": page.comparison_markdown(comparison).replace("\\", ""),
+        "compare.html": plain(page.comparison_html(comparison)),
+        "check": check_text.check_text(check),
+        "check.md": check_comment.check_markdown(check).replace("\\", ""),
     }
 
     assert {name: " ".join(said.split()).count(LATE) for name, said in outputs.items()} == dict.fromkeys(outputs, 1)
@@ -85,12 +85,12 @@ def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> No
     said = "new: 100 % was throttled, the limit is 1 %"
 
     assert [cause.text.replace(NBSP, " ") for cause in comparison.causes] == [said]
-    assert check_sentences.headline(check).replace(NBSP, " ").startswith(f"Do not use these figures: {said}")
-    assert text.badges_of(comparison)[0][0] == check_sentences.badges(check)[0] == "✕ INVALID COMPARISON"
+    assert check_sentences.check_headline(check).replace(NBSP, " ").startswith(f"Do not use these figures: {said}")
+    assert text.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
 
 
 def test_the_page_of_a_comparison_names_no_exit_status(tmp_path: Path) -> None:
     for valid in (True, False):
         comparison, _ = both(tmp_path / str(valid), Plan(**(vars(PAIRS) | {"valid": valid})))
 
-        assert "exit" not in plain(page.html(comparison)).lower()
+        assert "exit" not in plain(page.comparison_html(comparison)).lower()

@@ -10,7 +10,7 @@ import pytest
 
 import reports
 from reports.page import charts
-from reports.page.page import html
+from reports.page.page import run_html
 from reports.page.svg import HALF, WIDE
 from reports.runs import load_for_report
 from reports.strata import Stratum
@@ -83,7 +83,7 @@ def test_a_session_is_in_the_nearest_hexagon() -> None:
 
 def test_behind_a_proxy_there_is_no_figure_and_the_page_says_why(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=20, proxied=("sim",)))
-    page = html(summary)
+    page = run_html(summary)
 
     assert ways(summary, Stratum("speech_end")) is None
     assert "to the proxy and not beyond; so there is no ttfa_less_rtt" in page
@@ -91,6 +91,6 @@ def test_behind_a_proxy_there_is_no_figure_and_the_page_says_why(tmp_path: Path)
 
 
 def test_the_share_of_the_round_trip_is_said(tmp_path: Path) -> None:
-    page = re.sub(r"\s+", " ", html(build(tmp_path, TWO)).replace("\u00a0", " "))
+    page = re.sub(r"\s+", " ", run_html(build(tmp_path, TWO)).replace("\u00a0", " "))
 
     assert re.search(r"Of the middle session’s ttfa the round trip is [\d.]+ % \(20.\d ms\) on direct and", page)

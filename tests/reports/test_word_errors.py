@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from reports.gate.by_limit import limit_results
-from reports.page.page import html, markdown
+from reports.page.page import run_html, run_markdown
 from reports.question import Question
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, rate_difference, ratio_of
-from reports.text.document import as_data
-from reports.text.terminal import terminal
+from reports.text.document import summary_data
+from reports.text.terminal import report_text
 from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
@@ -54,13 +54,13 @@ def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
 def test_reports_say_how_many_of_how_many_words(tmp_path: Path) -> None:
     synthetic.write(tmp_path, PLAN)
     summary = edited(tmp_path, misheard)
-    west, east = as_data(summary)["rates"]
+    west, east = summary_data(summary)["rates"]
 
     assert (west["rate"], west["of"], west["trials"]) == ("input_wer", 40 * 42, "words")
     assert west["low"] < west["value"] < west["high"] < east["low"]
-    assert f"of 1,680{NBSP}words" in html(summary)
-    assert "of 1,680 words" in " ".join(terminal(summary).replace(NBSP, " ").split())
-    assert "input_wer" in markdown(summary).replace("\\", "")
+    assert f"of 1,680{NBSP}words" in run_html(summary)
+    assert "of 1,680 words" in " ".join(report_text(summary).replace(NBSP, " ").split())
+    assert "input_wer" in run_markdown(summary).replace("\\", "")
 
 
 def test_a_model_that_mishears_more_is_a_regression(name: str) -> None:

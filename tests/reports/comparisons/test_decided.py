@@ -15,9 +15,9 @@ from reports.blocks import Paragraph
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.page import markdown, page_of
+from reports.comparisons.page import comparison_markdown, comparison_page
 from reports.comparisons.sentences import LOOKED, decision_alone
-from reports.comparisons.text import essentials, terminal
+from reports.comparisons.text import comparison_essentials, comparison_text
 from reports.gate.check import checked
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence as decision_sentence
@@ -53,17 +53,17 @@ def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: s
     decision = look_at(tmp_path / "run")
     sentence = decision_sentence(decision).replace("\u00a0", " ")
 
-    assert essentials(found).startswith(badge)
+    assert comparison_essentials(found).startswith(badge)
     assert found.status == decision.status == checked(tmp_path / "run").status == status
-    assert sentence[1:] in " ".join(terminal(found, 200).split())
-    assert LOOKED in " ".join(terminal(found, 200).split())
-    assert markdown(found).splitlines()[0].startswith(f"### {badge[0]} ")
-    assert re.search(r"^\*\*.* look [123] of 3 · ", markdown(found).splitlines()[1])
-    assert sentence.partition(" ")[2] in markdown(found)
+    assert sentence[1:] in " ".join(comparison_text(found, 200).split())
+    assert LOOKED in " ".join(comparison_text(found, 200).split())
+    assert comparison_markdown(found).splitlines()[0].startswith(f"### {badge[0]} ")
+    assert re.search(r"^\*\*.* look [123] of 3 · ", comparison_markdown(found).splitlines()[1])
+    assert sentence.partition(" ")[2] in comparison_markdown(found)
 
 
 def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
-    paths = document.write(compared(tmp_path / "run", TIGHT), tmp_path)
+    paths = document.write_comparison(compared(tmp_path / "run", TIGHT), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
@@ -75,7 +75,7 @@ def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
 
 def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tmp_path: Path) -> None:
     found = compared(tmp_path / "run", TIGHT)
-    page = page_of(found)
+    page = comparison_page(found)
     second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
 
     assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", page.headline)
@@ -96,7 +96,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
-    paths = document.write(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
+    paths = document.write_comparison(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
 
     assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")
@@ -114,8 +114,8 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
     found = quick(sides_of([planned(tmp_path / "run", LOOSE, replace(TWO, valid=False))]))
 
     assert found.status == 4
-    assert essentials(found).startswith("✕ INVALID · ")
-    assert terminal(found).startswith("Do not use these figures: the run is INVALID by rule (c)")
+    assert comparison_essentials(found).startswith("✕ INVALID · ")
+    assert comparison_text(found).startswith("Do not use these figures: the run is INVALID by rule (c)")
 
 
 def test_a_sentence_keeps_the_letters_of_the_candidate_that_it_begins_with() -> None:

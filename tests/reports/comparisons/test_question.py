@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reports.comparisons.page import html
+from reports.comparisons.page import comparison_html
 from reports.question import Question, margin_of
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import sample_of, sides_of
@@ -223,7 +223,7 @@ def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
 def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
     with_traits(tmp_path)
-    shown = html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
+    shown = comparison_html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
 
     assert " from the end of speech. Shaded" in shown
     assert "with function calls, not gated" in shown

@@ -35,17 +35,20 @@ def gated(measure: str, p: float | None, word: str, difference: Difference | Non
 def test_a_tail_that_regressed() -> None:
     found = of(gated("voice_to_voice", 0.95, "regressed", WORSE))
 
-    assert said(sentences.headline(found)) == (
+    assert said(sentences.comparison_headline(found)) == (
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct "
         "(voice_to_voice p95)."
     )
-    assert said(sentences.second(found)) == "With 95 % confidence it is at least 47 % longer; the margin is 20 %."
+    assert (
+        said(sentences.comparison_second(found))
+        == "With 95 % confidence it is at least 47 % longer; the margin is 20 %."
+    )
 
 
 def test_a_median_that_regressed() -> None:
     found = of(gated("ttfa", 0.5, "regressed", WORSE))
 
-    assert said(sentences.headline(found)).startswith(
+    assert said(sentences.comparison_headline(found)).startswith(
         "gateway regressed: half of the turns now take longer than 2.64 s"
     )
 
@@ -53,14 +56,14 @@ def test_a_median_that_regressed() -> None:
 def test_a_session_is_no_turn() -> None:
     found = of(gated("connect_total", 0.9, "regressed", WORSE))
 
-    assert "one session in ten now takes longer than 2.64 s" in said(sentences.headline(found))
+    assert "one session in ten now takes longer than 2.64 s" in said(sentences.comparison_headline(found))
 
 
 def test_a_quantile_that_lies_among_the_failed_turns() -> None:
     endless = Difference("ratio", 1600, math.inf, math.inf, 0.7, math.inf, 0.1, 9, 0.5, math.inf, -1, 0.001, 0.9)
     found = of(gated("ttfa", 0.95, "regressed", endless))
 
-    assert said(sentences.headline(found)) == (
+    assert said(sentences.comparison_headline(found)) == (
         "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s)."
     )
 
@@ -68,19 +71,23 @@ def test_a_quantile_that_lies_among_the_failed_turns() -> None:
 def test_a_rate_that_regressed() -> None:
     found = of(gated("failures", None, "regressed", points(0.01, 0.04, 0.02, 0.041)))
 
-    assert said(sentences.headline(found)) == (
+    assert said(sentences.comparison_headline(found)) == (
         "gateway regressed: 4.00 % of its turns fail or are never begun, 3.00 points more than on direct."
     )
     assert (
-        said(sentences.second(found)) == "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."
+        said(sentences.comparison_second(found))
+        == "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."
     )
 
 
 def test_less_is_worse_where_more_is_better() -> None:
     found = of(gated("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6)))
 
-    assert said(sentences.headline(found)) == "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct."
-    assert said(sentences.second(found)).startswith("With 95 % confidence it is at least 40 % less;")
+    assert (
+        said(sentences.comparison_headline(found))
+        == "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct."
+    )
+    assert said(sentences.comparison_second(found)).startswith("With 95 % confidence it is at least 40 % less;")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_less_is_worse_where_more_is_better() -> None:
     ],
 )
 def test_what_did_not_regress(word: str, difference: Difference, headline: str) -> None:
-    assert said(sentences.headline(of(gated("ttfa", 0.95, word, difference)))) == headline
+    assert said(sentences.comparison_headline(of(gated("ttfa", 0.95, word, difference)))) == headline
 
 
 @pytest.mark.parametrize(
@@ -136,21 +143,23 @@ def test_what_did_not_regress(word: str, difference: Difference, headline: str) 
     ],
 )
 def test_why_it_is_inconclusive(reason: Reason, headline: str) -> None:
-    assert said(sentences.headline(of(gated("ttfa", 0.95, "inconclusive", WORSE, reason=reason)))) == headline
+    assert (
+        said(sentences.comparison_headline(of(gated("ttfa", 0.95, "inconclusive", WORSE, reason=reason)))) == headline
+    )
 
 
 def test_a_quantile_among_the_failed_turns_of_both_arms_is_named() -> None:
     endless = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, *(math.nan,) * 5)
     found = of(gated("ttfa", 0.95, "inconclusive", endless, reason=FAILED_SHARE))
 
-    assert sentences.headline(found) == "Inconclusive on gateway: ttfa p95: quantile in the failed share."
+    assert sentences.comparison_headline(found) == "Inconclusive on gateway: ttfa p95: quantile in the failed share."
 
 
 def test_a_figure_that_one_arm_has_not() -> None:
     found = of(gated("ttfa", 0.95, "inconclusive", None, reason=Reason("no turns", arms=("gateway",), measure="ttfa")))
 
-    assert sentences.headline(found) == "Inconclusive on gateway: no ttfa on gateway."
-    assert sentences.second(found) == ""
+    assert sentences.comparison_headline(found) == "Inconclusive on gateway: no ttfa on gateway."
+    assert sentences.comparison_second(found) == ""
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def test_a_figure_that_one_arm_has_not() -> None:
 def test_what_would_settle_it(more: int | None, method: Method, second: str) -> None:
     found = of(gated("ttfa", 0.95, "inconclusive", ratio(1000, 1120, 1.05, 1.29), more=more), method=method)
 
-    assert said(sentences.second(found)) == second
+    assert said(sentences.comparison_second(found)) == second
 
 
 def test_the_other_gated_figures_are_said_after_the_worst() -> None:
@@ -178,7 +187,7 @@ def test_the_other_gated_figures_are_said_after_the_worst() -> None:
         finding("ttfa", 0.99, "regressed", WORSE),
     )
 
-    assert said(sentences.second(found)) == (
+    assert said(sentences.comparison_second(found)) == (
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
         "Not regressed: failure rate +0.10 points. Equivalent: ttfa p50 −1 %."
     )
@@ -187,8 +196,8 @@ def test_the_other_gated_figures_are_said_after_the_worst() -> None:
 def test_of_several_that_regressed_the_one_farthest_beyond_its_margin_speaks() -> None:
     found = of(gated("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), gated("ttfa", 0.95, "regressed", WORSE))
 
-    assert "(ttfa p95)" in sentences.headline(found)
-    assert "Also regressed: ttfa p50 +30 %." in said(sentences.second(found))
+    assert "(ttfa p95)" in sentences.comparison_headline(found)
+    assert "Also regressed: ttfa p50 +30 %." in said(sentences.comparison_second(found))
 
 
 def test_of_several_candidates_the_worst_speaks() -> None:
@@ -200,15 +209,15 @@ def test_of_several_candidates_the_worst_speaks() -> None:
     )
 
     assert sentences.candidates(found) == [("worse", "regressed"), ("bad", "regressed"), ("fine", "equivalent")]
-    assert sentences.headline(found).startswith("worse regressed: ")
-    assert sentences.second(found).endswith("bad: regressed. fine: equivalent.")
+    assert sentences.comparison_headline(found).startswith("worse regressed: ")
+    assert sentences.comparison_second(found).endswith("bad: regressed. fine: equivalent.")
 
 
 def test_without_a_gated_figure_nothing_decides() -> None:
     found = of(finding("ttfa", 0.95, "regressed", WORSE))
 
-    assert sentences.headline(found) == "There is no verdict, because no figure was gated."
-    assert sentences.second(found) == ""
+    assert sentences.comparison_headline(found) == "There is no verdict, because no figure was gated."
+    assert sentences.comparison_second(found) == ""
 
 
 @pytest.mark.parametrize(
@@ -233,8 +242,8 @@ def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
 ) -> None:
     found = comparison("gateway", checks=(Check("one", ("", ""), False, causes), Check("two", ("", ""), False, causes)))
 
-    assert said(sentences.headline(found)) == headline
-    assert sentences.second(found) == "Run it again."
+    assert said(sentences.comparison_headline(found)) == headline
+    assert sentences.comparison_second(found) == "Run it again."
 
 
 def test_what_was_assumed_is_said_only_where_it_was() -> None:
@@ -259,4 +268,7 @@ def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:
 def test_a_margin_of_nothing_is_a_margin() -> None:
     found = of(gated("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin()))
 
-    assert said(sentences.second(found)) == "With 95 % confidence it is at least 25 % longer; the margin is 0 %."
+    assert (
+        said(sentences.comparison_second(found))
+        == "With 95 % confidence it is at least 25 % longer; the margin is 0 %."
+    )

@@ -12,9 +12,9 @@ import pytest
 
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.document import as_json
-from reports.comparisons.page import html, markdown
-from reports.comparisons.text import terminal
+from reports.comparisons.document import comparison_json
+from reports.comparisons.page import comparison_html, comparison_markdown
+from reports.comparisons.text import comparison_text
 from reports.finding import Finding
 from reports.sides.side import sides_of
 from tests.reports.comparisons.build import PAIRED, quick, run, two
@@ -67,8 +67,8 @@ def test_the_slowed_step_is_the_worst_one_and_is_named(tmp_path: Path) -> None:
     assert [found.steps[0].question.step, found.steps[0].verdict.word] == [slow, "regressed"]
     assert {one.question.step for one in found.steps} == set(names)
     assert not any(one.question.gated for one in found.steps)
-    assert f"worst step {slow} of east, ttfa p50 +" in " ".join(terminal(found).split())
-    assert "✕ regressed; the worst of 4 steps, not gated" in " ".join(terminal(found).split())
+    assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
+    assert "✕ regressed; the worst of 4 steps, not gated" in " ".join(comparison_text(found).split())
 
 
 def test_no_step_decides_anything(tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_no_step_decides_anything(tmp_path: Path) -> None:
 
 def test_every_output_has_the_steps(tmp_path: Path) -> None:
     found = quick(sides_of([run(tmp_path, PAIRED)]))
-    data = json.loads(as_json(found))
+    data = json.loads(comparison_json(found))
 
     jsonschema.validate(data, SCHEMA)
     assert [one["step"] for one in data["steps"]] == [one.question.step for one in found.steps]
     assert [one["figure"] for one in data["findings"] if one["kind"] == "centre"] == ["ttfa_centre"]
-    assert "Which step changed most? Not gated" in markdown(found)
-    assert f"Worst step: {found.steps[0].question.step} of east" in html(found)
+    assert "Which step changed most? Not gated" in comparison_markdown(found)
+    assert f"Worst step: {found.steps[0].question.step} of east" in comparison_html(found)
 
 
 def test_two_runs_and_scripts_of_one_step_have_neither(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_two_runs_and_scripts_of_one_step_have_neither(tmp_path: Path) -> None:
     for found in (apart, short):
         assert found.steps == ()
         assert not any(one.question.kind == "centre" for one in found.findings)
-        assert "worst step" not in terminal(found)
+        assert "worst step" not in comparison_text(found)
 
 
 def test_with_many_failures_the_centre_is_not_known(tmp_path: Path) -> None:

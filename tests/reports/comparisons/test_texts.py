@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.document import as_json
-from reports.comparisons.page import html, markdown
-from reports.comparisons.text import essentials, terminal
+from reports.comparisons.document import comparison_json
+from reports.comparisons.page import comparison_html, comparison_markdown
+from reports.comparisons.text import comparison_essentials, comparison_text
 from reports.sides import fairness
 from reports.sides.fairness import Check
 from reports.sides.side import sides_of
@@ -50,12 +50,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
 @pytest.mark.parametrize("width", [100, 80, 60])
 def test_lines_are_no_longer_than_the_terminal(many: list[Comparison], width: int) -> None:
     for found in many:
-        for line in terminal(found, width).splitlines():
+        for line in comparison_text(found, width).splitlines():
             assert len(line) <= width
 
 
 def test_the_terminal_has_the_verdict_first_then_the_badges_then_the_table() -> None:
-    lines = terminal(comparison("gateway")).splitlines()
+    lines = comparison_text(comparison("gateway")).splitlines()
 
     assert lines[0].startswith("gateway regressed: ")
     badges = next(line for line in lines if "✕ REGRESSED" in line)
@@ -66,7 +66,7 @@ def test_the_terminal_has_the_verdict_first_then_the_badges_then_the_table() -> 
 
 
 def test_gated_figures_stand_before_the_others() -> None:
-    lines = terminal(comparison("gateway")).splitlines()
+    lines = comparison_text(comparison("gateway")).splitlines()
     apart = lines.index("not gated")
 
     assert lines.index(next(line for line in lines if "failure rate" in line and "✓" in line)) < apart
@@ -82,14 +82,14 @@ def test_of_several_candidates_the_worst_table_comes_first() -> None:
     found = comparison(
         "fine", "bad", findings=(one("fine", "equivalent", 1.0), one("bad", "regressed", 1.5)), checks=()
     )
-    heads = [line for line in terminal(found).splitlines() if " against " in line]
+    heads = [line for line in comparison_text(found).splitlines() if " against " in line]
 
     assert heads == ["▲ bad against ● direct", "◆ fine against ● direct"]
 
 
 def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
     found = comparison("gateway", checks=(UNFAIR,))
-    text = terminal(found)
+    text = comparison_text(found)
 
     assert text.startswith("Do not use these figures: gateway: 2.1 % was throttled")
     assert "✕ INVALID COMPARISON" in text
@@ -99,33 +99,35 @@ def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
     assert text.count("2.1 %") == 1
     assert not any(word in text for word in ("? inconclusive", "✓ not regressed", "about 260 more"))
     assert "– not judged" in text
-    assert essentials(found).startswith("✕ INVALID COMPARISON · ")
+    assert comparison_essentials(found).startswith("✕ INVALID COMPARISON · ")
 
 
 def test_colour_is_there_where_it_is_wanted_and_changes_no_letter() -> None:
     found = comparison("gateway")
-    inked = terminal(found, colour=True)
+    inked = comparison_text(found, colour=True)
 
     assert "\x1b[" in inked
-    assert re.sub(r"\x1b\[\d+m", "", inked) == terminal(found)
+    assert re.sub(r"\x1b\[\d+m", "", inked) == comparison_text(found)
 
 
 def test_the_last_line_names_all_sides() -> None:
-    assert essentials(comparison("gateway")) == "✕ REGRESSED · ✓ VALID · ◇ SIMULATED · gateway against direct"
+    assert (
+        comparison_essentials(comparison("gateway")) == "✕ REGRESSED · ✓ VALID · ◇ SIMULATED · gateway against direct"
+    )
 
 
 def test_two_runs_are_marked_provisional(tmp_path: Path) -> None:
     found = quick(two(tmp_path, Plan(sessions=30, turns=20)))
 
-    assert "PROVISIONAL" in terminal(found)
-    assert "PROVISIONAL" in essentials(found)
-    assert "Provisional: two runs" in markdown(found)
+    assert "PROVISIONAL" in comparison_text(found)
+    assert "PROVISIONAL" in comparison_essentials(found)
+    assert "Provisional: two runs" in comparison_markdown(found)
 
 
 def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
     figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), gated=True) for _ in range(12))
     worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), gated=True)
-    lines = markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
+    lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("| figure | direct"))
     table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
 
@@ -136,7 +138,7 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
 
 
 def test_a_comment_folds_all_but_the_gated_figures() -> None:
-    text = markdown(comparison("gateway"))
+    text = comparison_markdown(comparison("gateway"))
     before = text[: text.index("<details>")]
 
     assert "| ttfa p95 |" in before
@@ -146,7 +148,7 @@ def test_a_comment_folds_all_but_the_gated_figures() -> None:
 
 
 def test_labels_are_anyones_and_break_no_table() -> None:
-    text = markdown(comparison("a|b<i>*c*"))
+    text = comparison_markdown(comparison("a|b<i>*c*"))
 
     assert "<i>" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
@@ -154,7 +156,7 @@ def test_labels_are_anyones_and_break_no_table() -> None:
 
 
 def test_an_unfair_comment_strikes_its_figures() -> None:
-    text = markdown(comparison("gateway", checks=(UNFAIR,)))
+    text = comparison_markdown(comparison("gateway", checks=(UNFAIR,)))
 
     assert text.startswith("### ✕ Do not use these figures: gateway: 2.1 % was throttled")
     assert "✕ INVALID COMPARISON" in text
@@ -164,12 +166,12 @@ def test_an_unfair_comment_strikes_its_figures() -> None:
 
 def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
     for found in many:
-        data = json.loads(as_json(found))
+        data = json.loads(comparison_json(found))
         assert (data["status"], len(data["findings"])) == (found.status, len(found.findings))
 
 
 def test_the_document_has_the_numbers_of_a_finding() -> None:
-    data = json.loads(as_json(comparison("gateway")))
+    data = json.loads(comparison_json(comparison("gateway")))
     first = data["findings"][0]
 
     told = [first[key] for key in ("figure", "verdict", "gated", "passes")]
@@ -183,7 +185,7 @@ def test_the_document_has_the_numbers_of_a_finding() -> None:
 
 def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many: list[Comparison]) -> None:
     for width in (100, 70, 60):
-        lines = terminal(many[1], width).splitlines()
+        lines = comparison_text(many[1], width).splitlines()
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
         assert len(names) == 8  # p50 and p95 of two origins on two candidates
         assert len(set(names)) == 4
@@ -195,6 +197,6 @@ def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -
         side.run.document["labels"] = {"commit": commit}
     told = quick(made)
 
-    assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in terminal(told)
-    assert "voice\\_turns (commit 1a2b3c) and" in markdown(told)
-    assert "voice_turns (commit 1a2b3c) and" in html(told)
+    assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in comparison_text(told)
+    assert "voice\\_turns (commit 1a2b3c) and" in comparison_markdown(told)
+    assert "voice_turns (commit 1a2b3c) and" in comparison_html(told)

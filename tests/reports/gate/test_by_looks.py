@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import UsageError
 from reports.gate.check import checked
-from reports.gate.outputs import as_data, terminal
+from reports.gate.outputs import check_data, check_text
 from reports.looks.decide import look_at
 from tests.reports.gate import made
 
@@ -45,7 +45,7 @@ def test_a_run_of_looks_is_checked_by_its_looks(tmp_path: Path, gates: dict[str,
 
 
 def test_it_says_at_which_look_it_stopped(tmp_path: Path) -> None:
-    text = " ".join(terminal(checked(planned(tmp_path / "run", TIGHT)), 200).split())
+    text = " ".join(check_text(checked(planned(tmp_path / "run", TIGHT)), 200).split())
 
     assert "against before, in the same run, by its planned looks: stopped at look 2 of 3, 80 pairs" in text
     assert "40 whole pairs ended; the verdict leaves them out" in text
@@ -119,7 +119,7 @@ def test_a_gate_without_a_value_is_no_data(tmp_path: Path) -> None:
 
 
 def test_the_file_for_programs_has_the_look(tmp_path: Path) -> None:
-    data = as_data(checked(planned(tmp_path / "run", TIGHT)))
+    data = check_data(checked(planned(tmp_path / "run", TIGHT)))
 
     assert (data["exit_code"], data["items"][0]["look"]) == (1, 2)
     assert 0 < data["items"][0]["corrected"] < 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reports.gate.items import Item, OnInconclusive, without_few
-from reports.gate.sentences import headline, interval_text, limit_text, value_text
+from reports.gate.sentences import check_headline, interval_text, limit_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.wording import differences
@@ -128,4 +128,4 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
     ],
 )
 def test_the_headline_tells_the_verdict_in_one_sentence(items: list[Item], said: str) -> None:
-    assert headline(check(*items)).replace("\u00a0", " ") == said
+    assert check_headline(check(*items)).replace("\u00a0", " ") == said

@@ -21,7 +21,7 @@ from bench.plain import printable
 from reports.gate import ci, outputs
 from reports.gate.ci import junit_xml
 from reports.gate.items import Checked, Item
-from reports.gate.outputs import as_data, as_json, markdown, terminal
+from reports.gate.outputs import check_data, check_json, check_markdown, check_text
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
@@ -30,15 +30,15 @@ VOID = check(KEPT, BROKEN, void=("the run was not judged: it was killed",))
 
 @pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, against="r0")])
 def test_the_json_fits_its_schema(found: Checked) -> None:
-    data = as_data(found)
+    data = check_data(found)
 
     jsonschema.validate(data, schemas()["check"])
-    assert json.loads(as_json(found)) == data
+    assert json.loads(check_json(found)) == data
     assert (data["schema"], data["exit_code"]) == (1, found.status)
 
 
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
-    lines = markdown(check(*[KEPT] * 12, REGRESSED, UNSURE)).splitlines()
+    lines = check_markdown(check(*[KEPT] * 12, REGRESSED, UNSURE)).splitlines()
     rows = [line for line in lines[: lines.index("</details>")] if line.startswith("| `")]
 
     assert lines[0] == "### ✕ ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"
@@ -50,7 +50,7 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
 
 
 def test_a_label_cannot_break_the_comment() -> None:
-    text = markdown(check(replace(BROKEN, target="a|b<script>", threshold="ttfa{step:x|y`}: p(95)<800")))
+    text = check_markdown(check(replace(BROKEN, target="a|b<script>", threshold="ttfa{step:x|y`}: p(95)<800")))
 
     assert "<script>" not in text
     assert "a\\|b&lt;script&gt;" in text
@@ -58,19 +58,19 @@ def test_a_label_cannot_break_the_comment() -> None:
 
 
 def test_the_terminal_has_a_line_for_each_threshold_and_ends_with_the_exit_code() -> None:
-    text = terminal(check(*EVERY, against="before"))
+    text = check_text(check(*EVERY, against="before"))
 
     assert text.splitlines()[0].startswith("✕ no verdict: ttfa p95 of sim has no data")
     assert all(word in text for word in ("✓ kept", "✕ broken", "✕ regressed", "? inconclusive", "too few turns"))
     assert text.splitlines()[-1] == "exit code 4: invalid, or without data"
     assert "\x1b" not in text
-    assert "\x1b[31m✕ broken" in terminal(check(BROKEN), colour=True)
+    assert "\x1b[31m✕ broken" in check_text(check(BROKEN), colour=True)
 
 
 @given(st.text(max_size=200), st.integers(40, 100))
 def test_no_line_of_the_terminal_is_too_long(label: str, width: int) -> None:
     words = " ".join(label.split())[:30]
-    lines = terminal(check(replace(UNSURE, target=words, reason=f"because {words}"), KEPT), width).splitlines()
+    lines = check_text(check(replace(UNSURE, target=words, reason=f"because {words}"), KEPT), width).splitlines()
 
     assert max(map(len, lines)) <= max(width, 60)
 
@@ -115,11 +115,11 @@ def test_any_label_makes_xml_that_can_be_read(label: str) -> None:
 def test_warnings_are_loud_on_every_output() -> None:
     found = check(KEPT, warnings=("33 % failed",))
 
-    assert "\n! 33 % failed\n" in terminal(found)
-    assert "\n\n**! 33 % failed**\n" in markdown(found)
+    assert "\n! 33 % failed\n" in check_text(found)
+    assert "\n\n**! 33 % failed**\n" in check_markdown(found)
     assert "::warning title=rtbench check::33 %25 failed" in list(ci.github_commands(found))
     assert any("type=warning;]33 %AZP25 failed" in line for line in ci.azure_commands(found, Path("check.md")))
-    assert as_data(found)["warnings"] == ["33 % failed"]
+    assert check_data(found)["warnings"] == ["33 % failed"]
 
 
 def test_github_is_told_errors_and_warnings() -> None:
@@ -183,7 +183,7 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
 
 def test_files_are_written_beside_the_data_and_where_they_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    paths = outputs.write(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
+    paths = outputs.write_check(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
     outputs.append_summary(check(KEPT), tmp_path / "summary.md")
     outputs.append_summary(check(BROKEN), tmp_path / "summary.md")
 
@@ -196,13 +196,13 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
-        outputs.write(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
+        outputs.write_check(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
         outputs.append_summary(check(KEPT), tmp_path)
 
 
 def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said_once() -> None:
-    for text in (terminal(VOID), markdown(VOID)):
+    for text in (check_text(VOID), check_markdown(VOID)):
         assert text.count("– not judged") == 2
         assert text.count("the run was not judged: it was killed") == 1
         assert "✓ kept" not in text
@@ -217,19 +217,19 @@ def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said
     ],
 )
 def test_what_is_let_through_is_not_called_passed(items: list[Item], said: str) -> None:
-    assert terminal(check(*items, on_inconclusive="warn")).splitlines()[-1] == said
+    assert check_text(check(*items, on_inconclusive="warn")).splitlines()[-1] == said
 
 
 def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
     far = replace(REGRESSED, word="equivalent", difference=0.29, margin="+40\u00a0%")
 
-    assert "✓ equivalent (within 40 %)" in terminal(check(far))
-    assert "✓ equivalent (within 40 %)" in markdown(check(far))
-    assert "within" not in terminal(check(replace(far, difference=0.03)))
+    assert "✓ equivalent (within 40 %)" in check_text(check(far))
+    assert "✓ equivalent (within 40 %)" in check_markdown(check(far))
+    assert "within" not in check_text(check(replace(far, difference=0.03)))
 
 
 def test_where_stored_baselines_differ_limits_are_still_judged() -> None:
-    text = terminal(check(KEPT, REGRESSED, differs=("sim: model: a here, b in the baseline",)))
+    text = check_text(check(KEPT, REGRESSED, differs=("sim: model: a here, b in the baseline",)))
 
     assert "✓ kept" in text
     assert "✕ regressed" not in text

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
-from reports.histories.page import MOST, OTHERS, filters_of, html, page_of
-from reports.histories.text import terminal
+from reports.histories.page import MOST, OTHERS, filters_of, history_html, history_page
+from reports.histories.text import history_text
 from tests.reports.histories.made import entry, invalid, nights, stepped
 
 HERE = Path("/somewhere/runs")
 
 
 def page(entries: list[Entry]) -> str:
-    return html(told_by(entries), HERE)
+    return history_html(told_by(entries), HERE)
 
 
 def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
@@ -30,12 +30,12 @@ def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
 
 
 def test_the_newest_change_is_the_headline_and_all_are_in_a_table() -> None:
-    made = page_of(told_by(stepped(12, 12)), HERE)
+    made = history_page(told_by(stepped(12, 12)), HERE)
 
     assert made.headline.startswith("ttfa p50 of gateway: +")
     assert made.headline.endswith(", with 1\u00a0more figure.")
     assert [badge.word for badge in made.badges] == ["1\u00a0CHANGE"]
-    assert html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
+    assert history_html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
 
 
 def test_invalid_runs_are_crosses_and_joined_with_nothing() -> None:
@@ -51,16 +51,16 @@ def test_simulated_runs_are_told_to_be() -> None:
     simulated = nights([600.0] * 3, conditions={"simulated": "yes"})
     mixed = [*simulated, *nights([600.0] * 3, target="real")]
 
-    assert page_of(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
-    assert page_of(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
-    assert "◇ SIMULATED" in terminal(told_by(mixed))
-    assert page_of(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
+    assert history_page(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
+    assert history_page(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
+    assert "◇ SIMULATED" in history_text(told_by(mixed))
+    assert history_page(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
 
 
 def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
     runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
     found = page(runs)
-    (model,) = page_of(told_by(runs), HERE).filters
+    (model,) = history_page(told_by(runs), HERE).filters
     new = dict(model.values)["new"]
 
     assert (model.name, [value for value, _ in model.values]) == ("model", ["new", "old"])
@@ -93,14 +93,14 @@ def test_a_run_without_a_label_has_a_box_of_its_own() -> None:
 
 
 def test_scenarios_have_sections_that_their_filter_hides() -> None:
-    made = page_of(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
+    made = history_page(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
     (scenario,) = made.filters
 
     assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
 
 
 def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begins_a_change() -> None:
-    lines = terminal(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
+    lines = history_text(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
     marked = [line for line in lines if "↕" in line]
 
     assert lines[0].startswith("ttfa p50 of gateway: +")
@@ -115,4 +115,4 @@ def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begin
 def test_lines_fit_a_narrow_terminal() -> None:
     long = [replace(one, name="20261120T091400Z-a-scenario-with-a-name") for one in stepped(12, 12)]
 
-    assert max(len(line) for line in terminal(told_by(long), 80).splitlines()) <= 80
+    assert max(len(line) for line in history_text(told_by(long), 80).splitlines()) <= 80

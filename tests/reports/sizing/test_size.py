@@ -14,7 +14,7 @@ from bench.cli.verdicts import size as command
 from bench.errors import UsageError
 from reports.sizing import size as plan_size
 from reports.sizing.size import Size, share_of, size_question, sized
-from reports.sizing.text import as_data, size_lines
+from reports.sizing.text import size_data, size_lines
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -106,7 +106,7 @@ def test_failures_are_planned_in_points(tmp_path: Path) -> None:
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
     assert "failure rate: to find +3 points against a margin of 1 point" in text(found)
     assert "To pass at that margin it takes 299 sessions in each arm at least, even if nothing fails" in text(found)
-    assert as_data(found)["sessions_to_pass"] == 299
+    assert size_data(found)["sessions_to_pass"] == 299
     assert "To pass" not in text(size_of(tmp_path))
     more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failures", None, None)
     assert more.sessions[1] > found.sessions[1]
@@ -165,7 +165,7 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
 
     assert json.loads(capsys.readouterr().out) == first
     jsonschema.validate(first, SCHEMA)
-    jsonschema.validate(as_data(size_of(tmp_path, "failures", None, None)), SCHEMA)
+    jsonschema.validate(size_data(size_of(tmp_path, "failures", None, None)), SCHEMA)
 
 
 def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

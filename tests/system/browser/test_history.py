@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.histories.document import write
+from reports.histories.document import write_history
 from reports.histories.history import told_by
 from tests.reports.histories.made import invalid, nights, stepped
 from tests.system.browser.chromium import Browser, Page
@@ -29,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = enumerate(stepped(20, 20))
     runs = [replace(one, conditions={**one.conditions, **(new if at >= 20 else old)}) for at, one in made]
     runs += [*nights([700.0] * 40, seed=2, target="other", labels={"ring": "canary"}), invalid(50, 900.0)]
-    return write(told_by(runs), tmp_path_factory.mktemp("page") / "history.html")
+    return write_history(told_by(runs), tmp_path_factory.mktemp("page") / "history.html")
 
 
 @pytest.fixture(params=[("light", 1280), ("dark", 1280), ("light", 380), ("dark", 380)], ids=str)

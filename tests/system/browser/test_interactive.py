@@ -23,7 +23,7 @@ SEEN = "[...document.querySelectorAll('main svg .o{}')].filter(e => getComputedS
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = synthetic.write(tmp_path_factory.mktemp("page") / "run", ARMS, interleaved=True)
-    return render.write(summarise(load_for_report(folder))).html
+    return render.write_report(summarise(load_for_report(folder))).html
 
 
 @pytest.fixture

@@ -112,11 +112,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(reports.load(folder, everything=False))
     p95 = answer_cell(summary.answers[0].figures, 0.95).figure
-    return Shown(render.write(summary).html, (valid, "SIMULATED", p95))
+    return Shown(render.write_report(summary).html, (valid, "SIMULATED", p95))
 
 
 def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:
-    file.write_text(page.html(comparison))
+    file.write_text(page.comparison_html(comparison))
     rows = [row for panel in panels(comparison) for row in panel.rows]
     p95 = next(row.measured for row in rows if row.finding.question.p == 0.95)
     return Shown(file, (valid, "SIMULATED", p95))

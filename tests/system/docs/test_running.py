@@ -94,7 +94,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, targets in STORED.items():
         plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
         folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
-        render.write(runs.load_for_report(folder))
+        render.write_report(runs.load_for_report(folder))
     run("rtbench", ["baseline", "save", "A", "--folder", "baselines"], dict(os.environ), parent)
     return parent
 
