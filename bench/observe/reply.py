@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from bench.clock import Arrival
-from bench.observe.ear import SILENCE_NS
+from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind
 from bench.protocol.untrusted import LONGEST_TEXT

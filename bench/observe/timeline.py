@@ -19,7 +19,6 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES, Limits
-from bench.observe.ear import Ear
 from bench.observe.inputs import (
     AnyInput,
     Begun,
@@ -48,6 +47,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.playout import MOST_MARKS
+from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
@@ -105,8 +105,22 @@ class Timeline:
     """
 
     __slots__ = (
-        "_dialect", "_ear", "_first", "_length", "_most_bytes", "_most_events", "_renewable",
-        "_responses_left", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
+        "_detector",
+        "_dialect",
+        "_first",
+        "_length",
+        "_most_bytes",
+        "_most_events",
+        "_renewable",
+        "_responses_left",
+        "_taken",
+        "_wake_ns",
+        "_watch",
+        "arrived_ns",
+        "facts",
+        "limits",
+        "owners",
+        "turns",
     )  # fmt: skip
 
     def __init__(
@@ -125,8 +139,10 @@ class Timeline:
         self.facts = SessionFacts(start_ns, wanted, {"called": called_ns, "intended_start": intended_ns})
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=service_responds)
-        self._ear = (
-            Ear(chosen(dialect.output_formats, None), pauses=dialect.provider is not None) if dialect.duplex else None
+        self._detector = (
+            ReplyDetector(chosen(dialect.output_formats, None), pauses=dialect.provider is not None)
+            if dialect.duplex
+            else None
         )
         self.facts.announced = dialect.provider is None
         self._watch = SilenceWatch()
@@ -148,8 +164,8 @@ class Timeline:
     def _begin(self, begun: Begun) -> None:
         plan, facts = begun.plan, self.facts
         turn = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
-        if self._ear is not None:
-            self._ear.hear_format(turn.format)
+        if self._detector is not None:
+            self._detector.hear_format(turn.format)
         turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
         self.turns.begin(turn)
@@ -211,13 +227,13 @@ class Timeline:
             self._fail("endless:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
         elif facts.wire_received > self._most_bytes:
             self._fail("endless:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
-        if self._ear is not None:
+        if self._detector is not None:
             facts.audio_received += sum(max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO)
-            for event, came in self._ear.heard_in(self.listened(events, arrival), arrival):
+            for event, came in self._detector.events_in(self.listened(events, arrival), arrival):
                 self._take(event, came, wire_bytes)
                 wire_bytes = 0
-            self._wake_ns = min(self._wake_ns, self._ear.over_ns)
-            if self._ear.playout.overfull:
+            self._wake_ns = min(self._wake_ns, self._detector.over_ns)
+            if self._detector.playout.overfull:
                 self._fail("endless:marks", at_ns, f"over {MOST_MARKS} marks wait for what was not played yet")
             return
         for event in events:
@@ -226,7 +242,7 @@ class Timeline:
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
         """The events of a message, in which audio is replaced by what is heard of it where replies are found in it."""
-        return events if self._ear is None else self._ear.listened(events, arrival)
+        return events if self._detector is None else self._detector.listened(events, arrival)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""
@@ -352,7 +368,7 @@ class Timeline:
     def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
         before = turn.state
-        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._ear is None:
+        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._detector is None:
             self.facts.audio_received += event.payload_bytes
         ending = turn.received(event, arrival, wire_bytes)
         if ending is not None:
@@ -418,13 +434,14 @@ class Timeline:
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.due(self.limits)
-            self._wake_ns = min(due[0] if due else NEVER_NS, NEVER_NS if self._ear is None else self._ear.over_ns)
+            reply_over_ns = NEVER_NS if self._detector is None else self._detector.over_ns
+            self._wake_ns = min(due[0] if due else NEVER_NS, reply_over_ns)
         return self._wake_ns
 
     @property
     def mark_due_ns(self) -> int:
         """When the service is to be told that a mark of its was played, if nothing comes before."""
-        return NEVER_NS if self._ear is None else self._ear.playout.due_ns
+        return NEVER_NS if self._detector is None else self._detector.playout.due_ns
 
     def expire(self, now_ns: int) -> None:
         """Tell the timeline that it is `now_ns`, where something is due by then."""
@@ -436,8 +453,8 @@ class Timeline:
     def _expire(self, now_ns: int) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
         self._wake_ns = NOT_KNOWN
-        if self._ear is not None:
-            for event, ended in self._ear.ended_by(now_ns):
+        if self._detector is not None:
+            for event, ended in self._detector.ended_by(now_ns):
                 self._take(event, ended, 0)
         due = self.turns.due(self.limits)
         if due is None or now_ns < due[0]:
@@ -509,8 +526,8 @@ class Timeline:
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
             yield Pay(usage)
-        if self._ear is not None and not self.over:
-            for mark in self._ear.playout.played_by(now_ns):
+        if self._detector is not None and not self.over:
+            for mark in self._detector.playout.played_by(now_ns):
                 yield TellPlayed(mark)
         if turns.interrupted is not None and not self.over:
             yield from turns.cuts()

@@ -1,7 +1,8 @@
 """What dialects have in common in which audio comes whenever the service speaks, and nothing says what it answers.
 
-There are no responses to ask for, no turns to commit, and no items to cut: whoever speaks is heard. `bench.observe.ear`
-finds turns in the audio alone. What such a dialect has no words for is refused before a session begins (`lacks`).
+There are no responses to ask for, no turns to commit, and no items to cut: whoever speaks is heard.
+`bench.observe.reply_detector` finds turns in the audio alone. What such a dialect has no words for
+is refused before a session begins (`lacks`).
 """
 
 from __future__ import annotations

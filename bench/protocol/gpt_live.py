@@ -2,7 +2,7 @@
 
 Names and fields: the Live API's client and server events, as openai-python 3.51 to 3.54 has them (`types/live`). Audio
 comes all the time, silence included, for as long as the caller's does; there are no ids of responses, no events of turn
-detection, and nothing to commit, to cancel or to truncate. `bench.observe.ear` finds turns in the audio alone.
+detection, and nothing to commit, to cancel or to truncate. `bench.observe.reply_detector` finds turns in it.
 """
 
 from __future__ import annotations

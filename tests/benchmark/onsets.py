@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 import bench.simulator
 import scenarios
 from bench.measures import AUDIBLE
-from bench.observe.ear import SILENCE_NS
 from bench.observe.onsets import Onsets
+from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.units import NS_PER_MS, NS_PER_S

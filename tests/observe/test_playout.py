@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
-from bench.observe.ear import KNOWN_NS, SILENCE_NS, Ear
 from bench.observe.playout import MOST_MARKS, Playout
+from bench.observe.reply_detector import KNOWN_NS, SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.acs import ACS
@@ -38,18 +38,18 @@ SPOKEN = tuple((BEGIN_MS + number * FRAME_MS, LOUD) for number in range(10))
 END_MS = BEGIN_MS + 200
 
 
-def ear_after(*messages: tuple[int, bytes]) -> Ear:
-    """An ear that has heard these messages, each at its ms."""
-    ear = Ear(PCM16_16K, pauses=True)
+def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
+    """A detector that has heard these messages, each at its ms."""
+    detector = ReplyDetector(PCM16_16K, pauses=True)
     for at_ms, data in (*QUIET, *messages):
-        heard(ear, PCM.decode(data), at_ms)
-    return ear
+        heard(detector, PCM.decode(data), at_ms)
+    return detector
 
 
-def heard(ear: Ear, events: Sequence[Event], at_ms: int) -> list[tuple[Kind, str]]:
-    """What an ear makes of events that come at an instant, without the words of replies."""
+def heard(detector: ReplyDetector, events: Sequence[Event], at_ms: int) -> list[tuple[Kind, str]]:
+    """What a detector makes of events that come at an instant, without the words of replies."""
     arrival = Arrival(at_ms * MS)
-    pairs = ear.heard_in(ear.listened(events, arrival), arrival)
+    pairs = detector.events_in(detector.listened(events, arrival), arrival)
     return [(event.kind, event.status) for event, _ in pairs if event.kind is not Kind.TRANSCRIPT_DONE]
 
 
@@ -109,33 +109,33 @@ def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: l
 
 
 def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
-    ear = ear_after(*SPOKEN, (END_MS, SILENT))
+    detector = detector_after(*SPOKEN, (END_MS, SILENT))
 
-    assert ear.over_ns == END_MS * MS + SILENCE_NS + KNOWN_NS
-    assert list(ear.ended_by(ear.over_ns - 1)) == []
-    assert [(event.kind, came.at_ns) for event, came in ear.ended_by(ear.over_ns + 5)][-1] == (
+    assert detector.over_ns == END_MS * MS + SILENCE_NS + KNOWN_NS
+    assert list(detector.ended_by(detector.over_ns - 1)) == []
+    assert [(event.kind, came.at_ns) for event, came in detector.ended_by(detector.over_ns + 5)][-1] == (
         Kind.RESPONSE_DONE,
         END_MS * MS + SILENCE_NS + KNOWN_NS,
     )
-    assert ear.over_ns == NEVER_NS
+    assert detector.over_ns == NEVER_NS
 
 
 def test_a_service_that_never_falls_silent_ends_no_reply_by_sending_nothing() -> None:
-    ear = Ear(PCM16_16K)
+    detector = ReplyDetector(PCM16_16K)
     for at_ms, data in (*QUIET, *SPOKEN):
-        heard(ear, PCM.decode(data), at_ms)
+        heard(detector, PCM.decode(data), at_ms)
 
-    assert ear.over_ns == NEVER_NS
+    assert detector.over_ns == NEVER_NS
 
 
 def test_what_came_faster_than_it_is_spoken_is_over_once_it_was_played() -> None:
-    ear = ear_after(*((BEGIN_MS, LOUD) for _ in range(100)))
+    detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
 
-    assert ear.over_ns == (BEGIN_MS + 100 * FRAME_MS) * MS + SILENCE_NS + KNOWN_NS
+    assert detector.over_ns == (BEGIN_MS + 100 * FRAME_MS) * MS + SILENCE_NS + KNOWN_NS
 
 
 def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> None:
-    cut, played = ear_after(*((BEGIN_MS, LOUD) for _ in range(100))), ear_after(*SPOKEN)
+    cut, played = detector_after(*((BEGIN_MS, LOUD) for _ in range(100))), detector_after(*SPOKEN)
     clear = Event(Kind.CLEARED, "clear")
 
     assert heard(cut, [clear], BEGIN_MS + 500) == [(Kind.CLEARED, ""), (Kind.RESPONSE_DONE, "cancelled")]

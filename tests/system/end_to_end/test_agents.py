@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.observe.ear import GAP_NS
+from bench.observe.reply_detector import GAP_NS
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.probe import probe

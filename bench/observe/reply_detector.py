@@ -47,7 +47,7 @@ class Held(NamedTuple):
     end: int
 
 
-class Ear:
+class ReplyDetector:
     """Hears one session's audio, in `audio`'s format. `pauses`: the service may fall silent by sending nothing."""
 
     def __init__(self, audio: AudioFormat, *, pauses: bool = False) -> None:
@@ -101,7 +101,7 @@ class Ear:
         silent_ns = arrival.at_ns - played_ns
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
-    def heard_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+    def events_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         """What the `listened` events of a message come to; those that the service did not send have no name.
 
         Each has its own arrival: what was held back came before.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.observe.ear import SILENCE_NS, Ear
+from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.protocol.audio import PCM16, Samples
 from bench.protocol.events import CutPayload, Event, Kind
 from bench.protocol.gpt_live import GPT_LIVE
@@ -44,18 +44,18 @@ def frame(*, loud: bool) -> Event:
 LOUD, SILENT = delta(loud=True), delta(loud=False)
 
 
-def heard_at(*messages: tuple[int, Event], ear: Ear | None = None) -> list[tuple[Event, int]]:
-    """What an ear makes of events that come at so many ms: each with the ms at which it came."""
-    ear = ear or Ear(PCM16)
+def heard_at(*messages: tuple[int, Event], detector: ReplyDetector | None = None) -> list[tuple[Event, int]]:
+    """What a detector makes of events that come at so many ms: each with the ms at which it came."""
+    detector = detector or ReplyDetector(PCM16)
     pairs = list[tuple[Event, Arrival]]()
     for at_ms, event in messages:
         arrival = Arrival(at_ms * MS)
-        pairs += ear.heard_in(ear.listened([event], arrival), arrival)
+        pairs += detector.events_in(detector.listened([event], arrival), arrival)
     return [(event, came.at_ns // MS) for event, came in pairs]
 
 
 def heard(pattern: Sequence[bool]) -> list[Event]:
-    """What an ear makes of replies in deltas that are loud, or not, and come in time."""
+    """What a detector makes of replies in deltas that are loud, or not, and come in time."""
     messages = [(number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)]
     return [event for event, _ in heard_at(*messages) if event.response_id]
 
@@ -119,11 +119,13 @@ def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
 
 
 def test_the_words_of_a_reply_come_with_its_end() -> None:
-    ear = Ear(PCM16)
+    detector = ReplyDetector(PCM16)
     words = [{"type": "session.output_transcript.delta", "delta": part} for part in ("Good", " morning.")]
-    noted = heard_at(*((0, event) for body in words for event in GPT_LIVE.decode(msgspec.json.encode(body))), ear=ear)
+    noted = heard_at(
+        *((0, event) for body in words for event in GPT_LIVE.decode(msgspec.json.encode(body))), detector=detector
+    )
     deltas = [LOUD, *[SILENT] * (LIMIT + 1)]
-    events = heard_at(*((DELTA_MS * number, each) for number, each in enumerate(deltas)), ear=ear)
+    events = heard_at(*((DELTA_MS * number, each) for number, each in enumerate(deltas)), detector=detector)
 
     assert [event.kind for event, _ in noted] == [Kind.NOTED, Kind.NOTED]
     assert [event.text for event, _ in events if event.kind is Kind.TRANSCRIPT_DONE] == ["Good morning."]
@@ -148,12 +150,12 @@ def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silenc
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
 def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], late_ms: int) -> None:
     """Whatever gap there was in the stream."""
-    live, told, kept, replies = Ear(PCM16), Ear(PCM16), [], list[tuple[Event, Arrival]]()
+    live, told, kept, replies = ReplyDetector(PCM16), ReplyDetector(PCM16), [], list[tuple[Event, Arrival]]()
     for number, loud in enumerate(pattern):
         arrival = Arrival((number * DELTA_MS + late_ms * (number > len(pattern) // 2)) * MS)
         events = live.listened([LOUD if loud else SILENT], arrival)
         kept.append((events, arrival))
-        replies += live.heard_in(events, arrival)
+        replies += live.events_in(events, arrival)
 
-    again = [pair for events, arrival in kept for pair in told.heard_in(told.listened(events, arrival), arrival)]
+    again = [pair for events, arrival in kept for pair in told.events_in(told.listened(events, arrival), arrival)]
     assert again == replies
