@@ -24,7 +24,7 @@ from reports.question import RATES, TRIALS
 from reports.samples import rate_counts, session_sample
 from reports.selection import Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.statistics.counting import Floats, Integers, distinct, split
-from reports.statistics.quantiles import LEVEL, Sample, estimates
+from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.context import SLOPES, slope_sample
 from reports.summary.events import PS
@@ -32,7 +32,6 @@ from reports.summary.figures import main_measures, measure_sample
 from reports.summary.rates import ratio_in
 from reports.turns import Turns, column_of, measured_rows, target_labels, turns_of
 
-NO_TURNS = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 APART = ("target", "origin", "traits")
 """What is never pooled, whatever rows are told apart by."""
 FIGURE = {
@@ -74,7 +73,7 @@ class Run(runs.RunFrames):
                 f"{measure} has several samples, which are not to be pooled: {apart}. Ask for one: "
                 f'where=lambda turns: turns["target"] == {groups[0].target!r}'
             )
-        return groups[0].sample if groups else NO_TURNS
+        return groups[0].sample if groups else NOTHING
 
     def quantiles(
         self,
@@ -205,7 +204,7 @@ class Run(runs.RunFrames):
                 found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_lost))
                 for group in [0] if chosen.every else found:
                     keys = step | _keys(chosen, group)
-                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NO_TURNS))
+                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NOTHING))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
         """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""

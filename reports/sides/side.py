@@ -22,7 +22,7 @@ from reports.runs import RunFrames, hosts_of
 from reports.samples import ALWAYS, Sampled, is_wait, rate_counts, sampled, session_sample
 from reports.sides.named import known_targets, named_sides, refuse_the_same, side_labels
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import Sample
+from reports.statistics.quantiles import NOTHING, Sample
 from reports.statistics.rates import complement
 from reports.strata import Stratum
 from reports.summary.context import slope_sample
@@ -32,7 +32,6 @@ from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.turns import Flags, Turns, column_of, lost_of, measured_rows, measured_sessions, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
-NOTHING = Sample(np.zeros(0), NOBODY)
 
 
 @dataclass(frozen=True, eq=False)

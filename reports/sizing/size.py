@@ -40,7 +40,7 @@ from reports.statistics.power import (
     pilot_of_rate,
     spread_of,
 )
-from reports.statistics.quantiles import sessions_needed
+from reports.statistics.quantiles import estimates, sessions_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.resample import seed_of
 from reports.summary.money import KINDS, bills_of, money_of
@@ -285,7 +285,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
         turns_per_session=turns,
         sessions_per_min=_pace(run, base),
         usd_per_session=usd_per_session(run, sides),
-        spread=spread_of(sample),
+        spread=spread_of(sample, *estimates(sample, (0.5, 0.95))),
         cheapest_by_time=cheapest_turns(parts, time_price(base)),
         cheapest_by_usd=cheapest_turns(parts, usd_price(base)),
         sessions_alone=max(floor, pilot.needed(asked.distance, asked.power)[1]),

@@ -38,7 +38,7 @@ from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers, packed
-from reports.statistics.quantiles import Sample, estimates, quantile
+from reports.statistics.quantiles import Estimate, Sample, quantile
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import Arms, arm_draws, quantile_draws, variance, weights
 from reports.statistics.serial import QUARTERS
@@ -206,9 +206,6 @@ def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
     return (math.log(high / low) / 2) ** 2 if low > 0 and math.isfinite(high) else math.nan
 
 
-DEFF_OF = (0.5, 0.95)
-
-
 @dataclass(frozen=True)
 class Components:
     """Variance between sessions, and between the turns of one; NaN where nothing can be said."""
@@ -258,11 +255,13 @@ def components_at(sample: Sample, p: float) -> Components:
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
-def spread_of(sample: Sample) -> Spread:
-    """The figures for planning that a run has to offer. Zeros and failures have no log, and are left out of it."""
+def spread_of(sample: Sample, p50: Estimate, p95: Estimate) -> Spread:
+    """The figures for planning that a run has to offer, of a sample and two of its quantiles.
+
+    Zeros and failures have no log, and are left out of it.
+    """
     there = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[there])
-    p50, p95 = estimates(sample, DEFF_OF)
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
     return Spread(sigma, components(logs, sample.sessions[there]).icc, p50.deff, p95.deff, p50.worth)
 

@@ -120,6 +120,9 @@ class Estimate:
         return self.value if self.status != "open" else self.low if math.isfinite(self.low) else self.high
 
 
+NOTHING = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
+
+
 def kish(turns: Floats | Integers) -> float:
     """Sessions that are worth as many as there are, were they equally long: (Σn)² / Σn²; 0 of nothing."""
     squares = float(np.square(turns, dtype=np.float64).sum())

@@ -99,10 +99,10 @@ def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Seque
                 yield figures(sample, name, label)
 
 
-def with_marks(run: RunFrames, unmarked: Iterable[Figures]) -> Iterable[Figures]:
-    """The same with why those are not to be used that are not exact in this run."""
-    for figures in unmarked:
-        yield replace(figures, inexact=why(run.inexact, figures.target, figures.measure))
+def marked(run: RunFrames, figures: Figures) -> Figures:
+    """The same, with why they are not to be used where they are not exact in this run."""
+    inexact = why(run.inexact, figures.target, figures.measure)
+    return replace(figures, inexact=inexact) if inexact else figures
 
 
 def main_measures(run: RunFrames, turns: Turns) -> dict[Stratum, str]:

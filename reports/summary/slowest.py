@@ -61,19 +61,19 @@ class Listing(NamedTuple):
 
 
 def slowest_turns(
-    run: RunFrames, listings: Iterable[Listing], began_utc_ns: int, most: int = MOST
-) -> tuple[SlowTurn, ...]:
-    """The slowest good turns of each listing."""
-    return _slow(run, [(listing, _falling(listing)[:most]) for listing in listings], began_utc_ns)
+    run: RunFrames, listings: Iterable[Listing], began_utc_ns: int
+) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
+    """The slowest good turns of each listing, and those of each step on each target; none where these are too many."""
+    falling = [(listing, _falling(listing)) for listing in listings]
+    slowest = [(listing, places[:MOST]) for listing, places in falling]
+    told = _slow(
+        run, [*slowest, *((listing, _of_steps(listing.one, places)) for listing, places in falling)], began_utc_ns
+    )
+    most = sum(places.size for _, places in slowest)
+    return told[:most], told[most:]
 
 
-def slowest_of_steps(run: RunFrames, listings: Iterable[Listing], began_utc_ns: int) -> tuple[SlowTurn, ...]:
-    """The same of each step on each target; none where those are too many."""
-    return _slow(run, [(listing, _of_steps(listing)) for listing in listings], began_utc_ns)
-
-
-def _of_steps(listing: Listing) -> Integers:
-    one, falling = listing.one, _falling(listing)
+def _of_steps(one: Sampled, falling: Integers) -> Integers:
     group = one.turns.group[one.index[falling]]
     groups = np.unique(group)
     each = min(OF_STEP, OF_STEPS // max(1, groups.size))

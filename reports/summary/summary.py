@@ -18,6 +18,7 @@ from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames
 from reports.samples import Sampled
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
+from reports.statistics.quantiles import NOTHING
 from reports.strata import Stratum
 from reports.summary.arms import (
     ArmFacts,
@@ -29,15 +30,15 @@ from reports.summary.arms import (
 )
 from reports.summary.context import slopes
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughputs
+from reports.summary.events import ALL, HARNESS, Distribution, Throughput, events, pooled, throughputs
 from reports.summary.figures import (
     Figures,
     figures,
     main_measures,
+    marked,
     measure_sample,
     session_figures,
     turn_figures,
-    with_marks,
 )
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts_in, machines
@@ -49,7 +50,7 @@ from reports.summary.quota import Quota, quota_of
 from reports.summary.rates import Counts, Rate, TurnRate, failure_rates, turn_counts, turn_rates
 from reports.summary.segments import Band, Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
-from reports.summary.slowest import Listing, SlowTurn, slowest_of_steps, slowest_turns
+from reports.summary.slowest import Listing, SlowTurn, slowest_turns
 from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions, turns_of
@@ -150,6 +151,8 @@ class Summary:
     rates: tuple[TurnRate, ...]
     """those that columns of turns tell, where there are any"""
     slowest: tuple[SlowTurn, ...]
+    slowest_of_steps: tuple[SlowTurn, ...]
+    """of each step on each target"""
     outcomes: Outcomes
     failures: tuple[Rate, ...]
     """of each target, of the turns wanted"""
@@ -197,7 +200,8 @@ class Summary:
     def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
         """How waits scatter, of each answer: what the size of a comparison hangs on."""
         pools = [self.samples[self.mains[p.stratum]].of(p.target, p.steps) for p in self.turns.pools]
-        return tuple((a.figures, spread_of(s)) for a, s in zip(self.answers, pools, strict=True) if s.n > 1)
+        told = [(answer.figures, sample) for answer, sample in zip(self.answers, pools, strict=True) if sample.n > 1]
+        return tuple((figures, spread_of(sample, figures.at(0.5), figures.at(0.95))) for figures, sample in told)
 
     @cached_property
     def talks(self) -> tuple[Talk, ...]:
@@ -208,12 +212,6 @@ class Summary:
     def talks_of_steps(self) -> dict[str, tuple[Talk, ...]]:
         """The same of each step."""
         return talks_of_steps(self.run, self.turns, self.samples.get(HEARD))
-
-    @cached_property
-    def slowest_of_steps(self) -> tuple[SlowTurn, ...]:
-        """The slowest turns of each step on each target."""
-        listings = _listings(self.turns, self.samples, self.mains)
-        return slowest_of_steps(self.run, listings, self.window.began_utc_ns)
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
@@ -238,10 +236,17 @@ def summarise(run: RunFrames) -> Summary:
     """Everything that is said of a run."""
     turns = turns_of(run)
     mains = main_measures(run, turns)
-    samples, measures = _samples(turns, mains)
+    samples, measures = _samples(run, turns, mains)
     window, sessions = window_of(run, turns), measured_sessions(run)
-    answers = tuple(_answer(turns, sessions, samples[mains[pool.stratum]], pool) for pool in turns.pools)
-    heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
+
+    def answer(pool: Pool, measure: str) -> CallerWait:
+        of = measure, turns.targets[pool.target], pool.stratum, ALL
+        told = next((f for f in measures if (f.measure, f.target, f.stratum, f.step) == of), None)
+        return _answer(turns, sessions, pool, told or marked(run, figures(NOTHING, *of[:2], pool=pool)))
+
+    answers = tuple(answer(pool, mains[pool.stratum]) for pool in turns.pools)
+    heard, read = (tuple(answer(pool, measure) for pool in _having(samples, measure)) for measure in (HEARD, READ))
+    slowest, of_steps = slowest_turns(run, _listings(turns, samples, mains), window.began_utc_ns)
     outcomes, (waits, apart) = outcomes_of(turns, sessions), waits_by(run, turns, samples, mains)
     return Summary(
         run=run,
@@ -249,11 +254,11 @@ def summarise(run: RunFrames) -> Summary:
         samples={name: one for name, one in samples.items() if name in DRAWN},
         window=window,
         mains=mains,
-        answers=tuple(_marked(run, answers)),
-        heard=tuple(_marked(run, heard)),
-        read=tuple(_marked(run, read)),
-        measures=tuple(with_marks(run, measures)),
-        connecting=tuple(with_marks(run, session_figures(sessions, turns.targets, CONNECTING))),
+        answers=answers,
+        heard=heard,
+        read=read,
+        measures=tuple(measures),
+        connecting=tuple(marked(run, each) for each in session_figures(sessions, turns.targets, CONNECTING)),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughputs(run, turns.targets, window.measured_from_s)),
@@ -263,11 +268,12 @@ def summarise(run: RunFrames) -> Summary:
         apart=apart,
         hosts=tuple(hosts_in(run, turns, sessions)),
         machines=tuple(machines(run)),
-        slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
+        slopes=tuple(marked(run, each) for each in slopes(turns, samples, mains)),
         counts=turn_counts(turns),
         rates=tuple(turn_rates(turns)),
         failures=tuple(failure_rates(turns, sessions)),
-        slowest=slowest_turns(run, _listings(turns, samples, mains), window.began_utc_ns),
+        slowest=slowest,
+        slowest_of_steps=of_steps,
         outcomes=outcomes,
         verdict=verdict_of(run.document),
         setup=setup_of(run.document, turns),
@@ -282,11 +288,7 @@ def summarise(run: RunFrames) -> Summary:
     )
 
 
-def _marked(run: RunFrames, answers: Iterable[CallerWait]) -> Iterable[CallerWait]:
-    yield from (replace(a, figures=figures) for a in answers for figures in with_marks(run, [a.figures]))
-
-
-def _samples(turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled], list[Figures]]:
+def _samples(run: RunFrames, turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled], list[Figures]]:
     """The figures of the measures that apply to any turn, and of the main ones; samples of those that are asked again.
 
     Of a million turns a sample takes 12 MB: no other outlives its figures.
@@ -296,7 +298,7 @@ def _samples(turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled
     for measure in TURN_MEASURES:
         one = measure_sample(turns, measure.name, mains)
         if one.applies.any() or measure.name in mains.values():
-            told += turn_figures(one)
+            told += [marked(run, each) for each in turn_figures(one)]
             if measure.name in (*DRAWN, READ):
                 samples[measure.name] = one
     return samples, told
@@ -325,7 +327,7 @@ def _latest(run: RunFrames, began: int) -> int:
     return max([began, *seconds, *starts])
 
 
-def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> CallerWait:
+def _answer(turns: Turns, sessions: pd.DataFrame, pool: Pool, told: Figures) -> CallerWait:
     """Of the pool's turns, all of them: where some failed before they could have the measure, they count as well."""
     mine, label = turns.of(pool), turns.targets[pool.target]
     played = distinct(turns.session[mine]).size
@@ -334,16 +336,16 @@ def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> C
     ended = int((mine & (turns.kind != CENSORED)).sum())
     failed = int((mine & (turns.kind == FAILED)).sum())
     lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
-    told = figures(one.of(pool.target, pool.steps), one.measure.name, label, pool=pool)
     return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
 
 
-def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], measure: str) -> Iterable[CallerWait]:
-    """A measure that is not the main one, of the steps that have it: typed turns are no part of voice_to_voice."""
+def _having(samples: dict[str, Sampled], measure: str) -> Iterable[Pool]:
+    """What may be pooled of a measure that is not the main one, with the steps that have it: typed turns are no part of
+    voice_to_voice.
+    """
     if measure in samples:
         one = samples[measure]
-        for pool in one.pools():
-            yield _answer(turns, sessions, one, replace(pool, steps=pool.steps & one.applies[pool.target]))
+        yield from (replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
 
 
 def _arriving(run: RunFrames, targets: Sequence[str], window: Window) -> Arriving | None:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.statistics.power import Components, Price, cheapest_turns, components, components_at, spread_of
-from reports.statistics.quantiles import Sample, sample
+from reports.statistics.power import Components, Price, Spread, cheapest_turns, components, components_at, spread_of
+from reports.statistics.quantiles import Sample, estimates, sample
 
 
 def waits(sessions: int, turns: int, icc: float, seed: int = 1, sigma: float = 0.5) -> Sample:
@@ -29,6 +29,10 @@ def test_sessions_that_differ_less_than_chance_have_no_component() -> None:
     assert components(np.array([1.0, 5.0, 5.0, 1.0]), np.array([0, 0, 1, 1])).of_sessions == 0
 
 
+def spread(of: Sample) -> Spread:
+    return spread_of(of, *estimates(of, (0.5, 0.95)))
+
+
 @pytest.mark.parametrize("codes", [[], [0], [0, 0, 0], [0, 1, 2]])
 def test_one_session_or_single_turns_tell_nothing(codes: list[int]) -> None:
     found = components(np.arange(float(len(codes))), np.array(codes, dtype=np.int64))
@@ -39,7 +43,7 @@ def test_one_session_or_single_turns_tell_nothing(codes: list[int]) -> None:
 
 @pytest.mark.parametrize("icc", [0.1, 0.3, 0.5])
 def test_a_run_prints_the_spread_that_it_was_made_with(icc: float) -> None:
-    found = spread_of(waits(2_000, 10, icc))
+    found = spread(waits(2_000, 10, icc))
 
     assert found.sigma == pytest.approx(0.5, abs=0.02)
     assert found.icc == pytest.approx(icc, abs=0.03)
@@ -47,13 +51,13 @@ def test_a_run_prints_the_spread_that_it_was_made_with(icc: float) -> None:
 
 
 def test_failures_and_zeros_have_no_log() -> None:
-    found = spread_of(sample(np.array([0.0, 1.0, math.e, math.inf]), np.array([0, 0, 1, 1])))
+    found = spread(sample(np.array([0.0, 1.0, math.e, math.inf]), np.array([0, 0, 1, 1])))
 
     assert found.sigma == pytest.approx(math.sqrt(0.5))
 
 
 def test_an_empty_run_has_no_spread() -> None:
-    found = spread_of(sample(np.zeros(0), np.zeros(0, dtype=np.int64)))
+    found = spread(sample(np.zeros(0), np.zeros(0, dtype=np.int64)))
 
     assert all(math.isnan(value) for value in (found.sigma, found.icc, found.deff50, found.deff95))
 
