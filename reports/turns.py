@@ -18,7 +18,7 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
-from bench.run.measured import origin_ns, values_ns
+from bench.run.measured import floats, origin_ns, values_ns
 from bench.units import NS_PER_MS
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
@@ -194,7 +194,7 @@ class Turns:
 
     def column(self, name: str) -> Floats:
         """A column of numbers, NaN where it is null."""
-        return of_rows(self.frame[name].to_numpy(dtype=np.float64, na_value=np.nan), self.rows)
+        return of_rows(floats(self.frame, name), self.rows)
 
     @cached_property
     def good(self) -> Flags:

@@ -86,10 +86,13 @@ def origin_ns(rows: Rows) -> Floats:
 
 def floats(rows: Rows, column: str) -> Floats:
     """A column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
-    if isinstance(rows, pa.Table):
-        values: Floats = rows[column].to_numpy().astype(np.float64, copy=False)
-        return values
-    return rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    values = rows[column]
+    if isinstance(values, pd.Series):
+        if not isinstance(values.dtype, pd.ArrowDtype):
+            return values.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = values.array.__arrow_array__()  # pandas takes three times as long for it
+    converted: Floats = values.to_numpy().astype(np.float64, copy=False)
+    return converted
 
 
 def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:

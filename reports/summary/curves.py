@@ -26,6 +26,11 @@ _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
 """Even steps on the axis of nines, and the percentiles that tables name, without near neighbours of those."""
 PHASES = ("dns", "tcp", "tls", "upgrade", "session", "update")
+OF_PHASES = [
+    *("target", "session_ready_ms", "connect_total_ms", "session_update_ms"),
+    *(f"connect_{name}_ms" for name in PHASES[:4]),
+]
+"""Columns of a session that tell them."""
 
 WHOLE_S = 0.5
 """A second of which less was recorded has no rate."""
@@ -71,7 +76,7 @@ class Stack:
 
 def connecting(summary: Summary) -> list[Stack]:
     """Typical starts of each target and, from 100 measured sessions on, slow ones. None where no session opened."""
-    frame, found = summary.sessions, []
+    frame, found = summary.sessions[OF_PHASES], []
     for index, label in enumerate(summary.targets):
         mine = frame[((frame["target"] == label) & frame["session_ready_ms"].notna()).to_numpy()]
         parts = np.nan_to_num(np.column_stack([_phase(mine, name) for name in PHASES]))

@@ -11,7 +11,7 @@ from msgspec import field
 from bench.measures import CATALOGUE
 from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, Key
-from bench.run.measured import CARRIED
+from bench.run.measured import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.runs import RunFrames
 from reports.schemas.document import Count, Record, Rounded
@@ -93,9 +93,11 @@ def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterabl
     if not len(run.seconds):
         return
     lasted = recorded_s(seconds)
+    rows = {label: (seconds["target"] == label).to_numpy() for label in targets}
     for measure, column in CARRIED.items():
-        for label in targets:
-            total = int(np.nansum(seconds.loc[seconds["target"] == label, column].to_numpy(dtype=np.float64)))
+        carried = floats(seconds, column)
+        for label, mine in rows.items():
+            total = int(np.nansum(carried[mine]))
             parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
             if total or parts[0].n:
                 yield Throughput(measure, label, total, total / lasted, *parts)

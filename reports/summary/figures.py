@@ -99,7 +99,7 @@ def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Seque
                 yield figures(sample, name, label)
 
 
-def marked(run: RunFrames, figures: Figures) -> Figures:
+def with_mark(run: RunFrames, figures: Figures) -> Figures:
     """The same, with why they are not to be used where they are not exact in this run."""
     inexact = why(run.inexact, figures.target, figures.measure)
     return replace(figures, inexact=inexact) if inexact else figures

@@ -16,6 +16,7 @@ import pandas as pd
 from msgspec import field
 
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
+from bench.run.measured import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
 from reports.runs import RunFrames
 from reports.schemas.document import Count, Known, Record, Rounded, about
@@ -119,8 +120,7 @@ def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _column(frame: pd.DataFrame, kind: str) -> Floats:
-    values: Floats = frame[f"tokens_{kind}"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return values
+    return floats(frame, f"tokens_{kind}")
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.outcomes import is_throttled
+from bench.run.measured import floats
 from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.runs import RunFrames
@@ -92,35 +93,35 @@ def quota_of(run: RunFrames, targets: Sequence[str], began_utc_ns: int, length_s
 def _throttling(
     run: RunFrames, label: str, seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float
 ) -> Throttling:
-    turns, sessions = (_of(frame, label) for frame in (run.turns, run.sessions))
-    waits = np.concatenate([frame["retry_after_ns"].dropna().to_numpy(dtype=np.float64) for frame in (turns, sessions)])
+    (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
+    waits = np.concatenate([turn_waits, session_waits])
     holds = run.document.get("holds")
     held = holds.get(label) if isinstance(holds, dict) else None
     throttled = np.nan_to_num(seconds["throttled"].to_numpy(dtype=np.float64))
     return Throttling(
         label,
-        _limited(turns),
-        _limited(sessions),
+        turns,
+        sessions,
         tuple(float(wait) for wait in np.sort(waits) / NS_PER_S),
         float(held) if isinstance(held, int | float) else float("nan"),
         np.bincount(place, throttled, bins).astype(np.float64),
-        tuple(_remaining(seconds, place, bin_s)),
+        tuple(_remaining(seconds, place, bins, bin_s)),
     )
 
 
-def _of(frame: pd.DataFrame, label: str) -> pd.DataFrame:
-    return frame[["outcome", "retry_after_ns"]][(frame["target"] == label).to_numpy()]
+def _limited(frame: pd.DataFrame, label: str) -> tuple[int, Floats]:
+    """How many rows of a target were throttled, and the waits that it was asked for; ns."""
+    mine, outcome = (frame["target"] == label).to_numpy(), frame["outcome"].cat
+    throttled = np.array([*(is_throttled(str(name)) for name in outcome.categories), False])
+    waits = floats(frame, "retry_after_ns")[mine]
+    return int(throttled[outcome.codes.to_numpy()[mine]].sum()), waits[~np.isnan(waits)]
 
 
-def _limited(frame: pd.DataFrame) -> int:
-    names = [name for name in frame["outcome"].cat.categories if is_throttled(str(name))]
-    return int(frame["outcome"].isin(names).sum())
-
-
-def _remaining(seconds: pd.DataFrame, place: Integers, bin_s: float) -> Iterable[Remaining]:
+def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[Remaining]:
     for limit in LIMITS:
-        share = (seconds[f"{limit}_remaining"] / seconds[f"{limit}_limit"]).to_numpy(dtype=np.float64)
-        least = pd.Series(share).replace([np.inf, -np.inf], np.nan).groupby(place).min().dropna()
-        if len(least):
-            middle = (least.index.to_numpy(dtype=np.float64) + 0.5) * bin_s
-            yield Remaining(limit, middle, np.clip(least.to_numpy(dtype=np.float64), 0.0, 1.0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = floats(seconds, f"{limit}_remaining") / floats(seconds, f"{limit}_limit")
+        least = np.full(bins, np.inf)
+        np.minimum.at(least, place[np.isfinite(share)], share[np.isfinite(share)])
+        if (told := np.flatnonzero(least < np.inf)).size:
+            yield Remaining(limit, (told.astype(np.float64) + 0.5) * bin_s, np.clip(least[told], 0.0, 1.0))

@@ -8,7 +8,7 @@ a breakdown is that of all its turns; an instant that did not happen has merged 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from msgspec import field
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
 from reports.schemas.document import Count, Record, Rounded, about
-from reports.statistics.counting import Integers
+from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantile
 from reports.strata import Traits, traits_words
 from reports.summary.events import ALL
@@ -96,7 +96,8 @@ def _name(begin: str, end: str) -> str:
 
 def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
     """For each target all steps together, then step by step where there are several."""
-    pieces = [_breakdown(turns, *piece) for piece in _pieces(turns)]
+    instants_ns = _instants_ns(turns)
+    pieces = [_breakdown(turns, instants_ns, *piece) for piece in _pieces(turns, instants_ns)]
     found: list[Breakdown] = []
     for target in turns.targets:
         mine = [piece for piece in pieces if piece.target == target]
@@ -110,19 +111,20 @@ def around(turns: Turns) -> tuple[Band, ...]:
     Traits stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
     """
     groups: dict[tuple[int, str, tuple[tuple[str, str], ...]], list[tuple[int, int, int, Integers]]] = {}
-    for target, step, pattern, places in _pieces(turns):
-        piece = _breakdown(turns, target, step, pattern, places)
+    instants_ns = _instants_ns(turns)
+    for target, step, pattern, places in _pieces(turns, instants_ns):
+        piece = _breakdown(turns, instants_ns, target, step, pattern, places)
         groups.setdefault((target, piece.traits, _chain(piece)), []).append((target, step, pattern, places))
     found = []
     for pieces in groups.values():
         places, (target, step, pattern, _) = np.concatenate([piece[3] for piece in pieces]), pieces[0]
-        waited_ns = turns.instant("first_audible")[places] - turns.instant("speech_end")[places]
+        waited_ns = instants_ns["first_audible"][places] - instants_ns["speech_end"][places]
         ascending = np.sort(waited_ns)
         for p, half, least in BANDS:
             if places.size >= least:
                 ends = quantile(ascending, p - half), quantile(ascending, p + half)
                 near = places[(waited_ns >= ends[0]) & (waited_ns <= ends[1])]
-                found.append((target, _around(_breakdown(turns, target, step, pattern, near), p)))
+                found.append((target, _around(_breakdown(turns, instants_ns, target, step, pattern, near), p)))
     return tuple(band for _, band in sorted(found, key=lambda one: (one[1].p, one[0])))
 
 
@@ -130,9 +132,14 @@ def _around(one: Breakdown, p: float) -> Band:
     return Band(one.target, ALL, one.traits, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
 
 
-def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
+def _instants_ns(turns: Turns) -> Mapping[str, Floats]:
+    """The ends of segments of each turn, NaN where they did not happen."""
+    return {name: turns.instant(name) for name in VAD_SEGMENTS}
+
+
+def _pieces(turns: Turns, instants_ns: Mapping[str, Floats]) -> Iterable[tuple[int, int, int, Integers]]:
     """(target, step, which instants happened, places of the turns), in the order of targets and steps."""
-    there = {name: ~np.isnan(turns.instant(name)) for name in VAD_SEGMENTS}
+    there = {name: ~np.isnan(at_ns) for name, at_ns in instants_ns.items()}
     there["committed"] &= there["speech_stopped"]  # what the script commits is no step of the service's
     whole = turns.good & there[VAD_SEGMENTS[0]] & there[VAD_SEGMENTS[-1]]
     bits = np.packbits(np.stack(list(there.values())), axis=0, bitorder="little")[0]
@@ -144,9 +151,11 @@ def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
         yield group // steps, group % steps, patterns - 1 - rest, places[kind == index]
 
 
-def _breakdown(turns: Turns, target: int, step: int, pattern: int, places: Integers) -> Breakdown:
+def _breakdown(
+    turns: Turns, instants_ns: Mapping[str, Floats], target: int, step: int, pattern: int, places: Integers
+) -> Breakdown:
     happened = [name for place, name in enumerate(VAD_SEGMENTS) if pattern >> place & 1]
-    sums = {name: int(turns.instant(name)[places].astype(np.int64).sum()) for name in happened}
+    sums = {name: int(instants_ns[name][places].astype(np.int64).sum()) for name in happened}
     traits = turns.strata[turns.stratum[step]].traits
     return _whole(turns.targets[target], turns.steps[step], traits, int(places.size), segments(sums))
 

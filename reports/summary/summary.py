@@ -35,10 +35,10 @@ from reports.summary.figures import (
     Figures,
     figures,
     main_measures,
-    marked,
     measure_sample,
     session_figures,
     turn_figures,
+    with_mark,
 )
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts_in, machines
@@ -242,7 +242,7 @@ def summarise(run: RunFrames) -> Summary:
     def answer(pool: Pool, measure: str) -> CallerWait:
         of = measure, turns.targets[pool.target], pool.stratum, ALL
         told = next((f for f in measures if (f.measure, f.target, f.stratum, f.step) == of), None)
-        return _answer(turns, sessions, pool, told or marked(run, figures(NOTHING, *of[:2], pool=pool)))
+        return _answer(turns, sessions, pool, told or with_mark(run, figures(NOTHING, *of[:2], pool=pool)))
 
     answers = tuple(answer(pool, mains[pool.stratum]) for pool in turns.pools)
     heard, read = (tuple(answer(pool, measure) for pool in _having(samples, measure)) for measure in (HEARD, READ))
@@ -258,7 +258,7 @@ def summarise(run: RunFrames) -> Summary:
         heard=heard,
         read=read,
         measures=tuple(measures),
-        connecting=tuple(marked(run, each) for each in session_figures(sessions, turns.targets, CONNECTING)),
+        connecting=tuple(with_mark(run, each) for each in session_figures(sessions, turns.targets, CONNECTING)),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughputs(run, turns.targets, window.measured_from_s)),
@@ -268,7 +268,7 @@ def summarise(run: RunFrames) -> Summary:
         apart=apart,
         hosts=tuple(hosts_in(run, turns, sessions)),
         machines=tuple(machines(run)),
-        slopes=tuple(marked(run, each) for each in slopes(turns, samples, mains)),
+        slopes=tuple(with_mark(run, each) for each in slopes(turns, samples, mains)),
         counts=turn_counts(turns),
         rates=tuple(turn_rates(turns)),
         failures=tuple(failure_rates(turns, sessions)),
@@ -298,7 +298,7 @@ def _samples(run: RunFrames, turns: Turns, mains: dict[Stratum, str]) -> tuple[d
     for measure in TURN_MEASURES:
         one = measure_sample(turns, measure.name, mains)
         if one.applies.any() or measure.name in mains.values():
-            told += [marked(run, each) for each in turn_figures(one)]
+            told += [with_mark(run, each) for each in turn_figures(one)]
             if measure.name in (*DRAWN, READ):
                 samples[measure.name] = one
     return samples, told
