@@ -2,7 +2,8 @@
 
 The voices of the simulator and the recordings of the scenarios, or tones, with pauses of 1.2 to 2.6 s between them, are
 mixed with noise at so many dB under the voices' RMS. The truth is the first and the last sample that would be audible
-without noise. `python -m tests.benchmark onsets` writes the table of docs/decisions/0065-an-ear.md, and prints what a frame costs.
+without noise. `python -m tests.benchmark onsets` writes the table of docs/decisions/0065-an-ear.md, and prints what a
+frame costs.
 """
 
 from __future__ import annotations
