@@ -48,8 +48,8 @@ class Planned:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
-    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none. `load_model`: what
-    asks for sessions. `hosts_advice`: what a master knows of the hosts that play.
+    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none.
+    `hosts_advice`: what a master knows of the hosts that play.
     """
 
     options: Options

@@ -80,7 +80,7 @@ class LiveRun:
         self._line = self._call_line(plan.load_model.arrivals)
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
-            quality.warm_up()
+            quality.load_scorer()
         self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
             driver.stop(ALL_DONE)
