@@ -7,8 +7,8 @@ run.quantiles("ttfa", p=[0.5, 0.95])
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,8 @@ from bench.measures import CATALOGUE
 from reports import runs
 from reports.exactness import why
 from reports.question import RATES, TRIALS
+from reports.runs import RunFrames
 from reports.samples import rate_counts, session_sample
-from reports.selection import Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
@@ -30,7 +30,18 @@ from reports.summary.context import SLOPES, slope_sample
 from reports.summary.events import PS
 from reports.summary.figures import main_measures, measure_sample
 from reports.summary.rates import ratio_in
-from reports.turns import Turns, column_of, measured_rows, target_labels, turns_of
+from reports.turns import (
+    FAILED,
+    Flags,
+    Turns,
+    column_of,
+    lost_of,
+    measured_rows,
+    measured_sessions,
+    target_labels,
+    turn_numbers,
+    turns_of,
+)
 
 APART = ("target", "origin", "traits")
 """What is never pooled, whatever rows are told apart by."""
@@ -273,3 +284,114 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
     return Run(**vars(runs.load_frames(path, everything=everything)))
+
+
+Where = Callable[[pd.DataFrame], Any]
+"""Which rows of a frame are asked for: `lambda turns: turns["turn"] > 1`."""
+OF_SESSION = (
+    *("run_id", "session_id", "service_session_id", "target", "arm", "block", "pair", "phase"),
+    *("scenario", "script", "worker", "host", "simulated"),
+)
+"""What a turn has of its session."""
+ALL_TOGETHER = pd.DataFrame(index=range(1))
+"""The keys of one group, which nothing tells apart."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The group that each row is in, −1 where it is not asked for; `keys`: for each group what tells it apart.
+
+    `of_row`: of measured turns, or sessions; `of_lost`: of turns that were never begun.
+    """
+
+    keys: pd.DataFrame
+    of_row: Integers
+    of_lost: Integers
+    every: bool
+    """whether nothing was left out, nor told apart: then there is one group, whatever is in it"""
+
+
+def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The columns that a user names, each once."""
+    return tuple(dict.fromkeys((by,) if isinstance(by, str) else by or ()))
+
+
+def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: Where | None) -> Selection:
+    """Raises UsageError where a column is unknown, or `where` is no function that says which rows."""
+    for name in by:
+        if name not in rows.columns:
+            raise UsageError(f"there is no column {name!r} to tell rows apart by: see docs/api.md for those there are")
+    frames = (rows, lost)
+    chosen = [_chosen(frame, where) for frame in frames]
+    groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
+    keys = ALL_TOGETHER
+    if by:
+        kept = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
+        together = pd.concat(kept, ignore_index=True) if len(kept[1]) else kept[0].reset_index(drop=True)
+        codes = together.groupby(list(by), observed=True, dropna=False).ngroup().to_numpy()
+        _, first = np.unique(codes, return_index=True)
+        keys = together.iloc[first].reset_index(drop=True)
+        groups[0][chosen[0]], groups[1][chosen[1]] = np.split(codes, [len(kept[0])])
+    return Selection(keys, groups[0], groups[1], every=where is None and not by)
+
+
+def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: Where | None) -> Selection:
+    """The same of the measured turns of a run, and of those that were never begun."""
+    if where is None and not by:
+        lost = int(lost_of(measured_sessions(run)).sum())
+        return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
+    columns = by if where is None else None
+    return selected(_turn_rows(turns, columns), lost_rows(run, turns, columns), by, where)
+
+
+def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
+    if where is None or not len(frame):
+        return np.ones(len(frame), dtype=bool)
+    if not callable(where):
+        raise UsageError('where is a function that says which rows: where=lambda turns: turns["turn"] > 1')
+    found = pd.Series(where(frame))
+    if len(found) != len(frame) or not pd.api.types.is_bool_dtype(found.dtype):
+        raise UsageError("where says true or false for each row of the frame that it is given")
+    flags: Flags = found.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
+    return flags
+
+
+def _turn_rows(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    """The measured turns, with these columns or all; step, origin and traits are those that the report takes them for.
+
+    All columns of a million turns are a GB: they are copied only where some turns are of the warm-up.
+    """
+    frame = _with_columns(turns, columns)
+    rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
+    return _as_taken(turns, rows, turns.target, turns.step)
+
+
+def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    return turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
+
+
+def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Turns that were wanted and never begun, as rows with these columns or all."""
+    sessions = measured_sessions(run)
+    lost = lost_of(sessions)
+    mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
+    rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(mine)))
+    known = {name: mine[name].array for name in OF_SESSION}
+    classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
+    number = pd.array(turn_numbers(sessions, lost), "Int64")
+    rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
+    return _as_taken(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
+
+
+def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
+    strata = [turns.strata[place] for place in turns.stratum]
+    of_step = {"step": turns.steps, "origin": [s.origin for s in strata], "traits": [s.traits or None for s in strata]}
+    columns = {name: _labels(labels, step) for name, labels in of_step.items()}
+    return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
+
+
+def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
+    """The label of each row by its step; labels are in the order of the steps."""
+    labels = list(dict.fromkeys(label for label in of_step if label is not None))
+    codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
+    return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))

@@ -329,3 +329,29 @@ def coded(text: str) -> Inline:
 def kinds(block: object) -> str:
     """The name of a block's kind, by which templates choose how to pour it."""
     return type(block).__name__
+
+
+class Mark(NamedTuple):
+    """A sign, the style of a badge on a page, and that of a word on a terminal."""
+
+    glyph: str
+    badge: str
+    ink: str
+
+
+GOOD, BAD, UNSURE = Mark("✓", "ok", "good"), Mark("✕", "no", "bad"), Mark("?", "hm", "warn")
+MARKS = {
+    # of a figure that is compared
+    **{"regressed": BAD, "improved": Mark("+", "in", "good"), "not regressed": GOOD},
+    **{"equivalent": Mark("≈", "eq", "good"), "inconclusive": UNSURE},
+    # of a run, of a comparison
+    **{"VALID": GOOD, "INVALID": BAD, "NOT JUDGED": UNSURE, "THROTTLED": UNSURE},
+    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "NO VERDICT": UNSURE, "NOT DECIDED YET": UNSURE},
+    # of a threshold, of a check
+    **{"passed": GOOD, "failed": BAD, "unsure": UNSURE, "void": BAD},
+}
+
+
+def marked(word: str) -> str:
+    """A verdict with its sign: ✓ VALID."""
+    return f"{MARKS[word].glyph} {word}"

@@ -11,7 +11,7 @@ it, and `reports.turns` derives a measure when it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -428,3 +428,24 @@ def sequence(frame: pd.DataFrame, name: str) -> list[str]:
     """The labels of a categorical column in alphabetical order, those that occur."""
     column = frame[name]
     return sorted(str(label) for label in column.cat.categories[np.unique(column.cat.codes[column.notna()])])
+
+
+def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of a run's document, as `--label` gave them; none where it has none."""
+    labels = document.get("labels")
+    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def called(name: str, labels: Mapping[str, str]) -> str:
+    """voice_turns (commit 1a2b3c, build 77)."""
+    told = ", ".join(f"{key} {value}" for key, value in labels.items())
+    return f"{name} ({told})" if told else name
+
+
+def all_called(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What several runs are called, without what is said twice."""
+    return list(
+        dict.fromkeys(
+            called(str(document["scenario"]), labels_of(document)) for document in documents if document.get("scenario")
+        )
+    )

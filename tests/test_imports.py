@@ -39,9 +39,9 @@ STATIONS = (
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
-    "bins", "blocks", "labels", "marks", "numbers", "schemas", "strata", "statistics",
+    "blocks", "numbers", "schemas", "strata", "statistics",
     "question", "thresholds", "exactness",
-    "runs", "turns", "samples", "selection",
+    "runs", "turns", "samples",
     "export", "likeness", "summary", "api", "wording", "finding",
     "page", "text", "render",
     "sides", "sizing", "looks", "comparisons", "gate", "histories", "commands",

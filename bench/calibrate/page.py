@@ -13,9 +13,8 @@ from bench.calibrate.ladder import KINDS, conclusions, few_turns, telling_steps
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
-from reports.bins import log_range
 from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
-from reports.numbers import NONE, count, ms, plural, three
+from reports.numbers import NONE, count, log_range, ms, plural, three
 from reports.page.pieces import plot_figure
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks
 from reports.statistics.quantiles import turns_to_publish

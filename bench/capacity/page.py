@@ -13,9 +13,8 @@ from bench.capacity.judge import slo_of
 from bench.capacity.result import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.search import LEAST_S, ladder_of, least_time_s
 from bench.load_search import SHOWN, Mark, draw_curve, row
-from reports.bins import log_range
 from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
-from reports.numbers import NBSP, NONE, count, ms, percent, plural, shortened, span, three, usd
+from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, shortened, span, three, usd
 from reports.page.pieces import plot_figure
 from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks
 from reports.wording.words import as_sentence

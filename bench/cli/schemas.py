@@ -21,11 +21,11 @@ from bench.run.kept import KeptRuns
 from bench.run.log_lines import AnyLine
 from bench.simulator.agent_wires import WIRES
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
-from reports.comparisons.document import CompareDocument
+from reports.comparisons.outputs import CompareDocument
 from reports.gate.baselines import Baseline
 from reports.gate.outputs import CheckDocument
-from reports.histories.document import HistoryDocument
-from reports.looks.document import DecisionDocument
+from reports.histories.outputs import HistoryDocument
+from reports.looks.decision import DecisionDocument
 from reports.schemas.document import (
     COUNT,
     FLAG,

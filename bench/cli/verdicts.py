@@ -44,7 +44,7 @@ def compare(
         raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
     from bench.cli.report import close_if_left, wants_colour, width
     from bench.run.folder import read_document
-    from reports.comparisons import document, text
+    from reports.comparisons import outputs
     from reports.comparisons.comparison import compared
     from reports.sides.named import folder_of
     from reports.sides.side import sides_of
@@ -54,9 +54,9 @@ def compare(
         close_if_left(folder, read_document(folder))
     found = sides_of(sides)
     comparison = compared(found, level=level)
-    paths = document.write_comparison(comparison, out or found[-1].run.folder)
-    sys.stdout.write(text.comparison_text(comparison, width(), colour=wants_colour()))
-    sys.stdout.write(f"{text.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
+    paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
+    sys.stdout.write(outputs.comparison_text(comparison, width(), colour=wants_colour()))
+    sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
     if comparison.status == INVALID_STATUS:
         raise typer.Exit(INVALID_STATUS)
 
@@ -161,13 +161,12 @@ def history(
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
     if as_json:
-        from reports.histories.document import history_data
+        from reports.histories.outputs import history_data
 
         print(json_text(history_data(found)))
     else:
         from bench.cli.report import wants_colour, width
-        from reports.histories.document import write_history
-        from reports.histories.text import history_text
+        from reports.histories.outputs import history_text, write_history
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if (folders[0] / "run.json").is_file() else folders[0]

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.measures import SLOPE
-from reports.bins import nines
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel, ForestRow
 from reports.comparisons.measuring import RatioCurve
-from reports.numbers import NBSP, change, shortened, three
+from reports.numbers import NBSP, change, nines, shortened, three
 from reports.page.svg import (
     COLOURS,
     HALF,

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.measures import CATALOGUE, SLOPE
+from reports.blocks import MARKS
 from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
-from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, count, ms, plural, shortened, three
 from reports.question import RATES, Question, better_of
 from reports.statistics.differences import LEVEL, Difference, Scale
 from reports.statistics.quantiles import Lack
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.strata import PLAIN
-from reports.wording import differences, reasons
-from reports.wording.differences import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
+from reports.wording import verdicts
+from reports.wording.verdicts import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -231,9 +231,9 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         colour=colour,
         values=_values(finding),
         unit=unit if finding.difference else "",
-        change=differences.difference(difference),
-        interval=few or differences.interval_of(difference),
-        margin_text=differences.margin(question.margin, question.measure),
+        change=verdicts.difference(difference),
+        interval=few or verdicts.interval_of(difference),
+        margin_text=verdicts.margin(question.margin, question.measure),
         d=ends[0],
         low=ends[1],
         high=ends[2],
@@ -259,8 +259,8 @@ def few_cell(finding: Finding) -> str:
 def _within(finding: Finding) -> str:
     difference, question = finding.difference, finding.question
     value = as_share(difference.d, difference.scale) if difference else None
-    accepted = differences.margin(question.margin, question.measure)
-    return differences.within(finding.verdict.word, value, differences.scale_of(question), accepted)
+    accepted = verdicts.margin(question.margin, question.measure)
+    return verdicts.within(finding.verdict.word, value, verdicts.scale_of(question), accepted)
 
 
 def is_after_holm(finding: Finding) -> bool:
@@ -280,7 +280,7 @@ def _values(finding: Finding) -> tuple[str, str]:
     difference, question = finding.difference, finding.question
     if difference is None:
         return NONE, NONE
-    write = differences.share if question.kind == "rate" else _figure
+    write = verdicts.share if question.kind == "rate" else _figure
     arms = zip((difference.baseline, difference.candidate), finding.lacks, strict=True)
     base, candidate = (
         _counts(value, few) if few and question.kind == "rate" else NOTHING if few else write(value)
@@ -320,6 +320,6 @@ def _why(finding: Finding, *, paired: bool) -> str:
         return ""
     more = verdict.more_sessions or (finding.difference.more_sessions if finding.difference else None)
     if verdict.reason:
-        return reasons.said(verdict.reason)
+        return verdicts.said(verdict.reason)
     unit = "pair" if paired else "session"
     return f"about {count(more)} more {unit}{'' if more == 1 else 's'}" if more else ""

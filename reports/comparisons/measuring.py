@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from bench.measures import CATALOGUE, SLOPE
-from reports.bins import nines
 from reports.finding import Arm, Finding, Measured, arm_of
+from reports.numbers import nines
 from reports.question import RATES, Question, better_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.centre import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reports.blocks import (
+    MARKS,
     MEASURED_AGAINST,
     SIMULATED,
     Alarm,
@@ -38,9 +39,7 @@ from reports.comparisons.forest_rows import ForestRow, definition, panels, with_
 from reports.comparisons.forest_rows import finding_row as row_of_finding
 from reports.comparisons.measuring import BEYOND, Shift
 from reports.comparisons.sentences import LOOKED, brief, decision_alone, decision_word
-from reports.labels import all_called
 from reports.looks.decision import Decision
-from reports.marks import MARKS
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
 from reports.page.html import poured
@@ -48,8 +47,9 @@ from reports.page.markdown import markdown_text
 from reports.page.pieces import drawing, note, plot_figure
 from reports.page.svg import HALF
 from reports.question import Question
+from reports.runs import all_called
 from reports.sides.fairness import Check
-from reports.wording import reasons, words
+from reports.wording import verdicts, words
 from reports.wording.words import since
 
 VERDICTS = {
@@ -172,7 +172,7 @@ def _headline(comparison: Comparison) -> str:
 
 def _lead(comparison: Comparison) -> list[Block]:
     """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
-    remedies = reasons.remedies(comparison.causes)
+    remedies = verdicts.remedies(comparison.causes)
     second = _second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     return [

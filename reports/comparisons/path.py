@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.bins import nice
+from reports.blocks import marked
 from reports.looks.decision import Decision
 from reports.looks.sequence import End, GateResult, InterimStatistic, Look
-from reports.marks import marked
-from reports.numbers import NBSP, change, count, three
+from reports.numbers import NBSP, change, count, nice, three
 from reports.page.svg import HALF, PixelScale, Plot, identity, linear_ticks
 from reports.statistics.verdicts import Word
-from reports.wording.differences import as_share, margin, signed
-from reports.wording.reasons import said
+from reports.wording.verdicts import as_share, margin, said, signed
 
 APART = 14
 """Pixels between two ticks."""

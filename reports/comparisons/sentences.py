@@ -23,8 +23,8 @@ from reports.looks.decision import Decision, decision_sentence, look_place, sign
 from reports.numbers import NBSP, count, three
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.summary.verdict import verdict_of
-from reports.wording import reasons
-from reports.wording.differences import NOTHING, figure, share
+from reports.wording import verdicts
+from reports.wording.verdicts import NOTHING, figure, share
 
 LOOKED = (
     "This run is judged by looks that were planned before it began; theirs is the verdict that counts. "
@@ -77,7 +77,7 @@ def gated_of(comparison: Comparison, label: str) -> list[Finding]:
 def comparison_headline(comparison: Comparison) -> str:
     """The answer in a sentence: of several candidates that of the worst."""
     if comparison.unfair:
-        return reasons.do_not_use(comparison.causes)
+        return verdicts.do_not_use(comparison.causes)
     if comparison.decision is not None:
         return decision_alone(comparison.decision)
     label, word = candidates(comparison)[0]
@@ -89,7 +89,7 @@ def comparison_headline(comparison: Comparison) -> str:
 def comparison_second(comparison: Comparison) -> str:
     """What belongs to the headline: how sure it is, which other figures say so, what the other candidates did."""
     if comparison.unfair:
-        return reasons.remedies(comparison.causes)
+        return verdicts.remedies(comparison.causes)
     if comparison.decision is not None:
         return LOOKED
     first, *others = candidates(comparison)
@@ -106,7 +106,7 @@ def unusable_word(comparison: Comparison) -> str:
     """INVALID, NOT JUDGED: of a candidate's run that is; else INVALID COMPARISON."""
     found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
     unfit = next((one for one in found if not one.valid), found[0])
-    return reasons.run_word(unfit.word, usable=False)
+    return verdicts.run_word(unfit.word, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
@@ -155,7 +155,7 @@ def _opening(word: Word, label: str, finding: Finding, comparison: Comparison) -
 def _undecided(finding: Finding, told: ForestRow) -> str:
     """` (too few turns): p95 needs 400…`, `: ttfa p90 may be 5 to 19 % longer and the margin is 10 %`."""
     reason, name = finding.verdict.reason, figure(finding.question)
-    lead, rest = reasons.parts(reason)
+    lead, rest = verdicts.parts(reason)
     if lead:
         return f" ({lead}): {rest}"
     if finding.difference is None or math.isnan(finding.difference.d):

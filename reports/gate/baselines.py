@@ -24,9 +24,9 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, read_json
 from bench.measures import CATALOGUE, SLOPE
 from bench.run.disk import write_text
-from reports.labels import labels_of
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.question import RATES, Question
+from reports.runs import labels_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of
@@ -39,7 +39,7 @@ from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
-from reports.wording.reasons import of_run
+from reports.wording.verdicts import of_run
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)

@@ -27,8 +27,8 @@ from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_witho
 from reports.statistics.serial import cluster_levels, in_quarters, is_ordered
 from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
 from reports.thresholds import GATED, Sign, Threshold, near
-from reports.wording.differences import figure as figure_name
-from reports.wording.reasons import said
+from reports.wording.verdicts import figure as figure_name
+from reports.wording.verdicts import said
 
 LEVEL = 0.90
 TAIL = (1 - LEVEL) / 2

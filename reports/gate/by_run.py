@@ -31,8 +31,8 @@ from reports.sides.side import Side, among, targets_of
 from reports.statistics.differences import LEVEL, estimated
 from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Reason, Verdict
 from reports.thresholds import Threshold
-from reports.wording.differences import figure as figure_name
-from reports.wording.differences import scale_of
+from reports.wording.verdicts import figure as figure_name
+from reports.wording.verdicts import scale_of
 
 
 def against_targets(

@@ -13,9 +13,8 @@ from reports.gate.by_run import against_run, against_targets, by_looks, was_plan
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
 from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_named, relative_results
-from reports.labels import labels_of
 from reports.numbers import listed, percent
-from reports.runs import RunFrames, load_for_report
+from reports.runs import RunFrames, labels_of, load_for_report
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import ABSENT, Side, targets_of
 from reports.statistics.differences import LEVEL
@@ -26,7 +25,7 @@ from reports.summary.verdict import verdict_of
 from reports.thresholds import Threshold, near
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
-from reports.wording.reasons import of_run
+from reports.wording.verdicts import of_run
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "

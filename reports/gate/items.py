@@ -10,16 +10,16 @@ from typing import Literal
 import pandas as pd
 
 from reports.finding import ExitStatus, Finding
-from reports.labels import called
 from reports.numbers import NBSP, plural
 from reports.question import Question
+from reports.runs import called
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
 from reports.summary.verdict import RunWord
 from reports.thresholds import GATED, Sign
-from reports.wording import reasons
-from reports.wording.differences import as_share, margin, scale_of
-from reports.wording.differences import figure as figure_name
+from reports.wording import verdicts
+from reports.wording.verdicts import as_share, margin, scale_of
+from reports.wording.verdicts import figure as figure_name
 
 ItemWord = Literal[
     "kept", "broken", "regressed", "improved", "equivalent", "not regressed", "inconclusive", "no data"
@@ -196,7 +196,7 @@ def compared_item(threshold: str, finding: Finding) -> Item:
     question, difference, verdict = finding.question, finding.difference, finding.verdict
     there = difference is not None or bool(finding.inexact)
     word: ItemWord = verdict.word if there else "no data"
-    reason = reasons.said(verdict.reason) if there else NO_DATA
+    reason = verdicts.said(verdict.reason) if there else NO_DATA
     value = difference.candidate if difference else math.nan
     low, high = (_share(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
     return Item(

@@ -11,6 +11,7 @@ from msgspec import Meta, field
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.blocks import (
+    MARKS,
     Block,
     Bullets,
     Cell,
@@ -44,7 +45,6 @@ from reports.gate.sentences import (
     reason,
     value_text,
 )
-from reports.marks import MARKS
 from reports.numbers import count, plural, shortened
 from reports.page import markdown as markup
 from reports.schemas.document import Known, Record, data_of, text_of

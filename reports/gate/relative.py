@@ -19,8 +19,8 @@ from reports.sides.side import Side, drifts_of
 from reports.statistics.differences import LEVEL
 from reports.summary.drift import PoolDrift
 from reports.thresholds import Threshold, near, quoted
-from reports.wording.differences import margin
 from reports.wording.remarks import drift_suspected
+from reports.wording.verdicts import margin
 
 ASSUMED = (
     "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "

@@ -17,7 +17,7 @@ from reports.sides.workload import differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
 from reports.strata import NO_STRATUM
 from reports.summary.drift import APART
-from reports.wording.differences import as_share, scale_of
+from reports.wording.verdicts import as_share, scale_of
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
 """Conditions that may change in the course of a series: what changes with them is what a history is read for."""

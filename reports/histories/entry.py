@@ -16,12 +16,11 @@ from bench.errors import UsageError
 from bench.foreign import JsonError
 from bench.outcomes import is_throttled
 from bench.plain import printable
+from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
-from reports.labels import labels_of
-from reports.marks import marked
 from reports.numbers import NBSP, count, percent, plural
-from reports.runs import document_of
+from reports.runs import document_of, labels_of
 from reports.schemas.document import read_document
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of

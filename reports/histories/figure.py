@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from bench.units import NS_PER_S
-from reports.bins import log_range
-from reports.histories import text
+from reports.histories import sentences
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry, RunFigure
-from reports.numbers import moment, ms, percent, shortened
+from reports.numbers import log_range, moment, ms, percent, shortened
 from reports.page.svg import (
     COLOURS,
     WIDE,
@@ -27,7 +26,7 @@ from reports.page.svg import (
     tone,
 )
 from reports.question import Question
-from reports.wording.differences import figure
+from reports.wording.verdicts import figure
 
 MINUTES = (1, 5, 15, 30, 60, 180, 360, 720)
 DAYS = (1, 2, 7, 14)
@@ -174,8 +173,8 @@ def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:
 
 
 def _writer(question: Question) -> Callable[[float], str]:
-    unit = text.unit_of(question)
-    return ms if unit == "ms" else lambda value: f"{text.shown_number(value, question)} {unit}"
+    unit = sentences.unit_of(question)
+    return ms if unit == "ms" else lambda value: f"{sentences.shown_number(value, question)} {unit}"
 
 
 def _runs(
@@ -206,7 +205,7 @@ def _run(
     used: bool,
 ) -> None:
     at, value, colour = x(at_s(entry)), y.clip(told.value), f"s{tone(number)}"
-    tip = f"{entry.name}: {text.figure_text(told, question)}, {entry.unfit or entry.mark}"
+    tip = f"{entry.name}: {sentences.figure_text(told, question)}, {entry.unfit or entry.mark}"
     if not used:
         _unfit(plot, entry, at, value, shape(number), colour, tip)
         return
@@ -241,10 +240,10 @@ def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDE
         words = {True: "w-regressed", False: "w-improved", None: ""}[moved.worse]
-        tip = text.change_sentence(course, moved)
+        tip = sentences.change_sentence(course, moved)
         with plot.of(numbers[course.series.name]):
             plot.line(at, plot.y0, at, plot.y1 - 4 - LABEL * row, "moved")
-            label = f"{text.moved_by(moved, course.question)}"
+            label = f"{sentences.moved_by(moved, course.question)}"
             plot.text(at + 4, plot.y1 - 5 - LABEL * row, label, f"num {words}", "end" if at > plot.x1 - 60 else "start")
             plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", tip)
 
@@ -253,7 +252,7 @@ def _marked(course: Course) -> Iterable[tuple[int, str]]:
     """When each run began, and what it tells: 612 (590 – 640), ✕ INVALID."""
     for entry, told in zip(course.series.entries, course.told, strict=True):
         mark = f", {entry.mark}" if entry.unfit else ""
-        yield entry.began_utc_ns, f"{text.figure_text(told, course.question)}{mark}"
+        yield entry.began_utc_ns, f"{sentences.figure_text(told, course.question)}{mark}"
 
 
 def _read(plot: Plot, courses: Sequence[Course], x: PixelScale) -> None:

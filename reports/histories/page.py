@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.measures import CATALOGUE
 from reports.blocks import (
+    MARKS,
     MEASURED_AGAINST,
     SIMULATED,
     Badge,
@@ -32,18 +33,17 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.histories import text
+from reports.histories import sentences
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
 from reports.histories.figure import over_weeks
 from reports.histories.history import History, Scenario
-from reports.marks import MARKS
 from reports.numbers import NBSP, NONE, plural, shortened
 from reports.page.html import poured
 from reports.page.pieces import plot_figure
 from reports.question import RATES, Question
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
-from reports.wording import differences
+from reports.wording import verdicts
 
 MOST, LONGEST = 8, 32
 """So many values stand by themselves, those of the most runs, and the newest ones; the rest is one."""
@@ -128,8 +128,8 @@ def history_page(history: History, folder: Path) -> Page:
     return Page(
         title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
         badges=list(_badges(history)),
-        beside=f"{', '.join(names)} · {text.begun(history)}",
-        headline=text.history_headline(history),
+        beside=f"{', '.join(names)} · {sentences.begun(history)}",
+        headline=sentences.history_headline(history),
         lead=[Bullets(notes)] if (notes := [*_notes(history)]) else [],
         answer=[_moved(history, numbers)] if history.moved else None,
         sections=[
@@ -166,11 +166,11 @@ def _badges(history: History) -> Iterable[Badge]:
 
 
 def _notes(history: History) -> Iterable[str]:
-    yield from filter(None, [text.unfit(history)])
-    yield from text.series_notes(history)
-    yield from text.weekdays_notes(history)
-    yield from text.doubtful(history)
-    yield from text.lacking_notes(history)
+    yield from filter(None, [sentences.unfit(history)])
+    yield from sentences.series_notes(history)
+    yield from sentences.weekdays_notes(history)
+    yield from sentences.doubtful(history)
+    yield from sentences.lacking_notes(history)
     if history.notices:
         yield f"{plural(len(history.notices), 'thing')} could not be shown: see the end of the page."
 
@@ -189,16 +189,16 @@ def _moved(history: History, numbers: dict[str, int]) -> Block:
 def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: bool) -> Row:
     question = course.question
     at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
-    before, after = (text.shown_number(course.levels[place].value, question) for place in (at - 1, at))
+    before, after = (sentences.shown_number(course.levels[place].value, question) for place in (at - 1, at))
     name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
-    ends = differences.difference_interval(moved.low, moved.high, differences.scale_of(question))
+    ends = verdicts.difference_interval(moved.low, moved.high, verdicts.scale_of(question))
     return row_of(
         [
             Cell(_called(question), name),
             Cell(before, _unit(question)),
             Cell(after, _unit(question)),
-            Cell(text.moved_by(moved, question), ends, style=CHANGED[moved.worse]),
-            Cell(text.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
+            Cell(sentences.moved_by(moved, question), ends, style=CHANGED[moved.worse]),
+            Cell(sentences.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
             "; ".join(moved.beside) or "nothing that these runs record",
         ],
         target=numbers[course.series.name],
@@ -207,8 +207,8 @@ def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: b
 
 def _called(question: Question) -> Inline:
     """The figure, with the definition of its measure."""
-    rest = differences.figure(question).removeprefix(question.measure)
-    return differences.figure(question) if question.kind == "rate" else (Term(question.measure), rest)
+    rest = verdicts.figure(question).removeprefix(question.measure)
+    return verdicts.figure(question) if question.kind == "rate" else (Term(question.measure), rest)
 
 
 def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: Filters, folder: Path) -> Section:
@@ -225,7 +225,7 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
 
 
 def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
-    unit = text.unit_of(question)
+    unit = sentences.unit_of(question)
     cut = ", cut where it leaves the figure" if question.kind == "rate" else f", in {unit}"
     of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
@@ -238,7 +238,7 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
     figures = [question for question, _ in scenario.figures]
     heads: list[Head] = [
         "run", Column("series", left=True), Column("began, UTC", left=True), Column("verdict", left=True),
-        *(Column(differences.figure(question), below=_unit(question)) for question in figures),
+        *(Column(verdicts.figure(question), below=_unit(question)) for question in figures),
     ]  # fmt: skip
     found = sorted(
         ((series, place) for series in scenario.series for place in range(len(series.entries))),
@@ -249,7 +249,7 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
 
 
 def _unit(question: Question) -> str:
-    return "" if question.kind == "rate" else text.unit_of(question)
+    return "" if question.kind == "rate" else sentences.unit_of(question)
 
 
 def _run(
@@ -262,7 +262,7 @@ def _run(
         [
             Cell(_linked(entry, folder), labels),
             Cell(series.name, target=number, marked=True),
-            text.day(entry),
+            sentences.day(entry),
             Cell(entry.mark, entry.why, style=f"{MARKS[entry.use].ink}-ink"),
             *(_told(course, place) if course else Cell(NONE) for course in mine),
         ],
@@ -274,9 +274,9 @@ def _run(
 def _told(course: Course, place: int) -> Cell:
     """A figure of a run, with its interval, and with the change that begins with this run."""
     entry, told = course.series.entries[place], course.told[place]
-    changed = [f"↕ {text.moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
-    below = " ".join(filter(None, [text.told_range(told, course.question), *changed]))
-    return Cell(text.told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")
+    changed = [f"↕ {sentences.moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
+    below = " ".join(filter(None, [sentences.told_range(told, course.question), *changed]))
+    return Cell(sentences.told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")
 
 
 def _linked(entry: Entry, folder: Path) -> Inline:

@@ -22,8 +22,7 @@ import pandas as pd
 
 from bench.errors import UsageError
 from reports import runs
-from reports.looks.decision import Decision
-from reports.looks.document import write_decision
+from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
 from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, rate_seen, run_looks, untestable
 from reports.question import Question, better_of
@@ -38,7 +37,7 @@ from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
 from reports.turns import measured_rows, turns_of
-from reports.wording.reasons import Cause, of_run
+from reports.wording.verdicts import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""

@@ -25,7 +25,7 @@ from reports.statistics.looks import SPENDING, critical_values, first_look, look
 from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import GATED, Threshold, near, parse, quoted, read_thresholds
-from reports.wording.reasons import said
+from reports.wording.verdicts import said
 
 
 @dataclass(frozen=True)

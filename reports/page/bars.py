@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bench.measures import VAD_SEGMENTS
-from reports.bins import log_range
-from reports.numbers import byte_unit, clock, ms, plural, shortened, three
+from reports.numbers import byte_unit, clock, log_range, ms, plural, shortened, three
 from reports.page.svg import (
     WIDE,
     PixelScale,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.bins import log_range, nines
-from reports.numbers import count, ms, percent, shortened, three
+from reports.numbers import count, log_range, ms, nines, percent, shortened, three
 from reports.page.svg import (
     COLOURS,
     WIDE,

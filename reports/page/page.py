@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
 from reports.blocks import (
+    MARKS,
     MEASURED_AGAINST,
     SIMULATED,
     Alarm,
@@ -24,7 +25,6 @@ from reports.blocks import (
     Strong,
     coded,
 )
-from reports.marks import MARKS
 from reports.numbers import moment
 from reports.page import accounts, answers, calls, health, sections
 from reports.page.html import poured

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from reports.bins import nice, time_step
-from reports.numbers import NBSP, ms, shortened, three
+from reports.numbers import NBSP, ms, nice, shortened, three, time_step
 from reports.page.svg import WIDE, PixelScale, Plot, even_ticks, glyph, identity, tone
 from reports.summary.talks import Talk
 

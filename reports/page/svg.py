@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TypeVar
 
-from reports.bins import nice, time_step
-from reports.numbers import count, instant, shortened
+from reports.numbers import count, instant, nice, shortened, time_step
 
 WIDE, HALF = 1080, 524
 """Widths of figures, in pixels: one across the page, and one of two side by side."""

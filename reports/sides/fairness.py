@@ -24,8 +24,8 @@ from reports.summary.notices import noticed
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
-from reports.wording.reasons import Cause, of_run, run_called
 from reports.wording.remarks import interleaved
+from reports.wording.verdicts import Cause, of_run, run_called
 
 
 @dataclass(frozen=True)

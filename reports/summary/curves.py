@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.bins import log_range, nines, time_step
+from reports.numbers import log_range, nines, time_step
 from reports.samples import Sampled
 from reports.statistics.counting import Floats, order_of_codes, order_of_values
 from reports.statistics.quantiles import BEYOND, Estimate, Sample, estimates, quantile

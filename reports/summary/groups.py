@@ -22,8 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.bins import count_step
-from reports.numbers import NBSP, three
+from reports.numbers import NBSP, count_step, three
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.samples import Sampled
 from reports.statistics.counting import (

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.bins import time_step
+from reports.numbers import time_step
 from reports.runs import RunFrames
 from reports.schemas.document import Count, Number, Record, Rounded, about
 from reports.statistics.counting import Floats

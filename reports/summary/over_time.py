@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.units import NS_PER_S
-from reports.bins import log_range, time_step
+from reports.numbers import log_range, time_step
 from reports.statistics.counting import Floats, Integers, order_of_codes, packed, split
 from reports.statistics.quantiles import Sample, estimates, quantile
 from reports.strata import Stratum

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.outcomes import is_throttled
 from bench.run.measured import floats
 from bench.units import NS_PER_S
-from reports.bins import time_step
+from reports.numbers import time_step
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers
 

@@ -13,8 +13,7 @@ import pandas as pd
 
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
-from reports.labels import called, labels_of
-from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames
+from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames, called, labels_of
 from reports.samples import Sampled
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of

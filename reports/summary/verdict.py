@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.marks import MARKS
+from reports.blocks import MARKS
 from reports.numbers import NBSP, count, listed, plural, span, three
 from reports.runs import RunFrames, hosts_of
 from reports.schemas.document import Record, Rounded

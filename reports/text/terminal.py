@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.blocks import Cell, Paragraph, Row, row_of
-from reports.marks import MARKS
+from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.events import ALL
 from reports.summary.summary import CallerWait, Summary

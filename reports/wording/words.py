@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
-from reports.blocks import Line
-from reports.marks import MARKS, marked
+from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
 from reports.runs import hosts_of

@@ -15,7 +15,7 @@ import reports
 from bench.errors import UsageError
 from bench.run.measured import CARRIED
 from reports.comparisons.comparison import compared
-from reports.comparisons.text import comparison_text
+from reports.comparisons.outputs import comparison_text
 from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.samples import session_sample

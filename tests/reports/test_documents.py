@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from msgspec import inspect
 
 from bench.cli.schemas import schemas
-from reports.comparisons.document import CompareDocument
+from reports.comparisons.outputs import CompareDocument
 from reports.gate.outputs import CheckDocument
-from reports.looks.document import DecisionDocument
+from reports.looks.decision import DecisionDocument
 from reports.schemas.document import Known, Number, Record, Rounded, data_of, read_document, text_of
 from reports.sizing.text import SizeDocument
 from reports.summary.arms import FACTS, ArmFacts

@@ -23,7 +23,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.notices import notices
-from reports.wording.reasons import said
+from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.gate.test_check import store

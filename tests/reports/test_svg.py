@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import numbers
-from reports.bins import log_range, nice, nines, time_step
+from reports.numbers import log_range, nice, nines, time_step
 from reports.page.svg import SHAPES, Plot, even_ticks, frame, linear_ticks, log_scale, log_ticks
 
 NBSP = "\u00a0"

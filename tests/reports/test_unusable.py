@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.comparisons import page, text
+from reports.comparisons import outputs, page
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compared
 from reports.gate import outputs as check_comment
@@ -59,22 +59,22 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
 
     assert reason.replace(NBSP, " ").startswith(begins)
     assert headline.startswith(reason)
-    assert check_sentences.check_badges(check)[0] == text.badges_of(comparison)[0][0] == mark
+    assert check_sentences.check_badges(check)[0] == outputs.badges_of(comparison)[0][0] == mark
     assert (comparison.status, check.status) == (4, 4)
 
 
 def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
     comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
-    outputs = {
-        "compare": text.comparison_text(comparison),
+    texts = {
+        "compare": outputs.comparison_text(comparison),
         "compare.md": page.comparison_markdown(comparison).replace("\\", ""),
         "compare.html": plain(page.comparison_html(comparison)),
         "check": check_text.check_text(check),
         "check.md": check_comment.check_markdown(check).replace("\\", ""),
     }
 
-    assert {name: " ".join(said.split()).count(LATE) for name, said in outputs.items()} == dict.fromkeys(outputs, 1)
-    assert {name: "– not judged" in said for name, said in outputs.items()} == dict.fromkeys(outputs, True)
+    assert {name: " ".join(said.split()).count(LATE) for name, said in texts.items()} == dict.fromkeys(texts, 1)
+    assert {name: "– not judged" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
 
 
 def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> No
 
     assert [cause.text.replace(NBSP, " ") for cause in comparison.causes] == [said]
     assert check_sentences.check_headline(check).replace(NBSP, " ").startswith(f"Do not use these figures: {said}")
-    assert text.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
+    assert outputs.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
 
 
 def test_the_page_of_a_comparison_names_no_exit_status(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from reports.question import Question
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
 from reports.strata import Stratum
-from reports.wording import differences
+from reports.wording import verdicts
 
 ENOUGH = Arm(4000, 200, 10), Arm(4000, 200, 12)
 OPEN = math.inf
@@ -52,7 +52,7 @@ def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
 
 
 def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
-    difference = estimated(differences.scale_of(question), *values, *d)
+    difference = estimated(verdicts.scale_of(question), *values, *d)
     finding = Finding(question, "new", difference, Verdict("not regressed"), ENOUGH)
     compared, item = row(finding, 1, paired=False), compared_item("as written", finding)
     ruled = ruling_text(question, GateResult("not regressed", None, 0, d[0], d[1], d[2], corrected=d[0]))
@@ -60,7 +60,7 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
     assert (plain(compared.told), plain(compared.margin_text)) == (f"{apart} ({ends})", margin)
     assert plain(interval_text(item)) == f"{apart} ({ends})"
     assert plain(limit_text(item)).replace("+", "").removeprefix("−") == margin
-    name = differences.figure(question)
+    name = verdicts.figure(question)
     assert plain(ruled) == f"{name} {apart} (corrected {apart}; 90 % interval {ends}), margin {margin}"
     assert item.figure == name
 
@@ -68,12 +68,12 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
 def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
     question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("requested"))
 
-    assert differences.figure(question) == "voice_to_voice p50 of turns from response.create"
+    assert verdicts.figure(question) == "voice_to_voice p50 of turns from response.create"
 
 
 def test_nothing_left_of_a_wait_is_no_timeout() -> None:
     gone = estimated("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
     ended = estimated("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
 
-    assert plain(differences.difference(gone)) == "−100 %"
-    assert plain(differences.difference(ended)) == "was > timeout"
+    assert plain(verdicts.difference(gone)) == "−100 %"
+    assert plain(verdicts.difference(ended)) == "was > timeout"

@@ -19,7 +19,7 @@ from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.strata import Stratum
-from reports.wording.reasons import said
+from reports.wording.verdicts import said
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, two
 from tests.reports.edited import Row, edit

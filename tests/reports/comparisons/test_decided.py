@@ -13,16 +13,16 @@ import pytest
 
 from reports.blocks import Paragraph
 from reports.comparisons import comparison as comparison_module
-from reports.comparisons import document
+from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison
+from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.comparisons.page import comparison_markdown, comparison_page
 from reports.comparisons.sentences import LOOKED, decision_alone
-from reports.comparisons.text import comparison_essentials, comparison_text
 from reports.gate.check import checked
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence as decision_sentence
 from reports.sides.side import sides_of
-from reports.wording.reasons import Cause
+from reports.wording.verdicts import Cause
 from tests.reports.comparisons.build import quick, run
 from tests.reports.comparisons.invented import decision
 from tests.reports.edited import edit
@@ -63,7 +63,7 @@ def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: s
 
 
 def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
-    paths = document.write_comparison(compared(tmp_path / "run", TIGHT), tmp_path)
+    paths = outputs.write_comparison(compared(tmp_path / "run", TIGHT), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
@@ -96,7 +96,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
-    paths = document.write_comparison(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
+    paths = outputs.write_comparison(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
 
     assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")

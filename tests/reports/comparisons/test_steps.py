@@ -12,9 +12,8 @@ import pytest
 
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.document import comparison_json
+from reports.comparisons.outputs import comparison_json, comparison_text
 from reports.comparisons.page import comparison_html, comparison_markdown
-from reports.comparisons.text import comparison_text
 from reports.finding import Finding
 from reports.sides.side import sides_of
 from tests.reports.comparisons.build import PAIRED, quick, run, two

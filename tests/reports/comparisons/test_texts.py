@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.document import comparison_json
+from reports.comparisons.outputs import comparison_essentials, comparison_json, comparison_text
 from reports.comparisons.page import comparison_html, comparison_markdown
-from reports.comparisons.text import comparison_essentials, comparison_text
 from reports.sides import fairness
 from reports.sides.fairness import Check
 from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
-from reports.wording.reasons import Cause
+from reports.wording.verdicts import Cause
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, quick, run, two
 from tests.reports.comparisons.invented import comparison, finding, ratio

@@ -12,7 +12,7 @@ from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, rate_difference
 from reports.statistics.verdicts import Verdict
-from reports.wording.reasons import said
+from reports.wording.verdicts import said
 
 POINT = Margin(points=0.01)
 FAILURES = Question("failures", "rate", POINT)

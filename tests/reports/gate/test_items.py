@@ -10,7 +10,7 @@ from reports.gate.items import Item, OnInconclusive, without_few
 from reports.gate.sentences import check_headline, interval_text, limit_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Margin
-from reports.wording import differences
+from reports.wording import verdicts
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 
@@ -105,7 +105,7 @@ def test_differences_are_signed() -> None:
     ],
 )
 def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text: str) -> None:
-    assert differences.margin(margin, measure, sign=True).replace("\u00a0", " ") == text
+    assert verdicts.margin(margin, measure, sign=True).replace("\u00a0", " ") == text
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
+from reports.histories.outputs import history_text
 from reports.histories.page import MOST, OTHERS, filters_of, history_html, history_page
-from reports.histories.text import history_text
 from tests.reports.histories.made import entry, invalid, nights, stepped
 
 HERE = Path("/somewhere/runs")

@@ -21,7 +21,7 @@ from reports.statistics.verdicts import (
     too_few,
     verdicts,
 )
-from reports.wording.reasons import said
+from reports.wording.verdicts import said
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.histories.document import write_history
 from reports.histories.history import told_by
+from reports.histories.outputs import write_history
 from tests.reports.histories.made import invalid, nights, stepped
 from tests.system.browser.chromium import Browser, Page
 from tests.system.browser.test_pages import CONTRAST

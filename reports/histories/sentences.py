@@ -1,25 +1,22 @@
-"""A history for a terminal: what changed, then a row for each run and series, the oldest first."""
+"""Figures, changes and notices of a history in words."""
 
 from __future__ import annotations
 
 import math
 from calendar import day_abbr
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
-from reports.blocks import Cell, Paragraph, Row, row_of
-from reports.histories.course import Course, Moved, Series
+from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry, RunFigure
-from reports.histories.history import History, Scenario
-from reports.marks import MARKS
+from reports.histories.history import History
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import Question
 from reports.statistics.changes import ENOUGH, SIDE
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
-from reports.wording import differences
-from reports.wording.differences import NOTHING, OPEN, TIMEOUT, difference_interval, figure, scale_of, signed
+from reports.wording import verdicts
+from reports.wording.verdicts import NOTHING, OPEN, TIMEOUT, difference_interval, scale_of, signed
 
 
 def unit_of(question: Question) -> str:
@@ -74,12 +71,12 @@ def change_sentence(course: Course, moved: Moved) -> str:
 def place(found: Sequence[tuple[Course, Moved]]) -> str:
     """sim since 12 Nov 2026, 02:00 UTC: ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
     course, moved = found[0]
-    told = [f"{differences.figure(one.question)} {change_with_interval(by, one.question)}" for one, by in found]
+    told = [f"{verdicts.figure(one.question)} {change_with_interval(by, one.question)}" for one, by in found]
     return f"{course.series.name} since {moment(moved.first.began_utc_ns)}: {', '.join(told)}"
 
 
 def _named(course: Course) -> str:
-    return f"{differences.figure(course.question)} of {course.series.name}"
+    return f"{verdicts.figure(course.question)} of {course.series.name}"
 
 
 def history_headline(history: History) -> str:
@@ -161,64 +158,3 @@ def series_notes(history: History) -> list[str]:
 def level(course: Course) -> str:
     """612: where the figure stands since its last change."""
     return shown_number(course.levels[-1].value, course.question) if course.levels else NONE
-
-
-RUN_LEAST = 16
-
-
-def history_text(history: History, width: int = 100, colour: bool = False) -> str:
-    """The history in at most so many columns; of as many figures as there is room for."""
-    tables = ([*_series(scenario, one)] for scenario in history.scenarios for one in scenario.series)
-    return lines_of((_opening(history), *tables, _closing(history)), width, colour)
-
-
-def _opening(history: History) -> Iterable[Part]:
-    yield Paragraph(history_headline(history), "bold")
-    simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in history.series) else []
-    yield Badges(simulated, f"{history.runs} runs, {begun(history)}")
-    for found in history.places:
-        yield Named("changed", [place(found)])
-
-
-def _series(scenario: Scenario, series: Series) -> Iterable[Part]:
-    courses = [course for _, mine in scenario.figures for course in mine if course.series is series]
-    simulated = "  ◇ SIMULATED" if series.simulated else ""
-    yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
-    units = [f", {unit_of(one.question)}" if one.question.kind != "rate" else "" for one in courses]
-    figures = [f"{figure(one.question)}{unit}" for one, unit in zip(courses, units, strict=True)]
-    heads = ["run", "began, UTC", "verdict", *figures, ""]
-    last = len(heads) - 1
-    shown = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
-    layouts = [*shown, (0, 2, 3, last), (0, 3, last)]
-    rows = [row_of([*heads], "soft"), *(_row(series, courses, place) for place in range(len(series.entries)))]
-    yield Grid(rows, (0, 1, 2, last), layouts if courses else (), indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
-
-
-def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
-    entry = series.entries[place]
-    style = "soft" if entry.unfit else ""
-    moved = [
-        f"{figure(course.question)} {change_with_interval(one, course.question)}"
-        for course in courses
-        for one in course.moved
-        if one.first is entry
-    ]
-    return row_of(
-        [
-            Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
-            day(entry),
-            Cell(entry.mark, style=MARKS[entry.use].ink),
-            *(Cell(figure_text(course.told[place], course.question), style=style) for course in courses),
-            Cell("↕" if moved else "", style="warn"),
-        ]
-    )
-
-
-def _closing(history: History) -> Iterable[Part]:
-    held = [*weekdays_notes(history), *doubtful(history)]
-    for line in filter(None, [*held, unfit(history), *series_notes(history)]):
-        yield Named("note", [line])
-    for line in lacking_notes(history):
-        yield Named("too few", [line])
-    for notice in history.notices:
-        yield Named("left out", [notice], "warn")

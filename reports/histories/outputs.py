@@ -1,23 +1,38 @@
-"""A history for programs: what `rtbench history --json` prints."""
+"""A history as `rtbench history --json` prints it, on a terminal, and its page as a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
-from reports.histories import text
+from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
-from reports.histories.history import History
+from reports.histories.history import History, Scenario
 from reports.histories.page import history_html
+from reports.histories.sentences import (
+    begun,
+    change_with_interval,
+    day,
+    doubtful,
+    figure_text,
+    history_headline,
+    lacking_notes,
+    place,
+    series_notes,
+    unfit,
+    unit_of,
+    weekdays_notes,
+)
 from reports.schemas.document import Count, Known, Record, Rounded, about, data_of
 from reports.statistics.changes import LEVEL
 from reports.strata import NO_STRATUM
-from reports.wording.differences import figure
+from reports.text.lines import Badges, Grid, Named, Part, lines_of
+from reports.wording.verdicts import figure
 
 HISTORY_VERSION: Literal[1] = 1
 
@@ -161,7 +176,7 @@ def _course(course: Course) -> HistoryCourse:
         p=question.p,
         origin=stratum.origin,
         traits=stratum.traits,
-        unit="share" if question.kind == "rate" else text.unit_of(question),
+        unit="share" if question.kind == "rate" else unit_of(question),
         runs=len(course.used),
         comparisons=course.comparisons,
         lacking=course.lacking,
@@ -196,3 +211,64 @@ def write_history(history: History, path: Path) -> Path:
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return path
+
+
+RUN_LEAST = 16
+
+
+def history_text(history: History, width: int = 100, colour: bool = False) -> str:
+    """The history in at most so many columns; of as many figures as there is room for."""
+    tables = ([*_series_table(scenario, one)] for scenario in history.scenarios for one in scenario.series)
+    return lines_of((_opening(history), *tables, _closing(history)), width, colour)
+
+
+def _opening(history: History) -> Iterable[Part]:
+    yield Paragraph(history_headline(history), "bold")
+    simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in history.series) else []
+    yield Badges(simulated, f"{history.runs} runs, {begun(history)}")
+    for found in history.places:
+        yield Named("changed", [place(found)])
+
+
+def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
+    courses = [course for _, mine in scenario.figures for course in mine if course.series is series]
+    simulated = "  ◇ SIMULATED" if series.simulated else ""
+    yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
+    units = [f", {unit_of(one.question)}" if one.question.kind != "rate" else "" for one in courses]
+    figures = [f"{figure(one.question)}{unit}" for one, unit in zip(courses, units, strict=True)]
+    heads = ["run", "began, UTC", "verdict", *figures, ""]
+    last = len(heads) - 1
+    shown = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
+    layouts = [*shown, (0, 2, 3, last), (0, 3, last)]
+    rows = [row_of([*heads], "soft"), *(_row(series, courses, place) for place in range(len(series.entries)))]
+    yield Grid(rows, (0, 1, 2, last), layouts if courses else (), indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
+
+
+def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
+    entry = series.entries[place]
+    style = "soft" if entry.unfit else ""
+    moved = [
+        f"{figure(course.question)} {change_with_interval(one, course.question)}"
+        for course in courses
+        for one in course.moved
+        if one.first is entry
+    ]
+    return row_of(
+        [
+            Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
+            day(entry),
+            Cell(entry.mark, style=MARKS[entry.use].ink),
+            *(Cell(figure_text(course.told[place], course.question), style=style) for course in courses),
+            Cell("↕" if moved else "", style="warn"),
+        ]
+    )
+
+
+def _closing(history: History) -> Iterable[Part]:
+    held = [*weekdays_notes(history), *doubtful(history)]
+    for line in filter(None, [*held, unfit(history), *series_notes(history)]):
+        yield Named("note", [line])
+    for line in lacking_notes(history):
+        yield Named("too few", [line])
+    for notice in history.notices:
+        yield Named("left out", [notice], "warn")
