@@ -208,8 +208,9 @@ class Talk:
         **limits: float,
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
-        made_with = {"service_responds": service_responds, "renewable": renewable}
-        self.timeline = Timeline(AT_NS, wanted, Limits(**limits), dialect, **made_with)
+        self.timeline = Timeline(
+            AT_NS, wanted, Limits(**limits), dialect, service_responds=service_responds, renewable=renewable
+        )
         self.taken: list[TurnObservation] = []
         if ready:
             self.hear(0, session_created(), session_updated())

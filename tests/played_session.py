@@ -41,8 +41,14 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
     recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(Labels("s", dialer.target.label, "scenario", "script"))
     listener = Recorded(record)
-    given = {"service_responds": script.service_responds}
-    timeline = Timeline(monotonic_ns(), len(script.turns), script.limits, script.dialect, **given)
+    timeline = Timeline(
+        monotonic_ns(),
+        len(script.turns),
+        script.limits,
+        script.dialect,
+        reply_format=script.output_format.name,
+        service_responds=script.service_responds,
+    )
     transport = connected(dialer, script.limits, timeline, record.connected)
     if transport is not None:
         Session(script, transport, timeline, listener, lambda: False).play()

@@ -196,7 +196,12 @@ class Visit:
         """Everything, as it comes."""
         script = self._script
         timeline = Timeline(
-            monotonic_ns(), int(with_turn), script.limits, script.dialect, service_responds=script.service_responds
+            monotonic_ns(),
+            int(with_turn),
+            script.limits,
+            script.dialect,
+            reply_format=script.output_format.name,
+            service_responds=script.service_responds,
         )
         transport = connected(self._dialer, self._script.limits, timeline, lambda headers: None)
         observed, answered_ns = timeline.session(), utc_ns()

@@ -158,6 +158,10 @@ class Interruption:
         if last_sound.at_ns > began_ns:
             self.instants["quiet"], self.errors_ns["quiet"] = last_sound.at_ns, last_sound.error_ns
 
+    def sounded_on(self, until_ns: int) -> None:
+        """Note that a reply was heard up to then whose service had said before that it was stopped."""
+        self.instants["silent"] = max(until_ns, self.instants.get("silent", 0))
+
     @property
     def yielded(self) -> bool | None:
         """Whether the player was silent in time; None of what was no interruption by speech, or came too late."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from bench.units import NEVER_NS
+from bench.limits import LONGEST_HOLD_NS
+from bench.units import NEVER_NS, NS_PER_S
 
 MOST_MARKS = 1_000
 """Marks that may wait at a time: one for each word of minutes of speech."""
@@ -20,20 +21,23 @@ class Playout:
 
     def __init__(self) -> None:
         self.until_ns = 0
-        self.overfull = False
-        """Whether more marks waited than may."""
+        self.overflow: tuple[str, str] | None = None
+        """The kind of which more waited than may, and in words how much."""
         self._waiting: deque[tuple[int, str]] = deque()
         self._played: deque[str] = deque()
 
     def play(self, at_ns: int, duration_ns: int) -> None:
         """Put audio behind the rest."""
         self.until_ns = max(self.until_ns, at_ns) + duration_ns
+        if self.until_ns > at_ns + LONGEST_HOLD_NS:
+            self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio wait to be played"
 
     def mark(self, at_ns: int, name: str) -> None:
         """Note a place behind all that came before."""
         self._pass(at_ns)
         self._waiting.append((max(at_ns, self.until_ns), name))
-        self.overfull |= len(self._waiting) > MOST_MARKS
+        if len(self._waiting) > MOST_MARKS:
+            self.overflow = "marks", f"{MOST_MARKS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int) -> None:
         """Drop what was not played by now; marks in it count as played."""

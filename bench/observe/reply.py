@@ -151,6 +151,8 @@ class Reply:
     """How much audio came after that."""
     silent_ns: int = 0
     """When the last sound of it has been played that is known of, where replies are found in the audio."""
+    late_until_ns: int = 0
+    """When the last sound has been played that came after the player was stopped, where the service alone stops it."""
     longest_pause_ns: int = 0
     """The longest silence between two such sounds."""
     begin_error_ns: int = 0
@@ -192,7 +194,10 @@ class Reply:
             return
         first, self.last_sound = self.last_sound is None, arrival
         self.begin_error_ns = sound.error_ns if first else min(self.begin_error_ns, sound.error_ns)
-        if self.stopped_ns is None:
+        if self.stopped_ns is not None:
+            begins_ns = max(self.late_until_ns, arrival.at_ns + self.jitter_buffer_ns)
+            self.late_until_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
+        else:
             begins_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
             sounds_ns = begins_ns + sound.audible * NS_PER_S // self.audio.rate_hz
             if not first:
@@ -291,7 +296,8 @@ class Reply:
     def wasted_ns(self) -> int:
         """How much of it was not played."""
         stopped_ns = self.playback_ends_ns
-        return self.received_ns - sum(item.player.played_ns(stopped_ns) for item in self.items.values())
+        played_ns = sum(item.player.played_ns(stopped_ns) for item in self.items.values())
+        return self.received_ns - played_ns - (self.late_ns if self.late_until_ns else 0)
 
     @property
     def playback_begins_ns(self) -> int | None:
@@ -310,6 +316,8 @@ class Reply:
 
         Where nothing more is sent, once what came has been played.
         """
+        if self.late_until_ns:
+            return self.late_until_ns
         goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
         return self.silent_ns if self.last_sound is not None and goes_on else self.playback_ends_ns
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import msgspec
 import numpy as np
 
 from bench.clock import Arrival
-from bench.observe.onsets import BLOCK_MS, WINDOW, Onsets
+from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
 from bench.observe.playout import Playout
-from bench.protocol.audio import AudioFormat
+from bench.protocol.audio import UNREADABLE, AudioFormat
 from bench.protocol.events import CutPayload, Event, Kind, audio_payload, said
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -53,17 +53,6 @@ class ReplyDetector:
     def __init__(self, audio: AudioFormat, *, pauses: bool = False) -> None:
         self._pauses = pauses
         self.playout = Playout()
-        self._begin_stream(audio)
-        self._replies = 0
-        self._speaking = False
-        self._words = ""
-
-    def hear_format(self, audio: AudioFormat) -> None:
-        """Hear audio in this format from now on."""
-        if audio is not self.audio:
-            self._begin_stream(audio)
-
-    def _begin_stream(self, audio: AudioFormat) -> None:
         self.audio = audio
         self._onsets = Onsets(audio.rate_hz)
         self._end = 0
@@ -71,6 +60,11 @@ class ReplyDetector:
         self._last = 0
         """The sample up to which the reply was heard."""
         self._held: deque[Held] = deque()
+        self._replies = 0
+        self._speaking = False
+        self._cut = False
+        """Whether the service has dropped what was left of the reply: what goes on with no pause was under way."""
+        self._words = ""
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
         """The events of a message, with what is heard in audio in its place; those that have it already stay."""
@@ -110,7 +104,7 @@ class ReplyDetector:
             if event.kind is Kind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
                 yield Event(Kind.NOTED, event.name), arrival
-            elif event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, CutPayload):
+            elif event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and _is_heard(event.payload):
                 yield from self._heard(event, event.payload, arrival)
             elif event.kind is Kind.MARKED:
                 self.playout.mark(arrival.at_ns, event.text)
@@ -129,7 +123,8 @@ class ReplyDetector:
             yield from self._ending(arrival)
         self._end += samples
         if sound.audible is None or sound.until is None:
-            self._hold(Held(event, arrival, self._end))
+            if samples:
+                self._hold(Held(event, arrival, self._end))
             if not self._speaking:
                 yield Event(Kind.NOTED, event.name), arrival
                 return
@@ -138,7 +133,7 @@ class ReplyDetector:
                 yield from self._ending(arrival)
             return
         begins = self._end - samples + sound.audible
-        if self._speaking and (begins - self._last) * NS_PER_S >= SILENCE_NS * rate_hz:
+        if self._speaking and (begins - self._last) * NS_PER_S >= self._pause_ns * rate_hz:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if self._speaking:
@@ -150,7 +145,12 @@ class ReplyDetector:
     @property
     def _is_over(self) -> bool:
         """Whether no sound that is known later can be of the reply that is heard."""
-        return self._speaking and self._silent_ns >= SILENCE_NS + KNOWN_NS
+        return self._speaking and self._silent_ns >= self._pause_ns + KNOWN_NS
+
+    @property
+    def _pause_ns(self) -> int:
+        """Silence that ends the reply that is heard."""
+        return PAUSE_NS if self._cut else SILENCE_NS
 
     @property
     def _silent_ns(self) -> int:
@@ -162,7 +162,7 @@ class ReplyDetector:
         """When the reply that is played is over if nothing more of it comes."""
         if not (self._pauses and self._speaking):
             return NEVER_NS
-        return self.playout.until_ns + SILENCE_NS + KNOWN_NS - self._silent_ns
+        return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
 
     def ended_by(self, now_ns: int) -> Iterator[tuple[Event, Arrival]]:
         """The end of a reply that was over by now."""
@@ -171,13 +171,13 @@ class ReplyDetector:
 
     def _cleared(self, event: Event, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         """What is left of a reply is dropped; one that was played to its end is over before."""
-        drops, speaking = arrival.at_ns < self.playout.until_ns, self._speaking
-        self.playout.clear(arrival.at_ns)
-        if speaking and not drops:
+        if arrival.at_ns < self.playout.until_ns:
+            self._cut, self._last = self._speaking, self._end
+            self._held.clear()
+        elif self._speaking and not self._cut:
             yield from self._ending(arrival)
+        self.playout.clear(arrival.at_ns)
         yield event, arrival
-        if speaking and drops:
-            yield from self._ending(arrival, "cancelled")
 
     def _begin_reply(
         self, event: Event, sound: CutPayload, begins: int, arrival: Arrival
@@ -203,10 +203,15 @@ class ReplyDetector:
             event, response_id=name, item_id=name, payload=event.payload if sound is None else sound
         )
 
-    def _ending(self, arrival: Arrival, status: str = "completed") -> Iterator[tuple[Event, Arrival]]:
+    def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         """The end of the reply that was heard."""
-        name = f"heard-{self._replies}"
-        self._speaking, words, self._words = False, self._words.strip(), ""
+        name, words = f"heard-{self._replies}", self._words.strip()
+        status, reason = ("cancelled", CAUGHT) if self._cut else ("completed", "")
+        self._speaking, self._cut, self._words = False, False, ""
         yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
-        reason = "" if status == "completed" else CAUGHT
         yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
+
+
+def _is_heard(payload: msgspec.Raw | CutPayload) -> TypeGuard[CutPayload]:
+    """Whether it was `listened` to, and is no audio that cannot be read."""
+    return isinstance(payload, CutPayload) and (payload.audible != UNREADABLE or payload.until is not None)

@@ -46,7 +46,6 @@ from bench.observe.inputs import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
-from bench.observe.playout import MOST_MARKS
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.turn import State, Turn
@@ -63,7 +62,7 @@ from bench.observe.work import (
 )
 from bench.outcomes import GOOD, TEXT_SESSION
 from bench.plan.turn_plan import Judge
-from bench.protocol.audio import chosen
+from bench.protocol.audio import AudioFormatName, chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
@@ -98,7 +97,8 @@ ENDS_SESSION = ("protocol:", "endless:")
 class Timeline:
     """The state machine of one session, from the start of connecting on.
 
-    `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
+    `wanted` is the number of turns that its script has; `reply_format`: of the session's audio, which comes before any
+    turn where the service speaks first; `service_responds`: the service's VAD starts responses;
     `intended_ns`: when the session was meant to start, None where nobody had planned it; `called_ns`: when the call
     arrived that it is, None where none did; `renewable`: its call goes on in another one once it is as old as one may
     be.
@@ -130,6 +130,7 @@ class Timeline:
         limits: Limits,
         dialect: Dialect,
         *,
+        reply_format: AudioFormatName | None = None,
         service_responds: bool = False,
         intended_ns: int | None = None,
         called_ns: int | None = None,
@@ -140,7 +141,7 @@ class Timeline:
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=service_responds)
         self._detector = (
-            ReplyDetector(chosen(dialect.output_formats, None), pauses=dialect.provider is not None)
+            ReplyDetector(chosen(dialect.output_formats, reply_format), pauses=dialect.provider is not None)
             if dialect.duplex
             else None
         )
@@ -164,8 +165,6 @@ class Timeline:
     def _begin(self, begun: Begun) -> None:
         plan, facts = begun.plan, self.facts
         turn = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
-        if self._detector is not None:
-            self._detector.hear_format(turn.format)
         turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
         self.turns.begin(turn)
@@ -233,8 +232,9 @@ class Timeline:
                 self._take(event, came, wire_bytes)
                 wire_bytes = 0
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
-            if self._detector.playout.overfull:
-                self._fail("endless:marks", at_ns, f"over {MOST_MARKS} marks wait for what was not played yet")
+            if self._detector.playout.overflow is not None:
+                what, how_much = self._detector.playout.overflow
+                self._fail(f"endless:{what}", at_ns, f"over {how_much}")
             return
         for event in events:
             self._take(event, arrival, wire_bytes)

@@ -354,6 +354,8 @@ class Turn:
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
             self.interruption.cancelled = True
+            if self.reply.late_until_ns:
+                self.interruption.sounded_on(self.reply.falls_silent_ns)
             return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""

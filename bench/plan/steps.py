@@ -104,6 +104,11 @@ CUE = Table(
 AT_ONCE = Cue()
 
 
+def _cue_features(cue: Cue | None) -> Iterator[Feature]:
+    if cue is not None and (cue.word or cue.share is not None):
+        yield Feature.CUE
+
+
 @dataclass(frozen=True, kw_only=True)
 class InterruptSettings:
     """What stands under `interrupt`."""
@@ -146,6 +151,7 @@ class Interrupt(SpokenTurn):
     def features(self) -> Iterator[Feature]:
         yield from super().features()
         yield Feature.INTERRUPTION
+        yield from _cue_features(self.interrupt.cue)
         if not self.plays_turn or self.interrupt.verify:
             yield Feature.CUT
 
@@ -214,6 +220,7 @@ class Sound(Step):
 
     def features(self) -> Iterator[Feature]:
         yield Feature.SOUND
+        yield from _cue_features(self.sound.cue)
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         if self.within_turn and turn is not None and turn.asks_for(session) == "text":

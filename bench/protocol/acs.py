@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from bench.protocol.agent import CALL_ID, FRAME_MS, NO_TEXT, UNREADABLE, Agent, NamedCall, malformed
+from bench.protocol.agent import CALL_ID, FRAME_MS, Agent, NamedCall
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import Act, Awaited, Binary, ClientMessage, Provider
+from bench.protocol.base import Act, Awaited, ClientMessage, Provider
 from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
 from bench.protocol.settings import SessionSettings
 from bench.protocol.untrusted import LONGEST_ID
@@ -74,6 +74,7 @@ class Acs(Agent):
     input_formats: Mapping[AudioFormatName, AudioFormat] = by_name(PCM16_16K, PCM16)
     output_formats = input_formats
     acts: Mapping[str, Act] = MappingProxyType({AUDIO: Act.APPEND})
+    audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
         format = self.hears(settings)
@@ -93,27 +94,14 @@ class Acs(Agent):
         said = {"participantRawID": CALLER, "data": base64.b64encode(audio).decode(), "silent": not any(audio)}
         return ClientMessage(Act.APPEND, AUDIO, msgspec.json.encode(said)[1:])
 
-    def decode(self, message: bytes) -> Sequence[Event]:
-        if isinstance(message, Binary):
-            return malformed(NO_TEXT)
-        try:
-            wire = _decode_wire(message)
-        except UNREADABLE as error:
-            return malformed(error)
+    def read_text(self, message: bytes) -> Event:
+        wire = _decode_wire(message)
         name, audio = (wire.kind or wire.capital_kind)[:LONGEST_ID], wire.audio or wire.capital_audio or _Audio()
         kind = name[:1].upper() + name[1:]
         if kind == AUDIO:
             payload = audio.data if len(audio.data) else audio.capital_data
-            return (Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload),)
-        return (Event(Kind.CLEARED if kind == STOP else Kind.UNKNOWN, name),)
-
-    def without_audio(self, message: bytes) -> bytes:
-        fields = msgspec.json.decode(message)
-        audio = next((key for key in ("audioData", "AudioData") if isinstance(fields.get(key), dict)), None)
-        if audio is None:
-            return message
-        kept = {name: value for name, value in fields[audio].items() if name not in ("data", "Data")}
-        return msgspec.json.encode(fields | {audio: kept | {"data": ""}})
+            return Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
+        return Event(Kind.CLEARED if kind == STOP else Kind.UNKNOWN, name)
 
 
 def _message(kind: str, fields: Mapping[str, Any]) -> ClientMessage:

@@ -6,12 +6,14 @@ the caller's line (`bench.observe.playout`). Nothing says that a call is open bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import msgspec
 
-from bench.protocol.base import Act, Binary, ClientMessage
+from bench.protocol.base import Act, Binary, ClientMessage, Feature
 from bench.protocol.duplex import Duplex
 from bench.protocol.events import Event, Kind
 from bench.protocol.settings import SessionSettings, SettingsRefusal
@@ -22,17 +24,51 @@ FRAME_MS = 20
 """How providers cut a call's audio."""
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, with the four of ITU-T Q.23 that few have."""
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Agent(Duplex):
-    """The part of a dialect that they share."""
+    """The part of a dialect that they share.
 
+    `audio_in`: the objects of a text message in which audio is, and the names that it has there.
+    """
+
+    audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
     only_duplex = "an agent hears its caller all the time, and answers when it wants to"
     lacks_more = ()
 
+    @property
+    def lacks(self) -> Mapping[Feature, str]:
+        untold = "of which an agent tells nothing: give `after`, in seconds"
+        return MappingProxyType({**super().lacks, Feature.CUE: untold})
+
     def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
         return None
+
+    @abstractmethod
+    def read_text(self, message: bytes) -> Event:
+        """The event of a text message. Raises one of UNREADABLE."""
+
+    def read_binary(self, message: Binary) -> Event:
+        """The event of a binary message."""
+        return Event(Kind.MALFORMED, reason="a binary message came, where each is text")
+
+    def decode(self, message: bytes) -> Sequence[Event]:
+        try:
+            return (self.read_binary(message) if isinstance(message, Binary) else self.read_text(message),)
+        except UNREADABLE as error:
+            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+
+    def without_audio(self, message: bytes) -> bytes:
+        objects, names = self.audio_in
+        fields = _decode_fields(message)
+        holding = [name for name in fields if name in objects and bytes(fields[name]).startswith(b"{")]
+        for name in holding:
+            kept = {inner: value for inner, value in _decode_fields(fields[name]).items() if inner not in names}
+            fields[name] = msgspec.Raw(msgspec.json.encode(kept))
+        return msgspec.json.encode(fields) if holding else message
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         if event["type"] == "dtmf" and event.get("digit") in DIGITS:
@@ -54,12 +90,3 @@ class NamedCall:
 
     def goodbye(self) -> ClientMessage | None:
         return None
-
-
-def malformed(error: Exception | str) -> tuple[Event]:
-    """The one event of a message that cannot be read."""
-    return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
-
-
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-NO_TEXT = "a binary message came, where each is text"

@@ -92,6 +92,7 @@ class Feature(Enum):
     INTERRUPTION = "interrupts a reply"
     CUT = "stops a reply without a word, or checks what is kept of it"
     SOUND = "lets a sound be heard"
+    CUE = "waits for a share of a reply, or for a word of it"
     EXPECTATION = "expects an event"
     HISTORY = "begins with what was said before"
     PIPELINED = "sends before the service has greeted"

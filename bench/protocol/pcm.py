@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bench.protocol.agent import UNREADABLE, Agent, NamedCall, malformed
+from bench.protocol.agent import Agent, NamedCall
 from bench.protocol.audio import (
     G711_ALAW,
     G711_ULAW,
@@ -74,19 +74,16 @@ class PcmAgent(Agent):
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return ClientMessage(Act.APPEND, AUDIO, Binary(audio))
 
-    def decode(self, message: bytes) -> Sequence[Event]:
-        if isinstance(message, Binary):
-            encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
-            return (Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded)),)
-        try:
-            wire = _decode_wire(message)
-        except UNREADABLE as error:
-            return malformed(error)
+    def read_binary(self, message: Binary) -> Event:
+        encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
+        return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded))
+
+    def read_text(self, message: bytes) -> Event:
+        wire = _decode_wire(message)
         if len(wire.binary):
-            size = base64_bytes(wire.binary)
-            return (Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=size, payload=wire.binary),)
+            return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=base64_bytes(wire.binary), payload=wire.binary)
         clears = CLEAR in (bytes(wire.action), bytes(wire.event), bytes(wire.type))
-        return (Event(Kind.CLEARED if clears else Kind.NOTED, TEXT),)
+        return Event(Kind.CLEARED if clears else Kind.NOTED, TEXT)
 
     def without_audio(self, message: bytes) -> bytes:
         return msgspec.json.encode({BINARY: ""}) if isinstance(message, Binary) else message

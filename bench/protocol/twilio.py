@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from bench.protocol.agent import CALL_ID, FRAME_MS, NO_TEXT, UNREADABLE, Agent, NamedCall, malformed
+from bench.protocol.agent import CALL_ID, FRAME_MS, Agent, NamedCall
 from bench.protocol.audio import G711_ULAW, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import Act, Awaited, Binary, ClientMessage, Provider
+from bench.protocol.base import Act, Awaited, ClientMessage, Provider
 from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
 from bench.protocol.settings import SessionSettings, SettingsRefusal
 from bench.protocol.untrusted import LONGEST_ID, LONGEST_WORDS
@@ -66,7 +66,7 @@ class NumberedCall(NamedCall):
             if NUMBER not in named:
                 return named
             self._said += 1
-            return named.replace(NUMBER, str(self._said).encode())
+            return named.replace(NUMBER, str(self._said).encode(), 1)  # the first; others are words of somebody's
         self._said += 1
         self._pieces += 1
         head = (
@@ -93,6 +93,7 @@ class Twilio(Agent):
     input_formats: Mapping[AudioFormatName, AudioFormat] = by_name(G711_ULAW)
     output_formats = input_formats
     acts: Mapping[str, Act] = MappingProxyType({MEDIA: Act.APPEND})
+    audio_in = frozenset({MEDIA}), frozenset({"payload"})
 
     def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
         wrong = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
@@ -117,26 +118,15 @@ class Twilio(Agent):
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return ClientMessage(Act.APPEND, MEDIA, base64.b64encode(audio))
 
-    def decode(self, message: bytes) -> Sequence[Event]:
-        if isinstance(message, Binary):
-            return malformed(NO_TEXT)
-        try:
-            wire = _decode_wire(message)
-        except UNREADABLE as error:
-            return malformed(error)
+    def read_text(self, message: bytes) -> Event:
+        wire = _decode_wire(message)
         name = wire.event[:LONGEST_ID]
         if name == MEDIA:
             payload = EMPTY if wire.media is None else wire.media.payload
-            return (Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload),)
+            return Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
         if name == MARK:
-            return (Event(Kind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS]),)
-        return (Event(Kind.CLEARED if name == CLEAR else Kind.UNKNOWN, name),)
-
-    def without_audio(self, message: bytes) -> bytes:
-        fields = msgspec.json.decode(message)
-        if not isinstance(fields.get(MEDIA), dict):
-            return message
-        return msgspec.json.encode(fields | {MEDIA: fields[MEDIA] | {"payload": ""}})
+            return Event(Kind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS])
+        return Event(Kind.CLEARED if name == CLEAR else Kind.UNKNOWN, name)
 
 
 def _message(name: str, fields: Mapping[str, Any]) -> ClientMessage:

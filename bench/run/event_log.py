@@ -151,7 +151,7 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that writes down what it is told before it takes note of it."""
+    """A timeline that writes down what it is told before it takes note of it. `about`: as the first line has it."""
 
     def __init__(
         self,
@@ -167,17 +167,19 @@ class LoggedTimeline(Timeline):
         log: EventLog,
         about: Mapping[str, Any],
     ) -> None:
+        reply_format = about.get("output_format")
         super().__init__(
             start_ns,
             wanted,
             limits,
             dialect,
+            reply_format=reply_format,
             service_responds=service_responds,
             intended_ns=intended_ns,
             called_ns=called_ns,
             renewable=renewable,
         )
-        self._log, self._format = log, chosen(dialect.output_formats, None)
+        self._log, self._format = log, chosen(dialect.output_formats, reply_format)
         made_with = (start_ns, wanted, limits, service_responds, intended_ns, called_ns, renewable)
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, *made_with))
         log.flush()  # so that it tells a log, whenever the process is killed

@@ -20,8 +20,9 @@ SCHEMA_VERSION = 3
 class Opened(Input, frozen=True, tag="session"):
     """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
 
-    `about`: run, session, target, script, dialect and formats, of a probe its URL. `wanted`: how many turns the script
-    has. `service_responds`: the service's VAD starts responses by itself. `start_ns`: the start of connecting.
+    `about`: run, session, target, script, dialect and formats, of a probe its URL; of these
+    `output_format` is the one in which replies are found in the audio. `wanted`: how many turns the script has.
+    `service_responds`: the service's VAD starts responses by itself. `start_ns`: the start of connecting.
     `intended_ns`: when the session was meant to start; absent where nobody had planned it. `called_ns`: when the call
     arrived that it is; absent where none did. `renewable`: its call goes on in another session when it expires.
     """

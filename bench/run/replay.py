@@ -18,6 +18,7 @@ from bench.foreign import read_json
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
@@ -73,6 +74,7 @@ class _Teller:
             opened.wanted,
             opened.limits,
             self._dialect,
+            reply_format=cast("AudioFormatName", str(named)) if (named := opened.about.get("output_format")) else None,
             service_responds=opened.service_responds,
             intended_ns=opened.intended_ns,
             called_ns=opened.called_ns,

@@ -31,6 +31,8 @@ MEANINGS = {
     "endless:responses": "more responses came for one turn than any has",
     "endless:events": "more events came for one turn than any reply has",
     "endless:bytes": "more bytes came for one turn than any reply has",
+    "endless:marks": "the agent asked to be told of more places in its audio than any call has",
+    "endless:audio": "the agent sent more audio ahead than any caller hears out",
     "throttled:response": "the service answered with a rate limit",
     "throttled:handshake": "the handshake was answered with status 429",
     "timeout:first_delta": "no first delta within the limit",

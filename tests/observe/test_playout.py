@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import Limits
+from bench.limits import LONGEST_HOLD_NS, Limits
 from bench.observe import inputs
+from bench.observe.onsets import PAUSE_NS
 from bench.observe.playout import MOST_MARKS, Playout
 from bench.observe.reply_detector import KNOWN_NS, SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
@@ -79,15 +80,18 @@ def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once(
     assert playout.until_ns == 230 * MS
 
 
-def test_a_storm_of_marks_is_too_many_only_where_they_wait() -> None:
-    played, waiting = Playout(), Playout()
+def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it_out() -> None:
+    played, waiting, ahead = Playout(), Playout(), Playout()
     for number in range(3 * MOST_MARKS):
         played.mark(number, str(number))
     waiting.play(0, 1)
     for number in range(MOST_MARKS + 1):
         waiting.mark(0, str(number))
 
-    assert (played.overfull, waiting.overfull) == (False, True)
+    ahead.play(0, LONGEST_HOLD_NS + 1)
+
+    assert (played.overflow, waiting.overflow) == (None, ("marks", "1000 marks wait for what was not played yet"))
+    assert ahead.overflow == ("audio", "600 s of audio wait to be played")
 
 
 @given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
@@ -138,7 +142,9 @@ def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> No
     cut, played = detector_after(*((BEGIN_MS, LOUD) for _ in range(100))), detector_after(*SPOKEN)
     clear = Event(Kind.CLEARED, "clear")
 
-    assert heard(cut, [clear], BEGIN_MS + 500) == [(Kind.CLEARED, ""), (Kind.RESPONSE_DONE, "cancelled")]
+    assert heard(cut, [clear], BEGIN_MS + 500) == [(Kind.CLEARED, "")]
+    over_ns = (BEGIN_MS + 500) * MS + PAUSE_NS + KNOWN_NS
+    assert [(event.status, came.at_ns) for event, came in cut.ended_by(over_ns)][-1] == ("cancelled", over_ns)
     assert heard(played, [clear], BEGIN_MS + 500) == [(Kind.RESPONSE_DONE, "completed"), (Kind.CLEARED, "")]
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
 
@@ -171,3 +177,20 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
 
     assert (turn.outcome, turn.cut_off) == ("ok", True)
     assert after_ms(turn, "first_audible") == 1_400
+
+
+def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut() -> None:
+    """It was under way, or the agent does not stop; what comes after a pause is another reply."""
+    cut_ms, clear = BEGIN_MS + 500, Event(Kind.CLEARED, "clear")
+    detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
+    heard(detector, [clear], cut_ms)
+    late = [cut_ms + number * FRAME_MS for number in range(1, 15)]
+    again = [late[-1] + 400 + number * FRAME_MS for number in range(10)]
+    events = list[Event]()
+    for at_ms in (*late, *again):
+        arrival = Arrival(at_ms * MS)
+        events += [event for event, _ in detector.events_in(detector.listened(PCM.decode(LOUD), arrival), arrival)]
+
+    replies = [event.response_id for event in events if event.kind is Kind.AUDIO_DELTA]
+    assert replies == ["heard-1"] * len(late) + ["heard-2"] * len(again)
+    assert [event.status for event in events if event.kind is Kind.RESPONSE_DONE] == ["cancelled"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -11,13 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.errors import ScriptError
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import load_script
+from bench.protocol.acs import ACS
 from bench.protocol.audio import G711_ULAW
-from bench.protocol.base import Act, Binary, ClientMessage, Provider
+from bench.protocol.base import Act, Binary, ClientMessage, Dialect, Provider
 from bench.protocol.events import Kind, audio_payload
+from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.protocol.twilio import TWILIO
 from tests.helpers import event_of
 
+AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 PROVIDER = cast("Provider", TWILIO.provider)
 CALL_ID = "0123456789abcdef0123456789abcdef"
@@ -77,7 +84,7 @@ def test_marks_come_back_and_a_call_ends_with_stop() -> None:
     assert (stop["event"], stop["stop"]["callSid"]) == ("stop", f"CA{CALL_ID}")
 
 
-@pytest.mark.parametrize("name", ["{number}", "{uuid}", 'a "quoted" one', "ä", "x" * 1_000])
+@given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
 def test_a_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
     event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
     (told,) = said(PROVIDER.words(CALL_ID).played(event.text))
@@ -143,6 +150,25 @@ def test_a_log_without_audio_tells_the_same(name: str, fields: dict[str, Any]) -
     (event,) = TWILIO.decode(message)
     if event.kind is not Kind.MALFORMED:
         assert event_of(TWILIO.without_audio(message), TWILIO).kind is event.kind
+
+
+def test_a_parameter_is_never_numbered() -> None:
+    _, start = said(*opening(number="{number}"))
+
+    assert (start["sequenceNumber"], start["start"]["customParameters"]) == ("1", {"number": "{number}"})
+
+
+@pytest.mark.parametrize("cue", [{"share": 0.5}, {"word": "parcel"}])
+@pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
+def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
+    """Half of a reply is known once it is over, and its words never are: it would be let end, and nobody told."""
+    path, wav = tmp_path / "talk.yaml", AUDIO / "late_parcel.wav"
+    steps = [{"play": str(wav)}, {"interrupt": {"play": str(wav), **cue}}]
+    path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
+
+    with pytest.raises(ScriptError, match=r"of which an agent tells nothing: give `after`, in seconds") as refused:
+        Repertoire(load_script(path), dialect)
+    assert "\n" not in str(refused.value)
 
 
 def test_what_a_phone_cannot_say_is_refused() -> None:

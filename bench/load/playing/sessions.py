@@ -85,6 +85,7 @@ class Sessions:
                 start_ns, turns_wanted, script.limits, script.dialect, **given, log=log, about=facts
             )
         else:
+            given["reply_format"] = script.output_format.name
             timeline = Timeline(start_ns, turns_wanted, script.limits, script.dialect, **given)
         return RunListener(record, timeline, arm, self, log)
 
