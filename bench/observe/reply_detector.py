@@ -76,13 +76,17 @@ class ReplyDetector:
         data = audio_payload(event.payload)
         if data is None:
             return event
+        marks = []
         if unsent := self._unsent(arrival):
-            self._onsets.hear(np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16))
+            passed = self._onsets.hear(np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16))
+            if passed and passed[0].what == "begins" and unsent * NS_PER_S < SILENCE_NS * self.audio.rate_hz:
+                marks = [(what, -back, off_ns) for what, back, off_ns in passed]
         samples = self.audio.decode(data)
+        marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.hear(samples)]
         audible = until = None
         error_ns = 0
-        for what, back, off_ns in self._onsets.hear(samples):
-            place, error_ns = len(samples) - back, off_ns
+        for what, place, off_ns in marks:
+            error_ns = off_ns
             if what == "begins" and audible is None:
                 audible = place
             elif what == "sounds":

@@ -102,6 +102,14 @@ def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_se
     assert second(*first, *again)[0] == second(*first, *silence, *again)[0] == CutPayload(0, size, 0)
 
 
+def test_a_sound_that_is_too_short_to_be_known_before_nothing_is_sent_for_a_while_is_heard_all_the_same() -> None:
+    """So begins a greeting whose sender stands still at once."""
+    said = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
+    pairs = heard_at(*said, *((at_ms + 300, event) for at_ms, event in said))
+
+    assert [at_ms for event, at_ms in pairs if event.response_id == "heard-1"] == [0, 20, 40, 60, 300, 320, 340, 360]
+
+
 def test_a_pause_within_speech_ends_nothing() -> None:
     events = heard([True, *[False] * (LIMIT - 1), True, *[False] * (LIMIT + 1)])
 
