@@ -23,6 +23,8 @@ PARTS = {
     "kill": "tests.benchmark.kill",
     "soak": "tests.benchmark.soak",
     "keyless": "tests.benchmark.keyless",
+    "agents": "tests.benchmark.agents.benchmark",
+    "words": "tests.benchmark.agents.words",
     "frameworks": "tests.benchmark.frameworks",
     "peers": "tests.benchmark.peers.benchmark",
     "cost": "tests.benchmark.cost",

@@ -1,0 +1,128 @@
+"""What we say to agents is what pipecat and Azure's own package read of it, and what they say is what we hear.
+
+`agents_words.json` keeps their answers, with the versions that gave them; `python -m tests.benchmark.agents.words` asks
+them anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import numpy as np
+import pytest
+
+from bench.protocol.acs import ACS
+from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
+from bench.protocol.base import Binary, ClientMessage, Dialect, Provider
+from bench.protocol.events import Kind, audio_payload
+from bench.protocol.pcm import PCM
+from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from bench.protocol.twilio import TWILIO
+from tests.helpers import event_of
+
+KEPT = Path(__file__).parent / "agents_words.json"
+CALL_ID = "0123456789abcdef0123456789abcdef"
+SPOKEN = PCM16_16K.encode((np.sin(np.arange(320) / 7) * np.linspace(0, 32_000, 320)).astype(np.int16))
+"""20 ms of a tone at 16 kHz, from silence to full scale; as many bytes of any other rate."""
+CLEAR = "clear"
+
+
+class Case(NamedTuple):
+    """A dialect, the package that it is held against as it names itself, and the audio of both."""
+
+    dialect: Dialect
+    named: dict[str, str]
+    format: AudioFormat
+    extra: dict[str, str] = {}  # noqa: RUF012
+
+
+CASES = {
+    "twilio": Case(TWILIO, {"as": "twilio"}, G711_ULAW, {"from_number": "+15550100", "call": "{uuid}"}),
+    "pcm": Case(PCM, {"as": "vonage"}, PCM16_16K),
+    "acs": Case(ACS, {}, PCM16_16K),
+}
+
+
+def shown(data: bytes) -> Any:
+    """A message as a question has it."""
+    return {"binary": _text(data)} if isinstance(data, Binary) else data.decode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> Iterator[dict[str, Any]]:
+    """What a package is asked: of each message of a call what it makes of it, and how it says audio and `clear`."""
+    dialect, words = case.dialect, cast("Provider", case.dialect.provider).words(CALL_ID)
+    samples = np.frombuffer(pcm, "<i2")
+    duplex = SessionSettings(turn_detection=TurnDetection(type=FULL_DUPLEX), extra=case.extra)
+    opening = [step for step in dialect.set_up(duplex, "e") if isinstance(step, ClientMessage)]
+    keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
+    end = [said for said in (words.played("said-1"), words.goodbye()) if said is not None]
+    audio = dialect.append(case.format.encode(samples), "e")
+    wire = [shown(words.written(each.act, each.data)) for each in (*opening, audio, *keys, *end)]
+    if not only_audio and dialect is TWILIO:
+        yield case.named | {"open": wire[:2]}
+    heard = [wire[len(opening)]] if only_audio else wire
+    yield from (case.named | {"hear": message} for message in heard)
+    yield case.named | {"say": _text(pcm)}
+    if not only_audio:
+        yield case.named | {"say": CLEAR}
+
+
+def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
+    """Assert that the package has understood a message, or that we understand its own."""
+    if "say" in question:
+        message = Binary(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
+        event = event_of(message, case.dialect)
+        if question["say"] == CLEAR:
+            assert event.kind is Kind.CLEARED
+            return
+        said = np.frombuffer(base64.b64decode(question["say"]), "<i2")
+        assert event.kind is Kind.AUDIO_DELTA
+        assert isinstance(event.payload, msgspec.Raw)
+        heard = audio_payload(event.payload)
+        assert heard is not None
+        off = np.abs(case.format.decode(heard).astype(int) - said)
+        assert np.all(off <= (0 if case.format.is_pcm else np.abs(said.astype(int)) // 16 + 16))  # steps of ITU-T G.711
+    elif "open" in question:
+        known = {"provider": "twilio", "stream": f"MZ{CALL_ID}", "call": f"CA{CALL_ID}"}
+        assert answer == known | {"body": {"from_number": "+15550100", "call": CALL_ID}}
+    else:
+        assert answer == understood(case, question["hear"])
+
+
+def understood(case: Case, message: Any) -> Any:
+    """What a package has to make of a message of ours."""
+    if isinstance(message, dict):
+        return {"pcm": message["binary"], "rate": case.format.rate_hz}
+    said = json.loads(message)
+    if case.dialect is TWILIO:
+        if said["event"] == "media":
+            samples = G711_ULAW.decode(base64.b64decode(said["media"]["payload"]))
+            return {"pcm": _text(samples.tobytes()), "rate": G711_ULAW.rate_hz}
+        return {"key": said["dtmf"]["digit"]} if said["event"] == "dtmf" else None
+    held = said[said["kind"][0].lower() + said["kind"][1:]]
+    if said["kind"] == "AudioData":
+        number = {
+            "kind": "phoneNumber",
+            "phoneNumber": held["participantRawID"].removeprefix("4:"),
+            "isAnonymous": False,
+        }
+        audio = {"data": held["data"], "timestamp": held["timestamp"], "isSilent": held["silent"]}
+        return {"kind": "AudioData", **audio, "participant": number}
+    held.pop("length", None)  # which the package does not read
+    return {"kind": said["kind"], **held}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_was_answered_of_our_messages_and_what_is_said_to_us_is_what_is_meant(name: str) -> None:
+    case, kept = CASES[name], json.loads(KEPT.read_text(encoding="utf-8"))[name]
+    for question, answer in zip(questions(case), kept["answers"], strict=True):
+        holds(case, question, answer)
