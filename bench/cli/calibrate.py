@@ -29,7 +29,7 @@ def calibrate(
     """Run the harness against the simulator at rising load, and say up to which load its figures can be trusted.
 
     Each run's rows are compared with what the simulator really did. The result is saved: later runs cite it, and warn
-    beyond it. Exit status 4 where nothing could be concluded, for the simulator or other programs were at the limit.
+    beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit.
     """
     from bench.calibrate.climb import plan_of
     from bench.calibrate.ladder import closing, conclude, is_concluded

@@ -54,7 +54,7 @@ def capacity(
     ] = None,
     max_sessions: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="With --by arrivals: most calls in progress at a time."),
+        typer.Option(min=1, metavar="N", help="With --by arrivals: maximum concurrent calls."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write capacity.json to this path, too.")
@@ -71,8 +71,8 @@ def capacity(
 ) -> None:
     """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
 
-    Exit status: 0 shown to hold, 1 the edge lies below, 2 the question cannot be asked, 3 undecided, 4 our own
-    generator was the limit.
+    Exit status: 0 shown to hold, 1 the edge lies below, 2 bad objectives or arguments, 3 undecided, 4 the
+    load generator was the limit.
     """
     from bench.capacity.judge import slo_of
     from bench.capacity.level import Search

@@ -58,7 +58,7 @@ def report(
 
     A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
     Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
-    Without a host it is another run, in a folder beside it, that is reported: RUN-without-NAME.
+    With --without-host the report is of a new run in a folder beside it: RUN-without-NAME.
     """
     run = [run_named(name) for name in names or [""]]
     if without_host:

@@ -34,7 +34,7 @@ def runs(
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels.
 
-    With --remove or --older-than remove runs instead, never one that is under way, and nothing that is no run folder.
+    With --remove or --older-than remove runs instead, but none that is under way, and no other folders.
     """
     from bench.run.kept import kept_runs
 
@@ -118,9 +118,9 @@ def open_run(
         Path, typer.Option("--runs", metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS")
     ] = FOLDER,
 ) -> None:
-    """Open a run's report.html in the browser; where there is none, its path says where it is.
+    """Open a run's report.html in the browser; without a browser, print its path.
 
-    A run that has no page yet, as it was killed, gets its report first. The last line is the path.
+    A killed run gets its report first. The last line is the path.
     """
     from bench.run.close import is_under_way
     from bench.run.folder import read_document
@@ -205,7 +205,7 @@ def upload(
         ),
     ],
 ) -> None:
-    """Upload a run that ended or was killed, file by file, into a folder of its name. What is there is replaced.
+    """Upload a run that ended or was killed, file by file, into a folder of its name. Existing files are replaced.
 
     A container without a signature (SAS) in its URL is signed in to by Entra ID. The last line is the address.
     """

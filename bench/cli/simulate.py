@@ -34,7 +34,7 @@ def simulate(
     ] = None,
     like: Annotated[
         str | None,
-        typer.Option(metavar="RUN[:TARGET]", help="Answer as the service of this run did, with its delays and pace."),
+        typer.Option(metavar="RUN[:TARGET]", help="Draw delays and pace from those that this run measured."),
     ] = None,
     like_step: Annotated[str | None, typer.Option(help="With --like: use only the turns of this step.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,

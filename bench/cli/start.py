@@ -29,7 +29,7 @@ def init(
 ) -> None:
     """Write a scenario, its script and audio, targets, thresholds and a CI workflow to begin with.
 
-    What is there already is left as it was. What is written plays against the simulator as it stands.
+    Existing files are left as they are. What is written plays against the simulator without a change.
     """
     from bench.cli.starter import write_starter
 

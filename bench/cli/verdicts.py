@@ -94,7 +94,7 @@ def size(
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say how many sessions, how long and how much money it takes to find a change, as a range."""
+    """Say how many sessions, hours and dollars it takes to find a change, as a range (sample size by power)."""
     from reports.numbers import NBSP
     from reports.sizing.size import size_question, sized
     from reports.sizing.text import size_data, size_lines
@@ -222,7 +222,7 @@ def check(
 ) -> None:
     """Check a run against thresholds and a baseline.
 
-    Exit status: 0 passed, 1 regressed or over a threshold, 2 the question cannot be asked, 3 inconclusive, 4 invalid or
+    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive, 4 invalid or
     no data.
     """
     from bench.cli.report import wants_colour, width

@@ -211,7 +211,7 @@ class Options:
     )
     arrivals_per_s: float | None = valued(
         "RATE",
-        "let calls, each a session, arrive at this fixed rate (open loop): 30/min, 2/s, 100/h",
+        "calls (sessions) at this fixed arrival rate (open loop): 30/min, 2/s, 100/h",
         _rate,
         shapes=True,
         flag="--arrivals",
@@ -223,7 +223,7 @@ class Options:
     )
     max_sessions: int | None = valued(
         "N",
-        "most calls in progress at a time; a call beyond them is blocked and counted",
+        "maximum concurrent calls; more are blocked and counted",
         partial(_whole, least=1, most=MOST_USERS),
         shapes=True,
     )
@@ -232,14 +232,16 @@ class Options:
     )
     warmup_s: float | None = valued(
         "S",
-        "keep sessions that start so early out of the figures: 90s, 2m, 0 for none "
+        "leave sessions that start in this warm-up out of the figures: 90s, 2m, 0 for none "
         "(default: none, in runs of ten minutes or more the ramp-up and a session, a minute at least)",
         _seconds,
         shapes=True,
         flag="--warmup",
     )
     """None: as long as the run calls for; see `bench.load.planning.planned`."""
-    until_decided: bool = switch("compare two targets, and end the run once that is decided", shapes=True)
+    until_decided: bool = switch(
+        "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
+    )
     thresholds: Path | None = valued("FILE", "file with the relative thresholds that --until-decided decides", _path)
     look_every: int = valued(
         "N",
@@ -249,7 +251,7 @@ class Options:
     )
     connect_rate: float | None = valued(
         "N",
-        "most connections that are opened in a minute, 0 for no limit (Azure preview: 30)",
+        "maximum new connections a minute, 0 for no limit (Azure preview: 30)",
         _number,
         shapes=True,
     )
@@ -265,9 +267,7 @@ class Options:
         "FILE", "file of messages (.jsonl) that every session begins with, as if they had been said", _path
     )
     """What every session begins with, instead of what its script says; None: what that says."""
-    budget_usd: float | None = valued(
-        "USD", "end the run once its responses have cost this many USD", _budget, flag="--budget"
-    )
+    budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
         "seed by which recordings and pauses are drawn for each session (default: 1)",
@@ -300,7 +300,7 @@ class Options:
     )
     worker_timeout_s: float = valued(
         "S",
-        "a worker that its master does not hear from for so long is lost, and has ended by itself (default: 30)",
+        "seconds of silence after which a worker is lost, and ends by itself (default: 30)",
         _timeout,
         default="30",
         flag="--worker-timeout",
