@@ -17,7 +17,7 @@ test: .venv/dev ## what needs no process of its own, and one real run through ea
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
-test-system: .venv/dev ## what starts processes: tests/system
+test-system: .venv/dev ## what starts processes, or works on damaged and hostile run folders: tests/system
 	$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1 tests/system
 
 test-all: test test-system ## everything that must hold
@@ -39,7 +39,7 @@ PURE := tests/observe tests/protocol tests/transport tests/system/transport test
 	tests/test_session.py tests/test_session_transmit.py tests/test_session_vad.py tests/test_session_messages.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
-READ := tests/plan tests/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost quota strata summary)
+READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost quota strata summary)
 
 lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .
@@ -55,7 +55,7 @@ site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site, in build/site
 	$(BIN)/mkdocs build --strict -q
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables and programs of docs/simulator.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/measures.md; the index of docs/decisions; the manual page; docs/licences.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables and programs of docs/simulator.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/measures.md; the index of docs/decisions; the manual page; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas

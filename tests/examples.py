@@ -11,7 +11,7 @@ from hypothesis import settings
 T = TypeVar("T")
 thorough = settings(max_examples=max(100, settings.default.max_examples))
 """For the wire, frames and turns by a VAD: what was wrong there was found by rare examples."""
-few = settings(max_examples=settings.default.max_examples // 4, deadline=None)
+few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
 """For what makes several folders of runs in each example, or is tried again in each of many cases."""
 
 

@@ -92,7 +92,7 @@ def _wrong(step: LoadStep, broken: str) -> str:
     return f"{measure} wrong by {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
 
 
-def conclude(
+def calibration_of(
     steps: Sequence[LoadStep], machine: Mapping[str, Any], date_utc: str, *, tls: bool, quick: bool = False
 ) -> Calibration:
     """Conclude from steps of every kind. A kind of which no step could be judged is not in it."""
@@ -142,7 +142,7 @@ def is_concluded(calibration: Calibration) -> bool:
     return set(calibration.trusted) == set(KINDS)
 
 
-def closing(calibration: Calibration) -> list[str]:
+def conclusions(calibration: Calibration) -> list[str]:
     """The last lines: the result of each kind, and the answer in the last one."""
     lines = [_of_kind(calibration, kind) for kind in KINDS if kind in calibration.trusted]
     if not is_concluded(calibration):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.calibrate.ladder import KINDS, closing, few_turns, telling_steps
+from bench.calibrate.ladder import KINDS, conclusions, few_turns, telling_steps
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
@@ -27,8 +27,8 @@ MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), 
 NAME = 30
 
 
-def heads(kind: SessionKind) -> list[str]:
-    """The heads of the columns above the lines of a kind's steps."""
+def step_heads(kind: SessionKind) -> list[str]:
+    """The step_heads of the columns above the lines of a kind's steps."""
     return [f"{kind} sessions; times in ms, lags and stamp errors p99", row((head for head, _ in STEP), STEP)]
 
 
@@ -81,9 +81,9 @@ LOADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag",
 ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
-def page_of(calibration: Calibration) -> Page:
+def calibration_page(calibration: Calibration) -> Page:
     """The answer, how it was made, the picture, and both tables."""
-    *lines, answer = closing(calibration)
+    *lines, answer = conclusions(calibration)
     steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
     loads = table(LOADS, [_load(step) for step in steps], caption="Lags and stamp errors: p50, p99 and p99.9, ms")

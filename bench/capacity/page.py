@@ -43,8 +43,8 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     return [*(part for line in lines for part in _wrapped(line, "")), f"the report will be {folder}/capacity.html"]
 
 
-def heads(plan: SearchPlan) -> str:
-    """The heads of the lines of levels; p50 and p95 in ms."""
+def level_heads(plan: SearchPlan) -> str:
+    """The level_heads of the lines of levels; p50 and p95 in ms."""
     missed = plan.slos[0] if len(plan.slos) == 1 else "worst objective"
     return row((head for head, _ in HEADS), HEADS) + shortened(missed, SHARE).rjust(SHARE + 2) + "took".rjust(TOOK)
 
@@ -96,7 +96,7 @@ WAITS = (
 )
 
 
-def page_of(capacity: Capacity) -> Page:
+def capacity_page(capacity: Capacity) -> Page:
     """The answer, how it was found, both pictures, and the tables."""
     plan = capacity.plan
     answer, *rest = capacity.sentence.split("; ")

@@ -110,7 +110,7 @@ def next_step(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> NextLevel | None
     if any(end.hold for end in known):
         return None
     bracket = bracket_of(known)
-    load = None if _twice(known) else next_load(ladder, bracket)
+    load = None if _twice(known) else next_level_load(ladder, bracket)
     if load is None and (worth := _worth_repeating(bracket, known)):
         load = worth[len(worth) // 2]
     if load is not None:
@@ -118,7 +118,7 @@ def next_step(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> NextLevel | None
     return NextLevel(bracket.holds, hold=True) if bracket.holds else None
 
 
-def next_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
+def next_level_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
     """The next level that was not played yet; None where both gaps are narrow."""
     upper, undecided = bracket.upper, bracket.undecided
     if not bracket.top:
@@ -143,7 +143,7 @@ def levels_left(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> int:
 
 @cache
 def _levels_left(ladder: LevelLadder, bracket: Bracket) -> int:
-    load = next_load(ladder, bracket)
+    load = next_level_load(ladder, bracket)
     if load is None:
         return len(bracket.undecided).bit_length()  # halved each time
     return 1 + max(_levels_left(ladder, _after(bracket, load, answer)) for answer in ABOUT_THE_SERVICE)

@@ -32,7 +32,7 @@ def calibrate(
     beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit.
     """
     from bench.calibrate.climb import plan_of
-    from bench.calibrate.ladder import closing, conclude, is_concluded
+    from bench.calibrate.ladder import calibration_of, conclusions, is_concluded
     from bench.calibrate.page import error_lines
     from bench.clock import utc_ns
     from bench.cores import allowed_cores, cores_of
@@ -51,8 +51,8 @@ def calibrate(
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
         raise
-    found = conclude(steps, machine(), date_of(began), tls=tls, quick=quick)
-    typer.echo("\n".join(["", *error_lines(steps), "", *closing(found)]))
+    found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick)
+    typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
     if not is_concluded(found):
         raise typer.Exit(INVALID_STATUS)
     problems = [_problem(found, folder) for folder in folders]  # into every folder that takes it; the first one counts
@@ -124,11 +124,11 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 
     from bench.calibrate.climb import climb, played
     from bench.calibrate.ladder import KINDS
-    from bench.calibrate.page import heads, step_lines
+    from bench.calibrate.page import step_heads, step_lines
     from bench.load_search import SHOWN
 
     for kind in KINDS:
-        typer.echo("\n".join(["", *heads(kind)]))
+        typer.echo("\n".join(["", *step_heads(kind)]))
         for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
             typer.secho("\n".join(step_lines(step)), fg=SHOWN[step.outcome][1])
@@ -137,7 +137,7 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
     from bench.calibrate.ladder import is_coarse
-    from bench.calibrate.page import page_of
+    from bench.calibrate.page import calibration_page
     from bench.errors import UsageError
     from bench.run.calibration import file_name, load, save
     from bench.run.disk import write_text
@@ -152,7 +152,7 @@ def _problem(found: Calibration, folder: Path) -> str:
         return ""
     try:
         page = save(found, folder).with_suffix(".html")
-        write_text(page, poured(page_of(found)))
+        write_text(page, poured(calibration_page(found)))
     except UsageError as error:
         return str(error)
     except OSError as error:

@@ -158,7 +158,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
     from bench.capacity.conclude import conclude
     from bench.capacity.level import level_of
-    from bench.capacity.page import closing, heads, level_lines
+    from bench.capacity.page import closing, level_heads, level_lines
     from bench.capacity.search import levels_of
     from bench.clock import utc_ns
     from bench.load_search import SHOWN
@@ -167,7 +167,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
     levels: list[LevelOutcome] = []
     date_utc, interrupted = date_of(utc_ns()), False
-    typer.echo("\n" + heads(search.plan))
+    typer.echo("\n" + level_heads(search.plan))
     try:
         with terminable():
             for level in levels_of(search.plan, levels, partial(level_of, search)):
@@ -184,12 +184,12 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
-    from bench.capacity.page import page_of
+    from bench.capacity.page import capacity_page
     from bench.capacity.result import json_of
     from bench.run.disk import write_text
     from reports.page.html import poured
 
-    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": poured(page_of(outcome))}
+    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": poured(capacity_page(outcome))}
     if json_file is not None:
         files[json_file] = json_of(outcome)
     for path, text in files.items():

@@ -35,7 +35,7 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.leading import locust_events  # noqa: F401  # registers our options and listeners with Locust
 from bench.load.leading.role import ProcessRole
-from bench.load.planning.demand import IN_SCENARIO
+from bench.load.planning.load_model import IN_SCENARIO
 from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, class_file, is_locust_word, script
 from bench.plan.script import SETTINGS
 from bench.units import NS_PER_S

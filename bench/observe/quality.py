@@ -57,7 +57,7 @@ def word_errors(reference: str, words: str) -> tuple[int, int]:
     return len(expected), found.substitutions + found.deletions + found.insertions
 
 
-def warm_up() -> None:
+def load_scorer() -> None:
     """Load what counts errors, which would else hold up whoever counts first."""
     word_errors("word", "word")
 

@@ -157,7 +157,7 @@ def _starts(read: files.ReadRows, host: str) -> pa.Table:
 
 def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
     values = measured.values_ns(sessions, CATALOGUE[name]) / NS_PER_MS
-    return quantile(values[~np.isnan(values)], p)
+    return quantile_or_none(values[~np.isnan(values)], p)
 
 
 def exactness(folder: Path) -> Iterator[Exactness]:
@@ -209,7 +209,7 @@ def _of_measure(read: files.ReadRows, measure: Measure, places: Sequence[MaskedR
     for host, target, mine, good in places:
         counted = there & (good if (good & there & known).any() else mine)
         if (counted & known).any():
-            median = quantile(values[good & there & known], 0.5)
+            median = quantile_or_none(values[good & there & known], 0.5)
             rank = math.ceil(0.99 * int(counted.sum()))
             known_slack = np.sort(slack[counted & known])  # those that are not known may be larger than any
             p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
@@ -226,7 +226,7 @@ def _values_with_bounds(read: files.ReadRows, measure: Measure) -> tuple[Floats,
     return values / NS_PER_MS if measure.unit == "ms" else values, row_bounds(rows, measure)
 
 
-def quantile(values: Floats, p: float) -> float | None:
+def quantile_or_none(values: Floats, p: float) -> float | None:
     """The smallest value that a share p of all does not exceed; None where there are none."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 

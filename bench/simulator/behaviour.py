@@ -189,7 +189,7 @@ class Behaviour(SimulatedSession):
             raise checks.rejected_value(EventPlace("type"), event_type, self._events)
         kind = self._events[event_type]
         place = EventPlace("", self._dialect.strict)
-        return kind.handler(self, checks.merged(kind.table, {}, event, place, required=kind.required), at_ns)
+        return kind.handler(self, checks.accepted(kind.table, {}, event, place, required=kind.required), at_ns)
 
     def _session_update(self, event: Json, at_ns: int) -> None:
         place = EventPlace("session", self._dialect.strict)
@@ -238,7 +238,7 @@ class Behaviour(SimulatedSession):
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         place = EventPlace("response", self._dialect.strict)
         table = self.session.form.response or {}
-        wanted = checks.merged(table, {}, event.get("response", {}), place, ignored=ignored)
+        wanted = checks.accepted(table, {}, event.get("response", {}), place, ignored=ignored)
         if "additional_instructions" in event:
             instructions = self.session.output(wanted).instructions
             wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"

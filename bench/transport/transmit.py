@@ -101,7 +101,7 @@ class TransmitStamps:
                 _, ancillary, _, _ = self._sock.recvmsg(0, ANSWER_BYTES, ERROR_QUEUE)
             except OSError:  # there is no more
                 return
-            answer = read_answer(ancillary)
+            answer = read_stamp_answer(ancillary)
             if answer is not None:
                 self._note(answer)
 
@@ -130,7 +130,7 @@ def _switch_on(sock: socket.socket) -> bool:
     return False
 
 
-def read_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> StampAnswer | None:
+def read_stamp_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> StampAnswer | None:
     """Read the answer in `recvmsg`'s ancillary data; None where it holds none, or one of another kind."""
     at_ns = error = None
     for level, kind, data in ancillary:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import reports
 from bench.cli.session_text import session_text
 from bench.errors import BenchError
-from bench.load.planning.demand import load_recorded
+from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_course
 from bench.plain import one_line
 from bench.plan.conversation import load_history, load_image

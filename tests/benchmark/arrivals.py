@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.load.planning.demand import Arrivals
+from bench.load.planning.load_model import Arrivals
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from reports.runs import load_frames

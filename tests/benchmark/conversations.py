@@ -16,7 +16,7 @@ from bench.cores import allowed_cores, cores_of, on
 from bench.measures import CATALOGUE
 from bench.plan.recordings import load_pcm
 from bench.run import folder as files
-from bench.run.evidence import exactness, quantile
+from bench.run.evidence import exactness, quantile_or_none
 from bench.simulator.truth import read_truth
 from tests.benchmark.harness import run_locust
 from tests.simulator_process import ROOT, running_simulator
@@ -69,7 +69,7 @@ def measure(name: str, script: str, profile: str, scratch: Path) -> None:
     bound = {one.measure: one.bound_p99 for one in exactness(folder)}
     for measure_name, errors_ms in sorted(errors_of(turns, log).items()):
         error = np.abs(errors_ms)
-        p50, p99 = quantile(error, 0.5), quantile(error, 0.99)
+        p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99)
         print(f"  {measure_name:<32} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · "
               f"max {error.max():.3f} ms  bound p99 {bound.get(measure_name) or 0:.3f}", flush=True)  # fmt: skip
     if verdict is None:

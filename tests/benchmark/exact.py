@@ -28,7 +28,7 @@ from bench.measures import CATALOGUE
 from bench.plan.recordings import load_pcm
 from bench.run import evidence
 from bench.run import folder as files
-from bench.run.evidence import exactness, quantile
+from bench.run.evidence import exactness, quantile_or_none
 from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
 from tests.benchmark.crowd import crowd
 from tests.benchmark.harness import run_locust
@@ -120,7 +120,7 @@ def errors_ms(folder: Path, told: list[Joined]) -> dict[str, list[tuple[float, f
 def show(name: str, pairs: list[tuple[float, float]], one: Exactness) -> None:
     """A line; the last word of it is `wrong` where the run calls exact what is not."""
     error, slack = (np.array(column) for column in zip(*pairs, strict=True))
-    p50, p99 = quantile(error, 0.5), quantile(error, 0.99) or 0.0
+    p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99) or 0.0
     beyond, missed = (error > slack + SLACK_MS).mean(), ((error > one.limit + SLACK_MS) & (slack <= one.limit)).mean()
     said = "exact" if one.exact else "not exact"
     right = "" if not one.exact or p99 <= one.limit + SLACK_MS else " WRONG"
@@ -138,7 +138,7 @@ def _first_deltas(folder: Path) -> str:
                                               "speech_end_at_ns"]).to_pandas()  # fmt: skip
     good = rows[rows["outcome"] == "ok"]
     waits = good["first_audio_at_ns"] - good["requested_at_ns"].fillna(good["speech_end_at_ns"])
-    p99, p50 = (quantile(column.dropna().to_numpy() / 1e6, p) or 0.0
+    p99, p50 = (quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
                 for column, p in ((rows["stamp_error_ns"], 0.99), (waits, 0.5)))  # fmt: skip
     limit = max(STAMP_LIMIT_MS, STAMP_SHARE * p50)
     return f"by the first deltas alone {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"

@@ -2,7 +2,8 @@
 
 The voices of the simulator and the recordings of the scenarios, or tones, with pauses of 1.2 to 2.6 s between them, are
 mixed with noise at so many dB under the voices' RMS. The truth is the first and the last sample that would be audible
-without noise. `python -m tests.benchmark onsets` writes the table of docs/accuracy.md, and prints what a frame costs.
+without noise. `python -m tests.benchmark onsets` writes the table of docs/decisions/0065-an-ear.md, and prints what a
+frame costs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))
 TONES_HZ = (440, 700, 1_000)
 ALONE_S = 60
-PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+PAGE = Path(__file__).parents[2] / "docs" / "decisions" / "0065-an-ear.md"
 
 
 class Stream(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.calibrate.ladder import KINDS, bytes_per_session, closing, conclude, is_coarse, is_concluded
+from bench.calibrate.ladder import KINDS, bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
 from bench.run.calibration import Calibration, LoadStep, Outcome, SessionKind, Trusted
 from tests.calibrate.builders import build_step, steps_of_both
 
@@ -13,13 +13,13 @@ LAST = "trust this machine up to 200 sessions per process"
 
 
 def concluded(steps: list[LoadStep]) -> Calibration:
-    return conclude(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
+    return calibration_of(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
 
 
 def test_the_last_line_is_the_answer() -> None:
     found = concluded(steps_of_both((100, "good"), (200, "good"), (400, "bad")))
 
-    assert closing(found)[-1] == LAST
+    assert conclusions(found)[-1] == LAST
     assert found.trusted == {"listening": Trusted(200, 5000), "talking": Trusted(200, 5000)}
     assert found.ended == {}
     assert is_concluded(found)
@@ -29,13 +29,13 @@ def test_the_answer_holds_for_either_kind_of_sessions() -> None:
     bad = [build_step(800, "bad", kind="listening"), build_step(400, "bad", kind="talking")]
     steps = [*(build_step(n, kind="listening") for n in (100, 400)), build_step(200, kind="talking"), *bad]
 
-    assert closing(concluded(steps))[-1] == LAST
+    assert conclusions(concluded(steps))[-1] == LAST
 
 
 def test_where_every_load_was_good_the_answer_is_a_least_one() -> None:
     found = concluded([build_step(40, kind="listening"), build_step(40, kind="talking")])
 
-    assert closing(found)[-1] == (
+    assert conclusions(found)[-1] == (
         "trust this machine up to at least 40 sessions per process; --most, not the harness, ended the calibration"
     )
     assert is_coarse(found)
@@ -46,7 +46,7 @@ def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
     full = concluded(steps)
     quick = msgspec.structs.replace(full, quick=True)
 
-    assert [line for line in closing(quick) if line not in closing(full)] == [
+    assert [line for line in conclusions(quick) if line not in conclusions(full)] == [
         "this is a first idea: few loads were tried, each for a short time; leave --quick out to narrow it down"
     ]
     assert (is_coarse(full), is_coarse(quick)) == (False, True)
@@ -59,14 +59,14 @@ def test_a_narrower_limit_has_a_lower_load() -> None:
 
     assert found.exact["talking"].sessions == 100
     assert found.trusted["talking"].sessions == 400
-    assert closing(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
+    assert conclusions(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
 
 
 @pytest.mark.parametrize(("outcome", "cause"), [("late", "the simulator"), ("busy", "other programs")])
 def test_where_something_else_was_at_its_limit_the_answer_is_a_least_one(outcome: Outcome, cause: str) -> None:
     found = concluded(steps_of_both((100, "good"), (200, "good"), (400, outcome), (400, outcome)))
 
-    assert closing(found)[-1] == (
+    assert conclusions(found)[-1] == (
         f"trust this machine up to at least 200 sessions per process; {cause}, not the harness, ended the calibration"
     )
 
@@ -74,7 +74,7 @@ def test_where_something_else_was_at_its_limit_the_answer_is_a_least_one(outcome
 @pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
 def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said: str) -> None:
     steps = [build_step(n, kind="listening", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
-    line, *_ = closing(concluded([*steps, build_step(200, kind="talking")]))
+    line, *_ = conclusions(concluded([*steps, build_step(200, kind="talking")]))
 
     assert line == "listening: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + said
 
@@ -82,7 +82,7 @@ def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said
 def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:
     harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
     simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
-    listening, talking, *_ = closing(concluded([*harness, *simulator]))
+    listening, talking, *_ = conclusions(concluded([*harness, *simulator]))
 
     assert listening.startswith("listening: within 1 ms up to 200 sessions")
     assert talking.startswith("talking: within 1 ms up to at least 200 sessions")
@@ -92,7 +92,7 @@ def test_of_two_equal_answers_the_one_that_the_harness_gave_counts() -> None:
     harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
     simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
 
-    assert closing(concluded([*harness, *simulator]))[-1] == LAST
+    assert conclusions(concluded([*harness, *simulator]))[-1] == LAST
 
 
 def test_nothing_is_concluded_where_no_load_could_be_judged() -> None:
@@ -100,19 +100,19 @@ def test_nothing_is_concluded_where_no_load_could_be_judged() -> None:
     found = concluded(steps)
 
     assert not is_concluded(found)
-    assert closing(found)[-1] == "no conclusion for talking sessions: the simulator set the limit"
+    assert conclusions(found)[-1] == "no conclusion for talking sessions: the simulator set the limit"
 
 
 def test_a_harness_that_carries_nothing_is_trusted_with_nothing() -> None:
     found = concluded(steps_of_both((5, "bad")))
 
-    assert closing(found)[-1] == "trust this machine up to 0 sessions per process"
+    assert conclusions(found)[-1] == "trust this machine up to 0 sessions per process"
 
 
 def test_a_load_that_was_tried_twice_counts_as_it_was_found_last() -> None:
     found = concluded(steps_of_both((100, "good"), (200, "late"), (200, "good"), (400, "bad")))
 
-    assert closing(found)[-1] == LAST
+    assert conclusions(found)[-1] == LAST
 
 
 def test_memory_per_session_is_the_slope_between_loads() -> None:
@@ -121,4 +121,6 @@ def test_memory_per_session_is_the_slope_between_loads() -> None:
     assert bytes_per_session(steps) == pytest.approx(90_000)
     assert bytes_per_session(steps[:1]) is None
     assert bytes_per_session([build_step(rss_bytes=None)]) is None
-    assert "; 90 kB a session" in closing(concluded([*steps, *(build_step(n, kind="talking") for n in (100, 200))]))[0]
+    assert (
+        "; 90 kB a session" in conclusions(concluded([*steps, *(build_step(n, kind="talking") for n in (100, 200))]))[0]
+    )

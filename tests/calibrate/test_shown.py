@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from bench.calibrate.ladder import conclude
-from bench.calibrate.page import error_lines, heads, page_of, picture, step_lines
+from bench.calibrate.ladder import calibration_of
+from bench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
 from bench.run.calibration import Calibration, LoadStep
 from reports.page.html import poured
 from tests.calibrate.builders import build_step, steps_of_both
@@ -14,12 +14,12 @@ STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", w
 
 
 def build_calibration(steps: list[LoadStep]) -> Calibration:
-    return conclude(steps, {"kernel": "Linux <6>"}, "2026-11-20", tls=True)
+    return calibration_of(steps, {"kernel": "Linux <6>"}, "2026-11-20", tls=True)
 
 
 def test_every_line_fits_a_hundred_columns() -> None:
     large = build_step(100_000, "bad", p99=123_456.789, why="ttfa wrong by 120 ms")
-    lines = [*heads("listening"), *(line for step in [*STEPS, large] for line in step_lines(step))]
+    lines = [*step_heads("listening"), *(line for step in [*STEPS, large] for line in step_lines(step))]
     lines += error_lines([*STEPS, large])
 
     assert [line for line in lines if len(line) > 100] == []
@@ -46,12 +46,12 @@ def test_a_step_without_figures_is_shown_all_the_same() -> None:
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []
-    assert "<td>✕ the run ended with status -9</td>" in poured(page_of(build_calibration([bare])))
+    assert "<td>✕ the run ended with status -9</td>" in poured(calibration_page(build_calibration([bare])))
 
 
 def test_what_the_figures_of_a_step_lack_is_said() -> None:
     step = build_step(100, turns=120, unjoined=1)
-    page = poured(page_of(build_calibration([step])))
+    page = poured(calibration_page(build_calibration([step])))
 
     assert step_lines(step)[1:] == ["    p99 of 120 turns", "    1\u00a0turn could not be compared"]
     assert "✓ p99 of 120 turns; 1\u00a0turn could not be compared" in page
@@ -65,7 +65,7 @@ def test_p999_is_shown_of_as_many_turns_as_carry_it() -> None:
 
 
 def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
-    page = poured(page_of(build_calibration(STEPS)))
+    page = poured(calibration_page(build_calibration(STEPS)))
 
     assert "Trust this machine up to 100 sessions per process." in page
     assert "Linux &lt;6&gt;" in page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bench.capacity.conclude import conclude
-from bench.capacity.page import failure_picture, page_of, wait_picture
+from bench.capacity.page import capacity_page, failure_picture, wait_picture
 from bench.capacity.result import Answer, Capacity, Interval, LevelOutcome
 from reports.page.html import poured
 from tests.capacity.models import build_level, build_plan, build_share
@@ -28,7 +28,7 @@ def searched(levels: list[LevelOutcome]) -> Capacity:
 
 
 def test_the_answer_stands_above_and_every_level_below() -> None:
-    page = poured(page_of(searched(LEVELS)))
+    page = poured(capacity_page(searched(LEVELS)))
 
     assert "Holds 8 calls at a time and breaks at 16 (ttfa p(95)&lt;800)." in page
     assert "A longer hold confirmed it." in page
@@ -55,7 +55,7 @@ def test_the_edge_is_a_band_between_what_holds_and_what_breaks() -> None:
 
 
 def test_a_search_that_found_nothing_has_a_page() -> None:
-    page = poured(page_of(searched([])))
+    page = poured(capacity_page(searched([])))
 
     assert "No number of calls at a time was shown to hold or to break" in page
     assert "<svg" not in page

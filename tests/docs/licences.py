@@ -11,10 +11,10 @@ from typing import cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PAGE = Path(__file__).parents[2] / "docs" / "licences.md"
+PAGE = Path(__file__).parents[2] / "LICENCES.md"
 HEAD = """# Licences
 
-Realtime Bench is under the [MIT licence](../LICENSE). This page lists what pip installs with it, the extra `otel`
+Realtime Bench is under the [MIT licence](LICENSE). This page lists what pip installs with it, the extra `otel`
 included, each with the licence that its own metadata name. Some wheels bundle libraries that have further licences
 (numpy, scipy, pyarrow, soundfile, gevent); their texts are in the wheels. `make sbom` writes a bill of materials with
 versions (CycloneDX), and `make schema` writes this page.

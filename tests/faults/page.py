@@ -1,4 +1,4 @@
-"""The tables of docs/simulator.md: `python -m tests.faults.page` writes them (`make schema`).
+"""The tables of faults in the pages of the simulator: `python -m tests.faults.page` writes them (`make schema`).
 
 Kinds, places and keys are the simulator's own; outcomes are the parameters of `test_cells.py`.
 """
@@ -16,7 +16,8 @@ from bench.simulator.refusals import AZURE, OPENAI
 from tests.faults.cells import CASES, FaultCase
 from tests.made_page import made_anew, table
 
-PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "simulator.md", ROOT / "bench" / "simulator" / "README.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
 
 
@@ -107,8 +108,9 @@ def _outcome(outcome: str) -> str:
 
 
 def main() -> None:
-    """Write the tables of the page."""
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the tables of the pages."""
+    for page in PAGES:
+        page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,6 @@ from tests.helpers import (
 from tests.observe.test_timeline import check_ended, failed, played
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
-from tests.run.test_merge import build_part
 from tests.simulator.builders import (
     AT_NS,
     CLEAR,
@@ -78,6 +77,7 @@ from tests.simulator.builders import (
     sound,
     user_text,
 )
+from tests.system.run.test_merge import build_part
 from tests.system.simulator.test_server import UPGRADE
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 

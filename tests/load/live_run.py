@@ -17,14 +17,14 @@ from bench.dial import Dialer
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.load.planning.concurrency import Concurrency
-from bench.load.planning.demand import CLOSED_LOOP, Demand
+from bench.load.planning.load_model import CLOSED_LOOP, LoadModel
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_scripts, plays_of_arms
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import SessionTask, script
 from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.live import LiveRun
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.load.playing.sessions import Driver
 from bench.money import Prices
 from bench.run import folder as files
@@ -109,7 +109,7 @@ class Stand:
         prices: Prices | None = PRICES,
         auth: Auth = None,
         spool: Spool | None = None,
-        demand: Demand = CLOSED_LOOP,
+        load_model: LoadModel = CLOSED_LOOP,
         per_minute: float | None = None,
         **given: Any,
     ) -> None:
@@ -137,11 +137,11 @@ class Stand:
             fire=lambda exception, **_: self.failures.append(exception) if exception else None,
         )
         planned = Planned(
-            options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, demand=demand
+            options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, load_model=load_model
         )
-        place = Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
+        slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
         with patch("bench.load.playing.live._warm_up"):  # it reads all sources, and sets this process's collector
-            self.live = LiveRun(planned, place, arms, keyring, spool or Spool(self.folder, worker), driver)
+            self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), driver)
 
     def play(self, pairs: int = 1) -> bool:
         """So many pairs of one user, one after another; whether the last was played."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.demand import (
+from bench.load.planning.load_model import (
     CONSTANT,
     GAMMA,
     Arrivals,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.planning.demand import Arrivals, Demand, Recorded
+from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
 from bench.load.playing.arm import HOPELESS, Pacer
 from bench.load.playing.live import ALL_DONE, raise_all
 from bench.load.playing.pairs import order
@@ -528,15 +528,15 @@ def test_of_several_arms_a_fault_is_told_before_locusts_own_words_and_none_is_lo
     raise_all([])
 
 
-def arriving(*after_ms: int, slots: int = 2) -> Demand:
+def arriving(*after_ms: int, slots: int = 2) -> LoadModel:
     """Calls so many milliseconds after they may begin to arrive."""
     recorded = Recorded(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
-    return Demand(Arrivals(1, slots, recorded=recorded))
+    return LoadModel(Arrivals(1, slots, recorded=recorded))
 
 
 def test_a_call_that_arrives_is_played_by_an_idle_user_and_says_when_it_came(tmp_path: Path) -> None:
     began_ns = monotonic_ns() - NS_PER_S  # so that calls arrive at once
-    stand = Stand(tmp_path, demand=arriving(0, 1), began_ns=began_ns)
+    stand = Stand(tmp_path, load_model=arriving(0, 1), began_ns=began_ns)
     users = [gevent.spawn(stand.play) for _ in range(2)]
     gevent.joinall(users, timeout=30, raise_error=True)
 
@@ -552,7 +552,7 @@ def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Pa
     nobody = Event()
     stand = Stand(
         tmp_path,
-        demand=arriving(0, 0, 0),
+        load_model=arriving(0, 0, 0),
         began_ns=monotonic_ns() - NS_PER_S,
         dialers={"here": FakeDialer(answers=nobody)},
     )
@@ -587,8 +587,8 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
 ) -> None:
     """It started, or was blocked, or the end of the run cut it off before its start."""
     now_ns = monotonic_ns()
-    demand = arriving(*sorted(at_ms))
-    stand = Stand(tmp_path_factory.mktemp("calls"), demand=demand, began_ns=now_ns - NS_PER_S)
+    load_model = arriving(*sorted(at_ms))
+    stand = Stand(tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S)
     stand.live.arms[0].pacer.hold(now_ns + held_ms * 10**6, now_ns)
     players = [gevent.spawn(stand.play) for _ in range(users)]
     gevent.idle()
@@ -609,7 +609,7 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
 
 
 def test_a_call_that_a_pacer_holds_back_is_meant_to_start_then_and_had_arrived_before(tmp_path: Path) -> None:
-    stand = Stand(tmp_path, demand=arriving(0), began_ns=monotonic_ns() - NS_PER_S)
+    stand = Stand(tmp_path, load_model=arriving(0), began_ns=monotonic_ns() - NS_PER_S)
     until_ns = monotonic_ns() + NS_PER_S // 20
     stand.live.arms[0].pacer.hold(until_ns, monotonic_ns())
     assert stand.play()
@@ -621,7 +621,7 @@ def test_a_call_that_a_pacer_holds_back_is_meant_to_start_then_and_had_arrived_b
 
 
 def test_of_calls_that_arrive_as_many_are_played_as_sessions_were_asked_for(tmp_path: Path) -> None:
-    stand = Stand(tmp_path, demand=arriving(*[0] * 9), sessions=2, began_ns=monotonic_ns() - NS_PER_S)
+    stand = Stand(tmp_path, load_model=arriving(*[0] * 9), sessions=2, began_ns=monotonic_ns() - NS_PER_S)
     users = [gevent.spawn(stand.play) for _ in range(4)]
     while not stand.stopped:
         gevent.sleep(0.001)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.limits import LONGEST_HOLD_NS
 from bench.load.playing.arm import LONGEST_WAIT_NS, Limited, Pacer, earliest_ns, pacer_of
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.simulator.quota import Allowance
 from bench.units import NS_PER_S
 
@@ -289,23 +289,25 @@ def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began
     taken = []
     for worker in range(workers):
         arrivals = sorted(data.draw(st.lists(st.integers(0, 5 * MINUTE_NS), min_size=1, max_size=10)))
-        taken += starts(pacer_of(per_minute, Place(0, began_ns, worker=worker, workers=workers)), *arrivals)
+        taken += starts(pacer_of(per_minute, WorkerSlot(0, began_ns, worker=worker, workers=workers)), *arrivals)
 
     gap_ns = 60 * NS_PER_S // per_minute
     assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))  # each rounds to a ns
 
 
 def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:
-    first, second = (starts(pacer_of(30, Place(0, 100, worker=worker, workers=2)), 101, 101) for worker in range(2))
+    first, second = (
+        starts(pacer_of(30, WorkerSlot(0, 100, worker=worker, workers=2)), 101, 101) for worker in range(2)
+    )
 
     assert second == [100 + 2 * NS_PER_S, 100 + 6 * NS_PER_S]
     assert first == [100 + 4 * NS_PER_S, 100 + 8 * NS_PER_S]
 
 
 def test_a_process_that_is_alone_starts_at_once() -> None:
-    assert starts(pacer_of(30, Place(0, 100, worker=0, workers=1)), 101) == [101]
+    assert starts(pacer_of(30, WorkerSlot(0, 100, worker=0, workers=1)), 101) == [101]
 
 
 @pytest.mark.parametrize("rate", [None, 0.0])
 def test_without_a_rate_processes_need_no_turns(rate: float | None) -> None:
-    assert starts(pacer_of(rate, Place(0, 100, worker=1, workers=2)), 101, 101) == [101, 101]
+    assert starts(pacer_of(rate, WorkerSlot(0, 100, worker=1, workers=2)), 101, 101) == [101, 101]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.capacity.page import page_of as capacity_page
+from bench.capacity.page import capacity_page
 from bench.capacity.result import LevelOutcome
 from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry

@@ -34,7 +34,7 @@ from bench.transport.transmit import (
     TIMESTAMPING,
     StampAnswer,
     TransmitStamps,
-    read_answer,
+    read_stamp_answer,
 )
 from tests.examples import thorough
 from tests.transport.test_tcp import KINDS, connected
@@ -70,7 +70,7 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
     )
 )
 def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
-    answer = read_answer(ancillary)
+    answer = read_stamp_answer(ancillary)
 
     assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.place < PLACES)
 
@@ -89,7 +89,7 @@ def test_an_answer_is_found_in_any_order_and_company(
 ) -> None:
     ancillary = data.draw(st.permutations([stamp(realtime_ns), word(kind, place, family=family), *others]))
 
-    assert read_answer(ancillary) == StampAnswer(kind, place, realtime_ns)
+    assert read_stamp_answer(ancillary) == StampAnswer(kind, place, realtime_ns)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_answer_is_found_in_any_order_and_company(
     ids=["nothing", "no-word", "no-stamp", "other-kind", "other-origin", "short-stamp", "short-word"],
 )
 def test_what_is_no_answer_says_nothing(ancillary: Ancillary) -> None:
-    assert read_answer(ancillary) is None
+    assert read_stamp_answer(ancillary) is None
 
 
 # Whose it is.

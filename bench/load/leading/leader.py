@@ -18,13 +18,13 @@ from bench.load.leading.monitor import Monitor, Telemetry, check_installed
 from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
-from bench.load.planning.demand import asked, demand_of
+from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options
 from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run.document import GIVEN_UP
 from bench.run.part import parts
@@ -85,19 +85,19 @@ class Leader(ProcessRole):
 
     def _set_users(self) -> None:
         """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
-        demand = self._planned.demand
-        if demand.users is None:
+        load_model = self._planned.load_model
+        if load_model.users is None:
             return
-        if demand.course is not None and self._environment.shape_class is not None:
+        if load_model.course is not None and self._environment.shape_class is not None:
             raise UsageError(
                 "--stages and the load shape of the Locust file both set the number of sessions: leave one out"
             )
-        self._parsed.num_users = demand.users
-        if demand.course is not None:
-            self._environment.shape_class = shape = StagedLoad(demand.course)
+        self._parsed.num_users = load_model.users
+        if load_model.course is not None:
+            self._environment.shape_class = shape = StagedLoad(load_model.course)
             shape.runner = self._runner
         else:
-            self._parsed.spawn_rate = min(demand.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
+            self._parsed.spawn_rate = min(load_model.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
 
     def _plan(self) -> Planned:
         plan = super()._plan()
@@ -111,7 +111,7 @@ class Leader(ProcessRole):
         classes = self._environment.user_classes
         parsed = asked(parsed, classes)
         options = Options.of(parsed)
-        demand_of(options, parsed, classes)
+        load_model_of(options, parsed, classes)
         if options.until_decided:
             check_two(self._planned.targets)
 
@@ -134,11 +134,11 @@ class Leader(ProcessRole):
             self._begin(keyring)
 
     def _begin(self, keyring: Keyring) -> None:
-        place = Place(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
-        arms = arms_of(self._planned, keyring, place)
-        folder = files.create(self._planned.options.runs, self._planned.scenario, place.began_utc_ns)
+        slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
+        arms = arms_of(self._planned, keyring, slot)
+        folder = files.create(self._planned.options.runs, self._planned.scenario, slot.began_utc_ns)
         settings = vars(self._parsed)
-        document = self._planned.opening_document(folder.name, place.began_utc_ns, settings, place.workers)
+        document = self._planned.opening_document(folder.name, slot.began_utc_ns, settings, slot.workers)
         if self._decision is not None:
             document["decision_plan"] = dict(self._decision)
         self._current.document = document
@@ -148,14 +148,14 @@ class Leader(ProcessRole):
         for line in (*self._planned.notices, *decided):
             self.say(line)
         self._current.monitor = self._new_monitor(folder)
-        self._let_play(folder, place, arms, keyring)
+        self._let_play(folder, slot, arms, keyring)
 
     @abstractmethod
-    def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
+    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
         """Let users play, here or in workers."""
 
     def _new_monitor(self, folder: Path) -> Monitor:
-        run_time_s = self._parsed.run_time or self._planned.demand.length_s
+        run_time_s = self._parsed.run_time or self._planned.load_model.length_s
         plan = self._decision
         return Monitor(
             self._planned,
@@ -321,8 +321,8 @@ class Leader(ProcessRole):
 class Alone(Leader):
     """The role of a single process: it leads runs, and its users play."""
 
-    def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
-        self._go_live(folder, place, arms, keyring)
+    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
+        self._go_live(folder, slot, arms, keyring)
 
     def _look(self) -> None:
         monitor, live = self._current.monitor, self._current.live

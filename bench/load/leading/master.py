@@ -28,7 +28,7 @@ from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import ALL_DONE, CUT_S
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts
@@ -134,7 +134,7 @@ class Master(Leader):
         vars(self._parsed).update(self._given)
         super()._start()
 
-    def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
+    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
         """Hand the run to the workers that are there: who comes later takes no part."""
         link.hold(folder)
         keyring.close()  # its workers sign in themselves
@@ -151,7 +151,7 @@ class Master(Leader):
         self._parsed.rtbench_run = {
             "run_id": folder.name,
             "folder": str(folder.resolve()),
-            "place": asdict(place),
+            "slot": asdict(slot),
             "host": socket.gethostname(),
             "identity": messages.identity_of(self._planned.identity),
             "members": self._members,

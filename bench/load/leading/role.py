@@ -25,7 +25,7 @@ from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import CUT_S, LiveRun
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.load.playing.sessions import Driver
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -86,7 +86,7 @@ class ProcessRole(ABC):
 
     @property
     def session_pause_s(self) -> float:
-        return 0.0 if self._planned.demand.arrivals else self._planned.options.session_pause_s
+        return 0.0 if self._planned.load_model.arrivals else self._planned.options.session_pause_s
 
     def say(self, line: str) -> None:
         """Show a notice on the screen."""
@@ -106,7 +106,9 @@ class ProcessRole(ABC):
         """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
         self._planned = plan = self._plan()
         if self._parsed.headless:
-            check_shares(plan.concurrency, plan.sessions if plan.demand.arrivals is None else plan.concurrency.users)
+            check_shares(
+                plan.concurrency, plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
+            )
         check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
@@ -198,12 +200,12 @@ class ProcessRole(ABC):
         if self._current.live is not None:
             self._current.live.incident(kind, text)
 
-    def _go_live(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
+    def _go_live(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
         """Let users play, at the priority that the run asks for."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         driver = Driver(self.request_stop, self.refuse, self._environment.events.request.fire)
-        self._current.live = LiveRun(self._planned, place, arms, keyring, Spool(folder, place.worker, run_id), driver)
+        self._current.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), driver)
 
     # While it goes on.
 

@@ -22,7 +22,7 @@ from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
 from bench.load.playing.live import ALL_DONE, CUT_S
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.provenance import host_name
@@ -93,11 +93,11 @@ class Worker(ProcessRole):
             keyring.close()  # what is recorded once the master closes the run would be in no file of it
             return
         with closed_on_failure(keyring):
-            place = self._place(handed, shares=shares)
-            self._current.folder = folder if shares else self._own_folder(handed, place)
+            slot = self._slot(handed, shares=shares)
+            self._current.folder = folder if shares else self._own_folder(handed, slot)
             self._master.tie(folder if shares else None)
-            arms = arms_of(self._planned, keyring, place)
-            self._go_live(self._current.folder, place, arms, keyring, run_id=handed["run_id"])
+            arms = arms_of(self._planned, keyring, slot)
+            self._go_live(self._current.folder, slot, arms, keyring, run_id=handed["run_id"])
 
     def _take_own_secrets(self) -> None:
         """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
@@ -117,22 +117,22 @@ class Worker(ProcessRole):
         if handed != mine:
             raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
 
-    def _place(self, handed: dict[str, Any], *, shares: bool) -> Place:
-        """This worker's place, by its own clocks: on another host CLOCK_MONOTONIC is another."""
-        given = handed["place"] | {"worker": self._number}
+    def _slot(self, handed: dict[str, Any], *, shares: bool) -> WorkerSlot:
+        """This worker's slot, by its own clocks: on another host CLOCK_MONOTONIC is another."""
+        given = handed["slot"] | {"worker": self._number}
         if shares:
-            return Place(**given)
+            return WorkerSlot(**given)
         ahead_ns, error_ns = handed["clocks"].get(self._runner.client_id, (0, None))
         since_ns = utc_ns() - ahead_ns - given["began_utc_ns"]
         clock = {"ahead_ns": ahead_ns, "ahead_error_ns": error_ns}
-        return Place(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
+        return WorkerSlot(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
 
-    def _own_folder(self, handed: dict[str, Any], place: Place) -> Path:
+    def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
         """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
         plan = self._planned
-        folder = files.create(plan.options.runs, f"{plan.scenario}-worker-{self._number}", place.began_utc_ns)
+        folder = files.create(plan.options.runs, f"{plan.scenario}-worker-{self._number}", slot.began_utc_ns)
         settings = vars(self._parsed)
-        document = plan.opening_document(handed["run_id"], place.began_utc_ns, settings, place.workers)
+        document = plan.opening_document(handed["run_id"], slot.began_utc_ns, settings, slot.workers)
         files.write_document(folder, document)
         send, run_id = self._runner.send_message, handed["run_id"]
         source = Source(folder, self._number, self._key)

@@ -13,8 +13,8 @@ import msgspec
 from bench.cores import Priority, core_count, niceness, obtainable
 from bench.errors import UsageError
 from bench.load.planning.concurrency import Concurrency, check_cost, concurrency, peak_users, process_advice
-from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, course_facts, demand_of
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
+from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, asked, course_facts, load_model_of
 from bench.load.planning.plays import (
     Plays,
     loaded_scripts,
@@ -48,8 +48,8 @@ class Planned:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
-    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none. `demand`: what
-    asks for sessions. `hosts_advice`: what a master knows of the hosts that play.
+    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none.
+    `hosts_advice`: what a master knows of the hosts that play.
     """
 
     options: Options
@@ -61,7 +61,7 @@ class Planned:
     calibration: Mapping[str, Any] | None
     warmup_s: float = 0.0
     priority: Priority | None = None
-    demand: Demand = CLOSED_LOOP
+    load_model: LoadModel = CLOSED_LOOP
     hosts_advice: tuple[str, ...] = ()
 
     @property
@@ -151,7 +151,7 @@ class Planned:
         cited = None if self.calibration is None else dict(self.calibration)
         beside: dict[str, Any] = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
         beside["concurrency"] = self.concurrency.users * self.concurrency.arms
-        arrivals, course = self.demand.arrivals, self.demand.course
+        arrivals, course = self.load_model.arrivals, self.load_model.course
         if arrivals is not None:
             beside["arrivals"] = arrivals.facts(began_utc_ns, workers)
         if course is not None:
@@ -209,7 +209,7 @@ def planned(environment: Environment) -> Planned:
     """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
     parsed = asked(environment.parsed_options, environment.user_classes)
     options = Options.of(parsed)
-    demand = demand_of(options, parsed, environment.user_classes)
+    load_model = load_model_of(options, parsed, environment.user_classes)
     scripts = loaded_scripts(environment.user_classes, environment)
     if options.history:
         scripts = with_history(scripts, load_history(options.history))
@@ -217,36 +217,36 @@ def planned(environment: Environment) -> Planned:
     if options.until_decided:
         check_two(targets)
     plays = plays_of_arms(scripts, targets)
-    users = demand.users or peak_users(parsed, environment.shape_class)
+    users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
     prices = load_price_table(options.service_options.prices)
     at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
     calibration = citation(state_folder(os.environ), kind_of(plays), tls=any(target.tls for target in targets))
-    warm_s = _warmup_s(environment, demand, options, targets, plays)
+    warm_s = _warmup_s(environment, load_model, options, targets, plays)
     priority = obtainable() if options.priority else None
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, demand)
+    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, load_model)
 
 
 def _warmup_s(
     environment: Environment,
-    demand: Demand,
+    load_model: LoadModel,
     options: Options,
     targets: Sequence[Target],
     plays: Mapping[str, Plays],
 ) -> float:
     """Raises UsageError where nothing of the run would be measured. A load that changes is measured from its begin."""
     parsed = environment.parsed_options
-    length_s = demand.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
+    length_s = load_model.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
     if options.warmup_s and length_s and options.warmup_s >= length_s:
         raise UsageError(
             f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {length_s:g} s"
         )
     ramp_s = 0.0
-    if demand.arrivals is None:
+    if load_model.arrivals is None:
         rates = per_minute_of(targets, options.connect_rate)
         ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
     longest_s = session_s(each.script for of_arm in plays.values() for each in of_arm.values())
-    return warmup_s(options.warmup_s, None if demand.changes else length_s, ramp_s, longest_s)
+    return warmup_s(options.warmup_s, None if load_model.changes else length_s, ramp_s, longest_s)
 
 
 # The warm-up: a fixed cut by the start of the session, the same in all arms and processes. In model runs of ten minutes

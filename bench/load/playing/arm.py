@@ -15,7 +15,7 @@ from bench.dial import Dialer
 from bench.limits import LONGEST_HOLD_NS
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
-from bench.load.playing.pairs import Place
+from bench.load.playing.pairs import WorkerSlot
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
 from bench.target.target import Target
@@ -178,19 +178,19 @@ def was_opened(session: SessionObservation) -> bool:
     return "session_updated" in session.instants
 
 
-def arms_of(plan: Planned, keyring: Keyring, place: Place) -> list[Arm]:
+def arms_of(plan: Planned, keyring: Keyring, slot: WorkerSlot) -> list[Arm]:
     """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
     return [
-        Arm(target, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, place))
+        Arm(target, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
     ]
 
 
-def pacer_of(per_minute: float | None, place: Place) -> Pacer:
+def pacer_of(per_minute: float | None, slot: WorkerSlot) -> Pacer:
     """The pacer of a worker's share of starts, which are as even over all workers as in each; a lone one needs no step.
 
     `per_minute`: starts of all workers together; None for no limit.
     """
-    if not per_minute or place.workers == 1:
+    if not per_minute or slot.workers == 1:
         return Pacer(per_minute)
-    return Pacer(per_minute / place.workers, place.began_ns + int(place.worker * 60 * NS_PER_S / per_minute))
+    return Pacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

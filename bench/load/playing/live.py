@@ -15,13 +15,13 @@ import gevent
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns
-from bench.load.planning.demand import Arrivals
+from bench.load.planning.load_model import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm
 from bench.load.playing.call import Assignment, Call, Cut
 from bench.load.playing.flusher import Flusher
-from bench.load.playing.pairs import Pair, PairNumbers, Place, is_sampled, order
+from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
 from bench.load.playing.progress import Progress, ProgressReport, Spending
 from bench.load.playing.sessions import Driver, Sessions
 from bench.load.playing.starts import CallLine, Start, Starts
@@ -44,31 +44,31 @@ looks after which it takes on all that it saw, which may take a hundred. Everybo
 
 
 class LiveRun:
-    """The sessions of one process, at its place in a run as it is planned: what they come to goes into its `spool`."""
+    """The sessions of one process, at its slot in a run as it is planned: what they come to goes into its `spool`."""
 
     def __init__(
-        self, plan: Planned, place: Place, arms: Sequence[Arm], keyring: Keyring, spool: Spool, driver: Driver
+        self, plan: Planned, slot: WorkerSlot, arms: Sequence[Arm], keyring: Keyring, spool: Spool, driver: Driver
     ) -> None:
-        self.arms, self._options, self._place = arms, plan.options, place
+        self.arms, self._options, self._slot = arms, plan.options, slot
         self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
         self._keyring, self._driver = keyring, driver
         spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
-        clock = {"clock_offset_ns": place.ahead_ns, "clock_offset_error_ns": place.ahead_error_ns}
-        compared = {} if place.ahead_error_ns is None else clock
+        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_error_ns": slot.ahead_error_ns}
+        compared = {} if slot.ahead_error_ns is None else clock
         self._recorder = Recorder(
             spool,
-            place.began_utc_ns,
+            slot.began_utc_ns,
             hide=keyring.hide,
             transcripts=plan.options.transcripts,
-            warm_until_ns=place.began_ns + int(place.warmup_s * NS_PER_S),
-            ahead_ns=place.ahead_ns,
+            warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
+            ahead_ns=slot.ahead_ns,
             host=plan.host | compared,
         )
         self._progress = Progress(spending)
         self.sessions = Sessions(
             spool, self._recorder, self._progress, plan.options, driver, arms=len(arms), hide=keyring.hide
         )
-        self._left = place.share(plan.sessions)
+        self._left = slot.share(plan.sessions)
         """How many pairs may still be begun; None for no limit."""
         self._open = 0
         """How many are under way, or wait for their start."""
@@ -76,11 +76,11 @@ class LiveRun:
         """Calls that arrived and were not blocked, and whose sessions have not begun."""
         self.closed = False
         self._starts = Starts(arms, lambda: self.sessions.ending)
-        self._numbers = PairNumbers(place)
-        self._line = self._call_line(plan.demand.arrivals)
+        self._numbers = PairNumbers(slot)
+        self._line = self._call_line(plan.load_model.arrivals)
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
-            quality.warm_up()
+            quality.load_scorer()
         self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
             driver.stop(ALL_DONE)
@@ -159,10 +159,10 @@ class LiveRun:
         for number in order(len(arms), seed, pair.number):
             arm = arms[number]
             repertoire = arm.plays[user, task]
-            started = pair.number // self._place.workers * len(arms) + number
+            started = pair.number // self._slot.workers * len(arms) + number
             script = repertoire.session(pair.of_script, seed)
             labels = Labels(
-                session_id=f"w{self._place.worker}-{started:06d}",
+                session_id=f"w{self._slot.worker}-{started:06d}",
                 target=arm.label,
                 scenario=self._scenarios[user],
                 script=repertoire.script.name,
@@ -182,9 +182,9 @@ class LiveRun:
         """The line to this process; None where its users call without being asked to."""
         if arrivals is None:
             return None
-        place = self._place
+        slot = self._slot
         return CallLine(
-            (place.began_ns + after_ns for after_ns in arrivals.share_ns(place.worker, place.workers)),
+            (slot.began_ns + after_ns for after_ns in arrivals.share_ns(slot.worker, slot.workers)),
             self._left,
             arrived=self._call_arrived,
             ended=self._stop_if_done,

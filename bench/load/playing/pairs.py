@@ -1,4 +1,4 @@
-"""Numbers and orders the sessions of a process at its place in a run: permuted pairs, one session of each arm. Pure.
+"""Numbers and orders the sessions of a process at its slot in a run: permuted pairs, one session of each arm. Pure.
 
 A pair has as many sessions as the run has arms, begun together. Its sessions differ in what is compared, and in nothing
 else: the number of the pair says their recordings, their variables and their order. A run of one target has pairs of
@@ -23,7 +23,7 @@ ORDERS = 1
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSlot:
     """Holds which worker this process is: its number `worker`, from 0, of so many `workers`.
 
     The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
@@ -71,20 +71,20 @@ class Pair:
 class PairNumbers:
     """Numbers the pairs that a process starts, all of them and those of each script."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, slot: WorkerSlot) -> None:
+        self._slot = slot
         self._started: Counter[str] = Counter()
 
     def next(self, script: str, intended_ns: int, now_ns: int, called_ns: int | None = None) -> Pair:
         """The pair that plays a script and starts now: its number chooses its variables and its recordings."""
-        place = self._place
+        slot = self._slot
         number, of_script = self._started.total(), self._started[script]
         self._started[script] += 1
         return Pair(
-            place.numbered(number),
-            place.numbered(of_script),
-            block_of(now_ns, place.began_ns),
-            phase_of(now_ns, place.began_ns, place.warmup_s),
+            slot.numbered(number),
+            slot.numbered(of_script),
+            block_of(now_ns, slot.began_ns),
+            phase_of(now_ns, slot.began_ns, slot.warmup_s),
             intended_ns,
             called_ns,
         )

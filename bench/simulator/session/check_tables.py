@@ -14,6 +14,7 @@ from bench.simulator.session.checks import (
     CheckTable,
     EventPlace,
     Nullable,
+    accepted,
     anything,
     array,
     by_type,
@@ -21,7 +22,6 @@ from bench.simulator.session.checks import (
     choice_or,
     flag,
     free_object,
-    merged,
     number,
     one_of_whole,
     shape,
@@ -132,7 +132,7 @@ def turn_detection(*, ga: bool) -> Check:
 
         def check_keys(value: Json, place: EventPlace) -> Json:
             of_the_other_type = [key for key in TURN_DETECTION_KEYS if value.get(key) is None]
-            return merged(keys, default, value, place, ignored=of_the_other_type)
+            return accepted(keys, default, value, place, ignored=of_the_other_type)
 
         return check_keys
 

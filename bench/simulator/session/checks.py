@@ -68,7 +68,7 @@ def _outside(code: str, place: EventPlace, problem: str) -> RejectedError:
 # Objects
 
 
-def merged(
+def accepted(
     table: CheckTable,
     current: Json,
     update: Any,
@@ -92,13 +92,13 @@ def merged(
             if place.strict:
                 raise rejected_type(where, "a value, but got null instead")
         elif entry is not None:
-            result[key] = entry(value, where) if callable(entry) else merged(entry, result.get(key, {}), value, where)
+            result[key] = entry(value, where) if callable(entry) else accepted(entry, result.get(key, {}), value, where)
     return result
 
 
 def shape(table: CheckTable, *required: str, ignored: Collection[str] = (), **default: Any) -> Check:
     """An object with the keys of the table, of which some are required."""
-    return lambda value, place: merged(table, default, value, place, required=required, ignored=ignored)
+    return lambda value, place: accepted(table, default, value, place, required=required, ignored=ignored)
 
 
 def by_type(kinds: Mapping[str, Check], default: str | None = None, key: str = "type") -> Check:

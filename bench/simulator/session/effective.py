@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
 from bench.simulator.session.check_tables import LOGPROBS
-from bench.simulator.session.checks import CheckTable, EventPlace, merged, missing
+from bench.simulator.session.checks import CheckTable, EventPlace, accepted, missing
 from bench.simulator.wire import Json, RejectedError
 from bench.units import NS_PER_MS
 
@@ -177,7 +177,7 @@ class EffectiveSession:
         if isinstance(wanted, dict):
             _check_type(self.form, wanted, place)
             ignored += [key for key in self.form.ignored_nulls if wanted.get(key) is None]
-        updated = self.form.settled(merged(self.form.table, self.shown, wanted, place, ignored=ignored), wanted)
+        updated = self.form.settled(accepted(self.form.table, self.shown, wanted, place, ignored=ignored), wanted)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)

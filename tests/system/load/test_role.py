@@ -48,7 +48,7 @@ target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"
 common.Keyring = Watched
 options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
     "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
-    "place": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
+    "slot": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
 })
 kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)

@@ -38,7 +38,7 @@ from tests.attack.test_files import LOG, places, with_value
 from tests.examples import some
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
-from tests.run.test_merge import build_part, closed, copied
+from tests.system.run.test_merge import build_part, closed, copied
 
 EVIL = "\x1b]0;a\x07\r\n::set-output name=a::b\n##vso[task.complete]\n##[error]c\u2028\u202e"
 COMMAND = re.compile(r"^\s*::[A-Za-z]|##(?:vso)?\[", re.MULTILINE)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning.demand import CLOSED_LOOP, Arrivals, Demand, Pattern, asked, demand_of
+from bench.load.planning.load_model import CLOSED_LOOP, Arrivals, LoadModel, Pattern, asked, load_model_of
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, LoadStage
 from tests.load.test_run_options import parsed
@@ -30,13 +30,13 @@ class Recorded(Busy):
     arrival_pattern = "calls.txt"
 
 
-def demand(
+def load_model(
     *given: str, users: int | None = None, run_time: int | None = None, headless: bool = True, classes: Any = (Caller,)
-) -> Demand:
+) -> LoadModel:
     options = parsed(*given)
     options.num_users, options.run_time, options.headless = users, run_time, headless
     completed = asked(options, classes)
-    return demand_of(Options.of(completed), completed, classes)
+    return load_model_of(Options.of(completed), completed, classes)
 
 
 @pytest.fixture
@@ -48,37 +48,37 @@ def stages(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_users_call_again_and_again_unless_something_else_is_said() -> None:
-    assert demand("--sessions", "9") == CLOSED_LOOP
+    assert load_model("--sessions", "9") == CLOSED_LOOP
     assert (CLOSED_LOOP.users, CLOSED_LOOP.length_s, CLOSED_LOOP.changes) == (None, None, False)
 
 
 def test_calls_arrive_at_a_rate_for_as_many_users_as_there_are_slots() -> None:
-    arriving = demand("--arrivals", "30/min", "--max-sessions", "40", "--seed", "5", "--arrival-pattern", "gamma:2")
+    arriving = load_model("--arrivals", "30/min", "--max-sessions", "40", "--seed", "5", "--arrival-pattern", "gamma:2")
 
-    assert arriving == Demand(Arrivals(5, 40, Pattern("gamma", 2.0), 0.5))
+    assert arriving == LoadModel(Arrivals(5, 40, Pattern("gamma", 2.0), 0.5))
     assert (arriving.users, arriving.length_s, arriving.changes) == (40, None, False)
 
 
 def test_calls_arrive_by_stages_or_by_a_file(stages: tuple[str, str], tmp_path: Path) -> None:
-    staged = demand("--stages", stages[0], "--max-sessions", "4")
+    staged = load_model("--stages", stages[0], "--max-sessions", "4")
     (tmp_path / "calls.txt").write_text("1\n3\n")
-    recorded = demand("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "4")
+    recorded = load_model("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "4")
 
     assert (staged.length_s, staged.changes, staged.users) == (60.0, True, 4)
     assert (recorded.length_s, recorded.changes, recorded.users) == (3.0, False, 4)
 
 
 def test_stages_of_sessions_say_how_many_users_there_are(stages: tuple[str, str]) -> None:
-    staged = demand("--stages", stages[1])
+    staged = load_model("--stages", stages[1])
 
-    assert staged == Demand(course=LoadCourse("sessions", 0.0, (LoadStage(60.0, 30),)))
+    assert staged == LoadModel(course=LoadCourse("sessions", 0.0, (LoadStage(60.0, 30),)))
     assert (staged.users, staged.length_s, staged.changes) == (30, 60.0, True)
 
 
 def test_a_scenario_says_what_load_it_is_made_for_and_the_command_line_wins(stages: tuple[str, str]) -> None:
-    said = demand(classes=(Busy,)).arrivals
-    overruled = demand("--arrivals", "2/s", "--max-sessions", "5", classes=(Busy,)).arrivals
-    staged = demand("--stages", stages[0], classes=(Busy,)).arrivals
+    said = load_model(classes=(Busy,)).arrivals
+    overruled = load_model("--arrivals", "2/s", "--max-sessions", "5", classes=(Busy,)).arrivals
+    staged = load_model("--stages", stages[0], classes=(Busy,)).arrivals
 
     assert said is not None
     assert (said.per_s, said.slots) == (0.5, 40)
@@ -90,11 +90,11 @@ def test_a_scenario_says_what_load_it_is_made_for_and_the_command_line_wins(stag
 
 def test_a_file_of_a_scenario_is_seen_from_its_folder() -> None:
     with pytest.raises(UsageError, match=rf"there is no file {Path(__file__).parent / 'calls.txt'}"):
-        demand(classes=(Recorded,))
+        load_model(classes=(Recorded,))
 
 
 def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
-    arriving = demand("--arrivals", "1/s", users=12, headless=False)
+    arriving = load_model("--arrivals", "1/s", users=12, headless=False)
 
     assert arriving.users == 12
 
@@ -114,7 +114,7 @@ def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
 )
 def test_what_does_not_go_together_is_refused_in_one_line(given: list[str], problem: str) -> None:
     with pytest.raises(UsageError) as refused:
-        demand(*given)
+        load_model(*given)
 
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -125,23 +125,23 @@ def test_a_file_of_instants_stands_alone(stages: tuple[str, str], tmp_path: Path
     calls.write_text("1\n")
     for also in (["--arrivals", "1/s"], ["--stages", stages[0]]):
         with pytest.raises(UsageError, match=f"says when each call arrives: leave {also[0]} out"):
-            demand("--arrival-pattern", str(calls), "--max-sessions", "3", *also)
+            load_model("--arrival-pattern", str(calls), "--max-sessions", "3", *also)
 
 
 def test_stages_say_how_long_a_run_lasts_and_how_many_users_it_has(stages: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match="says how long the run lasts, 60 s: leave --run-time out"):
-        demand("--stages", stages[1], run_time=30)
+        load_model("--stages", stages[1], run_time=30)
     with pytest.raises(UsageError, match="--users 7 contradicts --stages"):
-        demand("--stages", stages[1], users=7)
+        load_model("--stages", stages[1], users=7)
     with pytest.raises(UsageError, match="--users 7 contradicts --max-sessions 3"):
-        demand("--arrivals", "1/s", "--max-sessions", "3", users=7)
+        load_model("--arrivals", "1/s", "--max-sessions", "3", users=7)
 
 
 def test_calls_are_of_one_class_of_users() -> None:
     with pytest.raises(UsageError, match="need one class of users, and these are Busy, Caller"):
-        demand("--arrivals", "1/s", "--max-sessions", "3", classes=(Busy, Caller))
+        load_model("--arrivals", "1/s", "--max-sessions", "3", classes=(Busy, Caller))
 
 
 def test_classes_that_say_different_things_are_refused() -> None:
     with pytest.raises(UsageError, match="classes of users have different `arrival"):
-        demand(classes=(Busy, type("Slow", (Caller,), {"arrivals": "1/min"})))
+        load_model(classes=(Busy, type("Slow", (Caller,), {"arrivals": "1/min"})))

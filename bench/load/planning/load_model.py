@@ -236,7 +236,7 @@ IN_SCENARIO = ("arrivals", "arrival_pattern", "max_sessions", "stages")
 
 
 @dataclass(frozen=True)
-class Demand:
+class LoadModel:
     """Holds the load model: an open loop of `arrivals`, or a closed loop, whose users may follow a `course`."""
 
     arrivals: Arrivals | None = None
@@ -262,7 +262,7 @@ class Demand:
         return self.course is not None or (self.arrivals is not None and self.arrivals.course is not None)
 
 
-CLOSED_LOOP = Demand()
+CLOSED_LOOP = LoadModel()
 """Users who call again and again, as many as --users says."""
 
 
@@ -290,7 +290,7 @@ def _seen_from(user: Any, name: str, value: Any) -> Any:
     return str(class_file(user).parent / str(value)) if is_path else value
 
 
-def demand_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> Demand:
+def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
     """Read what the options name. `parsed`: Locust's own, `num_users` and `run_time`, which may be None.
 
     Raises UsageError for what cannot be, or does not go together.
@@ -307,7 +307,7 @@ def demand_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> D
     _refuse_several(user_classes)
     pattern = pattern_of(options.arrival_pattern or POISSON) or Pattern(POISSON)
     slots = _slots(options, parsed)
-    return Demand(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
+    return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
 
 
 def _slots(options: Options, parsed: Any) -> int:
@@ -324,7 +324,7 @@ def _slots(options: Options, parsed: Any) -> int:
     return slots
 
 
-def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> Demand:
+def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> LoadModel:
     """Users who call again and again. Raises UsageError for what is about arrivals."""
     if options.max_sessions is not None:
         raise UsageError("--max-sessions needs calls that arrive: add --arrivals 30/min, or use --users N instead")
@@ -333,7 +333,7 @@ def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> De
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")
-    return Demand(course=course)
+    return LoadModel(course=course)
 
 
 def _recorded(options: Options) -> Recorded | None:

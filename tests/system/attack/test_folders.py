@@ -18,9 +18,9 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.folder import SCHEMAS, open_rows
-from tests.attack.test_words import PLAN, harm_in, nobody_else, told
 from tests.examples import some
 from tests.reports import synthetic
+from tests.system.attack.test_words import PLAN, harm_in, nobody_else, told
 
 __all__ = ["nobody_else"]
 MIB = 1 << 20
