@@ -112,7 +112,11 @@ _SIMULATED = _flag("simulated", "measured against the simulator", "identity")
 IDENTITY = (
     _RUN,
     _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
-    _label("service_session_id", "the service's own", "identity"),
+    _label(
+        "service_session_id",
+        "the service's own; of a call with an agent the `{uuid}` by which it was called",
+        "identity",
+    ),
     _TARGET,
     _label("arm", "the target's label where the run has several; null else", "identity"),
     _whole(

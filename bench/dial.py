@@ -59,7 +59,8 @@ class Dialer:
             detail = self._keyring.hide(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
         shown = self._hidden(socket.handshake.headers)
-        socket.handshake = socket.handshake._replace(headers=shown, call_id=call_id)
+        named = call_id if self.target.dialect.provider else ""
+        socket.handshake = socket.handshake._replace(headers=shown, call_id=named)
         return socket
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -77,18 +78,19 @@ class Dialer:
 
 
 def connected(
-    dialer: Dialer, limits: Limits, timeline: Timeline, told: Callable[[Mapping[str, str]], None]
+    dialer: Dialer, limits: Limits, timeline: Timeline, told: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
     """Open a connection; None where it was refused, which the timeline knows then.
 
-    `told` gets the headers of the service's answer, where it gave one. What ends the greenlet, and a fault of ours, is
-    raised again once the timeline has its outcome: it is seen as a failure, and never a missing sample.
+    `told` gets the headers of the service's answer, where it gave one, and the id by which an agent knows the call.
+    What ends the greenlet, and a fault of ours, is raised again once the timeline has its outcome: it is seen as a
+    failure, and never a missing sample.
     """
     phases = Phases()
     try:
         transport = dialer.open(limits, phases)
     except ConnectError as error:
-        told(error.headers)
+        told(error.headers, "")
         _failed(timeline, phases, error.outcome, error.detail, error.headers)
         return None
     except GreenletExit:
@@ -97,9 +99,9 @@ def connected(
     except Exception as error:
         _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
         raise
-    instants, headers, errors_ns, _ = transport.handshake
-    told(headers)
-    timeline.tell(Connected(instants, headers, phases.token_wait_ns, errors_ns))
+    instants, headers, errors_ns, call_id = transport.handshake
+    told(headers, call_id)
+    timeline.tell(Connected(instants, headers, phases.token_wait_ns, errors_ns, call_id))
     return transport
 
 

@@ -112,7 +112,7 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio
             log=log,
             about=about(SESSION_ID, labels, script) | {"url": target.public_url},
         )
-        transport = connected(dialer, script.limits, timeline, lambda headers: None)
+        transport = connected(dialer, script.limits, timeline, lambda headers, call_id: None)
         if transport is not None:
             Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).play()
     finally:

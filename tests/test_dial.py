@@ -273,7 +273,7 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
     timeline, told = Timeline(AT_NS, 1, Limits(), GA), list[Mapping[str, str]]()
     result: Any
     try:
-        result = connected(cast(Dialer, dialer), Limits(), timeline, told.append)
+        result = connected(cast(Dialer, dialer), Limits(), timeline, lambda headers, _: told.append(headers))
     except BaseException as error:
         result = error
     if not timeline.over:
@@ -292,6 +292,13 @@ def test_an_open_connection_is_handed_on_and_its_instants_and_headers_are_known(
     assert session.instants["dns_done"] == AT_NS + 6
     assert session.instants["upgrade_done"] == AT_NS + 9
     assert (session.headers, told) == (HEADERS, [HEADERS])
+
+
+def test_the_id_by_which_an_agent_knows_the_call_is_the_session_s() -> None:
+    transport = MemoryTransport(lambda message: ())
+    transport.handshake = Handshake(START, {}, call_id="0a1b")
+
+    assert session_of(FakeDialer(transport))[1].service_session_id == "0a1b"
 
 
 def test_a_wait_for_a_token_is_the_session_s() -> None:

@@ -26,24 +26,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import scenarios
-from bench.calibrate.deviations import COLUMNS, Truth, joined, read_log, spread, spreads
-from bench.calibrate.ladder import DIED, KINDS, Ladder, StepEnd, longest, next_load, outcome_of
+from bench.calibrate.deviations import COLUMNS, MEASURES, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
+from bench.calibrate.ladder import DIED, Ladder, StepEnd, longest, next_load, outcome_of
 from bench.clock import utc_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 from bench.outcomes import outcome_class
 from bench.plan.recordings import load_pcm
+from bench.protocol.dialects import DIALECTS
 from bench.run import folder as files
 from bench.run import histograms as hdr
-from bench.run.calibration import FIRST_SESSIONS, LoadStep, SessionKind, Spread
+from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, SessionKind, Spread
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
 
 AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
-TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0}
-"""How long a turn takes, and a little more."""
+TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0, **dict.fromkeys(AGENTS, 12.0)}
+"""How long a turn takes, and a little more; with an agent two, of which one is interrupted."""
 HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
 SESSION_COLUMNS = ["outcome", "lost_turns"]
 Row = Mapping[str, Any]
@@ -56,6 +57,7 @@ class CalibrationPlan:
     ladder: Ladder
     pace: Pace
     steady_most_s: int
+    kinds: Sequence[SessionKind] = KINDS
 
     @property
     def minutes_at_most(self) -> float:
@@ -65,17 +67,17 @@ class CalibrationPlan:
             pace = pace_of(self, kind, sessions)
             return pace.ramp_s + pace.steady_s + AROUND_S
 
-        return sum(longest(self.ladder, partial(seconds, kind)) for kind in KINDS) / 60
+        return sum(longest(self.ladder, partial(seconds, kind)) for kind in self.kinds) / 60
 
 
-def plan_of(most: int, *, quick: bool) -> CalibrationPlan:
-    """Plan a calibration.
+def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
+    """Plan a calibration of these kinds of sessions.
 
     `quick`: loads are four times as large from one to the next, nothing is tried between them, and less long.
     """
     if quick:
-        return CalibrationPlan(Ladder(FIRST_SESSIONS, most, factor=4, close=4), Pace(3, 8), steady_most_s=8)
-    return CalibrationPlan(Ladder(FIRST_SESSIONS, most), Pace(5, 10), steady_most_s=40)
+        return CalibrationPlan(Ladder(FIRST_SESSIONS, most, factor=4, close=4), Pace(3, 8), 8, kinds)
+    return CalibrationPlan(Ladder(FIRST_SESSIONS, most), Pace(5, 10), 40, kinds)
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
@@ -103,7 +105,8 @@ def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores
 
 def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
     """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
-    truth = read_log(played.truth)
+    recording = load_pcm(RECORDING)
+    truth = read_log(played.truth, Recording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
     if played.died:  # too much of a load, unless the simulator ended, too
         outcome, why = DIED if simulator_died else ("bad", played.died)
@@ -118,8 +121,10 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
             background=played.used.others,
         )
     document = files.read_document(played.folder)
-    rows = _steady(files.read_table(played.folder, "turns", list(COLUMNS)), "start_utc_ns", played, 1)
-    errors = joined(rows, truth, {RECORDING.name: load_pcm(RECORDING).speech})
+    turns = files.read_table(played.folder, "turns", list(COLUMNS))
+    rows = _steady(turns, "start_utc_ns", played, 1)
+    compared = [*rows, *(row for row in _greetings(turns, kind) if row not in rows)]
+    errors = joined(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, MEASURES))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
     lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     verdict = document.get("verdict") or {}
@@ -149,6 +154,14 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     )
     outcome, why = outcome_of(step, broken=_broken(verdict), workers=workers, died=simulator_died)
     return msgspec.structs.replace(step, outcome=outcome, why=why)
+
+
+def _greetings(turns: pa.Table, kind: SessionKind) -> list[dict[str, Any]]:
+    """The greetings of calls: each call has one, ahead of the steady part."""
+    if kind not in AGENTS:
+        return []
+    rows: list[dict[str, Any]] = turns.filter(pc.is_null(turns["origin"])).to_pylist()
+    return rows
 
 
 def _lost(sessions: pa.Table) -> int:
@@ -222,14 +235,23 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-SCRIPTS: dict[SessionKind, tuple[str, str]] = {
-    "listening": ("{output: audio}", "{say: Hello, label: answer}"),
+PLAYED = f"play: {json.dumps(str(RECORDING))}"
+OF_CALL = (f"{{{PLAYED}, label: answer}}", f"{{interrupt: {{{PLAYED}, after: 1}}, label: interruption}}")
+SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
+    "listening": ("{output: audio}", ["{say: Hello, label: answer}"] * STEPS),
     "talking": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
-        f"{{play: {json.dumps(str(RECORDING))}, chunk_ms: {CHUNK_MS}, label: answer}}",
+        [f"{{{PLAYED}, chunk_ms: {CHUNK_MS}, label: answer}}"] * STEPS,
     ),
+    **dict.fromkeys(AGENTS, ("{turn_detection: full_duplex, EXTRA}", ["{hear: greeting}", *OF_CALL * (STEPS // 2)])),
 }
-"""Session and step."""
+"""Session and steps."""
+EXTRA = {"pcm": "extra: {id: '{uuid}'}"}
+"""What a call says of itself, where its provider does not say its id."""
+COMPARED: dict[SessionKind, Sequence[str]] = {"twilio": OF_CALLS, "acs": OF_CALLS, "pcm": OF_CALLS[:2]}
+"""What is compared of calls: over a plain WebSocket nothing says when an agent fell silent."""
+CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
+"""The format of a call's audio."""
 END_S = 120.0
 """How long a run may take after its steady part, for the last turns and for closing."""
 
@@ -265,14 +287,15 @@ def play_load(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratc
         with on(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
         with on(cores.harness):
-            words, environ = _words(scenario, scratch, sessions, pace, ready), _environment(os.environ, scratch)
+            words, environ = _words(kind, scenario, scratch, sessions, pace, ready), _environment(os.environ, scratch)
             run = running.enter_context(locust_run(words, environ, log=scratch / "harness.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
 
 def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
-    session, step = SCRIPTS[kind]
-    (scratch / "script.yaml").write_text(f"session: {session}\nsteps:\n" + f"  - {step}\n" * STEPS)
+    session, steps = SCRIPTS[kind]
+    shown = session.replace("EXTRA", EXTRA.get(kind, ""))
+    (scratch / "script.yaml").write_text(f"session: {shown}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps))
     (scratch / "scenario.py").write_text(SCENARIO)
     (scratch / "profile.yaml").write_text(PROFILE)
     return scratch / "scenario.py"
@@ -284,11 +307,15 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
     return ["--truth", str(truth), "--profile", str(scratch / "profile.yaml"), *several, *(["--tls"] if tls else [])]
 
 
-def _words(scenario: Path, scratch: Path, sessions: int, pace: Pace, ready: Mapping[str, Any]) -> list[str]:
+def _words(
+    kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: Pace, ready: Mapping[str, Any]
+) -> list[str]:
     """The command line of the run."""
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     trust = ["--ca", str(ready["ca"])] if ready["ca"] else []
-    place = ["--url", str(ready["urls"]["ga"]), *trust, "--runs", str(scratch / "runs"), "--loglevel", "WARNING"]
+    url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
+    called = ["--dialect", kind] if kind in AGENTS else []
+    place = ["--url", str(url), *called, *trust, "--runs", str(scratch / "runs"), "--loglevel", "WARNING"]
     return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *place]
 
 

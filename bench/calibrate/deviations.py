@@ -6,6 +6,9 @@ in a send, and what it reads late has the stamp of what came last. Pure, but for
 
 The error of a measure is its figure less what it truly was, by the catalogue's definition of it. The error of an
 instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
+
+A call with an agent names no responses. All its speech is one recording, so where the agent took its speech for over
+says where each recording lies in what it was sent; a row is joined with the one that is nearest to its own instants.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +25,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.measures import CATALOGUE
+from bench.outcomes import GOOD
+from bench.plan.recordings import RATE_HZ, Pcm, encoded
+from bench.plan.script import Script
 from bench.plan.speech import Speech
+from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Act
 from bench.protocol.events import Kind
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.calibration import Spread
+from bench.simulator.agent_behaviour import SILENCE_MS
+from bench.simulator.conversation.input_audio import InputAudio
+from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.truth import read_truth
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -42,8 +52,19 @@ CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "respons
 """Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
 MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "speech_detected")
 """Measures that the truth log can tell."""
+OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detected", "barge_in_yield")
+"""Measures of calls with an agent; the last two are there where it says that it was interrupted."""
 INSTANTS = ("requested", "speech_begin", "speech_end", "speech_started", "speech_stopped",
-            "first_audio", "first_transcript", "transcript_done", "response_done")  # fmt: skip
+            "first_audio", "first_transcript", "transcript_done", "response_done",
+            "first_audible", "barge_in", "barge_in_heard", "silent")  # fmt: skip
+OPENERS = ("start", "AudioMetadata", "text")
+"""The messages in which a caller of an agent says the call's id, behind STREAM where it is a stream's."""
+STREAM = "MZ"
+CLEARS = ("clear", "StopAudio")
+JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
+"""What a player gathers before it plays, where a script says nothing else."""
+NEAR_NS = NS_PER_S
+"""Turns of a call are farther apart than this, and figures are less far off."""
 WIDEST_NS = NS_PER_MS // 2
 """How wide an event's instant may be."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "origin", "audio", "vad_splits",
@@ -57,6 +78,7 @@ Errors = dict[str, list[int]]
 class HeardInput:
     """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
 
+    format: AudioFormat = INPUT
     ends: list[int] = field(default_factory=list)
     came_ns: list[int | None] = field(default_factory=list)
     turns: dict[int, int] = field(default_factory=dict)
@@ -65,16 +87,103 @@ class HeardInput:
     stopped: list[tuple[int, int | None]] = field(default_factory=list)
     """(byte, when the simulator said so; None where that is not known)"""
 
-    def recorded_ns(self, end: int) -> int | None:
+    def recorded_ns(self, end: float) -> int | None:
         """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
         place = bisect_left(self.ends, end)
         came_ns = self.came_ns[place] if place < len(self.ends) else None
-        return None if came_ns is None else came_ns - round((self.ends[place] - end) / INPUT.bytes_per_s * NS_PER_S)
+        left_ns = (self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S if came_ns is not None else 0
+        return None if came_ns is None else came_ns - round(left_ns)
+
+
+class Recording(NamedTuple):
+    """What the callers of an agent say, in the format of the calls: where speech is in it, in samples at 24 kHz.
+
+    `heard_bytes`: where a detector takes it for over.
+    """
+
+    format: AudioFormat
+    speech: Speech
+    heard_bytes: int
+
+    @classmethod
+    def of(cls, pcm: Pcm, format: AudioFormat) -> Recording:
+        """A recording that a microphone sends which is silent behind it."""
+        detector = InputAudio()
+        detector.set_silence(SILENCE_MS)
+        heard = InputSettings(format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))
+        edges = list(detector.append(encoded(pcm, format) + silence, heard))
+        return cls(format, pcm.speech, edges[-1].byte)
+
+
+@dataclass
+class AgentCall:
+    """What an agent heard and said in one call, of which all speech is one recording."""
+
+    recording: Recording
+    heard: HeardInput
+    begins: list[int] = field(default_factory=list)
+    """The bytes at which the recording begins."""
+    greeted: list[int | None] = field(default_factory=list)
+    answered: list[int | None] = field(default_factory=list)
+    """When the first audible sample of each greeting, or answer, is played; None where that is not known."""
+    cleared: list[int | None] = field(default_factory=list)
+    opening: list[int | None] | None = None
+    """Greetings or answers, of which nothing of the last one was audible yet."""
+
+    def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
+        """Take what it sent, which left at this instant."""
+        if line.get("u") == "answer":
+            self.begins.append(line["p"] - self.recording.heard_bytes)
+            self.answered.append(None)
+            self.opening = self.answered
+        elif line.get("u") == "greeting":
+            self.greeted.append(None)
+            self.opening = self.greeted
+        if line.get("a") is not None and self.opening is not None:
+            into_ns = line["a"] * NS_PER_S // self.recording.format.bytes_per_s
+            self.opening[-1] = None if at_ns is None else at_ns + JITTER_NS + into_ns
+            self.opening = None
+        elif line["t"] in CLEARS:
+            self.cleared.append(at_ns)
+
+    def recorded_ns(self, begin: int, samples: int) -> int | None:
+        """When so much of the recording had been recorded that begins at this byte; in samples at 24 kHz."""
+        return self.heard.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
+
+    def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
+        """The true instants of a turn, found by its own, `seen`: nearer than any other turn of the call is."""
+        if "speech_end" not in seen:
+            greeted = _nearest(seen.get("first_audible"), self.greeted)
+            return {"greeted": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
+        speech = self.recording.speech
+        begins = [(self.recorded_ns(begin, speech.begin + 1), begin) for begin in self.begins]
+        ends = [self.recorded_ns(begin, speech.end) for begin in self.begins]
+        end_ns = _nearest(seen["speech_end"], ends)
+        if end_ns is None:
+            return {}
+        place = ends.index(end_ns)
+        found = {
+            "speech_begin": begins[place][0],
+            "speech_end": end_ns,
+            "first_audible": self.answered[place],
+            "barge_in": _nearest(seen.get("barge_in"), [at_ns for at_ns, _ in begins]),
+        }
+        cleared_ns = _nearest(seen.get("barge_in_heard"), self.cleared)
+        return found | {"barge_in_heard": cleared_ns, "silent": cleared_ns}
+
+
+def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
+    """The true instant that is less than NEAR_NS from the one that was seen."""
+    near = [at_ns for at_ns in true_ns if at_ns is not None and seen_ns is not None and abs(at_ns - seen_ns) < NEAR_NS]
+    return min(near, key=lambda at_ns: abs(at_ns - (seen_ns or 0)), default=None)
 
 
 @dataclass
 class Truth:
     """The truth of a run. `replies`: the instants of each response, by its id; `inputs`: by the service's session id.
+
+    `recording`: what callers of an agent say; `calls`: by the agent's session, and by their own ids.
 
     `due_ns`, `late_ns`: of every event that was sent, when it was due and how much later it was handed over.
     `left_out`: how many events have no instant; `ended`: how many of the simulator's processes ended in order.
@@ -82,6 +191,8 @@ class Truth:
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
     inputs: dict[str, HeardInput] = field(default_factory=lambda: defaultdict(HeardInput))
+    calls: dict[str, AgentCall] = field(default_factory=dict)
+    recording: Recording | None = None
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
     left_out: int = 0
@@ -93,14 +204,14 @@ class Truth:
         return late[(due >= begin_ns) & (due < end_ns)]
 
 
-def read_log(path: Path) -> Truth:
-    """Read the log of a simulator that has ended."""
-    return told(read_truth(path))
+def read_log(path: Path, recording: Recording | None = None) -> Truth:
+    """Read the log of a simulator that has ended. `recording`: what callers say, where it is an agent's."""
+    return told(read_truth(path), recording)
 
 
-def told(lines: Iterable[Mapping[str, Any]]) -> Truth:
+def told(lines: Iterable[Mapping[str, Any]], recording: Recording | None = None) -> Truth:
     """Gather the truth from the lines of a log."""
-    truth = Truth()
+    truth = Truth(recording=recording)
     for line in lines:
         kind = line.get("d")
         if kind == "out":
@@ -119,7 +230,9 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
     at_ns = line["handed"] if taken_ns is not None and taken_ns - line["handed"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
     kind = KINDS.get(line["t"])
-    if line["r"] is not None:
+    if (call := truth.calls.get(line["s"])) is not None:
+        call.said(line, at_ns)
+    elif line["r"] is not None:
         if kind in OPENING:
             truth.replies[line["r"]].setdefault(OPENING[kind], at_ns)
         elif kind in CLOSING:
@@ -136,6 +249,10 @@ def _received(truth: Truth, line: Mapping[str, Any]) -> None:
     if GA.acts.get(line["t"]) is Act.REQUEST:
         if line["r"]:
             truth.replies[line["r"]]["requested"] = at_ns
+    elif line["t"] in OPENERS and truth.recording is not None:
+        heard = truth.inputs[line["s"]] = HeardInput(truth.recording.format)
+        name = str(line["e"]).removeprefix(STREAM)
+        truth.calls[line["s"]] = truth.calls[name] = AgentCall(truth.recording, heard)
     elif "to" in line:
         heard = truth.inputs[line["s"]]
         heard.ends.append(line["to"])
@@ -175,10 +292,15 @@ class Joined(NamedTuple):
     unjoined: int
 
 
-def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[str, Speech]) -> Joined:
+def joined(
+    rows: Iterable[Mapping[str, Any]],
+    truth: Truth,
+    speeches: Mapping[str, Speech],
+    measures_of: Sequence[str] = MEASURES,
+) -> Joined:
     """Join the rows of good turns with the truth.
 
-    `speeches`: where speech is in each recording, by the name that rows have of it.
+    `speeches`: where speech is in each recording, by the name that rows have of it; `measures_of`: what is compared.
 
     A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
     """
@@ -186,12 +308,17 @@ def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[st
     instants_: Errors = defaultdict(list)
     unjoined = 0
     for row in rows:
-        if row["outcome"] == "ok":
-            true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
+        if row["outcome"] in GOOD:
             seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
-            told = _measured(true, row["origin"])
-            measured = _measured(seen, row["origin"])
-            for name in (name for name in MEASURES if name in told and name in measured):
+            if row["origin"] is None and "first_audible" in seen:  # a greeting: it counts from when we connected
+                seen |= {"greeted": seen["first_audible"], "connect_start": row["start_ns"]}
+            if (call := truth.calls.get(row["service_session_id"])) is not None:
+                true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
+            else:
+                true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
+            told = _measured(true, row["origin"], measures_of)
+            measured = _measured(seen, row["origin"], measures_of)
+            for name in (name for name in measures_of if name in told and name in measured):
                 measures[name].append(measured[name] - told[name])
             for name in (name for name in INSTANTS if name in true and name in seen):
                 instants_[name].append(seen[name] - true[name])
@@ -199,9 +326,9 @@ def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[st
     return Joined(dict(measures), dict(instants_), unjoined)
 
 
-def _measured(at_ns: Mapping[str, int], origin: str | None) -> dict[str, int]:
-    """Compute every measure that these instants make."""
-    found = ((name, CATALOGUE[name]) for name in MEASURES)
+def _measured(at_ns: Mapping[str, int], origin: str | None, names: Sequence[str]) -> dict[str, int]:
+    """Compute every one of these measures that the instants make."""
+    found = ((name, CATALOGUE[name]) for name in names)
     ends = ((name, (origin or "") if one.begin == "origin" else one.begin, one.end) for name, one in found)
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 

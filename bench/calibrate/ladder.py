@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from bench.load_search import TRIES, Bounds, between, bounds
 from bench.run.calibration import (
     EXACT_MS,
+    KINDS,
     LIMIT_MS,
     SCHEMA_VERSION,
+    AgentKind,
     Calibration,
     LoadStep,
     Outcome,
@@ -37,7 +39,6 @@ OPEN_SHARE = 0.99
 """Share of the wanted sessions that must be open all the time: no script ends within a step."""
 DIED: tuple[Outcome, str] = ("late", "the simulator died")
 """Outcome of a step whose simulator died, which judges nobody."""
-KINDS: tuple[SessionKind, ...] = get_args(SessionKind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}
 """What kept a step from being judged."""
 MOST = "--most"
@@ -93,10 +94,20 @@ def _wrong(step: LoadStep, broken: str) -> str:
 
 
 def calibration_of(
-    steps: Sequence[LoadStep], machine: Mapping[str, Any], date_utc: str, *, tls: bool, quick: bool = False
+    steps: Sequence[LoadStep],
+    machine: Mapping[str, Any],
+    date_utc: str,
+    *,
+    tls: bool,
+    quick: bool = False,
+    agent: AgentKind | None = None,
 ) -> Calibration:
-    """Conclude from steps of every kind. A kind of which no step could be judged is not in it."""
-    by_kind = {kind: [step for step in steps if step.kind == kind] for kind in KINDS}
+    """Conclude from steps of every kind. A kind of which no step could be judged is not in it.
+
+    `agent`: how it was called, where it was an agent.
+    """
+    kinds = (agent,) if agent else KINDS
+    by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
     ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
     trusted = {kind: _trusted(of, _found(of)) for kind, of in by_kind.items()}
     return Calibration(
@@ -112,6 +123,7 @@ def calibration_of(
         ended=ended,
         steps=list(steps),
         quick=quick,
+        agent=agent,
     )
 
 
@@ -139,14 +151,14 @@ def _cause(steps: Sequence[LoadStep]) -> str:
 
 def is_concluded(calibration: Calibration) -> bool:
     """Whether every kind of session was judged at some load."""
-    return set(calibration.trusted) == set(KINDS)
+    return set(calibration.trusted) == set(calibration.kinds)
 
 
 def conclusions(calibration: Calibration) -> list[str]:
     """The last lines: the result of each kind, and the answer in the last one."""
-    lines = [_of_kind(calibration, kind) for kind in KINDS if kind in calibration.trusted]
+    lines = [_of_kind(calibration, kind) for kind in calibration.kinds if kind in calibration.trusted]
     if not is_concluded(calibration):
-        unknown = [kind for kind in KINDS if kind not in calibration.trusted]
+        unknown = [kind for kind in calibration.kinds if kind not in calibration.trusted]
         causes = " and ".join(dict.fromkeys(calibration.ended[kind] for kind in unknown))
         return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
     if calibration.quick:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.calibrate.ladder import KINDS, conclusions, few_turns, telling_steps
+from bench.calibrate.ladder import conclusions, few_turns, telling_steps
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
@@ -87,7 +87,7 @@ def calibration_page(calibration: Calibration) -> Page:
     steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
     loads = table(LOADS, [_load(step) for step in steps], caption="Lags and stamp errors: p50, p99 and p99.9, ms")
-    rows = [row for named in ("errors", "instants") for row in _errors(steps, named)]
+    rows = [row for named in ("errors", "instants") for row in _errors(steps, calibration.kinds, named)]
     return Page(
         title=f"Calibration, {calibration.date_utc}",
         badges=[SIMULATED],
@@ -101,7 +101,7 @@ def calibration_page(calibration: Calibration) -> Page:
                 "answer",
                 "",
                 "How wrong are the figures at which load?",
-                [Paragraph(PICTURE), plot_figure(picture(steps))],
+                [Paragraph(PICTURE), plot_figure(picture(steps, calibration.kinds))],
             ),
             Section("loads", "", "What each load took", [loads]),
             Section(
@@ -114,12 +114,14 @@ def calibration_page(calibration: Calibration) -> Page:
     )
 
 
-def _errors(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> list[Line]:
+def _errors(
+    steps: Sequence[LoadStep], kinds: Sequence[SessionKind], named: Literal["errors", "instants"]
+) -> list[Line]:
     """Lines of the errors of measures, or of the instants that they are made of, each at rising loads."""
     at = "at " if named == "instants" else ""
-    rising = sorted(steps, key=lambda step: (KINDS.index(step.kind), step.sessions))
+    rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]
-    rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[1]))
+    rows.sort(key=lambda row: (kinds.index(row[0].kind), row[1]))
     return [[f"{step.kind}: {at}{name}", count(step.sessions), count(spread.n), *_quantiles(spread)]
             for step, name, spread in rows]  # fmt: skip
 
@@ -145,13 +147,13 @@ def _share(cores: float | None) -> str:
     return NONE if cores is None else f"{cores:.0%}"
 
 
-def picture(steps: Sequence[LoadStep]) -> Plot:
+def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in telling_steps(steps) if step.worst_p99_ms]
     plot = frame(
         WIDE,
         364,
-        list(enumerate(KINDS)),
+        list(enumerate(kinds)),
         left=56,
         right=60,
         top=18,
@@ -165,7 +167,7 @@ def picture(steps: Sequence[LoadStep]) -> Plot:
     for limit, name in LIMITS.items():
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")
-    for colour, kind in enumerate(KINDS):
+    for colour, kind in enumerate(kinds):
         of_kind = sorted((step for step in shown if step.kind == kind), key=lambda step: step.sessions)
         worst = [(step, step.worst_p99_ms or 0) for step in of_kind]
         draw_curve(

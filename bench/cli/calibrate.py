@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.service_options import AgentService
+
 if TYPE_CHECKING:
     from bench.calibrate.climb import CalibrationPlan
     from bench.cores import Cores
@@ -22,6 +24,9 @@ def calibrate(
         bool, typer.Option("--quick", help="Try fewer loads, each for a shorter time, for a first idea.")
     ] = False,
     tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as services are called.")] = False,
+    agent: Annotated[
+        AgentService | None, typer.Option(help="Call an agent, in this way; without it a model is called.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data to this folder, too.")
     ] = None,
@@ -38,12 +43,13 @@ def calibrate(
     from bench.cores import allowed_cores, cores_of
     from bench.errors import INVALID_STATUS, USAGE_STATUS
     from bench.locust_run import terminable
-    from bench.run.calibration import date_of, machine
+    from bench.run.calibration import AGENTS, KINDS, date_of, file_name, machine
 
     _check_descriptors(most)
-    folders = _writable_folders(out)
-    plan, cores, began = plan_of(most, quick=quick), cores_of(allowed_cores()), utc_ns()
-    typer.echo(_opening(plan, cores, folders, tls=tls))
+    folders, called = _writable_folders(out), next((kind for kind in AGENTS if kind == agent), None)
+    kinds = (called,) if called else KINDS
+    plan, cores, began = plan_of(most, quick=quick, kinds=kinds), cores_of(allowed_cores()), utc_ns()
+    typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=called) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
         with terminable():
@@ -51,7 +57,7 @@ def calibrate(
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
         raise
-    found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick)
+    found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick, agent=called)
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
     if not is_concluded(found):
         raise typer.Exit(INVALID_STATUS)
@@ -94,10 +100,7 @@ def _writable_folders(out: Path | None) -> list[Path]:
         return wanted
 
 
-def _opening(plan: CalibrationPlan, cores: Cores, folders: Iterable[Path], *, tls: bool) -> str:
-    from bench.calibrate.ladder import KINDS
-    from bench.run.calibration import file_name
-
+def _opening(plan: CalibrationPlan, cores: Cores, files: Iterable[Path], *, tls: bool) -> str:
     where = (
         "harness and simulator SHARE their cores: figures are worse than with a core for each"
         if cores.shared
@@ -106,11 +109,11 @@ def _opening(plan: CalibrationPlan, cores: Cores, folders: Iterable[Path], *, tl
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
     first = min(plan.ladder.first, plan.ladder.most)
     return (
-        f"SIMULATED: {' and '.join(KINDS)} sessions, up to {plan.ladder.most:,} in one process\n"
+        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.ladder.most:,} in one process\n"
         f"{where}\n"
         f"{way}\n"
         f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
-        + "\n".join(f"the page will be {(folder / file_name(tls=tls)).with_suffix('.html')}" for folder in folders)
+        + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
 
 
@@ -123,11 +126,10 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
     from functools import partial
 
     from bench.calibrate.climb import climb, played
-    from bench.calibrate.ladder import KINDS
     from bench.calibrate.page import step_heads, step_lines
     from bench.load_search import SHOWN
 
-    for kind in KINDS:
+    for kind in plan.kinds:
         typer.echo("\n".join(["", *step_heads(kind)]))
         for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
@@ -139,14 +141,14 @@ def _problem(found: Calibration, folder: Path) -> str:
     from bench.calibrate.ladder import is_coarse
     from bench.calibrate.page import calibration_page
     from bench.errors import UsageError
-    from bench.run.calibration import file_name, load, save
+    from bench.run.calibration import load, save
     from bench.run.disk import write_text
     from reports.page.html import poured
 
-    before = load(folder / file_name(tls=found.tls))
+    before = load(folder / found.file_name)
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
         typer.echo(
-            f"{folder / file_name(tls=found.tls)} stays as it is: it is a fuller calibration, of {before.date_utc}",
+            f"{folder / found.file_name} stays as it is: it is a fuller calibration, of {before.date_utc}",
             err=True,
         )
         return ""

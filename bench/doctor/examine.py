@@ -203,7 +203,7 @@ class Visit:
             reply_format=script.output_format.name,
             service_responds=script.service_responds,
         )
-        transport = connected(self._dialer, self._script.limits, timeline, lambda headers: None)
+        transport = connected(self._dialer, self._script.limits, timeline, lambda headers, call_id: None)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
             yield self._refused("upgrade", timeline)

@@ -27,13 +27,14 @@ class Connected(Input, frozen=True, tag="connected"):
     """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
 
     `errors_ns`: how much earlier each phase may really have ended. Connecting begins once there is a token: what a
-    sign-in takes is not the service's.
+    sign-in takes is not the service's. `call_id`: how an agent was told to name the call; "" elsewhere.
     """
 
     instants: Mapping[str, int]
     headers: Mapping[str, str]
     token_wait_ns: int = 0
     errors_ns: Mapping[str, int] = {}
+    call_id: str = ""
 
 
 class Begun(Input, frozen=True, tag="begin"):

@@ -187,6 +187,7 @@ class SessionFacts:
             for instant in DESCRIPTIONS.values():
                 self.instants[instant], self.errors_ns[instant] = open_ns, error_ns
         self.headers, self.token_wait_ns = connected.headers, connected.token_wait_ns
+        self.service_session_id = connected.call_id
 
     def described(self, event: Event, arrival: Arrival) -> None:
         """Note the session as the service describes it, which has greeted it or taken its settings."""

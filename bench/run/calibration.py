@@ -1,9 +1,9 @@
 """Saves what `rtbench calibrate` found out, how far this machine's figures can be trusted, and cites it in later runs.
 
-One file of a kind of machine and of a way (plain or TLS) in `$XDG_STATE_HOME/rtbench`, by default
-`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-tls].json`. So the pods of a node pool share one,
-whatever their names are. A later calibration replaces it, unless that is a coarser one. A run cites the one that is
-nearest to it, and says what has changed on the machine since.
+One file of a kind of machine and of a way (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default
+`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool
+share one, whatever their names are. A later calibration replaces it, unless that is a coarser one. A run cites the one
+that is nearest to it, and says what has changed on the machine since.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -33,8 +33,12 @@ FIRST_SESSIONS = 100
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
-SessionKind = Literal["listening", "talking"]
-"""What sessions do: they type and listen, or they speak as well, as a microphone would."""
+AgentKind = Literal["twilio", "acs", "pcm"]
+SessionKind = Literal["listening", "talking", AgentKind]
+"""What sessions do: they type and listen, or they speak as well, as a microphone would; or how they call an agent."""
+AGENTS: tuple[AgentKind, ...] = get_args(AgentKind)
+KINDS: tuple[SessionKind, ...] = ("listening", "talking")
+"""What sessions with a model do."""
 Outcome = Literal["good", "bad", "late", "busy"]
 """How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
 
@@ -111,6 +115,7 @@ class Calibration(msgspec.Struct, frozen=True):
     """`trusted`, `exact`: up to where p99 of the error is within 1 ms, and within 100 µs; by the kind of sessions.
 
     `ended`: what else than the harness kept the load from being raised, by the kind. `quick`: of few and short steps.
+    `agent`: how it was called, where it was an agent.
     """
 
     schema: int
@@ -122,6 +127,17 @@ class Calibration(msgspec.Struct, frozen=True):
     ended: dict[SessionKind, str]
     steps: list[LoadStep]
     quick: bool = False
+    agent: AgentKind | None = None
+
+    @property
+    def kinds(self) -> tuple[SessionKind, ...]:
+        """The kinds of sessions that it is about."""
+        return (self.agent,) if self.agent else KINDS
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file that it is saved in."""
+        return file_name(tls=self.tls, agent=self.agent)
 
 
 def machine() -> dict[str, Any]:
@@ -149,12 +165,13 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
     return home / ".local" / "state" / "rtbench" if home.is_absolute() else None
 
 
-def file_name(*, tls: bool, kernel: str = "") -> str:
+def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
     """The name of this machine's calibration, by what matters to it: homes are shared by machines."""
     facts = host()
     parts = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
     cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MOST_LETTERS] for part in parts)
-    return f"calibration-{cpu}-{cores}-{kernel or own}{'-tls' if tls else ''}.json"
+    way = "".join(f"-{part}" for part in (agent, "tls" if tls else "") if part)
+    return f"calibration-{cpu}-{cores}-{kernel or own}{way}.json"
 
 
 def writable(folder: Path | None) -> Path:
@@ -171,7 +188,7 @@ def writable(folder: Path | None) -> Path:
 
 def save(calibration: Calibration, folder: Path | None) -> Path:
     """Write a calibration in one step; returns its path. Raises UsageError where that cannot be."""
-    path = writable(folder) / file_name(tls=calibration.tls)
+    path = writable(folder) / calibration.file_name
     try:
         write_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
     except OSError as error:
@@ -195,12 +212,14 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
     """
     if folder is None:
         return None
+    agent = kind if kind in AGENTS else None
     for made in (tls, not tls):
+        own = file_name(tls=made, agent=agent)
         others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with another kernel, the newest first
-        found = [(path.name, load(path)) for path in (folder / file_name(tls=made), *others)]
+        found = [(path.name, load(path)) for path in (folder / own, *others)]
         fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
         if fits:
-            name, calibration = max(fits, key=lambda fit: (fit[0] == file_name(tls=made), fit[1].date_utc))
+            name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))
             return _cited(calibration, kind, name, tls=tls)
     return None
 

@@ -100,7 +100,7 @@ class CitedCalibration(TypedDict):
     """What this machine's calibration says of such sessions."""
 
     date: str
-    kind: Literal["listening", "talking"]
+    kind: Literal["listening", "talking", "twilio", "acs", "pcm"]
     sessions: Count
     exact_sessions: Count
     events_per_s: float

@@ -361,8 +361,9 @@ class SessionRecord:
             recorder.histograms.recorder, (self._errors, self._lags, send_lags)
         )
 
-    def connected(self, headers: Mapping[str, str]) -> None:
-        """Note the headers of the service's answer, whatever it said."""
+    def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
+        """Note the headers of the service's answer, whatever it said, and the id by which an agent knows the call."""
+        self.service_session_id = call_id
         self._note_simulated(headers, {})
         self.target.second.note(limits_in(headers))
 

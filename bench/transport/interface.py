@@ -60,7 +60,8 @@ class Closure(NamedTuple):
 class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
-    `errors_ns`: how much earlier each phase may really have ended. `call_id`: a name that no two connections share.
+    `errors_ns`: how much earlier each phase may really have ended. `call_id`: a name that no two calls share;
+    "" where the service is not told any.
     """
 
     instants: Mapping[str, int]

@@ -81,7 +81,7 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
     ]
 
 
-def build_row(start_ns: int = 0, origin: str = "requested", **instants_ns: int) -> dict[str, Any]:
+def build_row(start_ns: int = 0, origin: str | None = "requested", **instants_ns: int) -> dict[str, Any]:
     """A good turn's row with these instants, which are absolute here."""
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}

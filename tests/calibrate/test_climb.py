@@ -9,9 +9,8 @@ import pytest
 
 from bench.calibrate import climb as climbing
 from bench.calibrate.climb import Pace, pace_of, plan_of
-from bench.calibrate.ladder import KINDS
 from bench.plan.script import load_script
-from bench.run.calibration import SessionKind
+from bench.run.calibration import AGENTS, KINDS, SessionKind
 from bench.simulator.profile import load_profile
 
 
@@ -32,14 +31,22 @@ def test_the_whole_takes_about_ten_minutes_at_most() -> None:
     assert plan_of(1600, quick=True).minutes_at_most < 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *AGENTS])
 def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind, tmp_path: Path) -> None:
     climbing._write_scenario(kind, tmp_path)
     script = load_script(tmp_path / "script.yaml")
 
-    assert len(script.steps) == climbing.STEPS
-    assert (script.session.turn_detection is not None) == (kind == "talking")
+    assert len(script.steps) == climbing.STEPS + (kind in AGENTS)
+    assert (script.session.turn_detection is not None) == (kind != "listening")
     assert load_profile(tmp_path / "profile.yaml").speed == 6.0
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_an_agent_is_called_the_way_that_it_is(kind: SessionKind, tmp_path: Path) -> None:
+    ready = {"urls": {"ga": "ws://ga", f"agent_{kind}": f"ws://agent/{kind}"}, "ca": None}
+    words = climbing._words(kind, tmp_path / "scenario.py", tmp_path, 10, Pace(5, 10), ready)
+
+    assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
 
 
 def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:

@@ -46,6 +46,21 @@ def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatc
     ]  # fmt: skip
 
 
+def test_calls_with_an_agent_are_calibrated_by_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calibrate(monkeypatch, tmp_path, play=carries_some)
+    result = calibrate(monkeypatch, tmp_path, "--agent", "twilio", play=carries_some)
+    saved, beside = (load(tmp_path / "rtbench" / file_name(tls=False, agent=agent)) for agent in ("twilio", ""))
+
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[0] == "SIMULATED: twilio sessions, up to 1,600 in one process"
+    assert result.output.splitlines()[-1] == "trust this machine up to 600 sessions per process"
+    assert saved is not None
+    assert {step.kind for step in saved.steps} == {"twilio"}
+    assert beside is not None
+    assert {step.kind for step in beside.steps} == {"listening", "talking"}
+    assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, agent="twilio")).with_suffix(".html").read_text()
+
+
 def test_the_page_and_the_data_are_written_where_they_are_wanted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

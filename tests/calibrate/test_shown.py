@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from bench.calibrate.ladder import calibration_of
 from bench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
-from bench.run.calibration import Calibration, LoadStep
+from bench.run.calibration import KINDS, Calibration, LoadStep
 from reports.page.html import poured
 from tests.calibrate.builders import build_step, steps_of_both
 
@@ -74,7 +74,7 @@ def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
 
 
 def test_the_picture_shows_what_was_judged_and_both_limits() -> None:
-    drawn = ElementTree.fromstring(picture(STEPS).svg())
+    drawn = ElementTree.fromstring(picture(STEPS, KINDS).svg())
     texts = [element.text for element in drawn.iter() if element.tag == "text"]
 
     assert {"1 ms", "100 µs", "sessions per process"} <= set(texts)
@@ -84,4 +84,4 @@ def test_the_picture_shows_what_was_judged_and_both_limits() -> None:
 
 
 def test_the_picture_of_nothing_is_drawn() -> None:
-    assert picture([]).svg()
+    assert picture([], KINDS).svg()

@@ -15,6 +15,7 @@ from bench.run import calibration
 from bench.run.calibration import (
     SCHEMA_VERSION,
     Calibration,
+    SessionKind,
     Trusted,
     changes,
     citation,
@@ -71,6 +72,18 @@ def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> N
         "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
         "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
     }  # fmt: skip
+
+
+def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_path: Path) -> None:
+    save(build_calibration(), tmp_path)
+    trusted: dict[SessionKind, Trusted] = {"twilio": Trusted(150, 7500.0)}
+    save(msgspec.structs.replace(build_calibration(), agent="twilio", trusted=trusted, exact={}), tmp_path)
+
+    cited = citation(tmp_path, "twilio", tls=False)
+    assert cited is not None
+    assert (cited["sessions"], cited["kind"], cited["file"]) == (150, "twilio", file_name(tls=False, agent="twilio"))
+    assert citation(tmp_path, "acs", tls=False) is None
+    assert (citation(tmp_path, "talking", tls=False) or {})["sessions"] == 400
 
 
 def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from bench.load.planning.plays import (
 from bench.load.planning.run_options import Environment, Options
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
-from bench.run.calibration import SessionKind, citation, state_folder
+from bench.run.calibration import AGENTS, SessionKind, citation, state_folder
 from bench.run.provenance import named_host, opening_document
 from bench.target.prices import PriceTable, load_price_table
 from bench.target.target import Target
@@ -98,7 +98,7 @@ class Planned:
 
     @property
     def kind(self) -> SessionKind:
-        return kind_of(self.plays)
+        return kind_of(self.plays, self.targets)
 
     @property
     def quotes(self) -> list[Quote]:
@@ -193,8 +193,11 @@ class Planned:
         }
 
 
-def kind_of(plays: Mapping[str, Plays]) -> SessionKind:
-    """What the sessions of these plays do."""
+def kind_of(plays: Mapping[str, Plays], targets: Sequence[Target]) -> SessionKind:
+    """What the sessions of these plays do; of those that call an agent, how the first one is called."""
+    called = next((kind for target in targets for kind in AGENTS if target.dialect.name == kind), None)
+    if called is not None:
+        return called
     return "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
 
 
@@ -221,7 +224,7 @@ def planned(environment: Environment) -> Planned:
     sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
     prices = load_price_table(options.service_options.prices)
     at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
-    calibration = citation(state_folder(os.environ), kind_of(plays), tls=any(target.tls for target in targets))
+    calibration = citation(state_folder(os.environ), kind_of(plays, targets), tls=any(target.tls for target in targets))
     warm_s = _warmup_s(environment, load_model, options, targets, plays)
     priority = obtainable() if options.priority else None
     return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, load_model)

@@ -10,34 +10,40 @@ import site
 import pytest
 
 from bench.calibrate.climb import CalibrationPlan, Pace, played
-from bench.calibrate.deviations import MEASURES
+from bench.calibrate.deviations import MEASURES, OF_CALLS
 from bench.calibrate.ladder import Ladder
 from bench.cores import allowed_cores, cores_of
 from bench.run.calibration import LoadStep, SessionKind
 from tests import forked
 
 SESSIONS = 2
-PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13)}
-"""Long enough for a turn to begin in them: who talks listens to the reply to its end."""
+PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13), "twilio": Pace(1, 22)}
+"""Long enough for a turn to begin in them: who talks listens to the reply to its end, and to an agent's greeting."""
+SPOKEN = {"turn_detection", "speech_detected"}
+COMPARED = {"listening": {*MEASURES} - SPOKEN, "talking": {*MEASURES}, "twilio": {*OF_CALLS}}
+"""The measures that the truth can tell."""
+ENDS = {
+    "listening": {"requested", "first_audio", "first_transcript", "response_done"},
+    "talking": {"speech_end", "first_audio", "first_transcript", "response_done"},
+    "twilio": {"speech_end", "first_audible", "barge_in", "barge_in_heard", "silent"},
+}
 
 
-@pytest.mark.parametrize("kind", ["listening", "talking"])
+@pytest.mark.parametrize("kind", ["listening", "talking", "twilio"])
 def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.locust_run.subprocess.Popen", forked.Popen)
     monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # as in the environment of what is started
     step = played_step(kind)
 
     # The measures that the truth can tell are compared.
-    spoken = {"turn_detection", "speech_detected"}
-    assert set(step.errors) == (set(MEASURES) if kind == "talking" else set(MEASURES) - spoken)
-    assert all(0 < spread.n <= step.turns for spread in step.errors.values())
+    assert set(step.errors) == COMPARED[kind]
+    assert all(0 < spread.n <= max(step.turns, SESSIONS) for spread in step.errors.values())
 
     # The two ends of a figure are told apart.
-    begin = "speech_end" if kind == "talking" else "requested"
-    assert {begin, "first_audio", "first_transcript", "response_done"} <= set(step.instants)
+    assert ENDS[kind] <= set(step.instants)
 
     # The harness and what it took is there.
-    sending = {"send_lag"} if kind == "talking" else set()
+    sending = set() if kind == "listening" else {"send_lag"}
     assert set(step.harness) == {"receive_lag", "stamp_error", "hub_delay"} | sending
     assert step.events_per_s > 0
     assert (step.us_per_event or 0) > 0

@@ -1,0 +1,147 @@
+"""Rows of calls with an agent beside the truth: what it was heard to say, and when it fell silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.calibrate.deviations import OF_CALLS, Joined, Recording, joined, told
+from bench.plan.recordings import Pcm
+from bench.plan.speech import Speech
+from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
+from bench.units import NS_PER_MS
+from tests.calibrate.builders import SESSION, build_row, received, sent
+
+CALL = "0a1b"
+FRAME_MS, FRAME_BYTES = 20, 160
+RECORDING = Recording(G711_ULAW, Speech(2_400, 12_000), heard_bytes=4_160)
+"""Speech from 100 to 500 ms, of which a detector takes the first 520 ms for speech."""
+BEGINS_MS = (1_000, 5_000)
+"""Where the caller plays it, on the clock of what he sends."""
+LATE_MS = 3
+"""How much later the agent has each frame than it was recorded."""
+JITTER_MS = 50
+
+
+def lines() -> Iterator[dict[str, Any]]:
+    """A greeting at 400 ms; an answer 700 ms behind each recording, of which the first is cleared at 5,200 ms."""
+    yield received("start", 0, e=f"MZ{CALL}")
+    for place in range(400):
+        span = {"from": place * FRAME_BYTES, "to": (place + 1) * FRAME_BYTES}
+        yield received("media", ms((place + 1) * FRAME_MS + LATE_MS), **span)
+    yield from said(400, {"u": "greeting"}, silent=3)
+    for begin_ms in BEGINS_MS:
+        yield from said(begin_ms + 1_220, {"u": "answer", "p": begin_ms * 8 + 4_160}, silent=2)
+    yield sent("clear", ms(5_200), response=None)
+
+
+def said(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str, Any]]:
+    """So many frames in which nothing is audible, and one that is from its 80th byte, 10 ms, on."""
+    for place in range(silent + 1):
+        audible = 80 if place == silent else None
+        first = facts if place == 0 else {}
+        yield sent("media", ms(at_ms + place * FRAME_MS), response=None, audio=FRAME_BYTES, a=audible, **first)
+
+
+def ms(number: float) -> int:
+    return round(number * NS_PER_MS)
+
+
+def spoken_row(begin_ms: int, **instants_ms: float) -> dict[str, Any]:
+    """The row of a turn whose figures are right, but for those that are given; from where the recording begins."""
+    true = {"speech_begin": begin_ms + 100 + LATE_MS, "speech_end": begin_ms + 500 + LATE_MS}
+    true |= {"first_audible": begin_ms + 1_220 + 40 + 10 + JITTER_MS}
+    return call_row("speech_end", **(true | instants_ms))
+
+
+def call_row(origin: str | None, **instants_ms: float) -> dict[str, Any]:
+    row = build_row(ms(100), None, **{name: ms(at_ms) for name, at_ms in instants_ms.items()})
+    return row | {"service_session_id": CALL, "response_id": None, "origin": origin, "audio": "hello.wav"}
+
+
+def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -> Joined:
+    truth = told(lines() if log is None else log, RECORDING)
+    return joined(rows, truth, {}, OF_CALLS)
+
+
+def off_ms(found: Joined) -> dict[str, list[float]]:
+    return {name: [round(ns / NS_PER_MS, 3) for ns in of] for name, of in found.measures.items()}
+
+
+def test_a_wait_is_held_against_the_first_audible_sample_that_the_agent_handed_over() -> None:
+    right, late = spoken_row(1_000), spoken_row(5_000, first_audible=5_000 + 1_320 + 7)
+
+    assert off_ms(errors(right, late)) == {"voice_to_voice": [0, 7]}
+
+
+def test_a_greeting_is_compared_from_wherever_it_counts() -> None:
+    row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS - 2)
+
+    assert off_ms(errors(row)) == {"greeting": [-2]}
+    assert errors(row).unjoined == 0
+
+
+def test_an_interruption_begins_with_the_recording_that_interrupts_and_ends_with_the_clear() -> None:
+    begin_ms = 5_000 + 2_401 / 24 + LATE_MS
+    row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_heard=5_200.5, silent=5_200.5) | {"outcome": "interrupted"}
+
+    assert off_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detected": [1.5], "barge_in_yield": [1.5]}
+
+
+def test_the_error_of_an_instant_tells_the_two_ends_apart() -> None:
+    found = errors(spoken_row(1_000, speech_end=1_000 + 500 + LATE_MS + 1)).instants
+
+    assert found["speech_end"] == [NS_PER_MS]
+    assert found["first_audible"] == [0]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        spoken_row(1_000) | {"service_session_id": "another"},
+        spoken_row(1_000, speech_end=3_000),
+        call_row(None, first_audible=3_000),
+    ],
+    ids=["another call", "nothing ends there", "nothing is greeted there"],
+)
+def test_what_the_truth_does_not_tell_of_is_counted(row: dict[str, Any]) -> None:
+    found = errors(row)
+
+    assert (found.measures, found.unjoined) == ({}, 1)
+
+
+def test_a_frame_that_left_nobody_knows_when_has_no_instant() -> None:
+    log = [line | {"taken": None} if line.get("a") is not None else line for line in lines()]
+    found = errors(spoken_row(1_000), log=log)
+
+    assert (found.measures, found.unjoined) == ({}, 1)
+
+
+def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> None:
+    log = list(lines())
+    last = max(place for place, line in enumerate(log) if line.get("a") is not None and line["handed"] < ms(5_000))
+    found = errors(spoken_row(1_000), spoken_row(5_000), log=[*log[:last], *log[last + 1 :]])
+
+    assert off_ms(found) == {"voice_to_voice": [0]}
+    assert found.unjoined == 1
+
+
+@pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K], ids=["twilio", "acs"])
+def test_a_recording_is_heard_to_its_last_active_frame(format: AudioFormat) -> None:
+    """Half a second of a tone behind 100 ms of silence, and more silence behind it."""
+    tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 24), 250)
+    samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
+    pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), Speech(2_400, 14_400))
+
+    assert Recording.of(pcm, format) == (format, pcm.speech, 600 * format.bytes_per_s // 1000)
+
+
+def test_calls_are_known_by_the_id_in_what_opens_them() -> None:
+    log = [line | {"e": CALL, "t": "AudioMetadata"} if line["t"] == "start" else line for line in lines()]
+
+    assert off_ms(errors(spoken_row(1_000), log=log)) == {"voice_to_voice": [0]}
+    assert {line["s"] for line in log} == {SESSION}
