@@ -207,7 +207,7 @@ Block = Table | Paragraph | Reading | Heading | Bullets | Alarm | Definitions | 
 class Section:
     """A part of a document that answers a question; `name` is what a list of contents calls it, where there is one.
 
-    `style`: the filter that hides it.
+    `style`: the filter that hides it. `folded`: on a page it shows its question, and the rest on demand.
     """
 
     anchor: str
@@ -215,6 +215,7 @@ class Section:
     question: str
     blocks: Sequence[Block] = field(default_factory=tuple)
     style: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)

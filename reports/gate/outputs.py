@@ -69,6 +69,7 @@ def _parts(checked: Checked) -> Iterable[Block]:
     yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
+    yield Paragraph(INTERVALS if items else "")
     yield Fold("Why, and what to do", [Bullets(_reasons(checked))])
     yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
     yield Fold("Turns, sessions and failures", [_sizes(items)])
@@ -91,6 +92,10 @@ def _table(items: Sequence[Item], checked: Checked) -> Table:
         ),
         left=(0, 1, -1),
     )
+
+
+INTERVALS = "Intervals are of 90 %: each end is a bound of 95 %, by which one side decides. A report shows 95 % ones."
+"""Why a check and a report have different intervals of one figure."""
 
 
 def _verdict(item: Item, checked: Checked) -> Inline:
@@ -123,7 +128,8 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
     several = len({item.target for item in checked.items}) > 1
     rows = [_row(item, checked, several) for item in checked.items]
-    table = [Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")] if rows else []
+    grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
+    table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
     closing: list[Part] = [
         *(Named("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),

@@ -20,10 +20,10 @@ from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.strata import NO_STRATUM, Stratum
+from reports.summary.figures import HEARD
 from reports.thresholds import SIGNED, gated, quoted
 
 MAINS = ("ttfa", "ttft")
-HEARD = "voice_to_voice"
 HEADLINE = (0.5, 0.95)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.money import dollars
-from reports.blocks import Block, Bullets, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
+from reports.blocks import Block, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
 from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import panels
 from reports.page.pieces import capital, line, marked_target, plot_figure
@@ -21,7 +21,6 @@ from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money, Pr
 from reports.summary.quota import Quota, Throttling
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
-from reports.wording.notices import decided
 
 NAMED = 2
 """So many targets are named one by one in a sentence."""
@@ -45,20 +44,10 @@ def _fact(fact: str, texts: Sequence[str]) -> Row:
     return row_of([Cell(fact, differs), *cells], differs)
 
 
-def arms_apart(summary: Summary) -> list[Block]:
-    """How far apart the arms' waits lie; nothing where there is one arm, or nothing that may be told."""
-    differences = remarks.difference_lines(summary)
-    if not differences:
-        return []
-    interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
-    beside = f"{interleaved} {'' if decided(summary.run) else remarks.NO_TEST}".strip()
-    return [Bullets(differences, "apart"), Paragraph(beside, "note")]
-
-
-def whole_cost(summary: Summary) -> str:
-    """Cost: 0.42 USD in all, …; empty where nothing has a price."""
+def whole_cost(summary: Summary) -> list[str]:
+    """0.42 USD in all, …; nothing where nothing has a price."""
     said = remarks.cost(summary.money) if _shown(summary.money) else []
-    return f"{'◇ SIMULATED cost' if summary.simulated else 'Cost'}: {', '.join(said)}." if said else ""
+    return [*said, "◇ SIMULATED: not billed"] if said and summary.simulated else said
 
 
 def _shown(money: Money) -> bool:

@@ -14,17 +14,18 @@ from reports.blocks import (
     Figure,
     Fold,
     Head,
+    Inline,
     Line,
     Panes,
-    Paragraph,
     Reading,
     Row,
     Section,
     Table,
     Term,
+    row_of,
     table,
 )
-from reports.numbers import NONE, listed, plural, three
+from reports.numbers import NONE, listed, three
 from reports.page import bars, charts
 from reports.page.pieces import cells_of, grown, note, plot_figure
 from reports.page.svg import COLOURS
@@ -48,41 +49,56 @@ READING = (
 )
 
 
+HEADS = ("measure", "p50", "p95", "p99", "slowest", "failed turns")
+
+
 def answers(summary: Summary) -> list[Block]:
-    """A table for each measure that answers, a row for each target and stratum; and how to read them."""
+    """The measures that matter in one table with one scale, targets in rows below each; and how to read it."""
     groups = words.tables(summary) if sum(summary.outcomes.begun) else []
     if not groups:
         return []
     chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
-    marks = [Reading(MARKS)] if any(_published(group) for group in groups) else []
-    how = Fold("How to read this", [Paragraph(READING, "")], style="note")
-    return [*(_table(summary, group) for group in groups), *chunked, *marks, *note(ENDLESS), how]
+    drawn = any(estimate.bounded for group in groups for a in group.rows for estimate in a.figures.quantiles)
+    marks = [Reading(MARKS)] if drawn else []
+    how = Fold("How to read this table", [*marks, *note(ENDLESS), *chunked, *note(READING)], style="note")
+    return [_table(summary, groups, drawn=drawn), how]
 
 
-def _published(group: list[CallerWait]) -> bool:
-    return any(estimate.bounded for answer in group for estimate in answer.figures.quantiles)
-
-
-def _table(summary: Summary, group: list[CallerWait]) -> Table:
-    """With the intervals drawn on one scale, where there are any."""
-    ends = bars.strip_scale([answer.figures for answer in group]) if _published(group) else None
-    heads: list[Head] = ["target", "p50", "p95", "p99", "slowest", "failed turns"]
+def _table(summary: Summary, groups: Sequence[words.Answers], *, drawn: bool) -> Table:
+    """With the intervals drawn, where there are any."""
+    ends = bars.strip_scale([a.figures for group in groups for a in group.rows]) if drawn else None
+    heads: list[Head] = [*HEADS]
     if ends:
         axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
-    measure = Term(group[0].figures.measure)
-    caption = (f"{words.caption(group, summary)}, ", measure, ", in ms, with 95 % intervals")
+    origins, alone = list(dict.fromkeys(group.origin for group in groups)), len(summary.targets) == 1
+    since = f", from {origins[0]}" if alone and len(origins) == 1 else ""
+    caption = f"{f'{summary.targets[0]}{since}, in' if alone else 'In'} ms, with 95 % intervals over sessions"
+    rows: list[Line | Row] = []
+    for place, group in enumerate(groups):
+        begins = place == 0 or groups[place - 1].origin != group.origin
+        if not alone:
+            of: Inline = (Term(group.measure), f", from {group.origin} to {group.end}")
+            rows.append(row_of([Cell(of, columns=len(heads))], "of"))
+        elif len(origins) > 1 and begins:
+            rows.append(row_of([Cell(f"from {group.origin}", columns=len(heads))], "of"))
+        rows += [_row(summary, group, answer, ends) for answer in group.rows]
     style = "struck" if summary.verdict.valid is False else ""
-    rows = [_row(summary, answer, words.row_name(answer, group), ends) for answer in group]
     return table(heads, rows, style, stacked=True, caption=caption, answers=True)
 
 
-def _row(summary: Summary, answer: CallerWait, name: str, ends: tuple[float, float] | None) -> Line:
-    target, failed = summary.targets.index(answer.target), words.failures(answer)
-    counted = f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
+def _row(summary: Summary, group: words.Answers, answer: CallerWait, ends: tuple[float, float] | None) -> Line:
+    """Named by its target; in a run of one target by its measure."""
+    target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
+    beside = f" · {apart}" if apart else ""
+    name = (
+        Cell((Term(group.measure), beside), f"to {group.end}; {group.counts(answer)}")
+        if len(summary.targets) == 1
+        else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
+    )
     shown = [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)]
     return [
-        Cell(name, counted, target, marked=True),
+        name,
         *(Cell(cell.figure, cell.below, style="na" if cell.figure == "n/a" else "") for cell in shown),
         Cell(three(answer.figures.high), "good turns"),
         Cell(failed.figure, f"{failed.below} wanted"),

@@ -38,11 +38,11 @@ from reports.page.svg import COLOURS, HALF, WIDE
 from reports.strata import Stratum
 from reports.summary.curves import RttScatter, ways
 from reports.summary.events import ALL
-from reports.summary.figures import Figures
+from reports.summary.figures import HEARD, Figures
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Band, Breakdown
 from reports.summary.slowest import SlowTurn
-from reports.summary.summary import HEARD, Summary
+from reports.summary.summary import Summary
 from reports.summary.talks import Talk
 from reports.wording import groups, remarks, settings, words
 
@@ -93,8 +93,8 @@ NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
 
 
 def segments(summary: Summary) -> Section | None:
-    """The segments of voice_to_voice, stacked and in a table; None where no spoken turn was answered."""
-    rows, bands = summary.breakdowns, summary.bands
+    """The segments of voice_to_voice, stacked and in a table; None where nothing tells where a wait lies."""
+    rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
     every: list[Block] = [_all_segments(summary, rows), _table(summary, rows)]

@@ -64,11 +64,9 @@ def health(summary: Summary) -> Section:
         gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
     said += words.trusted(summary)
-    inexact = [table(words.INEXACT_HEADS, words.inexact_rows(summary))] if summary.run.inexact else []
     blocks = [
         Paragraph(line),
         *_rules(verdict.rules),
-        *inexact,
         *_harness(summary),
         *_spreads(summary),
         *note(coded(" ".join(said))),

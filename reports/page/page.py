@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
 from reports.blocks import (
@@ -24,17 +25,17 @@ from reports.blocks import (
     Section,
     Strong,
     coded,
+    table,
 )
-from reports.numbers import moment
+from reports.numbers import moment, plural
 from reports.page import accounts, answers, calls, health, sections
 from reports.page.html import poured
 from reports.page.markdown import markdown_text
-from reports.page.pieces import note
 from reports.question import RATES
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
 from reports.wording import remarks, sentences, settings, words
-from reports.wording.notices import decided, notices
+from reports.wording.notices import decided, inexact_line, notices
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -57,6 +58,13 @@ METHOD = {
     "failures": "(failed turns + lost turns) ÷ turns wanted, those cut by the end of the run left out.",
 }
 
+NOTED = 2
+"""So many remarks stand below the first table; others are folded away."""
+OPEN = {"spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
+"""The sections that a reader sees without asking: the page without the others is a few screens long."""
+DOUBTED = OPEN | {"health"}
+"""The same of a run that is not valid."""
+
 
 def run_html(summary: Summary) -> str:
     """The page: one file that needs nothing else."""
@@ -72,6 +80,7 @@ def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
+    opened = OPEN if summary.verdict.valid else DOUBTED
     title = f"{summary.scenario}, {moment(summary.window.began_utc_ns)}"
     return Page(
         title=f"{summary.verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
@@ -80,7 +89,7 @@ def run_page(summary: Summary) -> Page:
         headline=sentences.run_headline(summary),
         lead=_lead(summary),
         answer=_answer(summary),
-        sections=[*shown, _how(summary, definitions)],
+        sections=[replace(one, folded=one.anchor not in opened) for one in (*shown, _how(summary, definitions))],
         definitions=definitions,
         footer=_footer(summary),
         targets=summary.targets if len(summary.targets) > 1 else (),
@@ -94,11 +103,9 @@ def _badge(summary: Summary) -> Badge:
 
 
 def _lead(summary: Summary) -> list[Block]:
-    """What forbids the figures, then what went wrong, and how much was sent."""
-    throughput = "; ".join(remarks.throughput(summary))
+    """What forbids the figures, then what went wrong, and what to do about it."""
     second = " ".join(filter(None, (sentences.heard(summary), sentences.run_second(summary))))
-    carried = f"Throughput: {throughput}." if throughput else ""
-    texts = (remarks.machine(summary), decided(summary.run), second, sentences.way_out(summary), carried)
+    texts = (decided(summary.run), second, sentences.way_out(summary))
     alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
     return [*(alarm if summary.verdict.broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
 
@@ -111,13 +118,23 @@ def _broken(rule: RuleResult) -> Iterable[Inline]:
 
 
 def _answer(summary: Summary) -> list[Block]:
-    """The figures that the run was made for, how far its arms lie apart, its cost, and what to know beside them."""
-    noted = notices(summary)
+    """The figures that the run was made for, what belongs to them in a line each, and what to know beside them."""
+    facts = {
+        "Machine": remarks.machine(summary),
+        "Throughput": "; ".join(remarks.throughput(summary)),
+        "Cost": ", ".join(accounts.whole_cost(summary)),
+        "Differences": "; ".join(remarks.against(summary)),
+        "Next": sentences.next_step(summary),
+    }
+    inexact = inexact_line(summary.run)
+    noted = [notice for notice in notices(summary) if notice != inexact]
+    more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [
         *answers.answers(summary),
-        *accounts.arms_apart(summary),
-        *note(accounts.whole_cost(summary)),
-        *([Bullets(noted)] if noted else []),
+        *(Paragraph((Strong(name), " ", *coded(said)), "fact") for name, said in facts.items() if said),
+        *([Fold(inexact, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if inexact else []),
+        *([Bullets(noted[:NOTED])] if noted else []),
+        *(more if len(noted) > NOTED else []),
     ]
 
 

@@ -12,8 +12,8 @@ from reports.sides.side import Side
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.strata import Stratum
+from reports.summary.figures import HEARD
 
-HEARD = "voice_to_voice"
 MAIN = "ttfa"
 """The main measure of sides without any turn."""
 BESIDE = (

@@ -17,6 +17,9 @@ from reports.strata import NO_STRATUM, Stratum
 from reports.summary.events import ALL, PS
 from reports.turns import Pool, Turns, column_of
 
+HEARD = "voice_to_voice"
+"""What callers hear."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -106,11 +109,15 @@ def with_mark(run: RunFrames, figures: Figures) -> Figures:
 
 
 def main_measures(run: RunFrames, turns: Turns) -> dict[Stratum, str]:
-    """For each stratum ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
+    """For each stratum ttfa where there is audio, else ttft; voice_to_voice where nothing but what is heard is told.
+
+    Where nothing succeeded, what the scripts asked for.
+    """
     asked = {script.get("output") for script in run.document.get("scripts") or []}
-    unknown = "ttft" if asked == {"text"} else "ttfa"
+    heard_alone = all(target.get("duplex") for target in run.document.get("targets") or [{}])
+    unknown = HEARD if heard_alone else "ttft" if asked == {"text"} else "ttfa"
     return {
-        stratum: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
+        stratum: next((name for name in ("ttfa", "ttft", HEARD) if _any(turns, name, place)), unknown)
         for place, stratum in enumerate(turns.strata)
     }
 

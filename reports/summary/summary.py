@@ -31,6 +31,7 @@ from reports.summary.context import slopes
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.events import ALL, HARNESS, Distribution, Throughput, events, pooled, throughputs
 from reports.summary.figures import (
+    HEARD,
     Figures,
     figures,
     main_measures,
@@ -54,9 +55,10 @@ from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions, turns_of
 
-HEARD = "voice_to_voice"
 READ = "transcript_first"
-"""What callers hear, and what a reader of captions waits for."""
+"""What a reader of captions waits for."""
+GREETING = "greeting"
+"""What the caller of a service that speaks first waits for."""
 DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
 """The measures whose percentiles are drawn."""
 CONNECTING = tuple(measure.name for measure in SESSION_MEASURES if measure.scope == "session")
@@ -121,11 +123,11 @@ class Summary:
     samples: dict[str, Sampled]
     window: Window
     mains: dict[Stratum, str]
-    """the main measure of each stratum: ttfa where there is audio, else ttft"""
+    """the main measure of each stratum: ttfa where there is audio, else ttft; of agents voice_to_voice"""
     answers: tuple[CallerWait, ...]
     """by the main measures, one for each target and stratum"""
     heard: tuple[CallerWait, ...]
-    """by voice_to_voice, where there are spoken turns"""
+    """by voice_to_voice, where there are spoken turns and it is not their main measure"""
     read: tuple[CallerWait, ...]
     """by transcript_first, one for each target and stratum whose replies have a transcript"""
     measures: tuple[Figures, ...]
@@ -175,6 +177,12 @@ class Summary:
         """The waits by one key, those of each stratum together."""
         of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
         return [waits for waits in of_strata if waits]
+
+    @property
+    def greeted(self) -> tuple[CallerWait, ...]:
+        """By greeting, where services speak first; a call is a turn here."""
+        greetings = [figures for figures in self.connecting if figures.measure == GREETING]
+        return tuple(CallerWait(f.wanted, f.wanted, f.failed, 0, f.wanted, f) for f in greetings)
 
     @property
     def main(self) -> str:
@@ -243,8 +251,11 @@ def summarise(run: RunFrames) -> Summary:
         told = next((f for f in measures if (f.measure, f.target, f.stratum, f.step) == of), None)
         return _answer(turns, sessions, pool, told or with_mark(run, figures(NOTHING, *of[:2], pool=pool)))
 
-    answers = tuple(answer(pool, mains[pool.stratum]) for pool in turns.pools)
-    heard, read = (tuple(answer(pool, measure) for pool in _having(samples, measure)) for measure in (HEARD, READ))
+    answers = tuple(answer(pool, mains[pool.stratum]) for pool in _main_pools(turns, samples, mains))
+    heard, read = (
+        tuple(answer(pool, measure) for pool in _having(samples, measure) if _is_beside(pool, measure, mains))
+        for measure in (HEARD, READ)
+    )
     slowest, of_steps = slowest_turns(run, _listings(turns, samples, mains), window.began_utc_ns)
     outcomes, (waits, apart) = outcomes_of(turns, sessions), waits_by(run, turns, samples, mains)
     return Summary(
@@ -336,6 +347,18 @@ def _answer(turns: Turns, sessions: pd.DataFrame, pool: Pool, told: Figures) -> 
     failed = int((mine & (turns.kind == FAILED)).sum())
     lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
     return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
+
+
+def _main_pools(turns: Turns, samples: dict[str, Sampled], mains: dict[Stratum, str]) -> Iterable[Pool]:
+    """The pools of all turns; where callers hear the reply and no more is told, with the steps that they hear."""
+    for pool in turns.pools:
+        one = samples[mains[pool.stratum]]
+        yield replace(pool, steps=pool.steps & one.applies[pool.target]) if one.measure.name == HEARD else pool
+
+
+def _is_beside(pool: Pool, measure: str, mains: dict[Stratum, str]) -> bool:
+    """Whether a measure is not the main one of all turns of a pool."""
+    return any(main != measure for stratum, main in mains.items() if pool.stratum.covers(stratum))
 
 
 def _having(samples: dict[str, Sampled], measure: str) -> Iterable[Pool]:

@@ -17,7 +17,7 @@ from reports.summary.verdict import RuleResult, trust
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
-from reports.wording.sentences import heard, run_headline, run_second
+from reports.wording.sentences import heard, next_step, run_headline, run_second
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""
@@ -41,17 +41,24 @@ LAYOUTS = (
 
 
 def answers_grid(summary: Summary) -> Grid:
-    """Targets in rows under the measure that they are of."""
-    rows = [row_of(list(HEADS), "soft")]
+    """The rows of the page's table: measures under what they count from, or targets under their measure."""
+    rows, alone, above = [row_of(list(HEADS), "soft")], len(summary.targets) == 1, ""
     for group in words.tables(summary):
-        rows.append(row_of([Cell(f"{words.answers_about(group)}, ms", style="soft")]))
-        rows += [Row(tuple(_cells(answer, words.row_name(answer, group), summary))) for answer in group]
+        head = f"from {group.origin}, ms" if alone else f"{group.about}, ms"
+        if head != above:
+            named = f"{summary.targets[0]}, " if alone and not above else ""
+            rows.append(row_of([Cell(f"{named}{head}", style="soft")]))
+        above = head
+        for answer in group.rows:
+            name = " · ".join(filter(None, [group.measure if alone else answer.target, group.apart(answer)]))
+            rows.append(Row(tuple(_cells(answer, name, summary))))
     return Grid(rows, (NAME,), LAYOUTS, indent="  ", most=MARK + NAME_MOST)
 
 
 def _cells(answer: CallerWait, name: str, summary: Summary) -> Iterable[Cell]:
     target = summary.targets.index(answer.target)
-    yield Cell(name.ljust(NAME_LEAST), target=target, marked=True)
+    several = len(summary.targets) > 1
+    yield Cell(name.ljust(NAME_LEAST), target=target if several else None, marked=several)
     p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
     failures = words.failures(answer)
     asides = [words.aside(answer.figures.at(p), answer.figures.n) for p in (0.5, 0.95)]
@@ -105,7 +112,7 @@ def _opening(summary: Summary) -> Iterable[Part]:
     run = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}"
     yield Badges([*zip(words.run_badges(summary), (MARKS[verdict.word].ink, "sim"), strict=False)], run, last=True)
     yield Paragraph(run_headline(summary), "bold")
-    yield Paragraph(remarks.machine(summary))
+    yield Named("machine", [remarks.machine(summary)])
     for rule in verdict.broken:
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
         yield Paragraph(f"What to do: {words.remedy(rule)}" if rule.remedy else "")
@@ -117,7 +124,8 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("throughput", remarks.throughput(summary))
     yield Named("arms", _arms(summary))
     alone = len(summary.targets) == 1
-    for row in [row for row in summary.breakdowns if row.step == ALL and alone][:SHOWN]:
+    told = [row for row in summary.breakdowns if row.step == ALL and alone and len(row.segments) > 1]
+    for row in told[:SHOWN]:
         yield Named("segments", [words.breakdown(row, summary)])
     yield Named("interrupted", words.medians(summary, INTERRUPTED))
     yield Named("functions", words.medians(summary, CALLED))
@@ -137,14 +145,13 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("harness", _harness(summary))
     for notice in (*notices(summary), settings.chunks(summary.setup)):
         yield Named("note", [notice])
+    yield Named("next", [next_step(summary).replace("`", "")])
 
 
 def _arms(summary: Summary) -> list[str]:
     """How they were interleaved, and how far apart they lie."""
-    differences = remarks.against(summary)
     interleaved = [remarks.interleaved(summary.interleaving).rstrip(".")] if summary.interleaving else []
-    untested = ["no test was made: rtbench compare does"] if differences and not decided(summary.run) else []
-    return [*interleaved, *differences, *untested]
+    return [*interleaved, *remarks.against(summary)]
 
 
 def _cost(summary: Summary) -> list[str]:
@@ -201,7 +208,7 @@ def rows_of(summary: Summary) -> list[RunRow]:
     return [
         RunRow(f"{words.named(answer.figures)}, ms", (run, *_run_cells(answer), valid))
         for group in words.tables(summary)
-        for answer in group
+        for answer in group.rows
     ]
 
 

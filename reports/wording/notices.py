@@ -21,8 +21,6 @@ from reports.summary.outcomes import Outcomes
 from reports.summary.summary import Summary
 from reports.wording.groups import apart_words, key_words
 
-NAMED = 4
-"""So many measures that are not exact are named in a sentence."""
 FAR_OFF_NS = NS_PER_S
 """A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
 DECIDED = ("regressed", "not regressed")
@@ -88,7 +86,7 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
     yield from _retirements(run, known)
-    yield from _not_exact(run)
+    yield from filter(None, [inexact_line(run)])
     if known.left_out:  # where nothing is left the headline says so
         are = "is" if known.left_out == 1 else "are"
         yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} of the warm-up, and left out."
@@ -105,8 +103,8 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
     if targets:
         whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
         yield (
-            f"{whose}Nothing tells of turns there. What callers hear is measured, from the audio alone "
-            "(voice_to_voice), and traffic; ttfa, transcripts, turn detection and tokens are absent."
+            f"{whose}Nothing on the wire tells of turns: voice_to_voice, greetings and interruptions are measured by "
+            "ear; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
         )
 
 
@@ -132,21 +130,18 @@ def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
             yield f"{_whose(run, target)}{model} {retirement.words(today)}, seen from the day of this run."
 
 
-def _not_exact(run: RunFrames) -> Iterable[str]:
-    """A sentence for each target, with how far the worst of its measures can be off: by 31 ms (p99; limit 20 ms).
-
-    The others stand in a table with the harness's health.
-    """
-    for target in dict.fromkeys(one.target for one in run.inexact):
-        mine = [one for one in run.inexact if one.target == target]
-        worst, names = max(mine, key=_times), list(dict.fromkeys(one.measure for one in mine))
-        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-        what, them = ("These measures are", "them") if len(names) > 1 else ("This measure is", "it")
-        those = f"{listed([*names[:NAMED], *more])}; " if len(names) > 1 else ""
-        yield (
-            f"{_whose(run, target)}{what} not exact in this run, so no verdict uses {them}: "
-            f"{those}{worst.measure} can be off {worst.off}."
-        )
+def inexact_line(run: RunFrames) -> str:
+    """9 measures are not exact in this run, …: ttfa can be off by 31 ms (p99; limit 20 ms); empty where all are."""
+    names = dict.fromkeys(one.measure for one in run.inexact)
+    if not names:
+        return ""
+    worst = max(run.inexact, key=_times)
+    are, them = ("measures are", "them") if len(names) > 1 else ("measure is", "it")
+    on = f" on {worst.target}" if len(run.document.get("targets") or []) > 1 else ""
+    return (
+        f"{len(names)} {are} not exact in this run, so no verdict uses {them}: "
+        f"{worst.measure}{on} can be off {worst.off}."
+    )
 
 
 def _times(one: Inexact) -> float:

@@ -22,13 +22,12 @@ from reports.numbers import (
     quantity,
     span,
     three,
-    together,
     usd,
 )
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import BLOCK_MIN, ArmsQuantile, Interleaving
+from reports.summary.arms import BLOCK_MIN, Interleaving
 from reports.summary.drift import PoolDrift
 from reports.summary.hosts import Machine
 from reports.summary.money import Cost, Money, Waste
@@ -37,9 +36,6 @@ from reports.summary.quota import Quota
 from reports.summary.summary import Summary
 from reports.wording.words import bound
 
-NO_TEST = (
-    "No test was made: nothing here says whether chance alone could have made such differences; rtbench compare does."
-)
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
 STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
@@ -56,21 +52,10 @@ BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
 
-def difference_lines(summary: Summary) -> list[str]:
-    """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %). Nothing of an invalid run."""
-    if summary.verdict.valid is False:
-        return []
-    several = len({one.stratum for one in summary.differences}) > 1
-    return [
-        f"{quantile_apart(one)}{f', {one.stratum.since}' if several and one.stratum.since else ''}."
-        for one in summary.differences
-    ]
-
-
 def against(summary: Summary) -> list[str]:
-    """The same in short, beside a table that has the values: eastus2 against sweden: ttfa p50 +30 %, p95 +28 %.
+    """How far apart arms lie, beside a table that has the values: eastus2 against sweden: ttfa p50 +30 %, p95 +28 %.
 
-    Of more than two arms only the first of the differences is told.
+    Nothing of an invalid run. Of more than two arms only the first of the differences is told.
     """
     found = summary.differences if summary.verdict.valid is not False else ()
     if len(summary.targets) > 2:
@@ -296,7 +281,7 @@ def machine(summary: Summary) -> str:
     told = [_had_cores(one, summary) for one in summary.machines] if summary.verdict.valid is False else []
     several = len(told) > 1
     return " ".join(
-        f"On {one.host}: {said}." if several else f"The machine over the run: {said}."
+        f"On {one.host}: {said}." if several else f"{said[:1].upper()}{said[1:]}."
         for one, said in zip(summary.machines, told, strict=False)
     )
 
@@ -393,14 +378,6 @@ def interleaved(one: Interleaving) -> str:
     unopened = f", in {count(one.unopened)} a session never opened" if one.unopened else ""
     began = f"sessions of a {pair} began within {ms(max(one.apart_ms, 0.1))} of each other"
     return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
-
-
-def quantile_apart(one: ArmsQuantile) -> str:
-    """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %)."""
-    times = together(*one.values_ms)
-    apart = ["", *(f" ({change(ratio)})" for ratio in one.ratios[1:])]
-    told = [f"{name} {time}{by}" for name, time, by in zip(one.targets, times, apart, strict=True)]
-    return f"{one.measure} p{one.p * 100:g}: {', '.join(told)}"
 
 
 def drift_said(found: Sequence[PoolDrift]) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.strata import ORIGINS, STARTED_BY
 from reports.summary.arms import FAIR
+from reports.summary.figures import HEARD
 from reports.summary.outcomes import Ending
-from reports.summary.summary import HEARD, CallerWait, Summary
+from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import taken_by_warm_up
 from reports.wording import settings, words
+from reports.wording.notices import decided
 
 WAITS = {
     "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",
@@ -84,8 +86,11 @@ def _no_turns(summary: Summary) -> str:
 
 def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     """The medians, by target where the run has several; in a unit that suits the values said beside them as well."""
-    stratum, kind = told[0].stratum, words.KINDS[told[0].figures.measure]
+    stratum, measure = told[0].stratum, told[0].figures.measure
     apart = f", {stratum.traits_words}" if stratum.traits else ""
+    if measure == HEARD:
+        return f"Callers hear the reply {_medians(told, named, *beside)} after the end of their speech (median){apart}"
+    kind = words.KINDS[measure]
     return WAITS[stratum.origin].format(_medians(told, named, *beside), kind) + apart
 
 
@@ -168,15 +173,18 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
         if sum(answer.wanted - answer.unmet for answer in begun):
-            return f"Of the {noun}{where} that ended well the service does not tell when their first output came."
+            return f"The service does not tell when the first output of the {noun}{where} came that ended well."
         cut = count(sum(a.turns for a in begun))
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
     sessions, figures = sum(a.sessions for a in begun), begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
-    came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.stratum.origin]}"
-    apart, of = figures.stratum.traits_words, f"of {plural(sessions, 'session')}{where}"
-    which = f"{plural(turns, 'turn')} {apart}, {of}," if apart else f"{plural(turns, 'turn')} {of}"
-    return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
+    first = "audible sample" if figures.measure == HEARD else words.KINDS[figures.measure]
+    came = f"first {first} came {took} after {ORIGINS[figures.stratum.origin or 'speech_end']}"
+    apart = f" {figures.stratum.traits_words}" if figures.stratum.traits else ""
+    needs = max((a.figures.at(0.5).needs for a in begun), default=0)
+    there = f"{plural(turns, 'turn')}{apart} in {plural(sessions, 'session')}"
+    takes = f"; it takes {count(needs)} sessions" if needs else ""
+    return f"Too few turns for a median{where} ({there}{takes}); {'its' if turns == 1 else 'their'} {came}."
 
 
 def run_essentials(summary: Summary) -> str:
@@ -210,20 +218,22 @@ def _alone(answer: CallerWait) -> list[str]:
 
 
 def _tails(summary: Summary) -> list[str]:
-    """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest.
+    """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest; p50 without a p95.
 
     Of several strata each says what it counts from, and one target is not named.
     """
+    p = 0.95 if any(a.figures.at(0.95).bounded for a in summary.answers) else 0.5
     said, named = [], len(summary.targets) > 1
     for stratum in summary.turns.strata:
-        told = [a for a in summary.answers if a.stratum == stratum and a.figures.at(0.95).bounded]
+        told = [a for a in summary.answers if a.stratum == stratum and a.figures.at(p).bounded]
         if told:
-            ends = told if len(told) < 3 else [min(told, key=_tail), max(told, key=_tail)]
-            times = together(*map(_tail, ends))
-            parts = [_marked(time, a, 0.95, named=named) for time, a in zip(times, ends, strict=True)]
+            ends = sorted(told, key=lambda answer: answer.figures.at(p).told)
+            ends = told if len(told) < 3 else [ends[0], ends[-1]]
+            times = together(*(answer.figures.at(p).told for answer in ends))
+            parts = [_marked(time, a, p, named=named) for time, a in zip(times, ends, strict=True)]
             since = words.since(told[0].figures.measure, stratum) if len(summary.turns.strata) > 1 else ""
             joined = " to ".join(parts) if len(told) > 2 else listed(parts)
-            said.append(f"{told[0].figures.measure}{since} p95 {joined}")
+            said.append(f"{told[0].figures.measure}{since} p{p * 100:g} {joined}")
     return said
 
 
@@ -263,6 +273,20 @@ def way_out(summary: Summary) -> str:
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
     mostly = 2 * sum(outcomes.unmet) > sum(outcomes.wanted)
     return f"What to do about {remedies[0].line}." if remedies and mostly else ""
+
+
+def next_step(summary: Summary) -> str:
+    """What to do with the figures, in a sentence; of an invalid or failed run its remedy says it."""
+    told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
+    if summary.verdict.valid is False or not told:
+        return ""
+    lacking = [a.figures.at(0.95) for a in told if a.figures.at(0.95).status == "too few sessions"]
+    folder = summary.run.folder.resolve()
+    run = f"{folder.parent.name}/{folder.name}"
+    longer = f"For p95 play `--sessions {max(e.needs for e in lacking)}` or more. " if lacking else ""
+    if len(summary.targets) > 1 and not decided(summary.run):
+        return f"{longer}`rtbench compare {run}` tells these differences from chance; no test was made here."
+    return f"{longer}`rtbench check {run} --thresholds FILE` holds it to limits, `rtbench compare` to another run."
 
 
 def _failed(summary: Summary) -> str:

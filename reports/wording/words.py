@@ -12,13 +12,13 @@ from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span
 from reports.question import RATES, TRIALS
 from reports.runs import hosts_of
 from reports.statistics.quantiles import Estimate
-from reports.strata import ORIGINS, Stratum, traits_words
+from reports.strata import ORIGINS, PLAIN, Stratum, traits_words
 from reports.summary.events import ALL
-from reports.summary.figures import Figures
+from reports.summary.figures import HEARD, Figures
 from reports.summary.hosts import Host
 from reports.summary.rates import Counts, TurnRate
 from reports.summary.segments import Breakdown
-from reports.summary.summary import HEARD, READ, CallerWait, Summary
+from reports.summary.summary import GREETING, READ, CallerWait, Summary
 from reports.summary.verdict import RuleResult, trust
 from reports.wording import settings
 
@@ -152,8 +152,8 @@ def aside(estimate: Estimate, n: int) -> str:
 
 
 def answer_cell(figures: Figures, p: float) -> Shown:
-    """A cell of the answer's table, which has the failed turns in a column of its own."""
-    shown, estimate = cell(figures, p), figures.at(p)
+    """A cell of the first table, which has the number of turns and those that failed beside it."""
+    shown, estimate = cell(figures, p, ""), figures.at(p)
     good = figures.successes[figures.quantiles.index(estimate)]
     if estimate.status == "failed share":
         all_failed = "none began" if figures.lost == figures.n else "all failed"
@@ -222,44 +222,52 @@ def lasted(summary: Summary) -> str:
     return f"{span(window.measured_s)} measured{after}"
 
 
-def caption(answers: list[CallerWait], summary: Summary) -> str:
-    """What a table of answers is of."""
-    measure = answers[0].figures.measure
-    if measure == HEARD:
-        return f"Time from the end of speech to the first audible sample of the reply, {settings.player(summary.setup)}"
-    first = "the first words of the reply’s transcript" if measure == READ else f"the first {KINDS[measure]} delta"
-    stratum = _stratum_of(answers)
-    of_traits = f", of turns {stratum.traits_words}" if stratum.traits else ""
-    return f"Time from {ORIGINS[stratum.origin]} to {first}{of_traits}"
+class Answers(NamedTuple):
+    """The rows of the first table that are of one measure and count from one instant: a target and stratum each."""
+
+    measure: str
+    origin: str
+    """from what they count, in words"""
+    end: str
+    """until what"""
+    rows: Sequence[CallerWait]
+
+    @property
+    def about(self) -> str:
+        """ttfa from the end of speech."""
+        return f"{self.measure} from {self.origin}"
+
+    def counts(self, answer: CallerWait) -> str:
+        """78 turns, 24 sessions; of greetings 24 sessions."""
+        if self.measure == GREETING:
+            return plural(answer.sessions, "session")
+        return f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
+
+    def apart(self, answer: CallerWait) -> str:
+        """What tells a row from the others of its target: with function calls; not exact in this run."""
+        traits = answer.stratum.traits_words or (PLAIN if len({row.stratum.traits for row in self.rows}) > 1 else "")
+        by_origin = CATALOGUE[self.measure].begin == "origin"
+        which = traits if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
+        return " · ".join(filter(None, [which, "not exact in this run" if answer.figures.inexact else ""]))
 
 
-def tables(summary: Summary) -> list[list[CallerWait]]:
-    """The answers, those of one origin together, plain turns first: first deltas, transcripts; then what is heard."""
+def tables(summary: Summary) -> list[Answers]:
+    """What the first table has: first deltas and transcripts by their origin, what is heard, greetings."""
     strata = summary.turns.strata
+    ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
+    heard = f"the first audible sample, {settings.player(summary.setup)}"
+    ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
-        [answer for stratum in strata if stratum.origin == origin for answer in waits if answer.stratum == stratum]
+        Answers(rows[0].figures.measure, ORIGINS[origin], ends[rows[0].figures.measure], rows)
         for origin in dict.fromkeys(stratum.origin for stratum in strata)
         for waits in (summary.answers, summary.read)
+        if (rows := [a for s in strata if s.origin == origin for a in waits if a.stratum == s])
     ]
-    return [group for group in (*every, list(summary.heard)) if group]
-
-
-def answers_about(answers: list[CallerWait]) -> str:
-    """ttfa from the end of speech: what a table of answers is of."""
-    return counted(answers[0].figures.measure, _stratum_of(answers))
-
-
-def row_name(answer: CallerWait, answers: list[CallerWait]) -> str:
-    """The row's target in a table of answers; with its traits, where the table has several."""
-    by_origin = since(answer.figures.measure, answer.stratum)
-    apart = answer.stratum.among({other.stratum for other in answers}, {}) if by_origin else ""
-    return f"{whose(answer.figures)} · {apart}" if apart else whose(answer.figures)
-
-
-def _stratum_of(answers: list[CallerWait]) -> Stratum:
-    """The stratum of all answers; without its traits, where they have several."""
-    traits = {answer.stratum.traits for answer in answers}
-    return answers[0].stratum if len(traits) == 1 else answers[0].stratum._replace(traits="")
+    more = (
+        Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
+        Answers(GREETING, "the start of connecting", "the first audible sample of the greeting", summary.greeted),
+    )
+    return [*every, *(answers for answers in more if answers.rows)]
 
 
 def as_sentence(text: str) -> str:

@@ -406,8 +406,8 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
     assert float(one[2]) == pytest.approx(summary.money.costs[0].per_turn, rel=0.01)
     assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
     assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
-    assert f"Cost: sweden {one[1]} USD" in run_markdown(summary)
-    assert f"Cost: sweden {one[1]} USD" in run_html(summary).replace(NBSP, " ")
+    assert f"**Cost** sweden {one[1]} USD" in run_markdown(summary)
+    assert f"<b>Cost</b> sweden {one[1]} USD" in run_html(summary).replace(NBSP, " ")
 
 
 def test_what_makes_arms_cost_differently_is_said_of_several() -> None:

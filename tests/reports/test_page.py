@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from reports import render
 from reports.page.page import run_html, run_markdown
 from reports.page.page import run_page as page_as_data
 from reports.text.terminal import report_text
-from reports.wording.sentences import run_headline, run_second
+from reports.wording.sentences import next_step, run_headline, run_second
 from reports.wording.words import cell
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
@@ -125,6 +126,8 @@ TAKEN = {
     "taken_most": 0.998, "stolen_most": 0.2,
 }  # fmt: skip
 UNTOLD = dict.fromkeys(TAKEN) | {"cores": 8, "load_end": 3.0}
+FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
+"""A fold without a fold in it."""
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     """In every form; a valid one keeps it for programs."""
     changes = {"hosts": [HOST | {"processors": processors}]}
     summary = summary_of(Plan(valid=False), **changes)
-    told, paths = f"The machine over the run: {said}", render.write_report(summary)
+    told, paths = f"{said[:1].upper()}{said[1:]}", render.write_report(summary)
     terminal, page, markdown = (
         " ".join(text.split()) for text in (report_text(summary), run_html(summary), paths.markdown.read_text())
     )
@@ -150,7 +153,7 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     (machine,) = json.loads(paths.json.read_text())["machines"]
     others = None if processors["own"] is None else pytest.approx(0.61)
     assert machine == {"host": "red", "others": others} | processors
-    assert "The machine over the run" not in report_text(summary_of(Plan(), **changes))
+    assert "\nmachine " not in report_text(summary_of(Plan(), **changes))
 
 
 def test_a_run_that_was_not_judged_says_why() -> None:
@@ -189,14 +192,14 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         ),
         (
             Plan(sessions=8, turns=2, kinds=("vad", "typed")),
-            "8 turns of 8 sessions cannot carry a median with its interval; their first audio came ",
+            "Too few turns for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came ",
         ),
         (Plan(text=True, sessions=60), "The first text of the reply comes "),
         (Plan(failed=1.0), "All turns failed: 40 of 40."),
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
         (
             Plan(sessions=1, turns=1),
-            "1 turn of 1 session cannot carry a median with its interval; its first audio came 505 ms after the ",
+            "Too few turns for a median (1 turn in 1 session; it takes 6 sessions); its first audio came 505 ms after ",
         ),
         (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as 3 × refused:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
@@ -236,16 +239,37 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
     both = summary_of(Plan(sessions=20, kinds=("vad", "typed")))
 
     for summary, heads in (
-        (vad, ["ttfa from the end of speech, ms"]),
-        (manual, ["ttfa from response.create, ms"]),
-        (both, ["ttfa from response.create, ms", "ttfa from the end of speech, ms"]),
+        (vad, ["from the end of speech"]),
+        (manual, ["from response.create"]),
+        (both, ["from response.create", "from the end of speech"]),
     ):
-        assert [line for line in report_text(summary).splitlines() if line.startswith("ttfa")] == heads
-        counted = [head.removeprefix("ttfa ").removesuffix(", ms") for head in heads]
-        above = re.findall(r"^Time (from .*?) to the first .*ttfa, in ms", run_markdown(summary), re.M)
-        assert [begins.replace("when response.create was sent", "from response.create") for begins in above] == counted
-        page = run_html(summary)
-        assert all(f'<h3 class="gap">{head.removesuffix(", ms")}</h3>' in page for head in heads)
+        terminal, page = report_text(summary).splitlines(), run_html(summary)
+        above = [terminal[at - 1] for at, line in enumerate(terminal) if line.startswith("  ttfa ")]
+        assert [line.removeprefix("sim, ") for line in above] == [f"{head}, ms" for head in heads]
+        table = run_markdown(summary).partition("<details>")[0]
+        assert [table.index(head) for head in heads] == sorted(table.index(head) for head in heads)
+        assert all(f'<h3 class="gap">ttfa {head}</h3>' in page for head in heads)
+
+
+def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
+    """A row for each measure of one target; of several a row for each target below each measure."""
+    both = Plan(sessions=20, kinds=("vad", "typed"))
+    for plan, rows in ((both, 5), (replace(both, targets=("direct", "gateway")), 10)):
+        page = page_of(plan)
+        (table,) = re.findall(r'<table class="answer.*?</table>', page, re.S)
+        heads = re.findall(r"<th[^>]*>.*?(ttfa|transcript_first|voice_to_voice)</a>", table)
+
+        assert heads == ["ttfa", "transcript_first", "ttfa", "transcript_first", "voice_to_voice"]
+        assert table.count('class="big') == 5 * rows
+        assert len(re.findall(r'<svg class="strip" viewBox="0 0 \d+ 16"', page)) == 1
+
+
+def test_what_a_reader_does_next_is_said_of_what_the_run_lacks() -> None:
+    few, two, bad = summary_of(Plan()), summary_of(TWO), summary_of(Plan(valid=False))
+
+    assert re.match(r"For p95 play `--sessions \d+` or more\. `rtbench check ", next_step(few))
+    assert next_step(two).startswith("`rtbench compare ")
+    assert next_step(bad) == ""
 
 
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
@@ -310,7 +334,7 @@ def test_markdown_folds_its_detail() -> None:
 
     assert text.startswith("### ✓ Callers wait")
     assert text.splitlines()[1].startswith("**✓ VALID RUN** 2 of 2 checks passed · **◇ SIMULATED** rtbench simulate")
-    assert text.split("<details>")[0].count("\n| ") == 9
+    assert text.split("<details>")[0].count("\n| ") == 10
     assert {s.anchor for s in page_as_data(summary).sections if f"<summary>{s.question}</summary>" not in text} == {
         "along",
         "how",
@@ -344,13 +368,13 @@ def test_settings_and_definitions_are_on_the_page() -> None:
 
 def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
     page = page_of(TWO)
-    unfolded = re.sub(r"<details(?! open)[^>]*>.*?</details>", "", page, flags=re.S)
+    unfolded = FOLD.sub("", FOLD.sub("", page))  # of folds in a fold the inner ones first
 
-    for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "audio_delivery</a>"):
+    for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "stamp_error</a>"):
         assert text not in unfolded, text
-    assert "wire_sent</a>" in unfolded
-    for text in ('class="answer"', "stamp_error</a>", "sessions with any failure", 'id="how"', "Failed turns count as"):
+    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next</b>"):
         assert text in unfolded, text
+    assert "stamp_error</a>" in FOLD.sub("", FOLD.sub("", page_of(replace(TWO, valid=False))))
 
 
 def test_a_fold_says_in_a_line_what_it_holds() -> None:

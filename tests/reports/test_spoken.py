@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,26 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
     (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
 
     assert (answer.stratum.origin, answer.figures.n, answer.figures.failed) == ("requested", 40, 1)
+
+
+def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_shown(tmp_path: Path) -> None:
+    """Calls of an agent: an empty table of ttfa stood first, below a headline that said nothing was told."""
+    untold = dict.fromkeys(("origin", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
+    synthetic.write(tmp_path, Plan(sessions=20))
+    edited(tmp_path, lambda _, row: row | {"greeted_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions")
+    summary = edited(tmp_path, lambda _, row: row | untold)
+    terminal = report_text(summary)
+
+    assert set(summary.mains.values()) == {"voice_to_voice"}
+    assert (len(summary.answers), summary.heard) == (1, ())
+    assert run_headline(summary).startswith("Callers hear the reply ")
+    assert [line.split()[0] for line in terminal.splitlines() if re.match("  [a-z]", line)] == [
+        "voice_to_voice",
+        "greeting",
+    ]
+    assert "ttfa" not in terminal
+    assert "480" in terminal
+    assert "no turn" not in run_html(summary).partition("<nav")[0]
 
 
 def test_no_turn_is_left_out_of_the_answer() -> None:

@@ -66,7 +66,7 @@ def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: P
     summary = edited(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
 
     said = run_headline(summary).replace("\N{NO-BREAK SPACE}", " ")
-    assert "4 turns with function calls, of 4 sessions, cannot carry a median with its interval" in said
+    assert "Too few turns for a median (4 turns with function calls in 4 sessions; it takes 6 sessions)" in said
 
 
 def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
@@ -203,4 +203,5 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
         if "tells of turns" in notice
     ]
 
-    assert [line.startswith(f"{whose}Nothing tells of turns there.") for line in said] == [True] * (whose is not None)
+    begun = [line.startswith(f"{whose}Nothing on the wire tells of turns:") for line in said]
+    assert begun == [True] * (whose is not None)

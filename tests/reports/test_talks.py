@@ -14,7 +14,8 @@ from bench.run import folder as run_folder
 from bench.run.spool import path_of
 from reports.page import speech
 from reports.runs import load_for_report, response_ids
-from reports.summary.summary import HEARD, Summary, summarise
+from reports.summary.figures import HEARD
+from reports.summary.summary import Summary, summarise
 from reports.summary.talks import Talk, talks
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of

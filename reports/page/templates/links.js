@@ -10,6 +10,8 @@ function follow() {
   for (let fold = place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
   const tab = place.matches(".pane") && place.closest("figure").querySelector(`[value="${place.classList[1]}"]`);
   if (tab) tab.checked = true;
+  const more = place.querySelector(":scope > details.more");
+  if (more) more.open = true;
   place.scrollIntoView();
 }
 addEventListener("hashchange", follow); follow();

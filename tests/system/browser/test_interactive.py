@@ -20,6 +20,9 @@ ARMS = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.01, 
 SEEN = "[...document.querySelectorAll('main svg .o{}')].filter(e => getComputedStyle(e).display != 'none').length"
 
 
+UNFOLDED = "for (const fold of document.querySelectorAll('details.more')) fold.open = true"
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = synthetic.write(tmp_path_factory.mktemp("page") / "run", ARMS, interleaved=True)
@@ -77,7 +80,7 @@ SORTED = "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.tex
 
 
 def test_a_table_is_sorted_by_the_keyboard_both_ways_and_back_again(shown: Page) -> None:
-    shown.value("document.querySelector('#steps details').open = true")
+    shown.value("for (const fold of document.querySelectorAll('#steps details')) fold.open = true")
     steps, first = shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))
     shown.value("document.querySelectorAll('#steps .sort')[2].focus()")
     falling: list[str] = []
@@ -149,6 +152,7 @@ def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browse
     turns = "[...document.querySelectorAll('#slow tbody th')].filter(h => h.checkVisibility()).map(h => h.textContent)"
     targets = "[...document.querySelectorAll('#slow td.t{}')].filter(h => h.checkVisibility()).length"
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
+        shown.value(UNFOLDED)
         everything = shown.value(turns)
         shown.value("document.querySelectorAll('#slow [type=radio]')[2].focus()")
         shown.press(" ", 32)
