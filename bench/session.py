@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.interruptions import WATCH_NS, Cue, InterruptionKind
 from bench.line import Line, Listener
 from bench.observe import inputs, waits
 from bench.observe.timeline import Timeline
@@ -28,6 +27,7 @@ from bench.plan.prepared import (
     PreparedStep,
     PreparedTurn,
 )
+from bench.plan.turn_plan import WATCH_NS, Cue, InterruptionKind
 from bench.protocol.base import Awaited
 from bench.protocol.settings import FunctionOutput
 from bench.transport.interface import Transport

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.interruptions import Cue
 from bench.limits import MOST_ROUNDS, Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
 from bench.plan.steps import Interrupt, InterruptSettings, Pause, SendEvent, Sound, SoundSettings
+from bench.plan.turn_plan import Cue
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS

@@ -16,7 +16,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "installation", "clock", "columns", "measures", "outcomes", "interruptions", "limits", "money",
+    "units", "errors", "installation", "clock", "columns", "measures", "outcomes", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "spawn", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",

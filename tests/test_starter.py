@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from bench.cli.starter import WORKFLOWS, CiSystem, starter_files, write_starter
+from bench.cli.start import WORKFLOWS, CiSystem, starter_files, write_starter
 from bench.errors import UsageError
 from bench.plan.script import load_script
 from bench.target.options import ServiceOptions

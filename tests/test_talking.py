@@ -22,7 +22,6 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.interruptions import SOUNDS, Cue
 from bench.limits import Limits
 from bench.measures import segments
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -47,6 +46,7 @@ from bench.plan.steps import (
     Sound,
     SoundSettings,
 )
+from bench.plan.turn_plan import SOUNDS, Cue
 from bench.plan.turns import Step, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from bench.cli.starter import EXAMPLES
+from bench.cli.start import EXAMPLES
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INVALID_STATUS, UsageError

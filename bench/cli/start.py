@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench.cli.service_options import with_service_options
-from bench.cli.starter import CiSystem
+from bench.errors import UsageError
+from bench.spawn import HOME
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (
@@ -19,6 +21,29 @@ INTRODUCTION = (
     "command line, in locust.conf by its name without the dashes, or in the environment as the variable behind it."
 )
 INDENT = 28
+EXAMPLES = Path(HOME) / "scenarios"
+KEPT_PLACES = (
+    "voice_turns.py",
+    "ci.yaml",
+    "targets.schema.json",
+    "scripts/voice_turns.yaml",
+    "scripts/script.schema.json",
+    "audio/opening_hours.wav",
+    "audio/late_parcel.wav",
+    "audio/order_number.wav",
+    "audio/goodbye.wav",
+)
+"""What is in `scenarios` in the tool and for its user, so that the commands of the documents work in both places."""
+
+
+class CiSystem(StrEnum):
+    """A system that runs the workflow which is written."""
+
+    GITHUB = "github"
+    AZURE = "azure"
+
+
+WORKFLOWS = {CiSystem.GITHUB: ".github/workflows/latency.yml", CiSystem.AZURE: "azure-pipelines.yml"}
 
 
 def init(
@@ -31,12 +56,45 @@ def init(
 
     Existing files are left as they are. What is written plays against the simulator without a change.
     """
-    from bench.cli.starter import write_starter
-
     for path, written in write_starter(folder, ci).items():
         print(folder / path if written else f"{folder / path} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     print(f"Next: {enter}rtbench doctor --offline, and go on with README.md")
+
+
+def starter_files(ci: CiSystem) -> Mapping[Path, Path]:
+    """The files of a new folder, each with the example that it is a copy of."""
+    renamed = {
+        "README.md": "README.md",
+        ".gitignore": "gitignore",
+        "targets.yaml": "targets.yaml",
+        WORKFLOWS[ci]: f"{ci}.yml",
+    }
+    return {Path(name): EXAMPLES / "starter" / example for name, example in renamed.items()} | {
+        Path("scenarios", name): EXAMPLES / name for name in KEPT_PLACES
+    }
+
+
+def write_starter(folder: Path, ci: CiSystem) -> dict[Path, bool]:
+    """Write the files of a new folder; returns whether each was written. What is there already stays as it is.
+
+    Raises UsageError where the folder cannot be written.
+    """
+    try:
+        return {path: _written(folder / path, example) for path, example in starter_files(ci).items()}
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+
+
+def _written(path: Path, example: Path) -> bool:
+    """Copy an example to a path where nothing is yet, not even a link that leads nowhere; returns whether it did."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("xb") as file:
+            file.write(example.read_bytes())
+    except FileExistsError:
+        return False
+    return True
 
 
 @with_service_options("targets", "target_file")

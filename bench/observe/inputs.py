@@ -12,8 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from bench.interruptions import InterruptionKind
-from bench.plan.turn_plan import TurnPlan
+from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
 
 NO_JSON = msgspec.Raw()

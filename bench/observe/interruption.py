@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival, Handed
-from bench.interruptions import SOUNDS, InterruptionKind
+from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, Kind
 from bench.units import NS_PER_MS, NS_PER_S

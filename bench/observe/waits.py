@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.interruptions import Cue
 from bench.observe.session_facts import DESCRIPTIONS
 from bench.observe.timeline import Timeline
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State
+from bench.plan.turn_plan import Cue
 from bench.protocol.events import Kind
 from bench.units import NEVER_NS, NS_PER_S
 

@@ -13,13 +13,12 @@ from typing import ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
 from bench.plan.draws import Choices
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.recordings import RATE_HZ, Background, Chunk, Pcm, chunks, encoded, mixed, noise_alone, silence
 from bench.plan.speech import Speech, last_stretch
-from bench.plan.turn_plan import Judge, Reference, TurnPlan
+from bench.plan.turn_plan import Cue, Judge, Reference, SoundKind, TurnPlan
 from bench.plan.variables import filled
 from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem

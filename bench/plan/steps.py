@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, TypeGuard, get_args
 
 import msgspec
 
-from bench.interruptions import WATCH_NS, Cue, SoundKind
 from bench.plan.conversation import MESSAGE
 from bench.plan.draws import LONGEST_S, Choices, ThinkTime
 from bench.plan.fields import DRAWN, SECONDS, WAV
@@ -25,6 +24,7 @@ from bench.plan.prepared import (
     PreparedTurn,
 )
 from bench.plan.recordings import Pcm
+from bench.plan.turn_plan import WATCH_NS, Cue, SoundKind
 from bench.plan.turns import (
     CHUNK,
     CHUNK_NOTE,

@@ -1,4 +1,7 @@
-"""Holds the facts of a turn that observing it needs, and what is known of its words, to hold them against. Pure."""
+"""Holds the facts of a turn that observing it needs: its plan, what its words are held against, how it interrupts.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from bench.protocol.audio import AudioFormatName
 
@@ -81,3 +84,20 @@ def words_of(text: str) -> list[str]:
     does not.
     """
     return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
+
+
+SoundKind = Literal["backchannel", "noise", "aside"]
+"""What is not meant to interrupt: a word of assent, a noise, words to somebody else."""
+InterruptionKind = Literal["speech", "client", "backchannel", "noise", "aside"]
+WATCH_NS = 2_000_000_000
+"""How long after a sound in silence a reply is waited for (τ-voice, arXiv 2603.13686), and while one is under way."""
+SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
+
+
+@dataclass(frozen=True)
+class Cue:
+    """The cue for an interruption: so much, or such a share, of the reply was played, or a word of it came."""
+
+    after_ns: int = 0
+    share: float | None = None
+    word: str = ""

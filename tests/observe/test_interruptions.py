@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.interruptions import Cue, InterruptionKind
 from bench.observe import inputs, waits
 from bench.observe.work import Cancel, Retrieve, Truncate
+from bench.plan.turn_plan import Cue, InterruptionKind
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
     MS,

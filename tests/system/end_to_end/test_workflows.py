@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from bench.cli.starter import EXAMPLES as EXAMPLE_FILES
-from bench.cli.starter import WORKFLOWS, CiSystem
+from bench.cli.start import EXAMPLES as EXAMPLE_FILES
+from bench.cli.start import WORKFLOWS, CiSystem
 from bench.errors import INVALID_STATUS
 from bench.run import folder as files
 from tests import forked
