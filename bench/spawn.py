@@ -17,6 +17,8 @@ from pathlib import Path
 KILLED_S = 10.0
 """How long a process that was killed is waited for: the kernel may hold it, as on a disk that does not answer."""
 HOME = str(Path(__file__).resolve().parents[1])
+EXAMPLES = Path(HOME) / "scenarios"
+"""The scenarios that come with the tool."""
 
 
 def python_command(module: str, *words: str) -> list[str]:

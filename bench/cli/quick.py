@@ -14,13 +14,13 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from bench.cli.start import EXAMPLES
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INVALID_STATUS, UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
+from bench.spawn import EXAMPLES
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
 from bench.target.target import Target

@@ -7,7 +7,7 @@ import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -28,6 +28,11 @@ COLOURLESS = ("dumb", "unknown")
 """Terminals without colours, by TERM."""
 
 
+def runs_folder() -> Path:
+    """The folder in which runs are kept, as whoever starts them says."""
+    return Path(os.environ.get("LOCUST_RUNS") or FOLDER)
+
+
 def run_named(name: str) -> Path:
     """The folder of a run by its path, or by its name where runs are kept; the newest one for no name, which is told.
 
@@ -37,7 +42,7 @@ def run_named(name: str) -> Path:
         return Path(name)
     from bench.run.kept import chosen_run
 
-    run = chosen_run(name, Path(os.environ.get("LOCUST_RUNS") or FOLDER))
+    run = chosen_run(name, runs_folder())
     if not name:
         print(f"rtbench: {printable(str(run))}, the newest run", file=sys.stderr)
     return run
@@ -60,16 +65,16 @@ def report(
     Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
     With --without-host the report is of a new run in a folder beside it: RUN-without-NAME.
     """
-    run = [run_named(name) for name in names or [""]]
+    runs = [run_named(name) for name in names or [""]]
     if without_host:
-        run = [_without(each, sorted(set(without_host))) for each in run]
-    if len(run) > 1:
-        _side_by_side(list(dict.fromkeys(run)))
+        runs = [_without(run, sorted(set(without_host))) for run in runs]
+    if len(runs) > 1:
+        _side_by_side(list(dict.fromkeys(runs)))
         return
     from reports import render
     from reports.text.terminal import report_text
 
-    summary = summarised(run[0])
+    summary = summarised(runs[0])
     paths = render.write_report(summary)
     sys.stdout.write(report_text(summary, width(), colour=wants_colour()))
     for line in closing(summary, paths.html):
@@ -105,11 +110,10 @@ def _side_by_side(runs: list[Path]) -> None:
 
 def summarised(run: Path) -> Summary:
     """The summary of a run, which is closed first where its writer is gone."""
-    from bench.run.folder import read_document
     from reports import runs
     from reports.summary.summary import summarise
 
-    close_if_left(run, read_document(run))
+    close_if_left(run)
     return summarise(runs.load_for_report(run))
 
 
@@ -121,10 +125,15 @@ def closing(summary: Summary, html: Path) -> list[str]:
     return [run_essentials(summary).replace(NBSP, " "), printable(str(html))]
 
 
-def close_if_left(folder: Path, document: dict[str, Any]) -> None:
-    """Give a run whose writer is gone the files of a clean end. One that is under way is read as it is."""
-    from bench.run import spool
+def close_if_left(folder: Path) -> None:
+    """Give a run whose writer is gone the files of a clean end. One that is under way is read as it is.
 
+    Raises UsageError for what is no run.
+    """
+    from bench.run import spool
+    from bench.run.folder import read_document
+
+    document = read_document(folder)
     if not spool.is_kept(folder):
         return
     from bench.run import close
@@ -184,12 +193,11 @@ def export(
     Says what it wrote, a line per file. A run that was killed is closed first; of one that is under way, it writes what
     is there so far.
     """
-    from bench.run.folder import read_document
     from reports.export import TABLES, export_log, export_tables
 
     _refuse_mixture(form, table, measure)
     run = run_named(name)
-    close_if_left(run, read_document(run))
+    close_if_left(run)
     if form is Form.HLOG:
         written = [export_log(run, out, measure, force=force)]
     else:

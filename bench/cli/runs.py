@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.report import FOLDER
+from bench.cli.report import FOLDER, wants_colour, width
 from bench.errors import INVALID_STATUS, UsageError
 from bench.plain import json_text, one_line, printable
 
@@ -47,7 +47,6 @@ def runs(
 
         print(json_text(msgspec.to_builtins(kept_runs(folder))))
     else:
-        from bench.cli.report import wants_colour, width
         from bench.cli.runs_text import table
 
         sys.stdout.write(table(kept_runs(folder), width(), colour=wants_colour()))

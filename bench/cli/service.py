@@ -24,6 +24,9 @@ from bench.target.options import ServiceOptions
 
 if TYPE_CHECKING:
     from bench.doctor.finding import Finding
+    from bench.probe import ReplyAudio
+    from bench.protocol.audio import AudioFormat
+    from bench.run.replay import Replayed
     from bench.target.target import Target
 
 FAILED_STATUS = 1
@@ -117,14 +120,7 @@ def _document(
     }
 
 
-if TYPE_CHECKING:
-    from bench.probe import ReplyAudio
-    from bench.protocol.audio import AudioFormat
-    from bench.run.replay import Replayed
-    from bench.target.target import Target
-
 DEFAULT_WORDS = "Hello, what can you do?"
-FAILED_STATUS = 1
 OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual"}
 """Which option says a setting, where it has another name."""
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.report import wants_colour, width
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
-from bench.spawn import HOME
+from bench.spawn import EXAMPLES
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (
@@ -21,7 +22,6 @@ INTRODUCTION = (
     "command line, in locust.conf by its name without the dashes, or in the environment as the variable behind it."
 )
 INDENT = 28
-EXAMPLES = Path(HOME) / "scenarios"
 KEPT_PLACES = (
     "voice_turns.py",
     "ci.yaml",
@@ -118,7 +118,6 @@ def bench(
 
 def options() -> None:
     """Print the options of a run that this tool adds to Locust's own, with their variables and what they are for."""
-    from bench.cli.report import wants_colour, width
     from bench.load.planning.run_options import add_options
     from reports.blocks import Paragraph
     from reports.text.lines import Named, lines_of

@@ -13,9 +13,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.report import FOLDER, RunName, close_if_left, run_named
+from bench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour, width
 from bench.errors import INVALID_STATUS, BenchError, UsageError
 from bench.plain import json_text, printable
+
+if TYPE_CHECKING:
+    from reports.gate import baselines
+    from reports.gate.items import Checked
+
+baseline = typer.Typer(
+    name="baseline",
+    help="Keep the figures of good runs, for `rtbench check --baseline FOLDER`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Folder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where baselines are kept")]
+BASELINES = Path("baselines")
 
 
 def compare(
@@ -42,8 +56,6 @@ def compare(
     """
     if not 0 < level < 0.5:
         raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
-    from bench.cli.report import close_if_left, wants_colour, width
-    from bench.run.folder import read_document
     from reports.comparisons import outputs
     from reports.comparisons.comparison import compared
     from reports.sides.named import folder_of
@@ -51,7 +63,7 @@ def compare(
 
     sides = [_side_named(name) for name in names or [""]]
     for folder in dict.fromkeys(folder_of(side) for side in sides):
-        close_if_left(folder, read_document(folder))
+        close_if_left(folder)
     found = sides_of(sides)
     comparison = compared(found, level=level)
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
@@ -115,13 +127,12 @@ def decide(
     Exit status: 0 every gate passes, 1 one regressed, 3 inconclusive or not decided yet, 4 invalid. Writes
     decision.json.
     """
-    from bench.run.folder import read_document
     from reports.looks.decide import look_at
     from reports.looks.decision import decision_lines
     from reports.numbers import NBSP
 
     run = run_named(name)
-    close_if_left(run, read_document(run))
+    close_if_left(run)
     decision = look_at(run)
     for line in decision_lines(decision):
         sys.stdout.write(line.replace(NBSP, " ") + "\n")
@@ -156,7 +167,7 @@ def history(
     """
     from reports.histories.history import history_of, history_question, in_folders
 
-    folders = folder or [Path(os.environ.get("LOCUST_RUNS") or FOLDER)]
+    folders = folder or [runs_folder()]
     questions = [history_question(text) for text in measure or ()]
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
@@ -165,7 +176,6 @@ def history(
 
         print(json_text(history_data(found)))
     else:
-        from bench.cli.report import wants_colour, width
         from reports.histories.outputs import history_text, write_history
 
         # a run's page would lie in its folder; that of many lies beside them
@@ -174,21 +184,6 @@ def history(
         sys.stdout.write(f"{history_text(found, width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
-
-
-if TYPE_CHECKING:
-    from reports.gate import baselines
-    from reports.gate.items import Checked
-
-baseline = typer.Typer(
-    name="baseline",
-    help="Keep the figures of good runs, for `rtbench check --baseline FOLDER`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-Folder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where baselines are kept")]
-BASELINES = Path("baselines")
 
 
 class OnInconclusive(StrEnum):
@@ -225,7 +220,6 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive, 4 invalid or
     no data.
     """
-    from bench.cli.report import wants_colour, width
     from reports.gate import outputs
     from reports.gate.outputs import check_text
 
@@ -249,15 +243,13 @@ def _asked(
     run: Path, thresholds: Path | None, baseline: str | None, on_inconclusive: OnInconclusive, allow: str
 ) -> Checked:
     """The check. Raises UsageError for what cannot be asked so."""
-    from bench.cli.report import close_if_left
-    from bench.run.folder import read_document
     from reports.gate.check import checked
     from reports.sides.workload import allowed
     from reports.thresholds import read_thresholds
 
     limits = read_thresholds(thresholds) if thresholds else ()
     may_differ = allowed(allow)
-    close_if_left(run, read_document(run))
+    close_if_left(run)
     return checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
 
 
@@ -298,15 +290,12 @@ def tell_ci(found: Checked, comment: Path) -> None:
 @baseline.command()
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     """Store a run's figures, of each target a file. A run that is invalid, not judged or without data is refused."""
-    from bench.cli.report import close_if_left
-    from bench.errors import UsageError
-    from bench.run.folder import read_document
     from reports.gate import baselines
     from reports.runs import load_for_report
     from reports.sides.side import targets_of
 
     run = run_named(name)
-    close_if_left(run, read_document(run))
+    close_if_left(run)
     found = [baselines.baseline_of(side) for side in targets_of(load_for_report(run))]
     if not found:
         raise UsageError(f"{run} is no baseline: it has no turns")
@@ -328,7 +317,6 @@ def show(
     which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
     """The stored runs of a target, and how far their figures spread from run to run."""
-    from bench.errors import UsageError
     from reports.gate.baselines import describe_baselines
 
     scenario, _, target = which.partition("/")
@@ -342,7 +330,6 @@ def show(
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
-    from bench.errors import UsageError
     from reports.gate import baselines
     from reports.gate.by_stored import each_once
 
