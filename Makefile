@@ -55,7 +55,7 @@ site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site, in build/site
 	$(BIN)/mkdocs build --strict -q
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables and programs of docs/simulator.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/measures.md; the index of docs/decisions; the manual page; LICENCES.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/measures.md; the index of docs/decisions; the manual page; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
