@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bench import interruptions
 from bench.limits import MOST_EVENTS, Limits
 from bench.observe import inputs, timeline
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -25,6 +24,7 @@ from bench.outcomes import outcome_class
 from bench.plan.recordings import Pcm
 from bench.plan.speech import Speech
 from bench.plan.steps import Interrupt, InterruptSettings, Pause
+from bench.plan.turn_plan import Cue
 from bench.plan.turns import HearTurn, Step, WavTurn
 from bench.protocol.audio import PCM16_48K
 from bench.protocol.base import Binary
@@ -52,7 +52,7 @@ def recording(name: str, ms: int) -> Pcm:
     return Pcm(Path(name), name, samples.tobytes(), Speech(0, len(samples)))
 
 
-OBJECTION = InterruptSettings(play=(recording("no.wav", 300),), cue=interruptions.Cue(200 * MS))
+OBJECTION = InterruptSettings(play=(recording("no.wav", 300),), cue=Cue(200 * MS))
 STEPS: tuple[Step, ...] = (
     HearTurn(hear="greeting"),
     WavTurn(play=(recording("question.wav", 300),)),
