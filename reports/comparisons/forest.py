@@ -25,6 +25,7 @@ from reports.page.svg import (
     tone,
 )
 from reports.statistics.differences import Difference
+from reports.wording.words import interval
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """Ticks of the axis of ratios, in percent; those that lie too close are left out."""
@@ -282,11 +283,8 @@ def spoken(found: Difference) -> str:
     """+65 % (+47 to +87 %), with `failed` and `open` where there is no number."""
     if math.isnan(found.d):
         return "failed in both"
-    middle, low, high = (
-        change(math.exp(end)) if math.isfinite(end) else word
-        for end, word in ((found.d, "failed"), (found.low, "open"), (found.high, "open"))
-    )
-    return f"{middle} ({low.removesuffix(f'{NBSP}%') if high != 'open' else low} to {high})"
+    middle = change(math.exp(found.d)) if math.isfinite(found.d) else "failed"
+    return f"{middle} ({interval(found.low, found.high, lambda end: change(math.exp(end)))})"
 
 
 def _name(p: float) -> str:

@@ -14,7 +14,7 @@ from bench.measures import CATALOGUE, SLOPE
 from reports.blocks import MARKS
 from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
-from reports.numbers import NBSP, NONE, count, ms, plural, shortened, three
+from reports.numbers import NBSP, NONE, count, ms, shortened, three
 from reports.question import RATES, Question, better_of
 from reports.statistics.differences import LEVEL, Difference, Scale
 from reports.statistics.quantiles import Lack
@@ -22,6 +22,7 @@ from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.strata import PLAIN
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
+from reports.wording.words import few_words
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -253,7 +254,7 @@ def few_cell(finding: Finding) -> str:
     if not lacks:
         return ""
     least = min(lacks, key=lambda one: one.there / one.needs)
-    return f"{plural(least.there, least.of.removesuffix('s'))}; needs {count(least.needs)}"
+    return few_words(least.there, least.of.removesuffix("s"), least.needs)
 
 
 def _within(finding: Finding) -> str:

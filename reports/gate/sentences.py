@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bench.measures import SLOPE
 from reports.blocks import MARKS, marked
 from reports.comparisons.forest_rows import NOT_JUDGED
@@ -10,6 +12,7 @@ from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
 from reports.wording import verdicts
 from reports.wording.verdicts import TIMEOUT, difference_interval, share, signed, within
+from reports.wording.words import few_words, interval
 
 
 def in_unit(item: Item, value: float | None) -> str:
@@ -35,7 +38,7 @@ def reached_text(item: Item) -> str:
 
 def few_text(item: Item) -> str:
     """n/a (440 turns; needs 500), n/a (20 sessions; needs 40)."""
-    return f"n/a ({count(item.too_few or 0)} {item.lacks}; needs {count(item.needs or 0)})"
+    return f"n/a ({few_words(item.too_few or 0, item.lacks.removesuffix('s'), item.needs or 0)})"
 
 
 def _without_figure(item: Item) -> bool:
@@ -44,21 +47,18 @@ def _without_figure(item: Item) -> bool:
 
 
 def interval_text(item: Item) -> str:
-    """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞. What lies in the failed share is > timeout."""
+    """590 to 690 ms; +4 % (−3 to +12 %); 4,000 ms to open. What lies in the failed share is > timeout."""
     if item.needs:
         return "–" if _without_figure(item) else few_text(item)
-    known = any(figure is not None for figure in (item.baseline, item.difference, item.low, item.high))
-    if item.word == "no data" or (item.relative and not known):
+    told = (item.baseline, item.difference) if item.relative else (item.value, item.among_failures or None)
+    if item.word == "no data" or all(figure is None for figure in (*told, item.low, item.high)):
         return "–"
     if item.low_endless:
         return TIMEOUT
     if item.relative and item.baseline == 0 and item.value and item_scale(item) == "ratio":
         return "no ratio to 0"
     if not item.relative:
-        low, high = ("∞" if one is None else in_unit(item, one).partition(NBSP)[0] for one in (item.low, item.high))
-        low = low if item.low is not None else "−∞"
-        unit = in_unit(item, 1.0).partition(NBSP)[2]
-        return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
+        return interval(item.low, item.high, partial(in_unit, item))
     apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
     apart = apart if item.difference is None else signed(item.difference, item_scale(item))
     return f"{apart} ({difference_interval(item.low, item.high, item_scale(item))})"

@@ -6,17 +6,19 @@ import math
 from calendar import day_abbr
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry, RunFigure
 from reports.histories.history import History
-from reports.numbers import NBSP, NONE, moment, percent, plural, three
+from reports.numbers import NONE, moment, percent, plural, three
 from reports.question import Question
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, OPEN, TIMEOUT, difference_interval, scale_of, signed
+from reports.wording.verdicts import NOTHING, TIMEOUT, difference_interval, scale_of, signed
+from reports.wording.words import interval
 
 
 def unit_of(question: Question) -> str:
@@ -41,9 +43,7 @@ def told_range(told: RunFigure, question: Question) -> str:
         return told.lacks
     if math.isnan(told.low) or math.isinf(told.value):
         return ""
-    ends = [shown_number(end, question) if math.isfinite(end) else OPEN for end in (told.low, told.high)]
-    unit = f"{NBSP}%" if question.kind == "rate" else ""
-    return f"{ends[0].removesuffix(unit)} – {ends[1]}"
+    return interval(told.low, told.high, partial(shown_number, question=question), " – ")
 
 
 def figure_text(told: RunFigure, question: Question) -> str:

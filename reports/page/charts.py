@@ -25,6 +25,7 @@ from reports.summary.curves import GRIDS, Curve, RttScatter, TargetScatter
 from reports.summary.groups import Waits
 from reports.summary.rates import Rate
 from reports.wording.groups import described, key_words
+from reports.wording.words import interval
 
 SHELF = 12
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -141,8 +142,7 @@ def _read(estimate: Estimate, curve: Curve) -> str:
     value = "failed" if estimate.value == math.inf else ms(estimate.value)
     if estimate.p > curve.solid_to:
         return f"{value} (too few turns)"
-    low, high = (ms(end) if math.isfinite(end) else "open" for end in (estimate.low, estimate.high))
-    return f"{value} ({low} to {high})"
+    return f"{value} ({interval(estimate.low, estimate.high, ms)})"
 
 
 def scatter(ways: RttScatter, w: int) -> Plot:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from bench.measures import CATALOGUE
@@ -42,6 +41,7 @@ from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
+from reports.wording.words import interval
 
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
 OF_CALLS = ("greeting", "session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
@@ -278,8 +278,8 @@ def _carried(summary: Summary) -> list[Block]:
 def _of_sessions(figures: Figures, size: float) -> Line:
     """The median of sessions with its interval, where it may be published, and the largest."""
     median = figures.at(0.5)
-    low, high = (three(end / size) if math.isfinite(end) else "open" for end in (median.low, median.high))
-    shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", f"{low} – {high}")
+    ends = interval(median.low / size, median.high / size, three, " – ")
+    shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
     return [*cells_of([shown if median.bounded else words.cell(figures, 0.5, "")]), three(figures.high / size)]
 
 

@@ -10,6 +10,7 @@ from reports.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Tabl
 from reports.numbers import NBSP, count, ms, percent, plural, together
 from reports.summary.groups import Apart, Group, Waits
 from reports.wording import words
+from reports.wording.words import interval
 
 
 class KeyWords(NamedTuple):
@@ -109,11 +110,11 @@ def apart_words(one: Apart) -> str:
 
 
 def described(group: Group) -> str:
-    """p50 480 ms (462 ms to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed."""
+    """p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed."""
     waits = []
     for estimate in group.quantiles:
-        low, high = (ms(end) if math.isfinite(end) else "open" for end in (estimate.low, estimate.high))
-        said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({low} to {high})"
+        ends = interval(estimate.low, estimate.high, ms)
+        said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
         waits.append(f"p{estimate.p * 100:g} {said}")
     counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
     parts = [*waits, counted, f"{percent(group.failed.count, group.failed.of)} failed"]

@@ -34,7 +34,7 @@ from reports.summary.money import Cost, Money, Waste
 from reports.summary.offered import Arriving, Offered
 from reports.summary.quota import Quota
 from reports.summary.summary import Summary
-from reports.wording.words import bound
+from reports.wording.words import bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
@@ -397,15 +397,14 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
 
 
 def drift_suspected(found: Sequence[PoolDrift]) -> str:
-    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 % to +18 %); else nothing."""
+    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 to +18 %); else nothing."""
     parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
     return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
 
 
 def _drift(one: PoolDrift) -> str:
-    """+12 % (+7 % to +18 %)."""
-    low, high = (change(end) if 0 < end < math.inf else "open" for end in (one.low, one.high))
-    return f"{change(one.ratio)} ({low} to {high})"
+    """+12 % (+7 to +18 %)."""
+    return f"{change(one.ratio)} ({interval(one.low or None, one.high or None, change)})"
 
 
 def spread_figures(spread: Spread) -> tuple[str, ...]:

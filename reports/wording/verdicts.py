@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,8 @@ from reports.question import RATES, Question
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Reason, unequal
 from reports.summary.verdict import RuleResult, RunVerdict, taken_by_warm_up
-from reports.wording.words import rule_said
+from reports.wording.words import OPEN, interval, rule_said
 
-OPEN = "open"
-"""An end that the samples do not bound."""
 NOTHING = "n/a"
 """A figure that is not told."""
 TIMEOUT = f">{NBSP}timeout"
@@ -93,13 +92,7 @@ def difference(found: Difference | None) -> str:
 
 def difference_interval(low: float | None, high: float | None, scale: Scale) -> str:
     """+47 to +87 %; −1.15 to +0.05 of points, whose unit stands beside it; open, or open to +12 %."""
-    if low is None and high is None:
-        return OPEN
-    if scale == "points":
-        return f"{points(low)} to {points(high)}"
-    first, last = signed(low, scale), signed(high, scale)
-    unit = SLOPE if scale == "slope" else "%"
-    return f"{first if high is None else first.removesuffix(f'{NBSP}{unit}')} to {last}"
+    return interval(low, high, points if scale == "points" else partial(signed, scale=scale))
 
 
 def interval_of(found: Difference | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
@@ -53,6 +54,27 @@ def result(passed: bool | None, nothing: str) -> tuple[str, str]:
     return marked(word), MARKS[word].ink
 
 
+OPEN = "open"
+"""An end that the samples do not bound."""
+
+
+def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
+    """969 – 1,010; +47 to +87 %; 640 ms to 1.24 s; open to +12 %: both ends, with a unit that they share once.
+
+    An end that is infinite or None is `open`; so is the whole of an interval without either.
+    """
+    first, last = (OPEN if end is None or not math.isfinite(end) else write(end) for end in (low, high))
+    if first == last == OPEN:
+        return OPEN
+    _, space, unit = last.rpartition(NBSP)
+    return f"{first.removesuffix(f'{NBSP}{unit}') if space else first}{between}{last}"
+
+
+def few_words(there: int, noun: str, needs: int) -> str:
+    """20 sessions; needs 40: why there is no figure."""
+    return f"{plural(there, noun)}; needs {count(needs)}"
+
+
 class Shown(NamedTuple):
     """A figure and what belongs below it."""
 
@@ -73,21 +95,17 @@ def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
 def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
     """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
     if estimate.published:
-        return Shown(three(estimate.value), interval(estimate))
+        return Shown(three(estimate.value), _interval(estimate))
     if not n:
         return Shown("n/a", f"no {noun or 'turn'}")
     if estimate.status == "failed share":
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
         return Shown(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
     if estimate.status == "too few turns":
-        return Shown(
-            "n/a", f"{plural(n, noun)}; needs {count(estimate.needs)}" if noun else f"needs {count(estimate.needs)}"
-        )
+        return Shown("n/a", few_words(n, noun, estimate.needs) if noun else f"needs {count(estimate.needs)}")
     if estimate.status == "too few sessions":
-        needs = count(estimate.needs)
-        return Shown(
-            "n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions"
-        )
+        needs = f"needs {count(estimate.needs)} sessions"
+        return Shown("n/a", few_words(estimate.sessions, "session", estimate.needs) if noun else needs)
     open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
     return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
 
@@ -143,7 +161,7 @@ def clock_offset(host: Host) -> str:
 def aside(estimate: Estimate, n: int) -> str:
     """(969–1,010), or in short why there is no interval: (needs 40 sessions), (open). Nothing beside > timeout."""
     if estimate.published:
-        return f"({interval(estimate).replace(' ', '')})"
+        return f"({_interval(estimate, '–')})"
     if not n:
         return "(no turn)"
     needs = count(estimate.needs)
@@ -173,10 +191,8 @@ def reached(figures: Figures) -> Shown:
     return Shown(percent(figures.reached, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
 
-def interval(estimate: Estimate) -> str:
-    """969 – 1,010; an end that the sample does not bound is `open`."""
-    low, high = (three(end) if math.isfinite(end) else "open" for end in (estimate.low, estimate.high))
-    return f"{low} – {high}"
+def _interval(estimate: Estimate, between: str = " – ") -> str:
+    return interval(estimate.low, estimate.high, three, between)
 
 
 def inline(figures: Figures, p: float, noun: str = "turn") -> str:
@@ -314,7 +330,7 @@ def rate_cell(rate: TurnRate) -> Shown:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
         return Shown("n/a", f"needs {TRIALS} {rate.trials}")
-    return Shown(percent(rate.value, 1), f"{percent(rate.low, 1).removesuffix(f'{NBSP}%')} to {percent(rate.high, 1)}")
+    return Shown(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
@@ -330,8 +346,8 @@ def rate_lines(summary: Summary) -> list[str]:
     for rate in summary.rates:
         if rate.name in OF_EVERY_TURN and not rate.events:
             continue
-        figure, interval = rate_cell(rate)
-        shown = f"{figure} ({interval}; {rate_events(rate)})" if rate.published else rate_events(rate)
+        figure, ends = rate_cell(rate)
+        shown = f"{figure} ({ends}; {rate_events(rate)})" if rate.published else rate_events(rate)
         lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
     return lines
 
@@ -353,7 +369,7 @@ def slope_lines(summary: Summary) -> list[str]:
     several = len({f.stratum for f in slopes}) > 1
     return [
         f"{f.measure} p50{f' on {f.label if several else f.target}' if len(slopes) > 1 else ''} "
-        f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({interval(f.at(0.5))})"
+        f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
         for f in slopes
     ]
 

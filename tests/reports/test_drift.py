@@ -103,4 +103,4 @@ def test_open_ends_are_called_so() -> None:
     open_ended = PoolDrift("ttfa", "", "", "direct", False, 1.1, 0.0, float("inf"), label="direct")
     text = drift_said([open_ended]).replace("\u00a0", " ")
 
-    assert "+10 % (open to open)" in text
+    assert "+10 % (open)" in text

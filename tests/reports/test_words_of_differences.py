@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -12,11 +13,15 @@ from reports.gate.items import compared_item
 from reports.gate.sentences import interval_text, limit_text
 from reports.looks.decision import ruling_text
 from reports.looks.sequence import GateResult
+from reports.numbers import change, ms, three
 from reports.question import Question
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
 from reports.strata import Stratum
+from reports.summary.drift import PoolDrift
 from reports.wording import verdicts
+from reports.wording.remarks import drift_suspected
+from reports.wording.words import interval
 
 ENOUGH = Arm(4000, 200, 10), Arm(4000, 200, 12)
 OPEN = math.inf
@@ -63,6 +68,31 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
     name = verdicts.figure(question)
     assert plain(ruled) == f"{name} {apart} (corrected {apart}; 90 % interval {ends}), margin {margin}"
     assert item.figure == name
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "write", "said"),
+    [
+        (969.2, 1010, three, "969 to 1,010"),
+        (462, 501, ms, "462 to 501 ms"),
+        (640, 1240, ms, "640 ms to 1.24 s"),
+        (-math.inf, 501, ms, "open to 501 ms"),
+        (462, None, ms, "462 ms to open"),
+        (-math.inf, math.inf, ms, "open"),
+        (0.93, 1.18, change, "−7 to +18 %"),
+    ],
+)
+def test_an_interval_has_its_unit_once_and_says_where_it_has_no_end(
+    low: float | None, high: float | None, write: Callable[[float], str], said: str
+) -> None:
+    assert plain(interval(low, high, write)) == said
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "open to +18 %")])
+def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: str) -> None:
+    found = PoolDrift("ttfa", "speech_end", "", "sim", True, 1.1, low, high, label="sim")
+
+    assert f"sim +10 % ({said})" in plain(drift_suspected([found]))
 
 
 def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:

@@ -181,8 +181,8 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
     ] * 2
-    assert value_text(limit) == "n/a (44 sessions; needs 198)"
-    assert value_text(margin) == "n/a (44 sessions; needs 198)"
+    assert value_text(limit) == "n/a (44\u00a0sessions; needs 198)"
+    assert value_text(margin) == "n/a (44\u00a0sessions; needs 198)"
     assert interval_text(margin) == "–"
     assert margin.baseline is None  # of 60 sessions
 

@@ -44,6 +44,13 @@ def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, st
     assert check(UNSURE, NO_DATA, on_inconclusive=asked).status == 4
 
 
+def test_a_figure_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
+    withheld = replace(KEPT, word="inconclusive", value=None, low=None, high=None, reason="not exact in this run")
+    few = replace(withheld, needs=40, too_few=1, lacks="sessions", sessions=1)
+
+    assert (interval_text(withheld), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
+
+
 def test_figures_are_written_in_their_unit() -> None:
     rate = Item("failures: rate<2%", "failure rate", "sim", "share", "kept", 0.008, 0.0044, 0.0125, limit=0.02)
     speed = Item("audio_speed: p(5)>=1.2", "audio_speed p5", "sim", "×", "kept", 2.5, 2.4, None, 1.2, ">=")
@@ -54,8 +61,8 @@ def test_figures_are_written_in_their_unit() -> None:
     assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", ">\u00a0timeout"]
     assert [interval_text(one) for one in (rate, speed, lost)] == [
         "0.44 to 1.25\u00a0%",
-        "2.4 to ∞\u00a0×",
-        "4,000 to ∞\u00a0ms",
+        "2.4\u00a0× to open",
+        "4,000\u00a0ms to open",
     ]
     assert [limit_text(one) for one in (rate, speed, lost)] == [
         "<\u00a02\u00a0%",
