@@ -56,6 +56,13 @@ def test_a_public_function_of_a_package_has_a_name_of_its_own(package: str) -> N
     assert {name for name, _ in twice if sum(name == other for other, _ in twice) > 1} == set()
 
 
+def test_a_module_of_bench_has_a_name_of_its_own() -> None:
+    """Errors, tests and readers call a module by its last word alone; each search has its `page`."""
+    times = Counter(path.stem for name, path in MODULES.items() if within(name, "bench") and path.stem != "__init__")
+
+    assert {name for name, count in times.items() if count > 1} == {"page"}
+
+
 def standing_twice(package: str, names: Callable[[ast.Module], Iterator[str]]) -> set[tuple[str, str]]:
     """The names that several modules of a package have, each with its modules."""
     defined = [(name, path) for path in MODULES if within(path, package) for name in names(tree(path))]

@@ -160,7 +160,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_session_id: str = ""
     token_wait_ns: int = 0
     caller_time_ns: int | None = None
-    """How long the caller took, for whom nobody waited: from `session_updated` to the first turn's origin."""
+    """The caller's own time, which is no latency: from `session_updated` to the first turn's origin."""
     renewed: bool = False
     """Whether another session took its place, to play what was left of the script."""
     turns_wanted: int = 0
@@ -180,7 +180,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     idle_prompts: int = 0
     """How often the service spoke up by itself, because the caller was silent for as long as the idle timeout."""
     stray_usage: Usage | None = None
-    """Usage of responses that belong to no turn, or ended after theirs was over; None where none told any."""
+    """Usage of responses outside of any turn, or that ended after theirs was over; None where none told any."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = {}

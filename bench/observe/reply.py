@@ -42,8 +42,8 @@ class Player:
         self._bytes = self._bytes_before = 0  # since then, and before
         self.first_audible_ns: int | None = None
         self.audible_error_ns = error_ns
-        """How much earlier it may really have been: as much as the delta since which it plays without a break. A later
-        one that really came earlier moves nothing, for nobody waited for it."""
+        """The error bound of `first_audible_ns`: how much earlier the delta may have come since which all plays without
+        a break. One that came later, and really earlier, moves nothing: the player was not waiting for it."""
         self.stall_ns = self.stalls = 0
 
     @property

@@ -315,7 +315,7 @@ def _slots(options: Options, parsed: Any) -> int:
     users = getattr(parsed, "num_users", None)
     slots = options.max_sessions or (None if getattr(parsed, "headless", True) else users)
     if slots is None:
-        raise UsageError("calls that arrive need --max-sessions N: how many may be in progress before one is blocked")
+        raise UsageError("arrivals need --max-sessions N: how many calls may be in progress before one is blocked")
     if users not in (None, slots):
         raise UsageError(
             f"--users {users} contradicts --max-sessions {slots}: leave --users out: with arrivals, "
@@ -351,6 +351,6 @@ def _refuse_several(user_classes: Collection[Any]) -> None:
     names = sorted(user.__name__ for user in user_classes)
     if len(names) > 1:
         raise UsageError(
-            f"calls that arrive need one class of users, and these are {', '.join(names)}: name one of them, or "
+            f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
             "give one all scripts as its `tasks`, with weights"
         )
