@@ -33,7 +33,8 @@ from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
-from reports.wording.verdicts import Cause, as_share, difference_interval, scale_of
+from reports.wording.validity import Cause
+from reports.wording.verdicts import as_share, difference_interval, scale_of
 
 CHOSEN = (
     "{} was ended by looks at its figures, so a test that takes its size as given errs more often than its level says; "

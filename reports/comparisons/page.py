@@ -49,7 +49,7 @@ from reports.page.svg import HALF
 from reports.question import Question
 from reports.runs import all_called
 from reports.sides.fairness import Check
-from reports.wording import verdicts, words
+from reports.wording import validity, words
 from reports.wording.words import since
 
 VERDICTS = {
@@ -172,7 +172,7 @@ def _headline(comparison: Comparison) -> str:
 
 def _lead(comparison: Comparison) -> list[Block]:
     """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
-    remedies = verdicts.remedies(comparison.causes)
+    remedies = validity.remedies(comparison.causes)
     second = _second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     return [

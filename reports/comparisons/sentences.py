@@ -23,7 +23,7 @@ from reports.looks.decision import Decision, decision_sentence, look_place, sign
 from reports.numbers import NBSP, count, three
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.summary.verdict import verdict_of
-from reports.wording import verdicts
+from reports.wording import validity, verdicts
 from reports.wording.verdicts import NOTHING, figure, share
 
 LOOKED = (
@@ -77,7 +77,7 @@ def gated_of(comparison: Comparison, label: str) -> list[Finding]:
 def comparison_headline(comparison: Comparison) -> str:
     """The answer in a sentence: of several candidates that of the worst."""
     if comparison.unfair:
-        return verdicts.do_not_use(comparison.causes)
+        return validity.do_not_use(comparison.causes)
     if comparison.decision is not None:
         return decision_alone(comparison.decision)
     label, word = candidates(comparison)[0]
@@ -89,7 +89,7 @@ def comparison_headline(comparison: Comparison) -> str:
 def comparison_second(comparison: Comparison) -> str:
     """What belongs to the headline: how sure it is, which other figures say so, what the other candidates did."""
     if comparison.unfair:
-        return verdicts.remedies(comparison.causes)
+        return validity.remedies(comparison.causes)
     if comparison.decision is not None:
         return LOOKED
     first, *others = candidates(comparison)
@@ -106,7 +106,7 @@ def unusable_word(comparison: Comparison) -> str:
     """INVALID, NOT JUDGED: of a candidate's run that is; else INVALID COMPARISON."""
     found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
     unfit = next((one for one in found if not one.valid), found[0])
-    return verdicts.run_word(unfit.word, usable=False)
+    return validity.run_word(unfit.word, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:

@@ -39,7 +39,7 @@ from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
-from reports.wording.verdicts import of_run
+from reports.wording.validity import of_run
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)

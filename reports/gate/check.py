@@ -25,7 +25,7 @@ from reports.summary.verdict import verdict_of
 from reports.thresholds import Threshold, near
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
-from reports.wording.verdicts import of_run
+from reports.wording.validity import of_run
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "

@@ -10,7 +10,7 @@ from reports.comparisons.forest_rows import NOT_JUDGED
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
-from reports.wording import verdicts
+from reports.wording import validity
 from reports.wording.verdicts import TIMEOUT, difference_interval, share, signed, within
 from reports.wording.words import few_words, interval
 
@@ -102,7 +102,7 @@ def check_headline(checked: Checked) -> str:
     """One sentence that tells the verdict."""
     if checked.status == VOID:
         if why := _why_void(checked):
-            return f"{verdicts.LEAD if checked.void else 'no verdict'}: {_first(why, 'reason')}"
+            return f"{validity.LEAD if checked.void else 'no verdict'}: {_first(why, 'reason')}"
         return f"no verdict: {_first([item_said(item) for item in checked.of('void')], 'threshold')}"
     if failed := checked.of("failed"):
         return _first([item_said(item) for item in failed], "threshold")
@@ -208,7 +208,7 @@ def _why_void(checked: Checked) -> list[str]:
 def check_badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.void and checked.against)
-    return [marked(verdicts.run_word(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
+    return [marked(validity.run_word(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
 
 
 def _first(texts: list[str], noun: str) -> str:

@@ -31,6 +31,7 @@ from reports.summary.events import ALL
 from reports.summary.rates import Counts, TurnRate
 from reports.summary.verdict import RunWord, verdict_of
 from reports.text.document import MeasureFigures, Quantile, TargetOutcomes
+from reports.wording.validity import verdict_reason
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
 """The quantiles that are in a run's summary and in a stored baseline."""
@@ -122,7 +123,7 @@ def entries_of(folder: Path) -> list[Entry]:
     """Each target of a run. Raises UsageError where the folder is no run, or has no summary."""
     document, summary = document_of(folder), _summary(folder)
     verdict, report = verdict_of(document), folder / "report.html"
-    why = "" if verdict.valid else printable(verdict.reason)
+    why = "" if verdict.valid else printable(verdict_reason(verdict))
     return [
         Entry(
             run_id=str(document.get("run_id") or folder.name),

@@ -37,7 +37,7 @@ from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
 from reports.summary.verdict import verdict_of
 from reports.turns import measured_rows, turns_of
-from reports.wording.verdicts import Cause, of_run
+from reports.wording.validity import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""

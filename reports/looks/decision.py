@@ -27,18 +27,8 @@ from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Word
 from reports.strata import NO_STRATUM
 from reports.text.lines import Grid, lines_of
-from reports.wording.verdicts import (
-    LEAD,
-    Cause,
-    as_share,
-    difference_interval,
-    figure,
-    margin,
-    said,
-    scale_of,
-    signed,
-    texts,
-)
+from reports.wording.validity import LEAD, Cause, texts
+from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, scale_of, signed
 
 STATUSES: dict[End, ExitStatus] = {"not regressed": 0, "regressed": 1}
 

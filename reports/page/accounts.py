@@ -16,11 +16,11 @@ from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import panels
 from reports.page.pieces import capital, line, marked_target, plot_figure
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import FACTS
 from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money, PriceTable
 from reports.summary.quota import Quota, Throttling
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
+from reports.wording.settings import FACTS
 
 NAMED = 2
 """So many targets are named one by one in a sentence."""

@@ -26,7 +26,7 @@ from reports.statistics.quantiles import Estimate
 from reports.summary.curves import PHASES, Flow, Stack
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
-from reports.wording.words import bound
+from reports.wording.words import bound, breakdown_title
 
 STEPS_MOST = 32
 STRIP = 250
@@ -244,11 +244,15 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
         (low, high),
         title="Segments of voice_to_voice",
         desc="Mean segments from the end of speech to the first audible sample. "
-        + "; ".join(f"{row.target}, {row.title}: {ms(row.mean_ms)}" for row in rows)
+        + "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
         + ".",
     )
     for place, row in enumerate(rows):
-        target, title, colour = shortened(row.target, 40), shortened(row.title, 80), targets.index(row.target)
+        target, title, colour = (
+            shortened(row.target, 40),
+            shortened(breakdown_title(row), 80),
+            targets.index(row.target),
+        )
         label = f"{target}, {title}: {plural(row.turns, 'turn')}"
         parts = [(SHADES[segment.end], segment.name, segment.mean_ms) for segment in row.segments]
         with plot.of(colour):

@@ -139,7 +139,13 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
         parts = [means.get(name, NONE) for name in names]
         together = Strong(three(row.mean_ms))
         lines.append(
-            [row.title, of_target(summary, summary.targets.index(row.target)), count(row.turns), *parts, together]
+            [
+                words.breakdown_title(row),
+                of_target(summary, summary.targets.index(row.target)),
+                count(row.turns),
+                *parts,
+                together,
+            ]
         )
     return table(heads, lines, stacked=True)
 
@@ -218,7 +224,7 @@ def _timeline(played: Sequence[Talk]) -> Figure:
         said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
     if speech.breaks(played):
         said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time beside it.")
-    logs = [(f" {talk.role} ", _log(talk.event_log)) for talk in played if talk.event_log]
+    logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [Reading((" ".join(said), *named, "." if logs else ""))]
     return plot_figure(speech.speech(played), stops=[speech.talk_numbers(talk) for talk in played], below=below)

@@ -31,7 +31,7 @@ from reports.summary.curves import WHOLE_S
 from reports.summary.events import measured_seconds
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
-from reports.wording import groups, remarks, words
+from reports.wording import groups, remarks, validity, words
 
 POOLED = (
     "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
@@ -44,9 +44,9 @@ def health(summary: Summary) -> Section:
     """Whether the figures can be trusted."""
     verdict, document = summary.verdict, summary.run.document
     line = {
-        None: f"Not judged: {verdict.reason}.",
-        True: f"Yes, as far as the load generator goes: {verdict.count}.",
-        False: f"No: {verdict.count}.",
+        None: f"Not judged: {validity.verdict_reason(verdict)}.",
+        True: f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
+        False: f"No: {validity.verdict_count(verdict)}.",
     }[verdict.valid]
     stamps = document.get("stamp_source")
     totals = document.get("totals") or {}
@@ -63,7 +63,7 @@ def health(summary: Summary) -> Section:
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
-    said += words.trusted(summary)
+    said += validity.trusted(summary)
     blocks = [
         Paragraph(line),
         *_rules(verdict.rules),

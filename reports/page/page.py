@@ -36,6 +36,7 @@ from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.notices import decided, inexact_line, notices
+from reports.wording.validity import verdict_count
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -99,7 +100,7 @@ def run_page(summary: Summary) -> Page:
 def _badge(summary: Summary) -> Badge:
     verdict = summary.verdict
     word = verdict.word if verdict.word == "NOT JUDGED" else f"{verdict.word} RUN"
-    return Badge(MARKS[verdict.word].badge, verdict.glyph, word, verdict.count)
+    return Badge(MARKS[verdict.word].badge, verdict.glyph, word, verdict_count(verdict))
 
 
 def _lead(summary: Summary) -> list[Block]:

@@ -41,6 +41,7 @@ from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
+from reports.wording.outcomes import ending_words
 from reports.wording.words import interval
 
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
@@ -205,7 +206,7 @@ def outcomes(summary: Summary) -> Section | None:
 
 
 def _ending(ending: Ending) -> Row:
-    return row_of([Code(ending.outcome), *(count(n) for n in ending.counts), ending.words])
+    return row_of([Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
 
 
 def connect(summary: Summary) -> Section | None:

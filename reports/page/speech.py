@@ -9,6 +9,7 @@ from itertools import pairwise
 from reports.numbers import NBSP, ms, nice, shortened, three, time_step
 from reports.page.svg import WIDE, PixelScale, Plot, even_ticks, glyph, identity, tone
 from reports.summary.talks import Talk
+from reports.wording.words import talk_name
 
 LONGEST_S = 20.0
 """The axis ends here at the latest; what goes on is broken off, and says where it ends."""
@@ -33,7 +34,7 @@ def speech(talks: Sequence[Talk]) -> Plot:
         bottom=34,
         title="Speech timeline",
         desc="The caller’s speech, the wait and the reply of a few turns, aligned at the end of speech. "
-        + ". ".join(f"{talk.role}: {_spoken(talk)}" for talk in talks)
+        + ". ".join(f"{talk_name(talk)}: {_spoken(talk)}" for talk in talks)
         + ".",
     )
     x = _scale(talks, plot)
@@ -59,7 +60,7 @@ def breaks(talks: Sequence[Talk]) -> bool:
 
 def talk_numbers(talk: Talk) -> list[str]:
     """The numbers of one turn: what, then each in words."""
-    said = [talk.role, talk.target, f"{talk.step}, turn {talk.turn}"]
+    said = [talk_name(talk), talk.target, f"{talk.step}, turn {talk.turn}"]
     said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
     said += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(talk, field))]
     said += [f"reply heard from {_s(talk.wait_s)}"]
@@ -96,7 +97,7 @@ def _who(plot: Plot, talk: Talk, top: float) -> None:
     """Which turn it is, beside its lanes."""
     name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
     where = f"{shortened(talk.step, 22)}, turn {talk.turn}"
-    plot.text(0, top + 28, talk.role, "rowlab")
+    plot.text(0, top + 28, talk_name(talk), "rowlab")
     plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
     plot.text(0, top + 61, where, "lab")
 

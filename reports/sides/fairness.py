@@ -19,13 +19,14 @@ from reports.sides.questions import default_questions
 from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
-from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
+from reports.summary.arms import FAIR, arms_of, interleaving_of
 from reports.summary.notices import noticed
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
 from reports.wording.remarks import interleaved
-from reports.wording.verdicts import Cause, of_run, run_called
+from reports.wording.settings import FACTS
+from reports.wording.validity import Cause, of_run, run_called
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,6 @@ OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_
 """Columns of sessions that tell what an arm was, and how arms were interleaved: to take all sixty takes ten times as
 long.
 """
-FACTS = {
-    **{name: name for name in ("address", "dialect", "model", "region")},
-    **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
-    **{"turn_detection": "turn detection", "settings_of_its_own": "settings of its own"},
-}
-"""What is told of an arm, and its words."""
 
 
 class ArmFacts(Record, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""How turns and sessions ended, per target, and what each outcome means in words."""
+"""How turns and sessions ended, per target."""
 
 from __future__ import annotations
 
@@ -8,79 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bench.outcomes import EXPECTED, SERVICE_SAID, is_throttled, outcome_class
 from bench.outcomes import GOOD as GOOD_OUTCOMES
+from bench.outcomes import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
 from reports.statistics.counting import Integers
 from reports.turns import CENSORED, FAILED, Turns, lost_of
 
-MEANINGS = {
-    "ok": "completed, with the kind of output that was asked for",
-    "interrupted": "cancelled because the script interrupted it",
-    "abandoned": "begun, cut by the end of the run",
-    "outlived": "the service's age limit for sessions was reached, and the call outlived it",
-    "expired": "the service's age limit for sessions was reached",
-    "failed:no_audio": "completed, audio was asked for and none came",
-    "failed:no_text": "completed, text was asked for and none came",
-    "failed:unknown_status": "the response ended in a status that this protocol does not have",
-    "failed:harness": "a fault of this tool, not of the service",
-    "protocol:base64": "the payload of an audio delta was not base64",
-    "protocol:frame": "a WebSocket frame was not valid",
-    "protocol:too_large": "a message was larger than --max-message-mib allows",
-    "endless:calls": "the service went on calling functions",
-    "endless:responses": "more responses came for one turn than any has",
-    "endless:events": "more events came for one turn than any reply has",
-    "endless:bytes": "more bytes came for one turn than any reply has",
-    "endless:marks": "the agent asked to be told of more places in its audio than any call has",
-    "endless:audio": "the agent sent more audio ahead than any caller hears out",
-    "throttled:response": "the service answered with a rate limit",
-    "throttled:handshake": "the handshake was answered with status 429",
-    "timeout:first_delta": "no first delta within the limit",
-    "timeout:next_delta": "the deltas stopped coming",
-    "timeout:turn": "the turn was not over within the limit of all its responses",
-    "timeout:done": "the response did not finish within the limit",
-    "timeout:speech": "the service's VAD noticed no end of speech within its limit",
-    "cancelled:turn_detected": "the service took a pause for the end of speech, answered, and cancelled the answer "
-    "because speech went on",
-    "timeout:session": "session.created or session.updated did not come within the limit",
-    "incomplete:content_filter": "the service's content filter cut the reply",
-    "incomplete:max_output_tokens": "the reply reached its limit of tokens",
-    "closed:1000": "the service closed normally, in mid-turn",
-    "closed:1001": "the service went away: it restarted, or took the host out of use",
-    "closed:1008": "the service closed, because a message broke its rules",
-    "closed:1009": "the service closed, because a message was too large for it",
-    "closed:1011": "the service closed, because of an error of its own",
-    "closed:1006": "the connection broke without a close frame",
-    "protocol:json": "an event was not valid JSON",
-    "protocol:dialect": "the service spoke another dialect than was set",
-    "refused:token": "there was no token to sign in with",
-    "refused:proxy": "the proxy did not open a way to the host",
-    "timeout:proxy": "the proxy did not answer within the limit",
-    "refused:dns": "the host's name was not found",
-    "refused:tcp": "the host did not accept a TCP connection",
-    "refused:tls": "the TLS handshake failed",
-    "refused:401": "the service did not accept the key or token",
-    "refused:403": "the service forbade it",
-    "refused:404": "the service has no such deployment or path",
-}
-OF_SESSIONS = {
-    "ok": "opened, played its script to the end and was closed by us",
-    "abandoned": "cut by the end of the run",
-}
 SAYING = ["outcome", "outcome_class", "detail"]
 OF_SESSION = ["session_id", "target", *SAYING, "lost_turns"]
 """Columns of sessions that their endings are counted by."""
-FAMILIES = {
-    "failed": "the response failed, or an error named it",
-    "cancelled": "the service cancelled the response, the script had not asked for it",
-    "incomplete": "the service cut the reply short",
-    "throttled": "the service limited the rate",
-    "endless": "more came for one turn than any turn has",
-    "timeout": "nothing came within this stage's limit",
-    "refused": "the service refused the connection",
-    "closed": "the connection was closed in mid-turn",
-    "protocol": "what came was not valid in this protocol",
-}
 
 
 @dataclass(frozen=True)
@@ -89,13 +25,9 @@ class Ending:
 
     outcome: str
     kind: str
-    meaning: str
     counts: tuple[int, ...]
     said: str = ""
-
-    @property
-    def words(self) -> str:
-        return f"{self.meaning}: “{self.said}”" if self.said else self.meaning
+    of_session: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,18 +103,6 @@ class Outcomes:
         return max(shares)
 
 
-def meaning(outcome: str) -> str:
-    """What an outcome says, in words."""
-    if outcome.startswith(EXPECTED):
-        return f"the script expected {outcome.removeprefix(EXPECTED)}, and it did not come"
-    return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
-
-
-def session_meaning(outcome: str) -> str:
-    """The same for a session."""
-    return OF_SESSIONS.get(outcome) or meaning(outcome)
-
-
 def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     """Count the endings of measured turns and sessions; of sessions it takes the columns OF_SESSION."""
     size = len(turns.targets)
@@ -200,9 +120,7 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
             replace(ending, said=said.get(ending.outcome, ""))
             for ending in _endings(list(outcome.categories), codes, turns.target, size)
         ),
-        sessions=tuple(
-            replace(e, meaning=session_meaning(e.outcome), said=said_of_sessions.get(e.outcome, "")) for e in ends
-        ),
+        sessions=tuple(replace(e, said=said_of_sessions.get(e.outcome, ""), of_session=True) for e in ends),
         begun=_counts(turns.target, size),
         failed=_counts(turns.target[turns.kind == FAILED], size),
         censored=_counts(turns.target[turns.kind == CENSORED], size),
@@ -239,9 +157,7 @@ def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> 
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
-    found = [
-        Ending(name, outcome_class(name), meaning(name), tuple(map(int, n))) for name, n in totals.items() if n.any()
-    ]
+    found = [Ending(name, outcome_class(name), tuple(map(int, n))) for name, n in totals.items() if n.any()]
     order = {"good": 0, "failed": 1, "censored": 2}
     return tuple(
         sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))

@@ -20,7 +20,7 @@ from bench.units import NS_PER_MS
 from reports.schemas.document import Count, Record, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantile
-from reports.strata import Traits, traits_words
+from reports.strata import Traits
 from reports.summary.events import ALL
 from reports.turns import Turns
 
@@ -56,31 +56,20 @@ class Breakdown(Record, frozen=True):
     segments: tuple[Segment, ...]
 
     @property
-    def kind(self) -> str:
-        """Whether the service noticed the end of speech, or nobody but the script knew of it."""
-        return "VAD turns" if self.segments[0].end == "speech_stopped" else "manual turns"
+    def noticed(self) -> bool:
+        """Whether the service noticed the end of speech; else nobody but the script knew of it."""
+        return self.segments[0].end == "speech_stopped"
 
     @property
-    def title(self) -> str:
-        """order_status, VAD turns; all steps, manual turns (incomplete); typical (p50), VAD turns."""
-        incomplete = any((segment.begin, segment.end) not in WHOLE for segment in self.segments)
-        kind = f"{self.of}, {self.kind}{' (incomplete)' if incomplete else ''}"
-        return f"{kind}, {traits_words(self.traits)}" if self.traits else kind
-
-    @property
-    def of(self) -> str:
-        """Which turns they are."""
-        return "all steps" if self.step == ALL else self.step
+    def whole(self) -> bool:
+        """Whether no instant is missing."""
+        return all((segment.begin, segment.end) in WHOLE for segment in self.segments)
 
 
 class Band(Breakdown, frozen=True, kw_only=True):
     """The same of the turns around a percentile of voice_to_voice."""
 
     p: float
-
-    @property
-    def of(self) -> str:
-        return f"{'typical' if self.p == 0.5 else 'slow'} (p{self.p * 100:g})"
 
 
 def _whole(target: str, step: str, traits: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -97,7 +97,8 @@ LONGEST_BUFFER_MS = 2_000
 AGREES_S = 0.001
 STEPS_MOST = 12
 """Of a run with more steps no turns of each step are told."""
-TOLD_APART = {"interrupted": "barge_in_yield", "with a function call": "function_voice_to_voice"}
+Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
+TOLD_APART: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
 """Turns of a kind of their own, each with the measure of which its median is shown."""
 
 
@@ -105,7 +106,7 @@ TOLD_APART = {"interrupted": "barge_in_yield", "with a function call": "function
 class Talk:
     """One good turn; NaN: not known. A stall's place within the reply is on no row: only an event log tells it."""
 
-    role: str
+    role: Role
     target: str
     colour: int
     step: str
@@ -133,6 +134,8 @@ class Talk:
     """when the caller began to interrupt the reply"""
     silent_s: float = np.nan
     """when it was silent because of that"""
+    longest_stall: bool = False
+    """whether none of those that are told stalled longer"""
     heard: tuple[tuple[float, float], ...] = ()
     """(from, to) of what was played without a break, where an event log tells it; else the reply is one piece"""
 
@@ -153,24 +156,21 @@ def talks(run: RunFrames, turns: Turns, heard: Sampled | None) -> tuple[Talk, ..
     places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
     if not places.size:
         return ()
-    chosen = {"median turn": int(places[rank(0.5, places.size) - 1])}
-    for role, place in zip(("slowest", "second slowest"), places[::-1].tolist(), strict=False):
+    chosen: dict[Role, int] = {"median": int(places[rank(0.5, places.size) - 1])}
+    ends: tuple[Role, ...] = ("slowest", "second")
+    for end, place in zip(ends, places[::-1].tolist(), strict=False):
         if place not in chosen.values():
-            chosen[role] = place
+            chosen[end] = place
     stall_ms = np.nan_to_num(turns.value("stall")[places])
-    if stall_ms.max() > 0:
-        longest = int(places[stall_ms.argmax()])
-        taken = next((role for role, place in chosen.items() if place == longest), "")
-        if taken:
-            chosen = {(f"{role}, longest stall" if role == taken else role): p for role, p in chosen.items()}
-        else:
-            chosen["longest stall"] = longest
+    longest = int(places[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
+    if longest >= 0 and longest not in chosen.values():
+        chosen["stall"] = longest
     for role, measure in TOLD_APART.items():
         of = turns.value(measure)[places]
         known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
-    return tuple(_talks(run, turns, chosen.items()))
+    return tuple(_talks(run, turns, chosen.items(), longest))
 
 
 def talks_of_steps(run: RunFrames, turns: Turns, heard: Sampled | None) -> dict[str, tuple[Talk, ...]]:
@@ -181,20 +181,22 @@ def talks_of_steps(run: RunFrames, turns: Turns, heard: Sampled | None) -> dict[
     steps = np.unique(turns.step[places])
     if not 1 < steps.size <= STEPS_MOST:
         return {}
-    chosen: list[tuple[str, int]] = []
+    chosen: list[tuple[Role, int]] = []
     for step in steps:
         of_step = places[turns.step[places] == step]
         for target in np.unique(turns.target[of_step]):
             mine = of_step[turns.target[of_step] == target]
-            ends = [("median turn", int(mine[rank(0.5, mine.size) - 1])), ("slowest", int(mine[-1]))]
-            chosen += ends if mine.size > 1 else [("its only turn", int(mine[0]))]
+            if mine.size > 1:
+                chosen += [("median", int(mine[rank(0.5, mine.size) - 1])), ("slowest", int(mine[-1]))]
+            else:
+                chosen.append(("only", int(mine[0])))
     told = list(_talks(run, turns, chosen))
     named = [turns.steps[int(step)] for step in steps]
     return {step: tuple(talk for talk in told if talk.step == step) for step in named}
 
 
-def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[str, int]]) -> Iterable[Talk]:
-    """`chosen`: (role, place among the turns)."""
+def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], longest: int = -1) -> Iterable[Talk]:
+    """`chosen`: (role, place among the turns); `longest`: the place of the one with the longest stall."""
     settings = {str(script.get("name")): script for script in run.document.get("scripts") or []}
     logs = set(
         run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
@@ -206,6 +208,7 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[str, int]]) ->
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
         talk = Talk(
             role=role,
+            longest_stall=place == longest and role != "stall",
             target=turns.targets[colour],
             colour=colour,
             step=turns.steps[int(turns.step[place])],

@@ -31,9 +31,10 @@ from reports.summary.segments import Band, Breakdown
 from reports.summary.setup import Setup
 from reports.summary.slowest import Slow
 from reports.summary.summary import CallerWait, Summary
-from reports.summary.verdict import RunVerdict
+from reports.summary.verdict import RuleResult
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
+from reports.wording.validity import verdict_reason
 
 SUMMARY_VERSION: Literal[4] = 4
 
@@ -185,9 +186,12 @@ class PlayedSetup(Setup, frozen=True):
     packetisation: Known
 
 
-class JudgedRun(RunVerdict, frozen=True):
-    """The same, with the measures that are not exact."""
+class JudgedRun(Record, frozen=True):
+    """Whether the figures may be used; null: not judged, the reason says why."""
 
+    valid: bool | None
+    reason: str
+    rules: tuple[RuleResult, ...]
     inexact: list[Inexact] = field(default_factory=list)
 
 
@@ -265,7 +269,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             began_utc_ns=window.began_utc_ns,
             length_s=window.length_s,
             warmup_s=window.warmup_s,
-            verdict=JudgedRun(verdict.valid, verdict.reason, verdict.rules, list(summary.run.inexact)),
+            verdict=JudgedRun(verdict.valid, verdict_reason(verdict), verdict.rules, list(summary.run.inexact)),
             targets=list(summary.targets),
             main=summary.main,
             mains={stratum.key: measure for stratum, measure in summary.mains.items()},

@@ -13,11 +13,12 @@ from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.events import ALL
 from reports.summary.summary import CallerWait, Summary
-from reports.summary.verdict import RuleResult, trust
+from reports.summary.verdict import RuleResult
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
 from reports.wording.sentences import heard, next_step, run_headline, run_second
+from reports.wording.validity import trust
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""

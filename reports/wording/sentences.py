@@ -14,6 +14,7 @@ from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import taken_by_warm_up
 from reports.wording import settings, words
 from reports.wording.notices import decided
+from reports.wording.validity import verdict_reason, why_not_judged
 
 WAITS = {
     "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",
@@ -77,7 +78,7 @@ def _no_median(mine: list[CallerWait]) -> str:
 def _no_turns(summary: Summary) -> str:
     sessions = sum(summary.outcomes.opened)
     if taken := taken_by_warm_up(summary.run.document):
-        return f"Nothing was measured: {taken}."
+        return f"Nothing was measured: {why_not_judged(taken)}."
     if not sessions:
         return "This run holds no turns and no sessions."
     ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
@@ -264,7 +265,7 @@ def run_second(summary: Summary) -> str:
     if cut:
         said.append(f"{count(cut)} {'was' if cut == 1 else 'were'} cut by the end of the run and left out.")
     if summary.verdict.valid is None:
-        said.append(NO_VERDICT.format(summary.verdict.reason))
+        said.append(NO_VERDICT.format(verdict_reason(summary.verdict)))
     return " ".join(said)
 
 

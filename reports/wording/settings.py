@@ -1,4 +1,4 @@
-"""What of figures is a setting of the run's scripts, in words."""
+"""What of figures is a setting of the run's scripts, and what is told of an arm, in words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from reports.summary.setup import Setup, found_values
 
 GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
 """Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
+FACTS = {
+    **{name: name for name in ("address", "dialect", "model", "region")},
+    **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
+    **{"turn_detection": "turn detection", "settings_of_its_own": "settings of its own"},
+}
+"""What is told of an arm: the fields of `ArmFacts`, and their names."""
 
 
 def player(setup: Setup) -> str:

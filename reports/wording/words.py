@@ -11,16 +11,16 @@ from bench.measures import CATALOGUE
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
-from reports.runs import hosts_of
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, PLAIN, Stratum, traits_words
 from reports.summary.events import ALL
 from reports.summary.figures import HEARD, Figures
 from reports.summary.hosts import Host
 from reports.summary.rates import Counts, TurnRate
-from reports.summary.segments import Breakdown
+from reports.summary.segments import Band, Breakdown
 from reports.summary.summary import GREETING, READ, CallerWait, Summary
-from reports.summary.verdict import RuleResult, trust
+from reports.summary.talks import Role, Talk
+from reports.summary.verdict import RuleResult
 from reports.wording import settings
 
 CAUSES = {
@@ -120,12 +120,6 @@ def bound(estimate: Estimate) -> str:
     if estimate.status != "open":
         return ""
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
-
-
-def trusted(summary: Summary) -> list[str]:
-    """How far the machine's figures can be trusted, in sentences; what begins with a host's name keeps its letters."""
-    several = len(hosts_of(summary.run.document)) > 1
-    return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
 
 
 INEXACT_HEADS = ("not exact", "target", "host", "off by, p99", "limit")
@@ -413,6 +407,26 @@ def steps_of(summary: Summary, stratum: Stratum) -> list[Figures]:
     """The steps of this stratum, by its main measure."""
     main = summary.mains[stratum]
     return [f for f in summary.measures if f.measure == main and f.step != ALL and f.stratum == stratum]
+
+
+ROLES: dict[Role, str] = {
+    **{"median": "median turn", "slowest": "slowest", "second": "second slowest", "stall": "longest stall"},
+    **{"interrupted": "interrupted", "calls": "with a function call", "only": "its only turn"},
+}
+
+
+def talk_name(talk: Talk) -> str:
+    """median turn, longest stall: why a turn is shown."""
+    return f"{ROLES[talk.role]}{', longest stall' if talk.longest_stall else ''}"
+
+
+def breakdown_title(row: Breakdown) -> str:
+    """order_status, VAD turns; all steps, manual turns (incomplete); typical (p50), VAD turns, with function calls."""
+    of = "all steps" if row.step == ALL else row.step
+    if isinstance(row, Band):
+        of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
+    kind = f"{of}, {'VAD' if row.noticed else 'manual'} turns{'' if row.whole else ' (incomplete)'}"
+    return f"{kind}, {traits_words(row.traits)}" if row.traits else kind
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:

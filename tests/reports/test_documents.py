@@ -19,8 +19,9 @@ from reports.gate.outputs import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.schemas.document import Known, Number, Record, Rounded, data_of, read_document, text_of
 from reports.sizing.text import SizeDocument
-from reports.summary.arms import FACTS, ArmFacts
+from reports.summary.arms import ArmFacts
 from reports.text.document import SummaryDocument
+from reports.wording.settings import FACTS
 
 KINDS: dict[str, type[Record]] = {
     "summary": SummaryDocument,

@@ -26,6 +26,7 @@ from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording import words
 from reports.wording.notices import notices, run_notices
+from reports.wording.validity import trusted
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -185,7 +186,7 @@ def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> No
     cited = {"sessions": 0, "events_per_s": 0, "kind": "talking", "date": "2026-11-20", "stale": [], "ended": ""}
     hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
     folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
-    told = words.trusted(summarise(load_for_report(folder)))
+    told = trusted(summarise(load_for_report(folder)))
 
     assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in told)
 

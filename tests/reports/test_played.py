@@ -23,6 +23,7 @@ from bench.run import log_lines
 from reports.page import speech
 from reports.summary.summary import summarise
 from reports.summary.talks import stretches
+from reports.wording.words import talk_name
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.reports.test_talks import TALK
@@ -117,7 +118,7 @@ def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
     stalled(tmp_path, 300)
     (talk,) = summarise(reports.load(tmp_path)).talks
 
-    assert talk.role == "median turn, longest stall"
+    assert talk_name(talk) == "median turn, longest stall"
     assert len(talk.heard) == 2
     (_, stopped), (again, end) = talk.heard
     assert again - stopped == pytest.approx(0.3)

@@ -30,7 +30,7 @@ def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
 
 
 def ending(outcome: str, count: int) -> Ending:
-    return Ending(outcome, outcome_class(outcome), "", (count,))
+    return Ending(outcome, outcome_class(outcome), (count,))
 
 
 def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:

@@ -22,6 +22,7 @@ from reports.runs import RunFrames, session_frame, turn_frame
 from reports.summary.events import ALL
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.turns import turns_of
+from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -65,7 +66,7 @@ def test_segments_of_a_vad_turn_lead_from_the_end_of_speech_to_the_first_audible
         "first delta",
         "first audible",
     ]
-    assert row.title == "all steps, VAD turns"
+    assert breakdown_title(row) == "all steps, VAD turns"
     assert row.total_ns == 900_000_006
 
 
@@ -86,14 +87,14 @@ def test_a_missing_instant_merges_its_neighbours_under_both_their_names() -> Non
 
     assert means(row)[1] == ("noticed → response created", (1_340_000_003 - 1_300_000_000) / 1e6)
     assert row.total_ns == 900_000_006
-    assert row.title.endswith("(incomplete)")
+    assert breakdown_title(row).endswith("(incomplete)")
 
 
 def test_turns_of_different_instants_stand_apart() -> None:
     rows = breakdowns_of(VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL)
 
     assert [row.turns for row in rows] == [2, 1, 1]
-    assert [row.kind for row in rows] == ["VAD turns", "VAD turns", "manual turns"]
+    assert [row.noticed for row in rows] == [True, True, False]
 
 
 def test_a_turn_without_both_ends_or_that_failed_has_no_segments() -> None:
@@ -147,7 +148,7 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
     assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
     for row in rows:
         mine = spoken[spoken["target"] == row.target]
-        mine = mine[mine["speech_stopped_at_ns"].notna() == (row.kind == "VAD turns")]
+        mine = mine[mine["speech_stopped_at_ns"].notna() == row.noticed]
         mine = mine if row.step == ALL else mine[mine["step"] == row.step]
         exact = sum(int(ns) for ns in mine["first_audible_at_ns"] - mine["speech_end_at_ns"])
         assert (row.turns, row.total_ns) == (len(mine), exact)
@@ -177,11 +178,14 @@ def test_a_few_turns_have_no_slow_ones(tmp_path: Path) -> None:
     some = turns_of(reports.load(synthetic.write(tmp_path / "some", Plan(sessions=9, turns=10))))
     few = turns_of(reports.load(synthetic.write(tmp_path / "few", Plan(sessions=1, turns=9))))
 
-    assert [band.title for band in around(some)] == ["typical (p50), VAD turns"]
+    assert [breakdown_title(band) for band in around(some)] == ["typical (p50), VAD turns"]
     assert around(few) == ()
 
 
 def test_turns_of_vad_and_manual_ones_have_bands_apart(tmp_path: Path) -> None:
     found = around(turns_of(reports.load(synthetic.write(tmp_path, Plan(sessions=20, kinds=("vad", "manual"))))))
 
-    assert sorted(band.title for band in found) == ["typical (p50), VAD turns", "typical (p50), manual turns"]
+    assert sorted(breakdown_title(band) for band in found) == [
+        "typical (p50), VAD turns",
+        "typical (p50), manual turns",
+    ]

@@ -23,6 +23,7 @@ from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import run_headline
+from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
@@ -141,7 +142,7 @@ def test_segments_are_told_apart(summary: Summary) -> None:
     together = [row for row in summary.breakdowns if row.step == "all" and row.target == summary.targets[0]]
 
     assert [(row.traits, row.turns) for row in together] == [("", 90), ("calls", 10)]
-    assert together[1].title == "all steps, VAD turns, with function calls"
+    assert breakdown_title(together[1]) == "all steps, VAD turns, with function calls"
     slow = {row.traits: row.mean_ms for row in summary.bands if (row.target, row.p) == (summary.targets[0], 0.5)}
     assert slow["calls"] > slow[""] + 900
 

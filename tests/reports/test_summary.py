@@ -22,12 +22,13 @@ from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
 from reports.summary.notices import noticed
-from reports.summary.outcomes import meaning
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data, summary_json
 from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
+from reports.wording.outcomes import meaning
+from reports.wording.validity import verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
@@ -189,7 +190,7 @@ def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
 def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
-    assert (summary.verdict.valid, summary.verdict.reason) == (None, "the run has not ended")
+    assert (summary.verdict.valid, verdict_reason(summary.verdict)) == (None, "the run has not ended")
     assert summary.window.length_s > 0
     assert any("under way" in notice for notice in notices(summary))
 

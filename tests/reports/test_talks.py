@@ -17,6 +17,7 @@ from reports.runs import load_for_report, response_ids
 from reports.summary.figures import HEARD
 from reports.summary.summary import Summary, summarise
 from reports.summary.talks import Talk, talks
+from reports.wording.words import talk_name
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -48,7 +49,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
     good = reports.load(tmp_path).turns.query("outcome_class == 'good'")
     waits = sorted(good["voice_to_voice_ms"])
 
-    roles = [talk.role for talk in found]
+    roles = [talk_name(talk) for talk in found]
     assert roles == ["median turn", "slowest", "second slowest", "longest stall"]
     assert [1e3 * talk.wait_s for talk in found[:3]] == pytest.approx(
         [waits[math.ceil(len(waits) / 2) - 1], waits[-1], waits[-2]]
@@ -62,7 +63,7 @@ def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: P
 
     assert set(found) == set(good["step"])
     for step, talks_ in found.items():
-        assert [(talk.target, talk.role) for talk in talks_] == [
+        assert [(talk.target, talk_name(talk)) for talk in talks_] == [
             (target, role) for target in ("a", "b") for role in ("median turn", "slowest")
         ]
         waits = sorted(good[(good["step"] == step) & (good["target"] == "b")]["voice_to_voice_ms"])
@@ -112,7 +113,7 @@ def test_a_turn_with_two_parts_stands_once() -> None:
     """The only turn is the median, the slowest, and has the longest stall."""
     found = summary_of(Plan(sessions=1, turns=1)).talks
 
-    assert [talk.role for talk in found] == ["median turn"]
+    assert [talk_name(talk) for talk in found] == ["median turn"]
 
 
 def test_typed_turns_and_failures_have_no_timeline() -> None:

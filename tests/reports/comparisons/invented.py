@@ -18,7 +18,7 @@ from reports.sides.fairness import Check
 from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
-from reports.wording.verdicts import Cause
+from reports.wording.validity import Cause
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -22,7 +22,7 @@ from reports.gate.check import checked
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence as decision_sentence
 from reports.sides.side import sides_of
-from reports.wording.verdicts import Cause
+from reports.wording.validity import Cause
 from tests.reports.comparisons.build import quick, run
 from tests.reports.comparisons.invented import decision
 from tests.reports.edited import edit

@@ -13,7 +13,7 @@ from reports.finding import Finding
 from reports.sides.fairness import Check
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, too_few
-from reports.wording.verdicts import Cause
+from reports.wording.validity import Cause
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
 
 WORSE = ratio(1600, 2640, 1.47, 1.87)

@@ -16,7 +16,7 @@ from reports.sides import fairness
 from reports.sides.fairness import Check
 from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
-from reports.wording.verdicts import Cause
+from reports.wording.validity import Cause
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, quick, run, two
 from tests.reports.comparisons.invented import comparison, finding, ratio

@@ -1,0 +1,177 @@
+"""Whether a run's figures may be used, why not, and how far they are trusted, in words; the same in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.numbers import count, listed, plural, span
+from reports.runs import RunFrames, hosts_of
+from reports.summary.summary import Summary
+from reports.summary.verdict import NotJudged, RuleResult, RunVerdict, busiest, taken_by_warm_up
+from reports.wording.words import as_sentence, rule_said
+
+LEAD = "Do not use these figures"
+RUN = "the run"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A clause that names what it is true of, and what to do. `folder`: the run whose own it is, None of none."""
+
+    text: str
+    remedy: str = ""
+    folder: Path | None = None
+
+    @property
+    def line(self) -> str:
+        """the run is INVALID by rule (c), audio chunks were sent late: …. Lower the load."""
+        return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
+
+
+def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose: str = RUN) -> tuple[Cause, ...]:
+    """Why a run's figures may not be used, a cause for each broken rule; none of a valid one. `whose`: its name."""
+    if verdict.valid:
+        return ()
+    if verdict.valid is None:
+        return (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", _to_be_judged(document), folder),)
+    broken = [Cause(f"{whose} is {verdict.word} by {_rule(rule)}", rule.remedy, folder) for rule in verdict.broken]
+    return tuple(broken) or (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
+
+
+def _rule(rule: RuleResult) -> str:
+    """rule (c), audio chunks were sent late: send_lag was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)."""
+    note = f" ({rule.note})" if rule.note else ""
+    named = f"rule ({rule.rule}), " if rule.rule else ""
+    figures = f"{rule.measure} was {rule.written(rule.figure)}, the limit is {rule.written(rule.limit)}{note}"
+    return f"{named}{rule_said(rule)}: {figures}"
+
+
+def _to_be_judged(document: Mapping[str, Any]) -> str:
+    if taken_by_warm_up(dict(document)):
+        return ""  # which says what to do
+    return "see how its turns ended: rtbench report" if document.get("state") == "ended" else "run it again, to its end"
+
+
+def run_word(verdict: str, *, usable: bool) -> str:
+    """INVALID or NOT JUDGED of the run itself; of one that is valid INVALID COMPARISON where it is not usable.
+
+    `verdict`: the run's, as a word.
+    """
+    return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
+
+
+def do_not_use(causes: Sequence[Cause]) -> str:
+    """Do not use these figures: …, with every cause once."""
+    return f"{LEAD}: {'; '.join(texts(causes))}."
+
+
+def texts(causes: Iterable[Cause]) -> list[str]:
+    """Each clause once."""
+    return list(dict.fromkeys(cause.text for cause in causes))
+
+
+def remedies(causes: Iterable[Cause]) -> str:
+    """What to do, as sentences; empty where nobody knows."""
+    known = dict.fromkeys(cause.remedy.rstrip(". ") for cause in causes if cause.remedy)
+    return " ".join(f"{remedy[:1].upper()}{remedy[1:]}." for remedy in known)
+
+
+def run_called(labels: Sequence[str], *, only: bool) -> str:
+    """How a run is called: the run; the run of new, where there are others."""
+    return RUN if only else f"{RUN} of {listed(list(labels))}"
+
+
+def verdict_count(verdict: RunVerdict) -> str:
+    """3 of 3 checks passed; why it was not judged."""
+    judged = [rule for rule in verdict.rules if rule.passed is not None]
+    if verdict.valid is None or not judged:
+        return verdict_reason(verdict)
+    if verdict.broken:
+        return f"{len(verdict.broken)} of {len(judged)} checks failed"
+    return f"{len(judged)} of {len(judged)} checks passed"
+
+
+def verdict_reason(verdict: RunVerdict) -> str:
+    """every check that applies passed; audio leaves on time: no; the run has not ended."""
+    if verdict.not_judged is not None:
+        return why_not_judged(verdict.not_judged)
+    if verdict.valid:
+        return "every check that applies passed"
+    return "; ".join(f"{rule.name}: no" for rule in verdict.broken) or "a check failed"
+
+
+def why_not_judged(found: NotJudged) -> str:
+    """the run has not ended; the warm-up of 30 s took all 12 turns, with what to do."""
+    if found.kind == "unknown":
+        return found.note
+    if found.kind == "warm-up":
+        turns = "the only turn" if found.turns == 1 else f"all {plural(found.turns, 'turn')}"
+        took = f"the warm-up of {span(found.warmup_s)} took {turns}"
+        return f"{took}: no session began after it; run longer, or with --warmup 0"
+    return {
+        "running": "the run has not ended",
+        "closing": "the run has not been closed",
+        "killed": "the run was killed before it was judged",
+        "nothing": "there is nothing to judge it by",
+    }[found.kind]
+
+
+NOT_CALIBRATED = "not calibrated: `rtbench calibrate` says how wrong this machine's figures are"
+ABOVE_MEAN = 1.1
+"""Its busiest seconds may have so many times the events that the calibration had in the mean of all."""
+
+
+def trusted(summary: Summary) -> list[str]:
+    """How far the machine's figures can be trusted, in sentences; what begins with a host's name keeps its letters."""
+    several = len(hosts_of(summary.run.document)) > 1
+    return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
+
+
+def trust(run: RunFrames) -> list[str]:
+    """calibrated on 2026-11-20: errors p99 ≤ 1 ms up to 700 listening sessions per process; this run went beyond it: ….
+
+    Nothing of a run that was made before there were calibrations.
+    """
+    hosts = hosts_of(run.document)
+    if len(hosts) > 1:
+        return [line for host in hosts for line in _trust_on(host, run.seconds)]
+    if "calibration" not in run.document:
+        return []
+    cited = run.document["calibration"]
+    return [cited_line(cited), *beyond_calibration(cited, run.seconds)] if cited else [NOT_CALIBRATED]
+
+
+def _trust_on(host: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
+    """What of a host's load was more than was calibrated there; which hosts are calibrated has its own table."""
+    cited, mine = host.get("calibration"), seconds[(seconds["host"] == host["name"]).to_numpy()]
+    return [f"{host['name']}: {line}" for line in beyond_calibration(cited, mine)] if cited else []
+
+
+def cited_line(cited: dict[str, Any]) -> str:
+    """What the calibration says, and how this run differs from it: calibrated on 2026-11-20, with another kernel: …."""
+    stale = f", {listed(cited['stale'])}" if cited["stale"] else ""
+    sessions = f"{'at least ' if cited.get('ended') else ''}{count(cited['sessions'])} {cited['kind']} sessions"
+    return (
+        f"calibrated on {cited['date']}{stale}: error p99 ≤ 1 ms up to {sessions} per process, "
+        f"{count(cited['events_per_s'])} events/s"
+    )
+
+
+def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
+    """What of the run's load in one process was more than was calibrated, and what ended the calibration there."""
+    sessions, events_per_s = busiest(seconds)
+    more = [
+        f"{count(was)} {what}"
+        for was, known, what in (
+            (sessions, cited["sessions"], "sessions"),
+            (events_per_s, cited["events_per_s"] * ABOVE_MEAN, "events/s"),
+        )
+        if was > known
+    ]
+    ended = f" ({cited['ended']}, not the harness, ended it)" if cited.get("ended") else ""
+    return [f"this run went beyond its calibration{ended}: {listed(more)} in one process"] if more else []
