@@ -180,7 +180,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
 
 
 def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
-    """Of a rate for each turn: (how many events it has, of how many); words are many, a turn is one. Both are NaN for a
+    """Events and trials of a rate in each turn: a turn is one trial, words are many. Both are NaN for a
     turn that does not count. Turns that were never begun are not here: each of them is one more failure.
     """
     rate, every = RATES[name], np.ones(turns.rows.size)

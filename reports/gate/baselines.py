@@ -44,7 +44,7 @@ from reports.wording.validity import of_run
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 NEWEST = 10
-"""So many stored runs are a baseline, the newest ones."""
+"""Number of stored runs, the newest ones, that make a baseline."""
 DRAWS = 2_000
 """Resamples for a variance; bounds, which need more of them, are not made of these."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")

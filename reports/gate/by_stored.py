@@ -55,7 +55,7 @@ class Eligible:
 
 
 def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str = "") -> Eligible:
-    """Of a folder of stored baselines. `allowed`: conditions in which they may differ.
+    """The baseline that a folder of stored runs gives. `allowed`: conditions in which they may differ.
 
     `target`: whose stored runs are meant, those of the side's own label if empty. Raises UsageError for an unknown one.
     """

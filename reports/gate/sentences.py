@@ -93,7 +93,7 @@ MEANINGS = {
 
 
 def check_glyph(checked: Checked) -> str:
-    """Of the whole check."""
+    """The glyph of the whole check's verdict."""
     bad = checked.status in (VOID, FAILED)
     return MARKS["failed" if bad else "unsure" if checked.of("unsure") else "passed"].glyph
 

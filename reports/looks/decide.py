@@ -148,7 +148,7 @@ def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
 
 
 def _given_up(run: RunFrames) -> tuple[Cause, ...]:
-    """That the run was ended as invalid while it ran, whatever was said of it once it was over."""
+    """The cause for which the run was ended as invalid while it ran, if it was; a later verdict does not change it."""
     cause = run.document.get("given_up")
     return (Cause(str(cause)),) if cause else ()
 

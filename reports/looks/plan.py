@@ -98,7 +98,7 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
 
 LEVEL = 0.05
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
-"""Of the main measure."""
+"""Default gates on the main measure."""
 DEFAULT_FAILURES = "rate<+1pt"
 
 

@@ -60,7 +60,7 @@ METHOD = {
 }
 
 NOTED = 2
-"""So many remarks stand below the first table; others are folded away."""
+"""Number of remarks below the first table; others are folded away."""
 OPEN = {"spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
 DOUBTED = OPEN | {"health"}
@@ -191,7 +191,7 @@ def sections_of(summary: Summary) -> Iterable[Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    """Of the measures on this page, in the words of the catalogue."""
+    """Definitions of the measures on this page, in the words of the catalogue."""
     shown = {f.measure for f in (*summary.measures, *summary.connecting, *summary.slopes)}
     shown |= {distribution.measure for distribution in (*summary.harness, *summary.events)}
     shown |= {rate.measure for rate in summary.throughput if rate.total_bytes and flow}

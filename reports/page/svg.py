@@ -27,7 +27,7 @@ LEGEND_LETTERS = 30
 Point = tuple[float, float]
 Stop = TypeVar("Stop")
 LegendEntry = tuple[int, str]
-"""Of a legend: the target, and its name."""
+"""An entry of a legend: the number of the target, and its name."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 

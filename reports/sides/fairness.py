@@ -260,7 +260,7 @@ def _cut_by_the_end(sides: Sequence[Side]) -> int:
 
 
 def one_seed(sides: Sequence[Side]) -> Iterable[str]:
-    """That two simulators drew the same delays: what differs between such arms is nobody's delay, and says nothing."""
+    """The notice that two simulators share a seed and drew the same delays: comparing them says nothing."""
     question = default_questions(sides)[0]
     first = sides[0]
     for side in sides[1:]:

@@ -118,7 +118,7 @@ class Side:
         return exactness.why(self.run.inexact, self.name, question.measure)
 
     def events(self, question: Question) -> int:
-        """Of a rate, how many turns it is so of."""
+        """Number of events that a rate counts."""
         return int(counts_of(self, question)[0].sum())
 
 
@@ -244,7 +244,7 @@ def _of_sessions(side: Side, name: str) -> Sample:
 
 
 def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
-    """Of a rate in each cluster: (turns of which it is so, turns of which it is a share), or words of such turns."""
+    """Events and trials of a rate in each cluster, in turns or in words."""
     turns, steps = side.turns, side.steps(question)
     mine = side.here & steps[turns.step] if turns.rows.size else side.here
     events, of = (_sums(side, mine & ~np.isnan(one), one) for one in rate_counts(turns, question.measure))
@@ -253,7 +253,7 @@ def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
 
 
 def against_of(side: Side, question: Question) -> tuple[Floats, Floats]:
-    """Of a rate in each cluster: turns that speak against the side, which are the better the fewer, and all of it."""
+    """Adverse events (fewer are better) and trials of a rate in each cluster."""
     counts = as_floats(counts_of(side, question))
     return complement(counts) if better_of(question) == "higher" else counts
 
@@ -278,7 +278,7 @@ def _lost(side: Side, steps: Flags) -> Integers:
 
 
 def totals_of(side: Side, question: Question) -> tuple[Floats, Integers]:
-    """Of a mean in each cluster: (sum of the values, number of them). Failed turns have no value."""
+    """Sum and number of the values of a mean in each cluster. Failed turns have no value."""
     sample = sample_of(side, question)
     good = sample.good
     clusters, size = sample.sessions[: good.size], side.clusters.count

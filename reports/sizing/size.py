@@ -79,7 +79,7 @@ class SizeQuestion:
 
     @property
     def sessions_to_pass(self) -> int | None:
-        """Of a rate: sessions in each arm without which it cannot pass, though none fails; None of other figures."""
+        """Sessions in each arm that a rate takes to pass even if nothing fails; None for other figures."""
         return sessions_without(self.margin, LEVEL) if self.is_rate else None
 
 
@@ -139,7 +139,7 @@ NOTHING = Price(0.0, 0.0)
 
 
 def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
-    """Of two arms: of both of these, or twice that of one."""
+    """Cost of a session in each of two arms: the sum over both sides, or twice that of one side."""
     costs = {cost.target: cost.per_session for cost in money_of(run, sides[0].turns.targets).costs}
     each = [costs.get(side.name, math.nan) for side in sides]
     return sum(each) * (2 / len(each))
@@ -325,7 +325,7 @@ def _pilot(sides: Sequence[Side], asked: SizeQuestion, rng: np.random.Generator)
 
 
 def _waits(base: Side, question: Question) -> Question:
-    """Whose spread is told: the figure's own, of a rate that of the main measure."""
+    """The question whose spread is reported: the figure itself, or for a rate the main measure."""
     if question.kind == "quantile":
         return question
     stratum = next(iter(common_strata([base])), None)

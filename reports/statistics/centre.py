@@ -151,9 +151,9 @@ def _median_change(base: Sample, cand: Sample, pairs: int, rng: np.random.Genera
 POINTS = 4
 """A session of fewer has no slope."""
 CELLS = 200_000
-"""So many pairs of points are looked at together."""
+"""Pairs of points that are looked at in one step."""
 K = 1_000.0
-"""Of slopes in ms per 1,000 tokens; far more than they differ by."""
+"""Scale of slopes in ms per 1,000 tokens; far more than they differ by."""
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:

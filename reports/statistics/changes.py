@@ -37,9 +37,9 @@ from reports.statistics.baselines import KNOWN
 from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.05
-"""Of any mark at all where nothing changed, in all series that are looked at together, night after night for YEAR."""
+"""Error of any mark where nothing changed, over all series that are looked at together, in YEAR nights."""
 YEAR = 365
-"""So many runs share the level, or as many as there are."""
+"""Number of runs that share the level, or as many as there are."""
 SIDE = KNOWN
 """Runs that there must be on either side of a place: from so many on their spread is known."""
 ENOUGH = 2 * SIDE
@@ -234,7 +234,7 @@ def _sum(values: Floats, first: Integers, end: Integers) -> Floats:
 
 
 def variance_of(low: float, value: float, high: float) -> float:
-    """Of the log of a quantile, from its interval of 95 %, whose lower end may be open; 0 of a figure of 0."""
+    """Variance of the log of a quantile, from its interval of 95 %, whose lower end may be open; 0 of a figure of 0."""
     if not (value > 0 and high < math.inf):
         return 0.0
     ends = (low, high) if low > 0 else (value, high)

@@ -119,8 +119,8 @@ class Inference:
 
 @dataclass(frozen=True)
 class StandardError:
-    """Of a difference. `clusters`: sessions of the larger arm; `fixed`: the part of SE² that more sessions do not
-    touch; `alone`: only the candidate would have more of them.
+    """Standard error of a difference. `clusters`: sessions of the larger arm; `fixed`: the part of SE² that more
+    sessions do not reduce; `alone`: only the candidate would have more of them.
     """
 
     se: float

@@ -127,7 +127,7 @@ class Chances:
 
 
 UNKNOWN = Chances(1.0, 1.0)
-"""Of a gate that could not be tested yet."""
+"""Chances of a gate that could not be tested yet."""
 
 
 def chances(z: float, t: float, c_pass: float, c_red: float) -> Chances:

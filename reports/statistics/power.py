@@ -45,7 +45,7 @@ from reports.statistics.serial import QUARTERS
 
 LEVEL = 0.05
 GATES = 3
-"""Of a check by default: p50, p95 and failures."""
+"""Number of gates of a check by default: p50, p95 and failures."""
 ORDERED = 0.045
 """The share of runs without any drift that are taken for ordered."""
 FARTHEST = 35.0
@@ -60,7 +60,7 @@ RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
 """With fewer failures nothing was seen of how they cluster, and a correlation is assumed."""
 ASSUMED = 0.2
-"""That correlation. In the range of a plan it is anything, from failures alone to whole sessions."""
+"""The assumed correlation. The range of a plan takes it from 0 (failures alone) to 1 (whole sessions)."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Pilot:
 
     @property
     def _more(self) -> float:
-        """So many times as many sessions, for what the pilot itself is uncertain of."""
+        """Factor on the number of sessions for the uncertainty of the pilot itself."""
         return (TAIL if self.tail else MIDDLE) if self.waits else 1.0
 
     def _found(self, shift: float, level: float) -> float:
@@ -184,7 +184,7 @@ def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.G
 
 
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
-    """Of the log of a weighted quantile: half of the distance between the values one standard error of F away, squared.
+    """Variance of the log of a weighted quantile: (half the distance of the values one standard error of F away)².
 
     Half a rank is kept on either side, so that ties do not make it 0.
     """
@@ -249,7 +249,7 @@ def components(values: Floats, clusters: Integers) -> Components:
 
 
 def components_at(sample: Sample, p: float) -> Components:
-    """Of the p-quantile; endless values count as what they are, above it."""
+    """Components of variance of being above the p-quantile; infinite values are above it."""
     if not sample.n:
         return Components(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)

@@ -174,7 +174,7 @@ def nearer(p: float) -> float:
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """That of each of these quantiles, ascending, some at once."""
+    """Design effect of each of these quantiles, ascending, several in one step."""
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)

@@ -97,12 +97,12 @@ class Ratio:
 
     @property
     def deff(self) -> float:
-        """Of a rate: how much wider than independent turns the sessions make it; 1 where nothing is known."""
+        """Design effect of a rate: its variance over that of independent turns; 1 if unknown."""
         independent = self.value * (1 - self.value) / self.turns
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:
-        """Of a rate: the bound of what it may truly be, for where events are few."""
+        """Upper bound of a rate that holds where events are few."""
         if self.value > 1:
             return self._student(level).high
         return upper_share(self.value, self.square, self.longest, level)
@@ -168,7 +168,7 @@ class ArmSums:
         return kish(self.base[1] + self.cand[1]) - 1
 
     def variance_of_pairs(self, parts: Floats) -> float:
-        """Of a difference, from what each pair adds to its error."""
+        """Variance of a difference, from what each pair adds to its error."""
         return _spread(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
@@ -188,7 +188,7 @@ def mean_difference(arms: ArmSums, margin: Margin, better: Better, how: Inferenc
 def log_difference(
     values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
 ) -> Difference:
-    """Of two figures, the baseline's first, whose log ratio has this error."""
+    """Difference of two figures, the baseline's first, whose log ratio has this standard error."""
     base, cand = (np.array([value]) for value in values)
     d = float(log_ratio(cand, base)[0])
     apart, good_by = (float(beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
@@ -230,7 +230,7 @@ def rate_difference(arms: ArmSums, margin: Margin, better: Better = "lower", lev
 def points_difference(
     base: Ratio, cand: Ratio, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
-    """Of two rates whose difference has this error: worse and better are said by SE + t, their denial by the wider
+    """Difference of two rates with this standard error: worse and better are said by SE + t, their denial by the wider
     rule.
     """
     d, se, df = cand.value - base.value, error.se, error.df

@@ -94,7 +94,7 @@ def arm_draws(
 
 
 def variance(drawn: Floats, least: float = 0.0) -> float:
-    """Of the finite ones; NaN of fewer than two, or where less than the share `least` is finite."""
+    """Variance of the finite draws; NaN for fewer than two, or if less than the share `least` is finite."""
     finite = drawn[np.isfinite(drawn)]
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
 

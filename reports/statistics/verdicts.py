@@ -169,7 +169,7 @@ def verdicts(
 
 
 def _doubted(verdict: Verdict) -> Verdict:
-    """Of a difference whose arms drift by themselves: quarters of a run underrate what is slower than they are."""
+    """Mark a verdict provisional because an arm drifts by itself: quarters of a run underrate slower drifts."""
     reason = verdict.reason or (DRIFTING if verdict.word == "inconclusive" else None)
     return replace(verdict, provisional=True, reason=reason)
 

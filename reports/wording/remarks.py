@@ -363,7 +363,7 @@ def lines(summary: Summary) -> list[str]:
 
 
 def divided(run: RunFrames, frame: Arriving) -> str:
-    """That several processes each had their own slots; empty where none was blocked, or there is one process."""
+    """The remark that each process had slots of its own; empty if no call was blocked, or there is one process."""
     workers = int(run.document.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)
     return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""
