@@ -31,7 +31,7 @@ from bench.protocol.openai import OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Image, Message, MessageRole, ResponseSettings, SessionSettings
-from bench.run.rows import RowIdentity, turn_columns, turn_row
+from bench.run.rows import RowIdentity, Words, turn_columns, turn_row
 from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
@@ -617,7 +617,7 @@ NOBODY = RowIdentity("", "", None, "", None, None, None, None, "", "", 0, "", si
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
     """The columns of a turn's row, without those that say whose it is."""
-    columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)])
+    columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)], Words(str))
     return {name: value for name, (value,) in columns.items() if name not in RowIdentity._fields}
 
 

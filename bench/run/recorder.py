@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.columns import TURNS
 from bench.cores import CoreWatch
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
@@ -41,8 +40,6 @@ AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREAT
 """Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
-TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
-"""The columns of turns that hold texts."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ class Recorder:
             table: Batches(
                 spool.stream(rows_of(table)),
                 schema,
-                self._turn_columns if table == "turns" else columns_of,
+                partial(turn_columns, words=self._words) if table == "turns" else columns_of,
                 partial(self._refused, table),
             )
             for table, schema in files.SCHEMAS.items()
@@ -201,11 +198,6 @@ class Recorder:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
             said = self._words.cleaned_row(ids | said_row(turn))
             self._said.append(json.dumps(said, ensure_ascii=False) + "\n")
-
-    def _turn_columns(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
-        """Make columns of turns' rows, whose texts are cleaned all at once."""
-        columns = turn_columns(rows)
-        return columns | {name: self._words.cleaned_column(name, columns[name]) for name in TEXTS}
 
     def _identity(self, record: SessionRecord) -> RowIdentity:
         labels = record.labels
