@@ -22,13 +22,13 @@ from reports import runs
 from reports.exactness import why
 from reports.question import RATES, TRIALS
 from reports.runs import RunFrames
-from reports.samples import rate_counts, session_sample
+from reports.samples import rate_counts, sampled, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.context import SLOPES, slope_sample
 from reports.summary.events import PS
-from reports.summary.figures import main_measures, measure_sample
+from reports.summary.figures import main_measures
 from reports.summary.rates import ratio_in
 from reports.turns import (
     FAILED,
@@ -204,7 +204,7 @@ class Run(runs.RunFrames):
                 raise UsageError(f"{name} is of whole conversations: it has no steps")
             yield from self._slopes(name, chosen)
             return
-        one = measure_sample(turns, name, mains)
+        one = sampled(turns, name, mains)
         for pool in one.pools():
             of_steps = [pool.steps]
             if "step" in by:
@@ -221,7 +221,7 @@ class Run(runs.RunFrames):
         """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
         turns, mains = self._turns, main_measures(self, self._turns)
         for pool in turns.pools:
-            waits = measure_sample(turns, mains[pool.stratum], mains)
+            waits = sampled(turns, mains[pool.stratum], mains)
             for group in range(len(chosen.keys)):
                 mine = chosen.of_row[waits.index] == group
                 sample = slope_sample(

@@ -127,9 +127,11 @@ def _named(label: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapp
     return f"{label} · {apart}" if apart else label
 
 
-def sampled(turns: Turns, name: str, always: Flags) -> Sampled:
-    """One measure over the run; it applies to steps of `always` of which nothing ever succeeded."""
+def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
+    """One measure over the run; to a step of which nothing ever succeeded its main measure applies, and ALWAYS."""
     measure, values = CATALOGUE[name], turns.value(name)
+    main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
+    always = (main_of_step == name) | (name == ALWAYS)
     there = turns.good & ~np.isnan(values)
     applies = _applies(turns, there, always)
     member = applies.ravel()[turns.group] if turns.rows.size else np.zeros(0, dtype=bool)

@@ -182,7 +182,7 @@ class Turns:
 
     def value(self, measure: str) -> Floats:
         """The measure of each turn in its unit, NaN where it is absent."""
-        return of_rows(self.value_of_rows(measure), self.rows)
+        return of_rows(values_of(self.frame, measure, self.origins_ns), self.rows)
 
     def value_of_rows(self, measure: str) -> Floats:
         """The measure of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""

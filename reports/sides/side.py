@@ -217,9 +217,7 @@ def sample_of(side: Side, question: Question) -> Sample:
 def _sampled(side: Side, name: str) -> Sampled:
     """One measure over the whole run of a side."""
     if name not in side.drawn:
-        turns = side.turns
-        main_of_step = np.array([side.mains[turns.strata[place]] for place in turns.stratum], dtype=object)
-        side.drawn[name] = sampled(turns, name, (main_of_step == name) | (name == ALWAYS))
+        side.drawn[name] = sampled(side.turns, name, side.mains)
     return side.drawn[name]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from bench.measures import CATALOGUE
 from reports.exactness import why
 from reports.runs import RunFrames
-from reports.samples import ALWAYS, Sampled, sampled, session_sample
+from reports.samples import Sampled, session_sample
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.events import ALL, PS
@@ -126,9 +126,3 @@ def _any(turns: Turns, measure: str, place: int) -> bool:
     """Whether any good turn of this stratum has the measure."""
     there = turns.good & ~np.isnan(turns.value(measure))
     return bool((turns.stratum[turns.step[there]] == place).any())
-
-
-def measure_sample(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
-    """A measure over the run; of a step of which nothing ever succeeded its main measure and response_total."""
-    main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
-    return sampled(turns, name, (main_of_step == name) | (name == ALWAYS))

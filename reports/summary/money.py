@@ -51,21 +51,16 @@ class Bills:
         return _tokens(self.run, kind)
 
     @property
-    def wasted_ns(self) -> Floats:
-        """Audio of each turn that came and was never played; NaN where nothing stopped its reply, and of sessions."""
-        return self._of_turns("wasted_audio_ns")
-
-    @property
-    def wasted_tokens(self) -> Floats:
-        """The tokens of that: the same share of the turn's tokens of audio as of its audio; NaN where nobody knows."""
-        wasted_ns, received_ns = self.wasted_ns, self._of_turns("received_audio_ns")
+    def wasted(self) -> tuple[Integers, Floats, Floats]:
+        """(The turns whose reply something stopped, of each the ns of audio that came and were never played, the tokens
+        of those: the same share of the turn's tokens of audio as of its audio; NaN where nobody knows).
+        """
+        wasted_ns = floats(self.run.turns, "wasted_audio_ns")
+        stopped = np.flatnonzero(~np.isnan(wasted_ns))
+        wasted_ns = wasted_ns[stopped]
+        received_ns = floats(self.run.turns, "received_audio_ns")[stopped]
         share: Floats = np.divide(wasted_ns, received_ns, out=np.zeros_like(wasted_ns), where=wasted_ns != 0)
-        return share * self.tokens("audio_out")
-
-    def _of_turns(self, column: str) -> Floats:
-        own = self.run.turns[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        of_all: Floats = np.r_[own, np.full(len(self.run.sessions), np.nan)]
-        return of_all
+        return stopped, wasted_ns, share * _column(self.run.turns, "audio_out")[stopped]
 
     @property
     def minutes(self) -> Floats:
@@ -371,10 +366,10 @@ def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, 
 
 def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> list[Waste]:
     """What interruptions wasted, of each group."""
-    wasted_ns, tokens, size = bills.wasted_ns, bills.wasted_tokens, len(prices)
-    stopped, told = ~np.isnan(wasted_ns), ~np.isnan(tokens)
-    replies, with_tokens = (np.bincount(group[rows], minlength=size) for rows in (stopped, told))
-    seconds, sums = _summed(wasted_ns / NS_PER_S, group, stopped, size), _summed(tokens, group, told, size).round()
+    (stopped, wasted_ns, tokens), size = bills.wasted, len(prices)
+    group, told = group[stopped], ~np.isnan(tokens)
+    replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
+    seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, told, size).round()
     return [
         _waste(
             int(replies[g]),

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames, called, labels_of
-from reports.samples import Sampled
+from reports.samples import Sampled, sampled
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
@@ -35,7 +35,6 @@ from reports.summary.figures import (
     Figures,
     figures,
     main_measures,
-    measure_sample,
     session_figures,
     turn_figures,
     with_mark,
@@ -306,7 +305,7 @@ def _samples(run: RunFrames, turns: Turns, mains: dict[Stratum, str]) -> tuple[d
     samples: dict[str, Sampled] = {}
     told: list[Figures] = []
     for measure in TURN_MEASURES:
-        one = measure_sample(turns, measure.name, mains)
+        one = sampled(turns, measure.name, mains)
         if one.applies.any() or measure.name in mains.values():
             told += [with_mark(run, each) for each in turn_figures(one)]
             if measure.name in (*DRAWN, READ):
