@@ -130,20 +130,26 @@ class AgentCall:
     cleared: list[int | None] = field(default_factory=list)
     opening: list[int | None] | None = None
     """Greetings or answers, of which nothing of the last one was audible yet."""
+    plays_ns: int | None = None
+    """When what comes next of it is played: the first of it as it came, all else behind that, however fast it came."""
 
     def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
         """Take what it sent, which left at this instant."""
         if line.get("u") == "answer":
             self.begins.append(line["p"] - self.recording.heard_bytes)
             self.answered.append(None)
-            self.opening = self.answered
+            self.opening, self.plays_ns = self.answered, at_ns
         elif line.get("u") == "greeting":
             self.greeted.append(None)
-            self.opening = self.greeted
-        if line.get("a") is not None and self.opening is not None:
-            into_ns = line["a"] * NS_PER_S // self.recording.format.bytes_per_s
-            self.opening[-1] = None if at_ns is None else at_ns + JITTER_NS + into_ns
-            self.opening = None
+            self.opening, self.plays_ns = self.greeted, at_ns
+        if self.opening is not None and "n" in line:
+            format, audible = self.recording.format, line.get("a")
+            known = self.plays_ns is not None and at_ns is not None
+            plays_ns = max(self.plays_ns or 0, at_ns or 0)
+            self.plays_ns = plays_ns + format.duration_ns(line["n"]) if known else None
+            if audible is not None:
+                self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
+                self.opening = None
         elif line["t"] in CLEARS:
             self.cleared.append(at_ns)
 

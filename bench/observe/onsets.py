@@ -111,6 +111,10 @@ class Onsets:
                 marks.append(SoundMark(what, end - sample, self._error_ns))
         return marks
 
+    def drop(self) -> None:
+        """Forget the sound that goes on: what was left of it will not be heard, so what comes is not its end."""
+        self._sounding, self._begins, self._energies = False, None, (0, 0, 0)
+
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
         """As `measured_blocks`, of each block that is whole by now."""
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples

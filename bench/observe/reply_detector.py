@@ -40,11 +40,15 @@ HELD_NS = 500 * NS_PER_MS
 
 
 class Held(NamedTuple):
-    """A delta in which nothing was known to sound, and the sample of the stream with which it ends."""
+    """A delta in which nothing was known to sound, the sample of the stream with which it ends, and when it is played.
+
+    `played_ns`: when all of it was.
+    """
 
     event: Event
     arrival: Arrival
     end: int
+    played_ns: int
 
 
 class ReplyDetector:
@@ -71,6 +75,8 @@ class ReplyDetector:
         return [self._listened(event, arrival) for event in events]
 
     def _listened(self, event: Event, arrival: Arrival) -> Event:
+        if event.kind is Kind.CLEARED:
+            self._onsets.drop()
         if event.kind is not Kind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(event.payload, CutPayload):
             return event
         data = audio_payload(event.payload)
@@ -128,11 +134,9 @@ class ReplyDetector:
         self._end += samples
         if sound.audible is None or sound.until is None:
             if samples:
-                self._hold(Held(event, arrival, self._end))
-            if not self._speaking:
-                yield Event(Kind.NOTED, event.name), arrival
-                return
-            yield self._of_reply(event), arrival
+                self._hold(Held(event, arrival, self._end, self.playout.until_ns))
+            is_of_reply = self._speaking and not self._cut
+            yield self._of_reply(event) if is_of_reply else Event(Kind.NOTED, event.name), arrival
             if self._is_over:
                 yield from self._ending(arrival)
             return
@@ -140,10 +144,12 @@ class ReplyDetector:
         if self._speaking and (begins - self._last) * NS_PER_S >= self._pause_ns * rate_hz:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
-        if self._speaking:
-            yield self._of_reply(event), arrival
-        else:
+        if not self._speaking:
             yield from self._begin_reply(event, sound, begins, arrival)
+        else:
+            if self._cut:  # with the pause before it
+                yield from self._held_sound(begins, sound, self._held)
+            yield self._of_reply(event), arrival
         self._held.clear()
 
     @property
@@ -186,19 +192,41 @@ class ReplyDetector:
     def _begin_reply(
         self, event: Event, sound: CutPayload, begins: int, arrival: Arrival
     ) -> Iterator[tuple[Event, Arrival]]:
-        """The first deltas of a reply, from the one in which it begins up to the one by which that is known."""
+        """The first deltas of a reply, from the one in which it begins up to the one by which that is known.
+
+        Silence ahead of it is of it where it was sent faster than it is played: the sound waits for that.
+        """
         self._replies += 1
         self._speaking = True
+        yield from self._held_sound(begins, sound, self._ahead_of(begins, arrival))
+        yield self._of_reply(event, CutPayload(max(0, sound.audible or 0), sound.until, sound.error_ns)), arrival
+
+    def _held_sound(self, begins: int, sound: CutPayload, ahead: Iterable[Held]) -> Iterator[tuple[Event, Arrival]]:
+        """The deltas in which a sound turns out to be, which begins at a sample, with those `ahead` of it."""
+        for held in ahead:
+            if held.end <= begins:
+                yield self._of_reply(held.event), held.arrival
         for held in self._held:
             if held.end > begins:
                 size = held.event.payload_bytes // self.audio.sample_bytes
                 place = max(0, begins - (held.end - size))
                 yield self._of_reply(held.event, CutPayload(place, size, sound.error_ns)), held.arrival
-        yield self._of_reply(event, CutPayload(max(0, sound.audible or 0), sound.until, sound.error_ns)), arrival
+
+    def _ahead_of(self, begins: int, arrival: Arrival) -> Iterable[Held]:
+        """The deltas ahead of a begin that were still played, each of them, when the next one came."""
+        ahead, came_ns = deque[Held](), arrival.at_ns
+        for held in reversed(self._held):
+            if held.end <= begins:
+                if not self._pauses or held.played_ns <= came_ns:
+                    break
+                ahead.appendleft(held)
+            came_ns = held.arrival.at_ns
+        return ahead
 
     def _hold(self, held: Held) -> None:
         self._held.append(held)
-        while (self._end - self._held[0].end) * NS_PER_S > HELD_NS * self.audio.rate_hz:
+        old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
+        while self._held[0].end < old and self._held[0].played_ns <= held.arrival.at_ns:
             self._held.popleft()
 
     def _of_reply(self, event: Event, sound: CutPayload | None = None) -> Event:

@@ -32,6 +32,7 @@ from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
 FRAME_MS = 20
+"""How it cuts what it says. Its own number, and not that of the dialects, which are held against it."""
 SILENCE_MS = 500
 """How much silence ends the caller's speech."""
 FILLER_MS = 600
@@ -163,7 +164,8 @@ class AgentBehaviour(SimulatedSession):
             return None
         self._frames.clear()
         self._plays_until_ns = min(self._plays_until_ns, due_ns)
-        return self._outgoing(due_ns, self._wire.clear())
+        clear = self._wire.clear()
+        return None if clear is None else Outgoing(due_ns, *clear)
 
     # The stream
 
@@ -188,8 +190,8 @@ class AgentBehaviour(SimulatedSession):
         frame = self._frames.popleft() if self._frames else Frame(silent)
         self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
-            self._outbox.plan([(due_ns, partial(self._mark, mark))])
-        return self._audio_message(self._noisy(frame.samples), frame.facts, format, due_ns)
+            self._outbox.plan([(due_ns, lambda at_ns: Outgoing(at_ns, *mark))])
+        return self._audio_message(frame, format, due_ns)
 
     def _noisy(self, samples: Samples) -> Samples:
         """The samples with the noise of its room."""
@@ -199,15 +201,10 @@ class AgentBehaviour(SimulatedSession):
         noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
-    def _audio_message(self, samples: Samples, facts: Json | None, format: AudioFormat, due_ns: int) -> Outgoing:
-        audio = format.encode(samples)
-        audible = first_audible(format.decode(audio))
+    def _audio_message(self, frame: Frame, format: AudioFormat, due_ns: int) -> Outgoing:
+        """A frame behind which its room is heard; what is audible is told of the voice alone."""
+        audible = first_audible(format.decode(format.encode(frame.samples)))
+        audio = format.encode(self._noisy(frame.samples))
         name, body = self._wire.audio_out(audio)
         audible_byte = None if audible is None else audible * format.sample_bytes
-        return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=audible_byte, facts=facts)
-
-    def _mark(self, mark: tuple[str, bytes], due_ns: int) -> Outgoing | None:
-        return self._outgoing(due_ns, mark)
-
-    def _outgoing(self, due_ns: int, message: tuple[str, bytes] | None) -> Outgoing | None:
-        return None if message is None else Outgoing(due_ns, *message)
+        return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=audible_byte, facts=frame.facts)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.protocol.audio import AudioFormat
+from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import Binary
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.wire import Json, RejectedError
@@ -73,8 +73,8 @@ class PcmWire(AgentWire):
 
     opens_at_once = True
 
-    def __init__(self, format: str) -> None:
-        self.format = next(one for name, one in RATED_FORMATS.items() if name == format)
+    def __init__(self, format: AudioFormatName) -> None:
+        self.format = RATED_FORMATS[format]
 
     def audio_in(self, message: bytes) -> bytes:
         return message
@@ -98,7 +98,7 @@ class TwilioWire(AgentWire):
     clears = True
     format = RATED_FORMATS["g711_ulaw"]
 
-    def __init__(self, format: str) -> None:
+    def __init__(self, format: AudioFormatName) -> None:
         self._stream: str | None = None
 
     def take(self, event: Json) -> Understood:
@@ -141,7 +141,7 @@ class AcsWire(AgentWire):
 
     clears = True
 
-    def __init__(self, format: str) -> None:
+    def __init__(self, format: AudioFormatName) -> None:
         self.format = RATED_FORMATS["pcm16@16000"]
 
     def take(self, event: Json) -> Understood:
@@ -186,5 +186,5 @@ def _text(fields: Json, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-WIRES: Mapping[str, Callable[[str], AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "acs": AcsWire}
+WIRES: Mapping[str, Callable[[AudioFormatName], AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "acs": AcsWire}
 """The wire of each kind, made of the format in the address."""

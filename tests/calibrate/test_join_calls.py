@@ -85,6 +85,17 @@ def test_a_greeting_is_compared_from_wherever_it_counts() -> None:
     assert errors(row).unjoined == 0
 
 
+def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silence_ahead_of_it() -> None:
+    """Four times as fast: the line plays all that came before."""
+    log = list(said(400, {"u": "greeting"}, silent=3))
+    for place, line in enumerate(log):
+        line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due", "handed", "taken")}
+    opened = received("start", 0, e=f"MZ{CALL}")
+    row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS)
+
+    assert off_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
+
+
 def test_an_interruption_begins_with_the_recording_that_interrupts_and_ends_with_the_clear() -> None:
     begin_ms = 5_000 + 2_401 / 24 + LATE_MS
     row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_heard=5_200.5, silent=5_200.5) | {"outcome": "interrupted"}

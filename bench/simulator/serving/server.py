@@ -21,12 +21,13 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bench.clock import enable_stamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
+from bench.protocol.audio import AudioFormatName
 from bench.simulator.agent_behaviour import AgentBehaviour
 from bench.simulator.agent_wires import WIRES
 from bench.simulator.behaviour import Behaviour, SimulatedSession
@@ -221,7 +222,8 @@ class Server:
             Ids(self._worker.id_tag(self.sessions)),
         )
         if accepted.wire:
-            return AgentBehaviour(WIRES[accepted.wire](accepted.model), *what[2:], self._servers)
+            wire = WIRES[accepted.wire](cast("AudioFormatName", accepted.model))
+            return AgentBehaviour(wire, *what[2:], self._servers)
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
         spoken = accepted.dialect

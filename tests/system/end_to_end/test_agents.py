@@ -148,8 +148,10 @@ def test_what_is_audible_is_the_truth(calls: list[Call]) -> None:
             assert min(spoken_ns) - NS_PER_MS <= turn.instants["speech_end"] <= max(spoken_ns) + NS_PER_MS
 
             frames = call.lines("out", AUDIO[call.way])
-            heard = next(line for line in frames[frames.index(answer) :] if line["a"] is not None)
-            heard_ns = call.came(heard).at_ns + JITTER_NS + heard["a"] * NS_PER_S // rate
+            begin = frames.index(answer)
+            end = next(place for place in range(begin, len(frames)) if frames[place]["a"] is not None)
+            heard, ahead = frames[end], sum(line["n"] for line in frames[begin:end]) + frames[end]["a"]
+            heard_ns = call.came(answer).at_ns + JITTER_NS + ahead * NS_PER_S // rate  # it is played from its first on
             off_ns = turn.instants["first_audible"] - heard_ns
             assert abs(off_ns) <= turn.errors_ns["first_audible"] + hindrance_ns(call, heard), (call.way, off_ns)
             waited_ns = turn.instants["first_audible"] - turn.instants["speech_end"]

@@ -1,0 +1,166 @@
+"""Calls with the simulated agent without a network: what is measured is what it has said, and when.
+
+Time is virtual, so the agent's own instants are the truth, and bounds are those of the finder of sounds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.observe import inputs
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.prepared import PreparedScript
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import load_script
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import Binary
+from bench.protocol.dialects import DIALECTS
+from bench.session import Session
+from bench.simulator.agent_behaviour import FILLER_MS, AgentBehaviour
+from bench.simulator.agent_wires import WIRES
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import AgentManners, Profile, default_profile
+from bench.simulator.quota import Servers
+from bench.simulator.voice import load_replies
+from bench.simulator.wire import Ids, Outgoing
+from bench.units import NS_PER_S
+from tests.helpers import MS, Listening
+from tests.memory_transport import LiveTransport, PeerAnswer
+
+WAYS = ("pcm", "twilio", "acs")
+AUDIO = Path(__file__).parents[1] / "scenarios" / "audio"
+JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
+FORMAT: AudioFormatName = "pcm16@16000"
+SCRIPT = f"""
+session: {{turn_detection: full_duplex}}
+limits: {{first_delta: 60, next_delta: 60, done: 120, turn: 120}}
+steps:
+  - hear: greeting
+  - play: {AUDIO}/late_parcel.wav
+  - interrupt: {{play: {AUDIO}/not_today.wav, after: 1.2}}
+"""
+
+
+def build_profile(manners: AgentManners | None = None, *, ignores: float = 0.0) -> Profile:
+    profile = default_profile()
+    delays = replace(profile.delays, first_audio=LogNormal(300, 300), answer_pause=LogNormal(350, 350))
+    return replace(
+        profile, delays=delays, vad=replace(profile.vad, ignores=ignores), agent=manners or AgentManners(), speed=3.0
+    )
+
+
+class Agent:
+    """A `tests.memory_transport.LivePeer`: one simulated call. What it has said is in `said`."""
+
+    def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
+        rng, ids = np.random.default_rng(1), Ids("a" * 12)
+        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), profile, load_replies(), rng, ids, Servers())
+        self.behaviour.open(at_ns)
+        self.said: list[Outgoing] = []
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        take = self.behaviour.receive_binary if isinstance(message, Binary) else self.behaviour.receive_text
+        take(message, at_ns)
+
+    def next_due_ns(self) -> int | None:
+        return self.behaviour.next_due_ns()
+
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
+        for sent in self.behaviour.due(now_ns):
+            self.said.append(sent)
+            yield sent.due_ns, sent.body
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is over."""
+
+    agent: Agent
+    turns: list[TurnObservation]
+    greeted_ns: int
+
+    def begun(self, what: str) -> list[int]:
+        """The places in what the agent has said at which something of this kind begins."""
+        return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["u"] == what]
+
+    def audible_ns(self, place: int, bytes_per_s: int) -> int:
+        """When what begins there can be heard first: it is played from its first frame on, however fast it came."""
+        ahead = 0
+        for sent in self.agent.said[place:]:
+            if sent.audible_byte is not None:
+                ahead += sent.audible_byte
+                break
+            ahead += sent.audio_bytes
+        return self.agent.said[place].due_ns + JITTER_NS + ahead * NS_PER_S // bytes_per_s
+
+
+class Transport(LiveTransport):
+    """Its peer is the agent, from when the clock began."""
+
+    def __init__(self, way: str, profile: Profile) -> None:
+        self.agent = Agent(way, profile, 1_000_000_000_000)
+        super().__init__(self.agent)
+
+
+def called(way: str, profile: Profile, folder: Path) -> Call:
+    (folder / "call.yaml").write_text(SCRIPT)
+    dialect = DIALECTS[way]
+    script: PreparedScript = Repertoire(load_script(folder / "call.yaml"), dialect).session(0, 0)
+    transport, listening = Transport(way, profile), Listening()
+    timeline = Timeline(transport.now_ns(), len(script.turns), script.limits, dialect, service_responds=True)
+    timeline.tell(inputs.Connected({"upgrade_done": transport.now_ns()}, {}))
+    Session(script, transport, timeline, listening, lambda: False).play()
+    assert timeline.session().outcome == "ok"
+    return Call(transport.agent, listening.turns, timeline.session().instants["greeted"])
+
+
+BYTES_PER_S = {"pcm": 32_000, "twilio": 8_000, "acs": 32_000}
+MANNERS = {
+    "plain": AgentManners(),
+    "fillers": AgentManners(filler=1.0),
+    "faint noise": AgentManners(noise_dbfs=-65.0),
+    "noise": AgentManners(noise_dbfs=-50.0),
+}
+
+
+@pytest.mark.parametrize("manners", MANNERS)
+@pytest.mark.parametrize("way", WAYS)
+def test_what_an_agent_says_first_is_heard_when_it_is_said(way: str, manners: str, tmp_path: Path) -> None:
+    """A filler, where there is one: nothing tells a caller that the answer is yet to come."""
+    call = called(way, build_profile(MANNERS[manners]), tmp_path)
+
+    _, question, objection = call.turns
+    assert [turn.outcome for turn in call.turns] == ["ok", "interrupted", "ok"]
+    first = call.begun("filler" if manners == "fillers" else "answer")
+    heard_ns = [call.greeted_ns, question.instants["first_audible"], objection.instants["first_audible"]]
+    for begin, at_ns in zip((*call.begun("greeting"), *first[:2]), heard_ns, strict=True):
+        off_ns = abs(at_ns - call.audible_ns(begin, BYTES_PER_S[way]))
+        assert off_ns <= (question.errors_ns["first_audible"] if "noise" in manners else 0) + 1
+    assert (question.errors_ns["first_audible"] > 0) is ("noise" in manners)
+    assert question.measures_ns().get("barge_in_late_audio", 0) == 0
+    if manners == "fillers":
+        assert call.agent.said[call.begun("answer")[0]].due_ns - call.agent.said[first[0]].due_ns > FILLER_MS * MS
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_agent_that_ignores_its_caller_is_silent_once_it_has_said_everything(way: str, tmp_path: Path) -> None:
+    call = called(way, build_profile(ignores=1.0), tmp_path)
+
+    _, question, objection = call.turns
+    answer, second = call.begun("answer")[:2]
+    last = max(place for place in range(answer, second) if call.agent.said[place].audible_byte is not None)
+    said_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer:second])
+    heard_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer : last + 1])
+    begun_ns = call.agent.said[answer].due_ns + JITTER_NS
+    heard_ns = [begun_ns + size * NS_PER_S // BYTES_PER_S[way] for size in (heard_bytes, said_bytes)]
+    assert heard_ns[0] - FRAME_NS <= question.instants["silent"] <= heard_ns[1]
+    yielded = question.instants["silent"] - question.instants["barge_in"] <= 2 * NS_PER_S
+    assert (question.outcome, question.yielded, objection.outcome) == ("interrupted", yielded, "ok")
+    assert "barge_in_heard" not in question.instants
+    assert {"barge_in_detected", "audio_wasted"}.isdisjoint(question.measures_ns())
