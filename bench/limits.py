@@ -16,7 +16,7 @@ MOST_BYTES = 1 << 29
 """Over the wire, since a turn began: two hours of PCM."""
 LONGEST_TURN_S = 300.0
 LONGEST_HOLD_NS = 600 * NS_PER_S
-"""No service is waited for longer, whatever it asks for."""
+"""The longest wait that a service may ask for: it is not waited for longer."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ ARRAYS = {"Floats"}
 
 NOUNLESS = {
     *("By", "From", "It", "Of", "So", "Such", "That", "These"),
+    *("No", "Nobody", "Not", "Nothing"),
     *("They", "Those", "To", "Who", "Whoever", "Whose", "With"),
 }
 

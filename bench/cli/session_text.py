@@ -224,7 +224,7 @@ def _wait_asked(retry_after_ns: int | None) -> list[str]:
 
 
 def _given(before: str, value: object) -> list[str]:
-    """Nothing where there is no value."""
+    """One part of a line, or none where there is no value."""
     return [f"{before}{value}"] if value else []
 
 

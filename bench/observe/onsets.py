@@ -41,7 +41,7 @@ GROUP, GROUPS = 10, 60
 """Blocks of a group, of which the mean is kept, and how many are: 3 s."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
-"""Nobody hears what is behind a voice at this energy, whatever peaks it has."""
+"""The energy at which what is behind a voice is heard by nobody, whatever peaks it has."""
 HUSHED = 16
 """Energy of digital silence, dither and rounding: before it the first audible sample is exact."""
 ERRORS_NS = ((500, 25 * NS_PER_MS), (32, 75 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 840 * NS_PER_MS))

@@ -110,7 +110,7 @@ class Effect(Enum):
     """What an error comes to, in words that hold for every dialect."""
 
     NONE = auto()
-    """Nothing by itself; what it answers, where it names a message of the client, has failed."""
+    """Ends nothing by itself; what it answers, where it names a message of the client, has failed."""
     EXPIRED = auto()
     """The session has lasted as long as one may, and is over."""
     FATAL = auto()

@@ -42,7 +42,7 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
-    """Not of `semantic_vad`, 0 to 1; nor has that the padding, the silence and the idle timeout."""
+    """How sure it must be to hear speech, 0 to 1. `semantic_vad` has none, nor padding, silence and idle timeout."""
     prefix_padding_ms: int | None = None
     silence_duration_ms: int | None = None
     idle_timeout_ms: int | None = None
@@ -96,7 +96,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     input_transcription: str | None = None
     """Model (on Azure GA: deployment) that transcribes the caller's audio."""
     temperature: float | None = None
-    """Not in GA."""
+    """Preview only."""
     turn_detection: TurnDetection | None = None
     """None switches it off: turns are committed by the client."""
     input_format: AudioFormatName | None = None
@@ -105,7 +105,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     """GPT-Live only, which is told in the session which model is to answer."""
     reasoning: dict[str, Any] | None = None
-    """Not in preview: the effort of a model that reasons, in the words of GA."""
+    """The effort of a model that reasons, in the words of GA; preview has none."""
     truncation: str | dict[str, Any] | None = None
     """GA only: what is dropped of a conversation that grows too long, in the words of the dialect."""
     noise_reduction: NoiseReduction | None = None

@@ -152,7 +152,7 @@ def _worst_rule(rules: Sequence[Rule]) -> Rule:
 
 
 def _complete(evidence: Evidence) -> list[Rule]:
-    """Nothing where no part is missing."""
+    """The rule on parts of a run that are missing, where any is."""
     share = evidence.missing_share
     if share is None:
         return []

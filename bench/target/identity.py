@@ -57,7 +57,7 @@ _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unava
 
 
 class SignInError(BenchError):
-    """No token came. The text is one line: which credentials were asked, why each had none (`why`), and what to do."""
+    """A sign-in gave no token. The text is one line: who was asked, why each had none (`why`), and what to do."""
 
     def __init__(self, why: str, remedy: str = "") -> None:
         super().__init__(f"{why}: {remedy}" if remedy else why)

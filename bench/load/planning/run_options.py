@@ -154,7 +154,7 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
 
 
 def _timeout(value: object, option: str) -> float:
-    """No less than a worker takes to end."""
+    """At least as long as a worker takes to end."""
     seconds = _seconds(value, option)
     if seconds is None or seconds < LEAST_TIMEOUT_S:
         raise UsageError(f"{option} must be {LEAST_TIMEOUT_S:g} s or more, not {value!s:.100}")

@@ -160,7 +160,7 @@ class InputAudio:
         self._detector.silence_ms = silence_ms
 
     def empty(self) -> None:
-        """Nothing waits for a commit any more, and speech that was under way is forgotten."""
+        """Forget the audio that waits for a commit, and speech that is under way."""
         self._buffer_begin = self.end
         self._forget()
 
