@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer, connected
+from bench.doctor.agents import LIMITS, AudioPace, heard_answer, spoke_first
 from bench.doctor.explain import signed_by
 from bench.doctor.finding import Finding, any_failed, printable_finding
 from bench.doctor.network import look_at_network
@@ -29,10 +30,11 @@ from bench.doctor.service_findings import (
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.money import Prices, tariff_of
-from bench.observe.observation import TurnObservation
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.probe import text_script, wav_script
+from bench.probe import agent_script, text_script, wav_script
+from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, Kind, Usage
 from bench.protocol.rate_limits import RateLimit, limits_in
 from bench.protocol.settings import FULL_DUPLEX
@@ -98,8 +100,11 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
         yield from (Finding(name, "skipped", f"needs {failed}") for name in ("upgrade", "session", "turn"))
         return
     answered = keyring.answered_by(target)
-    visit = Visit(Dialer(target, keyring), prices, answered.claims if answered else {}, keyring.hide)
+    dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
+    visit = Visit(dialer, prices, claims, keyring.hide)
     yield from visit.findings(with_turn=with_turn)
+    if visit.is_unanswered:  # by an agent that waits for its caller
+        yield from Visit(dialer, prices, claims, keyring.hide, greets=False).answer()
 
 
 def configuration(target: Target) -> Iterator[Finding]:
@@ -150,7 +155,13 @@ class Heard:
     def __init__(self) -> None:
         self.greeting: Mapping[str, Any] = {}
         self.limits: tuple[RateLimit, ...] = ()
-        self.turn: TurnObservation | None = None
+        self.turns: list[TurnObservation] = []
+        self.pace = AudioPace()
+
+    @property
+    def turn(self) -> TurnObservation | None:
+        """The last turn that ended."""
+        return self.turns[-1] if self.turns else None
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         for event in events:
@@ -158,6 +169,8 @@ class Heard:
                 self.greeting = event.session or {}
             elif event.kind is Kind.RATE_LIMITS and event.limits:
                 self.limits = event.limits
+            elif event.kind is Kind.AUDIO_DELTA:
+                self.pace.heard(message.arrival.at_ns, event.payload_bytes)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         pass
@@ -169,7 +182,7 @@ class Heard:
         pass
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        self.turn = turn
+        self.turns.append(turn)
 
     def paid(self, usage: Usage) -> None:
         pass
@@ -182,28 +195,28 @@ class Visit:
     """One connection to a service.
 
     `prices`: by model; `claims`: the public ones of the token that is sent; `hide` takes secrets out of a text.
+    `greets`: whether an agent is waited for to speak first.
     """
 
     def __init__(
-        self, dialer: Dialer, prices: Mapping[str, Prices], claims: Mapping[str, str], hide: Callable[[str], str]
+        self,
+        dialer: Dialer,
+        prices: Mapping[str, Prices],
+        claims: Mapping[str, str],
+        hide: Callable[[str], str],
+        *,
+        greets: bool = True,
     ) -> None:
         self._dialer, self._target = dialer, dialer.target
         self._prices, self._claims, self._hide = prices, claims, hide
-        self._script = _script(self._target)
+        self._script = _script(self._target, greets=greets)
         self._heard = Heard()
+        self.is_unanswered = False
+        """Whether an agent was not asked anything, for it did not greet."""
 
     def findings(self, *, with_turn: bool) -> Iterator[Finding]:
         """Everything, as it comes."""
-        script = self._script
-        timeline = Timeline(
-            monotonic_ns(),
-            int(with_turn),
-            script.limits,
-            script.dialect,
-            reply_format=script.output_format.name,
-            service_responds=script.service_responds,
-        )
-        transport = connected(self._dialer, self._script.limits, timeline, lambda headers, call_id: None)
+        timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
             yield self._refused("upgrade", timeline)
@@ -216,6 +229,32 @@ class Visit:
         yield compression(observed.headers, wanted=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
         yield limits_told(self._heard.limits or limits_in(observed.headers))
+
+    def answer(self) -> Iterator[Finding]:
+        """What an agent answers to a caller who speaks first."""
+        timeline, transport = self._connected(turns=1)
+        if transport is None:
+            yield self._refused("turn", timeline)
+            return
+        Session(self._script, transport, timeline, self._heard, lambda: False).play()
+        yield from heard_answer(self._heard.turn, timeline.session(), self._heard.pace, self._reply_format)
+
+    def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
+        script = self._script
+        timeline = Timeline(
+            monotonic_ns(),
+            turns,
+            script.limits,
+            script.dialect,
+            reply_format=script.output_format.name,
+            service_responds=script.service_responds,
+        )
+        return timeline, connected(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+
+    @property
+    def _reply_format(self) -> AudioFormat | None:
+        """The format of replies, where another one could be set."""
+        return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
         session = Session(self._script, transport, timeline, self._heard, lambda: False)
@@ -230,9 +269,21 @@ class Visit:
         else:
             yield self._refused("session", timeline)
         for step in self._script.steps if with_turn and timeline.facts.ready else ():
-            session.perform(step)
+            if not session.perform(step):
+                break
         session.close()
-        yield self._turn(timeline, with_turn=with_turn)
+        if self._script.dialect.provider is not None and with_turn and timeline.facts.ready:
+            yield from self._call(timeline.session())
+        else:
+            yield self._turn(timeline, with_turn=with_turn)
+
+    def _call(self, observed: SessionObservation) -> Iterator[Finding]:
+        """What came of a call with an agent that was waited for to speak first."""
+        greeting, *others = *self._heard.turns[:2], None
+        yield (first := spoke_first(greeting, observed))
+        self.is_unanswered = first.state == "warning"
+        if first.state == "ok":
+            yield from heard_answer(others[0], observed, self._heard.pace, self._reply_format)
 
     def _turn(self, timeline: Timeline, *, with_turn: bool) -> Finding:
         if not timeline.facts.ready:
@@ -248,12 +299,15 @@ class Visit:
         return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)
 
 
-def _script(target: Target) -> PreparedScript:
-    """A session with one turn: typed, or spoken to a service that hears speech alone."""
+def _script(target: Target, *, greets: bool) -> PreparedScript:
+    """A session with one turn: typed, or spoken to a service that hears speech alone, an agent once it has greeted."""
     if not target.dialect.duplex:
         return text_script(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
-        return wav_script(target, wav, {"turn_detection": FULL_DUPLEX, **target.session})
+        session = {"turn_detection": FULL_DUPLEX, **target.session}
+        if target.dialect.provider is None:
+            return wav_script(target, wav, session)
+        return agent_script(target, wav, session, LIMITS, greets=greets)
 
 
 def round_trip(network: Network | None) -> Finding:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.doctor.agents import remedy_of_agents
 from bench.observe.observation import reason
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -109,6 +110,8 @@ def explain(refusal: Refusal, target: Target) -> str:
     """Say what to do about a refusal; "" where nothing is known to help."""
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
+        return remedy
+    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome)):
         return remedy
     if refusal.outcome == "refused:proxy":
         proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command

@@ -65,6 +65,13 @@ def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready, dial
     assert "\x1b" not in shown.stdout
 
 
+def test_an_agent_is_heard_to_greet_and_to_answer(simulator: Ready) -> None:
+    found = findings(doctor("--url", simulator.urls["agent_pcm"], "--dialect", "pcm", "--json", "--api-key-env", "KEY"))
+
+    assert {found[name]["state"] for name in ("upgrade", "greeting", "turn")} == {"ok"}
+    assert found["turn"]["said"].startswith("answered: voice_to_voice ")
+
+
 def test_the_turn_can_be_left_out(simulator: Ready) -> None:
     found = findings(doctor("--url", simulator.urls["ga"], "--api-key-env", "KEY", "--no-turn", "--json"))
 

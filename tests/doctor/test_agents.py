@@ -1,0 +1,95 @@
+"""What the doctor says of a call with an agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.doctor.agents import AudioPace, heard_answer, paced, remedy_for, spoke_first
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.protocol.audio import PCM16_16K
+from tests.helpers import AT_NS, MS, build_observation, build_session
+
+SILENT = {"events": 0, "audio_bytes_received": 0}
+TALKATIVE = {"events": 40, "audio_bytes_received": 0}
+MUTE = {"events": 40, "audio_bytes_received": 9_000}
+
+
+def session(**facts: Any) -> SessionObservation:
+    return build_session(**facts)
+
+
+def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
+    instants = {"speech_end": AT_NS, "first_audible": AT_NS + 900 * MS}
+    return build_observation(outcome=outcome, instants=instants, **facts)
+
+
+def pace(speed: float) -> AudioPace:
+    """That of a second of audio, and of more behind a pause, in pieces of 20 ms that come so many times as fast."""
+    heard, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
+    for begin_ms, count in ((0, 120), (9_000, 10)):
+        for number in range(count):
+            heard.heard(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "said"),
+    [
+        ("timeout:first_delta", SILENT, "sends nothing"),
+        ("timeout:first_delta", TALKATIVE, "no audio in them"),
+        ("timeout:first_delta", MUTE, "nothing stands out"),
+        ("timeout:done", MUTE, "without a pause"),
+        ("endless:audio", MUTE, "without a pause"),
+        ("refused:404", SILENT, "no such path"),
+        ("refused:403", SILENT, "X-Twilio-Signature"),
+        ("refused:tcp", SILENT, "is the agent running"),
+        ("refused:upgrade", SILENT, "subprotocol"),
+        ("protocol:json", TALKATIVE, "in another way than it is called"),
+        ("closed:1011", SILENT, "hung up"),
+    ],
+)
+def test_each_end_of_a_call_has_its_remedy(outcome: str, facts: dict[str, int], said: str) -> None:
+    assert said in remedy_for(outcome, session(**facts))
+
+
+def test_what_has_nothing_to_do_with_agents_is_left_to_others() -> None:
+    assert remedy_for("refused:dns", session()) == ""
+
+
+def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() -> None:
+    spoken = session(instants={"connect_start": AT_NS, "greeted": AT_NS + 400 * MS})
+
+    assert spoke_first(turn(), spoken).said == "it speaks first, 400 ms after it was called"
+    waits = spoke_first(turn("timeout:first_delta"), session(instants={"connect_start": AT_NS}, **SILENT))
+    assert (waits.state, waits.remedy.startswith("leave `hear: greeting` out")) == ("warning", True)
+    assert spoke_first(turn("timeout:done"), session(instants={"connect_start": AT_NS}, **MUTE)).state == "failed"
+
+
+def test_an_answer_is_what_the_caller_waited_for() -> None:
+    found = list(heard_answer(turn(), session(), pace(1.0), PCM16_16K))
+
+    assert [(each.name, each.state) for each in found] == [("turn", "ok"), ("audio", "ok")]
+    assert found[0].said == "answered: voice_to_voice 900 ms"
+    (failed,) = heard_answer(None, session(outcome="closed:1000"), AudioPace(), PCM16_16K)
+    assert (failed.state, failed.said) == ("failed", "closed:1000")
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])
+def test_a_pace_is_that_of_the_longest_stretch(speed: float) -> None:
+    assert pace(speed).speed(PCM16_16K) == pytest.approx(speed)
+    assert AudioPace().speed(PCM16_16K) is None
+
+
+@pytest.mark.parametrize(("speed", "rate"), [(1.5, "24,000 Hz"), (0.5, "8,000 Hz"), (3.02, "48,000 Hz")])
+def test_audio_of_another_rate_than_it_is_played_at_comes_at_another_pace(speed: float, rate: str) -> None:
+    found = paced(speed, PCM16_16K)
+
+    assert found.state == "warning"
+    assert rate in found.remedy
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.97, 1.2, 4.0, 6.1, None])
+def test_audio_that_comes_as_fast_as_an_agent_likes_is_well(speed: float | None) -> None:
+    assert paced(speed, PCM16_16K).state in ("ok", "skipped")
