@@ -13,6 +13,7 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.limits import Limits
+from bench.load.playing.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -624,3 +625,12 @@ def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
 def present(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a row holds beside nulls."""
     return {name: value for name, value in row.items() if value is not None}
+
+
+def designs(times: Mapping[str, Mapping[LiveKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
+    """What a report counts of arms with these turns, each in a session of its own."""
+    turns = {
+        arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))
+        for arm in times.keys() | failures.keys()
+    }
+    return {arm: dict.fromkeys(TARGET_COUNTS, 0.0) | dict.fromkeys(DESIGN, float(n)) for arm, n in turns.items()}

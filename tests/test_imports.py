@@ -16,7 +16,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "installation", "clock", "columns", "measures", "outcomes", "limits", "money",
+    "units", "errors", "installation", "clock", "columns", "measures", "publishing", "outcomes", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "spawn", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
@@ -49,7 +49,7 @@ FLOORS = (
 
 REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes",
-    "bench.plain",
+    "bench.plain", "bench.publishing",
     "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.disk", "bench.run.kept",
     "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
@@ -77,7 +77,8 @@ NAMED_IN = {
 }
 
 PURE = (
-    "bench.remedies", "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
+    "bench.remedies", "bench.plain", "bench.money", "bench.publishing", "bench.protocol",
+    "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",

@@ -20,10 +20,8 @@ F is p as closely as n turns can have it, but for ties: where many values are eq
 p·n_g turns ≤ q, and that is no difference between sessions.
 
 The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
-is the larger one of that at p and that twice as far from the end (p95: at p90). A quantile is published by the design
-of a run and not by its outcome, for one that came out short would else be the one that is told: it takes six sessions
-as Kish counts them (2^−6 < 2.5 %), and a tail as many as bound it where turns of one are half alike,
-n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond. Where its interval then has no end, that is told as well.
+is the larger one of that at p and that twice as far from the end (p95: at p90). It is published by the design of a
+run and not by its outcome (`bench.publishing`). Where its interval then has no end, that is told as well.
 """
 
 from __future__ import annotations
@@ -36,18 +34,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from bench.publishing import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.95
-BEYOND = 5
-"""Turns that must lie beyond a quantile that is not the median before it is published: n(1−p) ≥ 5."""
-ALIKE, INDEPENDENT = 0.5, 3.6
-"""The correlation inside a session that is taken for a tail to be published, and the independent turns beyond it that
-bound a quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7."""
 COUNTS_AT_ONCE = 1 << 14
 """Of sessions by quantiles: so many, 128 kB, stay in a core's cache."""
-LEAST_SESSIONS = 6
-"""Sessions, as Kish counts them, below which the largest of their medians bounds none: 2^−6 < 2.5 %."""
 
 Status = Literal["published", "failed share", "too few turns", "too few sessions", "open"]
 
@@ -163,7 +155,7 @@ def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list
         ]
     found = []
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
-        told = _status(sample, p, (low, high), turns, clusters, _sessions_needed(p, sample.n, clusters, worth))
+        told = _status(sample, p, (low, high), turns, clusters, sessions_to_publish(p, sample.n, clusters, worth))
         found.append(Estimate(p, quantile(sample.values, p), low, high, deff, *told, clusters, worth))
     return found
 
@@ -241,16 +233,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     turns p90 20, p95 40, p99 198; of one p90 50, p95 100, p99 500.
     """
     n = int(of_session.sum())
-    return _sessions_needed(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
-
-
-def _sessions_needed(p: float, turns: int, sessions: int, worth: float) -> int:
-    """The same of so many sessions with so many turns in all, as many as Kish counts."""
-    times = LEAST_SESSIONS / worth
-    if p != 0.5:
-        tail, independent = min(p, 1 - p), turns / (1 + ALIKE * (turns / worth - 1))
-        times = max(times, INDEPENDENT / tail / independent, BEYOND / tail / turns)
-    return math.ceil(sessions * times - 1e-9)
+    return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
 
 
 class Lack(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,8 @@ from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Traffic
-from tests.helpers import MS, at, build_observation, build_session
+from reports.statistics.quantiles import estimates, sample
+from tests.helpers import MS, at, build_observation, build_session, designs
 
 NOTHING = Histograms()
 S = 10**9
@@ -291,10 +293,8 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
 def test_quantiles_are_of_all_turns_of_an_arm() -> None:
     tally = Tally()
     for worker in range(2):
-        tally.add(
-            worker,
-            ProgressReport(times_us=of_step({"sweden": {TTFA: [ms * 1000 for ms in range(1 + worker, 201, 2)]}})),
-        )
+        times = {"sweden": {TTFA: [ms * 1000 for ms in range(1 + worker, 201, 2)]}}
+        tally.add(worker, ProgressReport(times_us=of_step(times), targets=designs(times, {})))
 
     (wait,) = tally.waits()
     assert wait.p50_ms == pytest.approx(100, rel=0.001)
@@ -304,10 +304,9 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
 def waits(good: int, failed: int, key: LiveKey | None = TTFA) -> list[Wait]:
     """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
     times = {TTFA: [ms * 1000 for ms in range(1, good + 1)]} if good else {}
-    tally = Tally()
-    tally.add(
-        0, ProgressReport(times_us=of_step({"sweden": times}), failures={"sweden": [(key, failed)]} if failed else {})
-    )
+    tally, failures = Tally(), {"sweden": [(key, failed)]} if failed else {}
+    designed = designs({"sweden": times}, failures)
+    tally.add(0, ProgressReport(times_us=of_step({"sweden": times}), failures=failures, targets=designed))
     return tally.waits()
 
 
@@ -319,15 +318,15 @@ def rounded(value_ms: float | None) -> float | None:
 @pytest.mark.parametrize(
     ("good", "failed", "p50_ms", "p95_ms"),
     [
-        (4, 0, None, None),
-        (4, 1, 3, None),
+        (5, 0, None, None),
+        (5, 1, 3, None),
         (99, 0, 50, None),
         (99, 1, 50, 95),
         (95, 5, 50, 95),
         (94, 6, 50, math.inf),
         (50, 50, 50, math.inf),
         (49, 51, math.inf, math.inf),
-        (0, 5, math.inf, None),
+        (0, 6, math.inf, None),
     ],
 )
 def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
@@ -338,6 +337,23 @@ def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
     assert wait.turns == good + failed
     assert rounded(wait.p50_ms) == p50_ms
     assert rounded(wait.p95_ms) == p95_ms
+
+
+@pytest.mark.parametrize(("sessions", "turns", "told"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
+def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: int, turns: int, told: bool) -> None:
+    """Of 8 turns of 2 sessions the line told a median that the report did not."""
+    made = progress()
+    for _ in range(sessions):
+        for turn in range(1, turns + 1):
+            made.turn_ended("sweden", "talk", waited(500, turn=turn))
+    tally = Tally()
+    tally.add(0, made.standing(NOTHING))
+    (wait, *_) = tally.waits()
+    values = np.full(sessions * turns, 500.0)
+    (report,) = estimates(sample(values, np.repeat(np.arange(sessions), turns)), [0.5])
+
+    assert (wait.p50_ms is not None) == report.bounded == told
+    assert wait.lacking[0] == (0 if told else report.needs)
 
 
 def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
@@ -380,12 +396,12 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     lost = build_observation(outcome="timeout:first_delta", instants={"speech_end": at(0), "ended": at(999)})
     tally = Tally()
     tally.add(0, reported(*[good] * 9, lost))
-    tally.add(1, reported(*[waited(200, step="ask")] * 5))
+    tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
     figures = tally.figures("sweden", tally.waits(), tally.total.failures)
     told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
     assert told == {
-        "ttfa": (5, 0, 200),
+        "ttfa": (6, 0, 200),
         "ttfa after speech": (10, 1, 800),
         "transcript_first after speech": (10, 1, 300),
         "voice_to_voice after speech": (10, 1, 900),
@@ -482,11 +498,11 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
         said.append(tally.targets(0)[0].verdict)
 
     assert said == [
-        "not judged yet", "valid so far", "SIMULATED: valid so far", "SIMULATED: invalid: stamp_error 3.1 ms > 1 ms"
+        "NOT JUDGED yet", "VALID so far", "VALID so far", "INVALID: stamp_error 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
     assert (east.health, sweden.health) == ("late: stamp_error 3.1 ms > 1 ms", "ok")
-    assert east.verdict == sweden.verdict
+    assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
 
 
 def test_the_median_of_a_figure_is_of_both_origins_as_in_the_verdict() -> None:

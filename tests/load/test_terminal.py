@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from bench.load.leading.tally import Tally
 from bench.load.leading.terminal import Moment, TerminalView, clock, left_s, line, phase
-from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
+from bench.load.playing.progress import BOUND, DESIGN, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
+from tests.helpers import designs
 from tests.terminal import screen, terminal
 
 S = 1_000_000_000
@@ -31,7 +32,8 @@ def tally(**changes: Any) -> Tally:
     made = Tally(100.0)
     given = USUAL | changes
     times = {arm: {"talk.order": list(times.items())} for arm, times in given["times_us"].items()}
-    made.add(0, ProgressReport(**given | {"times_us": times}))
+    designed = designs(given["times_us"], given.get("failures", {}))
+    made.add(0, ProgressReport(**{"targets": designed} | given | {"times_us": times}))
     return made
 
 
@@ -102,8 +104,8 @@ def test_before_any_arm_has_a_p95_medians_stand_alone() -> None:
     assert "ttfa p50 east 486, sweden 486 ms" in line(tally(times_us={"east": few, "sweden": few}), MOMENT)
 
 
-def test_what_fewer_than_five_turns_waited_is_not_shown() -> None:
-    assert "ttfa" not in line(tally(times_us={"sweden": {TTFA: [486_000] * 4}}), MOMENT)
+def test_a_median_of_fewer_than_six_sessions_is_not_shown() -> None:
+    assert "ttfa" not in line(tally(times_us={"sweden": {TTFA: [486_000] * 5}}), MOMENT)
 
 
 def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
@@ -402,6 +404,7 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
 def live(**changes: Any) -> Tally:
     """Of two targets."""
     counts = dict.fromkeys(TARGET_COUNTS, 0.0) | {"sessions_open": 12, "turns_good": 409, "turns_failed": 3}
+    counts |= dict.fromkeys(DESIGN, 412.0)
     times = {"sweden": TIMES, "east": TIMES}
     return tally(targets={"sweden": counts, "east": counts | {"turns_failed": 0}}, times_us=times, **changes)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
 
+from bench.load.leading.live_page import live_page
 from bench.load.leading.tally import TargetStanding, Wait
 from bench.load.leading.terminal import sparkline
 from bench.load.leading.web_ui import COLUMNS, stats
@@ -15,7 +17,9 @@ from bench.run.recorder import Traffic
 
 WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))
 LATE = "late: send_lag 14 ms > 10 ms"
-SWEDEN = TargetStanding("sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "valid so far")
+SWEDEN = TargetStanding(
+    "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "VALID so far", True
+)
 
 
 def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
@@ -23,7 +27,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
 
     assert row == {
         "name": "sweden voice_to_voice after speech",
-        "target": "sweden", "figure": "voice_to_voice", "origin": "speech_end",
+        "target": "sweden", "figure": "voice_to_voice", "origin": "the end of speech",
         "p50": 812.3, "p95": "failed", "turns": 120, "failed": 7, "trend": "▅█×",
     }  # fmt: skip
 
@@ -31,14 +35,36 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
 def test_a_target_is_told_with_its_traffic_its_cost_and_its_verdict() -> None:
     (row,) = stats([replace(SWEDEN, usd=None, unpriced=3, health="")])[1]["data"]
 
-    assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, 9_000)
-    assert (row["usd"], row["harness"], row["verdict"]) == ("– (3 unpriced)", "–", "valid so far")
+    assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, "9 kB/s")
+    assert (row["usd"], row["harness"]) == ("no price known (3 unpriced)", "not judged yet")
+    assert row["verdict"] == "✓ VALID so far"
+
+
+def test_an_empty_cell_says_what_it_lacks() -> None:
+    few = replace(WAIT, p50_ms=12.0, p95_ms=None, lacking=(0, 52))
+    (row,) = stats([replace(SWEDEN, waits=(few,))])[0]["data"]
+
+    assert (row["p50"], row["p95"]) == (12.0, "n/a (needs 52 sessions)")
+
+
+def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None:
+    course = ((400.0, 900.0), (420.0, math.inf), (410.0, 800.0), (400.0, 700.0))
+    wait = replace(WAIT, arm="<east>", course_ms=course)
+    bad = replace(SWEDEN, waits=(wait,), verdict="INVALID: send_lag 14 ms > 10 ms", valid=False, simulated=True)
+    page = live_page([bad])
+
+    assert "class='no'>✕ INVALID: send_lag 14 ms &gt; 10 ms" in page
+    assert "◇ SIMULATED" in page
+    assert "voice_to_voice from the end of speech" in page
+    assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours
+    assert "<east>" not in page
+    assert "No run has begun" in live_page([])
 
 
 def test_the_harness_of_a_target_is_told_as_in_the_line() -> None:
     (row,) = stats([SWEDEN])[1]["data"]
 
-    assert row["harness"] == f"harness {LATE}"
+    assert row["harness"] == LATE
 
 
 def test_every_column_has_its_value_and_goes_through_json() -> None:

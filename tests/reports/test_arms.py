@@ -136,7 +136,7 @@ def test_an_invalid_run_tells_no_differences() -> None:
 
     assert summary.differences
     assert "against a" not in report_text(summary)
-    assert "No test was made" not in run_html(summary)
+    assert "no test was made" not in run_html(summary)
 
 
 def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:

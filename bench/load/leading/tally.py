@@ -13,8 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from bench.load.playing.progress import BOUND, COUNTS, TARGET_COUNTS, VALUE, WAIT, Failures, LiveKey, ProgressReport
-from bench.measures import FIRST_DELTAS, HEADLINE, ORIGINS
+from bench.load.playing.progress import (
+    BOUND,
+    COUNTS,
+    DESIGN,
+    TARGET_COUNTS,
+    VALUE,
+    WAIT,
+    Failures,
+    LiveKey,
+    ProgressReport,
+)
+from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS
+from bench.publishing import LEAST_SESSIONS, sessions_to_publish
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
 from bench.run.validity import Evidence, Exactness, judge
@@ -30,9 +41,12 @@ EXPORTED = frozenset(
     for origin in ORIGINS
 )
 """Which times metrics are made of: those of LIVE_FIGURES, each turn's wait for a first delta once."""
-TURNS_NEEDED = {0.5: 5, 0.95: 100}
-"""Finished turns that an arm needs before a quantile of its waits is shown."""
+QUANTILES = (0.5, 0.95)
+RECENT = 100
+"""Turns whose waits are those of late."""
 TREND_SAMPLES = 24
+COURSE_SAMPLES = 720
+"""Samples, five seconds apart, that are kept for figures over time: an hour of them."""
 RATE_REPORTS = 6
 """Rates are taken over so many reports, which come a second apart."""
 SILENT_NS = 5 * NS_PER_S
@@ -44,7 +58,7 @@ class Wait:
     """How long the callers of an arm waited for what a measure is about, since an origin.
 
     `turns`: good and failed ones, `failed`: these. A failed turn waited without end, so a quantile
-    that lands on one is infinite; None where there are too few turns for it.
+    that lands on one is infinite; None where a report would not publish it, for there are too few sessions.
     """
 
     arm: str
@@ -56,11 +70,25 @@ class Wait:
     p95_ms: float | None
     trend_ms: tuple[float, ...] = ()
     """The p95 of the last hundred turns, as it was at each `sample` of late; infinite where that was a failed one."""
+    course_ms: tuple[tuple[float, float], ...] = ()
+    """p50 and p95 of the last hundred turns at each `sample`, up to an hour of them."""
+    lacking: tuple[int, ...] = ()
+    """Sessions that p50 and p95 need before they are told; 0 where they have them."""
 
     @property
     def name(self) -> str:
         """ttfa, or ttfa after speech."""
         return f"{self.measure} after speech" if self.origin == SPEECH_END else self.measure
+
+    @property
+    def since(self) -> str:
+        """What it counts from, in the words of a report."""
+        return "the end of speech" if SPEECH_END in (self.origin, CATALOGUE[self.measure].begin) else "response.create"
+
+    @property
+    def about(self) -> str:
+        """ttfa from the end of speech."""
+        return f"{self.measure} from {self.since}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,9 @@ class TargetStanding:
     unpriced: int
     health: str
     verdict: str
+    valid: bool | None = None
+    """What the verdict says; None where nothing is judged yet."""
+    simulated: bool = False
 
 
 class _Times:
@@ -91,8 +122,8 @@ class _Times:
 
     def __init__(self, measure: str) -> None:
         self.all_us = empty(measure)
-        self._recent_us: deque[float] = deque(maxlen=TURNS_NEEDED[0.95])
-        self.trend_ms: deque[float] = deque(maxlen=TREND_SAMPLES)
+        self._recent_us: deque[float] = deque(maxlen=RECENT)
+        self.course_ms: deque[tuple[float, float]] = deque(maxlen=COURSE_SAMPLES)
 
     @property
     def count(self) -> int:
@@ -108,8 +139,9 @@ class _Times:
 
     def sample(self) -> None:
         if len(self._recent_us) == self._recent_us.maxlen:
-            p95_us = sorted(self._recent_us)[math.ceil(0.95 * len(self._recent_us)) - 1]
-            self.trend_ms.append(p95_us / US_PER_MS)
+            ascending = sorted(self._recent_us)
+            p50, p95 = (ascending[math.ceil(p * RECENT) - 1] / US_PER_MS for p in QUANTILES)
+            self.course_ms.append((p50, p95))
 
     def quantile_ms(self, p: float) -> float | None:
         value_us = quantile(self.all_us, p)
@@ -177,7 +209,8 @@ class Tally:
     def targets(self, now_ns: int) -> list[TargetStanding]:
         """How each target stands, by its label."""
         total, waits, exact = self.total, self.waits(), self._exact()
-        verdict = _verdict(judge(self._evidence(exact)), simulated=total.simulated)
+        judged = judge(self._evidence(exact))
+        valid = False if _first_broken(judged["rules"]) else True if judged["valid"] else None
         return [
             TargetStanding(
                 label,
@@ -189,7 +222,9 @@ class Tally:
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
                 _health(judge(self._evidence(measure for measure in exact if measure.target == label))),
-                verdict,
+                _verdict(judged),
+                valid,
+                total.simulated,
             )
             for label, counts in sorted(total.targets.items())
         ]
@@ -293,15 +328,33 @@ class Tally:
 
     def _wait(self, arm: str, key: LiveKey, failed: int) -> Wait:
         times, turns = self._times[arm].get(key), self._good(arm, key) + failed
-        p50, p95 = (self._wait_ms(times, p, turns) for p in TURNS_NEEDED)
-        return Wait(arm, key.measure, key.origin, turns, failed, p50, p95, tuple(times.trend_ms) if times else ())
+        lacking = tuple(self._lacking(arm, p, turns) for p in QUANTILES)
+        p50, p95 = (
+            None if lacks else self._wait_ms(times, p, turns) for p, lacks in zip(QUANTILES, lacking, strict=True)
+        )
+        course = tuple(times.course_ms) if times else ()
+        trend = tuple(tail for _, tail in course[-TREND_SAMPLES:])
+        return Wait(arm, key.measure, key.origin, turns, failed, p50, p95, trend, course, lacking)
 
-    def _wait_ms(self, times: _Times | None, p: float, turns: int) -> float | None:
-        """A quantile of all turns, of which those that are not among the times failed; None of too few."""
-        if turns < TURNS_NEEDED[p]:
-            return None
+    def _lacking(self, arm: str, p: float, turns: int) -> int:
+        """Sessions that a quantile of so many turns takes, as in a report; 0 where they are there.
+
+        Of an arm whose turns are not all of one kind it counts as many sessions as their share: never more than there
+        are with such turns.
+        """
+        told = [heard[-1][1].targets.get(arm, {}) for heard in self._heard.values()]
+        sessions, measured, squares = (sum(counts.get(name, 0) for counts in told) for name in DESIGN)
+        if not (sessions and squares and turns):
+            return LEAST_SESSIONS
+        share = min(1.0, turns / measured)
+        needs = sessions_to_publish(p, turns, sessions * share, measured**2 / squares * share)
+        return needs if sessions * share < needs else 0
+
+    def _wait_ms(self, times: _Times | None, p: float, turns: int) -> float:
+        """A quantile of all turns, of which those that are not among the times failed."""
         good, within = times.count if times else 0, math.ceil(p * turns - 1e-9)
-        return times.quantile_ms(within / good) if times and within <= good else math.inf
+        value_ms = times.quantile_ms(within / good) if times and within <= good else None
+        return math.inf if value_ms is None else value_ms
 
     def _good(self, arm: str, key: LiveKey) -> int:
         times = self._times[arm].get(key)
@@ -322,11 +375,10 @@ def _health(judged: dict[str, Any]) -> str:
     return OK if any(rule["passed"] for rule in judged["rules"]) else ""
 
 
-def _verdict(judged: dict[str, Any], *, simulated: bool) -> str:
+def _verdict(judged: dict[str, Any]) -> str:
     """What the run's verdict would be if it ended now. Whether sessions start on time is judged at the end alone."""
     late = _first_broken(judged["rules"])
-    said = f"invalid: {late}" if late else "valid so far" if judged["valid"] else "not judged yet"
-    return f"SIMULATED: {said}" if simulated else said
+    return f"INVALID: {late}" if late else "VALID so far" if judged["valid"] else "NOT JUDGED yet"
 
 
 def _first_broken(rules: Iterable[dict[str, Any]]) -> str:

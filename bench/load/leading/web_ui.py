@@ -5,7 +5,7 @@ class from `/user`; and it lets pages of other origins ask. So the door is here,
 
 What is shown are two tabs, and below all of them what Locust's other tabs pool: by the points that it documents for
 it, `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for every
-two seconds. A tab holds one table and no chart.
+two seconds. A tab of Locust's holds one table and no chart, so those stand in a frame below it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import os
 import socket
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -24,6 +24,7 @@ from flask import Blueprint, Response, jsonify, make_response, request, send_fil
 from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
+from bench.load.leading.live_page import BADGES, live_page
 from bench.load.leading.tally import TargetStanding, Wait
 from bench.load.leading.terminal import FAILED, UNKNOWN, sparkline
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
@@ -147,37 +148,47 @@ WAITS, SESSIONS = "realtime", "realtime-sessions"
 TABS = {WAITS: "Realtime", SESSIONS: "Realtime sessions"}
 COLUMNS = {
     WAITS: {
-        "target": "Target",
-        "figure": "Wait",
-        "origin": "Origin",
-        "p50": "p50 (ms)",
-        "p95": "p95 (ms)",
-        "turns": "# Turns",
-        "failed": "# Failed",
+        "target": "target",
+        "figure": "measure",
+        "origin": "counts from",
+        "p50": "p50, ms",
+        "p95": "p95, ms",
+        "turns": "turns",
+        "failed": "failed turns",
         "trend": "p95 of the last 100 turns, every 5 s",
     },
     SESSIONS: {
-        "target": "Target",
-        "sessions": "Open sessions",
-        "turns": "# Turns",
-        "failed": "# Failed",
-        "eventsin": "Events in /s",
-        "eventsout": "Events out /s",
-        "bytesin": "Bytes in /s",
-        "bytesout": "Bytes out /s",
-        "usd": "USD",
-        "harness": "Harness",
-        "verdict": "Verdict of the run",
+        "target": "target",
+        "sessions": "open sessions",
+        "turns": "turns",
+        "failed": "failed turns",
+        "eventsin": "events received, /s",
+        "eventsout": "events sent, /s",
+        "bytesin": "received",
+        "bytesout": "sent",
+        "usd": "cost",
+        "harness": "load generator",
+        "verdict": "verdict of the run",
     },
 }
 """The tables' columns: keys, which the page rewrites unless they are plain words, and heads."""
-REPORT = "realtime/report"
+REPORT, LIVE = "realtime/report", "realtime/live"
+FRAME = (
+    f"<iframe id='rtbench-live' data-page='./{LIVE}' title='Verdict so far, and measures over time' hidden "
+    "style='position: absolute; left: 0; width: 100%; height: 620px; border: 0'></iframe>"
+    "<script>setInterval(() => { const frame = document.getElementById('rtbench-live'), "
+    f"table = new URLSearchParams(location.search).get('tab') == '{WAITS}' && document.querySelector('table'); "
+    "frame.hidden = !table; if (!table) return; "
+    "frame.style.top = table.getBoundingClientRect().bottom + scrollY + 12 + 'px'; "
+    "if (!frame.src) frame.src = frame.dataset.page }, 300)</script>"
+)
+"""The figures of the tab Realtime, which Locust's page has no place for: they stand below its table while it is open."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>"
     "Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row pools all targets, "
     "origins, the warm-up, and failed turns with the time that they took; Aggregated pools turns with connects. "
-    "Realtime shows the measured turns of each target and origin; a failed turn waits without end. "
+    "Realtime shows the measured turns of each target; a failed turn counts as an infinite wait. "
     f"<a href='./{REPORT}' target='_blank'>The report of the run</a> is there once the run has ended."
     "</footer>"
 )
@@ -205,13 +216,17 @@ def add_tabs(
             return make_response("no run of this process has been reported yet", 404)
         return send_file(path.resolve(), max_age=0)
 
+    def show_live() -> Response:
+        return make_response(live_page(targets()))
+
+    pages.add_url_rule(f"/{LIVE}", view_func=web_ui.auth_required_if_enabled(show_live))
     pages.add_url_rule(f"/{REPORT}", view_func=web_ui.auth_required_if_enabled(show_report))
 
     def extend(response: Response) -> Response:
         if request.endpoint == "locust.request_stats" and response.is_json:
             response.set_data(json.dumps(response.get_json() | {"extended_stats": stats(targets())}))
         elif request.endpoint == "locust.index" and response.mimetype == "text/html":
-            response.set_data(response.get_data(as_text=True).replace("</body>", f"{NOTE}</body>"))
+            response.set_data(response.get_data(as_text=True).replace("</body>", f"{FRAME}{NOTE}</body>"))
         return response
 
     web_ui.app.register_blueprint(pages)
@@ -230,9 +245,9 @@ def _wait_row(wait: Wait) -> dict[str, Any]:
         "name": f"{wait.arm} {wait.name}",
         "target": wait.arm,
         "figure": wait.measure,
-        "origin": wait.origin,
-        "p50": _cell(wait.p50_ms),
-        "p95": _cell(wait.p95_ms),
+        "origin": wait.since,
+        "p50": _cell(wait.p50_ms, wait.lacking[:1]),
+        "p95": _cell(wait.p95_ms, wait.lacking[1:]),
         "turns": wait.turns,
         "failed": wait.failed,
         "trend": sparkline(wait.trend_ms),
@@ -249,16 +264,22 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
         "failed": target.turns_failed,
         "eventsin": target.rates.events_received,
         "eventsout": target.rates.events_sent,
-        "bytesin": target.rates.bytes_received,
-        "bytesout": target.rates.bytes_sent,
-        "usd": (UNKNOWN if target.usd is None else dollars(target.usd)) + unpriced,
-        "harness": f"harness {target.health}" if target.health else UNKNOWN,
-        "verdict": target.verdict,
+        "bytesin": _bytes(target.rates.bytes_received),
+        "bytesout": _bytes(target.rates.bytes_sent),
+        "usd": ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced,
+        "harness": target.health or "not judged yet",
+        "verdict": f"{BADGES[target.valid][1]} {target.verdict}{' · SIMULATED' if target.simulated else ''}",
     }
 
 
-def _cell(value_ms: float | None) -> float | str:
-    """A number, by which the page sorts; else a word, for JSON has no infinity."""
+def _bytes(rate: float) -> str:
+    """280 kB/s."""
+    size, unit = next(((size, unit) for size, unit in ((1e6, "MB"), (1e3, "kB")) if rate >= size), (1, "B"))
+    return f"{rate / size:.3g} {unit}/s"
+
+
+def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
+    """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
     if value_ms is None:
-        return UNKNOWN
+        return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
     return FAILED if math.isinf(value_ms) else round(value_ms, 1)

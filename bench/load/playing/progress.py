@@ -107,7 +107,9 @@ class ProgressReport:
 NOTHING_SENT: Mapping[str, Traffic] = {}
 COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int")
 """What is counted, and of several processes added up."""
-TARGET_COUNTS = ("sessions_open", "turns_good", "turns_failed", *Traffic._fields, "usd", "unpriced")
+DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
+"""Measured sessions with a turn that ended, these turns, and the sum of the squares of their numbers by session."""
+TARGET_COUNTS = ("sessions_open", "turns_good", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
 """What is counted by target, too; bytes are those on the wire."""
 
 
@@ -167,6 +169,11 @@ class Progress:
             self._counts["turns_failed"] += 1
             self._of_targets[arm]["turns_failed"] += 1
             self._counts["throttled"] += is_throttled(turn.outcome)
+        if measured and kind != "censored":
+            of_target = self._of_targets[arm]
+            of_target["sessions_measured"] += turn.turn == 1
+            of_target["turns_measured"] += 1
+            of_target["turns_squared"] += 2 * turn.turn - 1
         if measured:
             self._note_measured(arm, (script, turn.step), kind, turn)
 
