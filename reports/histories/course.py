@@ -69,7 +69,7 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
 
 
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
-    """sim; of several sim (users 8), sim (users 50)."""
+    """sim; of several sim (8 users), sim (50 users)."""
     apart = differing_between(workloads)
     names: list[str] = []
     for place in range(len(workloads)):
@@ -79,13 +79,17 @@ def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _said(apart: Mapping[str, Sequence[str]], place: int) -> str:
-    told = [
-        f"{key.removeprefix('load: ')} {shortened(texts[place], LONGEST)}"
-        for key, texts in apart.items()
-        if texts[place] != NONE
-    ]
+    told = [_phrase(key, texts[place]) for key, texts in apart.items() if texts[place] != NONE]
     more = f", {len(told) - NAMED} more" if len(told) > NAMED else ""
     return ", ".join(told[:NAMED]) + more
+
+
+def _phrase(key: str, text: str) -> str:
+    """simulated; 8 users; voice marin: a condition as one says it."""
+    if key == "simulated":
+        return "simulated" if text == "yes" else "a real service"
+    name = key.removeprefix("load: ")
+    return f"{text} {name}" if text.isdecimal() else f"{name} {shortened(text, LONGEST)}"
 
 
 NOT_TOLD = missing("not told")

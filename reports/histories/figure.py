@@ -102,8 +102,8 @@ LABEL = 15
 """How much higher the next label stands where labels of changes would meet, and how wide one is."""
 LABEL_WIDE = 62.0
 LABEL_ROWS = 3
-RATE_LEAST, RATE_ROOM = 0.01, 2.0
-"""An axis of rates reaches to a percentage point at least, and so many times as far as the largest."""
+RATE_LEAST = 0.01
+"""An axis of rates reaches to a percentage point at least."""
 RADIUS, CROSS = 4.0, 4.5
 
 
@@ -155,16 +155,12 @@ def _time(courses: Sequence[Course], plot: Plot) -> PixelScale:
 
 
 def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:
-    """Of runs that are compared; what lies outside stands at the edge.
-
-    The intervals of few failures would hide these, and are cut.
-    """
+    """Of runs that are compared, with their intervals; what lies outside stands at the edge."""
     every = [course.told[place] for course in courses for place in course.used]
     every = every or [told for course in courses for told in course.told]
     ends = [end for told in every for end in (told.value, told.low, told.high) if math.isfinite(end)]
     if courses[0].question.kind == "rate":
-        most = max([told.value for told in every if math.isfinite(told.value)], default=0.0)
-        scale = PixelScale(identity, 0.0, max(RATE_LEAST, RATE_ROOM * most), plot.y0, plot.y1)
+        scale = PixelScale(identity, 0.0, max([RATE_LEAST, *ends]), plot.y0, plot.y1)
         plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
         return scale
     scale = log_scale(*log_range(ends), plot.y0, plot.y1)

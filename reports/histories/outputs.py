@@ -269,6 +269,6 @@ def _closing(history: History) -> Iterable[Part]:
     for line in filter(None, [*held, unfit(history), *series_notes(history)]):
         yield Named("note", [line])
     for line in lacking_notes(history):
-        yield Named("too few", [line])
+        yield Named("note", [line])
     for notice in history.notices:
         yield Named("left out", [notice], "warn")

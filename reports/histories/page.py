@@ -226,8 +226,7 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
 
 def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
     unit = sentences.unit_of(question)
-    cut = ", cut where it leaves the figure" if question.kind == "rate" else f", in {unit}"
-    of: Inline = (", with the ", Term("interval"), f" of each run{cut}")
+    of: Inline = (", with the ", Term("interval"), f" of each run{'' if question.kind == 'rate' else f', in {unit}'}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
     levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
     return plot_figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())

@@ -113,12 +113,13 @@ def unfit(history: History) -> str:
 
 
 def lacking_notes(history: History) -> list[str]:
-    """Which series have too few runs, each once."""
-    told: dict[str, str] = {}
+    """Which series have too few runs to compare, and how many, in one sentence; nothing where none has."""
+    told: dict[str, int] = {}
     for course in history.courses:
         if course.lacking:
-            told.setdefault(f"{course.series.scenario}, {course.series.name}", course.lacking)
-    return [f"{name}: {why}." for name, why in told.items()]
+            told.setdefault(f"{course.series.scenario}, {course.series.name}", len(course.used))
+    each = "; ".join(f"{name} {runs}" for name, runs in told.items())
+    return [f"Too few runs to compare for a change, which takes {ENOUGH}: {each}."] if told else []
 
 
 def weekdays_notes(history: History) -> list[str]:

@@ -182,7 +182,7 @@ FRAME = (
     "frame.style.top = table.getBoundingClientRect().bottom + scrollY + 12 + 'px'; "
     "if (!frame.src) frame.src = frame.dataset.page }, 300)</script>"
 )
-"""The figures of the tab Realtime, which Locust's page has no place for: they stand below its table while it is open."""
+"""The figures of the tab Realtime, for which Locust's page has no place: they stand below its table."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>"

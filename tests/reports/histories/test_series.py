@@ -40,8 +40,8 @@ def test_runs_that_were_made_alike_are_one_series_in_the_order_in_which_they_ran
 
 def test_another_script_or_load_begins_another_series_which_is_named_by_it() -> None:
     assert names([entry(0), entry(1, conditions={"load: users": "50"})]) == [
-        "gateway (users 10)",
-        "gateway (users 50)",
+        "gateway (10 users)",
+        "gateway (50 users)",
     ]
     assert names([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)]) == [
         "gateway (script and audio 0f1e2d)",
