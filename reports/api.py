@@ -26,9 +26,8 @@ from reports.samples import rate_counts, sampled, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.context import SLOPES, slope_sample
 from reports.summary.events import PS
-from reports.summary.figures import main_measures
+from reports.summary.figures import SLOPES, main_measures, slope_sample
 from reports.summary.rates import ratio_in
 from reports.turns import (
     FAILED,

@@ -19,7 +19,7 @@ from bench.plain import printable
 from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
-from reports.numbers import NBSP, count, percent, plural
+from reports.numbers import NBSP, count, plural
 from reports.runs import document_of, labels_of
 from reports.schemas.document import read_document
 from reports.sides.workload import conditions_in
@@ -31,7 +31,7 @@ from reports.summary.events import ALL
 from reports.summary.rates import Counts, TurnRate
 from reports.summary.verdict import RunWord, verdict_of
 from reports.text.document import MeasureFigures, Quantile, TargetOutcomes
-from reports.wording.validity import verdict_reason
+from reports.wording.validity import over_the_limit, verdict_reason
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
 """The quantiles that are in a run's summary and in a stored baseline."""
@@ -138,7 +138,7 @@ def entries_of(folder: Path) -> list[Entry]:
                 document, printable(target), _facts(summary, target), simulated=bool(document.get("simulated"))
             ),
             quantiles=_quantiles(summary, target),
-            rates=_rates(summary, target),
+            rates=dict(_each_rate(summary, target)),
             report=report if report.exists() else None,
         )
         for target in summary.targets
@@ -163,7 +163,7 @@ def _facts(summary: _Summary, target: str) -> ArmFacts:
 
 def _throttled(outcomes: TargetOutcomes | None) -> str:
     share = _throttled_share(outcomes) if outcomes else 0.0
-    return f"{percent(share, 1)} was throttled, the limit is 1{NBSP}%" if share > FAIR else ""
+    return over_the_limit(share) if share > FAIR else ""
 
 
 def _throttled_share(outcomes: TargetOutcomes) -> float:
@@ -210,10 +210,6 @@ def _lacking(one: Quantile) -> str:
     if one.needs:
         return f"needs {count(one.needs)} {'turns' if one.status == 'too few turns' else 'sessions'}"
     return "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
-
-
-def _rates(summary: _Summary, target: str) -> dict[str, RunFigure]:
-    return dict(_each_rate(summary, target))
 
 
 def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]]:

@@ -262,15 +262,12 @@ def context(summary: Summary) -> Section | None:
 def by_load(summary: Summary) -> Section | None:
     """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
     of = summary.waits_by("calls")
-    figures = [_at_levels(summary, pools) for pools in of]
+    figures = []
+    for pools in of:
+        read, numbers = BY_LOAD.format(groups.waits_caption(pools[0])), groups.waits_blocks(pools, summary.targets)
+        figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[Block] = [*figures, *note(TOGETHER)]
     return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
-
-
-def _at_levels(summary: Summary, pools: Sequence[Waits]) -> Figure:
-    said, levels = groups.waits_caption(pools[0]), groups.waits_table(pools, summary.targets)
-    numbers = [Paragraph(f"{said}, in ms, with 95 % intervals over sessions."), levels]
-    return plot_figure(charts.wait_lines(pools, WIDE), BY_LOAD.format(said), stops=(), numbers=numbers)
 
 
 DRAWN = ("turn", "age", "context", "calls", "host")

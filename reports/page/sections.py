@@ -33,9 +33,8 @@ from reports.page.svg import HALF, WIDE
 from reports.question import RATES, TRIALS
 from reports.strata import Stratum
 from reports.summary import curves
-from reports.summary.context import SLOPES
 from reports.summary.events import ALL
-from reports.summary.figures import Figures
+from reports.summary.figures import SLOPES, Figures
 from reports.summary.offered import Arriving, Offered, call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time

@@ -23,10 +23,10 @@ from reports.summary.arms import FAIR, arms_of, interleaving_of
 from reports.summary.notices import noticed
 from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
-from reports.wording.notices import run_notices
+from reports.wording.notices import FAILING_APART, run_notices
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS
-from reports.wording.validity import Cause, of_run, run_called
+from reports.wording.validity import Cause, of_run, over_the_limit, run_called
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,7 @@ def throttled_share(side: Side) -> float:
 def throttled_cause(side: Side) -> Cause:
     """new: 3.1 % was throttled, the limit is 1 %."""
     remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
-    share = percent(throttled_share(side), 1)
-    return Cause(f"{side.label}: {share} was throttled, the limit is 1{NBSP}%", remedy)
+    return Cause(f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
 
 
 def _throttled(sides: Sequence[Side]) -> Check:
@@ -278,4 +277,4 @@ def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
         shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield f"Failures differ by more than 1{NBSP}point between the arms ({shown}): look at these first."
+        yield FAILING_APART.format(shown)

@@ -25,9 +25,8 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NOTHING, Sample
 from reports.statistics.rates import complement
 from reports.strata import Stratum
-from reports.summary.context import slope_sample
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import main_measures
+from reports.summary.figures import main_measures, slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.turns import Flags, Turns, column_of, lost_of, measured_rows, measured_sessions, turns_of
 

@@ -181,7 +181,8 @@ def _tokens_price(side: Side, prices: Prices) -> Price:
     run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)
     usd: Floats = cost_usd(prices, {kind: np.nan_to_num(bills.tokens(kind)) for kind in KINDS})
-    mine: Integers = bills.told & (bills.target == _place(side))
+    place = side.turns.targets.index(side.name) if side.name in side.turns.targets else -1
+    mine: Integers = bills.told & (bills.target == place)
     told = mine & ~bills.stray
     number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][told]
     sessions = np.unique(bills.session[told]).size
@@ -189,11 +190,6 @@ def _tokens_price(side: Side, prices: Prices) -> Price:
         return UNKNOWN
     history, turn = np.polyfit(number - 1, usd[told], 1)
     return _price(float(usd[mine & bills.stray].sum()) / sessions, float(turn), max(0.0, float(history)))
-
-
-def _place(side: Side) -> int:
-    """The place of a side's target among those of its run."""
-    return side.turns.targets.index(side.name) if side.name in side.turns.targets else -1
 
 
 def _price(session: float, turn: float, history: float = 0.0) -> Price:

@@ -1,8 +1,11 @@
-"""The quantiles of samples, as every report shows them."""
+"""The quantiles of samples, as every report shows them, and how a wait grows with the conversation.
+
+The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +15,12 @@ from bench.measures import CATALOGUE
 from reports.exactness import why
 from reports.runs import RunFrames
 from reports.samples import Sampled, session_sample
+from reports.statistics.centre import theil_sen
+from reports.statistics.counting import Floats
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.events import ALL, PS
-from reports.turns import Pool, Turns, column_of
+from reports.turns import Flags, Pool, Turns, column_of
 
 HEARD = "voice_to_voice"
 """What callers hear."""
@@ -126,3 +131,34 @@ def _any(turns: Turns, measure: str, place: int) -> bool:
     """Whether any good turn of this stratum has the measure."""
     there = turns.good & ~np.isnan(turns.value(measure))
     return bool((turns.stratum[turns.step[there]] == place).any())
+
+
+SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
+"""Slopes by the tokens of input, and by those that were not cached."""
+SPAN_K = 1.0
+"""Thousands of tokens that a session must span: a slope of fewer would be drawn out beyond what was seen."""
+
+
+def thousands_of_tokens(turns: Turns, *, uncached: bool = False) -> Floats:
+    """The context of each turn in thousands of tokens; NaN where it is not known."""
+    tokens = turns.column("context_tokens")
+    return (tokens - turns.column("context_cached_tokens") if uncached else tokens) / 1000
+
+
+def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample:
+    """The slope of each session of a target, in ms per 1,000 tokens, by the good turns of these steps."""
+    values, index = waits.part(target, steps)
+    at_k = thousands_of_tokens(waits.turns, uncached=SLOPES[name])[index]
+    known = np.isfinite(values) & ~np.isnan(at_k)
+    return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
+
+
+def slopes(turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]) -> Iterable[Figures]:
+    """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
+    if np.isnan(turns.column("context_tokens")).all():
+        return
+    for pool in turns.pools:
+        for name in SLOPES:
+            sample = slope_sample(samples[mains[pool.stratum]], pool.target, pool.steps, name)
+            if sample.n:
+                yield figures(sample, name, turns.targets[pool.target], pool=pool)

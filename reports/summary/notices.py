@@ -1,11 +1,14 @@
-"""What is to be known beside a run's figures, in numbers; incidents in the words of whoever met them."""
+"""What is to be known beside a run's figures, in numbers; incidents in the words of whoever met them.
+
+And how the run's scripts were set up, as far as figures contain it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.numbers import listed
 from reports.runs import RunFrames
-from reports.schemas.document import Count, Record
+from reports.schemas.document import Count, Record, about
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
@@ -100,3 +103,37 @@ def _read(document: Mapping[str, Any], began_utc_ns: int) -> Iterable[Incident]:
             yield Incident(
                 at_s, int(entry.get("worker") or 0), str(entry.get("kind") or ""), str(entry.get("text") or "")
             )
+
+
+BY_SERVICE = ("server_vad", "semantic_vad")
+
+
+class Setup(Record, frozen=True):
+    """Settings of the run's scripts that figures depend on."""
+
+    jitter_buffers_ms: tuple[float, ...]
+    vad_chunks_ms: Annotated[tuple[float, ...], about("audio in a message of a VAD turn; empty where none was begun")]
+    detections: Annotated[
+        tuple[dict[str, Any], ...], about("what these scripts set of turn detection, in the service's names")
+    ]
+
+
+def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
+    """From the document's scripts; those of older runs say less."""
+    scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
+    begun = _spoken_scripts(turns)
+    vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
+    found = [script["detection"] for script in vad if isinstance(script.get("detection"), dict)]
+    detections = tuple(one for place, one in enumerate(found) if one not in found[:place])
+    return Setup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
+
+
+def _spoken_scripts(turns: Turns) -> set[str]:
+    """The scripts of which a measured turn began to speak, at a microphone's pace."""
+    spoken = ~np.isnan(turns.instant("speech_begin")) | ~np.isnan(turns.instant("speech_end"))
+    return {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
+
+
+def found_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
+    found = (setting.get(key) for setting in settings)
+    return tuple(sorted({float(value) for value in found if isinstance(value, int | float)}))

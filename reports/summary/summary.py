@@ -27,7 +27,6 @@ from reports.summary.arms import (
     arms_of,
     interleaving_of,
 )
-from reports.summary.context import slopes
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.events import ALL, HARNESS, Distribution, Throughput, events, pooled, throughputs
 from reports.summary.figures import (
@@ -36,19 +35,19 @@ from reports.summary.figures import (
     figures,
     main_measures,
     session_figures,
+    slopes,
     turn_figures,
     with_mark,
 )
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.hosts import Host, Machine, hosts_in, machines
 from reports.summary.money import Money, money_of
-from reports.summary.notices import Incidents, Noticed, incidents_of, noticed
+from reports.summary.notices import Incidents, Noticed, Setup, incidents_of, noticed, setup_of
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
 from reports.summary.rates import Counts, Rate, TurnRate, failure_rates, turn_counts, turn_rates
 from reports.summary.segments import Band, Breakdown, around, breakdowns
-from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Listing, SlowTurn, slowest_turns
 from reports.summary.talks import Talk, talks, talks_of_steps
 from reports.summary.verdict import RunVerdict, verdict_of

@@ -22,13 +22,12 @@ from reports.summary.figures import Figures
 from reports.summary.groups import KEYS, Group, Waits
 from reports.summary.hosts import Host, Machine
 from reports.summary.money import Money
-from reports.summary.notices import Incident
+from reports.summary.notices import Incident, Setup
 from reports.summary.offered import Arriving
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
 from reports.summary.rates import Counts, Rate, TurnRate
 from reports.summary.segments import Band, Breakdown
-from reports.summary.setup import Setup
 from reports.summary.slowest import Slow
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.verdict import RuleResult

@@ -23,6 +23,7 @@ from reports.wording.groups import apart_words, key_words
 
 FAR_OFF_NS = NS_PER_S
 """A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
+FAILING_APART = f"Failures differ by more than 1{NBSP}point between the arms ({{}}): look at these first."
 DECIDED = ("regressed", "not regressed")
 """Reasons of a decision that is an answer."""
 
@@ -61,7 +62,7 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
         shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
         ends_said = " to ".join(shares)
-        yield f"Failures differ by more than 1{NBSP}point between the arms ({ends_said}): look at these first."
+        yield FAILING_APART.format(ends_said)
     throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
     shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
     if shares:

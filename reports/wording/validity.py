@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.numbers import count, listed, plural, span
+from reports.numbers import NBSP, count, listed, percent, plural, span
 from reports.runs import RunFrames, hosts_of
 from reports.summary.summary import Summary
 from reports.summary.verdict import NotJudged, RuleResult, RunVerdict, busiest, taken_by_warm_up
@@ -84,6 +84,11 @@ def remedies(causes: Iterable[Cause]) -> str:
 def run_called(labels: Sequence[str], *, only: bool) -> str:
     """How a run is called: the run; the run of new, where there are others."""
     return RUN if only else f"{RUN} of {listed(list(labels))}"
+
+
+def over_the_limit(share: float) -> str:
+    """3.1 % was throttled, the limit is 1 %."""
+    return f"{percent(share, 1)} was throttled, the limit is 1{NBSP}%"
 
 
 def verdict_count(verdict: RunVerdict) -> str:
