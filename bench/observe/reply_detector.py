@@ -40,10 +40,7 @@ HELD_NS = 500 * NS_PER_MS
 
 
 class Held(NamedTuple):
-    """A delta in which nothing was known to sound, the sample of the stream with which it ends, and when it is played.
-
-    `played_ns`: when all of it was.
-    """
+    """A delta in which no sound was known, the sample of the stream with which it ends, and when it was played."""
 
     event: Event
     arrival: Arrival

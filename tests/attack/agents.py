@@ -356,7 +356,7 @@ def frames_of_half_a_sample(mouth: Mouth) -> Deeds:
         yield 20
 
 
-@hostile("ok")
+@hostile("ok", "twilio")
 def one_sample_at_a_time(mouth: Mouth) -> Deeds:
     for sample in mouth.voice(200):
         yield mouth.audio(np.array([sample]))

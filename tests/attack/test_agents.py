@@ -178,7 +178,7 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = AGENTS[name]
-    monkeypatch.setattr(timeline, "MOST_EVENTS", MOST_EVENTS // 50)
+    monkeypatch.setattr(timeline, "MOST_EVENTS", MOST_EVENTS // 100)
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mouth = MOUTHS[agent.dialect]
     call = called(mouth, agent.act(mouth), STEPS[: agent.turns], tmp_path / "call.jsonl")

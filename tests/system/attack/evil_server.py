@@ -37,22 +37,29 @@ MANY = 512
 TINY_PAUSE_S = 0.005
 
 
-class Evil(NamedTuple):
-    """What a behaviour does, and what comes of it. `deflate`: the client offers to compress."""
+Act = Callable[["Wire"], object]
 
-    act: Callable[[Wire], object]
+
+class Evil(NamedTuple):
+    """What a behaviour does, and what comes of it. `deflate`: the client offers to compress.
+
+    `dialect`: of an agent, how it is called.
+    """
+
+    act: Act
     outcome: str
     deflate: bool
+    dialect: str
 
 
 BEHAVIOURS: dict[str, Evil] = {}
 
 
-def evil(outcome: str, *, deflate: bool = False) -> Callable[[Callable[[Wire], object]], Callable[[Wire], object]]:
+def evil(outcome: str, *, deflate: bool = False, dialect: str = "ga") -> Callable[[Act], Act]:
     """Enter a behaviour in the table by its name."""
 
-    def entered(act: Callable[[Wire], object]) -> Callable[[Wire], object]:
-        BEHAVIOURS[act.__name__] = Evil(act, outcome, deflate)
+    def entered(act: Act) -> Act:
+        BEHAVIOURS[act.__name__] = Evil(act, outcome, deflate, dialect)
         return act
 
     return entered
@@ -651,6 +658,77 @@ def an_answer_to_somebody_else(wire: Wire) -> None:
 def audio_of_half_a_sample_and_no_more(wire: Wire) -> None:
     wire.greet()
     wire.say(created(), delta(audio="AAA"))
+
+
+# Agents: what they say is in `tests/attack/agents.py`; this is how it comes over the wire.
+
+VOICE = b"".join((b"\x00\x80" * 560, b"\xff" * 480)) * 4
+"""800 ms of syllables in G.711 µ-law."""
+
+
+@evil("ok", dialect="pcm")
+def an_agent_that_greets_in_fragments_with_pings_between(wire: Wire) -> None:
+    wire.accept()
+    third = len(VOICE) // 3
+    wire.send(frame(VOICE[:third], BINARY, flags=0) + frame(b"a", PING) + frame(VOICE[third : 2 * third], 0, flags=0))
+    wire.send(frame(b"b", PING) + frame(VOICE[2 * third :], 0))
+    wire.wait()
+
+
+@evil("timeout:first_delta", dialect="pcm")
+def an_agent_that_says_half_a_message(wire: Wire) -> None:
+    wire.accept()
+    wire.send(frame(VOICE, BINARY)[:-1])
+    wire.wait()
+
+
+@evil("closed:1006", dialect="pcm")
+def an_agent_that_resets_while_it_greets(wire: Wire) -> None:
+    wire.accept()
+    wire.send(frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100])
+    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@evil("endless:audio", dialect="pcm")
+def an_agent_that_speaks_as_fast_as_it_can(wire: Wire) -> None:
+    wire.accept()
+    wire.flood(frame(VOICE, BINARY) * 16)
+
+
+@evil("protocol:too_large", dialect="pcm")
+def an_agent_with_a_message_of_audio_without_end(wire: Wire) -> None:
+    wire.accept()
+    wire.send(frame(VOICE, BINARY, flags=0))
+    wire.flood(frame(VOICE, 0, flags=0) * 16)
+
+
+@evil("protocol:frame", dialect="pcm")
+def an_agent_that_compresses_without_asking(wire: Wire) -> None:
+    wire.accept()
+    wire.send(frame(VOICE, BINARY, flags=0xC0))
+    wire.wait()
+
+
+@evil("protocol:json", dialect="twilio")
+def an_agent_that_says_in_binary_what_is_text(wire: Wire) -> None:
+    wire.accept()
+    wire.send(frame(b'{"event":"clear"}', BINARY))
+    wire.wait()
+
+
+@evil("endless:marks", dialect="twilio")
+def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
+    wire.accept()
+    wire.say(json.dumps({"event": "media", "media": {"payload": base64.b64encode(VOICE).decode()}}).encode())
+    wire.flood(frame(b'{"event":"mark","mark":{"name":"again"}}') * MANY)
+
+
+@evil("timeout:first_delta", dialect="acs")
+def an_agent_that_never_reads(wire: Wire) -> None:
+    wire.accept()
+    while True:
+        wire.send(frame(b'{"kind":"StopAudio"}'))
+        time.sleep(TINY_PAUSE_S)
 
 
 def _quietly(act: Callable[[], object]) -> None:

@@ -18,6 +18,9 @@ from bench.dial import Dialer
 from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
+from bench.plan.turns import HearTurn
+from bench.protocol.pcm import PCM
+from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.protocol.untrusted import LONGEST_ID, LONGEST_TEXT
 from bench.target.target import Target
 from bench.target.tokens import Keyring
@@ -49,19 +52,26 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
-    """A session of one turn."""
-    return played(Dialer(target, Keyring([target])), build_script(say(), limits=limits), folder)
+    """A session of one turn, which an agent begins."""
+    if target.dialect.provider is None:
+        script = build_script(say(), limits=limits)
+    else:
+        hears = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
+        detection = TurnDetection(type=FULL_DUPLEX)
+        greeting = HearTurn(hear="greeting")
+        script = build_script(greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears)
+    return played(Dialer(target, Keyring([target])), script, folder)
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_other(
     name: str, evil_port: int, simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, outcome, deflate = BEHAVIOURS[name]
+    _, outcome, deflate, dialect = BEHAVIOURS[name]
     if outcome == "closed:1006":  # perhaps because it takes no bytes
         monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
     asked = {"compression": "deflate"} if deflate else {}
-    bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect="ga", max_message_mib=1, **asked)
+    bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect=dialect, max_message_mib=1, **asked)
     good = resolve_target({}, url=simulator.urls["ga"])
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
