@@ -4,7 +4,7 @@ BIN := .venv/bin
 CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema dist sbom benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ format: .venv/dev ## put the code in shape
 site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site, in build/site
 	$(BIN)/mkdocs build --strict -q
+
+picture: .venv/dev ## the picture of a report in the README; needs Chromium
+	$(BIN)/python -m tests.system.browser.picture
 
 schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/measures.md; the index of docs/decisions; the manual page; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json

@@ -1,0 +1,32 @@
+"""Draws docs/report.png anew: the first screen and the curves of an invented run of two targets.
+
+make picture
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from reports import render
+from reports.runs import load_for_report
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+from tests.system.browser.chromium import started
+
+PICTURE = Path(__file__).parents[3] / "docs" / "report.png"
+RUN = Plan(sessions=240, turns=6, targets=("sweden", "eastus2"), failed=0.01, seconds=600, paired=True, usage=True)
+WIDE, HIGH = 1120, 1640
+
+
+def main() -> None:
+    """Write the picture; the browser is Chromium, as it is installed."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        run = synthetic.write(Path(folder) / "runs" / "20261120T091400Z-voice_turns", RUN, interleaved=True)
+        page = render.write_report(load_for_report(run)).html
+        with started(Path(folder) / "profile") as browser, browser.page(page, WIDE, HIGH, "light") as shown:
+            PICTURE.write_bytes(shown.picture(whole=False))
+
+
+if __name__ == "__main__":
+    main()
