@@ -130,7 +130,7 @@ def measure(name: str, agent: Agent, home: Path, run: Sequence[str], recordings:
 
 @dataclass
 class Reply:
-    """What an agent says: from when it sent its first audible sample on, and until when that sounds.
+    """What an agent says: from when it sent its first audible sample on, and until when that sounds, where it is heard.
 
     `sending_ns`: for how long its loop was at sending that.
     """
@@ -162,7 +162,6 @@ def calls_of(log: Path, format: AudioFormat) -> list[Call]:
 
 def call_of(lines: Sequence[Mapping[str, Any]], format: AudioFormat) -> Call:
     call, received = Call(), list[tuple[int, Samples]]()
-    cleared = False
     for line in lines:
         at_ns = line["at"]
         if line["d"] == "note":
@@ -176,11 +175,10 @@ def call_of(lines: Sequence[Mapping[str, Any]], format: AudioFormat) -> Call:
             if line["d"] == "in":
                 received.append((at_ns, samples))
             else:
-                say(call, samples, at_ns, line.get("gone", at_ns) - at_ns, format, anew=cleared)
-                cleared = False
+                say(call, samples, at_ns, line.get("gone", at_ns) - at_ns, format)
         elif line["d"] == "out" and call.replies:
-            cleared, last = True, call.replies[-1]
-            last.cleared_ns = last.cleared_ns or at_ns
+            last = call.replies[-1]
+            last.cleared_ns, last.until_ns = last.cleared_ns or at_ns, min(last.until_ns, at_ns)
     call.heard = list(utterances(received, format))
     return call
 
@@ -194,10 +192,11 @@ def audio_in(line: Mapping[str, Any]) -> bytes | None:
     return None if held is None else base64.b64decode(held)
 
 
-def say(call: Call, samples: Samples, at_ns: int, sending_ns: int, format: AudioFormat, *, anew: bool) -> None:
+def say(call: Call, samples: Samples, at_ns: int, sending_ns: int, format: AudioFormat) -> None:
+    """Put audio behind the rest; pipecat sends a piece that it was at after its own `clear`, and that is heard."""
     length_ns = len(samples) * NS_PER_S // format.rate_hz
     last = call.replies[-1] if call.replies else None
-    if last is None or anew or at_ns > last.until_ns + 200 * NS_PER_MS:
+    if last is None or at_ns > last.until_ns + 200 * NS_PER_MS:
         place = int(np.argmax(np.abs(samples.astype(np.int32)) >= AUDIBLE))
         begin_ns = at_ns + place * NS_PER_S // format.rate_hz
         call.replies.append(Reply(begin_ns, sending_ns, at_ns, at_ns + length_ns))
@@ -276,9 +275,8 @@ def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: di
                     "barge_in_detected", instants["barge_in_heard"] - instants["barge_in"], reply.cleared_ns - begin_ns
                 )
             if "silent" in instants:
-                ends_ns = reply.until_ns + JITTER_NS
-                if "barge_in_heard" in instants and reply.cleared_ns is not None:
-                    ends_ns = min(ends_ns, reply.cleared_ns)
+                stopped = reply.cleared_ns is not None and reply.sent_ns <= reply.cleared_ns
+                ends_ns = reply.until_ns + (0 if stopped else JITTER_NS)
                 note("barge_in_yield", instants["silent"] - instants["barge_in"], ends_ns - begin_ns)
             if "quiet" in instants:
                 note("barge_in_quiet", instants["quiet"] - instants["barge_in"], reply.sent_ns - begin_ns)
