@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from bench.cli.start import WORKFLOWS, CiSystem, starter_files, write_starter
+from bench.cli.start import WORKFLOWS, CiSystem, agent_files, starter_files, write_starter
 from bench.errors import UsageError
+from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
@@ -16,7 +17,7 @@ from reports.thresholds import read_thresholds
 
 
 def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:
-    assert all(write_starter(tmp_path, CiSystem.GITHUB).values())
+    assert all(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
     both = ServiceOptions(targets=("simulator", "service"), target_file=tmp_path / "targets.yaml")
     targets = resolve_targets({}, both)
 
@@ -26,9 +27,20 @@ def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> Non
     assert len((tmp_path / "README.md").read_text().splitlines()) <= 16
 
 
+def test_who_tests_an_agent_gets_its_calls_and_a_target_for_each_way_in_which_it_may_be_called(tmp_path: Path) -> None:
+    assert all(write_starter(tmp_path, agent_files()).values())
+    ways = ("twilio", "acs", "pcm", "simulator")
+    targets = resolve_targets({}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml"))
+    script = load_script(tmp_path / "scenarios" / "scripts" / "agent.yaml")
+
+    assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "twilio"]
+    assert len(script.steps) == 4
+    assert all(Repertoire(script, target.dialect).session(0, 0).steps for target in targets)
+
+
 @pytest.mark.parametrize("ci", CiSystem)
 def test_the_workflow_is_that_of_the_system_that_was_named(tmp_path: Path, ci: CiSystem) -> None:
-    write_starter(tmp_path, ci)
+    write_starter(tmp_path, starter_files(ci))
 
     assert [other for other in CiSystem if (tmp_path / WORKFLOWS[other]).exists()] == [ci]
     assert YAML(typ="safe").load(tmp_path / WORKFLOWS[ci])
@@ -37,12 +49,12 @@ def test_the_workflow_is_that_of_the_system_that_was_named(tmp_path: Path, ci: C
 def test_what_is_there_already_is_left_as_it_was_and_the_rest_is_written(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "targets.yaml").symlink_to("nowhere")
-    written = write_starter(tmp_path, CiSystem.GITHUB)
+    written = write_starter(tmp_path, starter_files(CiSystem.GITHUB))
 
     assert {path.name for path, done in written.items() if not done} == {"README.md", "targets.yaml"}
     assert (tmp_path / "README.md").read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
-    assert not any(write_starter(tmp_path, CiSystem.GITHUB).values())
+    assert not any(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
 
 
 @pytest.mark.parametrize("in_the_way", ["scenarios", ".github"])
@@ -50,17 +62,19 @@ def test_a_file_where_a_folder_is_to_be_is_named(tmp_path: Path, in_the_way: str
     (tmp_path / in_the_way).write_text("a file")
 
     with pytest.raises(UsageError, match=f"{in_the_way}.* cannot be written"):
-        write_starter(tmp_path, CiSystem.GITHUB)
+        write_starter(tmp_path, starter_files(CiSystem.GITHUB))
 
 
 def test_the_examples_that_are_copied_are_there() -> None:
-    assert all(example.is_file() for ci in CiSystem for example in starter_files(ci).values())
+    examples = [*agent_files().values(), *(example for ci in CiSystem for example in starter_files(ci).values())]
+
+    assert all(example.is_file() for example in examples)
 
 
 def test_without_a_service_named_every_target_of_the_file_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_starter(tmp_path, CiSystem.GITHUB)
+    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
     monkeypatch.chdir(tmp_path)
     azure = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
 

@@ -34,6 +34,16 @@ KEPT_PLACES = (
     "audio/goodbye.wav",
 )
 """What is in `scenarios` in the tool and for its user, so that the commands of the documents work in both places."""
+OF_AGENTS = (
+    "agent.py",
+    "targets.schema.json",
+    "scripts/agent.yaml",
+    "scripts/script.schema.json",
+    "audio/opening_hours.wav",
+    "audio/late_parcel.wav",
+    "audio/not_today.wav",
+)
+"""The same, for who tests an agent."""
 
 
 class CiSystem(StrEnum):
@@ -51,12 +61,16 @@ def init(
     ci: Annotated[CiSystem, typer.Option(help="write a workflow for GitHub Actions, or for Azure Pipelines")] = (
         CiSystem.GITHUB
     ),
+    agent: Annotated[
+        bool, typer.Option("--agent", help="write calls with your own agent, behind Twilio, Azure or a plain WebSocket")
+    ] = False,
 ) -> None:
     """Write a scenario, its script and audio, targets, thresholds and a CI workflow to begin with.
 
     Existing files are left as they are. What is written plays against the simulator without a change.
     """
-    for path, written in write_starter(folder, ci).items():
+    files = agent_files() if agent else starter_files(ci)
+    for path, written in write_starter(folder, files).items():
         print(folder / path if written else f"{folder / path} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     print(f"Next: {enter}rtbench doctor --offline, and go on with README.md")
@@ -75,13 +89,21 @@ def starter_files(ci: CiSystem) -> Mapping[Path, Path]:
     }
 
 
-def write_starter(folder: Path, ci: CiSystem) -> dict[Path, bool]:
+def agent_files() -> Mapping[Path, Path]:
+    """The files of a folder for calls with an agent, each with the example that it is a copy of."""
+    renamed = {"README.md": "agent.md", ".gitignore": "gitignore", "targets.yaml": "agent.yaml"}
+    return {Path(name): EXAMPLES / "starter" / example for name, example in renamed.items()} | {
+        Path("scenarios", name): EXAMPLES / name for name in OF_AGENTS
+    }
+
+
+def write_starter(folder: Path, files: Mapping[Path, Path]) -> dict[Path, bool]:
     """Write the files of a new folder; returns whether each was written. What is there already stays as it is.
 
     Raises UsageError where the folder cannot be written.
     """
     try:
-        return {path: _written(folder / path, example) for path, example in starter_files(ci).items()}
+        return {path: _written(folder / path, example) for path, example in files.items()}
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
