@@ -25,7 +25,7 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.numbers import NONE, listed, three
+from reports.numbers import NBSP, NONE, listed, three
 from reports.page import bars, charts
 from reports.page.pieces import cells_of, grown, note, plot_figure
 from reports.page.svg import COLOURS
@@ -73,7 +73,7 @@ def _table(summary: Summary, groups: Sequence[words.Answers], *, drawn: bool) ->
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
     origins, alone = list(dict.fromkeys(group.origin for group in groups)), len(summary.targets) == 1
     since = f", from {origins[0]}" if alone and len(origins) == 1 else ""
-    caption = f"{f'{summary.targets[0]}{since}, in' if alone else 'In'} ms, with 95 % intervals over sessions"
+    caption = f"{f'{summary.targets[0]}{since}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
     rows: list[Line | Row] = []
     for place, group in enumerate(groups):
         begins = place == 0 or groups[place - 1].origin != group.origin

@@ -273,7 +273,8 @@ def way_out(summary: Summary) -> str:
     """What to do about the commonest failure, where most of what was wanted failed."""
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
     mostly = 2 * sum(outcomes.unmet) > sum(outcomes.wanted)
-    return f"What to do about {remedies[0].line}." if remedies and mostly else ""
+    line = remedies[0].line if remedies and mostly else ""
+    return f"What to do about {line}{'' if line.endswith('?') else '.'}" if line else ""
 
 
 def next_step(summary: Summary) -> str:
