@@ -83,12 +83,13 @@ class Wait:
     @property
     def since(self) -> str:
         """What it counts from, in the words of a report."""
-        return "the end of speech" if SPEECH_END in (self.origin, CATALOGUE[self.measure].begin) else "response.create"
+        spoken = SPEECH_END in (self.origin, CATALOGUE[self.measure].begin)
+        return "from the end of speech" if spoken else "from response.create"
 
     @property
     def about(self) -> str:
         """ttfa from the end of speech."""
-        return f"{self.measure} from {self.since}"
+        return f"{self.measure} {self.since}"
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ COLUMNS = {
     WAITS: {
         "target": "target",
         "figure": "measure",
-        "origin": "counts from",
+        "origin": "counts",
         "p50": "p50, ms",
         "p95": "p95, ms",
         "turns": "turns",
