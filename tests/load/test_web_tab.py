@@ -27,7 +27,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
 
     assert row == {
         "name": "sweden voice_to_voice after speech",
-        "target": "sweden", "figure": "voice_to_voice", "origin": "the end of speech",
+        "target": "sweden", "figure": "voice_to_voice", "origin": "from the end of speech",
         "p50": 812.3, "p95": "failed", "turns": 120, "failed": 7, "trend": "▅█×",
     }  # fmt: skip
 
