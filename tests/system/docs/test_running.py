@@ -5,6 +5,7 @@ Where a page means a deployment, the simulator stands in for it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -49,6 +50,7 @@ STATUSES = {"locust": (0, 4), "doctor": (0, 1), "check": (0, 1, 3, 4), "compare"
 CONFIRMED = {"runs": ("--yes",)}
 """What a reader is asked, and says."""
 TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new")
+AGENTS = ("before", "after")
 STORED = {
     **dict.fromkeys(("A", "B", "C"), ("gateway",)),
     "RUN": ("west", "east"),
@@ -112,8 +114,9 @@ def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
             text = re.sub(r"duration: \d+[sm]", "duration: 1s", text)
             (place / name).write_text(text, encoding="utf-8")
     shutil.copy(place / "mine.py", place / "calls.py")
-    target = f"{{url: '{simulator.urls['ga']}'}}"
-    (place / "targets.yaml").write_text("targets:\n" + "".join(f"  {name}: {target}\n" for name in TARGETS))
+    targets = {name: {"url": simulator.urls["ga"]} for name in TARGETS}
+    agents = {name: {"service": "twilio", "url": simulator.urls["agent_twilio"]} for name in AGENTS}
+    (place / "targets.yaml").write_text(json.dumps({"targets": targets | agents}))
     (place / "events").mkdir()
     shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
     return place
