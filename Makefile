@@ -13,7 +13,7 @@ bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPE
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
-test: .venv/dev ## what needs no process of its own, and one real run through each station: four minutes on two cores (EXAMPLES=all: 300 of each property)
+test: .venv/dev ## what needs no process of its own, and one real run through each station: three and a half minutes on two cores (EXAMPLES=all: 300 of each property)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
