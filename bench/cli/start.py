@@ -73,7 +73,8 @@ def init(
     for path, written in write_starter(folder, files).items():
         print(folder / path if written else f"{folder / path} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-    print(f"Next: {enter}rtbench doctor --offline, and go on with README.md")
+    doctor = "doctor --targets twilio" if agent else "doctor --offline"
+    print(f"Next: {enter}rtbench {doctor}, and go on with README.md")
 
 
 def starter_files(ci: CiSystem) -> Mapping[Path, Path]:

@@ -221,7 +221,7 @@ def _alone(answer: CallerWait) -> list[str]:
 def _tails(summary: Summary) -> list[str]:
     """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest; p50 without a p95.
 
-    Of several strata each says what it counts from, and one target is not named.
+    Of several strata each says what it counts from or what sets it apart, and one target is not named.
     """
     p = 0.95 if any(a.figures.at(0.95).bounded for a in summary.answers) else 0.5
     said, named = [], len(summary.targets) > 1
@@ -232,7 +232,8 @@ def _tails(summary: Summary) -> list[str]:
             ends = told if len(told) < 3 else [ends[0], ends[-1]]
             times = together(*(answer.figures.at(p).told for answer in ends))
             parts = [_marked(time, a, p, named=named) for time, a in zip(times, ends, strict=True)]
-            since = words.since(told[0].figures.measure, stratum) if len(summary.turns.strata) > 1 else ""
+            apart = f" {stratum.traits_words}" if stratum.traits else ""  # of what counts from an instant of its own
+            since = words.since(told[0].figures.measure, stratum) or apart if len(summary.turns.strata) > 1 else ""
             joined = " to ".join(parts) if len(told) > 2 else listed(parts)
             said.append(f"{told[0].figures.measure}{since} p{p * 100:g} {joined}")
     return said

@@ -24,7 +24,7 @@ from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
 from reports.wording.notices import notices
-from reports.wording.sentences import heard, run_headline
+from reports.wording.sentences import heard, run_essentials, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of
@@ -145,6 +145,17 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
     assert "ttfa" not in terminal
     assert "480" in terminal
     assert "no turn" not in run_html(summary).partition("<nav")[0]
+
+
+def test_the_last_line_says_which_turns_of_an_agent_were_interrupted_ones(tmp_path: Path) -> None:
+    untold = dict.fromkeys(("origin", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
+    synthetic.write(tmp_path, Plan(sessions=20))
+    summary = edited(
+        tmp_path, lambda _, row: row | untold | {"traits": "after_interruption" if row["turn"] == 2 else None}
+    )
+
+    assert "voice_to_voice after an interruption p50" in run_essentials(summary)
+    assert "voice_to_voice p50" in run_essentials(summary)
 
 
 def test_no_turn_is_left_out_of_the_answer() -> None:
