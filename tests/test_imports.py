@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -239,6 +240,20 @@ def modules_used_by(name: str) -> set[str]:
 CIMPORT = re.compile(r"^(?:from|import) ((?:bench|reports)[\w.]*)(?: import (\w+))?", re.MULTILINE)
 C_MODULES = {name_of(path): path for path in (ROOT / "bench").rglob("*.pyx")}
 CODE = MODULES.keys() | C_MODULES.keys()
+
+
+def test_a_constant_of_a_module_is_given_once() -> None:
+    """A second value, further down, would be that of all who use the first."""
+    given = Counter(
+        (name, target.id)
+        for name in MODULES
+        for node in tree(name).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id.isupper()
+    )
+
+    assert [constant for constant, times in given.items() if times > 1] == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

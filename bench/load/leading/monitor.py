@@ -33,11 +33,12 @@ from bench.units import NS_PER_S
 
 MOST_LINES = 1_000
 """Most lines that wait for the child; it is told no more beyond them."""
-LAST_S = 10.0
+SEND_REST_S = 10.0
 """Seconds that the child may take for what is left when the run is over."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics fell behind: some are lost"
+CUT = f"the process that sends metrics had not ended {SEND_REST_S:g} s after the run: the last of them are lost"
 
 
 def check_installed() -> None:
@@ -116,13 +117,14 @@ class Telemetry:
 
     def close(self) -> None:
         """Have the child send what is left, and end it where that takes too long."""
-        with contextlib.suppress(Full), gevent.Timeout(LAST_S, Full):
+        with contextlib.suppress(Full), gevent.Timeout(SEND_REST_S, Full):
             if not self._writes.dead:
                 self._lines.put(None)
-        with gevent.Timeout(LAST_S, False):
+        with gevent.Timeout(SEND_REST_S, False):
             self._child.wait()
         if self._child.poll() is None:
             self._child.kill()
+            self._say(CUT)
             with gevent.Timeout(KILLED_S, False):
                 self._child.wait()
         gevent.joinall([self._hears], timeout=1)
@@ -140,7 +142,7 @@ def attributes_of(target: Target) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-LAST_S = 1.0
+OVER_S = 1.0
 """A run that is ended so shortly before its time is over has had its time."""
 SAMPLE_NS = 5 * NS_PER_S
 
@@ -207,7 +209,7 @@ class Monitor:
     def is_early(self) -> bool:
         """Whether the run was to go on: by its run time, or by its sessions where it has no run time."""
         if self._run_time_s is not None:
-            return self._elapsed_s < self._run_time_s - LAST_S
+            return self._elapsed_s < self._run_time_s - OVER_S
         return self._sessions is not None and self._tally.total.sessions_over < self._sessions
 
     @property
