@@ -89,11 +89,17 @@ OVER = {
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs and as many comparisons are drawn and parsed": "reports/test_every_page reports/test_page",
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
-        reports/comparisons/test_comparison reports/gate/test_check reports/looks/test_decide
+        reports/comparisons/test_comparison reports/comparisons/test_decided reports/gate/test_check
+        reports/looks/test_decide
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
+    "the code of a page is run, and every column of its frames is held against it": "docs/test_api",
+    "each way of talking is held against the truth, in each dialect and format": "test_talking",
+    "each reader meets each of its files, spoilt in each way": "attack/test_files",
+    "documents of runs of every kind are held against their schemas": "reports/test_schemas",
+    "runs are played or invented, merged, and read again as one": "system/run/test_merge",
     "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
-        reports/test_arms reports/test_costs reports/test_lost reports/test_summary
+        reports/test_arms reports/test_costs reports/test_lost reports/test_spoken reports/test_summary
     """,
 }
 """Why files may cost more. Any other is told at the end, and fails where CI is set and it costs three budgets."""
